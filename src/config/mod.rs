@@ -1,0 +1,235 @@
+//! What the operator wants: [`Config`], total and typed.
+//!
+//! Parse, don't validate: whoever holds a `Config` need not check anything. The file format
+//! (section 7 of the design; every key is in `config.example.toml`) is known in this folder only.
+
+use crate::domain::{DomainMap, Name};
+use crate::firewall;
+use crate::ipset::IpSet;
+use crate::proxy::shadowsocks::Method;
+use crate::route::Route;
+use crate::secret::Secret;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `mode`
+    pub mode: Mode,
+    /// `scope`
+    pub scope: Scope,
+    /// `[listen]`
+    pub listen: Listen,
+    /// `[[proxy]]`, in order of preference.
+    pub proxies: Vec<Proxy>,
+    /// `[dns]`
+    pub dns: Dns,
+    /// `[rules]`, the lists in files included.
+    pub rules: Rules,
+    /// `[firewall]`
+    pub firewall: Firewall,
+    /// `log.level`
+    pub log_level: LogLevel,
+    /// `control.socket`
+    pub control_socket: PathBuf,
+}
+
+/// Whose connections are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Those of this machine.
+    Local,
+    /// Those of this machine, of LAN hosts and of containers.
+    Router,
+}
+
+/// What counts as domestic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The China list.
+    BypassChina,
+    /// Nothing.
+    Global,
+}
+
+/// Where the daemon listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// `listen.address`; not empty, no duplicates.
+    pub addresses: Vec<IpAddr>,
+    /// `listen.tcp-port`; differs from the next.
+    pub tcp_port: u16,
+    /// `listen.dns-port`
+    pub dns_port: u16,
+}
+
+/// One `[[proxy]]`.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    /// Unique; by default the server as written, made unique by `#2`, `#3`, ...
+    pub name: String,
+    /// Host name or address literal, without brackets.
+    pub host: String,
+    /// Port of the server.
+    pub port: u16,
+    /// How long a dial may take.
+    pub connect_timeout: Duration,
+    /// The protocol and what it needs.
+    pub kind: ProxyKind,
+}
+
+/// The protocol of a `[[proxy]]`.
+#[derive(Debug, Clone)]
+pub enum ProxyKind {
+    /// `type = "shadowsocks"`
+    Shadowsocks {
+        /// The cipher.
+        method: Method,
+        /// The password, from `password` or the first line of `password-file`.
+        password: Secret,
+    },
+    /// `type = "http"`
+    Http {
+        /// User name and password; both or none.
+        credentials: Option<(String, Secret)>,
+    },
+}
+
+/// `[dns]`
+#[derive(Debug, Clone)]
+pub struct Dns {
+    /// `dns.china`, the domestic name servers; not empty.
+    pub china: Vec<SocketAddr>,
+    /// `dns.trusted`; not empty.
+    pub trusted: Vec<SocketAddr>,
+    /// `dns.trusted-via`
+    pub trusted_via: Via,
+    /// `dns.local`; empty: the system's non-loopback name servers.
+    pub local: Vec<SocketAddr>,
+    /// `dns.forward`
+    pub forward: DomainMap<Vec<SocketAddr>>,
+    /// `dns.timeout`: no query waits longer in all.
+    pub timeout: Duration,
+    /// `dns.cache-size` in bytes.
+    pub cache_size: usize,
+    /// `dns.min-ttl`
+    pub min_ttl: Duration,
+    /// `dns.max-ttl`; not below the former.
+    pub max_ttl: Duration,
+    /// `dns.block-types`, as type numbers.
+    pub block_types: Vec<u16>,
+    /// `dns.bogus`
+    pub bogus: IpSet,
+    /// `dns.hosts`
+    pub hosts: HashMap<Name, Vec<IpAddr>>,
+}
+
+/// How the trusted name servers are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// Over TCP through the proxies.
+    Proxy,
+    /// Over TCP directly.
+    Direct,
+}
+
+/// `[rules]`: addresses and names each by route.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Prefixes of `rules.direct`.
+    pub direct: IpSet,
+    /// Prefixes of `rules.proxy`.
+    pub proxy: IpSet,
+    /// Prefixes of `rules.block`.
+    pub block: IpSet,
+    /// Names of all three, and of `block-domain-file`. A name given twice with different routes
+    /// is an error; the longest suffix wins.
+    pub names: DomainMap<Route>,
+    /// `rules.china-domain-file`: names that only the domestic side is asked for.
+    pub china_names: DomainMap<()>,
+    /// `rules.direct-sources`
+    pub direct_sources: IpSet,
+    /// The China list: embedded, or `rules.china-ip-file`; empty with `scope = "global"`.
+    pub china: Arc<IpSet>,
+}
+
+/// `[firewall]`
+#[derive(Debug, Clone)]
+pub struct Firewall {
+    /// `firewall.backend`
+    pub backend: Backend,
+    /// `firewall.interfaces`: names or globs.
+    pub interfaces: Vec<String>,
+    /// `firewall.ipv6`
+    pub ipv6: firewall::Ipv6,
+    /// `firewall.quic`
+    pub quic: firewall::Quic,
+}
+
+/// Which firewall tool installs the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// iptables where iptables and ipset are installed, else nftables.
+    Auto,
+    /// iptables and ipset.
+    Iptables,
+    /// nftables.
+    Nftables,
+    /// Nobody: just listen.
+    None,
+}
+
+/// `log.level`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Only what is broken.
+    Error,
+    /// And what the operator can mend.
+    Warn,
+    /// And one line a connection.
+    Info,
+    /// And the peers' faults.
+    Debug,
+    /// And everything else.
+    Trace,
+}
+
+/// What the configuration is read for. A key that only matters elsewhere is still checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The whole daemon: at least one `[[proxy]]` is needed.
+    Daemon,
+    /// `--dns-only`: a `[[proxy]]` is needed only with `trusted-via = "proxy"`.
+    DnsOnly,
+}
+
+/// A configuration, and what is odd about it without being wrong.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// One line each, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// Everything that is wrong with a configuration file; at least one problem.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .problems.join("\n"))]
+pub struct Error {
+    /// One line each: file, line, key, what was found, what is accepted.
+    pub problems: Vec<String>,
+}
+
+impl Config {
+    /// Reads and checks a configuration file and the files it names.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn load(_path: &Path, _purpose: Purpose) -> Result<Loaded, Error> {
+        Err(Error { problems: vec!["not written yet".into()] })
+    }
+}

@@ -1,0 +1,215 @@
+//! Decide and connect: the router, the proxies, and which of them answer.
+//!
+//! A [`Dispatcher`] is immutable and swapped whole on reload; a connection keeps the one it was
+//! born with. Proxies are tried in order; one that fails is left out for a short, growing while.
+//! When none is left the connection is refused, never sent directly.
+
+mod health;
+
+use crate::proxy::{self, Link, Proxy};
+use crate::route::{Learned, Route, Router};
+use crate::target::Target;
+use health::Health;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info, warn};
+
+/// How long a direct dial may take; a program that dials by itself waits about two minutes, but
+/// here the answer "refused" has to come before it gives up.
+const DIRECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// One of the configured proxies.
+#[derive(Debug)]
+pub struct Upstream {
+    proxy: Box<dyn Proxy>,
+    timeout: Duration,
+    health: Health,
+}
+
+impl Upstream {
+    /// A proxy whose dial may take `timeout`.
+    pub fn new(proxy: Box<dyn Proxy>, timeout: Duration) -> Self {
+        Upstream { proxy, timeout, health: Health::default() }
+    }
+
+    /// The proxy's name.
+    pub fn name(&self) -> &str {
+        self.proxy.name()
+    }
+
+    /// Tells how a relayed connection went. Three in a row that sent something and never got a
+    /// byte back earn one warning: a shadowsocks server answers a wrong password by silence.
+    pub fn report(&self, sent: u64, received: u64) {
+        if self.health.went(sent, received) {
+            warn!(
+                proxy = self.name(),
+                "nothing ever came back on three connections in a row; is the password or the method wrong?"
+            );
+        }
+    }
+}
+
+/// The decision and the ways out.
+#[derive(Debug)]
+pub struct Dispatcher {
+    router: Router,
+    learned: Arc<Learned>,
+    direct: Box<dyn Proxy>,
+    upstreams: Vec<Arc<Upstream>>,
+}
+
+/// A connection that stands.
+#[derive(Debug)]
+pub struct Connected {
+    /// The bytes' way.
+    pub link: Link,
+    /// Through whom; `None` for direct.
+    pub via: Option<Arc<Upstream>>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A rule says no.
+    #[error("blocked by rule")]
+    Blocked,
+    /// The direct dial failed.
+    #[error("{0}")]
+    Direct(proxy::Error),
+    /// The direct dial took too long.
+    #[error("no answer from {target} within {} s", .after.as_secs())]
+    DirectTimeout {
+        /// Where to.
+        target: String,
+        /// The limit.
+        after: Duration,
+    },
+    /// Every proxy failed; the causes, in the order of the attempts.
+    #[error("no proxy could connect: {}", .0.join("; "))]
+    AllProxiesFailed(Vec<String>),
+    /// Every proxy is known to be down and none is due for another attempt.
+    #[error("all proxies are down")]
+    AllProxiesDown,
+}
+
+impl Dispatcher {
+    /// Puts the parts together. `upstreams` in order of preference.
+    pub fn new(
+        router: Router,
+        learned: Arc<Learned>,
+        direct: Box<dyn Proxy>,
+        upstreams: Vec<Upstream>,
+    ) -> Self {
+        let upstreams = upstreams.into_iter().map(Arc::new).collect();
+        Dispatcher { router, learned, direct, upstreams }
+    }
+
+    /// Where a destination goes.
+    pub fn route(&self, target: &Target) -> Route {
+        self.router.route(target, &self.learned)
+    }
+
+    /// What the resolver learned.
+    pub fn learned(&self) -> &Learned {
+        &self.learned
+    }
+
+    /// Decides and dials.
+    ///
+    /// # Errors
+    /// Blocked, or every way failed.
+    pub async fn connect(&self, target: &Target) -> Result<Connected, Error> {
+        match self.route(target) {
+            Route::Block => Err(Error::Blocked),
+            Route::Direct => self.connect_direct(target).await,
+            Route::Proxy => self.connect_proxied(target).await,
+        }
+    }
+
+    /// Dials without a proxy, whatever the router thinks of the target.
+    ///
+    /// # Errors
+    /// The dial failed or took too long.
+    pub async fn connect_direct(&self, target: &Target) -> Result<Connected, Error> {
+        match timeout(DIRECT_TIMEOUT, self.direct.connect(target)).await {
+            Ok(Ok(link)) => Ok(Connected { link, via: None }),
+            Ok(Err(error)) => Err(Error::Direct(error)),
+            Err(_) => {
+                Err(Error::DirectTimeout { target: target.to_string(), after: DIRECT_TIMEOUT })
+            }
+        }
+    }
+
+    /// Dials through the first proxy that works, whatever the router thinks of the target.
+    ///
+    /// # Errors
+    /// Every proxy failed or is down.
+    pub async fn connect_proxied(&self, target: &Target) -> Result<Connected, Error> {
+        let mut causes = Vec::new();
+        for upstream in self.candidates() {
+            let Some(attempt) = upstream.health.begin(Instant::now()) else { continue };
+            let result = timeout(upstream.timeout, upstream.proxy.connect(target)).await;
+            let (cause, proxys_fault) = match result {
+                Ok(Ok(link)) => {
+                    if attempt.succeeded() {
+                        info!(proxy = upstream.name(), "answers again");
+                    }
+                    return Ok(Connected { link, via: Some(upstream) });
+                }
+                Ok(Err(error)) => {
+                    let proxys_fault = !error.is_targets_fault();
+                    (error.to_string(), proxys_fault)
+                }
+                Err(_) => (format!("no answer within {:?}", upstream.timeout), true),
+            };
+            if !proxys_fault {
+                attempt.succeeded();
+                debug!(proxy = upstream.name(), %target, "{cause}");
+            } else if attempt.failed(Instant::now()) {
+                warn!(proxy = upstream.name(), "is down: {cause}");
+            }
+            causes.push(format!("{}: {cause}", upstream.name()));
+        }
+        if causes.is_empty() {
+            return Err(Error::AllProxiesDown);
+        }
+        Err(Error::AllProxiesFailed(causes))
+    }
+
+    /// Healthy proxies first, then the resting ones, each group in the operator's order.
+    fn candidates(&self) -> Vec<Arc<Upstream>> {
+        let now = Instant::now();
+        let (resting, healthy): (Vec<_>, Vec<_>) =
+            self.upstreams.iter().cloned().partition(|upstream| upstream.health.is_resting(now));
+        healthy.into_iter().chain(resting).collect()
+    }
+}
+
+/// The dispatcher of the present moment; `daemon` swaps it on reload.
+#[derive(Clone)]
+pub struct Current(Arc<RwLock<Arc<Dispatcher>>>);
+
+impl Current {
+    /// Starts with this one.
+    pub fn new(dispatcher: Dispatcher) -> Self {
+        Current(Arc::new(RwLock::new(Arc::new(dispatcher))))
+    }
+
+    /// The one to use for a new connection, to its end.
+    pub fn load(&self) -> Arc<Dispatcher> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on, this one.
+    pub fn swap(&self, dispatcher: Dispatcher) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(dispatcher);
+    }
+}
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.load().fmt(f)
+    }
+}

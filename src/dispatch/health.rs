@@ -1,0 +1,194 @@
+//! What is remembered of one proxy: whether it answers, and since when not.
+//!
+//! A proxy that failed rests for a while that doubles with each further failure. A resting proxy
+//! is still the last resort when no other is left, but then a failure must cost little: one that
+//! failed quickly (refused, unreachable) may be asked by everybody, one that failed by silence
+//! only by one connection at a time; the others are refused at once instead of hanging.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(30);
+
+/// A failure that took longer than this was silence.
+const QUICK: Duration = Duration::from_secs(1);
+
+/// So many connections in a row without a byte back earn a warning.
+const SUSPICIOUS: u32 = 3;
+
+/// The state of one proxy.
+#[derive(Debug, Default)]
+pub(super) struct Health(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Failures since the last success.
+    failures: u32,
+    rests_until: Option<Instant>,
+    failed_by_silence: bool,
+    /// A connection asks a silent proxy at this moment.
+    probing: bool,
+    unanswered: u32,
+    suspected: bool,
+}
+
+impl Health {
+    /// Whether the proxy is left out while others are there.
+    pub(super) fn is_resting(&self, now: Instant) -> bool {
+        self.state().rests_until.is_some_and(|until| until > now)
+    }
+
+    /// Starts an attempt; `None` if it would only wait for what another one finds out. The
+    /// attempt ends when it is told how it went, or dropped.
+    pub(super) fn begin(&self, now: Instant) -> Option<Attempt<'_>> {
+        let mut state = self.state();
+        let probe = state.failures > 0 && state.failed_by_silence;
+        if probe {
+            if state.probing {
+                return None;
+            }
+            state.probing = true;
+        }
+        Some(Attempt { health: self, began: now, probe })
+    }
+
+    /// Notes how a relayed connection went; true once, when it is time to suspect the password.
+    pub(super) fn went(&self, sent: u64, received: u64) -> bool {
+        let mut state = self.state();
+        if received > 0 {
+            state.unanswered = 0;
+            state.suspected = false;
+            return false;
+        }
+        if sent == 0 {
+            return false;
+        }
+        state.unanswered = state.unanswered.saturating_add(1);
+        let warn = state.unanswered >= SUSPICIOUS && !state.suspected;
+        state.suspected |= warn;
+        warn
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One dial in progress.
+#[derive(Debug)]
+pub(super) struct Attempt<'a> {
+    health: &'a Health,
+    began: Instant,
+    probe: bool,
+}
+
+impl Attempt<'_> {
+    /// The proxy answered. True if it had been down.
+    pub(super) fn succeeded(self) -> bool {
+        let mut state = self.health.state();
+        let was_down = state.failures > 0;
+        state.failures = 0;
+        state.rests_until = None;
+        was_down
+    }
+
+    /// The proxy failed. True if it was up until now.
+    pub(super) fn failed(self, now: Instant) -> bool {
+        let mut state = self.health.state();
+        // Of many dials that fail at once, the first decides: the others began before it failed.
+        let already_known = state
+            .rests_until
+            .is_some_and(|until| until > now && until - rest(state.failures) >= self.began);
+        if !already_known {
+            state.failures = state.failures.saturating_add(1);
+            state.rests_until = Some(now + rest(state.failures));
+        }
+        state.failed_by_silence = now - self.began >= QUICK;
+        state.failures == 1 && !already_known
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.probe {
+            self.health.state().probing = false;
+        }
+    }
+}
+
+fn rest(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    (FIRST_REST * 2u32.pow(doublings)).min(LONGEST_REST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SILENCE: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn rest_grows_and_is_bounded() {
+        assert_eq!(rest(1), FIRST_REST);
+        assert_eq!(rest(3), FIRST_REST * 4);
+        assert_eq!(rest(u32::MAX), LONGEST_REST);
+    }
+
+    #[test]
+    fn a_failure_rests_and_a_success_wakes() {
+        let health = Health::default();
+        let now = Instant::now();
+        assert!(health.begin(now).unwrap().failed(now), "first failure is news");
+        assert!(health.is_resting(now));
+        assert!(!health.is_resting(now + FIRST_REST));
+        let later = now + FIRST_REST;
+        assert!(!health.begin(later).unwrap().failed(later), "second is not");
+        assert!(health.is_resting(later + FIRST_REST));
+        assert!(health.begin(later).unwrap().succeeded());
+        assert!(!health.is_resting(later));
+    }
+
+    #[test]
+    fn simultaneous_failures_count_once() {
+        let health = Health::default();
+        let now = Instant::now();
+        let (first, second) = (health.begin(now).unwrap(), health.begin(now).unwrap());
+        assert!(first.failed(now + SILENCE));
+        assert!(!second.failed(now + SILENCE));
+        assert!(!health.is_resting(now + SILENCE + FIRST_REST));
+    }
+
+    #[test]
+    fn a_silent_proxy_is_probed_by_one() {
+        let health = Health::default();
+        let now = Instant::now();
+        health.begin(now).unwrap().failed(now + SILENCE);
+        let probe = health.begin(now + SILENCE).unwrap();
+        assert!(health.begin(now + SILENCE).is_none());
+        drop(probe);
+        assert!(health.begin(now + SILENCE).is_some());
+    }
+
+    #[test]
+    fn a_quick_failure_may_be_asked_by_all() {
+        let health = Health::default();
+        let now = Instant::now();
+        health.begin(now).unwrap().failed(now);
+        let _first = health.begin(now).unwrap();
+        assert!(health.begin(now).is_some());
+    }
+
+    #[test]
+    fn three_without_answer_are_suspicious_once() {
+        let health = Health::default();
+        assert!(!health.went(10, 0));
+        assert!(!health.went(0, 0), "nothing sent says nothing");
+        assert!(!health.went(10, 0));
+        assert!(health.went(10, 0));
+        assert!(!health.went(10, 0), "said once");
+        assert!(!health.went(10, 10));
+        assert!(!health.went(10, 0) && !health.went(10, 0) && health.went(10, 0));
+    }
+}

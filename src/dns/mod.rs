@@ -1,0 +1,48 @@
+//! How names are answered: the ChinaDNS judgement. Contract only; not written yet.
+
+use crate::domain::{DomainMap, Name};
+use crate::ipset::IpSet;
+use crate::route::Route;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the resolver is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Addresses to listen on, UDP and TCP.
+    pub listen: Vec<SocketAddr>,
+    /// Domestic name servers, asked over UDP.
+    pub china: Vec<SocketAddr>,
+    /// Trusted name servers, asked over TCP.
+    pub trusted: Vec<SocketAddr>,
+    /// Whether the trusted servers are asked through the proxies.
+    pub trusted_via_proxy: bool,
+    /// Name servers for local names; may be empty.
+    pub local: Vec<SocketAddr>,
+    /// Further domains with servers of their own.
+    pub forward: DomainMap<Vec<SocketAddr>>,
+    /// No query waits longer in all.
+    pub timeout: Duration,
+    /// Bound of the cache in bytes.
+    pub cache_size: usize,
+    /// Lower clamp of TTLs.
+    pub min_ttl: Duration,
+    /// Upper clamp of TTLs.
+    pub max_ttl: Duration,
+    /// Query types that are answered with NODATA.
+    pub block_types: Vec<u16>,
+    /// Addresses that mark a forged answer.
+    pub bogus: IpSet,
+    /// Names answered from the file.
+    pub hosts: HashMap<Name, Vec<IpAddr>>,
+    /// Names with a route of their own; the longest suffix wins.
+    pub rules: DomainMap<Route>,
+    /// Names that only the domestic side is asked for.
+    pub china_names: DomainMap<()>,
+    /// The China list; empty with `scope = "global"`.
+    pub china_set: Arc<IpSet>,
+    /// `firewall.ipv6 = "block"`: foreign names get no AAAA.
+    pub no_foreign_aaaa: bool,
+}

@@ -1,0 +1,74 @@
+//! Listening sockets.
+
+use nix::libc;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+
+/// Pending connections the kernel holds for us; it clips this to net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
+/// A TCP listener. `::` accepts both families, any other IPv6 address only its own.
+///
+/// # Errors
+/// What the kernel says: EADDRINUSE, EADDRNOTAVAIL, EACCES (port below 1024), EAFNOSUPPORT.
+pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // A port left in TIME_WAIT by the former daemon must not stop the next one.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// What to do after accept(2) failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptError {
+    /// The connection died in the queue: go on at once. accept(2) also hands out pending network
+    /// errors of the new socket, which are of no concern.
+    Transient,
+    /// Out of descriptors or memory: rest, then go on.
+    Shortage,
+    /// The listener itself is broken.
+    Fatal,
+}
+
+impl AcceptError {
+    /// Classes an error of accept(2) by its number.
+    pub fn class(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => Self::Shortage,
+            Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP | libc::EFAULT) => {
+                Self::Fatal
+            }
+            _ => Self::Transient,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_errors_by_class() {
+        let class = |number| AcceptError::class(&io::Error::from_raw_os_error(number));
+        assert_eq!(class(libc::ECONNABORTED), AcceptError::Transient);
+        assert_eq!(class(libc::EMFILE), AcceptError::Shortage);
+        assert_eq!(class(libc::EINVAL), AcceptError::Fatal);
+    }
+
+    #[tokio::test]
+    async fn the_same_port_can_be_taken_by_both_families() {
+        let v4 = tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = v4.local_addr().unwrap().port();
+        let again = tcp(SocketAddr::new("127.0.0.1".parse().unwrap(), port));
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        tcp(SocketAddr::new("::1".parse().unwrap(), port)).unwrap();
+    }
+}

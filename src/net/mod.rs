@@ -1,0 +1,179 @@
+//! The only birthplace of sockets: each outgoing one carries the mark.
+//!
+//! `clippy.toml` forbids raw connects and binds elsewhere. [`Outbound`] makes outgoing sockets,
+//! [`listen`] makes listening ones, [`origin`] asks the kernel where a redirected connection
+//! wanted to go.
+
+pub mod listen;
+pub mod origin;
+mod own;
+
+use crate::mark::Fwmark;
+use own::Own;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpStream, UdpSocket};
+
+/// RFC 8305, 5: the pause before the next address of a host is tried beside the first.
+const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// The way sockets leave this machine: all of them marked.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    mark: Fwmark,
+    refusal: Refusal,
+    own: Arc<Own>,
+}
+
+/// What it means if the kernel refuses SO_MARK (EPERM without CAP_NET_ADMIN, socket(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// An error: an unmarked socket would be captured by our own rules.
+    Fatal,
+    /// Nothing: no rule of ours is installed (`--dns-only`, `backend = "none"`).
+    Harmless,
+}
+
+impl Outbound {
+    /// Sockets with this mark.
+    pub fn new(mark: Fwmark, refusal: Refusal) -> Self {
+        Outbound { mark, refusal, own: Arc::default() }
+    }
+
+    /// Tries whether this process may set the mark.
+    ///
+    /// # Errors
+    /// What the kernel says of SO_MARK or of the socket; never for [`Refusal::Harmless`].
+    pub fn probe(&self) -> io::Result<()> {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+        self.apply_mark(&socket)
+    }
+
+    /// Connects to the first of these addresses that answers; the next one is tried when one
+    /// fails or after a quarter of a second (RFC 8305), and the first failure is reported if all
+    /// fail. Has no time-out of its own. The socket has TCP_NODELAY and keepalive.
+    ///
+    /// # Errors
+    /// `InvalidInput` for no address, else the error of the first address.
+    pub async fn tcp(&self, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+        let Some((first, rest)) = addresses.split_first() else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to connect to"));
+        };
+        if rest.is_empty() {
+            return self.connect(*first).await;
+        }
+        self.race(addresses).await
+    }
+
+    async fn race(&self, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+        let mut attempts = tokio::task::JoinSet::new();
+        let mut waiting = addresses.iter();
+        let mut first_error = None;
+        loop {
+            match waiting.next() {
+                Some(address) => {
+                    let (outbound, address) = (self.clone(), *address);
+                    attempts.spawn(async move { outbound.connect(address).await });
+                }
+                None if attempts.is_empty() => break,
+                None => {}
+            }
+            let finished = if waiting.len() > 0 {
+                match tokio::time::timeout(CONNECTION_ATTEMPT_DELAY, attempts.join_next()).await {
+                    Ok(finished) => finished,
+                    Err(_) => continue,
+                }
+            } else {
+                attempts.join_next().await
+            };
+            match finished {
+                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(Ok(Err(error))) => first_error = first_error.or(Some(error)),
+                Some(Err(died)) => first_error = first_error.or(Some(io::Error::other(died))),
+                None => {}
+            }
+        }
+        Err(first_error.unwrap_or_else(|| io::Error::other("no attempt was made")))
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        self.apply_mark(&socket)?;
+        socket.set_nonblocking(true)?;
+        // The local address exists once connect(2) has been called; it is noted before anybody
+        // can have accepted a looped connection from it and asked `is_own`.
+        match socket.connect(&address.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32) => {}
+            Err(error) => return Err(error),
+        }
+        if let Some(local) = socket.local_addr()?.as_socket() {
+            self.own.note(local, address);
+        }
+        let stream = TcpStream::from_std(socket.into())?;
+        stream.writable().await?;
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        tune(&stream)?;
+        Ok(stream)
+    }
+
+    /// A UDP socket connected to `peer` with a random local port. Connected, so that the kernel
+    /// drops datagrams from anybody else.
+    ///
+    /// # Errors
+    /// What the kernel says of the socket, the mark or the address.
+    pub async fn udp(&self, peer: SocketAddr) -> io::Result<UdpSocket> {
+        let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
+        self.apply_mark(&socket)?;
+        socket.set_nonblocking(true)?;
+        let any = match peer {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        // Port 0: the kernel picks at random from ip_local_port_range (inet_csk_get_port).
+        socket.bind(&SocketAddr::new(any, 0).into())?;
+        socket.connect(&peer.into())?;
+        UdpSocket::from_std(socket.into())
+    }
+
+    /// Whether a connection from `client` to `destination` is one of our own that came back:
+    /// somebody's rule has overwritten the mark, and going on would loop for ever.
+    pub fn is_own(&self, client: SocketAddr, destination: SocketAddr) -> bool {
+        self.own.contains(client, destination)
+    }
+
+    fn apply_mark(&self, socket: &Socket) -> io::Result<()> {
+        match (socket.set_mark(self.mark.value()), self.refusal) {
+            (Err(_), Refusal::Harmless) | (Ok(()), _) => Ok(()),
+            (Err(error), Refusal::Fatal) => Err(error),
+        }
+    }
+}
+
+/// Options of every relayed connection, on both legs: no Nagle (the other side has delayed
+/// enough), and keepalive after two minutes, so that a vanished peer is found in four.
+///
+/// # Errors
+/// What the kernel says of the options, for example EINVAL on a socket that was reset already.
+pub fn tune(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(120))
+        .with_interval(Duration::from_secs(30))
+        .with_retries(4);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+/// Closes a connection by a reset instead of a FIN (SO_LINGER of zero, socket(7)), so that the
+/// program at the other end sees an error and not an orderly end.
+pub fn reset(stream: TcpStream) {
+    // A socket that is gone already needs no reset: the result carries no news.
+    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    drop(stream);
+}

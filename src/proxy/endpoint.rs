@@ -1,0 +1,95 @@
+//! Where a proxy server is: a host and a port, and the addresses known for it.
+//!
+//! The resolver's bootstrap fills the addresses, the proxy only reads them. An endpoint given as
+//! an address knows it from the start.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{PoisonError, RwLock};
+
+/// A proxy server.
+pub struct Endpoint {
+    host: String,
+    port: u16,
+    addresses: RwLock<Vec<IpAddr>>,
+}
+
+impl Endpoint {
+    /// A server by host name or address literal (no brackets).
+    pub fn new(host: &str, port: u16) -> Self {
+        let literal = host.parse::<IpAddr>().ok();
+        Endpoint {
+            host: host.to_owned(),
+            port,
+            addresses: RwLock::new(literal.into_iter().collect()),
+        }
+    }
+
+    /// The host as configured.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether the host is a name, which somebody has to resolve.
+    pub fn is_name(&self) -> bool {
+        self.host.parse::<IpAddr>().is_err()
+    }
+
+    /// The addresses to dial, best first; empty while the name is not resolved.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let known = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().map(|ip| SocketAddr::new(*ip, self.port)).collect()
+    }
+
+    /// Replaces the known addresses; an empty list is ignored, since an old address is better
+    /// than none. Returns whether anything changed.
+    pub fn resolved(&self, addresses: Vec<IpAddr>) -> bool {
+        if addresses.is_empty() {
+            return false;
+        }
+        let mut known = self.addresses.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = *known != addresses;
+        *known = addresses;
+        changed
+    }
+}
+
+/// `host:port`, brackets around IPv6.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self} = {:?})", self.addresses())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_literal_is_resolved_from_the_start() {
+        let endpoint = Endpoint::new("2001:db8::1", 8388);
+        assert!(!endpoint.is_name());
+        assert_eq!(endpoint.addresses(), ["[2001:db8::1]:8388".parse().unwrap()]);
+        assert_eq!(endpoint.to_string(), "[2001:db8::1]:8388");
+    }
+
+    #[test]
+    fn an_empty_answer_keeps_the_old_addresses() {
+        let endpoint = Endpoint::new("ss.example.com", 8388);
+        assert!(endpoint.addresses().is_empty());
+        assert!(endpoint.resolved(vec!["192.0.2.1".parse().unwrap()]));
+        assert!(!endpoint.resolved(vec![]));
+        assert!(!endpoint.resolved(vec!["192.0.2.1".parse().unwrap()]));
+        assert_eq!(endpoint.addresses(), ["192.0.2.1:8388".parse().unwrap()]);
+    }
+}

@@ -1,0 +1,119 @@
+//! The ways to a destination: one trait, one file for each way.
+//!
+//! A proxy dials and shakes hands; it knows no DNS, no routing, no time-out and no fail-over:
+//! those belong to `dispatch`. What [`Proxy::connect`] returns decides how `relay` carries the
+//! bytes.
+
+pub mod direct;
+pub mod endpoint;
+pub mod http;
+pub mod shadowsocks;
+
+use crate::target::Target;
+use std::fmt::Debug;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+/// A boxed future, since a trait object has to return one.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A way to a destination.
+pub trait Proxy: Debug + Send + Sync {
+    /// The name that logs and errors use: `[[proxy]] name`, or the server.
+    fn name(&self) -> &str;
+
+    /// Dials and does whatever must happen before the first payload byte. Takes no byte of the
+    /// client, so that a failed dial can be repeated elsewhere without replay.
+    ///
+    /// Dropping the future closes whatever it opened.
+    fn connect<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Link, Error>>;
+}
+
+/// A connection to a destination, in the shape that lets `relay` be fast.
+#[derive(Debug)]
+pub enum Link {
+    /// A bare TCP connection.
+    Plain {
+        /// The connection.
+        tcp: TcpStream,
+        /// Bytes of the destination that came behind the proxy's header.
+        early: Vec<u8>,
+    },
+    /// A TCP connection with a sealer and an opener; the address header is not yet sent: it
+    /// leaves together with the first payload.
+    Sealed(Box<shadowsocks::Sealed>),
+    /// Anything else (TLS, later): copied.
+    Stream(Box<dyn Stream>),
+}
+
+/// An async byte stream in both directions; `shutdown` closes the writing half.
+pub trait Stream: AsyncRead + AsyncWrite + Debug + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Debug + Send + Unpin> Stream for T {}
+
+/// Why a dial failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// TCP to the server (or, for direct, to the destination) failed.
+    #[error("cannot connect to {server}: {source}")]
+    Dial {
+        /// What was dialled.
+        server: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The server's host name has no address yet.
+    #[error("no address is known for {host}: the domestic name servers did not give one")]
+    Unresolved {
+        /// The name.
+        host: String,
+    },
+    /// The server closed or broke off during the handshake.
+    #[error("{server} broke off the handshake: {source}")]
+    Handshake {
+        /// The proxy server.
+        server: String,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The server spoke, but not the protocol.
+    #[error("{server} does not speak {expected}: it answered {found}")]
+    Protocol {
+        /// The proxy server.
+        server: String,
+        /// The protocol, for example "HTTP CONNECT".
+        expected: &'static str,
+        /// The start of what it said, escaped.
+        found: String,
+    },
+    /// The server wants other credentials (HTTP 407).
+    #[error(
+        "{server} refuses the user name or password ({status}): mend username and password of this [[proxy]]"
+    )]
+    Credentials {
+        /// The proxy server.
+        server: String,
+        /// The status line.
+        status: String,
+    },
+    /// The server works, but did not connect to this target (HTTP 403, 502, 503, 504, ...).
+    #[error("{server} did not connect to {target}: {status}")]
+    Target {
+        /// The proxy server.
+        server: String,
+        /// Where to.
+        target: String,
+        /// The status line.
+        status: String,
+    },
+}
+
+impl Error {
+    /// Whether the fault lies with this target and not with the proxy: another target may work.
+    pub fn is_targets_fault(&self) -> bool {
+        matches!(self, Error::Target { .. })
+    }
+}

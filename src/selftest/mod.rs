@@ -1,0 +1,1 @@
+//! The sealed little internet. Not written yet.
