@@ -1,1 +1,63 @@
-//! How connections reach us.
+//! How connections reach us: accept, learn the original destination, hand over to a session.
+
+pub mod tcp;
+
+mod session;
+
+use crate::net::Outbound;
+use crate::net::origin::{OrigDst, original_dst};
+use crate::target::canonical;
+use std::io;
+use std::net::SocketAddr;
+use tokio::net::TcpStream;
+
+/// How the original destination of an accepted connection is learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intercept {
+    /// A rule of ours redirected it; conntrack knows.
+    Redirect,
+    /// Everything goes to one place: interception on loopback without root, for tests.
+    Fixed(OrigDst),
+}
+
+/// Why an accepted connection is none of ours. It is reset.
+#[derive(Debug, thiserror::Error)]
+pub enum Stray {
+    /// Somebody dialled our port; serving it would make an open proxy, or a loop.
+    #[error("it was not redirected: somebody dialled this port")]
+    Undirected,
+    /// Conntrack knows nothing of it.
+    #[error("its original destination cannot be read: {0}")]
+    Unknown(io::Error),
+    /// It comes from a socket of ours: somebody's rule has overwritten the mark.
+    #[error(
+        "it is a connection of snet's own to {0}: some other rule overwrites the mark of snet's packets"
+    )]
+    Own(OrigDst),
+}
+
+impl Intercept {
+    /// Where `client` wanted to go.
+    ///
+    /// # Errors
+    /// The connection did not come by way of our rules, or is our own.
+    fn destination(
+        self,
+        stream: &TcpStream,
+        client: SocketAddr,
+        outbound: &Outbound,
+    ) -> Result<OrigDst, Stray> {
+        let destination = match self {
+            Intercept::Fixed(destination) => return Ok(destination),
+            Intercept::Redirect => original_dst(stream).map_err(Stray::Unknown)?,
+        };
+        let here = stream.local_addr().map_err(Stray::Unknown)?;
+        if destination.0 == canonical(here) {
+            return Err(Stray::Undirected);
+        }
+        if outbound.is_own(client, destination.0) {
+            return Err(Stray::Own(destination));
+        }
+        Ok(destination)
+    }
+}

@@ -26,3 +26,9 @@ pub fn original_dst(stream: &TcpStream) -> io::Result<OrigDst> {
     let address = address.as_socket().ok_or_else(|| io::Error::other("not an IP address"))?;
     Ok(OrigDst(canonical(address)))
 }
+
+impl std::fmt::Display for OrigDst {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}

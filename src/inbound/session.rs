@@ -1,0 +1,88 @@
+//! One connection from accept to its end: destination, guards, dial, relay, one log line.
+
+use super::Stray;
+use super::tcp::Inbound;
+use crate::dispatch::{self, Connected};
+use crate::net;
+use crate::net::origin::OrigDst;
+use crate::relay::{End, relay};
+use crate::stats::Meter;
+use crate::target::{Target, canonical};
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tracing::{debug, error, info};
+
+/// Serves one accepted connection to its end. Whatever cannot be served is reset, so that the
+/// program behind it sees "refused" at once and not silence.
+pub(super) async fn serve(inbound: &Inbound, stream: TcpStream, client: SocketAddr) {
+    let client = canonical(client);
+    inbound.stats().accepted.add(1);
+    let destination = match inbound.intercept().destination(&stream, client, inbound.outbound()) {
+        Ok(destination) => destination,
+        Err(stray) => return turn_away(inbound, stream, client, &stray),
+    };
+    if let Err(gone) = net::tune(&stream) {
+        debug!(%client, "gone before it was served: {gone}");
+        return;
+    }
+    connect_and_relay(inbound, stream, client, destination).await;
+}
+
+fn turn_away(inbound: &Inbound, stream: TcpStream, client: SocketAddr, stray: &Stray) {
+    inbound.stats().refused.add(1);
+    net::reset(stream);
+    if matches!(stray, Stray::Own(_)) && !inbound.loop_reported.swap(true, Ordering::Relaxed) {
+        error!(%client, "reset a connection: {stray}; exempt marked packets there (this is said once)");
+    } else {
+        debug!(%client, "reset a connection: {stray}");
+    }
+}
+
+async fn connect_and_relay(
+    inbound: &Inbound,
+    stream: TcpStream,
+    client: SocketAddr,
+    OrigDst(destination): OrigDst,
+) {
+    let began = Instant::now();
+    let stats = inbound.stats();
+    let dispatcher = inbound.current().load();
+    let Connected { link, via } = match dispatcher.connect(&Target::addr(destination)).await {
+        Ok(connected) => connected,
+        Err(cause) => {
+            stats.refused.add(1);
+            net::reset(stream);
+            match cause {
+                dispatch::Error::Blocked => debug!(%client, %destination, "refused: {cause}"),
+                _ => info!(%client, %destination, "refused: {cause}"),
+            }
+            return;
+        }
+    };
+    let way = via.as_ref().map_or("direct", |upstream| upstream.name());
+    if via.is_some() { &stats.proxied } else { &stats.direct }.add(1);
+    debug!(%client, %destination, via = way, "connected");
+
+    let meter = Meter::default();
+    let end = relay(stream, link, &meter).await;
+
+    let (up, down) = (meter.up.get(), meter.down.get());
+    stats.ended.add(1);
+    stats.bytes.up.add(up);
+    stats.bytes.down.add(down);
+    if let Some(upstream) = &via {
+        upstream.report(up, down);
+    }
+    let seconds = began.elapsed().as_secs_f32();
+    match end {
+        End::Closed => info!(%client, %destination, via = way, up, down, seconds, "closed"),
+        End::Client(cause) => {
+            info!(%client, %destination, via = way, up, down, seconds, "client broke off: {cause}");
+        }
+        End::Upstream(cause) => {
+            info!(%client, %destination, via = way, up, down, seconds, "upstream broke off: {cause}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The accept loop: takes a permit, accepts, spawns, nothing else. No handshake is awaited here,
+//! so that one slow client cannot keep the others out.
+
+use super::{Intercept, session};
+use crate::dispatch::Current;
+use crate::net::Outbound;
+use crate::net::listen::AcceptError;
+use crate::stats::Stats;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tracing::{debug, warn};
+
+/// How long accepting rests when descriptors or memory run out: the running connections need the
+/// time to end, and the kernel keeps the newcomers in the backlog.
+const SHORTAGE_REST: Duration = Duration::from_millis(100);
+
+/// What every accepted connection needs; one for all listeners.
+#[derive(Debug)]
+pub struct Inbound {
+    intercept: Intercept,
+    current: Current,
+    outbound: Outbound,
+    stats: Arc<Stats>,
+    permits: Arc<Semaphore>,
+    limit: u32,
+    /// Said once: somebody overwrites our mark.
+    pub(super) loop_reported: AtomicBool,
+    /// Said once each time: the limit is reached.
+    limit_reported: AtomicBool,
+}
+
+impl Inbound {
+    /// Serves at most `limit` connections at a time.
+    pub fn new(
+        intercept: Intercept,
+        current: Current,
+        outbound: Outbound,
+        stats: Arc<Stats>,
+        limit: u32,
+    ) -> Self {
+        let permits = Arc::new(Semaphore::new(limit as usize));
+        Inbound {
+            intercept,
+            current,
+            outbound,
+            stats,
+            permits,
+            limit,
+            loop_reported: AtomicBool::new(false),
+            limit_reported: AtomicBool::new(false),
+        }
+    }
+
+    /// Accepts until `stop` turns true, then returns; running connections go on.
+    ///
+    /// # Errors
+    /// The listener itself is broken.
+    pub async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        mut stop: watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        loop {
+            let permit = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                permit = self.permit() => permit,
+            };
+            let accepted = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, client)) => {
+                    let inbound = Arc::clone(&self);
+                    tokio::spawn(async move {
+                        session::serve(&inbound, stream, client).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => match AcceptError::class(&error) {
+                    AcceptError::Transient => {
+                        debug!("a connection died before it was accepted: {error}")
+                    }
+                    AcceptError::Shortage => {
+                        warn!(
+                            "cannot accept: {error}; resting, {} connections are open",
+                            self.open()
+                        );
+                        tokio::time::sleep(SHORTAGE_REST).await;
+                    }
+                    AcceptError::Fatal => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// The number of connections being served.
+    pub fn open(&self) -> u32 {
+        let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
+        self.limit.saturating_sub(free)
+    }
+
+    /// Waits until no connection is served any more.
+    pub async fn drained(&self) {
+        // The semaphore is never closed, so this cannot fail.
+        let _ = self.permits.acquire_many(self.limit).await;
+    }
+
+    pub(super) fn intercept(&self) -> Intercept {
+        self.intercept
+    }
+
+    pub(super) fn current(&self) -> &Current {
+        &self.current
+    }
+
+    pub(super) fn outbound(&self) -> &Outbound {
+        &self.outbound
+    }
+
+    pub(super) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        if self.permits.available_permits() > 0 {
+            self.limit_reported.store(false, Ordering::Relaxed);
+        } else if !self.limit_reported.swap(true, Ordering::Relaxed) {
+            warn!("{} connections are open, the limit; newcomers wait in the queue", self.limit);
+        }
+        Arc::clone(&self.permits).acquire_owned().await.ok()
+    }
+}
