@@ -1,0 +1,78 @@
+//! From the configuration to the parts: pure construction, no socket and no rule.
+
+use crate::config::{Config, Mode, ProxyKind, Scope, Via};
+use crate::dispatch::{Dispatcher, Upstream};
+use crate::firewall::Ruleset;
+use crate::mark::Fwmark;
+use crate::net::Outbound;
+use crate::proxy::Proxy;
+use crate::proxy::direct::Direct;
+use crate::proxy::endpoint::Endpoint;
+use crate::proxy::http::{Credentials, HttpConnect};
+use crate::proxy::shadowsocks::Shadowsocks;
+use crate::route::Router;
+use crate::{dns, firewall, ipset};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// One endpoint for each `[[proxy]]`, in their order.
+pub(super) fn endpoints(config: &Config) -> Vec<Arc<Endpoint>> {
+    config.proxies.iter().map(|proxy| Arc::new(Endpoint::new(&proxy.host, proxy.port))).collect()
+}
+
+pub(super) fn dispatcher(
+    config: &Config,
+    outbound: &Outbound,
+    endpoints: &[Arc<Endpoint>],
+) -> Dispatcher {
+    let upstreams = config.proxies.iter().zip(endpoints).map(|(proxy, endpoint)| {
+        let (name, endpoint, outbound) =
+            (proxy.name.clone(), Arc::clone(endpoint), outbound.clone());
+        let way: Box<dyn Proxy> = match &proxy.kind {
+            ProxyKind::Shadowsocks { method, password } => {
+                Box::new(Shadowsocks::new(name, endpoint, outbound, *method, password))
+            }
+            ProxyKind::Http { credentials } => {
+                let credentials = credentials.clone().map(|(username, password)| Credentials {
+                    username,
+                    password,
+                });
+                Box::new(HttpConnect::new(name, endpoint, outbound, credentials))
+            }
+        };
+        Upstream::new(way, proxy.connect_timeout)
+    });
+    let router = Router {
+        direct: config.rules.direct.clone(),
+        proxy: config.rules.proxy.clone(),
+        block: config.rules.block.clone(),
+        china: Arc::clone(&config.rules.china),
+        reserved: ipset::reserved(),
+    };
+    let direct = Box::new(Direct::new(outbound.clone()));
+    Dispatcher::new(router, Arc::default(), direct, upstreams.collect())
+}
+
+pub(super) fn dns(config: &Config, addresses: &[IpAddr]) -> dns::Settings {
+    let dns = &config.dns;
+    let port = config.listen.dns_port;
+    dns::Settings {
+        listen: addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
+        china: dns.china.clone(),
+        trusted: dns.trusted.clone(),
+        trusted_via_proxy: dns.trusted_via == Via::Proxy,
+        local: dns.local.clone(),
+        forward: dns.forward.clone(),
+        timeout: dns.timeout,
+        cache_size: dns.cache_size,
+        min_ttl: dns.min_ttl,
+        max_ttl: dns.max_ttl,
+        block_types: dns.block_types.clone(),
+        bogus: dns.bogus.clone(),
+        hosts: dns.hosts.clone(),
+        rules: config.rules.names.clone(),
+        china_names: config.rules.china_names.clone(),
+        china_set: Arc::clone(&config.rules.china),
+        no_foreign_aaaa: config.firewall.ipv6 == firewall::Ipv6::Block,
+    }
+}

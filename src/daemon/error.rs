@@ -1,0 +1,81 @@
+//! What keeps the daemon from starting, or ends it.
+
+use crate::firewall;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No runtime, no signal handlers.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(io::Error),
+    /// SO_MARK was refused.
+    #[error("cannot mark sockets (SO_MARK): {0}; run snet as root or with CAP_NET_ADMIN, or with --dns-only")]
+    Mark(io::Error),
+    /// The redirect port cannot be bound.
+    #[error("cannot listen on {address} (listen.tcp-port): {source}{}", hint(source))]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The DNS port cannot be bound.
+    #[error("cannot start the resolver: {0}{}", hint(.0))]
+    Dns(io::Error),
+    /// A listener broke.
+    #[error("the listener on {address} broke: {source}")]
+    Accept {
+        /// Which.
+        address: IpAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The rules could not be installed or removed.
+    #[error(transparent)]
+    Firewall(#[from] firewall::Error),
+    /// A task ended by a panic or without being told.
+    #[error("{0} died; this is a bug of snet, please report it")]
+    Died(&'static str),
+}
+
+/// What kind of failure it is, for the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// This user may not.
+    Permission,
+    /// Something outside is missing or taken.
+    Unavailable,
+    /// Ours.
+    Bug,
+}
+
+impl Error {
+    /// The kind of this failure.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Mark(_) => Kind::Permission,
+            Error::Listen { source, .. } | Error::Dns(source)
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Kind::Permission
+            }
+            Error::Firewall(error) if error.is_permission() => Kind::Permission,
+            Error::Runtime(_)
+            | Error::Listen { .. }
+            | Error::Dns(_)
+            | Error::Accept { .. }
+            | Error::Firewall(_) => Kind::Unavailable,
+            Error::Died(_) => Kind::Bug,
+        }
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; is another snet running? `ss -lntup` names who has the port",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+        _ => "",
+    }
+}

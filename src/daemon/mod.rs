@@ -1,0 +1,283 @@
+//! Start, supervise, stop. Alone knows everyone.
+//!
+//! Start: bind every socket, build, remove left-overs, rules last, ready. Stop: rules first, then
+//! stop accepting, drain, exit. Whatever fails on the way, the rules are removed: they belong to
+//! a [`firewall::Handle`], whose drop removes them, also when a panic unwinds.
+
+mod build;
+mod error;
+mod limits;
+mod signals;
+
+pub use error::{Error, Kind};
+
+use crate::config::{Backend, Config, Purpose};
+use crate::dispatch::Current;
+use crate::inbound::tcp::Inbound;
+use crate::inbound::Intercept;
+use crate::mark::Fwmark;
+use crate::net::{Outbound, Refusal, listen};
+use crate::proxy::endpoint::Endpoint;
+use crate::route::Learned;
+use crate::stats::Stats;
+use crate::{dns, firewall};
+use signals::Signals;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+/// How long a stop waits for open connections.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Runs until a signal asks to stop.
+///
+/// # Errors
+/// What kept it from starting, or what died while it ran; the rules are gone in either case.
+pub fn run(config: Config, purpose: Purpose) -> Result<(), Error> {
+    let limit = limits::connections();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("snet")
+        .build()
+        .map_err(Error::Runtime)?;
+    let result = runtime.block_on(async {
+        match purpose {
+            Purpose::DnsOnly => dns_only(&config).await,
+            Purpose::Daemon => Daemon::start(&config, limit).await?.supervise().await,
+        }
+    });
+    // What is still open after the drain is cut: nobody may wait for a stop.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    result
+}
+
+/// What `snet rules` prints. Asks nobody: host names of upstream servers are named as such.
+pub fn rules(config: &Config) -> String {
+    if config.firewall.backend == Backend::None {
+        return "# backend = \"none\": no rule is installed\n".into();
+    }
+    let listeners: Vec<IpAddr> = config.listen.addresses.clone();
+    let endpoints = build::endpoints(config);
+    let mut text = firewall::render(&build::ruleset(config, &listeners, &endpoints));
+    for endpoint in endpoints.iter().filter(|endpoint| endpoint.is_name()) {
+        text.push_str(&format!(
+            "# the addresses of {} join the set of upstream servers once they are resolved\n",
+            endpoint.host()
+        ));
+    }
+    text
+}
+
+/// Everything that runs.
+#[derive(Debug)]
+struct Daemon {
+    firewall: Arc<Installed>,
+    inbound: Arc<Inbound>,
+    /// Accept loops, resolver, bootstrap: none of them may end before it is told to.
+    tasks: JoinSet<Result<(), Error>>,
+    stop: watch::Sender<bool>,
+    signals: Signals,
+}
+
+impl Daemon {
+    async fn start(config: &Config, limit: u32) -> Result<Self, Error> {
+        let signals = Signals::new().map_err(Error::Runtime)?;
+        let refusal = match config.firewall.backend {
+            Backend::None => Refusal::Harmless,
+            _ => Refusal::Fatal,
+        };
+        let outbound = Outbound::new(Fwmark::SNET, refusal);
+        outbound.probe().map_err(Error::Mark)?;
+
+        let listeners = listen_tcp(config)?;
+        let families: Vec<IpAddr> = listeners.iter().map(|(address, _)| *address).collect();
+        let endpoints = build::endpoints(config);
+        let current = Current::new(build::dispatcher(config, &outbound, &endpoints));
+        let resolver = dns::bind(build::dns(config, &families), outbound.clone(), current.clone())
+            .map_err(Error::Dns)?;
+
+        let firewall = Arc::new(Installed::default());
+        let bootstrap = dns::bootstrap::start(
+            endpoints.clone(),
+            config.dns.china.clone(),
+            config.dns.bogus.clone(),
+            outbound.clone(),
+            Box::new(ExemptServers(Arc::clone(&firewall))),
+        )
+        .await;
+
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let stats = Arc::new(Stats::default());
+        let inbound =
+            Arc::new(Inbound::new(Intercept::Redirect, current.clone(), outbound, stats, limit));
+        for (address, listener) in listeners {
+            let accepting = Arc::clone(&inbound).accept(listener, stopped.clone());
+            tasks.spawn(async move {
+                accepting.await.map_err(|source| Error::Accept { address, source })
+            });
+        }
+        tasks.spawn(supervised("resolver", dns::spawn(resolver, stopped.clone())));
+        tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped)));
+
+        // The rules come last: everything they lead to answers by now.
+        if config.firewall.backend != Backend::None {
+            let ruleset = build::ruleset(config, &families, &endpoints);
+            let handle = tokio::task::spawn_blocking(move || firewall::Handle::install(ruleset))
+                .await
+                .map_err(|_| Error::Died("firewall"))??;
+            firewall.hold(handle);
+            current.load().learned().connect_kernel(Box::new(TeachKernel(Arc::clone(&firewall))));
+        }
+        info!("ready: {}", build::describe(config, &families));
+        Ok(Daemon { firewall, inbound, tasks, stop, signals })
+    }
+
+    async fn supervise(mut self) -> Result<(), Error> {
+        let result = tokio::select! {
+            signal = self.signals.stop() => {
+                info!("stopping on {signal}");
+                Ok(())
+            }
+            died = self.tasks.join_next() => Err(match died {
+                Some(Ok(Err(error))) => error,
+                _ => Error::Died("a task"),
+            }),
+        };
+        let removed = self.firewall.remove().await;
+        // Nobody is listening if every task died; then there is nobody to tell.
+        let _ = self.stop.send(true);
+        let open = self.inbound.open();
+        if open > 0 {
+            info!("waiting up to {} s for {open} connections", DRAIN.as_secs());
+        }
+        tokio::select! {
+            drained = tokio::time::timeout(DRAIN, self.inbound.drained()) => if drained.is_err() {
+                info!("{} connections are cut", self.inbound.open());
+            },
+            signal = self.signals.stop() => info!("{signal} again: not waiting"),
+        }
+        info!("stopped");
+        result.and(removed)
+    }
+}
+
+/// The resolver alone: no mark is needed, no rule is installed.
+async fn dns_only(config: &Config) -> Result<(), Error> {
+    let mut signals = Signals::new().map_err(Error::Runtime)?;
+    let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
+    let endpoints = build::endpoints(config);
+    let current = Current::new(build::dispatcher(config, &outbound, &endpoints));
+    let settings = build::dns(config, &config.listen.addresses);
+    let resolver = dns::bind(settings, outbound.clone(), current).map_err(Error::Dns)?;
+    let nobody = Box::new(ExemptServers(Arc::default()));
+    let bootstrap = dns::bootstrap::start(
+        endpoints,
+        config.dns.china.clone(),
+        config.dns.bogus.clone(),
+        outbound,
+        nobody,
+    )
+    .await;
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(supervised("resolver", dns::spawn(resolver, stopped.clone())));
+    tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped)));
+    info!("ready: {}", build::describe_dns(config));
+    tokio::select! {
+        signal = signals.stop() => {
+            info!("stopping on {signal}");
+            let _ = stop.send(true);
+            Ok(())
+        }
+        died = tasks.join_next() => Err(match died {
+            Some(Ok(Err(error))) => error,
+            _ => Error::Died("a task"),
+        }),
+    }
+}
+
+/// Turns an end that was not asked for into an error.
+async fn supervised(name: &'static str, task: impl Future<Output = bool>) -> Result<(), Error> {
+    // `true`: it ended because it was told to; then `supervise` no longer looks.
+    if task.await { Ok(()) } else { Err(Error::Died(name)) }
+}
+
+/// Binds the redirect port on every address. An address that this machine does not have takes its
+/// family out of the capture, with a warning; no address at all is an error.
+fn listen_tcp(config: &Config) -> Result<Vec<(IpAddr, TcpListener)>, Error> {
+    let mut listeners = Vec::new();
+    let mut missing = None;
+    for ip in &config.listen.addresses {
+        let address = SocketAddr::new(*ip, config.listen.tcp_port);
+        match listen::tcp(address) {
+            Ok(listener) => listeners.push((*ip, listener)),
+            Err(source) if is_absent(&source) => {
+                let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+                warn!("{ip} is no address of this machine ({source}): {family} is not captured there");
+                missing = Some(Error::Listen { address, source });
+            }
+            Err(source) => return Err(Error::Listen { address, source }),
+        }
+    }
+    match (listeners.is_empty(), missing) {
+        (true, Some(error)) => Err(error),
+        _ => Ok(listeners),
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let absent = [Errno::EADDRNOTAVAIL, Errno::EAFNOSUPPORT].map(|errno| errno as i32);
+    error.raw_os_error().is_some_and(|number| absent.contains(&number))
+}
+
+/// The installed rules, once they are; shared with those who add addresses to their sets.
+#[derive(Debug, Default)]
+struct Installed(Mutex<Option<firewall::Handle>>);
+
+impl Installed {
+    fn hold(&self, handle: firewall::Handle) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+    }
+
+    fn with(&self, act: impl FnOnce(&firewall::Handle)) {
+        if let Some(handle) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            act(handle);
+        }
+    }
+
+    async fn remove(&self) -> Result<(), Error> {
+        let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(handle) = handle else { return Ok(()) };
+        tokio::task::spawn_blocking(move || handle.remove())
+            .await
+            .map_err(|_| Error::Died("firewall"))??;
+        Ok(())
+    }
+}
+
+/// New addresses of an upstream server's name go to the kernel before the proxy dials them.
+#[derive(Debug)]
+struct ExemptServers(Arc<Installed>);
+
+impl dns::bootstrap::Exempt for ExemptServers {
+    fn exempt(&self, addresses: Vec<IpAddr>) {
+        self.0.with(|handle| handle.exempt(addresses));
+    }
+}
+
+/// Learned addresses go to the kernel's sets.
+#[derive(Debug)]
+struct TeachKernel(Arc<Installed>);
+
+impl crate::route::Teach for TeachKernel {
+    fn teach(&self, address: IpAddr, route: crate::route::Route, ttl: Duration) {
+        self.0.with(|handle| handle.learn(address, route, ttl));
+    }
+}
