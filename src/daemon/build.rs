@@ -33,10 +33,9 @@ pub(super) fn dispatcher(
                 Box::new(Shadowsocks::new(name, endpoint, outbound, *method, password))
             }
             ProxyKind::Http { credentials } => {
-                let credentials = credentials.clone().map(|(username, password)| Credentials {
-                    username,
-                    password,
-                });
+                let credentials = credentials
+                    .clone()
+                    .map(|(username, password)| Credentials { username, password });
                 Box::new(HttpConnect::new(name, endpoint, outbound, credentials))
             }
         };

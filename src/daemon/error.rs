@@ -11,7 +11,9 @@ pub enum Error {
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),
     /// SO_MARK was refused.
-    #[error("cannot mark sockets (SO_MARK): {0}; run snet as root or with CAP_NET_ADMIN, or with --dns-only")]
+    #[error(
+        "cannot mark sockets (SO_MARK): {0}; run snet as root or with CAP_NET_ADMIN, or with --dns-only"
+    )]
     Mark(io::Error),
     /// The redirect port cannot be bound.
     #[error("cannot listen on {address} (listen.tcp-port): {source}{}", hint(source))]
@@ -22,8 +24,11 @@ pub enum Error {
         source: io::Error,
     },
     /// The DNS port cannot be bound.
-    #[error("cannot start the resolver: {0}{}", hint(.0))]
-    Dns(io::Error),
+    #[error("cannot start the resolver: {source}{}", hint(source))]
+    Dns {
+        /// What the kernel said, and of which address.
+        source: io::Error,
+    },
     /// A listener broke.
     #[error("the listener on {address} broke: {source}")]
     Accept {
@@ -56,7 +61,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Mark(_) => Kind::Permission,
-            Error::Listen { source, .. } | Error::Dns(source)
+            Error::Listen { source, .. } | Error::Dns { source }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
                 Kind::Permission
@@ -64,7 +69,7 @@ impl Error {
             Error::Firewall(error) if error.is_permission() => Kind::Permission,
             Error::Runtime(_)
             | Error::Listen { .. }
-            | Error::Dns(_)
+            | Error::Dns { .. }
             | Error::Accept { .. }
             | Error::Firewall(_) => Kind::Unavailable,
             Error::Died(_) => Kind::Bug,

@@ -13,8 +13,8 @@ pub use error::{Error, Kind};
 
 use crate::config::{Backend, Config, Purpose};
 use crate::dispatch::Current;
-use crate::inbound::tcp::Inbound;
 use crate::inbound::Intercept;
+use crate::inbound::tcp::Inbound;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal, listen};
 use crate::proxy::endpoint::Endpoint;
@@ -99,7 +99,7 @@ impl Daemon {
         let endpoints = build::endpoints(config);
         let current = Current::new(build::dispatcher(config, &outbound, &endpoints));
         let resolver = dns::bind(build::dns(config, &families), outbound.clone(), current.clone())
-            .map_err(Error::Dns)?;
+            .map_err(|source| Error::Dns { source })?;
 
         let firewall = Arc::new(Installed::default());
         let bootstrap = dns::bootstrap::start(
@@ -174,7 +174,7 @@ async fn dns_only(config: &Config) -> Result<(), Error> {
     let endpoints = build::endpoints(config);
     let current = Current::new(build::dispatcher(config, &outbound, &endpoints));
     let settings = build::dns(config, &config.listen.addresses);
-    let resolver = dns::bind(settings, outbound.clone(), current).map_err(Error::Dns)?;
+    let resolver = dns::bind(settings, outbound.clone(), current).map_err(|source| Error::Dns { source })?;
     let nobody = Box::new(ExemptServers(Arc::default()));
     let bootstrap = dns::bootstrap::start(
         endpoints,
@@ -219,7 +219,9 @@ fn listen_tcp(config: &Config) -> Result<Vec<(IpAddr, TcpListener)>, Error> {
             Ok(listener) => listeners.push((*ip, listener)),
             Err(source) if is_absent(&source) => {
                 let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
-                warn!("{ip} is no address of this machine ({source}): {family} is not captured there");
+                warn!(
+                    "{ip} is no address of this machine ({source}): {family} is not captured there"
+                );
                 missing = Some(Error::Listen { address, source });
             }
             Err(source) => return Err(Error::Listen { address, source }),
