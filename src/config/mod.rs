@@ -6,7 +6,7 @@
 use crate::domain::{DomainMap, Name};
 use crate::firewall;
 use crate::ipset::IpSet;
-use crate::proxy::shadowsocks::Method;
+use crate::proxy::shadowsocks::cipher::Method;
 use crate::route::Route;
 use crate::secret::Secret;
 use std::collections::HashMap;

@@ -88,7 +88,8 @@ async fn liars_are_found_out() {
     let (proxy, _server) = proxy_saying(&[]).await;
     let error = connect(&proxy).await.unwrap_err();
     assert!(matches!(error, Error::Handshake { .. }), "{error}");
-    let endless: &'static [u8] = Box::leak([b"HTTP/1.1 200 OK\r\nX: ", &[b'x'; 20_000][..]].concat().into_boxed_slice());
+    let endless: &'static [u8] =
+        Box::leak([b"HTTP/1.1 200 OK\r\nX: ", &[b'x'; 20_000][..]].concat().into_boxed_slice());
     let pieces: &'static [&'static [u8]] = Box::leak(Box::new([endless]));
     let (proxy, _server) = proxy_saying(pieces).await;
     let error = connect(&proxy).await.unwrap_err();
