@@ -1,11 +1,14 @@
 //! The only birthplace of sockets: each outgoing one carries the mark.
 //!
 //! `clippy.toml` forbids raw connects and binds elsewhere. [`Outbound`] makes outgoing sockets,
-//! [`listen`] makes listening ones, [`origin`] asks the kernel where a redirected connection
+//! [`listen`] and
+//! [`udp`] make listening ones, [`origin`] asks the kernel where a redirected connection
 //! wanted to go.
 
 pub mod listen;
 pub mod origin;
+pub mod udp;
+
 mod own;
 
 use crate::mark::Fwmark;
