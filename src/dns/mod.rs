@@ -1,4 +1,9 @@
-//! How names are answered: the ChinaDNS judgement. Contract only; not written yet.
+//! How names are answered: the ChinaDNS judgement.
+
+pub mod cache;
+pub mod reply;
+pub mod split;
+pub mod wire;
 
 use crate::domain::{DomainMap, Name};
 use crate::ipset::IpSet;
