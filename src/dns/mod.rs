@@ -1,7 +1,9 @@
 //! How names are answered: the ChinaDNS judgement.
 
 pub mod cache;
+pub mod hosts;
 pub mod reply;
+pub mod special;
 pub mod split;
 pub mod wire;
 
