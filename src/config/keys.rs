@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn hints() {
         assert_eq!(hint("listen", "tcp_port"), "did you mean \"tcp-port\"?");
-        assert_eq!(hint("", "proxies"), "did you mean \"proxy\"?");
+        assert_eq!(hint("", "proxys"), "did you mean \"proxy\"?");
         assert_eq!(hint("", "tcp-port"), "it belongs in [listen]");
         assert_eq!(
             hint("dns", "proxy"),

@@ -18,7 +18,7 @@ impl Listen {
         let tcp_port = tcp.as_ref().map_or(Some(TCP_PORT), |item| item.integer(1, u16::MAX));
         let dns_port = dns.as_ref().map_or(Some(DNS_PORT), |item| item.integer(1, u16::MAX));
         if let (Some(item), true) = (dns.or(tcp), tcp_port.is_some() && tcp_port == dns_port) {
-            item.refuse::<()>("two different ports for tcp-port and dns-port");
+            item.refuse_as::<()>("one port for both tcp-port and dns-port", "two different ports");
         }
         Listen {
             addresses,

@@ -160,8 +160,8 @@ pub struct Rules {
     pub proxy: IpSet,
     /// Prefixes of `rules.block`.
     pub block: IpSet,
-    /// Names of all three, and of `block-domain-file`. A name given twice with different routes
-    /// is an error; the longest suffix wins.
+    /// Names of all three, and of `block-domain-file`, over which the three win. A name that two
+    /// of the three hold is an error; the longest suffix wins.
     pub names: DomainMap<Route>,
     /// `rules.china-domain-file`: names that only the domestic side is asked for.
     pub china_names: DomainMap<()>,

@@ -15,6 +15,8 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUTS: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(120);
 
+const SERVER: &str = "host:port, for example \"ss.example.com:8388\"";
+
 /// What routes are called in logs.
 const RESERVED_NAMES: &[&str] = &["direct", "block"];
 
@@ -64,24 +66,30 @@ fn demand(top: &Section<'_>, purpose: Purpose, via: Via) {
 fn draft(section: &Section<'_>, names: &mut HashSet<String>, listen: &Listen) -> Option<Draft> {
     let name = section.item("name").and_then(|item| own_name(&item, names));
     let server = match section.item("server") {
-        Some(item) => {
-            item.parse(|text| Ok((text.to_owned(), server(text)?))).and_then(|(written, server)| {
-                let own = server.port == listen.tcp_port || server.port == listen.dns_port;
-                match server.address() {
-                    Some(ip) if own && listen.is_own(ip) => {
-                        item.refuse("another address than the one snet itself listens on")
-                    }
-                    _ => Some((written, server)),
-                }
-            })
-        }
-        None => section.missing("server", "host:port, for example \"ss.example.com:8388\""),
+        Some(item) => own_server(&item, listen),
+        None => section.missing("server", SERVER),
     };
     let connect_timeout = section
         .or("connect-timeout", CONNECT_TIMEOUT, |item| item.parse(duration(CONNECT_TIMEOUTS)));
     let kind = kind(section);
     let (written, server) = server?;
     Some(Draft { name, written, server, connect_timeout, kind: kind? })
+}
+
+/// Reads the server; the text as written comes along.
+fn own_server(item: &Item<'_>, listen: &Listen) -> Option<(String, Server)> {
+    // ss://BASE64@host:port and http://user:password@host:port are in use elsewhere.
+    if item.parse(|text| Ok(text.contains('@')))? {
+        return item.refuse_as("a URL that may hold a password", SERVER);
+    }
+    let (written, server) = item.parse(|text| Ok((text.to_owned(), server(text)?)))?;
+    let own = server.port == listen.tcp_port || server.port == listen.dns_port;
+    match server.address() {
+        Some(ip) if own && listen.is_own(ip) => {
+            item.refuse("another address than the one snet itself listens on")
+        }
+        _ => Some((written, server)),
+    }
 }
 
 fn own_name(item: &Item<'_>, names: &mut HashSet<String>) -> Option<String> {

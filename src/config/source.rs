@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Source<'a> {
     path: &'a Path,
     text: &'a str,
+    /// Where the newlines are, since a file may hold many rules and each wants its line.
+    line_ends: Vec<usize>,
     problems: RefCell<Vec<(usize, String)>>,
     warnings: RefCell<Vec<(usize, String)>>,
     holds_password: Cell<bool>,
@@ -22,6 +24,7 @@ impl<'a> Source<'a> {
         Source {
             path,
             text,
+            line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
             problems: RefCell::default(),
             warnings: RefCell::default(),
             holds_password: Cell::default(),
@@ -60,8 +63,7 @@ impl<'a> Source<'a> {
 
     /// The line of a byte, counted from 1.
     pub(super) fn line(&self, at: usize) -> usize {
-        let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        before.iter().filter(|byte| **byte == b'\n').count() + 1
+        self.line_ends.partition_point(|end| *end < at) + 1
     }
 
     /// The column of a byte in characters, counted from 1.
