@@ -1,10 +1,10 @@
 //! From every state to installed, and back to what was there before.
 
-use super::lab::run;
+use super::lab::{Variant, inside, run};
 use super::{in_both_variants, ruleset};
 use crate::firewall::ruleset::Family;
 use crate::firewall::tools::{Ipset, Iptables};
-use crate::firewall::{Error, Handle, Ruleset, cleanup, iptables, sets};
+use crate::firewall::{Error, Handle, Ruleset, cleanup, command, iptables, sets};
 use crate::route::Route;
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,30 @@ in_both_variants! {
     a_start_killed_at_any_step,
     leftovers_of_every_kind,
     a_set_in_use_by_a_stranger_is_told,
+    without_rights_it_is_told,
     a_missing_tool_is_told_before_anything_is_touched,
     the_china_list_is_loaded_in_one_go,
     a_set_that_is_gone_does_no_harm,
+}
+
+#[test]
+fn native_rules_in_a_table_of_iptables_are_told() {
+    let path = concat!(module_path!(), "::native_rules_in_a_table_of_iptables_are_told");
+    inside(path, Variant::Nft, || {
+        let handle = Handle::install(ruleset()).unwrap();
+        let native = "nft add rule ip nat OUTPUT meta mark set numgen inc mod 2";
+        run(native);
+        assert!(!state().contains("iptables nft *nat"), "iptables-save shows the table");
+        handle.remove().unwrap();
+        let left = run("nft list ruleset");
+        assert!(!left.contains("SNET") && left.contains("numgen"), "{left}");
+
+        let error = Handle::install(ruleset()).unwrap_err();
+        assert!(matches!(error, Error::Foreign { table: "nat", .. }), "{error}");
+        let left = run("nft list ruleset");
+        assert!(!left.contains("SNET") && left.contains("numgen"), "{left}");
+        assert_eq!(run("ipset list -name"), "");
+    });
 }
 
 /// The rules of others, as docker and ufw make them; comments with traps.
@@ -187,6 +208,19 @@ fn a_set_in_use_by_a_stranger_is_told() {
     assert!(error.contains("a rule that is not ours names this set"), "{error}");
     run("iptables -F OUTPUT");
     cleanup().unwrap();
+}
+
+/// What the tools themselves say to somebody without rights.
+fn without_rights_it_is_told() {
+    let unshare = command::find("unshare").unwrap();
+    let (nothing, save) = ("*nat\nCOMMIT\n", "iptables-nft-save");
+    for (tool, input) in
+        [(&["ipset", "list", "-name"][..], ""), (&[save], ""), (&["iptables-nft-restore"], nothing)]
+    {
+        let args = [&["-U", "--"], tool].concat();
+        let error = command::run(&unshare, &args, input).unwrap_err();
+        assert!(error.is_permission(), "{error}");
+    }
 }
 
 fn a_missing_tool_is_told_before_anything_is_touched() {
