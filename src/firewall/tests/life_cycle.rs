@@ -17,6 +17,7 @@ in_both_variants! {
     a_set_in_use_by_a_stranger_is_told,
     without_rights_it_is_told,
     a_missing_tool_is_told_before_anything_is_touched,
+    without_ip6tables_ipv4_goes_on,
     the_china_list_is_loaded_in_one_go,
     a_set_that_is_gone_does_no_harm,
 }
@@ -238,6 +239,28 @@ fn a_missing_tool_is_told_before_anything_is_touched() {
     assert_eq!(state(), before);
 }
 
+fn without_ip6tables_ipv4_goes_on() {
+    let iptables = command::find("iptables-restore").unwrap();
+    let program = std::fs::canonicalize(iptables).unwrap();
+    let program = std::path::Path::new("/run/sbin").join(program.file_name().unwrap());
+    std::fs::create_dir("/run/sbin").unwrap();
+    run("mount --bind /usr/sbin /run/sbin");
+    run("mount -t tmpfs tmpfs /usr/sbin");
+    for tool in ["iptables-save", "iptables-restore"] {
+        std::os::unix::fs::symlink(&program, format!("/usr/sbin/{tool}")).unwrap();
+    }
+    std::os::unix::fs::symlink("/run/sbin/ipset", "/usr/sbin/ipset").unwrap();
+
+    let handle = Handle::install(ruleset()).unwrap();
+    let there = || Iptables::of_system(Family::V4).unwrap().save().unwrap();
+    assert!(there().contains("-A OUTPUT -j SNET\n"));
+    assert!(!run("ipset list -name").contains("6\n"), "sets of a family without rules");
+    handle.learn("2001:db8::1".parse().unwrap(), Route::Direct, Duration::from_secs(1));
+    handle.remove().unwrap();
+    assert!(!there().contains("SNET"));
+    assert_eq!(run("ipset list -name"), "");
+}
+
 fn the_china_list_is_loaded_in_one_go() {
     let ruleset = Ruleset { china: crate::ipset::china(), ..ruleset() };
     let (v4, v6) = (ruleset.china.prefixes_v4().count(), ruleset.china.prefixes_v6().count());
@@ -250,9 +273,17 @@ fn the_china_list_is_loaded_in_one_go() {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     };
     assert_eq!((entries("snet-china4"), entries("snet-china6")), (v4, v6));
+    let header = run("ipset list -terse snet-china4");
+    assert!(header.contains(&format!("hashsize {} ", v4.next_power_of_two())), "{header}");
     let before = Instant::now();
     handle.remove().unwrap();
     println!("{v4} + {v6} prefixes: install {installed:?}, remove {:?}", before.elapsed());
+}
+
+#[test]
+fn a_handle_can_be_given_to_another_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<Handle>();
 }
 
 fn a_set_that_is_gone_does_no_harm() {
