@@ -25,8 +25,12 @@ const QUIC: &str = "SNET-QUIC";
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug)]
 enum Destination {
-    /// This machine; broadcast and multicast, too.
+    /// This machine; in IPv4 broadcast, too.
     Local,
+    /// A rung of its own: for IPv6 the kernel wants all the types of a list at once, so that
+    /// `LOCAL,MULTICAST` never matches (match_type6 in net/netfilter/xt_addrtype.c; seen: ::1 was
+    /// captured).
+    Multicast,
     In(Set),
     Anywhere,
 }
@@ -44,8 +48,9 @@ enum Verdict {
 /// `Reserved` stands behind the operator's rules: a prefix that somebody wrote down by hand, say
 /// `rules.proxy = ["10.8.0.0/16"]`, beats a list made for everybody. What must never be captured,
 /// this machine and its links, stands before them.
-const LADDER: [(Destination, Verdict); 12] = [
+const LADDER: [(Destination, Verdict); 13] = [
     (Destination::Local, Verdict::Pass),
+    (Destination::Multicast, Verdict::Pass),
     (Destination::In(Set::Connected), Verdict::Pass),
     (Destination::In(Set::Block), Verdict::Block),
     (Destination::In(Set::Proxy), Verdict::Foreign),
@@ -63,11 +68,9 @@ impl Destination {
     /// The match, with a space behind it if there is one.
     fn matching(self, family: Family) -> String {
         match (self, family) {
-            (Destination::Local, Family::V4) => {
-                "-m addrtype --dst-type LOCAL,BROADCAST,MULTICAST ".into()
-            }
-            // "ipv6 does not support BROADCAST matching": net/netfilter/xt_addrtype.c.
-            (Destination::Local, Family::V6) => "-m addrtype --dst-type LOCAL,MULTICAST ".into(),
+            (Destination::Local, Family::V4) => "-m addrtype --dst-type LOCAL,BROADCAST ".into(),
+            (Destination::Local, Family::V6) => "-m addrtype --dst-type LOCAL ".into(),
+            (Destination::Multicast, _) => "-m addrtype --dst-type MULTICAST ".into(),
             (Destination::In(set), _) => in_set(set, family),
             (Destination::Anywhere, _) => String::new(),
         }
