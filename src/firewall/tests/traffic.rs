@@ -9,7 +9,7 @@ use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::firewall::{Handle, connected_prefixes};
 use crate::mark::Fwmark;
 use crate::route::Route;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, SocketAddrV6, TcpListener};
 use std::time::Duration;
 
 in_both_variants! {
@@ -394,6 +394,12 @@ fn everything_through_the_proxy() {
         ("198.51.100.65", Seen::Refused),
     ] {
         assert_eq!(tcp(at(address, 80), None), seen, "{address}");
+    }
+    let scope = nix::net::if_::if_nametoindex("uplink").unwrap();
+    let multicast = SocketAddrV6::new("ff02::fb".parse().unwrap(), 443, 0, scope);
+    for group in [at("224.0.0.251", 443), multicast.into()] {
+        let sent = udp(any(group, 0)).send_to(b"datagram", group);
+        assert!(sent.is_ok(), "{group}: {sent:?}");
     }
 }
 
