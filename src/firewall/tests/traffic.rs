@@ -9,6 +9,7 @@ use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::firewall::{Handle, connected_prefixes};
 use crate::mark::Fwmark;
 use crate::route::Route;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, SocketAddrV6, TcpListener};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ in_both_variants! {
     the_original_destination_is_known,
     tcp_goes_where_the_ladder_says,
     one_socket_may_ask_many_servers,
+    link_local_name_servers_are_refused_at_once,
     dns_is_captured_but_for_its_exemptions,
     quic_is_rejected_where_tcp_is_captured,
     quic_may_pass,
@@ -114,7 +116,7 @@ fn the_original_destination_is_known() {
     let _handle = Handle::install(ruleset()).unwrap();
     for (foreign, loopback) in FOREIGN.into_iter().zip(["127.0.0.1", "::1"]) {
         let listener = TcpListener::bind(at(loopback, 1111)).unwrap();
-        let connecting = std::thread::spawn(move || std::net::TcpStream::connect(at(foreign, 80)));
+        let _client = std::net::TcpStream::connect(at(foreign, 80)).unwrap();
         let (stream, _) = listener.accept().unwrap();
         let socket = socket2::SockRef::from(&stream);
         let wanted = match foreign.contains(':') {
@@ -122,7 +124,6 @@ fn the_original_destination_is_known() {
             true => socket.original_dst_v6(),
         };
         assert_eq!(wanted.unwrap().as_socket(), Some(at(foreign, 80)));
-        connecting.join().unwrap().unwrap();
     }
 }
 
@@ -226,6 +227,26 @@ fn one_socket_may_ask_many_servers() {
             }
         }
     }
+}
+
+fn link_local_name_servers_are_refused_at_once() {
+    let internet = Internet::new();
+    let shown = internet.run(|| run("ip -6 -brief address show dev downlink scope link"));
+    let gateway = shown.split_whitespace().nth(2).and_then(|word| word.split('/').next()).unwrap();
+    let scope = nix::net::if_::if_nametoindex("uplink").unwrap();
+    let to = SocketAddrV6::new(gateway.parse().unwrap(), 53, 0, scope).into();
+    let there = internet.udp(at("::", 53));
+    let client = udp(at("::", 0));
+    let handle = Handle::install(ruleset()).unwrap();
+    let sent = client.send_to(b"question", to).unwrap_err();
+    assert_eq!(sent.kind(), ErrorKind::PermissionDenied);
+    let connected = connect(to, None).unwrap_err();
+    assert_eq!(connected.kind(), ErrorKind::ConnectionRefused);
+    handle.remove().unwrap();
+
+    let direct = Ruleset { direct: set("fe80::/10"), ..ruleset() };
+    let _handle = Handle::install(direct).unwrap();
+    assert_eq!(datagram(&client, to, &there, None), Seen::Direct);
 }
 
 /// Where UDP 443 is expected to be refused, and where it must pass.
