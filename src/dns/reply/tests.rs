@@ -42,6 +42,9 @@ fn what_is_no_reply() {
     assert!(Reply::parse(&changed(5, 2)).is_none(), "two questions");
     assert!(Reply::parse(&changed(7, 9)).is_none(), "records are missing");
     assert!(Reply::parse(&good[..good.len() - 1]).is_none(), "cut off");
+    let mut bare = good[..HEADER + 17 + 3].to_vec();
+    bare[6..HEADER].fill(0);
+    assert!(Reply::parse(&bare).is_none(), "half a question");
     let cut = changed(2, 0x83);
     let cut = Reply::parse(&cut[..40]).unwrap();
     assert!(cut.truncated() && cut.addresses().is_empty(), "truncated in a record");
