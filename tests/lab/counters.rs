@@ -2,7 +2,7 @@
 //!
 //! They live in an nft table of the lab's own, which neither variant of iptables shows or touches.
 
-use crate::process::{FOLDER, Place, run};
+use crate::process::{FOLDER, Place, command, finish, run};
 use crate::snet::TCP_PORT;
 use snet::mark::Fwmark;
 use std::fs;
@@ -46,6 +46,14 @@ impl Counters {
         fs::write(&file, text).expect("the tmpfs is writable");
         run(Place::Machine, "nft", &["-f", &file.display().to_string()]);
         Counters(())
+    }
+
+    /// Starts to count again from zero.
+    pub fn restart() -> Self {
+        // Only the first time there is nothing to delete.
+        let mut nft = command(Place::Machine, "nft");
+        finish(nft.args(["delete", "table", "inet", "lab"]));
+        Self::start()
     }
 
     /// Connections that were redirected to snet.

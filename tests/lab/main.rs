@@ -25,4 +25,18 @@ mod upstream;
 mod wait;
 mod world;
 
+mod absence;
+mod bad_proxy;
+mod crowd;
+mod dns_only;
+mod ends;
+mod garbage;
+mod killed;
+mod names;
+mod open_before;
 mod peers;
+mod reach;
+mod refusals;
+mod restored;
+mod rules;
+mod transfer;

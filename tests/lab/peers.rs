@@ -8,7 +8,7 @@ use crate::process::{Place, command, finish};
 use crate::sealed::sealed;
 use crate::snet::dig;
 use crate::world::{
-    DOMESTIC_SITE, FAMILIES, FORGED, FOREIGN_SITE, Family, MACHINE, PROXY, SILENT_FOREIGN,
+    DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, FORGED, Family, MACHINE, PROXY, SILENT_FOREIGN,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};

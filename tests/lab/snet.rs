@@ -207,9 +207,14 @@ impl Snet {
         self.0.signal(signal);
     }
 
-    /// How it ended, if it did.
+    /// Waits for its end.
     pub fn wait(&mut self) -> std::process::ExitStatus {
         self.0.wait(STOP)
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.0.ended()
     }
 
     pub fn assert_alive(&mut self) {
@@ -229,6 +234,14 @@ impl Snet {
         wait::until(&format!("at most {most} descriptors"), Duration::from_secs(15), || {
             self.descriptors() <= most
         });
+    }
+
+    /// Processor time used so far, in clock ticks (proc(5), stat: utime and stime).
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.pid())).expect("it runs");
+        let behind_name = stat.rsplit(')').next().expect("a name in brackets");
+        let field = |number: usize| behind_name.split_whitespace().nth(number);
+        [field(11), field(12)].into_iter().flatten().filter_map(|t| t.parse::<u64>().ok()).sum()
     }
 
     /// Resident memory in KiB (proc(5), VmRSS).

@@ -87,20 +87,11 @@ pub const SILENT_DOMESTIC: Host = domestic(99);
 pub const SILENT_FOREIGN: Host = foreign(99);
 
 /// What direct connections come from.
-pub const MACHINE: Host = Host {
-    v4: Ipv4Addr::new(10, 0, 2, 2),
-    v6: Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 2),
-};
+pub const MACHINE: Host =
+    Host { v4: Ipv4Addr::new(10, 0, 2, 2), v6: Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 2) };
 
-const PRESENT: [Host; 7] = [
-    DOMESTIC_SITE,
-    FOREIGN_SITE,
-    BLOCKED_SITE,
-    DOMESTIC_NAMES,
-    TRUSTED_NAMES,
-    SYSTEM_NAMES,
-    PROXY,
-];
+const PRESENT: [Host; 7] =
+    [DOMESTIC_SITE, FOREIGN_SITE, BLOCKED_SITE, DOMESTIC_NAMES, TRUSTED_NAMES, SYSTEM_NAMES, PROXY];
 
 impl Host {
     pub fn ip(self, family: Family) -> IpAddr {

@@ -4,9 +4,10 @@
 //! off the path would send, then, a little later, the answer of an honest server.
 
 use crate::world::{
-    DOMESTIC_NAMES, DOMESTIC_SITE, FAMILIES, FORGED, FOREIGN_SITE, Family, Host, in_internet,
+    DOMESTIC_NAMES, DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, FORGED, Family, Host, in_internet,
 };
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -25,13 +26,8 @@ pub enum Forgery {
     WrongPort,
 }
 
-pub const FORGERIES: [Forgery; 5] = [
-    Forgery::Foreign,
-    Forgery::Loopback,
-    Forgery::WrongId,
-    Forgery::WrongName,
-    Forgery::WrongPort,
-];
+pub const FORGERIES: [Forgery; 5] =
+    [Forgery::Foreign, Forgery::Loopback, Forgery::WrongId, Forgery::WrongName, Forgery::WrongPort];
 
 /// A domestic address where nobody is: believed, it would steer the client astray.
 pub const TRAP: Host = crate::world::SILENT_DOMESTIC;
@@ -39,8 +35,31 @@ pub const TRAP: Host = crate::world::SILENT_DOMESTIC;
 /// How long the honest answer lags behind.
 const LAG: Duration = Duration::from_millis(30);
 
+impl Forgery {
+    /// Whether nothing but the content tells it from the honest answer.
+    pub fn is_on_path(self) -> bool {
+        matches!(self, Forgery::Foreign | Forgery::Loopback)
+    }
+}
+
+/// A running forger.
+#[derive(Debug, Clone)]
+pub struct Forger(Arc<Mutex<Forgery>>);
+
+impl Forger {
+    /// From now on, this one.
+    pub fn set(&self, forgery: Forgery) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = forgery;
+    }
+
+    fn present(&self) -> Forgery {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Starts it in place of the domestic server, in both families.
-pub fn start(forgery: Forgery) {
+pub fn start(forgery: Forgery) -> Forger {
+    let forger = Forger(Arc::new(Mutex::new(forgery)));
     for family in FAMILIES {
         let address = DOMESTIC_NAMES.port(family, 53);
         let bind = |address: SocketAddr| {
@@ -49,13 +68,16 @@ pub fn start(forgery: Forgery) {
             })
         };
         let (server, other) = (bind(address), bind(SocketAddr::new(address.ip(), 5353)));
-        thread::spawn(move || serve(forgery, &server, &other));
+        let forger = forger.clone();
+        thread::spawn(move || serve(&forger, &server, &other));
     }
+    forger
 }
 
-fn serve(forgery: Forgery, server: &UdpSocket, other: &UdpSocket) {
+fn serve(forger: &Forger, server: &UdpSocket, other: &UdpSocket) {
     let mut buffer = [0; 2048];
     while let Ok((length, from)) = server.recv_from(&mut buffer) {
+        let forgery = forger.present();
         let query = &buffer[..length];
         let forged = forged(forgery, query);
         let from_where = if forgery == Forgery::WrongPort { other } else { server };

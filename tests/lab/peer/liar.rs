@@ -5,6 +5,7 @@ use crate::snet;
 use crate::world::{Family, PROXY};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -27,19 +28,13 @@ pub enum Lie {
     Unavailable,
 }
 
-pub const LIES: [Lie; 7] = [
-    Lie::Hang,
-    Lie::Refuse,
-    Lie::Garbage,
-    Lie::Close,
-    Lie::Endless,
-    Lie::Half,
-    Lie::Unavailable,
-];
+pub const LIES: [Lie; 7] =
+    [Lie::Hang, Lie::Refuse, Lie::Garbage, Lie::Close, Lie::Endless, Lie::Half, Lie::Unavailable];
 
 /// The `[[proxy]]` of type http that leads to it.
 pub fn start(family: Family, lie: Lie) -> String {
-    let address = PROXY.port(family, 9000 + lie as u16);
+    static PORT: AtomicU16 = AtomicU16::new(9000);
+    let address = PROXY.port(family, PORT.fetch_add(1, Ordering::Relaxed));
     if lie != Lie::Refuse {
         service::tcp(address, move |stream| tell(lie, stream));
     }

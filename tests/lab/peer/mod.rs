@@ -1,6 +1,7 @@
 //! The peers: real programs where there is one, small ones of ours where a peer has to misbehave
 //! in a certain way.
 
+pub mod connect_proxy;
 pub mod forger;
 pub mod http_proxy;
 pub mod liar;

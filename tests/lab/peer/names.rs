@@ -10,8 +10,8 @@
 
 use crate::process::{Place, Running, unprivileged};
 use crate::world::{
-    BLOCKED_SITE, DOMESTIC_NAMES, DOMESTIC_SITE, FAMILIES, FAR_COPY, FORGED, FOREIGN_SITE, Family, Host,
-    MACHINE, SYSTEM_NAMES, TRUSTED_NAMES,
+    BLOCKED_SITE, DOMESTIC_NAMES, DOMESTIC_SITE, FAMILIES, FAR_COPY, FOREIGN_SITE, FORGED, Family,
+    Host, MACHINE, SYSTEM_NAMES, TRUSTED_NAMES,
 };
 
 /// What the system's server says: it shows that a query was not captured.

@@ -45,9 +45,16 @@ pub fn rust(family: Family, method: &str) -> (Running, String) {
 pub fn local(family: Family, method: &str) -> Running {
     let server = PROXY.port(family, LIBEV_PORT);
     let mut command = unprivileged(Place::Internet, "ss-local");
-    command
-        .args(["-s", &server.ip().to_string(), "-p", &server.port().to_string()])
-        .args(["-m", method, "-k", PASSWORD, "-b", "127.0.0.1", "-l", "1080"]);
+    command.args(["-s", &server.ip().to_string(), "-p", &server.port().to_string()]).args([
+        "-m",
+        method,
+        "-k",
+        PASSWORD,
+        "-b",
+        "127.0.0.1",
+        "-l",
+        "1080",
+    ]);
     let mut local = Running::start("ss-local", &mut command);
     super::wait_for_listener(&mut local, ([127, 0, 0, 1], 1080).into());
     local
