@@ -3,10 +3,24 @@
 //! Parse, don't validate: whoever holds a `Config` need not check anything. The file format
 //! (section 7 of the design; every key is in `config.example.toml`) is known in this folder only.
 
+mod address;
+mod dns;
+mod file;
+mod kernel;
+mod keys;
+mod listen;
+mod proxy;
+mod read;
+mod rules;
+mod section;
+mod source;
+mod summary;
+mod value;
+
 use crate::domain::{DomainMap, Name};
 use crate::firewall;
 use crate::ipset::IpSet;
-use crate::proxy::shadowsocks::Method;
+use crate::proxy::shadowsocks::cipher::Method;
 use crate::route::Route;
 use crate::secret::Secret;
 use std::collections::HashMap;
@@ -146,8 +160,8 @@ pub struct Rules {
     pub proxy: IpSet,
     /// Prefixes of `rules.block`.
     pub block: IpSet,
-    /// Names of all three, and of `block-domain-file`. A name given twice with different routes
-    /// is an error; the longest suffix wins.
+    /// Names of all three, and of `block-domain-file`, over which the three win. A name that two
+    /// of the three hold is an error; the longest suffix wins.
     pub names: DomainMap<Route>,
     /// `rules.china-domain-file`: names that only the domestic side is asked for.
     pub china_names: DomainMap<()>,
@@ -229,7 +243,10 @@ impl Config {
     ///
     /// # Errors
     /// All problems at once.
-    pub fn load(_path: &Path, _purpose: Purpose) -> Result<Loaded, Error> {
-        Err(Error { problems: vec!["not written yet".into()] })
+    pub fn load(path: &Path, purpose: Purpose) -> Result<Loaded, Error> {
+        read::load(path, purpose)
     }
 }
+
+#[cfg(test)]
+mod tests;

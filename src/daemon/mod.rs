@@ -217,7 +217,7 @@ fn listen_tcp(config: &Config) -> Result<Vec<(IpAddr, TcpListener)>, Error> {
         let address = SocketAddr::new(*ip, config.listen.tcp_port);
         match listen::tcp(address) {
             Ok(listener) => listeners.push((*ip, listener)),
-            Err(source) if is_absent(&source) => {
+            Err(source) if listen::is_absent(&source) => {
                 let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
                 warn!(
                     "{ip} is no address of this machine ({source}): {family} is not captured there"
@@ -231,12 +231,6 @@ fn listen_tcp(config: &Config) -> Result<Vec<(IpAddr, TcpListener)>, Error> {
         (true, Some(error)) => Err(error),
         _ => Ok(listeners),
     }
-}
-
-fn is_absent(error: &io::Error) -> bool {
-    use nix::errno::Errno;
-    let absent = [Errno::EADDRNOTAVAIL, Errno::EAFNOSUPPORT].map(|errno| errno as i32);
-    error.raw_os_error().is_some_and(|number| absent.contains(&number))
 }
 
 /// The installed rules, once they are; shared with those who add addresses to their sets.

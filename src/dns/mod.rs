@@ -1,4 +1,28 @@
-//! How names are answered: the ChinaDNS judgement. Contract only; not written yet.
+//! How names are answered: the ChinaDNS judgement.
+//!
+//! The story of a query. [`server`] receives it; [`resolver`] walks down the ladder of early
+//! returns (hosts, special names, blocks, cache). What is left becomes a [`flight`], one for all
+//! who ask the same at that moment: it chooses whom to ask, and for a name that nobody listed
+//! [`judge`] asks both sides and lets [`split`] decide. [`upstream`] does the asking.
+//!
+//! Everything runs on one thread of its own with a runtime of its own: nothing is locked, and a
+//! busy relay does not delay a name. Messages are kept and sent as bytes ([`wire`], [`reply`]).
+
+pub mod bootstrap;
+pub mod cache;
+pub mod hosts;
+pub mod reply;
+pub mod special;
+pub mod split;
+pub mod wire;
+
+mod flight;
+mod judge;
+mod resolver;
+mod rewriting;
+mod server;
+mod system;
+mod upstream;
 
 use crate::domain::{DomainMap, Name};
 use crate::ipset::IpSet;
@@ -7,6 +31,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use server::{Bound, bind, spawn};
 
 /// What the resolver is told.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@
 //! bytes, and an open-addressing table of 32-bit numbers finds them. A lookup allocates nothing.
 
 use super::Name;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 
 /// Marks a free slot.
 const FREE: u32 = u32::MAX;
@@ -103,9 +103,7 @@ impl<T> DomainMap<T> {
     }
 
     fn hash(&self, name: &[u8]) -> usize {
-        let mut hasher = self.hasher.build_hasher();
-        name.hash(&mut hasher);
-        hasher.finish() as usize
+        self.hasher.hash_one(name) as usize
     }
 
     fn grow(&mut self) {

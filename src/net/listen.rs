@@ -9,11 +9,19 @@ use tokio::net::TcpListener;
 /// Pending connections the kernel holds for us; it clips this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
-/// A TCP listener. `::` accepts both families, any other IPv6 address only its own.
+/// A TCP listener of the calling thread's runtime. `::` accepts both families, any other IPv6 address only its own.
 ///
 /// # Errors
 /// What the kernel says: EADDRINUSE, EADDRNOTAVAIL, EACCES (port below 1024), EAFNOSUPPORT.
 pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::from_std(bind(address)?)
+}
+
+/// The same, for a runtime that does not run yet: tokio takes it by `TcpListener::from_std`.
+///
+/// # Errors
+/// As [`tcp`].
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
@@ -23,7 +31,12 @@ pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
+}
+
+/// Whether binding failed because this machine does not have the address, or not the family.
+pub fn is_absent(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
 }
 
 /// What to do after accept(2) failed.

@@ -1,18 +1,21 @@
 //! The only birthplace of sockets: each outgoing one carries the mark.
 //!
 //! `clippy.toml` forbids raw connects and binds elsewhere. [`Outbound`] makes outgoing sockets,
-//! [`listen`] makes listening ones, [`origin`] asks the kernel where a redirected connection
+//! [`listen`] and
+//! [`udp`] make listening ones, [`origin`] asks the kernel where a redirected connection
 //! wanted to go.
 
 pub mod listen;
 pub mod origin;
+pub mod udp;
+
 mod own;
 
 use crate::mark::Fwmark;
 use own::Own;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpStream, UdpSocket};
@@ -168,6 +171,14 @@ pub fn tune(stream: &TcpStream) -> io::Result<()> {
         .with_interval(Duration::from_secs(30))
         .with_retries(4);
     socket.set_tcp_keepalive(&keepalive)
+}
+
+/// Sends a FIN and leaves the other direction open (shutdown(2), SHUT_WR).
+///
+/// # Errors
+/// ENOTCONN: the peer has reset the connection.
+pub fn finish(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).shutdown(Shutdown::Write)
 }
 
 /// Closes a connection by a reset instead of a FIN (SO_LINGER of zero, socket(7)), so that the

@@ -3,9 +3,12 @@
 //! The resolver's bootstrap fills the addresses, the proxy only reads them. An endpoint given as
 //! an address knows it from the start.
 
+use super::Error;
+use crate::net::Outbound;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{PoisonError, RwLock};
+use tokio::net::TcpStream;
 
 /// A proxy server.
 pub struct Endpoint {
@@ -39,6 +42,19 @@ impl Endpoint {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let known = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
         known.iter().map(|ip| SocketAddr::new(*ip, self.port)).collect()
+    }
+
+    /// Connects to the server.
+    ///
+    /// # Errors
+    /// No address is known, or none of them answers.
+    pub(super) async fn dial(&self, outbound: &Outbound) -> Result<TcpStream, Error> {
+        let addresses = self.addresses();
+        if addresses.is_empty() {
+            return Err(Error::Unresolved { host: self.host.clone() });
+        }
+        let failed = |source| Error::Dial { server: self.to_string(), source };
+        outbound.tcp(&addresses).await.map_err(failed)
     }
 
     /// Replaces the known addresses; an empty list is ignored, since an old address is better

@@ -1,11 +1,27 @@
-//! HTTP CONNECT (RFC 9110, 9.3.6). Not written yet.
+//! HTTP CONNECT (RFC 9110, 9.3.6; RFC 9112, 3.2.3) over plain TCP, with Basic authentication
+//! (RFC 7617).
+//!
+//! The answer is read to the end of its header and not one byte further is interpreted: what
+//! comes behind it already belongs to the destination and is handed on as `early`.
+
+mod response;
 
 use super::endpoint::Endpoint;
 use super::{BoxFuture, Error, Link, Proxy};
 use crate::net::Outbound;
 use crate::secret::Secret;
 use crate::target::Target;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use response::{Answer, Malformed, Response};
+use std::io;
 use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use zeroize::Zeroizing;
+
+/// More than any proxy says before the tunnel stands; a longer header is a liar's.
+const LONGEST_HEADER: usize = 16 * 1024;
 
 /// A proxy that speaks HTTP CONNECT.
 #[derive(Debug)]
@@ -35,6 +51,74 @@ impl HttpConnect {
     ) -> Self {
         HttpConnect { name, endpoint, outbound, credentials }
     }
+
+    async fn dial(&self, target: &Target) -> Result<Link, Error> {
+        let mut tcp = self.endpoint.dial(&self.outbound).await?;
+        let request = request(target, self.credentials.as_ref());
+        tcp.write_all(&request).await.map_err(|source| self.broken(source))?;
+        let mut received = Vec::with_capacity(1024);
+        loop {
+            match response::parse(&received) {
+                Ok(Answer::Final(response)) => return self.judge(target, tcp, received, response),
+                // 1xx: the real answer is still to come (RFC 9110, 15.2).
+                Ok(Answer::Interim { length }) => drop(received.drain(..length)),
+                Ok(Answer::Incomplete) if received.len() < LONGEST_HEADER => {
+                    self.read_more(&mut tcp, &mut received).await?;
+                }
+                Ok(Answer::Incomplete) => return Err(self.nonsense(&received)),
+                Err(Malformed) => return Err(self.nonsense(&received)),
+            }
+        }
+    }
+
+    async fn read_more(&self, tcp: &mut TcpStream, received: &mut Vec<u8>) -> Result<(), Error> {
+        let read = tcp.read_buf(received).await.map_err(|source| self.broken(source))?;
+        if read > 0 {
+            return Ok(());
+        }
+        if received.is_empty() {
+            let closed = io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "it closed the connection without an answer; is it an HTTP proxy without TLS?",
+            );
+            return Err(self.broken(closed));
+        }
+        Err(self.nonsense(received))
+    }
+
+    fn judge(
+        &self,
+        target: &Target,
+        tcp: TcpStream,
+        mut received: Vec<u8>,
+        response: Response,
+    ) -> Result<Link, Error> {
+        let server = self.endpoint.to_string();
+        match response.status {
+            200..=299 => {
+                let early = received.split_off(response.length);
+                Ok(Link::Plain { tcp, early })
+            }
+            401 | 407 => Err(Error::Credentials { server, status: response.line }),
+            // The proxy itself cannot serve: another one may.
+            400 | 405 | 429 | 501 | 505 => {
+                Err(Error::Protocol { server, expected: "HTTP CONNECT", found: response.line })
+            }
+            _ => Err(Error::Target { server, target: target.to_string(), status: response.line }),
+        }
+    }
+
+    fn broken(&self, source: io::Error) -> Error {
+        Error::Handshake { server: self.endpoint.to_string(), source }
+    }
+
+    fn nonsense(&self, received: &[u8]) -> Error {
+        Error::Protocol {
+            server: self.endpoint.to_string(),
+            expected: "HTTP CONNECT",
+            found: response::excerpt(received),
+        }
+    }
 }
 
 impl Proxy for HttpConnect {
@@ -42,8 +126,29 @@ impl Proxy for HttpConnect {
         &self.name
     }
 
-    fn connect<'a>(&'a self, _target: &'a Target) -> BoxFuture<'a, Result<Link, Error>> {
-        let _ = (&self.endpoint, &self.outbound, &self.credentials);
-        Box::pin(async { Err(Error::Unresolved { host: "not written yet".into() }) })
+    fn connect<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Link, Error>> {
+        Box::pin(self.dial(target))
     }
 }
+
+/// The whole request; wiped after use, since it may hold the password.
+fn request(target: &Target, credentials: Option<&Credentials>) -> Zeroizing<Vec<u8>> {
+    let mut request = Zeroizing::new(Vec::with_capacity(512));
+    let line = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+    request.extend_from_slice(line.as_bytes());
+    if let Some(Credentials { username, password }) = credentials {
+        let mut pair = Zeroizing::new(Vec::with_capacity(128));
+        pair.extend_from_slice(username.as_bytes());
+        pair.push(b':');
+        pair.extend_from_slice(password.expose());
+        let encoded = Zeroizing::new(STANDARD.encode(&*pair));
+        request.extend_from_slice(b"Proxy-Authorization: Basic ");
+        request.extend_from_slice(encoded.as_bytes());
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(b"\r\n");
+    request
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// A boxed future, since a trait object has to return one.
@@ -47,6 +47,21 @@ pub enum Link {
     Sealed(Box<shadowsocks::Sealed>),
     /// Anything else (TLS, later): copied.
     Stream(Box<dyn Stream>),
+}
+
+impl Link {
+    /// The connection as one async byte stream, for callers that speak a protocol over it.
+    pub fn into_stream(self) -> Box<dyn Stream> {
+        match self {
+            Link::Plain { tcp, early } if early.is_empty() => Box::new(tcp),
+            Link::Plain { tcp, early } => {
+                let (source, sink) = tcp.into_split();
+                Box::new(tokio::io::join(io::Cursor::new(early).chain(source), sink))
+            }
+            Link::Sealed(sealed) => Box::new(shadowsocks::stream::SealedStream::new(*sealed)),
+            Link::Stream(stream) => stream,
+        }
+    }
 }
 
 /// An async byte stream in both directions; `shutdown` closes the writing half.

@@ -1,4 +1,22 @@
-//! Carries the bytes of one connection. Not written yet.
+//! Carries the bytes of one connection.
+//!
+//! Theory of operation. A connection has two halves, up (client to upstream) and down. A half
+//! reads one side and writes the other, and holds memory only while it has bytes in hand. It ends
+//! in one of three ways, and [`halves::join`] turns both ends into that of the connection:
+//!
+//! - its source ended: a FIN is sent on, and the other half lives on for as long as it likes;
+//! - its source broke (a reset): both sides are reset at once, so that the other program learns
+//!   the truth too;
+//! - its sink broke: what the other half still has from there is delivered, then both are reset.
+//!
+//! There is no idle time-out: keepalive (`net::tune`) finds peers that vanished. Back-pressure is
+//! the kernel's: a half reads again only after it has written everything.
+
+mod buffer;
+mod generic;
+mod halves;
+mod plain;
+mod sealed;
 
 use crate::proxy::Link;
 use crate::stats::Meter;
@@ -19,6 +37,13 @@ pub enum End {
 /// Relays between the client and the link until both halves have ended or one side broke. Bytes
 /// are counted in `meter` as they pass. Consumes both: on return everything is closed, by FIN or
 /// by reset as the other side did.
-pub async fn relay(_client: TcpStream, _link: Link, _meter: &Meter) -> End {
-    End::Closed
+pub async fn relay(client: TcpStream, link: Link, meter: &Meter) -> End {
+    match link {
+        Link::Plain { tcp, early } => plain::relay(client, tcp, early, meter).await,
+        Link::Sealed(sealed) => sealed::relay(client, *sealed, meter).await,
+        Link::Stream(stream) => generic::relay(client, stream, meter).await,
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,8 +116,12 @@ impl MasterKey {
         let _ = Hkdf::<Sha1>::new(Some(salt), &self.bytes[..key_len]).expand(b"ss-subkey", subkey);
         // The lengths fit by construction: the errors cannot come.
         let cipher = match self.method {
-            Method::Aes128Gcm => Aes128Gcm::new_from_slice(subkey).map(|c| Cipher::Aes128(c.into())),
-            Method::Aes256Gcm => Aes256Gcm::new_from_slice(subkey).map(|c| Cipher::Aes256(c.into())),
+            Method::Aes128Gcm => {
+                Aes128Gcm::new_from_slice(subkey).map(|c| Cipher::Aes128(c.into()))
+            }
+            Method::Aes256Gcm => {
+                Aes256Gcm::new_from_slice(subkey).map(|c| Cipher::Aes256(c.into()))
+            }
             Method::Chacha20IetfPoly1305 => {
                 ChaCha20Poly1305::new_from_slice(subkey).map(Cipher::ChaCha20)
             }
@@ -245,9 +249,21 @@ mod tests {
     #[test]
     fn sealed_by_another_implementation() {
         for (method, first, second) in [
-            (Method::Aes128Gcm, "212174adfea2b2227c89f00d6824ebdad9470d6d4a", "d499db90c121ec3e61983f60ddde18f0fc6f71648b"),
-            (Method::Aes256Gcm, "59e1d65f5d384363e4a6322b31f1569450bbe9d34e", "4dbd6f93c7a4add6773b947aa21d896261109fd38b"),
-            (Method::Chacha20IetfPoly1305, "42fdff6dc0bf4a9983fd90116bc6fcc298b88d4ef2", "b892a0cfb8a04ce56a825f04567608ca8d7f57fdeb"),
+            (
+                Method::Aes128Gcm,
+                "212174adfea2b2227c89f00d6824ebdad9470d6d4a",
+                "d499db90c121ec3e61983f60ddde18f0fc6f71648b",
+            ),
+            (
+                Method::Aes256Gcm,
+                "59e1d65f5d384363e4a6322b31f1569450bbe9d34e",
+                "4dbd6f93c7a4add6773b947aa21d896261109fd38b",
+            ),
+            (
+                Method::Chacha20IetfPoly1305,
+                "42fdff6dc0bf4a9983fd90116bc6fcc298b88d4ef2",
+                "b892a0cfb8a04ce56a825f04567608ca8d7f57fdeb",
+            ),
         ] {
             let key = MasterKey::new(method, &Secret::new("secret"));
             let mut session = key.session(&vec![0; key.salt_len()]);

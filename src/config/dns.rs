@@ -1,0 +1,265 @@
+//! `[dns]`: name servers, cache and judgement.
+
+use super::address::{NameServer, address, domain, name_server, prefix, suffix};
+use super::section::{Item, Section};
+use super::value::{duration, size};
+use super::{Dns, Listen, Via};
+use crate::domain::{DomainMap, Name};
+use crate::ipset::IpSet;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+pub(super) const CHINA: [Ipv4Addr; 2] =
+    [Ipv4Addr::new(223, 5, 5, 5), Ipv4Addr::new(119, 29, 29, 29)];
+pub(super) const TRUSTED: [Ipv4Addr; 2] = [Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::new(1, 1, 1, 1)];
+pub(super) const TIMEOUT: Duration = Duration::from_secs(4);
+pub(super) const CACHE_SIZE: usize = 4 << 20;
+pub(super) const MIN_TTL: Duration = Duration::ZERO;
+pub(super) const MAX_TTL: Duration = Duration::from_secs(86_400);
+
+/// Below, a healthy foreign answer has no time to arrive; above, every known client has given up.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(30);
+/// The whole of a small router's memory is not for the cache.
+const LARGEST_CACHE: usize = 1 << 30;
+/// RFC 8767, 4: nothing is believed longer than a week.
+const TTLS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 86_400);
+
+/// RFC 1035, 3.2.2 and the IANA registry: types that somebody may want to block by name.
+const TYPES: &[(&str, u16)] = &[
+    ("A", 1),
+    ("NS", 2),
+    ("CNAME", 5),
+    ("SOA", 6),
+    ("PTR", 12),
+    ("HINFO", 13),
+    ("MX", 15),
+    ("TXT", 16),
+    ("AAAA", 28),
+    ("LOC", 29),
+    ("SRV", 33),
+    ("NAPTR", 35),
+    ("CERT", 37),
+    ("DNAME", 39),
+    ("DS", 43),
+    ("SSHFP", 44),
+    ("RRSIG", 46),
+    ("NSEC", 47),
+    ("DNSKEY", 48),
+    ("NSEC3", 50),
+    ("TLSA", 52),
+    ("SVCB", 64),
+    ("HTTPS", 65),
+    ("SPF", 99),
+    ("ANY", 255),
+    ("URI", 256),
+    ("CAA", 257),
+];
+
+impl Dns {
+    /// Reads the section; `listen` is where no name server may be.
+    pub(super) fn read(section: &Section<'_>, listen: &Listen) -> Dns {
+        let servers = |item: &Item<'_>| servers(item.elements()?, listen);
+        let china = section.item("china");
+        let trusted = section.item("trusted");
+        let china = match &china {
+            Some(item) => servers(item).and_then(|list| not_empty(item, list)),
+            None => Some(defaults(CHINA)),
+        };
+        let trusted = match &trusted {
+            Some(item) => servers(item)
+                .and_then(|list| not_empty(item, list))
+                .and_then(|list| apart(item, list, china.as_deref().unwrap_or_default())),
+            None => Some(defaults(TRUSTED)),
+        };
+        let ttl = |item: &Item<'_>| item.parse(seconds);
+        let min_ttl = section.or("min-ttl", MIN_TTL, ttl);
+        let max_ttl = section.or("max-ttl", MAX_TTL, ttl);
+        if let (true, Some(item)) =
+            (min_ttl > max_ttl, section.item("max-ttl").or(section.item("min-ttl")))
+        {
+            item.refuse::<()>("a max-ttl that is not below min-ttl");
+        }
+        Dns {
+            china: china.unwrap_or_default(),
+            trusted: trusted.unwrap_or_default(),
+            trusted_via: section.or("trusted-via", Via::Proxy, |item| {
+                item.choice(&[("proxy", Via::Proxy), ("direct", Via::Direct)])
+            }),
+            local: section.or("local", Vec::new(), servers),
+            forward: section.or("forward", DomainMap::default(), |item| forward(item, listen)),
+            timeout: section.or("timeout", TIMEOUT, timeout),
+            cache_size: section
+                .or("cache-size", CACHE_SIZE, |item| item.parse(size(LARGEST_CACHE))),
+            min_ttl,
+            max_ttl,
+            block_types: section.or("block-types", Vec::new(), block_types),
+            bogus: section.or("bogus", IpSet::default(), |item| {
+                Some(item.list(prefix)?.into_iter().map(|(_, net)| net).collect())
+            }),
+            hosts: section.or("hosts", HashMap::new(), hosts),
+        }
+    }
+}
+
+pub(super) fn defaults(servers: [Ipv4Addr; 2]) -> Vec<SocketAddr> {
+    servers.map(|ip| SocketAddr::new(ip.into(), 53)).to_vec()
+}
+
+/// Name servers that this version can ask, none of them ourselves, each once.
+fn servers(elements: Vec<Item<'_>>, listen: &Listen) -> Option<Vec<SocketAddr>> {
+    let mut servers = Vec::new();
+    let mut sound = true;
+    for item in elements {
+        let server = item.parse(name_server).and_then(|server| match server {
+            NameServer::NotYet => item.not_yet("ip, ip:port or [v6]:port"),
+            NameServer::Plain(server) if is_own(server, listen) => item
+                .refuse("another name server than snet itself, which would ask itself in a circle"),
+            NameServer::Plain(server) if servers.contains(&server) => {
+                item.refuse("each name server once")
+            }
+            NameServer::Plain(server) => Some(server),
+        });
+        sound &= server.is_some();
+        servers.extend(server);
+    }
+    sound.then_some(servers)
+}
+
+fn is_own(server: SocketAddr, listen: &Listen) -> bool {
+    server.port() == listen.dns_port && listen.is_own(server.ip())
+}
+
+fn not_empty(item: &Item<'_>, servers: Vec<SocketAddr>) -> Option<Vec<SocketAddr>> {
+    if servers.is_empty() { item.refuse("at least one name server") } else { Some(servers) }
+}
+
+/// A server on both sides would make every judgement worthless.
+fn apart(
+    item: &Item<'_>,
+    trusted: Vec<SocketAddr>,
+    china: &[SocketAddr],
+) -> Option<Vec<SocketAddr>> {
+    match trusted.iter().find(|server| china.contains(server)) {
+        Some(both) => {
+            item.refuse_as(format!("{both}, which is in china too"), "no server on both sides")
+        }
+        None => Some(trusted),
+    }
+}
+
+/// The promise is 4 s in all, since glibc asks again after 5. Longer is left to whoever knows
+/// their clients to be patient (a satellite link), but not without a word.
+fn timeout(item: &Item<'_>) -> Option<Duration> {
+    let timeout = item.parse(duration(TIMEOUTS))?;
+    if timeout > TIMEOUT {
+        item.warn("most programs ask again after 5s: above \"4s\" they no longer hear the answer");
+    }
+    Some(timeout)
+}
+
+/// TTLs count in seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let ttl = duration(TTLS)(text)?;
+    if ttl.subsec_nanos() == 0 { Ok(ttl) } else { Err("whole seconds".into()) }
+}
+
+fn forward(item: &Item<'_>, listen: &Listen) -> Option<DomainMap<Vec<SocketAddr>>> {
+    let mut forward = DomainMap::default();
+    for (key, item) in item.entries()? {
+        let name = match suffix(key) {
+            Ok(name) if name.as_wire() != [0] => name,
+            Ok(_) => {
+                item.refuse_as::<()>(
+                    "the root",
+                    "a domain; for all others there are china and trusted",
+                );
+                continue;
+            }
+            Err(accepted) => {
+                item.refuse_as::<()>("this name", accepted);
+                continue;
+            }
+        };
+        let Some(servers) = item.one_or_more().and_then(|list| servers(list, listen)) else {
+            continue;
+        };
+        let Some(servers) = not_empty(&item, servers) else { continue };
+        if forward.insert(&name, servers).is_some() {
+            item.refuse_as::<()>(format!("{name} a second time"), "each name once");
+        }
+    }
+    Some(forward)
+}
+
+fn hosts(item: &Item<'_>) -> Option<HashMap<Name, Vec<IpAddr>>> {
+    let mut hosts = HashMap::new();
+    for (key, item) in item.entries()? {
+        let Some(elements) = item.one_or_more() else { continue };
+        let addresses: Vec<IpAddr> =
+            elements.iter().filter_map(|element| element.parse(address)).collect();
+        if elements.is_empty() {
+            item.refuse::<()>("at least one address");
+        }
+        match domain(key) {
+            Ok(name) => {
+                if hosts.insert(name, addresses).is_some() {
+                    item.refuse_as::<()>("this name a second time", "each name once");
+                }
+            }
+            Err(accepted) => {
+                item.refuse_as::<()>("this name", accepted);
+            }
+        }
+    }
+    Some(hosts)
+}
+
+fn block_types(item: &Item<'_>) -> Option<Vec<u16>> {
+    let mut types: Vec<u16> =
+        item.list(record_type)?.into_iter().map(|(_, number)| number).collect();
+    types.sort_unstable();
+    types.dedup();
+    Some(types)
+}
+
+/// Reads a mnemonic, or `TYPE65` for any number (RFC 3597, 5).
+fn record_type(text: &str) -> Result<u16, String> {
+    let upper = text.to_ascii_uppercase();
+    if let Some((_, number)) = TYPES.iter().find(|(name, _)| *name == upper) {
+        return Ok(*number);
+    }
+    let number =
+        upper.strip_prefix("TYPE").filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    number.and_then(|digits| digits.parse().ok()).filter(|number| *number != 0).ok_or_else(|| {
+        let names: Vec<&str> = TYPES.iter().map(|(name, _)| *name).collect();
+        format!("{}, or TYPE and a number, for example \"TYPE65\"", names.join(", "))
+    })
+}
+
+/// The name of a type, for people.
+pub(super) fn show_type(number: u16) -> String {
+    let name = TYPES.iter().find(|(_, known)| *known == number);
+    name.map_or_else(|| format!("TYPE{number}"), |(name, _)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn record_types() {
+        assert_eq!(record_type("AAAA"), Ok(28));
+        assert_eq!(record_type("https"), Ok(65));
+        assert_eq!(record_type("TYPE65"), Ok(65));
+        for wrong in ["", "TYPE", "TYPE0", "TYPE65536", "TYPE+1", "AAAAA", "28"] {
+            assert!(record_type(wrong).is_err(), "{wrong}");
+        }
+        for (name, number) in TYPES {
+            assert_eq!(record_type(name), Ok(*number));
+            assert_eq!(show_type(*number), *name);
+        }
+        assert_eq!(show_type(1000), "TYPE1000");
+    }
+}

@@ -1,0 +1,137 @@
+//! Files: the configuration itself, and those it names.
+//!
+//! Every read is bounded, so that a wrong path such as /dev/zero is an error and not a hang.
+
+use super::section::Item;
+use super::source::Source;
+use crate::ipset::ListProblem;
+use crate::secret::Secret;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// A block list of a million names has 30 MiB.
+const LONGEST_LIST: u64 = 64 << 20;
+const LONGEST_CONFIG: u64 = 16 << 20;
+const LONGEST_PASSWORD_FILE: u64 = 64 << 10;
+
+/// After so many problems of one list the rest is only counted.
+const MOST_PROBLEMS: usize = 10;
+
+/// What was read, wiped when it is dropped: it may hold passwords.
+pub(super) struct Content {
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+    /// The permission bits, set-id bits included.
+    pub(super) mode: u32,
+}
+
+impl Content {
+    /// Says so if others can read, change or replace what was read.
+    pub(super) fn exposure(&self, path: &Path) -> Option<String> {
+        let path = path.display();
+        (self.mode & 0o077 != 0).then(|| {
+            format!(
+                "{path}: it holds a password and is open to others (mode {:04o}): chmod 600 {path}",
+                self.mode
+            )
+        })
+    }
+}
+
+/// Reads the configuration file.
+pub(super) fn config(path: &Path) -> io::Result<Content> {
+    read(path, LONGEST_CONFIG)
+}
+
+/// Reads the first line of a `password-file`.
+pub(super) fn password(source: &Source<'_>, item: &Item<'_>) -> Option<Secret> {
+    let path = item.parse(file_name)?;
+    if path.is_empty() {
+        return item.refuse("the name of a file");
+    }
+    let (path, content) = open(source, item, &path, LONGEST_PASSWORD_FILE)?;
+    if let Some(warning) = content.exposure(&path) {
+        item.warn(warning);
+    }
+    let line = content.bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() {
+        let found = format!("an empty first line in {}", path.display());
+        return item.refuse_as(found, "a file whose first line is the password");
+    }
+    Some(Secret::new(line))
+}
+
+/// Reads a list with `parse`. `None` if the key says no file ("") or the list cannot be read;
+/// the latter is reported, each line with the name of its file.
+pub(super) fn list<T>(
+    source: &Source<'_>,
+    item: &Item<'_>,
+    parse: impl FnOnce(&str) -> Result<T, Vec<ListProblem>>,
+) -> Option<T> {
+    let path = item.parse(file_name).filter(|path| !path.is_empty())?;
+    let (path, content) = open(source, item, &path, LONGEST_LIST)?;
+    let text = match std::str::from_utf8(&content.bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let before = &content.bytes[..error.valid_up_to()];
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let what = "found a byte that is not UTF-8; accepted: a text file";
+            source.problem_elsewhere(item.at(), format!("{}:{line}: {what}", path.display()));
+            return None;
+        }
+    };
+    match parse(text) {
+        Ok(list) => Some(list),
+        Err(problems) => {
+            report(source, item, &path, &problems);
+            None
+        }
+    }
+}
+
+fn report(source: &Source<'_>, item: &Item<'_>, path: &Path, problems: &[ListProblem]) {
+    let path = path.display();
+    for ListProblem { line, found, accepted } in problems.iter().take(MOST_PROBLEMS) {
+        source.problem_elsewhere(
+            item.at(),
+            format!("{path}:{line}: {}: found {found:?}; accepted: {accepted}", item.key()),
+        );
+    }
+    if problems.len() > MOST_PROBLEMS {
+        let more = problems.len() - MOST_PROBLEMS;
+        source.problem_elsewhere(item.at(), format!("{path}: and {more} more lines like these"));
+    }
+}
+
+fn file_name(text: &str) -> Result<String, String> {
+    // "\0" ends a path for the kernel.
+    if text.contains('\0') { Err("the name of a file".into()) } else { Ok(text.to_owned()) }
+}
+
+/// Reads the file that a key names.
+fn open(source: &Source<'_>, item: &Item<'_>, path: &str, most: u64) -> Option<(PathBuf, Content)> {
+    let path = source.beside(path);
+    match read(&path, most) {
+        Ok(content) => Some((path, content)),
+        Err(error) => {
+            item.refuse_as(format!("{} ({error})", path.display()), "a file that can be read")
+        }
+    }
+}
+
+fn read(path: &Path, most: u64) -> io::Result<Content> {
+    let file = File::open(path)?;
+    let mode = file.metadata()?.permissions().mode() & 0o7777;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {} MiB", most.div_ceil(1 << 20)),
+        ));
+    }
+    Ok(Content { bytes, mode })
+}

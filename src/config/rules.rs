@@ -1,0 +1,126 @@
+//! `[rules]`: addresses and names by route, and the lists in files.
+
+use super::address::{Rule, prefix, rule};
+use super::file;
+use super::section::{Item, Section};
+use super::{Rules, Scope};
+use crate::domain::{self, DomainMap, Name};
+use crate::ipset::{self, IpSet, ListProblem};
+use crate::route::Route;
+use ipnet::IpNet;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+impl Rules {
+    /// Reads the section and the files it names.
+    pub(super) fn read(section: &Section<'_>, scope: Scope) -> Rules {
+        let mut written = Written::default();
+        written.read(section, "direct", Route::Direct);
+        written.read(section, "proxy", Route::Proxy);
+        written.read(section, "block", Route::Block);
+
+        let mut names = DomainMap::default();
+        for name in list(section, "block-domain-file", domain::parse_list).unwrap_or_default() {
+            names.insert(&name, Route::Block);
+        }
+        // What the operator wrote beats a list from elsewhere, so that it can be corrected.
+        for (name, place) in &written.names {
+            names.insert(name, place.route);
+        }
+        let mut china_names = DomainMap::default();
+        for name in list(section, "china-domain-file", domain::parse_list).unwrap_or_default() {
+            china_names.insert(&name, ());
+        }
+        Rules {
+            direct: written.prefixes(Route::Direct),
+            proxy: written.prefixes(Route::Proxy),
+            block: written.prefixes(Route::Block),
+            names,
+            china_names,
+            direct_sources: section.or("direct-sources", IpSet::default(), direct_sources),
+            china: china(section, scope),
+        }
+    }
+}
+
+/// What stands in the file itself.
+#[derive(Default)]
+struct Written {
+    nets: HashMap<IpNet, Place>,
+    names: HashMap<Name, Place>,
+}
+
+/// Where a rule was given first, and what it says.
+#[derive(Clone, Copy)]
+struct Place {
+    route: Route,
+    key: &'static str,
+    line: usize,
+}
+
+impl Written {
+    fn read(&mut self, section: &Section<'_>, key: &'static str, route: Route) {
+        let rules = section.item(key).and_then(|item| item.list(rule)).unwrap_or_default();
+        for (item, rule) in rules {
+            let place = Place { route, key, line: item.line() };
+            match rule {
+                Rule::Prefix(net) => note(&mut self.nets, net, place, &item),
+                Rule::Suffix(name) => note(&mut self.names, name, place, &item),
+            }
+        }
+    }
+
+    fn prefixes(&self, route: Route) -> IpSet {
+        self.nets.iter().filter(|(_, place)| place.route == route).map(|(net, _)| *net).collect()
+    }
+}
+
+fn note<T: Eq + Hash + std::fmt::Display>(
+    rules: &mut HashMap<T, Place>,
+    rule: T,
+    place: Place,
+    item: &Item<'_>,
+) {
+    let shown = rule.to_string();
+    let first = *rules.entry(rule).or_insert(place);
+    if first.route != place.route {
+        item.refuse_as::<()>(
+            format!("\"{shown}\", which is in rules.{} too (line {})", first.key, first.line),
+            "each rule in one list only",
+        );
+    }
+}
+
+/// The China list, embedded or from a file; nothing is domestic with `scope = "global"`.
+fn china(section: &Section<'_>, scope: Scope) -> Arc<IpSet> {
+    let item = section.item("china-ip-file");
+    let own = list(section, "china-ip-file", IpSet::parse_list);
+    if let (Some(item), Some(own)) = (item, &own) {
+        if own.is_empty() {
+            item.refuse::<()>(
+                "a file with at least one prefix; if nothing is to be domestic, scope = \"global\"",
+            );
+        } else if scope == Scope::Global {
+            item.warn("not used, since scope = \"global\"");
+        }
+    }
+    match (scope, own) {
+        (Scope::Global, _) => Arc::default(),
+        (Scope::BypassChina, Some(own)) => Arc::new(own),
+        (Scope::BypassChina, None) => ipset::china(),
+    }
+}
+
+fn direct_sources(item: &Item<'_>) -> Option<IpSet> {
+    let sources = item.list(prefix)?;
+    if sources.is_empty() { Some(IpSet::default()) } else { item.not_yet("an empty list") }
+}
+
+fn list<T>(
+    section: &Section<'_>,
+    key: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, Vec<ListProblem>>,
+) -> Option<T> {
+    file::list(section.source(), &section.item(key)?, parse)
+}

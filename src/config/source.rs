@@ -1,0 +1,118 @@
+//! The file being read, and everything found wrong with it so far.
+//!
+//! Problems may be found in any order; they come out in the order of the lines. A report never
+//! holds a secret: whoever reports a value that might be one describes it instead.
+
+use super::{Config, Error, Loaded};
+use std::cell::{Cell, RefCell};
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+/// A configuration file and the report on it.
+pub(super) struct Source<'a> {
+    path: &'a Path,
+    text: &'a str,
+    /// Where the newlines are, since a file may hold many rules and each wants its line.
+    line_ends: Vec<usize>,
+    problems: RefCell<Vec<(usize, String)>>,
+    warnings: RefCell<Vec<(usize, String)>>,
+    holds_password: Cell<bool>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(path: &'a Path, text: &'a str) -> Self {
+        Source {
+            path,
+            text,
+            line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
+            problems: RefCell::default(),
+            warnings: RefCell::default(),
+            holds_password: Cell::default(),
+        }
+    }
+
+    /// Something is wrong with the key that stands at byte `at`.
+    pub(super) fn problem(
+        &self,
+        at: usize,
+        key: &str,
+        found: impl Display,
+        accepted: impl Display,
+    ) {
+        self.problem_line(at, format!("{key}: found {found}; accepted: {accepted}"));
+    }
+
+    /// The same in other words; file and line are put in front.
+    pub(super) fn problem_line(&self, at: usize, what: impl Display) {
+        let line = self.line(at);
+        let text = format!("{}:{line}: {what}", self.path.display());
+        self.problems.borrow_mut().push((line, text));
+    }
+
+    /// Something is wrong with another file, which the key at byte `at` names.
+    pub(super) fn problem_elsewhere(&self, at: usize, what: String) {
+        self.problems.borrow_mut().push((self.line(at), what));
+    }
+
+    /// The key at byte `at` is odd without being wrong.
+    pub(super) fn warn(&self, at: usize, key: &str, what: impl Display) {
+        let line = self.line(at);
+        let text = format!("{}:{line}: {key}: {what}", self.path.display());
+        self.warnings.borrow_mut().push((line, text));
+    }
+
+    /// The line of a byte, counted from 1.
+    pub(super) fn line(&self, at: usize) -> usize {
+        self.line_ends.partition_point(|end| *end < at) + 1
+    }
+
+    /// The column of a byte in characters, counted from 1.
+    pub(super) fn column(&self, at: usize) -> usize {
+        let before = self.text.get(..at).unwrap_or(self.text);
+        before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1
+    }
+
+    /// The whole line of a byte.
+    pub(super) fn line_text(&self, at: usize) -> &'a str {
+        self.text.lines().nth(self.line(at) - 1).unwrap_or_default()
+    }
+
+    pub(super) fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// A path as the file means it: relative ones begin where the file lies.
+    pub(super) fn beside(&self, path: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// From now on the permissions of this file matter.
+    pub(super) fn password_seen(&self) {
+        self.holds_password.set(true);
+    }
+
+    pub(super) fn holds_password(&self) -> bool {
+        self.holds_password.get()
+    }
+
+    /// The end of reading: the configuration counts only if there was no problem.
+    pub(super) fn conclude(self, config: Config) -> Result<Loaded, Error> {
+        let problems = in_order(self.problems);
+        if problems.is_empty() {
+            Ok(Loaded { config, warnings: in_order(self.warnings) })
+        } else {
+            Err(Error { problems })
+        }
+    }
+
+    /// The end of reading a file that is no TOML.
+    pub(super) fn conclude_broken(self) -> Error {
+        Error { problems: in_order(self.problems) }
+    }
+}
+
+fn in_order(list: RefCell<Vec<(usize, String)>>) -> Vec<String> {
+    let mut list = list.into_inner();
+    list.sort_by_key(|(line, _)| *line);
+    list.into_iter().map(|(_, text)| text).collect()
+}

@@ -1,0 +1,162 @@
+//! What `snet check` prints: the configuration as a person reads it. Never a secret.
+
+use super::dns::show_type;
+use super::value::{show_duration, show_size};
+use super::{Backend, Config, Mode, Proxy, ProxyKind, Scope, Via};
+use crate::firewall::{Ipv6, Quic};
+use crate::ipset::IpSet;
+use std::fmt::{self, Write};
+use std::net::SocketAddr;
+
+impl Config {
+    /// Several lines for whoever wrote the file.
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, out: &mut impl Write) -> fmt::Result {
+        let mode = match self.mode {
+            Mode::Local => "local: the connections of this machine",
+            Mode::Router => "router: those of this machine, of LAN hosts and of containers",
+        };
+        writeln!(out, "mode      {mode}")?;
+        let scope = match self.scope {
+            Scope::BypassChina => "bypass-china: domestic addresses directly, the rest by proxy",
+            Scope::Global => "global: everything by proxy",
+        };
+        writeln!(out, "scope     {scope}")?;
+        let addresses = list(&self.listen.addresses);
+        let (tcp, dns) = (self.listen.tcp_port, self.listen.dns_port);
+        writeln!(out, "listen    {addresses}; TCP port {tcp}, DNS port {dns}")?;
+        self.write_proxies(out)?;
+        self.write_dns(out)?;
+        self.write_rules(out)?;
+        self.write_firewall(out)
+    }
+
+    fn write_proxies(&self, out: &mut impl Write) -> fmt::Result {
+        if self.proxies.is_empty() {
+            writeln!(out, "proxy     none")?;
+        }
+        for (number, proxy) in self.proxies.iter().enumerate() {
+            writeln!(out, "proxy {:<3} {}", number + 1, describe(proxy))?;
+        }
+        Ok(())
+    }
+
+    fn write_dns(&self, out: &mut impl Write) -> fmt::Result {
+        let dns = &self.dns;
+        let via = match dns.trusted_via {
+            Via::Proxy => "through the proxy",
+            Via::Direct => "directly",
+        };
+        writeln!(out, "dns       domestic {}", servers(&dns.china))?;
+        writeln!(out, "          trusted {}, {via}", servers(&dns.trusted))?;
+        let local = if dns.local.is_empty() {
+            "the system's name servers".into()
+        } else {
+            servers(&dns.local)
+        };
+        writeln!(out, "          local names: {local}")?;
+        let (forwards, hosts) =
+            (count(dns.forward.len(), "domain"), count(dns.hosts.len(), "host"));
+        writeln!(out, "          {forwards} forwarded, {hosts} from the file")?;
+        writeln!(
+            out,
+            "          at most {} a query, cache {}, TTL {} to {}",
+            show_duration(dns.timeout),
+            show_size(dns.cache_size),
+            show_duration(dns.min_ttl),
+            show_duration(dns.max_ttl)
+        )?;
+        if !dns.block_types.is_empty() {
+            let types: Vec<String> = dns.block_types.iter().map(|t| show_type(*t)).collect();
+            writeln!(out, "          blocked types: {}", list(&types))?;
+        }
+        Ok(())
+    }
+
+    fn write_rules(&self, out: &mut impl Write) -> fmt::Result {
+        let rules = &self.rules;
+        writeln!(
+            out,
+            "rules     direct {}, proxy {}, block {}; {} by route, {} domestic",
+            count(prefixes(&rules.direct), "prefix"),
+            count(prefixes(&rules.proxy), "prefix"),
+            count(prefixes(&rules.block), "prefix"),
+            count(rules.names.len(), "name"),
+            count(rules.china_names.len(), "name"),
+        )?;
+        if rules.china.is_empty() {
+            return writeln!(out, "china     nothing");
+        }
+        writeln!(
+            out,
+            "china     {} with {} addresses (IPv4), {} with {} networks of 64 bits (IPv6)",
+            count(rules.china.prefixes_v4().count(), "prefix"),
+            rules.china.count_v4(),
+            count(rules.china.prefixes_v6().count(), "prefix"),
+            rules.china.count_v6_networks(),
+        )
+    }
+
+    fn write_firewall(&self, out: &mut impl Write) -> fmt::Result {
+        let backend = match self.firewall.backend {
+            Backend::Auto => "auto",
+            Backend::Iptables => "iptables",
+            Backend::Nftables => "nftables",
+            Backend::None => "none: no rule is installed",
+        };
+        let ipv6 = match self.firewall.ipv6 {
+            Ipv6::Proxy => "by proxy",
+            Ipv6::Direct => "direct",
+            Ipv6::Block => "blocked",
+        };
+        let quic = match self.firewall.quic {
+            Quic::Reject => "rejected",
+            Quic::Direct => "direct",
+        };
+        writeln!(out, "firewall  {backend}; foreign IPv6 {ipv6}, foreign QUIC {quic}")
+    }
+}
+
+fn describe(proxy: &Proxy) -> String {
+    let host =
+        if proxy.host.contains(':') { format!("[{}]", proxy.host) } else { proxy.host.clone() };
+    let kind = match &proxy.kind {
+        ProxyKind::Shadowsocks { method, .. } => format!("shadowsocks, {method}"),
+        ProxyKind::Http { credentials: None } => "http".into(),
+        ProxyKind::Http { credentials: Some(_) } => "http, with user name".into(),
+    };
+    let (name, port) = (&proxy.name, proxy.port);
+    let timeout = show_duration(proxy.connect_timeout);
+    format!("\"{name}\": {host}:{port}, {kind}, connect timeout {timeout}")
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn servers(servers: &[SocketAddr]) -> String {
+    let show = |server: &SocketAddr| match server.port() {
+        53 => server.ip().to_string(),
+        _ => server.to_string(),
+    };
+    list(&servers.iter().map(show).collect::<Vec<_>>())
+}
+
+fn prefixes(set: &IpSet) -> usize {
+    set.prefixes_v4().count() + set.prefixes_v6().count()
+}
+
+fn count(number: usize, noun: &str) -> String {
+    let ending = match (number, noun.ends_with('x')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{number} {noun}{ending}")
+}

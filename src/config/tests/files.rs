@@ -1,0 +1,217 @@
+//! The files on disk: the one that is shipped, those that a configuration names, and who may read
+//! them.
+
+use super::PROXY;
+use crate::config::keys::SECTIONS;
+use crate::config::{Config, Error, Loaded, ProxyKind, Purpose};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// A folder of its own for one test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let name = format!("snet-config-{}-{test}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+
+    fn write(&self, name: &str, mode: u32, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn load(&self, text: &str) -> Result<Loaded, Error> {
+        Config::load(&self.write("snet.toml", 0o600, text), Purpose::Daemon)
+    }
+
+    /// The problems, without the name of the folder.
+    fn problems(&self, text: &str) -> Vec<String> {
+        let folder = format!("{}/", self.0.display());
+        let problems = self.load(text).unwrap_err().problems;
+        problems.into_iter().map(|problem| problem.replace(&folder, "")).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const SHADOWSOCKS: &str =
+    "[[proxy]]\ntype = \"shadowsocks\"\nserver = \"192.0.2.1:8388\"\nmethod = \"aes-128-gcm\"\n";
+
+fn example() -> (PathBuf, String) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config.example.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    (path, text)
+}
+
+#[test]
+fn the_example_has_every_key_with_its_default() {
+    let (path, text) = example();
+    let mut shipped = Config::load(&path, Purpose::Daemon).unwrap().config;
+    let proxies = std::mem::take(&mut shipped.proxies);
+    assert_eq!((proxies.len(), proxies[0].name.as_str()), (1, "tokyo"));
+    let mut bare = super::config("");
+    assert_eq!(proxies[0].connect_timeout, bare.proxies[0].connect_timeout);
+    bare.proxies.clear();
+    assert_eq!(format!("{shipped:#?}"), format!("{bare:#?}"));
+
+    let mut found = BTreeSet::new();
+    let mut section = String::new();
+    // A key or header in a comment counts too: not everything can stand in one file.
+    for line in text.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)) {
+        if let Some(header) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = header.trim_matches(['[', ']']).to_owned();
+            found.insert((String::new(), section.clone()));
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| !key.contains(' '))
+        {
+            found.insert((section.clone(), key.to_owned()));
+        }
+    }
+    let known: BTreeSet<(String, String)> = SECTIONS
+        .iter()
+        .flat_map(|(section, keys)| keys.iter().map(|key| (section.to_string(), key.to_string())))
+        .collect();
+    assert_eq!(found, known);
+}
+
+/// Both proxies of the example work, once the second is no comment.
+#[test]
+fn the_second_proxy_of_the_example() {
+    let (_, text) = example();
+    let begin = text.find("# [[proxy]]").unwrap();
+    let end = begin + text[begin..].find("\n\n").unwrap();
+    let keys = |line: &&str| line.contains("[[") || line.contains(" = ");
+    let second: Vec<&str> = text[begin..end].lines().map(|line| &line[2..]).filter(keys).collect();
+    let whole = format!("{}{}{}", &text[..begin], second.join("\n"), &text[end..]);
+    let config = super::read(&whole).unwrap().config;
+    assert_eq!(config.proxies[1].name, "proxy.example.com:8080");
+    let ProxyKind::Http { credentials: Some((username, _)) } = &config.proxies[1].kind else {
+        panic!("{:?}", config.proxies[1]);
+    };
+    assert_eq!(username, "me");
+}
+
+#[test]
+fn files_that_are_no_configuration() {
+    let folder = Folder::new("none");
+    let load = |path: &Path| Config::load(path, Purpose::Daemon).unwrap_err().to_string();
+    let missing = load(&folder.0.join("missing.toml"));
+    assert!(
+        missing.ends_with(
+            "missing.toml: cannot read the file: No such file or directory (os error 2)"
+        )
+    );
+    assert!(load(&folder.0).ends_with("cannot read the file: Is a directory (os error 21)"));
+    let latin = folder.write("latin.toml", 0o600, b"mode = \"local\"\n# caf\xe9\n");
+    assert!(load(&latin).contains("latin.toml:2: found a byte that is not UTF-8"));
+    assert!(load(Path::new("/dev/zero")).contains("it has more than 16 MiB"));
+}
+
+#[test]
+fn the_password_is_the_first_line_of_its_file() {
+    let folder = Folder::new("password");
+    let text = format!("{SHADOWSOCKS}password-file = \"pw\"\n");
+    for content in ["hunter2", "hunter2\n", "hunter2\r\n", "hunter2\nsecond line\n"] {
+        folder.write("pw", 0o600, content);
+        let loaded = folder.load(&text).unwrap();
+        let ProxyKind::Shadowsocks { password, .. } = &loaded.config.proxies[0].kind else {
+            panic!("{:?}", loaded.config.proxies[0]);
+        };
+        assert_eq!(password.expose(), b"hunter2");
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    }
+    folder.write("pw", 0o600, "\nhunter2\n");
+    assert_eq!(
+        folder.problems(&text),
+        ["snet.toml:5: proxy[1].password-file: found an empty first line in pw; accepted: a file \
+          whose first line is the password"]
+    );
+}
+
+#[test]
+fn passwords_that_others_can_read() {
+    let folder = Folder::new("others");
+    let load = |path: PathBuf| Config::load(&path, Purpose::Daemon).unwrap().warnings;
+    let with_password = format!("{SHADOWSOCKS}password = \"hunter2\"\n");
+    for mode in [0o644, 0o640, 0o602] {
+        let path = folder.write("open.toml", mode, &with_password);
+        let shown = path.display().to_string();
+        assert_eq!(
+            load(path),
+            [format!(
+                "{shown}: it holds a password and is open to others (mode {mode:04o}): chmod 600 {shown}"
+            )]
+        );
+    }
+    assert!(load(folder.write("closed.toml", 0o600, &with_password)).is_empty());
+    assert!(load(folder.write("bare.toml", 0o644, PROXY)).is_empty(), "no password in it");
+
+    folder.write("pw", 0o644, "hunter2");
+    let warnings =
+        load(folder.write("a.toml", 0o644, format!("{SHADOWSOCKS}password-file = \"pw\"\n")));
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("a.toml:5: proxy[1].password-file: "), "{warnings:?}");
+    assert!(warnings[0].ends_with("/pw"), "{warnings:?}");
+}
+
+#[test]
+fn lists_in_files() {
+    let folder = Folder::new("lists");
+    folder.write("china.txt", 0o644, "# mine\n192.0.2.0/24\n2001:db8::/32\n");
+    folder.write("cn-names.txt", 0o644, "server=/a.example/114.114.114.114\n");
+    folder.write("block.txt", 0o644, "0.0.0.0 ads.example t.example\n");
+    let text = "[rules]\nchina-ip-file = \"china.txt\"\nchina-domain-file = \"cn-names.txt\"\n\
+                block-domain-file = \"block.txt\"\ndirect = [\"t.example\"]\n";
+    let rules = folder.load(&format!("{text}{PROXY}")).unwrap().config.rules;
+    let name = |text: &str| text.parse::<crate::domain::Name>().unwrap();
+    assert!(rules.china.contains("192.0.2.1".parse().unwrap()));
+    assert!(!rules.china.contains("223.5.5.5".parse().unwrap()), "the embedded list is replaced");
+    assert!(rules.china_names.lookup(name("www.a.example").as_wire()).is_some());
+    let route = |text: &str| rules.names.lookup(name(text).as_wire()).copied();
+    assert_eq!(route("x.ads.example"), Some(crate::route::Route::Block));
+    assert_eq!(route("t.example"), Some(crate::route::Route::Direct), "the operator wins");
+
+    let global = folder.load(&format!("scope = \"global\"\n{text}{PROXY}")).unwrap();
+    assert!(global.config.rules.china.is_empty());
+    assert_eq!(global.warnings.len(), 1, "{:?}", global.warnings);
+}
+
+#[test]
+fn bad_lists_in_files() {
+    let folder = Folder::new("bad-lists");
+    folder.write("china.txt", 0o644, "192.0.2.0/24\n192.0.2.1/24\nx\n");
+    folder.write("names.txt", 0o644, "a b\n".repeat(13));
+    folder.write("latin.txt", 0o644, b"a.example\n\xe9\n");
+    let text = "[rules]\nchina-ip-file = \"china.txt\"\nblock-domain-file = \"names.txt\"\n\
+                china-domain-file = \"latin.txt\"\n";
+    let problems = folder.problems(&format!("{text}{PROXY}"));
+    assert_eq!(
+        problems[..2],
+        [
+            "china.txt:2: rules.china-ip-file: found \"192.0.2.1/24\"; accepted: 192.0.2.0/24 (the \
+             prefix without host bits)",
+            "china.txt:3: rules.china-ip-file: found \"x\"; accepted: an address or prefix, for \
+             example 192.0.2.0/24 or 2001:db8::/32"
+        ]
+    );
+    assert!(problems[2].starts_with("names.txt:1: rules.block-domain-file: found \"a b\""));
+    assert!(problems[11].starts_with("names.txt:10: "));
+    assert_eq!(problems[12], "names.txt: and 3 more lines like these");
+    assert_eq!(problems[13], "latin.txt:2: found a byte that is not UTF-8; accepted: a text file");
+    assert_eq!(problems.len(), 14);
+
+    folder.write("china.txt", 0o644, "# nothing\n");
+    let problems = folder.problems(&format!("[rules]\nchina-ip-file = \"china.txt\"\n{PROXY}"));
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].contains("accepted: a file with at least one prefix"), "{problems:?}");
+}

@@ -1,0 +1,244 @@
+//! Files that are accepted: defaults, every key, warnings, the summary.
+
+use super::{PROXY, config, read};
+use crate::config::read::parse;
+use crate::config::*;
+use crate::firewall::{Ipv6, Quic};
+use std::net::Ipv4Addr;
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn servers(list: &[&str]) -> Vec<SocketAddr> {
+    list.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// Section 7 of the design, to the letter.
+#[test]
+fn the_defaults() {
+    let config = config("");
+    assert_eq!(config.mode, Mode::Local);
+    assert_eq!(config.scope, Scope::BypassChina);
+    assert_eq!(
+        config.listen,
+        Listen {
+            addresses: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
+            tcp_port: 1111,
+            dns_port: 1211
+        }
+    );
+    assert_eq!(config.proxies[0].name, "p.example:80");
+    assert_eq!((config.proxies[0].host.as_str(), config.proxies[0].port), ("p.example", 80));
+    assert_eq!(config.proxies[0].connect_timeout, Duration::from_secs(5));
+    assert!(matches!(config.proxies[0].kind, ProxyKind::Http { credentials: None }));
+
+    let dns = config.dns;
+    assert_eq!(dns.china, servers(&["223.5.5.5:53", "119.29.29.29:53"]));
+    assert_eq!(dns.trusted, servers(&["8.8.8.8:53", "1.1.1.1:53"]));
+    assert_eq!(dns.trusted_via, Via::Proxy);
+    assert!(dns.local.is_empty() && dns.forward.is_empty() && dns.hosts.is_empty());
+    assert!(dns.block_types.is_empty() && dns.bogus.is_empty());
+    assert_eq!(dns.timeout, Duration::from_secs(4));
+    assert_eq!(dns.cache_size, 4 << 20);
+    assert_eq!((dns.min_ttl, dns.max_ttl), (Duration::ZERO, Duration::from_secs(86_400)));
+
+    let rules = config.rules;
+    assert!(rules.direct.is_empty() && rules.proxy.is_empty() && rules.block.is_empty());
+    assert!(rules.names.is_empty() && rules.china_names.is_empty());
+    assert!(rules.direct_sources.is_empty());
+    assert_eq!(*rules.china, *crate::ipset::china());
+
+    assert_eq!(config.firewall.backend, Backend::Auto);
+    assert!(config.firewall.interfaces.is_empty());
+    assert_eq!(config.firewall.ipv6, Ipv6::Proxy);
+    assert_eq!(config.firewall.quic, Quic::Reject);
+    assert_eq!(config.log_level, LogLevel::Info);
+    assert_eq!(config.control_socket, Path::new("/run/snet/control.sock"));
+    assert_eq!(listen::default_addresses(Mode::Router), ["::".parse::<IpAddr>().unwrap()]);
+}
+
+const EVERYTHING: &str = r#"
+mode = "local"
+scope = "global"
+listen.address = "127.0.0.2"
+listen.tcp-port = 0x1000
+listen.dns-port = 5300
+
+[[proxy]]
+type = "shadowsocks"
+server = "[2001:db8::1]:8388"
+method = "aes-256-gcm"
+password = "p\u00e4ss hunter2"
+connect-timeout = "500ms"
+[[proxy]]
+type = "http"
+server = "Proxy.example.com:8080"
+username = "me"
+password = "hunter2"
+[[proxy]]
+type = "http"
+server = "Proxy.example.com:8080"
+[[proxy]]
+name = "Proxy.example.com:8080#2"
+type = "http"
+server = "192.0.2.7:8080"
+
+[dns]
+china = ["192.0.2.53", "127.0.0.1:53"]
+trusted = ["[2001:db8::53]:5353", "2001:db8::53"]
+trusted-via = "direct"
+local = ["192.168.1.1"]
+timeout = "3s"
+cache-size = "512KiB"
+min-ttl = "1m"
+max-ttl = "1h"
+block-types = ["https", "AAAA", "TYPE28"]
+bogus = ["192.0.2.66", "198.51.100.0/24"]
+[dns.forward]
+"corp.example" = ["10.0.0.53", "10.0.0.54:5353"]
+"lab.example" = "10.0.1.53"
+[dns.hosts]
+"Router.lan" = ["192.168.1.1", "fd00::1"]
+"nas.lan" = "192.168.1.2"
+
+[rules]
+direct = ["192.0.2.0/25", "example.com", "2001:db8:1::/48"]
+proxy = ["192.0.2.128/25", "www.example.com", "192.0.2.9"]
+block = ["ads.example", "203.0.113.7"]
+direct-sources = []
+
+[firewall]
+backend = "none"
+ipv6 = "block"
+quic = "direct"
+
+[log]
+level = "trace"
+"#;
+
+#[test]
+fn everything() {
+    let config = read(EVERYTHING).unwrap().config;
+    assert_eq!(config.scope, Scope::Global);
+    assert_eq!(config.listen.addresses, [Ipv4Addr::new(127, 0, 0, 2)]);
+    assert_eq!((config.listen.tcp_port, config.listen.dns_port), (4096, 5300));
+
+    let names: Vec<&str> = config.proxies.iter().map(|proxy| proxy.name.as_str()).collect();
+    let again = "Proxy.example.com:8080#3";
+    assert_eq!(
+        names,
+        ["[2001:db8::1]:8388", "Proxy.example.com:8080", again, "Proxy.example.com:8080#2"]
+    );
+    assert_eq!(config.proxies[0].host, "2001:db8::1");
+    assert_eq!(config.proxies[0].connect_timeout, Duration::from_millis(500));
+    let ProxyKind::Shadowsocks { method, password } = &config.proxies[0].kind else { panic!() };
+    assert_eq!((*method, password.expose()), (Method::Aes256Gcm, "päss hunter2".as_bytes()));
+    let ProxyKind::Http { credentials: Some((user, password)) } = &config.proxies[1].kind else {
+        panic!()
+    };
+    assert_eq!((user.as_str(), password.expose()), ("me", &b"hunter2"[..]));
+
+    let dns = config.dns;
+    assert_eq!(dns.china, servers(&["192.0.2.53:53", "127.0.0.1:53"]));
+    assert_eq!(dns.trusted, servers(&["[2001:db8::53]:5353", "[2001:db8::53]:53"]));
+    assert_eq!(dns.trusted_via, Via::Direct);
+    assert_eq!(dns.local, servers(&["192.168.1.1:53"]));
+    assert_eq!(dns.timeout, Duration::from_secs(3));
+    assert_eq!(dns.cache_size, 512 << 10);
+    assert_eq!((dns.min_ttl, dns.max_ttl), (Duration::from_secs(60), Duration::from_secs(3600)));
+    assert_eq!(dns.block_types, [28, 65]);
+    assert!(dns.bogus.contains("198.51.100.9".parse().unwrap()));
+    let forward = |text: &str| dns.forward.lookup(name(text).as_wire()).cloned();
+    assert_eq!(forward("a.corp.example"), Some(servers(&["10.0.0.53:53", "10.0.0.54:5353"])));
+    assert_eq!(forward("lab.example"), Some(servers(&["10.0.1.53:53"])));
+    assert_eq!(dns.hosts[&name("router.lan")].len(), 2);
+    assert_eq!(dns.hosts[&name("nas.lan")], [Ipv4Addr::new(192, 168, 1, 2)]);
+
+    let rules = config.rules;
+    assert!(rules.direct.contains("192.0.2.1".parse().unwrap()));
+    assert!(rules.direct.contains("2001:db8:1::1".parse().unwrap()));
+    assert!(rules.proxy.contains("192.0.2.200".parse().unwrap()));
+    assert!(rules.proxy.contains("192.0.2.9".parse().unwrap()), "a prefix inside another's");
+    assert!(rules.block.contains("203.0.113.7".parse().unwrap()));
+    let route = |text: &str| rules.names.lookup(name(text).as_wire()).copied();
+    assert_eq!(route("example.com"), Some(Route::Direct));
+    assert_eq!(route("www.example.com"), Some(Route::Proxy));
+    assert_eq!(route("x.ads.example"), Some(Route::Block));
+    assert!(rules.china.is_empty());
+
+    assert_eq!(config.firewall.backend, Backend::None);
+    assert_eq!((config.firewall.ipv6, config.firewall.quic), (Ipv6::Block, Quic::Direct));
+    assert_eq!(config.log_level, LogLevel::Trace);
+}
+
+#[test]
+fn a_proxy_is_needed_unless_nothing_goes_through_one() {
+    let load = |text, purpose| parse(Path::new("snet.toml"), text, purpose).map(|_| ());
+    let direct = "[dns]\ntrusted-via = \"direct\"\n";
+    assert!(load(direct, Purpose::DnsOnly).is_ok());
+    assert_eq!(
+        load(direct, Purpose::Daemon).unwrap_err().problems,
+        [
+            "snet.toml:3: proxy: found nothing; accepted: at least one [[proxy]], for example type = \
+          \"http\" with server = \"proxy.example.com:8080\""
+        ]
+    );
+    assert_eq!(
+        load("", Purpose::DnsOnly).unwrap_err().problems,
+        ["snet.toml:1: proxy: found nothing; accepted: at least one [[proxy]], or trusted-via = \
+          \"direct\" in [dns]"]
+    );
+    assert!(load(PROXY, Purpose::DnsOnly).is_ok());
+}
+
+#[test]
+fn what_is_odd_without_being_wrong() {
+    let text = format!(
+        "[listen]\naddress = [\"127.0.0.1\", \"192.168.1.1\"]\n[dns]\ntimeout = \"10s\"\n{PROXY}"
+    );
+    assert_eq!(
+        read(&text).unwrap().warnings,
+        [
+            "snet.toml:2: listen.address: 192.168.1.1 lets other hosts ask the name server here; \
+             127.0.0.1 and ::1 are enough for this machine",
+            "snet.toml:4: dns.timeout: most programs ask again after 5s: above \"4s\" they no \
+             longer hear the answer"
+        ]
+    );
+    assert!(read(PROXY).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn the_summary() {
+    let summary = read(EVERYTHING).unwrap().config.summary();
+    assert_eq!(
+        summary,
+        "mode      local: the connections of this machine
+scope     global: everything by proxy
+listen    127.0.0.2; TCP port 4096, DNS port 5300
+proxy 1   \"[2001:db8::1]:8388\": [2001:db8::1]:8388, shadowsocks, aes-256-gcm, connect timeout 500ms
+proxy 2   \"Proxy.example.com:8080\": proxy.example.com:8080, http, with user name, connect timeout 5s
+proxy 3   \"Proxy.example.com:8080#3\": proxy.example.com:8080, http, connect timeout 5s
+proxy 4   \"Proxy.example.com:8080#2\": 192.0.2.7:8080, http, connect timeout 5s
+dns       domestic 192.0.2.53, 127.0.0.1
+          trusted [2001:db8::53]:5353, 2001:db8::53, directly
+          local names: 192.168.1.1
+          2 domains forwarded, 2 hosts from the file
+          at most 3s a query, cache 512KiB, TTL 1m to 1h
+          blocked types: AAAA, HTTPS
+rules     direct 2 prefixes, proxy 2 prefixes, block 1 prefix; 3 names by route, 0 names domestic
+china     nothing
+firewall  none: no rule is installed; foreign IPv6 blocked, foreign QUIC direct
+"
+    );
+    assert!(config("").summary().contains("china     "), "{}", config("").summary());
+}
+
+#[test]
+fn no_secret_shows() {
+    let config = read(EVERYTHING).unwrap().config;
+    for text in [config.summary(), format!("{config:?}"), format!("{config:#?}")] {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}

@@ -1,0 +1,21 @@
+//! Bad files and what is said of them, good files and what they mean.
+
+mod bad;
+mod files;
+mod good;
+
+use super::read::parse;
+use super::{Config, Error, Loaded, Purpose};
+use std::path::Path;
+
+/// Enough of a `[[proxy]]` to please.
+const PROXY: &str = "[[proxy]]\ntype = \"http\"\nserver = \"p.example:80\"\n";
+
+fn read(text: &str) -> Result<Loaded, Error> {
+    parse(Path::new("snet.toml"), text, Purpose::Daemon).map(|(loaded, _)| loaded)
+}
+
+/// Reads a text that gets its `[[proxy]]` here.
+fn config(text: &str) -> Config {
+    read(&format!("{text}\n{PROXY}")).unwrap_or_else(|error| panic!("{error}")).config
+}

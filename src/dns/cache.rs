@@ -1,0 +1,115 @@
+//! What the resolver remembers: answers ([`Cache`]) and verdicts about names ([`Verdicts`]).
+//!
+//! Both are bounded and have no clock of their own. Answers are bounded in bytes, everything that
+//! an entry takes included; an answer past its TTL is kept for a day more (RFC 8767), to be served
+//! when nobody answers, and is the first to go when room is needed. Errors are not kept: what
+//! fails is asked again, and identical queries in flight are joined elsewhere.
+
+mod clock;
+mod verdicts;
+
+pub use verdicts::{Verdict, Verdicts};
+
+use super::reply::{Ede, Stored, Ttls};
+use super::wire::Query;
+use clock::Clock;
+use std::time::{Duration, Instant};
+
+/// How long an answer past its TTL may still be served (RFC 8767, 4: one to three days).
+const STALE_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// The TTL of an answer past its own (RFC 8767, 4).
+const STALE_TTL: u32 = 30;
+
+/// Answers by question: name in any case, type, class, DO and CD.
+#[derive(Debug)]
+pub struct Cache {
+    entries: Clock<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    stored: Stored,
+    birth: Instant,
+    expiry: Instant,
+}
+
+/// An answer found in the cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Hit<'a> {
+    stored: &'a Stored,
+    ttls: Ttls,
+    /// How long it stays fresh; zero for a stale one.
+    pub remaining: Duration,
+}
+
+impl Cache {
+    /// A cache of at most `limit` bytes; 0 keeps nothing.
+    pub fn new(limit: usize) -> Self {
+        Cache { entries: Clock::new(limit) }
+    }
+
+    /// The fresh answer to a query.
+    pub fn get(&mut self, query: &Query, now: Instant) -> Option<Hit<'_>> {
+        let entry = self.entries.get(query.key())?;
+        let remaining = entry.expiry.checked_duration_since(now).filter(|left| !left.is_zero())?;
+        let age = now.saturating_duration_since(entry.birth).as_secs();
+        let ttls = Ttls::Aged(u32::try_from(age).unwrap_or(u32::MAX));
+        Some(Hit { stored: &entry.stored, ttls, remaining })
+    }
+
+    /// The answer to a query even if it is past its TTL: for when nobody answers.
+    pub fn get_stale(&mut self, query: &Query, now: Instant) -> Option<Hit<'_>> {
+        let entry = self.entries.get(query.key())?;
+        if now >= entry.expiry + STALE_FOR {
+            return None;
+        }
+        let remaining = entry.expiry.saturating_duration_since(now);
+        Some(Hit { stored: &entry.stored, ttls: Ttls::AtMost(STALE_TTL), remaining })
+    }
+
+    /// Remembers an answer for its lifetime, in the place of a former one. An answer that is not
+    /// to be kept ([`Stored::lifetime`] is 0) leaves everything as it was: a stale answer is
+    /// better than an error.
+    pub fn insert(&mut self, query: &Query, stored: Stored, now: Instant) {
+        let lifetime = Duration::from_secs(stored.lifetime().into());
+        if lifetime.is_zero() {
+            return;
+        }
+        let size = stored.size();
+        let entry = Entry { stored, birth: now, expiry: now + lifetime };
+        self.entries.insert(query.key(), entry, size, |entry| entry.expiry <= now);
+    }
+
+    /// The number of answers, stale ones included.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes in use; never above the limit.
+    pub fn size(&self) -> usize {
+        self.entries.weight()
+    }
+}
+
+impl Hit<'_> {
+    /// Appends the message for the client to `out`, TTLs counted down; `limit` as for
+    /// [`Stored::write`]. A stale answer says so (RFC 8914, code 3).
+    pub fn write(&self, query: &Query, limit: usize, out: &mut Vec<u8>) {
+        let ede = self.remaining.is_zero().then_some(Ede::STALE);
+        self.stored.write(query, self.ttls, ede, limit, out);
+    }
+
+    /// The answer itself.
+    pub fn stored(&self) -> &Stored {
+        self.stored
+    }
+}
+
+#[cfg(test)]
+mod tests;

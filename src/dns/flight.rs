@@ -1,0 +1,218 @@
+//! One question on its way to upstream servers, however many clients wait for it.
+
+use super::cache::Verdict;
+use super::reply::{Domestic, Ede, Reply, Side, Stored, Ttls, classify};
+use super::resolver::{Resolver, Way};
+use super::split::DOMESTIC_SILENCE;
+use super::upstream::stagger::{Attempt, first_success};
+use super::upstream::udp;
+use super::wire::{Query, rr};
+use crate::ipset::IpSet;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// The next server of a list is asked beside one that hesitates for so long.
+const HESITATION: Duration = Duration::from_millis(700);
+
+/// A verdict outlives the answer it came from a little: the name's other types come in a cluster.
+const VERDICT_AT_LEAST: Duration = Duration::from_secs(300);
+
+/// What a flight brings home.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// A server's reply.
+    Reply {
+        /// It.
+        stored: Stored,
+        /// How to write its TTLs.
+        ttls: Ttls,
+    },
+    /// What the cache has, however old, else SERVFAIL.
+    Stale(Ede),
+    /// Nobody who could know answered.
+    Servfail(Ede),
+    /// Not wanted.
+    NoData(Ede),
+    /// A local name where no local name server is known.
+    NxDomain,
+}
+
+/// The flights of this moment and who waits for each.
+#[derive(Debug, Default)]
+pub(super) struct Flights(RefCell<HashMap<Box<[u8]>, Vec<Waiter>>>);
+
+type Waiter = oneshot::Sender<Rc<Outcome>>;
+
+impl Resolver {
+    /// Joins the flight of the same question, or starts it. It goes on when the client leaves: the
+    /// answer is good for the cache.
+    pub(super) async fn resolve(self: &Rc<Self>, query: &Query) -> Rc<Outcome> {
+        let (waiter, outcome) = oneshot::channel();
+        if self.flights.join(query, waiter) {
+            let (resolver, query) = (Rc::clone(self), query.clone());
+            tokio::task::spawn_local(async move {
+                let landing = Landing { flights: &resolver.flights, key: query.key() };
+                let outcome = Rc::new(resolver.fly(&query).await);
+                for waiter in landing.waiters() {
+                    // A client that has left needs no answer.
+                    let _ = waiter.send(Rc::clone(&outcome));
+                }
+            });
+        }
+        const LOST: Ede = Ede::unreachable("the query was lost; please report this");
+        outcome.await.unwrap_or_else(|_| Rc::new(Outcome::Servfail(LOST)))
+    }
+
+    async fn fly(self: &Rc<Self>, query: &Query) -> Outcome {
+        let patience = self.settings.timeout;
+        let outcome = match self.way(query) {
+            Way::Servers(servers) => return self.from_servers(servers, query).await,
+            Way::Domestic => self.domestic_first(query, patience).await,
+            Way::Trusted => self.from_trusted(query, patience).await,
+            Way::Judge if matches!(query.qtype(), rr::A | rr::AAAA) => self.judge(query).await,
+            Way::Judge => self.follow(query, patience).await,
+        };
+        if let Outcome::Stale(_) = outcome
+            && let Some(hit) = self.cache.borrow_mut().get_stale(query, Instant::now())
+        {
+            // Its addresses have to be steered as when they were fresh.
+            self.learn(query, hit.stored());
+        }
+        outcome
+    }
+
+    /// Other types follow the verdict about the name's addresses; those that stand for an address
+    /// (HTTPS, SVCB: RFC 9460) ask for it first. Unknown names are asked of the trusted side.
+    async fn follow(self: &Rc<Self>, query: &Query, patience: Duration) -> Outcome {
+        let began = Instant::now();
+        let known = self.verdict(query);
+        let verdict = if known.is_none() && matches!(query.qtype(), rr::HTTPS | rr::SVCB) {
+            let address = query.with_type(rr::A);
+            let cached = self.cache.borrow_mut().get(&address, Instant::now()).is_some();
+            if !cached {
+                Box::pin(self.resolve(&address)).await;
+            }
+            self.verdict(query)
+        } else {
+            known
+        };
+        let left = patience.saturating_sub(began.elapsed());
+        match verdict {
+            Some(Verdict::Domestic) => self.domestic_first(query, left).await,
+            _ => self.from_trusted(query, left).await,
+        }
+    }
+
+    fn verdict(&self, query: &Query) -> Option<Verdict> {
+        self.verdicts.borrow_mut().of_name(query.name(), Instant::now())
+    }
+
+    /// Remembers whose name it is.
+    pub(super) fn remember(&self, query: &Query, verdict: Verdict, lifetime: u32) {
+        let lifetime = Duration::from_secs(lifetime.into()).max(VERDICT_AT_LEAST);
+        let now = Instant::now();
+        self.verdicts.borrow_mut().insert(query.name(), query.qtype(), verdict, lifetime, now);
+    }
+
+    /// A listed or judged name: the domestic servers know best, unless they are silent or lied to.
+    async fn domestic_first(&self, query: &Query, patience: Duration) -> Outcome {
+        let began = Instant::now();
+        let half = patience.mul_f32(0.6).min(DOMESTIC_SILENCE);
+        let servers = self.settings.china.clone();
+        if let Some(message) = self.ask_servers(servers, query, half).await
+            && let Some(reply) = Reply::parse(&message)
+            // The operator vouches for the name: private and foreign addresses are fine.
+            && !matches!(
+                classify(&reply, &IpSet::default(), &self.bogus.borrow(), true),
+                Domestic::Bogus | Domestic::Err
+            )
+        {
+            let stored = Stored::new(&reply, Side::Domestic, self.clamp);
+            self.accept(query, &stored);
+            return Outcome::Reply { stored, ttls: Ttls::Aged(0) };
+        }
+        self.from_trusted(query, patience.saturating_sub(began.elapsed())).await
+    }
+
+    async fn from_trusted(&self, query: &Query, patience: Duration) -> Outcome {
+        let asked = timeout(patience, self.trusted.ask(query)).await;
+        let Ok(Ok(message)) = asked else { return Outcome::Stale(TRUSTED_SILENT) };
+        let Some(reply) = Reply::parse(&message) else { return Outcome::Stale(TRUSTED_SILENT) };
+        let stored = Stored::new(&reply, Side::Trusted, self.clamp);
+        self.accept(query, &stored);
+        Outcome::Reply { stored, ttls: Ttls::Aged(0) }
+    }
+
+    /// Local names and forwards.
+    async fn from_servers(&self, servers: Vec<SocketAddr>, query: &Query) -> Outcome {
+        if servers.is_empty() {
+            return Outcome::NxDomain;
+        }
+        const SILENT: Ede = Ede::unreachable("the name server for this local name does not answer");
+        let Some(message) = self.ask_servers(servers, query, self.settings.timeout).await else {
+            return Outcome::Stale(SILENT);
+        };
+        let Some(reply) = Reply::parse(&message) else { return Outcome::Stale(SILENT) };
+        let stored = Stored::new(&reply, Side::Trusted, self.clamp);
+        self.accept(query, &stored);
+        Outcome::Reply { stored, ttls: Ttls::Aged(0) }
+    }
+
+    async fn ask_servers(
+        &self,
+        servers: Vec<SocketAddr>,
+        query: &Query,
+        patience: Duration,
+    ) -> Option<Vec<u8>> {
+        let attempts = servers.into_iter().map(|server| -> Attempt {
+            let (outbound, query) = (self.outbound.clone(), query.clone());
+            Box::pin(async move { udp::ask(&outbound, server, &query, patience).await })
+        });
+        let asked = first_success(attempts.collect(), HESITATION);
+        let (_, message) = timeout(patience, asked).await.ok()?.ok()?;
+        Some(message)
+    }
+}
+
+pub(super) const TRUSTED_SILENT: Ede =
+    Ede::unreachable("the trusted name servers do not answer; is the proxy up?");
+
+impl Flights {
+    /// Adds a waiter. True if nobody asks this yet.
+    fn join(&self, query: &Query, waiter: Waiter) -> bool {
+        let mut flights = self.0.borrow_mut();
+        match flights.get_mut(query.key()) {
+            Some(waiters) => {
+                waiters.push(waiter);
+                false
+            }
+            None => {
+                flights.insert(query.key().into(), vec![waiter]);
+                true
+            }
+        }
+    }
+}
+
+/// Ends a flight, also when it panics: its waiters must not wait for ever.
+struct Landing<'a> {
+    flights: &'a Flights,
+    key: &'a [u8],
+}
+
+impl Landing<'_> {
+    fn waiters(&self) -> Vec<Waiter> {
+        self.flights.0.borrow_mut().remove(self.key).unwrap_or_default()
+    }
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        drop(self.waiters());
+    }
+}

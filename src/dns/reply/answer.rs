@@ -1,0 +1,167 @@
+//! Answers of our own making.
+
+use crate::dns::wire::{CLASS_IN, HEADER, Query, flag, put_opt, rcode, rr};
+use crate::domain::Name;
+use std::net::IpAddr;
+
+/// An extended DNS error (RFC 8914): why an answer is what it is. It reaches clients that speak
+/// EDNS, and people who use dig.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ede {
+    /// The registered code.
+    pub code: u16,
+    /// In words; may be empty.
+    pub text: &'static str,
+}
+
+impl Ede {
+    /// The answer is older than its TTL.
+    pub const STALE: Ede = Ede { code: 3, text: "" };
+    /// A list of the operator blocks the name.
+    pub const BLOCKED: Ede = Ede { code: 15, text: "blocked by rules.block" };
+    /// The operator does not want this type of record.
+    pub const FILTERED: Ede = Ede { code: 17, text: "filtered by configuration" };
+    /// No server that could know answered.
+    pub const UNREACHABLE: u16 = 22;
+
+    /// "No reachable authority", in words.
+    pub const fn unreachable(text: &'static str) -> Ede {
+        Ede { code: Ede::UNREACHABLE, text }
+    }
+}
+
+/// There are no such records, but the name may have others.
+pub fn nodata(query: &Query, ede: Option<Ede>) -> Vec<u8> {
+    error(query, rcode::NOERROR, ede)
+}
+
+/// There is no such name.
+pub fn nxdomain(query: &Query, ede: Option<Ede>) -> Vec<u8> {
+    error(query, rcode::NXDOMAIN, ede)
+}
+
+/// The answer could not be found.
+pub fn servfail(query: &Query, ede: Option<Ede>) -> Vec<u8> {
+    error(query, rcode::SERVFAIL, ede)
+}
+
+/// We do not answer that.
+pub fn refused(query: &Query, ede: Option<Ede>) -> Vec<u8> {
+    error(query, rcode::REFUSED, ede)
+}
+
+/// The answer for a name that the operator blocks: no such name. An address like 0.0.0.0 would
+/// make programs connect to this machine.
+pub fn blocked(query: &Query) -> Vec<u8> {
+    nxdomain(query, Some(Ede::BLOCKED))
+}
+
+/// An answer without records.
+pub fn error(query: &Query, rcode: u16, ede: Option<Ede>) -> Vec<u8> {
+    finish(query, rcode, ede, open(query))
+}
+
+/// Those of the addresses that are of the type asked for; NODATA if none is. `ttl` in seconds;
+/// `limit` as for [`Stored::write`](super::Stored::write).
+pub fn addresses(query: &Query, addresses: &[IpAddr], ttl: u32, limit: usize) -> Vec<u8> {
+    let mut out = open(query);
+    for address in addresses {
+        match (query.qtype(), address) {
+            (rr::A, IpAddr::V4(v4)) => put_record(&mut out, rr::A, ttl, &v4.octets()),
+            (rr::AAAA, IpAddr::V6(v6)) => put_record(&mut out, rr::AAAA, ttl, &v6.octets()),
+            _ => {}
+        }
+    }
+    bounded(query, out, limit)
+}
+
+/// Names for a reverse look-up. `ttl` and `limit` as above.
+pub fn pointers<'a>(
+    query: &Query,
+    names: impl IntoIterator<Item = &'a Name>,
+    ttl: u32,
+    limit: usize,
+) -> Vec<u8> {
+    let mut out = open(query);
+    for name in names {
+        put_record(&mut out, rr::PTR, ttl, name.as_wire());
+    }
+    bounded(query, out, limit)
+}
+
+/// The answer to ANY (RFC 8482, 4.2): one record that says there are no more.
+pub fn minimal_any(query: &Query) -> Vec<u8> {
+    let mut out = open(query);
+    put_record(&mut out, rr::HINFO, 3600, b"\x07RFC8482\x00");
+    finish(query, rcode::NOERROR, None, out)
+}
+
+/// Header and question; the flags come last.
+fn open(query: &Query) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER + query.asked().len() + 4 + 64);
+    out.extend(query.id.to_be_bytes());
+    out.extend(query.reply_flags().to_be_bytes());
+    out.extend([0, 1, 0, 0, 0, 0, 0, 0]);
+    out.extend(query.asked());
+    out.extend(query.qtype().to_be_bytes());
+    out.extend(query.qclass().to_be_bytes());
+    out
+}
+
+/// A record of the name asked for, to which a pointer leads.
+fn put_record(out: &mut Vec<u8>, kind: u16, ttl: u32, data: &[u8]) {
+    let count = u16::from_be_bytes([out[6], out[7]]);
+    let (Some(count), Ok(length)) = (count.checked_add(1), u16::try_from(data.len())) else {
+        return;
+    };
+    out[6..8].copy_from_slice(&count.to_be_bytes());
+    out.extend([0xc0, 12]);
+    out.extend(kind.to_be_bytes());
+    out.extend(CLASS_IN.to_be_bytes());
+    out.extend(ttl.to_be_bytes());
+    out.extend(length.to_be_bytes());
+    out.extend(data);
+}
+
+/// Cuts what is too long for the client, and says so.
+fn bounded(query: &Query, mut out: Vec<u8>, limit: usize) -> Vec<u8> {
+    if out.len() + opt_size(query, None) > limit {
+        out = open(query);
+        out[2..4].copy_from_slice(&(query.reply_flags() | flag::TC).to_be_bytes());
+    }
+    finish(query, rcode::NOERROR, None, out)
+}
+
+fn finish(query: &Query, rcode: u16, ede: Option<Ede>, mut out: Vec<u8>) -> Vec<u8> {
+    close(query, rcode, ede, 0, &mut out);
+    out
+}
+
+/// Puts the response code into the message that begins at `begin`, and behind it our OPT record
+/// if the client sent one.
+pub(super) fn close(query: &Query, rcode: u16, ede: Option<Ede>, begin: usize, out: &mut Vec<u8>) {
+    let [_, low] = rcode.to_be_bytes();
+    if let Some(place) = out.get_mut(begin + 3) {
+        *place = *place & 0xf0 | low & 0x0f;
+    }
+    if query.edns.is_none() {
+        return;
+    }
+    if let Some(message) = out.get_mut(begin..)
+        && let Some(place) = message.get_mut(10..HEADER)
+    {
+        let count = u16::from_be_bytes([place[0], place[1]]);
+        place.copy_from_slice(&count.saturating_add(1).to_be_bytes());
+    }
+    let extended = u8::try_from(rcode >> 4).unwrap_or(0);
+    put_opt(out, extended, query.dnssec_ok(), ede);
+}
+
+/// The length of our OPT record.
+pub(super) fn opt_size(query: &Query, ede: Option<Ede>) -> usize {
+    match (query.edns, ede) {
+        (None, _) => 0,
+        (Some(_), None) => 11,
+        (Some(_), Some(ede)) => 11 + 6 + ede.text.len(),
+    }
+}

@@ -1,0 +1,118 @@
+//! The judgement of a single reply, before both sides are compared (`dns::split`).
+
+use super::Reply;
+use crate::dns::wire::rcode;
+use crate::ipset::IpSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What a domestic reply is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Domestic {
+    /// At least one address is domestic, and none is bogus.
+    Cn,
+    /// Addresses, none of them domestic: perhaps forged, perhaps not.
+    Foreign,
+    /// Some address cannot be true: forged.
+    Bogus,
+    /// No address: NODATA, or aliases only.
+    NoIp,
+    /// No such name.
+    Nx,
+    /// An error, or a truncated reply.
+    Err,
+}
+
+/// What a trusted reply is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trusted {
+    /// Addresses.
+    Addresses,
+    /// No address: NODATA, or aliases only.
+    NoIp,
+    /// No such name.
+    Nx,
+    /// An error, or a truncated reply.
+    Err,
+}
+
+/// Judges a domestic reply. `china` holds the domestic addresses (none with `scope = "global"`),
+/// `bogus` those of `dns.bogus` and of providers that rewrite NXDOMAIN. A private address counts
+/// as bogus unless the name is a local one.
+pub fn classify(reply: &Reply<'_>, china: &IpSet, bogus: &IpSet, name_is_local: bool) -> Domestic {
+    match reply.rcode() {
+        _ if reply.truncated() => return Domestic::Err,
+        rcode::NOERROR => {}
+        rcode::NXDOMAIN => return Domestic::Nx,
+        _ => return Domestic::Err,
+    }
+    let addresses = reply.addresses();
+    if addresses.is_empty() {
+        return Domestic::NoIp;
+    }
+    let is_bogus = |address: &IpAddr| {
+        let inside = judged(*address);
+        is_impossible(inside)
+            || bogus.contains(*address)
+            || bogus.contains(inside)
+            || !name_is_local && is_private(inside)
+    };
+    if addresses.iter().any(is_bogus) {
+        Domestic::Bogus
+    } else if addresses.iter().any(|address| china.contains(judged(*address))) {
+        Domestic::Cn
+    } else {
+        Domestic::Foreign
+    }
+}
+
+/// Judges a trusted reply. Its addresses are not doubted: it came past the forgers, and what looks
+/// bogus there is meant so: `0.0.0.0` of a filtering resolver the operator chose, `127.0.0.1` of a
+/// developer's name, a private address of a name for somebody's LAN.
+pub fn classify_trusted(reply: &Reply<'_>) -> Trusted {
+    match reply.rcode() {
+        _ if reply.truncated() => Trusted::Err,
+        rcode::NOERROR if reply.addresses().is_empty() => Trusted::NoIp,
+        rcode::NOERROR => Trusted::Addresses,
+        rcode::NXDOMAIN => Trusted::Nx,
+        _ => Trusted::Err,
+    }
+}
+
+/// The address that matters: the IPv4 one inside `::ffff:0:0/96` (RFC 4291, 2.5.5.2) and
+/// `64:ff9b::/96` (RFC 6052, 2.1).
+fn judged(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else { return address };
+    match v6.octets() {
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+        | [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] => {
+            Ipv4Addr::new(a, b, c, d).into()
+        }
+        _ => address,
+    }
+}
+
+/// No public name has such an address.
+fn is_impossible(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let first = v4.octets()[0];
+            first == 0 || first >= 224 || v4.is_loopback() || v4.is_link_local()
+        }
+        IpAddr::V6(v6) => v6.is_unspecified() || v6.is_loopback() || v6.is_multicast(),
+    }
+}
+
+/// RFC 1918, RFC 6598 (carrier-grade NAT), RFC 4193; link-local RFC 4291 and site-local RFC 3879.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64,
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local() || is_site_local(v6),
+    }
+}
+
+fn is_site_local(address: Ipv6Addr) -> bool {
+    address.segments()[0] & 0xffc0 == 0xfec0
+}
+
+#[cfg(test)]
+mod tests;

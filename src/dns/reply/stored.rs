@@ -1,0 +1,195 @@
+//! An upstream's reply, made ready to be sent to any client that asks the same.
+//!
+//! Kept are the bytes of the upstream: compression, order of records, CNAME chain, authority and
+//! response code survive. What concerned the hop to the upstream (OPT, TSIG) is gone; TTLs are
+//! clamped. On the way out the header, the spelling of the question, the TTLs and our own OPT are
+//! written anew, into the caller's buffer, without an allocation.
+
+use super::Reply;
+use super::answer::{Ede, close};
+use crate::dns::wire::{HEADER, Query, flag, rcode};
+use std::time::Duration;
+
+/// No negative answer is kept longer (RFC 2308, 5: one to three hours work well).
+const LONGEST_NEGATIVE: u32 = 3 * 3600;
+
+/// `dns.min-ttl` and `dns.max-ttl`.
+#[derive(Clone, Copy, Debug)]
+pub struct Clamp {
+    min: u32,
+    max: u32,
+}
+
+impl Clamp {
+    /// Whole seconds count.
+    pub fn new(min: Duration, max: Duration) -> Self {
+        // Above 2^31 - 1 a TTL would count as 0 (RFC 2181, 8).
+        let seconds =
+            |ttl: Duration| u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX) & 0x7fff_ffff;
+        let (min, max) = (seconds(min), seconds(max));
+        Clamp { min: min.min(max), max }
+    }
+
+    fn apply(self, ttl: u32) -> u32 {
+        ttl.clamp(self.min, self.max)
+    }
+}
+
+/// Who said it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A domestic server, over open UDP: its AD bit proves nothing and is cleared.
+    Domestic,
+    /// A trusted or local server, whose AD bit is passed on.
+    Trusted,
+}
+
+/// How TTLs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttls {
+    /// Counted down by so many seconds.
+    Aged(u32),
+    /// As they were, but at most so many seconds: stale or doubtful answers.
+    AtMost(u32),
+}
+
+impl Ttls {
+    fn apply(self, ttl: u32) -> u32 {
+        match self {
+            Ttls::Aged(age) => ttl.saturating_sub(age),
+            Ttls::AtMost(most) => ttl.min(most),
+        }
+    }
+}
+
+/// A reply ready to be sent on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The message up to the end of the additional section. Id, flags and question are the
+    /// upstream's and always written over.
+    message: Box<[u8]>,
+    /// Where the TTLs stand.
+    ttls: Box<[u16]>,
+    rcode: u16,
+    authentic: bool,
+    truncated: bool,
+    /// Where the additional section begins.
+    authority_end: u16,
+    lifetime: u32,
+}
+
+impl Stored {
+    /// Takes a reply over.
+    pub fn new(reply: &Reply<'_>, side: Side, clamp: Clamp) -> Self {
+        let mut message: Box<[u8]> = reply.message[..reply.ends[2]].into();
+        for (place, count) in message[6..HEADER].chunks_exact_mut(2).zip(reply.counts) {
+            place.copy_from_slice(&count.to_be_bytes());
+        }
+        let negative = reply.is_negative();
+        let lifetime = reply.lifetime().map(|ttl| clamp.apply(ttl));
+        let lifetime =
+            if negative { lifetime.map(|ttl| ttl.min(LONGEST_NEGATIVE)) } else { lifetime };
+        let soa = reply.soa().map(|record| record.ttl_offset());
+        let mut ttls = Vec::new();
+        for record in (0..3).flat_map(|number| reply.section(number)) {
+            let at = record.ttl_offset();
+            // The SOA record of a negative answer says how long that may be kept (RFC 2308, 5).
+            let ttl = match lifetime {
+                Some(lifetime) if negative && soa == Some(at) => lifetime,
+                _ => clamp.apply(record.ttl()),
+            };
+            write_u32(&mut message, at, ttl);
+            // Offsets fit: the message has at most 65,535 bytes.
+            ttls.extend(u16::try_from(at));
+        }
+        Stored {
+            message,
+            ttls: ttls.into(),
+            rcode: reply.rcode,
+            authentic: side == Side::Trusted && reply.flags & flag::AD != 0,
+            truncated: reply.truncated(),
+            authority_end: u16::try_from(reply.ends[1]).unwrap_or(0),
+            lifetime: lifetime.unwrap_or(0),
+        }
+    }
+
+    /// For how many seconds it may be served; 0 if it is not to be kept.
+    pub fn lifetime(&self) -> u32 {
+        self.lifetime
+    }
+
+    /// The response code.
+    pub fn rcode(&self) -> u16 {
+        self.rcode
+    }
+
+    /// The bytes of heap it takes.
+    pub fn size(&self) -> usize {
+        self.message.len() + self.ttls.len() * size_of::<u16>()
+    }
+
+    /// Appends the message for a client to `out`: at most `limit` bytes, see
+    /// [`Query::udp_limit`] and [`TCP_SIZE`](crate::dns::wire::TCP_SIZE). What does not fit goes:
+    /// first the additional section, which nobody needs, then everything, with TC set, so that the
+    /// client comes again over TCP. `query` has to ask the question that was asked upstream.
+    pub fn write(
+        &self,
+        query: &Query,
+        ttls: Ttls,
+        ede: Option<Ede>,
+        limit: usize,
+        out: &mut Vec<u8>,
+    ) {
+        let begin = out.len();
+        let name_end = HEADER + query.asked().len();
+        let opt = super::answer::opt_size(query, ede);
+        let [whole, lean] = [self.message.len(), usize::from(self.authority_end)];
+        let (end, cut) = match limit.saturating_sub(opt) {
+            room if whole <= room => (whole, false),
+            room if lean <= room => (lean, false),
+            _ => (name_end + 4, true),
+        };
+        out.extend_from_slice(self.message.get(..end).unwrap_or(&self.message));
+        let message = &mut out[begin..];
+        let mut flags = query.reply_flags();
+        if self.truncated || cut {
+            flags |= flag::TC;
+        }
+        if self.authentic && query.wants_ad() && !cut {
+            flags |= flag::AD;
+        }
+        message[..2].copy_from_slice(&query.id.to_be_bytes());
+        message[2..4].copy_from_slice(&flags.to_be_bytes());
+        if cut {
+            message[6..HEADER].fill(0);
+        } else if end < whole {
+            message[10..HEADER].fill(0);
+        }
+        if let Some(question) = message.get_mut(HEADER..name_end) {
+            question.copy_from_slice(query.asked());
+        }
+        for at in self.ttls.iter().map(|at| usize::from(*at)).take_while(|at| *at < end) {
+            age(message, at, ttls);
+        }
+        let rcode = if self.rcode > flag::RCODE && query.edns.is_none() {
+            rcode::SERVFAIL
+        } else {
+            self.rcode
+        };
+        close(query, rcode, ede, begin, out);
+    }
+}
+
+fn age(message: &mut [u8], at: usize, ttls: Ttls) {
+    if let Some(place) = message.get_mut(at..at + 4)
+        && let Ok(bytes) = <[u8; 4]>::try_from(&*place)
+    {
+        place.copy_from_slice(&ttls.apply(u32::from_be_bytes(bytes)).to_be_bytes());
+    }
+}
+
+fn write_u32(message: &mut [u8], at: usize, value: u32) {
+    if let Some(place) = message.get_mut(at..at + 4) {
+        place.copy_from_slice(&value.to_be_bytes());
+    }
+}

@@ -1,0 +1,211 @@
+//! The ladder: what can be answered at once is, in the order of the rungs; the rest is a flight.
+//!
+//! malformed (in `server`) -> hosts -> local and special names -> block -> type filter -> cache ->
+//! join an identical query in flight -> listed name (one side only) -> judgement.
+
+use super::Settings;
+use super::cache::{Cache, Verdicts};
+use super::flight::{Flights, Outcome};
+use super::hosts::Hosts;
+use super::reply::{self, Clamp, Ede, Reply, Stored};
+use super::special::{self, Special};
+use super::split::Patience;
+use super::system::SystemServers;
+use super::upstream::kept::Dialler;
+use super::upstream::trusted::Trusted;
+use super::wire::{Query, TCP_SIZE, rr};
+use crate::dispatch::Current;
+use crate::ipset::IpSet;
+use crate::net::Outbound;
+use crate::route::Route;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Bytes for the memory of verdicts: some ten thousand names.
+const VERDICTS: usize = 1024 * 1024;
+
+/// Queries that wait for upstream servers at one moment. More than a household ever has; beyond,
+/// somebody floods us, and memory is worth more than answers.
+const MOST_PENDING: u32 = 4096;
+
+/// A program connects a little after the TTL has ended: so long a learned address stays known.
+const LEARNED_BEYOND_TTL: Duration = Duration::from_secs(60);
+
+/// Everything the resolver knows. Lives on one thread.
+pub(super) struct Resolver {
+    pub(super) settings: Settings,
+    pub(super) outbound: Outbound,
+    pub(super) trusted: Trusted,
+    pub(super) cache: RefCell<Cache>,
+    pub(super) verdicts: RefCell<Verdicts>,
+    pub(super) patience: RefCell<Patience>,
+    /// `dns.bogus`, and what rewriting providers put into the place of NXDOMAIN.
+    pub(super) bogus: RefCell<IpSet>,
+    pub(super) flights: Flights,
+    pub(super) clamp: Clamp,
+    current: Current,
+    hosts: Hosts,
+    system: RefCell<SystemServers>,
+    pending: Cell<u32>,
+}
+
+/// Whom a query is for.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// Only these servers; the name never leaves for others.
+    Servers(Vec<SocketAddr>),
+    /// The domestic side; the trusted one if that is silent or forged.
+    Domestic,
+    /// The trusted side only.
+    Trusted,
+    /// Nobody listed the name: both.
+    Judge,
+}
+
+impl Resolver {
+    /// Runs on the calling thread's `LocalSet`.
+    pub(super) fn new(settings: Settings, outbound: Outbound, current: Current) -> Rc<Self> {
+        let dialler =
+            Dialler { current: current.clone(), through_proxy: settings.trusted_via_proxy };
+        Rc::new(Resolver {
+            trusted: Trusted::new(&settings.trusted, &dialler),
+            cache: RefCell::new(Cache::new(settings.cache_size)),
+            verdicts: RefCell::new(Verdicts::new(VERDICTS)),
+            patience: RefCell::default(),
+            bogus: RefCell::new(settings.bogus.clone()),
+            flights: Flights::default(),
+            clamp: Clamp::new(settings.min_ttl, settings.max_ttl),
+            hosts: Hosts::new(&settings.hosts),
+            system: RefCell::default(),
+            pending: Cell::new(0),
+            settings,
+            outbound,
+            current,
+        })
+    }
+
+    /// Answers from what is known, into `out` (which is empty); false if upstream servers have to
+    /// be asked. `limit` is the client's in bytes.
+    pub(super) fn answer_at_once(&self, query: &Query, limit: usize, out: &mut Vec<u8>) -> bool {
+        let ready = self.from_the_file(query, limit).or_else(|| self.special(query, limit));
+        if let Some(message) = ready.or_else(|| self.filtered(query)) {
+            *out = message;
+            return true;
+        }
+        match self.cache.borrow_mut().get(query, Instant::now()) {
+            Some(hit) => {
+                hit.write(query, limit, out);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Asks upstream servers, or waits for somebody who is asking the same.
+    pub(super) async fn answer(self: Rc<Self>, query: &Query, limit: usize) -> Vec<u8> {
+        if self.pending.get() >= MOST_PENDING {
+            const FLOODED: Ede = Ede::unreachable("too many queries wait for an answer");
+            return reply::servfail(query, Some(FLOODED));
+        }
+        self.pending.set(self.pending.get() + 1);
+        let outcome = self.resolve(query).await;
+        self.pending.set(self.pending.get() - 1);
+        let mut out = Vec::with_capacity(512);
+        match &*outcome {
+            Outcome::Reply { stored, ttls } => stored.write(query, *ttls, None, limit, &mut out),
+            Outcome::Stale(ede) => match self.cache.borrow_mut().get_stale(query, Instant::now()) {
+                Some(hit) => hit.write(query, limit, &mut out),
+                None => out = reply::servfail(query, Some(*ede)),
+            },
+            Outcome::Servfail(ede) => out = reply::servfail(query, Some(*ede)),
+            Outcome::NoData(ede) => out = reply::nodata(query, Some(*ede)),
+            Outcome::NxDomain => out = reply::nxdomain(query, None),
+        }
+        out
+    }
+
+    fn from_the_file(&self, query: &Query, limit: usize) -> Option<Vec<u8>> {
+        self.hosts.answer(query, limit)
+    }
+
+    /// Names that a forward rule or the operator's rules mention are not special.
+    fn special(&self, query: &Query, limit: usize) -> Option<Vec<u8>> {
+        match Special::of(query.name()) {
+            Special::Ordinary | Special::Local => None,
+            Special::Localhost => Some(special::localhost(query, limit)),
+            _ if self.settings.forward.lookup(query.name()).is_some() => None,
+            Special::NxDomain => Some(reply::nxdomain(query, None)),
+            Special::NoData => Some(reply::nodata(query, None)),
+        }
+    }
+
+    fn filtered(&self, query: &Query) -> Option<Vec<u8>> {
+        let rule = self.rule(query);
+        if rule == Some(Route::Block) {
+            return Some(reply::blocked(query));
+        }
+        let qtype = query.qtype();
+        let foreign_v6 =
+            self.settings.no_foreign_aaaa && qtype == rr::AAAA && rule == Some(Route::Proxy);
+        if foreign_v6 || self.settings.block_types.contains(&qtype) {
+            return Some(reply::nodata(query, Some(Ede::FILTERED)));
+        }
+        (qtype == rr::ANY).then(|| reply::minimal_any(query))
+    }
+
+    fn rule(&self, query: &Query) -> Option<Route> {
+        self.settings.rules.lookup(query.name()).copied()
+    }
+
+    /// Whom to ask for an address, or for a type that does not depend on one.
+    pub(super) fn way(&self, query: &Query) -> Way {
+        if let Some(servers) = self.settings.forward.lookup(query.name()) {
+            return Way::Servers(servers.clone());
+        }
+        if Special::of(query.name()) == Special::Local && !self.is_about_a_zone(query) {
+            let servers = match self.settings.local.as_slice() {
+                [] => self.system.borrow_mut().now(Instant::now()),
+                configured => configured.to_vec(),
+            };
+            return Way::Servers(servers);
+        }
+        match self.rule(query) {
+            Some(Route::Direct) => Way::Domestic,
+            Some(Route::Proxy) => Way::Trusted,
+            _ if self.settings.china_names.lookup(query.name()).is_some() => Way::Domestic,
+            _ => Way::Judge,
+        }
+    }
+
+    /// A validating client asks for keys and servers of top-level domains: `com` is no host of
+    /// the local network.
+    fn is_about_a_zone(&self, query: &Query) -> bool {
+        const NS: u16 = 2;
+        const DS: u16 = 43;
+        const DNSKEY: u16 = 48;
+        let single_label = query.name().iter().filter(|byte| **byte < 64).count() == 2;
+        single_label && matches!(query.qtype(), NS | DS | DNSKEY | rr::SOA)
+    }
+
+    /// Takes a reply that the client will get: into the cache, and the addresses of listed names
+    /// into the router and the kernel, before the client can use them.
+    pub(super) fn accept(&self, query: &Query, stored: &Stored) {
+        self.cache.borrow_mut().insert(query, stored.clone(), Instant::now());
+        self.learn(query, stored);
+    }
+
+    /// Steers the traffic of names with a route of their own.
+    pub(super) fn learn(&self, query: &Query, stored: &Stored) {
+        let Some(route @ (Route::Direct | Route::Proxy)) = self.rule(query) else { return };
+        let mut message = Vec::with_capacity(512);
+        stored.write(query, reply::Ttls::Aged(0), None, TCP_SIZE, &mut message);
+        let Some(reply) = Reply::parse(&message) else { return };
+        let ttl = Duration::from_secs(stored.lifetime().into()) + LEARNED_BEYOND_TTL;
+        let dispatcher = self.current.load();
+        for address in reply.addresses() {
+            dispatcher.learned().learn(address, route, ttl);
+        }
+    }
+}

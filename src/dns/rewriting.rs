@@ -1,0 +1,51 @@
+//! Finds providers that answer "no such name" with the address of an advertisement.
+//!
+//! At the start the domestic servers are asked for names that cannot exist; whatever addresses
+//! come back mark a forged answer from then on.
+
+use super::reply::Reply;
+use super::resolver::Resolver;
+use super::upstream::udp;
+use super::wire::{Query, rr};
+use crate::domain::Name;
+use crate::ipset::IpSet;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tracing::warn;
+
+const NAMES: usize = 3;
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Asks, and adds what it finds to the bogus set.
+pub(super) async fn detect(resolver: Rc<Resolver>) {
+    let mut asked = JoinSet::new();
+    for name in std::iter::repeat_with(random_name).take(NAMES).flatten() {
+        for server in resolver.settings.china.clone() {
+            let (resolver, query) = (Rc::clone(&resolver), Query::new(&name, rr::A));
+            asked.spawn_local(async move {
+                let message = udp::ask(&resolver.outbound, server, &query, PATIENCE).await.ok()?;
+                Some(Reply::parse(&message)?.addresses())
+            });
+        }
+    }
+    let mut found: Vec<IpAddr> = asked.join_all().await.into_iter().flatten().flatten().collect();
+    found.sort_unstable();
+    found.dedup();
+    if found.is_empty() {
+        return;
+    }
+    warn!("the domestic name servers answer for names that do not exist; such answers are forged: {found:?}");
+    let rewritten: IpSet = found.into_iter().collect();
+    let bogus = resolver.bogus.borrow().union(&rewritten);
+    *resolver.bogus.borrow_mut() = bogus;
+}
+
+/// Twenty random letters under `com`.
+fn random_name() -> Option<Name> {
+    let mut bytes = [0; 20];
+    getrandom::fill(&mut bytes).ok()?;
+    let letters: String = bytes.iter().map(|byte| char::from(b'a' + byte % 26)).collect();
+    format!("{letters}.com").parse().ok()
+}

@@ -1,0 +1,253 @@
+//! The listeners: UDP and TCP on every address, on a thread of their own.
+
+use super::Settings;
+use super::resolver::Resolver;
+use super::rewriting;
+use super::upstream::tcp::{Incoming, frame};
+use super::wire::{Query, TCP_SIZE};
+use crate::dispatch::Current;
+use crate::net::listen::{self, AcceptError};
+use crate::net::udp::{self, UdpListener};
+use crate::net::Outbound;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::timeout;
+use tracing::{debug, error, warn};
+
+/// A client that says nothing for so long has left (RFC 7766, 6.2.3: a few seconds will do).
+const IDLE: Duration = Duration::from_secs(20);
+
+/// TCP clients at one moment.
+const MOST_CLIENTS: usize = 512;
+
+/// Unanswered queries of one TCP client; beyond, it is not read.
+const MOST_PIPELINED: usize = 64;
+
+/// A larger query is none of ours; what does not fit is cut and found malformed.
+const LARGEST_QUERY: usize = 4096;
+
+/// Datagrams answered before other tasks get their turn.
+const BATCH: usize = 32;
+
+/// How long accepting rests when descriptors run out.
+const SHORTAGE_REST: Duration = Duration::from_millis(100);
+
+/// Sockets that are bound and a resolver that has yet to be started.
+#[derive(Debug)]
+pub struct Bound {
+    udp: Vec<udp::Bound>,
+    tcp: Vec<std::net::TcpListener>,
+    settings: Settings,
+    outbound: Outbound,
+    current: Current,
+}
+
+/// Binds every listening address. One that this machine does not have is left out; the daemon has
+/// warned about it already.
+///
+/// # Errors
+/// EADDRINUSE, EACCES, and what else the kernel says; no address at all.
+pub fn bind(settings: Settings, outbound: Outbound, current: Current) -> io::Result<Bound> {
+    let (mut udp, mut tcp) = (Vec::new(), Vec::new());
+    let mut absent = None;
+    for address in &settings.listen {
+        match (udp::bind(*address), listen::bind(*address)) {
+            (Ok(datagrams), Ok(streams)) => {
+                udp.push(datagrams);
+                tcp.push(streams);
+            }
+            (Err(error), _) | (_, Err(error)) if listen::is_absent(&error) => {
+                absent = Some(context(*address, error));
+            }
+            (Err(error), _) | (_, Err(error)) => return Err(context(*address, error)),
+        }
+    }
+    match absent {
+        Some(error) if udp.is_empty() => Err(error),
+        _ => Ok(Bound { udp, tcp, settings, outbound, current }),
+    }
+}
+
+fn context(address: SocketAddr, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{address}: {error}"))
+}
+
+/// Runs the resolver until `stopped` turns true; the result says whether it ended for that reason.
+/// Dropping the future stops it too.
+pub fn spawn(bound: Bound, stopped: watch::Receiver<bool>) -> impl Future<Output = bool> {
+    let (ended, end) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("snet-dns".into()).spawn(move || {
+        match run(bound, stopped) {
+            Ok(()) => drop(ended.send(true)),
+            // The sender is dropped: the end was not asked for.
+            Err(failure) => error!("the resolver ended: {failure}"),
+        }
+    });
+    async move {
+        match thread {
+            Ok(_) => end.await.unwrap_or(false),
+            Err(failure) => {
+                error!("no thread for the resolver: {failure}");
+                false
+            }
+        }
+    }
+}
+
+fn run(bound: Bound, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = LocalSet::new();
+    tasks.block_on(&runtime, async move {
+        let Bound { udp, tcp, settings, outbound, current } = bound;
+        let resolver = Resolver::new(settings, outbound, current);
+        tokio::task::spawn_local(rewriting::detect(Rc::clone(&resolver)));
+        let clients = Arc::new(Semaphore::new(MOST_CLIENTS));
+        let mut listeners = JoinSet::new();
+        for socket in udp {
+            listeners.spawn_local(datagrams(Rc::clone(&resolver), Rc::new(socket.listen()?)));
+        }
+        for socket in tcp {
+            let listener = TcpListener::from_std(socket)?;
+            listeners.spawn_local(streams(Rc::clone(&resolver), listener, Arc::clone(&clients)));
+        }
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => Ok(()),
+            Some(ended) = listeners.join_next() => match ended {
+                Ok(Err(failure)) => Err(failure),
+                Ok(Ok(())) => Err(io::Error::other("a listener ended")),
+                Err(panic) => Err(io::Error::other(panic)),
+            },
+        }
+    })
+}
+
+async fn datagrams(resolver: Rc<Resolver>, listener: Rc<UdpListener>) -> io::Result<()> {
+    let mut buffer = vec![0; LARGEST_QUERY];
+    let mut out = Vec::with_capacity(LARGEST_QUERY);
+    loop {
+        listener.readable().await?;
+        for _ in 0..BATCH {
+            let (length, asker) = match listener.try_receive(&mut buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if AcceptError::class(&error) == AcceptError::Fatal => return Err(error),
+                // An ICMP error for a former reply: that client has left.
+                Err(error) => {
+                    debug!("receiving a query: {error}");
+                    continue;
+                }
+            };
+            let query = match Query::parse(&buffer[..length]) {
+                Ok(query) => query,
+                Err(malformed) => {
+                    if let Some(answer) = malformed.answer() {
+                        send(&listener, &asker, &answer);
+                    }
+                    continue;
+                }
+            };
+            out.clear();
+            if resolver.answer_at_once(&query, query.udp_limit(), &mut out) {
+                send(&listener, &asker, &out);
+                continue;
+            }
+            let (resolver, listener) = (Rc::clone(&resolver), Rc::clone(&listener));
+            tokio::task::spawn_local(async move {
+                let answer = resolver.answer(&query, query.udp_limit()).await;
+                send(&listener, &asker, &answer);
+            });
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn send(listener: &UdpListener, asker: &udp::Asker, message: &[u8]) {
+    if let Err(error) = listener.reply(asker, message) {
+        debug!(client = %asker.address, "a reply was lost: {error}");
+    }
+}
+
+async fn streams(
+    resolver: Rc<Resolver>,
+    listener: TcpListener,
+    clients: Arc<Semaphore>,
+) -> io::Result<()> {
+    loop {
+        let permit = Arc::clone(&clients).acquire_owned().await.map_err(io::Error::other)?;
+        match listener.accept().await {
+            Ok((stream, client)) => {
+                let serving = serve(Rc::clone(&resolver), stream, permit);
+                tokio::task::spawn_local(async move {
+                    if let Err(error) = serving.await {
+                        debug!(%client, "a client of the resolver broke off: {error}");
+                    }
+                });
+            }
+            Err(error) => match AcceptError::class(&error) {
+                AcceptError::Transient => {}
+                AcceptError::Shortage => {
+                    warn!("cannot accept a query over TCP: {error}; resting");
+                    tokio::time::sleep(SHORTAGE_REST).await;
+                }
+                AcceptError::Fatal => return Err(error),
+            },
+        }
+    }
+}
+
+/// Serves one TCP client: queries are answered as their answers come, in any order (RFC 7766, 7).
+async fn serve(
+    resolver: Rc<Resolver>,
+    stream: TcpStream,
+    _permit: OwnedSemaphorePermit,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (mut source, sink) = stream.into_split();
+    let (answers, queue) = mpsc::channel(MOST_PIPELINED);
+    let writing = tokio::task::spawn_local(write(sink, queue));
+    let pipelined = Arc::new(Semaphore::new(MOST_PIPELINED));
+    let mut incoming = Incoming::default();
+    while let Ok(message) = timeout(IDLE, incoming.next(&mut source)).await {
+        let Some(message) = message? else { break };
+        let query = match Query::parse(&message) {
+            Ok(query) => query,
+            Err(malformed) => {
+                // Nothing that follows bytes without an answer is worth reading.
+                let Some(answer) = malformed.answer() else { break };
+                if answers.send(answer).await.is_err() {
+                    break;
+                }
+                continue;
+            }
+        };
+        let slot = Arc::clone(&pipelined).acquire_owned().await.map_err(io::Error::other)?;
+        let (resolver, answers) = (Rc::clone(&resolver), answers.clone());
+        tokio::task::spawn_local(async move {
+            let mut answer = Vec::new();
+            if !resolver.answer_at_once(&query, TCP_SIZE, &mut answer) {
+                answer = resolver.answer(&query, TCP_SIZE).await;
+            }
+            // The client may have left.
+            let _ = answers.send(answer).await;
+            drop(slot);
+        });
+    }
+    // The writer ends when the last answer is sent.
+    drop(answers);
+    writing.await.map_err(io::Error::other)?
+}
+
+async fn write(mut sink: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
+    while let Some(answer) = queue.recv().await {
+        timeout(IDLE, sink.write_all(&frame(&answer))).await.map_err(io::Error::other)??;
+    }
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! Asking other name servers: over UDP ([`udp`]), over one TCP connection for one query ([`tcp`]),
+//! and over a kept, pipelined connection through the proxy ([`kept`]).
+//!
+//! A reply counts only if number, name, type and class are those of the question, and it came over
+//! a connected socket with a random port (RFC 5452).
+
+pub(super) mod kept;
+pub(super) mod stagger;
+pub(super) mod tcp;
+pub(super) mod trusted;
+pub(super) mod udp;
+
+use std::io;
+
+/// A number nobody can guess.
+fn random_id() -> io::Result<u16> {
+    let mut bytes = [0; 2];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(u16::from_ne_bytes(bytes))
+}

@@ -1,0 +1,239 @@
+//! One kept, pipelined TCP connection to a trusted name server (RFC 7766, 6.2.1), dialled when a
+//! query needs it, through the proxy or directly.
+//!
+//! Queries go out as they come and replies are matched by number. When the connection ends, or
+//! stalls, the queries it leaves unanswered are handed back; whoever asked may ask once more.
+
+use super::random_id;
+use super::tcp::{Incoming, frame};
+use crate::dispatch::{Connected, Current};
+use crate::dns::reply::Reply;
+use crate::dns::wire::{Query, upstream_query};
+use crate::proxy::Stream;
+use crate::target::Target;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::debug;
+
+/// A connection that answers nothing for so long has died in silence. Short enough for one more
+/// try within a query's time.
+const STALL: Duration = Duration::from_millis(2000);
+
+/// An unused connection is closed after this; most servers are faster.
+const IDLE: Duration = Duration::from_secs(120);
+
+/// Queries waiting for the dial; more are refused.
+const QUEUE: usize = 1024;
+
+/// One name server over a kept connection.
+#[derive(Debug)]
+pub(in crate::dns) struct Kept {
+    server: SocketAddr,
+    requests: mpsc::Sender<Request>,
+}
+
+/// How the name server is reached.
+#[derive(Clone, Debug)]
+pub(in crate::dns) struct Dialler {
+    /// Who connects.
+    pub(in crate::dns) current: Current,
+    /// Through the proxies, or directly.
+    pub(in crate::dns) through_proxy: bool,
+}
+
+#[derive(Debug)]
+struct Request {
+    query: Query,
+    reply: oneshot::Sender<Result<Vec<u8>, Unanswered>>,
+}
+
+#[derive(Debug)]
+enum Unanswered {
+    /// No connection could be made.
+    Dial(io::Error),
+    /// The connection ended first.
+    Ended,
+}
+
+impl Kept {
+    /// A server; nothing is dialled yet. Runs on the calling thread's `LocalSet`.
+    pub(in crate::dns) fn new(server: SocketAddr, dialler: Dialler) -> Self {
+        let (requests, queue) = mpsc::channel(QUEUE);
+        tokio::task::spawn_local(run(server, dialler, queue));
+        Kept { server, requests }
+    }
+
+    /// Which server.
+    pub(in crate::dns) fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    /// Asks, and asks once more if the connection ends before the reply. Has no time-out.
+    ///
+    /// # Errors
+    /// No connection, two that ended, or too many queries waiting.
+    pub(in crate::dns) async fn ask(&self, query: &Query) -> io::Result<Vec<u8>> {
+        for _ in 0..2 {
+            let (reply, answer) = oneshot::channel();
+            let request = Request { query: query.clone(), reply };
+            self.requests.try_send(request).map_err(|_| busy())?;
+            match answer.await {
+                Ok(Ok(message)) => return Ok(message),
+                Ok(Err(Unanswered::Dial(error))) => return Err(error),
+                Ok(Err(Unanswered::Ended)) | Err(_) => {}
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended twice"))
+    }
+}
+
+fn busy() -> io::Error {
+    io::Error::new(io::ErrorKind::ResourceBusy, "too many queries wait for the connection")
+}
+
+/// Serves requests until nobody can make one any more.
+async fn run(server: SocketAddr, dialler: Dialler, mut queue: mpsc::Receiver<Request>) {
+    while let Some(first) = queue.recv().await {
+        if first.reply.is_closed() {
+            continue;
+        }
+        match dial(server, &dialler).await {
+            Ok(connected) => serve(server, connected, first, &mut queue).await,
+            Err(error) => {
+                debug!(%server, "no connection to the name server: {error}");
+                refuse_all(first, &mut queue, &error);
+            }
+        }
+    }
+}
+
+/// What waited for the dial shares its failure; the next query dials again.
+fn refuse_all(first: Request, queue: &mut mpsc::Receiver<Request>, error: &io::Error) {
+    let mut next = Some(first);
+    while let Some(request) = next {
+        let cause = io::Error::new(error.kind(), error.to_string());
+        // Whoever gave up waiting does not want to know.
+        let _ = request.reply.send(Err(Unanswered::Dial(cause)));
+        next = queue.try_recv().ok();
+    }
+}
+
+async fn dial(server: SocketAddr, dialler: &Dialler) -> io::Result<Connected> {
+    let dispatcher = dialler.current.load();
+    let target = Target::addr(server);
+    let connected = if dialler.through_proxy {
+        dispatcher.connect_proxied(&target).await
+    } else {
+        dispatcher.connect_direct(&target).await
+    };
+    connected.map_err(io::Error::other)
+}
+
+async fn serve(
+    server: SocketAddr,
+    connected: Connected,
+    first: Request,
+    queue: &mut mpsc::Receiver<Request>,
+) {
+    let Connected { link, via } = connected;
+    let mut connection = Connection {
+        stream: link.into_stream(),
+        incoming: Incoming::default(),
+        in_flight: HashMap::new(),
+        sent: 0,
+        received: 0,
+    };
+    let cause = connection.run(first, queue).await;
+    debug!(%server, unanswered = connection.in_flight.len(), "the connection ended: {cause}");
+    if let Some(via) = via {
+        via.report(connection.sent, connection.received);
+    }
+    for (_, request) in connection.in_flight {
+        let _ = request.reply.send(Err(Unanswered::Ended));
+    }
+}
+
+struct Connection {
+    stream: Box<dyn Stream>,
+    incoming: Incoming,
+    in_flight: HashMap<u16, Request>,
+    /// Bytes, to tell a silent proxy.
+    sent: u64,
+    received: u64,
+}
+
+impl Connection {
+    /// Runs until the connection is of no more use, and says why.
+    async fn run(&mut self, first: Request, queue: &mut mpsc::Receiver<Request>) -> io::Error {
+        if let Err(error) = self.send(first).await {
+            return error;
+        }
+        let mut last_word = Instant::now();
+        loop {
+            let quiet_until = last_word + if self.in_flight.is_empty() { IDLE } else { STALL };
+            tokio::select! {
+                biased;
+                message = self.incoming.next(&mut self.stream) => match message {
+                    Ok(Some(message)) => {
+                        last_word = Instant::now();
+                        self.received += message.len() as u64;
+                        self.deliver(message);
+                    }
+                    Ok(None) => return closed(),
+                    Err(error) => return error,
+                },
+                request = queue.recv() => {
+                    let Some(request) = request else { return closed() };
+                    if self.in_flight.is_empty() {
+                        last_word = Instant::now();
+                    }
+                    if let Err(error) = self.send(request).await {
+                        return error;
+                    }
+                }
+                () = sleep_until(quiet_until) => return io::ErrorKind::TimedOut.into(),
+            }
+        }
+    }
+
+    async fn send(&mut self, request: Request) -> io::Result<()> {
+        if request.reply.is_closed() {
+            return Ok(());
+        }
+        let id = loop {
+            let id = random_id()?;
+            if !self.in_flight.contains_key(&id) {
+                break id;
+            }
+        };
+        let framed = frame(&upstream_query(&request.query, id));
+        self.in_flight.insert(id, request);
+        self.sent += framed.len() as u64;
+        let sending = async {
+            self.stream.write_all(&framed).await?;
+            self.stream.flush().await
+        };
+        timeout(STALL, sending).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// A message that answers no question of ours is dropped.
+    fn deliver(&mut self, message: Vec<u8>) {
+        let Some(reply) = Reply::parse(&message) else { return };
+        let id = reply.id();
+        if !self.in_flight.get(&id).is_some_and(|request| reply.matches(&request.query, id)) {
+            return;
+        }
+        if let Some(request) = self.in_flight.remove(&id) {
+            let _ = request.reply.send(Ok(message));
+        }
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "closed")
+}

@@ -1,0 +1,57 @@
+//! The trusted side: several servers, seen as one.
+
+use super::kept::{Dialler, Kept};
+use super::stagger::{Attempt, first_success};
+use crate::dns::reply::Reply;
+use crate::dns::wire::{Query, rcode};
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The next server is asked beside one that hesitates for so long: longer than a usual way
+/// through a proxy around the world, including its dial.
+const HESITATION: Duration = Duration::from_millis(1200);
+
+/// The trusted servers. The one that answered last is asked first.
+#[derive(Debug)]
+pub(in crate::dns) struct Trusted {
+    servers: Vec<Rc<Kept>>,
+    preferred: Cell<usize>,
+}
+
+impl Trusted {
+    /// Servers in order of preference. Runs on the calling thread's `LocalSet`.
+    pub(in crate::dns) fn new(servers: &[SocketAddr], dialler: &Dialler) -> Self {
+        let servers = servers.iter().map(|server| Rc::new(Kept::new(*server, dialler.clone())));
+        Trusted { servers: servers.collect(), preferred: Cell::new(0) }
+    }
+
+    /// The first useful reply. Has no time-out.
+    ///
+    /// # Errors
+    /// No server has one.
+    pub(in crate::dns) async fn ask(&self, query: &Query) -> io::Result<Vec<u8>> {
+        let count = self.servers.len();
+        let order: Vec<usize> =
+            (0..count).map(|number| (self.preferred.get() + number) % count).collect();
+        let attempts = order.iter().map(|number| attempt(&self.servers[*number], query)).collect();
+        let (winner, reply) = first_success(attempts, HESITATION).await?;
+        self.preferred.set(order[winner]);
+        Ok(reply)
+    }
+}
+
+/// A server that fails itself (SERVFAIL, REFUSED) counts as no answer: the next may know.
+fn attempt(server: &Rc<Kept>, query: &Query) -> Attempt {
+    let (server, query) = (Rc::clone(server), query.clone());
+    Box::pin(async move {
+        let message = server.ask(&query).await?;
+        let code = Reply::parse(&message).map_or(rcode::SERVFAIL, |reply| reply.rcode());
+        match code {
+            rcode::NOERROR | rcode::NXDOMAIN => Ok(message),
+            code => Err(io::Error::other(format!("{} answers {code}", server.server()))),
+        }
+    })
+}

@@ -1,0 +1,326 @@
+//! Queries: what a client asks, and what we ask upstream.
+
+use super::reader::{Records, u16_at};
+use super::{CLASS_IN, HEADER, PLAIN_UDP_SIZE, UDP_SIZE, flag, rcode, rr};
+use crate::dns::reply::{self, Ede};
+use crate::domain::Name;
+use std::fmt;
+
+/// RFC 1035, 2.3.4.
+const LONGEST_NAME: usize = 255;
+
+/// Type, class and one byte of flags follow the name in the key.
+const LONGEST_KEY: usize = LONGEST_NAME + 5;
+
+/// The option that carries extended errors.
+const OPTION_EDE: u16 = 15;
+
+/// The bit of the OPT record's flags that asks for DNSSEC records (RFC 3225).
+const DNSSEC_OK: u32 = 0x8000;
+
+/// A client's query: one question, and how it was asked. It owns its bytes, without allocation.
+#[derive(Clone)]
+pub struct Query {
+    /// The client's number; the reply echoes it.
+    pub id: u16,
+    /// The header's second word.
+    flags: u16,
+    /// The client's EDNS, if it sent one.
+    pub edns: Option<Edns>,
+    /// The name as asked: some clients vary the case and want it back.
+    asked: [u8; LONGEST_NAME],
+    /// The name in lower case, the type, the class, DO and CD.
+    key: [u8; LONGEST_KEY],
+    /// At least 1, at most 255.
+    length: u8,
+}
+
+/// What of the client's OPT record (RFC 6891) matters. Options do not: client subnets go nowhere,
+/// padding belongs to encrypted transports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edns {
+    /// The largest UDP message the client can take, at least 512.
+    pub udp_size: u16,
+    /// DO: send DNSSEC records.
+    pub dnssec_ok: bool,
+}
+
+impl Query {
+    /// Reads a client's message.
+    ///
+    /// # Errors
+    /// What is no query that this resolver answers, and what to say instead.
+    pub fn parse(message: &[u8]) -> Result<Query, Malformed> {
+        let (Some(id), Some(flags), Some(questions)) =
+            (u16_at(message, 0), u16_at(message, 2), u16_at(message, 4))
+        else {
+            return Err(Malformed::Silence);
+        };
+        if message.len() < HEADER || flags & flag::QR != 0 {
+            return Err(Malformed::Silence);
+        }
+        let bare = |rcode| Malformed::Answer { id, flags, rcode, query: None };
+        if flags & flag::OPCODE != 0 {
+            return Err(bare(rcode::NOTIMP));
+        }
+        if questions != 1 {
+            // RFC 9619: exactly one.
+            return Err(bare(rcode::FORMERR));
+        }
+        let (mut query, end) =
+            Query::read_question(message, id, flags).ok_or(bare(rcode::FORMERR))?;
+        let version = query.read_edns(message, end).ok_or(bare(rcode::FORMERR))?;
+        query.set_key_flags();
+        if version > 0 {
+            return Err(query.into_malformed(rcode::BADVERS));
+        }
+        match (query.qclass(), query.qtype()) {
+            (_, rr::OPT) => Err(query.into_malformed(rcode::FORMERR)),
+            // Zone transfers and the like (249 to 254) are for others.
+            (CLASS_IN, 249..=254) => Err(query.into_malformed(rcode::REFUSED)),
+            (CLASS_IN, _) => Ok(query),
+            // CH TXT version.bind and its like.
+            _ => Err(query.into_malformed(rcode::REFUSED)),
+        }
+    }
+
+    /// A question of our own, with recursion desired, for [`upstream_query`] and to compare
+    /// replies with.
+    pub fn new(name: &Name, qtype: u16) -> Query {
+        let mut query = Query::empty(0, flag::RD);
+        let wire = name.as_wire();
+        // A `Name` has at most 255 bytes.
+        query.length = u8::try_from(wire.len()).unwrap_or(u8::MAX);
+        query.asked[..wire.len()].copy_from_slice(wire);
+        query.set_question(qtype, CLASS_IN);
+        query.set_key_flags();
+        query
+    }
+
+    /// The same name asked for another type, with the same id and flags: for an HTTPS query, the
+    /// A query whose verdict it follows.
+    pub fn with_type(&self, qtype: u16) -> Query {
+        let mut query = self.clone();
+        query.set_question(qtype, CLASS_IN);
+        query.set_key_flags();
+        query
+    }
+
+    /// The name in lower-case wire form.
+    pub fn name(&self) -> &[u8] {
+        &self.key[..self.name_length()]
+    }
+
+    /// The name as a value of its own, for maps and logs.
+    pub fn to_name(&self) -> Option<Name> {
+        Name::from_wire(self.name())
+    }
+
+    /// The name in wire form, in the case it was asked in.
+    pub fn asked(&self) -> &[u8] {
+        &self.asked[..self.name_length()]
+    }
+
+    /// The type of record asked for.
+    pub fn qtype(&self) -> u16 {
+        u16::from_be_bytes([self.key[self.name_length()], self.key[self.name_length() + 1]])
+    }
+
+    /// The class; [`CLASS_IN`] unless the query is malformed.
+    pub fn qclass(&self) -> u16 {
+        u16::from_be_bytes([self.key[self.name_length() + 2], self.key[self.name_length() + 3]])
+    }
+
+    /// What tells queries with different answers apart: lower-case name, type, class, DO and CD.
+    pub fn key(&self) -> &[u8] {
+        &self.key[..self.name_length() + 5]
+    }
+
+    /// Whether DNSSEC records are wanted.
+    pub fn dnssec_ok(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.dnssec_ok)
+    }
+
+    /// Whether the client understands the AD bit: it sent it, or DO (RFC 6840, 5.7).
+    pub fn wants_ad(&self) -> bool {
+        self.flags & flag::AD != 0 || self.dnssec_ok()
+    }
+
+    /// The largest answer the client takes over UDP.
+    pub fn udp_limit(&self) -> usize {
+        usize::from(self.edns.map_or(PLAIN_UDP_SIZE, |edns| edns.udp_size.min(UDP_SIZE)))
+    }
+
+    /// The flags of every reply: response, recursion available, RD and CD as asked.
+    pub(in crate::dns) fn reply_flags(&self) -> u16 {
+        reply_flags(self.flags)
+    }
+
+    fn name_length(&self) -> usize {
+        usize::from(self.length)
+    }
+
+    fn empty(id: u16, flags: u16) -> Query {
+        Query { id, flags, edns: None, asked: [0; LONGEST_NAME], key: [0; LONGEST_KEY], length: 1 }
+    }
+
+    /// The question, and where it ends. Nothing stands in front of its name that a compression
+    /// pointer could mean, so there is none.
+    fn read_question(message: &[u8], id: u16, flags: u16) -> Option<(Query, usize)> {
+        let mut at = HEADER;
+        loop {
+            match *message.get(at)? {
+                0 => break,
+                length @ 1..=63 => at += 1 + usize::from(length),
+                _ => return None,
+            }
+        }
+        let name = message.get(HEADER..=at)?;
+        let mut query = Query::empty(id, flags);
+        query.length = u8::try_from(name.len()).ok()?;
+        query.asked.get_mut(..name.len())?.copy_from_slice(name);
+        query.set_question(u16_at(message, at + 1)?, u16_at(message, at + 3)?);
+        Some((query, at + 5))
+    }
+
+    /// Reads past the other records for the OPT record. Returns the EDNS version, 0 without EDNS.
+    fn read_edns(&mut self, message: &[u8], question_end: usize) -> Option<u8> {
+        let (answers, authority, additional) =
+            (u16_at(message, 6)?, u16_at(message, 8)?, u16_at(message, 10)?);
+        // Nearly always 0, 0 and 1 or 0. A sum that overflows cannot fit into a message.
+        let count = answers.checked_add(authority)?.checked_add(additional)?;
+        let mut version = 0;
+        for record in Records::new(message, question_end, count) {
+            let record = record?;
+            if record.kind != rr::OPT {
+                continue;
+            }
+            // RFC 6891, 6.1.1: one, at the root.
+            if self.edns.is_some() || !record.is_at_root() {
+                return None;
+            }
+            self.edns = Some(Edns {
+                udp_size: record.class.max(PLAIN_UDP_SIZE),
+                dnssec_ok: record.raw_ttl & DNSSEC_OK != 0,
+            });
+            version = record.raw_ttl.to_be_bytes()[1];
+        }
+        Some(version)
+    }
+
+    /// Fills the key up to the class from the name as asked.
+    fn set_question(&mut self, qtype: u16, qclass: u16) {
+        let length = self.name_length();
+        self.key[..length].copy_from_slice(&self.asked[..length]);
+        // Length bytes are below 64 and so below every letter.
+        self.key[..length].make_ascii_lowercase();
+        self.key[length..length + 2].copy_from_slice(&qtype.to_be_bytes());
+        self.key[length + 2..length + 4].copy_from_slice(&qclass.to_be_bytes());
+    }
+
+    fn set_key_flags(&mut self) {
+        let checking_disabled = self.flags & flag::CD != 0;
+        self.key[self.name_length() + 4] =
+            u8::from(self.dnssec_ok()) << 1 | u8::from(checking_disabled);
+    }
+
+    fn into_malformed(self, rcode: u16) -> Malformed {
+        let (id, flags) = (self.id, self.flags);
+        Malformed::Answer { id, flags, rcode, query: Some(Box::new(self)) }
+    }
+}
+
+impl fmt::Debug for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Query")
+            .field("id", &self.id)
+            .field("name", &self.to_name())
+            .field("qtype", &self.qtype())
+            .field("edns", &self.edns)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message that is no query this resolver answers.
+#[derive(Clone, Debug)]
+pub enum Malformed {
+    /// Shorter than a header, or a response: it gets no answer, lest two servers answer each
+    /// other for ever.
+    Silence,
+    /// It gets an error.
+    Answer {
+        /// To be echoed.
+        id: u16,
+        /// The header's second word.
+        flags: u16,
+        /// What is wrong, one of [`rcode`].
+        rcode: u16,
+        /// The question, where it could be read.
+        query: Option<Box<Query>>,
+    },
+}
+
+impl Malformed {
+    /// The message to send back, if any.
+    pub fn answer(&self) -> Option<Vec<u8>> {
+        let Malformed::Answer { id, flags, rcode, query } = self else { return None };
+        if let Some(query) = query {
+            return Some(reply::error(query, *rcode, None));
+        }
+        let mut out = Vec::with_capacity(HEADER);
+        out.extend(id.to_be_bytes());
+        out.extend((reply_flags(*flags) | rcode & flag::RCODE).to_be_bytes());
+        out.extend([0; 8]);
+        Some(out)
+    }
+}
+
+fn reply_flags(asked: u16) -> u16 {
+    flag::QR | flag::RA | asked & (flag::OPCODE | flag::RD | flag::CD)
+}
+
+/// The message that asks an upstream server the client's question: fresh id; RD, AD, CD and DO as
+/// asked; an OPT record of our own, so that a client subnet or a cookie stays here.
+pub fn upstream_query(query: &Query, id: u16) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER + query.name().len() + 4 + 11);
+    out.extend(id.to_be_bytes());
+    out.extend((query.flags & (flag::RD | flag::AD | flag::CD)).to_be_bytes());
+    out.extend([0, 1, 0, 0, 0, 0, 0, 1]);
+    out.extend(query.name());
+    out.extend(query.qtype().to_be_bytes());
+    out.extend(query.qclass().to_be_bytes());
+    put_opt(&mut out, 0, query.dnssec_ok(), None);
+    out
+}
+
+/// The message that asks for a name of our own interest, e.g. a proxy's addresses.
+pub fn address_query(name: &Name, qtype: u16, id: u16) -> Vec<u8> {
+    upstream_query(&Query::new(name, qtype), id)
+}
+
+/// Appends our OPT record, with an extended error (RFC 8914) if there is one.
+pub(in crate::dns) fn put_opt(
+    out: &mut Vec<u8>,
+    extended_rcode: u8,
+    dnssec_ok: bool,
+    ede: Option<Ede>,
+) {
+    out.push(0);
+    out.extend(rr::OPT.to_be_bytes());
+    out.extend(UDP_SIZE.to_be_bytes());
+    out.extend([extended_rcode, 0, u8::from(dnssec_ok) << 7, 0]);
+    let Some(ede) = ede else {
+        out.extend([0, 0]);
+        return;
+    };
+    // Texts are constants of a line.
+    let length = u16::try_from(ede.text.len()).unwrap_or(0);
+    out.extend((length + 6).to_be_bytes());
+    out.extend(OPTION_EDE.to_be_bytes());
+    out.extend((length + 2).to_be_bytes());
+    out.extend(ede.code.to_be_bytes());
+    out.extend(&ede.text.as_bytes()[..usize::from(length)]);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! What goes wrong between us and the firewall tools.
+
+use std::io;
+use std::time::Duration;
+
+/// Why rules could not be installed or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A tool is not installed.
+    #[error("{tool} is not installed; on Debian and Ubuntu: apt install iptables ipset")]
+    Missing {
+        /// Its name.
+        tool: String,
+    },
+    /// A tool is there and cannot be started.
+    #[error("cannot run {command}: {source}")]
+    Spawn {
+        /// The command line.
+        command: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Not root.
+    #[error("{command} is not permitted; run snet as root or with CAP_NET_ADMIN: {said}")]
+    NotPermitted {
+        /// The command line.
+        command: String,
+        /// Its complaint.
+        said: String,
+    },
+    /// A tool refused.
+    #[error("{command} failed: {said}{}", hint(said))]
+    Failed {
+        /// The command line.
+        command: String,
+        /// The first lines of its standard error.
+        said: String,
+    },
+    /// A tool did not end in time.
+    #[error("{command} did not end within {} s and was stopped; does another program hold the lock /run/xtables.lock?", .limit.as_secs())]
+    Hangs {
+        /// The command line.
+        command: String,
+        /// How long it had.
+        limit: Duration,
+    },
+    /// The table holds rules that iptables cannot read, so it must not write there.
+    #[error(
+        "{command} cannot work on this table: {said}; another program made native nft rules in it, \
+         `nft list ruleset` shows them"
+    )]
+    Foreign {
+        /// The command line.
+        command: String,
+        /// Its complaint, which names the table.
+        said: String,
+    },
+    /// All commands succeeded, and yet the rules are not there.
+    #[error(
+        "the {family} rules are not in place after {command}: {missing}; does another program \
+         reload the firewall at the same time? `snet cleanup` and try again"
+    )]
+    Unverified {
+        /// IPv4 or IPv6.
+        family: String,
+        /// What should have made them.
+        command: String,
+        /// The first thing that is not as it should be.
+        missing: String,
+    },
+    /// The socket for changes of sets cannot be made.
+    #[error("cannot speak to ipset over netlink: {source}")]
+    Netlink {
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Whether a user with more rights would have succeeded.
+    pub fn is_permission(&self) -> bool {
+        match self {
+            Error::NotPermitted { .. } => true,
+            Error::Spawn { source, .. } | Error::Netlink { source } => {
+                source.kind() == io::ErrorKind::PermissionDenied
+            }
+            _ => false,
+        }
+    }
+
+    /// Classes the complaint of a tool that failed. The tools have one exit status for nearly
+    /// everything (iptables(8): 1, 2, 3, 4), so it is their words that tell; LC_ALL is C.
+    pub(super) fn of_tool(command: String, said: String) -> Self {
+        let any = |needles: &[&str]| needles.iter().any(|needle| said.contains(needle));
+        if any(&["Permission denied", "Operation not permitted", "you must be root"]) {
+            Error::NotPermitted { command, said }
+        } else if any(&["is incompatible, use 'nft' tool"]) {
+            Error::Foreign { command, said }
+        } else {
+            Error::Failed { command, said }
+        }
+    }
+
+    /// Whether the kernel has no such table or match for this family.
+    pub(super) fn is_unsupported(&self) -> bool {
+        let Error::Failed { said, .. } = self else { return false };
+        KERNEL_LACKS.iter().any(|needle| said.contains(needle))
+    }
+}
+
+const KERNEL_LACKS: [&str; 4] = [
+    "Table does not exist",
+    "do you need to insmod",
+    "Address family not supported",
+    "Protocol not supported",
+];
+
+/// What the operator can do.
+fn hint(said: &str) -> &'static str {
+    let any = |needles: &[&str]| needles.iter().any(|needle| said.contains(needle));
+    if any(&["xtables lock"]) {
+        "; another program is changing the firewall, try again"
+    } else if any(&["in use by a kernel component"]) {
+        "; a rule that is not ours names this set, `iptables-save | grep snet-` shows it"
+    } else if any(&KERNEL_LACKS) {
+        "; the kernel lacks a module, try `modprobe -a iptable_nat iptable_raw iptable_filter \
+         ip6table_nat ip6table_raw ip6table_filter`"
+    } else if any(&["No chain/target/match by that name", "Extension", "Couldn't load"]) {
+        "; the kernel lacks a module, try `modprobe -a xt_set xt_CT xt_REDIRECT xt_conntrack \
+         xt_addrtype xt_mark`"
+    } else if any(&["Cannot open session to kernel", "Kernel support protocol"]) {
+        "; the kernel lacks a module, try `modprobe -a ip_set ip_set_hash_net ip_set_hash_ip`"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(said: &str) -> Error {
+        Error::of_tool("iptables-restore".into(), said.into())
+    }
+
+    #[test]
+    fn classes_by_the_words_of_the_tools() {
+        let root = "iptables-restore v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)";
+        assert!(error(root).is_permission());
+        assert!(
+            error("ipset v7.17: Kernel error received: Operation not permitted").is_permission()
+        );
+        let foreign = error(
+            "iptables-restore v1.8.9 (nf_tables): table `nat' is incompatible, use 'nft' tool.",
+        );
+        assert!(matches!(foreign, Error::Foreign { .. }));
+        assert!(!foreign.is_permission());
+        let legacy = error(
+            "ip6tables-restore: can't initialize ip6tables table `nat': Table does not exist (do you need to insmod?)",
+        );
+        assert!(legacy.is_unsupported());
+        assert!(legacy.to_string().contains("modprobe"));
+    }
+
+    #[test]
+    fn a_missing_tool_is_one_line_with_the_remedy() {
+        let text = Error::Missing { tool: "ipset".into() }.to_string();
+        assert!(text.contains("apt install iptables ipset") && !text.contains('\n'));
+    }
+}

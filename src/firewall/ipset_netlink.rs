@@ -1,0 +1,237 @@
+//! Adds and deletes set entries over nfnetlink: one system call each way, no process.
+//!
+//! Only what the daemon does while it runs; sets are made by the tool. Layout: struct nlmsghdr,
+//! struct nfgenmsg, attributes padded to four bytes (linux/netlink.h, netfilter/nfnetlink.h,
+//! netfilter/ipset/ip_set.h). Numbers of the protocol are the kernel's, and stable.
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto,
+    setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// A change of one set by one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Adds it, or renews its time-out if it is there (`-exist`). No time-out: for ever.
+    Add { set: String, address: IpAddr, timeout: Option<Duration> },
+    /// Deletes it if it is there.
+    Delete { set: String, address: IpAddr },
+}
+
+/// A netlink socket to the kernel's ipset. It stays in the network namespace it was opened in.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// A request and its acknowledgements must not mix with another thread's.
+    socket: Mutex<Socket>,
+}
+
+#[derive(Debug)]
+struct Socket {
+    fd: OwnedFd,
+    sequence: u32,
+}
+
+/// The kernel acknowledges before sendto(2) returns; this is for a kernel that does not.
+const ACK_TIMEOUT: i64 = 1;
+
+impl Connection {
+    /// # Errors
+    /// What the kernel says of the socket.
+    pub(super) fn open() -> io::Result<Self> {
+        let fd = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkNetFilter,
+        )?;
+        setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(ACK_TIMEOUT, 0))?;
+        Ok(Connection { socket: Mutex::new(Socket { fd, sequence: 0 }) })
+    }
+
+    /// Makes all changes, in order; one that fails does not hinder the next ones.
+    ///
+    /// # Errors
+    /// The first failure: NotFound if the set is gone, PermissionDenied without CAP_NET_ADMIN.
+    pub(super) fn apply(&self, changes: &[Change]) -> io::Result<()> {
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let results = changes.iter().map(|change| socket.request(change)).collect::<Vec<_>>();
+        results.into_iter().collect()
+    }
+}
+
+impl Socket {
+    fn request(&mut self, change: &Change) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let message = encode(change, self.sequence);
+        let fd = self.fd.as_raw_fd();
+        sendto(fd, &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+        let mut buffer = [0; 4096];
+        loop {
+            let length = match recv(fd, &mut buffer, MsgFlags::empty()) {
+                Err(Errno::EINTR) => continue,
+                result => result?,
+            };
+            // A late answer to an earlier request, one whose wait timed out, is passed over.
+            if let Some(result) = acknowledgement(&buffer[..length], self.sequence) {
+                return result;
+            }
+        }
+    }
+}
+
+// linux/netlink.h
+const NLM_F_REQUEST: u16 = 0x01;
+const NLM_F_ACK: u16 = 0x04;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_HEADER: usize = 16;
+const NLA_F_NESTED: u16 = 1 << 15;
+const NLA_F_NET_BYTEORDER: u16 = 1 << 14;
+
+// linux/netfilter/nfnetlink.h
+const NFNL_SUBSYS_IPSET: u16 = 6;
+const NFNETLINK_V0: u8 = 0;
+
+// linux/netfilter/ipset/ip_set.h
+const IPSET_PROTOCOL: u8 = 6;
+const IPSET_CMD_ADD: u16 = 9;
+const IPSET_CMD_DEL: u16 = 10;
+const IPSET_ATTR_PROTOCOL: u16 = 1;
+const IPSET_ATTR_SETNAME: u16 = 2;
+const IPSET_ATTR_DATA: u16 = 7;
+const IPSET_ATTR_IP: u16 = 1;
+const IPSET_ATTR_TIMEOUT: u16 = 6;
+const IPSET_ATTR_IPADDR_IPV4: u16 = 1;
+const IPSET_ATTR_IPADDR_IPV6: u16 = 2;
+/// Errors from here on are ipset's own (IPSET_ERR_PRIVATE).
+const IPSET_ERR_PRIVATE: i32 = 4096;
+const IPSET_ERR_HASH_FULL: i32 = 4352;
+/// The kernel keeps milliseconds in 32 bits (IPSET_MAX_TIMEOUT).
+const IPSET_MAX_TIMEOUT: u64 = (u32::MAX as u64 >> 1) / 1000;
+
+/// The whole message. The flag NLM_F_EXCL is left out: that is `-exist` (ip_set_core.c,
+/// flag_exist).
+fn encode(change: &Change, sequence: u32) -> Vec<u8> {
+    let (command, set, address, timeout) = match change {
+        Change::Add { set, address, timeout } => (IPSET_CMD_ADD, set, address, *timeout),
+        Change::Delete { set, address } => (IPSET_CMD_DEL, set, address, None),
+    };
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let mut payload = vec![family as u8, NFNETLINK_V0, 0, 0];
+    attribute(&mut payload, IPSET_ATTR_PROTOCOL, &[IPSET_PROTOCOL]);
+    attribute(&mut payload, IPSET_ATTR_SETNAME, &[set.as_bytes(), b"\0"].concat());
+
+    let mut ip = Vec::new();
+    match address {
+        IpAddr::V4(v4) => {
+            attribute(&mut ip, IPSET_ATTR_IPADDR_IPV4 | NLA_F_NET_BYTEORDER, &v4.octets());
+        }
+        IpAddr::V6(v6) => {
+            attribute(&mut ip, IPSET_ATTR_IPADDR_IPV6 | NLA_F_NET_BYTEORDER, &v6.octets());
+        }
+    }
+    let mut data = Vec::new();
+    attribute(&mut data, IPSET_ATTR_IP | NLA_F_NESTED, &ip);
+    if let Some(timeout) = timeout {
+        let seconds = seconds(timeout).to_be_bytes();
+        attribute(&mut data, IPSET_ATTR_TIMEOUT | NLA_F_NET_BYTEORDER, &seconds);
+    }
+    attribute(&mut payload, IPSET_ATTR_DATA | NLA_F_NESTED, &data);
+
+    let length = u32::try_from(NLMSG_HEADER + payload.len()).unwrap_or(u32::MAX);
+    let mut message = Vec::with_capacity(NLMSG_HEADER + payload.len());
+    message.extend(length.to_ne_bytes());
+    message.extend(((NFNL_SUBSYS_IPSET << 8) | command).to_ne_bytes());
+    message.extend((NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
+    message.extend(sequence.to_ne_bytes());
+    message.extend(0u32.to_ne_bytes()); // to the kernel
+    message.extend(payload);
+    message
+}
+
+fn attribute(buffer: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    // A name of 31 characters is the longest value there is.
+    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+    buffer.extend(length.to_ne_bytes());
+    buffer.extend(kind.to_ne_bytes());
+    buffer.extend(value);
+    buffer.resize(buffer.len().next_multiple_of(4), 0);
+}
+
+/// Rounded up: an entry must not end before the answer it came from, and 0 would mean for ever.
+fn seconds(timeout: Duration) -> u32 {
+    let whole = timeout.as_secs().saturating_add(u64::from(timeout.subsec_nanos() > 0));
+    u32::try_from(whole.clamp(1, IPSET_MAX_TIMEOUT)).unwrap_or(u32::MAX)
+}
+
+/// The result in the message, if it answers this request.
+fn acknowledgement(message: &[u8], sequence: u32) -> Option<io::Result<()>> {
+    let bytes = |at: usize| message.get(at..at + 4)?.try_into().ok();
+    let kind = u16::from_ne_bytes(message.get(4..6)?.try_into().ok()?);
+    if kind != NLMSG_ERROR || u32::from_ne_bytes(bytes(8)?) != sequence {
+        return None;
+    }
+    // struct nlmsgerr: a negative errno, or 0.
+    Some(match -i32::from_ne_bytes(bytes(NLMSG_HEADER)?) {
+        0 => Ok(()),
+        IPSET_ERR_HASH_FULL => Err(io::Error::other("the set is full")),
+        number if number >= IPSET_ERR_PRIVATE => {
+            Err(io::Error::other(format!("ipset error {number} (linux/netfilter/ipset/ip_set.h)")))
+        }
+        number => Err(io::Error::from_raw_os_error(number)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As laid out in the headers; that the kernel agrees is shown in `tests/traffic.rs`.
+    #[test]
+    fn an_addition_on_the_wire() {
+        if cfg!(target_endian = "big") {
+            return;
+        }
+        let change = Change::Add {
+            set: "snet-a4".into(),
+            address: "192.0.2.1".parse().unwrap(),
+            timeout: Some(Duration::from_secs(60)),
+        };
+        #[rustfmt::skip]
+        let expected = [
+            64, 0, 0, 0,  9, 6,  5, 0,  7, 0, 0, 0,  0, 0, 0, 0,
+            2, 0, 0, 0,
+            5, 0, 1, 0,  6, 0, 0, 0,
+            12, 0, 2, 0,  b's', b'n', b'e', b't', b'-', b'a', b'4', 0,
+            24, 0, 7, 0x80,
+                12, 0, 1, 0x80,  8, 0, 1, 0x40,  192, 0, 2, 1,
+                8, 0, 6, 0x40,  0, 0, 0, 60,
+        ];
+        assert_eq!(encode(&change, 7), expected);
+    }
+
+    #[test]
+    fn zero_seconds_would_be_for_ever() {
+        assert_eq!(seconds(Duration::ZERO), 1);
+        assert_eq!(seconds(Duration::from_millis(1500)), 2);
+        assert_eq!(seconds(Duration::MAX), 2_147_483);
+    }
+
+    #[test]
+    fn an_answer_to_somebody_else_is_none() {
+        let mut message = vec![36, 0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0];
+        message.extend((-2i32).to_ne_bytes());
+        assert!(acknowledgement(&message, 8).is_none());
+        let error =
+            acknowledgement(&message, u32::from_ne_bytes([7, 0, 0, 0])).unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(acknowledgement(&message[..12], 7).is_none());
+        assert!(acknowledgement(&[], 7).is_none());
+    }
+}

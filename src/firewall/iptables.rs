@@ -1,0 +1,230 @@
+//! The rules of one family, as text for `iptables-restore`. Pure.
+//!
+//! One [`LADDER`] of destinations is read twice: for nat, where foreign TCP is redirected, and for
+//! filter, where the rest of the verdicts is spoken. Every rule that acts (redirect, reject, zone)
+//! is made in [`nat`], [`filter`] or [`raw`] from a [`Verdict`]; router mode adds a second hook to
+//! the jumps, a dead man's switch one more match to these rules.
+
+use super::ruleset::{Family, Foreign, Ruleset};
+use super::sets::Set;
+use std::fmt::Write;
+
+/// The conntrack zone of captured queries, see [`super`]. Any number but 0 that nobody else uses
+/// here; Open vSwitch and the CNIs of clusters count from 1 upwards.
+const ZONE: u16 = 0x5353;
+
+/// Seconds to wait for the lock that iptables-legacy takes (/run/xtables.lock).
+pub(super) const LOCK_SECONDS: &str = "10";
+
+/// Every chain of ours is this one or begins with it and a dash.
+pub(super) const CHAIN: &str = "SNET";
+
+/// Where a packet goes.
+#[derive(Clone, Copy, Debug)]
+enum Destination {
+    /// This machine; broadcast and multicast, too.
+    Local,
+    In(Set),
+    Anywhere,
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Pass,
+    Block,
+    Foreign,
+}
+
+/// The first rung that holds decides. From `Block` on it is the order of [`crate::route`].
+///
+/// `Reserved` stands behind the operator's rules: a prefix that somebody wrote down by hand, say
+/// `rules.proxy = ["10.8.0.0/16"]`, beats a list made for everybody. What must never be captured,
+/// this machine and its links, stands before them.
+const LADDER: [(Destination, Verdict); 12] = [
+    (Destination::Local, Verdict::Pass),
+    (Destination::In(Set::Connected), Verdict::Pass),
+    (Destination::In(Set::Block), Verdict::Block),
+    (Destination::In(Set::Proxy), Verdict::Foreign),
+    (Destination::In(Set::Direct), Verdict::Pass),
+    (Destination::In(Set::Servers), Verdict::Pass),
+    (Destination::In(Set::LearnedBlock), Verdict::Block),
+    (Destination::In(Set::LearnedProxy), Verdict::Foreign),
+    (Destination::In(Set::LearnedDirect), Verdict::Pass),
+    (Destination::In(Set::Reserved), Verdict::Pass),
+    (Destination::In(Set::China), Verdict::Pass),
+    (Destination::Anywhere, Verdict::Foreign),
+];
+
+impl Destination {
+    /// The match, with a space behind it if there is one.
+    fn matching(self, family: Family) -> String {
+        match (self, family) {
+            (Destination::Local, Family::V4) => {
+                "-m addrtype --dst-type LOCAL,BROADCAST,MULTICAST ".into()
+            }
+            // "ipv6 does not support BROADCAST matching": net/netfilter/xt_addrtype.c.
+            (Destination::Local, Family::V6) => "-m addrtype --dst-type LOCAL,MULTICAST ".into(),
+            (Destination::In(set), _) => in_set(set, family),
+            (Destination::Anywhere, _) => String::new(),
+        }
+    }
+}
+
+/// Our part of one table.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    /// The first one is entered from OUTPUT.
+    pub(super) chains: Vec<Chain>,
+    /// The match of the jump, with a space behind it if there is one.
+    pub(super) enter: &'static str,
+}
+
+/// A chain of ours with its rules, each as it stands behind `-A CHAIN`.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) name: &'static str,
+    pub(super) rules: Vec<String>,
+}
+
+/// How the text of [`restore`] is applied.
+pub(super) fn command(family: Family) -> String {
+    format!("{}-restore --noflush -w {LOCK_SECONDS}", family.tool())
+}
+
+/// Installs all tables. A table is committed whole: its chains, then the jump that makes them
+/// live.
+pub(super) fn restore(ruleset: &Ruleset, family: Family) -> String {
+    let mut text = String::new();
+    for table in tables(ruleset, family) {
+        // A String takes every write.
+        let _ = writeln!(text, "*{}", table.name);
+        for chain in &table.chains {
+            let _ = writeln!(text, ":{} - [0:0]", chain.name);
+        }
+        for chain in &table.chains {
+            for rule in &chain.rules {
+                let _ = writeln!(text, "-A {} {rule}", chain.name);
+            }
+        }
+        // First, because docker, ufw and the like append theirs, and some of those accept.
+        let _ = writeln!(text, "-I OUTPUT {}-j {CHAIN}\nCOMMIT", table.enter);
+    }
+    text
+}
+
+/// What is installed, in this order: nat, which draws the traffic to us, is last.
+pub(super) fn tables(ruleset: &Ruleset, family: Family) -> Vec<Table> {
+    let dns = ruleset.listens(family);
+    let foreign = ruleset.foreign(family);
+    let mut tables = vec![filter(ruleset, family, foreign)];
+    if dns {
+        tables.insert(0, raw(ruleset, family));
+        tables.push(nat(ruleset, family, foreign));
+    }
+    tables
+}
+
+/// Captured UDP queries and the replies to them get their zone. The exemptions are those of the
+/// DNS rules in nat.
+fn raw(ruleset: &Ruleset, family: Family) -> Table {
+    let replies = format!("-p udp -o lo --sport {}", ruleset.dns_port);
+    let rules = vec![
+        // Replies to redirected queries leave over loopback: their destination is an address of
+        // this machine. They are judged before the mark, in case their socket carries it. CT does
+        // not end the walk.
+        format!("{replies} -j CT --zone {ZONE}"),
+        format!("{replies} -j RETURN"),
+        "-p udp ! --dport 53 -j RETURN".into(),
+        marked(ruleset),
+        format!("{}-j RETURN", to_loopback(family)),
+        format!("{}-j RETURN", in_set(Set::Direct, family)),
+        format!("-j CT --zone {ZONE}"),
+    ];
+    Table { name: "raw", chains: vec![Chain { name: CHAIN, rules }], enter: "-p udp " }
+}
+
+/// Redirects. Only packets that conntrack takes for the first of a connection come here.
+fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
+    let to_dns = format!("-j REDIRECT --to-ports {}", ruleset.dns_port);
+    let not_exempt =
+        format!("! -d {} -m set ! --match-set {} dst", loopback(family), Set::Direct.name(family));
+    let mut chains = vec![Chain {
+        name: CHAIN,
+        rules: vec![
+            marked(ruleset),
+            format!("-p udp --dport 53 {not_exempt} {to_dns}"),
+            format!("-p tcp --dport 53 --syn {not_exempt} {to_dns}"),
+        ],
+    }];
+    if matches!(foreign, Foreign::Redirect { .. }) {
+        chains[0].rules.push("-p tcp --syn -j SNET-TCP".into());
+        let rules = LADDER.iter().map(|(destination, verdict)| {
+            let matching = destination.matching(family);
+            match verdict {
+                // The reject is in filter, which comes next.
+                Verdict::Pass | Verdict::Block => format!("{matching}-j RETURN"),
+                Verdict::Foreign => {
+                    format!("-p tcp {matching}-j REDIRECT --to-ports {}", ruleset.tcp_port)
+                }
+            }
+        });
+        chains.push(Chain { name: "SNET-TCP", rules: rules.collect() });
+    }
+    Table { name: "nat", chains, enter: "" }
+}
+
+/// Rejects. The destination of what nat redirected is local by now, so it passes on the first
+/// rung. The jump takes the first packets of connections only, so that the bytes of a running
+/// transfer cost one match, and so that a QUIC connection or a game that was there before us goes
+/// on.
+fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
+    let unreachable = match family {
+        Family::V4 => "icmp-port-unreachable",
+        Family::V6 => "icmp6-port-unreachable",
+    };
+    let mut rules = vec![marked(ruleset)];
+    rules.extend(LADDER.iter().map(|(destination, verdict)| {
+        let then = match (verdict, foreign) {
+            (Verdict::Block, _) | (Verdict::Foreign, Foreign::Reject) => "-g SNET-REJECT",
+            (Verdict::Foreign, Foreign::Redirect { reject_quic: true }) => "-g SNET-QUIC",
+            (Verdict::Pass | Verdict::Foreign, _) => "-j RETURN",
+        };
+        format!("{}{then}", destination.matching(family))
+    }));
+    let mut chains = vec![Chain { name: CHAIN, rules }];
+    chains.push(Chain {
+        name: "SNET-REJECT",
+        rules: vec![
+            "-p tcp --syn -j REJECT --reject-with tcp-reset".into(),
+            // A TCP connection that conntrack picked up in its middle: not ours to end.
+            "-p tcp -j RETURN".into(),
+            format!("-j REJECT --reject-with {unreachable}"),
+        ],
+    });
+    if foreign == (Foreign::Redirect { reject_quic: true }) {
+        let quic = format!("-p udp --dport 443 -j REJECT --reject-with {unreachable}");
+        chains.push(Chain { name: "SNET-QUIC", rules: vec![quic] });
+    }
+    Table { name: "filter", chains, enter: "-m conntrack --ctstate NEW --ctdir ORIGINAL " }
+}
+
+fn marked(ruleset: &Ruleset) -> String {
+    format!("-m mark --mark {} -j RETURN", ruleset.mark)
+}
+
+fn in_set(set: Set, family: Family) -> String {
+    format!("-m set --match-set {} dst ", set.name(family))
+}
+
+fn to_loopback(family: Family) -> String {
+    format!("-d {} ", loopback(family))
+}
+
+fn loopback(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "127.0.0.0/8",
+        Family::V6 => "::1/128",
+    }
+}

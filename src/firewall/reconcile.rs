@@ -1,0 +1,118 @@
+//! From whatever state to none: removes every chain, jump and set of ours.
+//!
+//! The order is fixed: jumps, chains, sets. A set that a rule names is busy.
+
+use super::error::Error;
+use super::leftover::{self, Leftover};
+use super::ruleset::Family;
+use super::sets;
+use super::tools::{Ipset, Iptables};
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+use tracing::debug;
+
+/// How often the tables are read again because they changed between reading and writing.
+const ATTEMPTS: usize = 3;
+
+/// How long sets may stay busy after the last rule that names them is gone: iptables-nft frees
+/// deleted rules in a work queue after its commit (nf_tables_trans_destroy_work), behind an RCU
+/// grace period.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// What was found and removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Chains and the jumps to them, each with its tool and table.
+    rules: Vec<String>,
+    /// Names of sets.
+    sets: Vec<String>,
+}
+
+impl Cleaned {
+    /// Whether there was nothing to remove.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.sets.is_empty()
+    }
+}
+
+impl fmt::Display for Cleaned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("nothing to clean");
+        }
+        for rule in &self.rules {
+            writeln!(f, "removed {rule}")?;
+        }
+        match self.sets.as_slice() {
+            [] => write!(f, "no set was left"),
+            sets => write!(f, "removed {} sets: {}", sets.len(), sets.join(" ")),
+        }
+    }
+}
+
+/// Removes every rule and set that any snet left in the kernel, in both variants of iptables and
+/// both families. Needs neither configuration nor memory.
+///
+/// # Errors
+/// What the tools say. Tools that are not installed cannot have left anything.
+pub fn cleanup() -> Result<Cleaned, Error> {
+    let mut cleaned = Cleaned::default();
+    for family in Family::ALL {
+        for tools in Iptables::every(family) {
+            remove_rules(&tools, &mut cleaned)?;
+        }
+    }
+    if let Ok(ipset) = Ipset::find() {
+        remove_sets(&ipset, &mut cleaned)?;
+    }
+    Ok(cleaned)
+}
+
+/// Removes the rules of ours that these tools see.
+pub(super) fn withdraw(tools: &Iptables) -> Result<(), Error> {
+    remove_rules(tools, &mut Cleaned::default())
+}
+
+fn remove_rules(tools: &Iptables, cleaned: &mut Cleaned) -> Result<(), Error> {
+    for attempt in 1..=ATTEMPTS {
+        let found = leftover::find(&tools.save()?);
+        if found.is_empty() {
+            break;
+        }
+        match tools.restore(&leftover::removal(&found)) {
+            Ok(()) => cleaned.rules.extend(found.iter().map(|left| describe(tools, left))),
+            Err(error) if attempt < ATTEMPTS => debug!("reading {tools} again: {error}"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn describe(tools: &Iptables, left: &Leftover) -> String {
+    let chains: Vec<&str> = left.chains.iter().map(|(name, _)| name.as_str()).collect();
+    let (jumps, table) = (left.jumps.len(), &left.table);
+    let plural = if jumps == 1 { "" } else { "s" };
+    format!("{tools} {table}: {jumps} jump{plural}, chains {}", chains.join(" "))
+}
+
+fn remove_sets(ipset: &Ipset, cleaned: &mut Cleaned) -> Result<(), Error> {
+    let deadline = Instant::now() + BUSY;
+    loop {
+        let mut left = ipset.names()?;
+        left.retain(|name| name.starts_with(sets::PREFIX));
+        cleaned.sets.extend(
+            left.iter().filter(|name| !cleaned.sets.contains(name)).cloned().collect::<Vec<_>>(),
+        );
+        if left.is_empty() {
+            return Ok(());
+        }
+        match ipset.restore(&sets::destroy(left)) {
+            Err(error @ Error::Failed { .. }) if Instant::now() < deadline => {
+                debug!("trying again: {error}");
+                thread::sleep(Duration::from_millis(20));
+            }
+            result => result?,
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The [`Ruleset`]: what shall be captured, rejected or left alone, as a value.
+
+use super::{iptables, leftover, sets};
+use crate::ipset::IpSet;
+use crate::mark::Fwmark;
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+/// `firewall.ipv6`: what becomes of foreign IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ipv6 {
+    /// Redirected like IPv4.
+    #[default]
+    Proxy,
+    /// Left alone.
+    Direct,
+    /// Foreign IPv6 is rejected, and foreign names get no AAAA.
+    Block,
+}
+
+/// `firewall.quic`: what becomes of UDP 443 to foreign destinations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Quic {
+    /// Rejected by ICMP, so that browsers fall back to TCP at once.
+    #[default]
+    Reject,
+    /// Left alone.
+    Direct,
+}
+
+/// Everything the kernel is told, and all that the rules depend on.
+///
+/// The order of precedence among the sets: this machine and [`connected`](Self::connected), then
+/// as in [`crate::route`]: `block`, `proxy`, `direct` and `servers`, what the resolver learned,
+/// `reserved` and `china`, the rest, which is foreign. DNS is looked at before all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruleset {
+    /// Packets that carry it pass everywhere.
+    pub mark: Fwmark,
+    /// Where foreign TCP is redirected to.
+    pub tcp_port: u16,
+    /// Where DNS is redirected to.
+    pub dns_port: u16,
+    /// The addresses both ports listen on. A redirect of local packets leads to 127.0.0.1 or ::1
+    /// (net/netfilter/nf_nat_redirect.c), so a family is captured only if one of these is that
+    /// address or the unspecified one; `::` serves both families.
+    pub listeners: Vec<IpAddr>,
+    /// `rules.block`: refused.
+    pub block: IpSet,
+    /// `rules.proxy`: redirected, also where it names a reserved prefix.
+    pub proxy: IpSet,
+    /// `rules.direct`: left alone, DNS too.
+    pub direct: IpSet,
+    /// The upstream servers known so far; [`Handle::exempt`](super::Handle::exempt) adds to them.
+    pub servers: Vec<IpAddr>,
+    /// Never left the local networks, see [`crate::ipset::reserved`].
+    pub reserved: IpSet,
+    /// Domestic addresses; empty with `scope = "global"`.
+    pub china: Arc<IpSet>,
+    /// The prefixes on the links of this machine, see
+    /// [`connected_prefixes`](super::connected_prefixes). They are never captured, whatever the
+    /// other sets say.
+    pub connected: IpSet,
+    /// What becomes of foreign IPv6.
+    pub ipv6: Ipv6,
+    /// What becomes of foreign QUIC.
+    pub quic: Quic,
+}
+
+/// Exactly what an installation of these rules gives to the tools, in order, and what its removal
+/// does. Asks neither kernel nor tools.
+pub fn render(ruleset: &Ruleset) -> String {
+    let mut text = format!("# {}\n{}", sets::COMMAND, sets::restore(ruleset, &Family::ALL));
+    for family in Family::ALL {
+        if let Some(why) = ruleset.uncaptured(family) {
+            // A String takes every write.
+            let _ = writeln!(text, "\n# {why}");
+        }
+        let command = iptables::command(family);
+        let _ = write!(text, "\n# {command}\n{}", iptables::restore(ruleset, family));
+    }
+    text.push_str("\n# A stop, and `snet cleanup`, find what is there and remove it:\n");
+    for family in Family::ALL {
+        let found = leftover::of(&iptables::tables(ruleset, family));
+        let _ = write!(text, "# {}\n{}", iptables::command(family), leftover::removal(&found));
+    }
+    let _ = write!(text, "# {}\n{}", sets::COMMAND, sets::destroy(sets::names(&Family::ALL)));
+    text
+}
+
+impl Ruleset {
+    /// What becomes of connections to foreign destinations of this family.
+    pub(super) fn foreign(&self, family: Family) -> Foreign {
+        match (family, self.ipv6) {
+            (Family::V6, Ipv6::Block) => Foreign::Reject,
+            (Family::V6, Ipv6::Direct) => Foreign::Pass,
+            _ if !self.listens(family) => Foreign::Pass,
+            _ => Foreign::Redirect { reject_quic: self.quic == Quic::Reject },
+        }
+    }
+
+    /// Whether a redirect of this family's local packets finds a listener.
+    pub(super) fn listens(&self, family: Family) -> bool {
+        self.listeners.iter().any(|address| match family {
+            _ if *address == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => true,
+            Family::V4 => {
+                [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED].map(IpAddr::V4).contains(address)
+            }
+            Family::V6 => *address == IpAddr::V6(Ipv6Addr::LOCALHOST),
+        })
+    }
+
+    /// Why a family is not captured, in words for the operator; `None` if it is.
+    pub(super) fn uncaptured(&self, family: Family) -> Option<String> {
+        (!self.listens(family)).then(|| {
+            format!(
+                "{family} is not captured: redirected packets arrive at {}, and no listen.address \
+                 is that one or unspecified",
+                family.loopback()
+            )
+        })
+    }
+}
+
+/// What the rules make of foreign connections of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Foreign {
+    /// TCP goes to the redirect port.
+    Redirect {
+        /// UDP 443 is rejected.
+        reject_quic: bool,
+    },
+    /// As if snet were not there.
+    Pass,
+    /// All of it is rejected. Needs no listener.
+    Reject,
+}
+
+/// An address family, with all that its tools name differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(super) const ALL: [Family; 2] = [Family::V4, Family::V6];
+
+    pub(super) fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+
+    /// As ipset(8) spells it.
+    pub(super) fn inet(self) -> &'static str {
+        match self {
+            Family::V4 => "inet",
+            Family::V6 => "inet6",
+        }
+    }
+
+    /// The last character of the names of its sets.
+    pub(super) fn digit(self) -> char {
+        match self {
+            Family::V4 => '4',
+            Family::V6 => '6',
+        }
+    }
+
+    /// The beginning of the names of its tools.
+    pub(super) fn tool(self) -> &'static str {
+        match self {
+            Family::V4 => "iptables",
+            Family::V6 => "ip6tables",
+        }
+    }
+
+    fn loopback(self) -> IpAddr {
+        match self {
+            Family::V4 => Ipv4Addr::LOCALHOST.into(),
+            Family::V6 => Ipv6Addr::LOCALHOST.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IPv{}", self.digit())
+    }
+}

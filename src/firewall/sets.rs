@@ -1,0 +1,192 @@
+//! The address sets in the kernel, as text for `ipset restore`. Pure.
+//!
+//! Each exists once for a family, since an ipset holds one family only. Format: ipset(8), "restore".
+
+use super::ruleset::{Family, Ruleset};
+use crate::route::Route;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::net::IpAddr;
+
+/// What is run with the text of [`restore`] or [`destroy`] on its standard input.
+pub(super) const COMMAND: &str = "ipset restore";
+
+/// Every set of ours begins so, and nobody else's does.
+pub(super) const PREFIX: &str = "snet-";
+
+/// One of our sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Set {
+    /// The prefixes on our links.
+    Connected,
+    /// `rules.block`.
+    Block,
+    /// `rules.proxy`.
+    Proxy,
+    /// `rules.direct`.
+    Direct,
+    /// Upstream servers.
+    Servers,
+    /// Addresses of names that are refused, each with its own time to live.
+    LearnedBlock,
+    /// Addresses of names that take the proxy.
+    LearnedProxy,
+    /// Addresses of names that go direct.
+    LearnedDirect,
+    /// Addresses that never leave the local networks.
+    Reserved,
+    /// The China list.
+    China,
+}
+
+/// A learned set forgets an entry after so many seconds unless it is told otherwise; ours always
+/// tell.
+const DEFAULT_TIMEOUT: u32 = 300;
+
+/// Entries in a set that grows while the daemon runs: as many as `route::Learned` remembers.
+const GROWING: usize = 65_536;
+
+impl Set {
+    pub(super) const ALL: [Set; 10] = [
+        Set::Connected,
+        Set::Block,
+        Set::Proxy,
+        Set::Direct,
+        Set::Servers,
+        Set::LearnedBlock,
+        Set::LearnedProxy,
+        Set::LearnedDirect,
+        Set::Reserved,
+        Set::China,
+    ];
+
+    /// The set of addresses that were learned to take this route.
+    pub(super) fn learned(route: Route) -> Set {
+        match route {
+            Route::Block => Set::LearnedBlock,
+            Route::Proxy => Set::LearnedProxy,
+            Route::Direct => Set::LearnedDirect,
+        }
+    }
+
+    /// Its name in the kernel; at most 31 characters (IPSET_MAXNAMELEN).
+    pub(super) fn name(self, family: Family) -> String {
+        let name = match self {
+            Set::Connected => "connected",
+            Set::Block => "block",
+            Set::Proxy => "proxy",
+            Set::Direct => "direct",
+            Set::Servers => "servers",
+            Set::LearnedBlock => "learned-block",
+            Set::LearnedProxy => "learned-proxy",
+            Set::LearnedDirect => "learned-direct",
+            Set::Reserved => "reserved",
+            Set::China => "china",
+        };
+        format!("{PREFIX}{name}{}", family.digit())
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            Set::Servers => Kind::Addresses,
+            Set::LearnedBlock | Set::LearnedProxy | Set::LearnedDirect => Kind::Expiring,
+            _ => Kind::Prefixes,
+        }
+    }
+
+    fn content(self, ruleset: &Ruleset, family: Family) -> Vec<IpNet> {
+        let set = match self {
+            Set::Connected => &ruleset.connected,
+            Set::Block => &ruleset.block,
+            Set::Proxy => &ruleset.proxy,
+            Set::Direct => &ruleset.direct,
+            Set::Reserved => &ruleset.reserved,
+            Set::China => &ruleset.china,
+            Set::Servers => return addresses(&ruleset.servers, family),
+            Set::LearnedBlock | Set::LearnedProxy | Set::LearnedDirect => return Vec::new(),
+        };
+        match family {
+            Family::V4 => set.prefixes_v4().flat_map(halves_v4).map(IpNet::V4).collect(),
+            Family::V6 => set.prefixes_v6().flat_map(halves_v6).map(IpNet::V6).collect(),
+        }
+    }
+}
+
+/// Not an `IpSet`: that one joins neighbours to prefixes, and hash:ip holds addresses.
+fn addresses(servers: &[IpAddr], family: Family) -> Vec<IpNet> {
+    let servers: BTreeSet<IpAddr> = servers.iter().map(|address| address.to_canonical()).collect();
+    servers.into_iter().filter(|ip| Family::of(*ip) == family).map(IpNet::from).collect()
+}
+
+/// What a set holds, which is its type in ipset's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Prefixes,
+    Addresses,
+    Expiring,
+}
+
+/// Creates and fills all sets of these families.
+pub(super) fn restore(ruleset: &Ruleset, families: &[Family]) -> String {
+    let mut text = String::new();
+    for family in families {
+        for set in Set::ALL {
+            let (name, content) = (set.name(*family), set.content(ruleset, *family));
+            let (inet, size) = (family.inet(), hash_size(content.len()));
+            // A String takes every write.
+            let _ = match set.kind() {
+                Kind::Prefixes => writeln!(
+                    text,
+                    "create {name} hash:net family {inet} hashsize {size} maxelem {}",
+                    content.len().max(GROWING)
+                ),
+                Kind::Addresses => writeln!(
+                    text,
+                    "create {name} hash:ip family {inet} hashsize {size} maxelem {GROWING}"
+                ),
+                Kind::Expiring => writeln!(
+                    text,
+                    "create {name} hash:ip family {inet} hashsize {size} maxelem {GROWING} \
+                     timeout {DEFAULT_TIMEOUT}"
+                ),
+            };
+            for net in content {
+                let _ = match set.kind() {
+                    Kind::Prefixes => writeln!(text, "add {name} {net}"),
+                    Kind::Addresses | Kind::Expiring => writeln!(text, "add {name} {}", net.addr()),
+                };
+            }
+        }
+    }
+    text
+}
+
+/// Destroys the sets of these names.
+pub(super) fn destroy(names: impl IntoIterator<Item = String>) -> String {
+    names.into_iter().map(|name| format!("destroy {name}\n")).collect()
+}
+
+/// The names of all sets of these families.
+pub(super) fn names(families: &[Family]) -> Vec<String> {
+    families.iter().flat_map(|family| Set::ALL.map(|set| set.name(*family))).collect()
+}
+
+/// Buckets for so many entries: a power of two (the kernel rounds up to one), so large that the
+/// table is not rehashed while it is loaded (it grows at four entries a bucket and more).
+fn hash_size(entries: usize) -> usize {
+    entries.next_power_of_two().max(64)
+}
+
+/// hash:net cannot hold a prefix of length 0 (ipset(8)): two halves instead.
+fn halves_v4(net: Ipv4Net) -> impl Iterator<Item = Ipv4Net> {
+    let halves = if net.prefix_len() == 0 { net.subnets(1).ok() } else { None };
+    let whole = halves.is_none().then_some(net);
+    halves.into_iter().flatten().chain(whole)
+}
+
+fn halves_v6(net: Ipv6Net) -> impl Iterator<Item = Ipv6Net> {
+    let halves = if net.prefix_len() == 0 { net.subnets(1).ok() } else { None };
+    let whole = halves.is_none().then_some(net);
+    halves.into_iter().flatten().chain(whole)
+}

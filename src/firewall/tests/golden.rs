@@ -1,0 +1,53 @@
+//! The text of the rules against files. `SNET_BLESS=1 cargo test --lib firewall::tests::golden`
+//! writes them anew; read the difference before you commit it.
+
+use super::{ruleset, set};
+use crate::firewall::ruleset::{Ipv6, Quic, Ruleset, render};
+use std::path::Path;
+
+fn compare(name: &str, ruleset: &Ruleset) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/firewall/golden").join(name);
+    let text = render(ruleset);
+    if std::env::var_os("SNET_BLESS").is_some() {
+        std::fs::write(&file, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text, golden, "{} differs", file.display());
+}
+
+#[test]
+fn proxy() {
+    compare("proxy.txt", &ruleset());
+}
+
+#[test]
+fn ipv6_block_quic_direct() {
+    let ruleset = Ruleset { ipv6: Ipv6::Block, quic: Quic::Direct, ..ruleset() };
+    compare("ipv6-block-quic-direct.txt", &ruleset);
+}
+
+#[test]
+fn ipv6_direct() {
+    compare("ipv6-direct.txt", &Ruleset { ipv6: Ipv6::Direct, ..ruleset() });
+}
+
+#[test]
+fn a_family_without_a_listener_is_not_captured() {
+    let listeners = vec!["127.0.0.1".parse().unwrap(), "2001:db8:2::2".parse().unwrap()];
+    compare("no-listener.txt", &Ruleset { listeners, ..ruleset() });
+}
+
+#[test]
+fn the_unspecified_ipv6_address_serves_both_families() {
+    let listeners = vec!["::".parse().unwrap()];
+    assert_eq!(render(&Ruleset { listeners, ..ruleset() }), render(&ruleset()));
+}
+
+#[test]
+fn everything_is_two_halves() {
+    let text = render(&Ruleset { proxy: set("0.0.0.0/0 ::/0"), ..ruleset() });
+    for half in ["4 0.0.0.0/1", "4 128.0.0.0/1", "6 ::/1", "6 8000::/1"] {
+        assert!(text.contains(&format!("add snet-proxy{half}\n")), "{half}");
+    }
+    assert!(!text.contains("/0\n"));
+}

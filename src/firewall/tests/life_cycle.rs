@@ -1,0 +1,232 @@
+//! From every state to installed, and back to what was there before.
+
+use super::lab::run;
+use super::{in_both_variants, ruleset};
+use crate::firewall::ruleset::Family;
+use crate::firewall::tools::{Ipset, Iptables};
+use crate::firewall::{Error, Handle, Ruleset, cleanup, iptables, sets};
+use crate::route::Route;
+use std::time::{Duration, Instant};
+
+in_both_variants! {
+    a_stop_leaves_everything_as_it_was,
+    a_drop_removes_too,
+    cleanup_of_nothing,
+    a_start_killed_at_any_step,
+    leftovers_of_every_kind,
+    a_set_in_use_by_a_stranger_is_told,
+    a_missing_tool_is_told_before_anything_is_touched,
+    the_china_list_is_loaded_in_one_go,
+    a_set_that_is_gone_does_no_harm,
+}
+
+/// The rules of others, as docker and ufw make them; comments with traps.
+fn neighbours() {
+    for family in ["iptables", "ip6tables"] {
+        run(&format!("{family} -t nat -N DOCKER"));
+        run(&format!("{family} -t nat -A OUTPUT -m addrtype --dst-type LOCAL -j DOCKER"));
+        run(&format!("{family} -A OUTPUT -m comment --comment SNET -j ACCEPT"));
+        run(&format!("{family} -N SNETWORK"));
+        run(&format!("{family} -A OUTPUT -j SNETWORK"));
+        run(&format!("{family} -t mangle -A OUTPUT -m mark --mark 0x100 -j ACCEPT"));
+    }
+    run("ipset create theirs hash:net");
+    run("ipset add theirs 198.51.100.0/24");
+    run("iptables -A OUTPUT -m set --match-set theirs dst -j ACCEPT");
+}
+
+/// All tables of both variants, and the sets; without counters, comments and what is empty.
+fn state() -> String {
+    let mut state = String::new();
+    for variant in ["nft", "legacy"] {
+        for family in ["iptables", "ip6tables"] {
+            let saved = run(&format!("{family}-{variant}-save"));
+            let mut table = String::new();
+            for line in saved.lines().filter(|line| !line.starts_with('#')) {
+                match line.split_once(' ') {
+                    None if line.starts_with('*') => table = format!("{family} {variant} {line}\n"),
+                    // A built-in chain has a policy, which is the default.
+                    Some((_, policy)) if line.starts_with(':') && policy.starts_with("ACCEPT") => {}
+                    Some((chain, _)) if line.starts_with(':') => {
+                        state += &format!("{table}{chain}\n")
+                    }
+                    Some(_) => state += &format!("{table}{line}\n"),
+                    None => {}
+                }
+            }
+        }
+    }
+    state + &run("ipset save")
+}
+
+fn a_stop_leaves_everything_as_it_was() {
+    for _ in 0..2 {
+        let before = state();
+        let handle = Handle::install(ruleset()).unwrap();
+        assert!(state().contains("SNET-TCP"));
+        handle.remove().unwrap();
+        assert_eq!(state(), before);
+        if before.contains("DOCKER") {
+            return;
+        }
+        neighbours();
+    }
+}
+
+fn a_drop_removes_too() {
+    neighbours();
+    let before = state();
+    let unwound = std::panic::catch_unwind(|| {
+        let _handle = Handle::install(ruleset()).unwrap();
+        panic!("on purpose");
+    });
+    assert!(unwound.is_err());
+    assert_eq!(state(), before);
+}
+
+fn cleanup_of_nothing() {
+    let modules = || std::fs::read_to_string("/proc/net/ip_tables_names").unwrap();
+    let before = (state(), modules());
+    let cleaned = cleanup().unwrap();
+    assert!(cleaned.is_empty());
+    assert_eq!(cleaned.to_string(), "nothing to clean");
+    assert_eq!((state(), modules()), before, "looking must not make tables");
+}
+
+/// What a SIGKILL leaves: the first `step` commands were carried out. A table is committed whole
+/// by the kernel, so the steps of a restore are its tables.
+fn killed_after(step: usize) -> bool {
+    let ruleset = ruleset();
+    let sets = sets::restore(&ruleset, &Family::ALL);
+    let (half, _) = sets.split_at(sets[..sets.len() / 2].rfind('\n').unwrap() + 1);
+    let ipset = Ipset::find().unwrap();
+    if step == 0 {
+        ipset.restore(half).unwrap();
+        return true;
+    }
+    ipset.restore(&sets).unwrap();
+    let mut steps = Vec::new();
+    for family in Family::ALL {
+        let text = iptables::restore(&ruleset, family);
+        let tables = text.split_inclusive("COMMIT\n").map(String::from);
+        steps.extend(tables.map(|table| (family, table)));
+    }
+    for (family, table) in steps.iter().take(step - 1) {
+        Iptables::of_system(*family).unwrap().restore(table).unwrap();
+    }
+    step <= steps.len()
+}
+
+fn a_start_killed_at_any_step() {
+    neighbours();
+    let before = state();
+    let mut step = 0;
+    while killed_after(step) {
+        // Once it is started again, once it is cleaned.
+        let handle = Handle::install(ruleset()).unwrap_or_else(|error| panic!("{step}: {error}"));
+        handle.remove().unwrap();
+        assert_eq!(state(), before, "step {step}");
+        killed_after(step);
+        assert!(!cleanup().unwrap().is_empty());
+        assert_eq!(state(), before, "step {step}");
+        step += 1;
+    }
+    // And one that was killed while it ran.
+    assert_eq!(step, 7);
+    std::mem::forget(Handle::install(ruleset()).unwrap());
+    let handle = Handle::install(ruleset()).unwrap();
+    let running = state();
+    assert_eq!(
+        running.matches("-A OUTPUT -j SNET\n").count(),
+        2,
+        "one jump for each family:\n{running}"
+    );
+    handle.remove().unwrap();
+    assert_eq!(state(), before);
+}
+
+fn leftovers_of_every_kind() {
+    neighbours();
+    let before = state();
+    for variant in ["nft", "legacy"] {
+        for family in ["iptables", "ip6tables"] {
+            let tool = format!("{family}-{variant}");
+            // Chains without jumps, jumps twice, chains that refer to each other, jumps from
+            // strange places, a table we do not use, an unknown chain of a later version.
+            run(&format!("{tool} -t nat -N SNET"));
+            run(&format!("{tool} -N SNET"));
+            run(&format!("{tool} -t nat -N SNET-LATER"));
+            run(&format!("{tool} -t nat -A SNET -g SNET-LATER"));
+            run(&format!("{tool} -t nat -A OUTPUT -j SNET"));
+            run(&format!("{tool} -t nat -A OUTPUT -j SNET"));
+            run(&format!(
+                "{tool} -t nat -A PREROUTING -p tcp -m comment --comment x -j SNET-LATER"
+            ));
+            run(&format!("{tool} -t mangle -N SNET"));
+            run(&format!("{tool} -t mangle -A INPUT -j SNET"));
+        }
+        run("ipset create snet-temporary4 hash:net");
+        run("ipset create snet-china4 hash:ip");
+        run(&format!(
+            "iptables-{variant} -t nat -A SNET -m set --match-set snet-china4 dst -j RETURN"
+        ));
+        let cleaned = cleanup().unwrap().to_string();
+        assert!(
+            cleaned.contains("snet-temporary4") && cleaned.contains("nat: 3 jumps"),
+            "{cleaned}"
+        );
+        assert_eq!(state(), before, "{variant}");
+        assert!(cleanup().unwrap().is_empty());
+    }
+}
+
+fn a_set_in_use_by_a_stranger_is_told() {
+    run("ipset create snet-china4 hash:net");
+    run("iptables -A OUTPUT -m set --match-set snet-china4 dst -j ACCEPT");
+    let error = cleanup().unwrap_err().to_string();
+    assert!(error.contains("a rule that is not ours names this set"), "{error}");
+    run("iptables -F OUTPUT");
+    cleanup().unwrap();
+}
+
+fn a_missing_tool_is_told_before_anything_is_touched() {
+    let before = state();
+    // Every tool is behind these directories; the names in PATH lead there.
+    let bare = |directory: &str| run(&format!("mount -t tmpfs tmpfs {directory}"));
+    std::fs::create_dir("/run/sbin").unwrap();
+    run("mount --bind /usr/sbin /run/sbin");
+    bare("/usr/sbin");
+    let error = Handle::install(ruleset()).unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }), "{error}");
+    assert!(error.to_string().contains("apt install iptables ipset"), "{error}");
+    assert!(cleanup().unwrap().is_empty(), "no tool, no left-over");
+    run("/run/sbin/../../bin/umount /usr/sbin");
+    assert_eq!(state(), before);
+}
+
+fn the_china_list_is_loaded_in_one_go() {
+    let ruleset = Ruleset { china: crate::ipset::china(), ..ruleset() };
+    let (v4, v6) = (ruleset.china.prefixes_v4().count(), ruleset.china.prefixes_v6().count());
+    let before = Instant::now();
+    let handle = Handle::install(ruleset).unwrap();
+    let installed = before.elapsed();
+    let entries = |name: &str| -> usize {
+        let text = run(&format!("ipset list -terse {name}"));
+        let line = text.lines().find(|line| line.starts_with("Number of entries")).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert_eq!((entries("snet-china4"), entries("snet-china6")), (v4, v6));
+    let before = Instant::now();
+    handle.remove().unwrap();
+    println!("{v4} + {v6} prefixes: install {installed:?}, remove {:?}", before.elapsed());
+}
+
+fn a_set_that_is_gone_does_no_harm() {
+    let handle = Handle::install(ruleset()).unwrap();
+    cleanup().unwrap();
+    for _ in 0..2 {
+        handle.exempt(vec!["198.51.100.1".parse().unwrap()]);
+        handle.learn("198.51.100.1".parse().unwrap(), Route::Direct, Duration::from_secs(1));
+    }
+    handle.remove().unwrap();
+}

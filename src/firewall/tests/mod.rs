@@ -1,0 +1,63 @@
+//! The rules on a real kernel, in namespaces of their own. Every test runs twice, with
+//! iptables-nft and with iptables-legacy.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these sockets play the strangers; they have no mark"
+)]
+
+mod golden;
+mod internet;
+mod lab;
+mod life_cycle;
+mod traffic;
+
+use super::ruleset::{Ipv6, Quic, Ruleset};
+use crate::ipset::IpSet;
+use crate::mark::Fwmark;
+use ipnet::IpNet;
+
+/// Runs each of these functions in a lab of its own, once for each variant of iptables.
+macro_rules! in_both_variants {
+    ($($name:ident),* $(,)?) => {
+        in_both_variants!(nft, Nft: $($name)*);
+        in_both_variants!(legacy, Legacy: $($name)*);
+    };
+    ($module:ident, $variant:ident: $($name:ident)*) => {
+        mod $module {
+            use crate::firewall::tests::lab::{Variant, inside};
+            $(
+                #[test]
+                fn $name() {
+                    let path = concat!(module_path!(), "::", stringify!($name));
+                    inside(path, Variant::$variant, super::$name);
+                }
+            )*
+        }
+    };
+}
+use in_both_variants;
+
+pub(super) fn set(text: &str) -> IpSet {
+    text.split_whitespace().map(|prefix| prefix.parse::<IpNet>().unwrap()).collect()
+}
+
+/// Small, with every set in use. The documentation ranges are the internet.
+pub(super) fn ruleset() -> Ruleset {
+    Ruleset {
+        mark: Fwmark::SNET,
+        tcp_port: 1111,
+        dns_port: 1211,
+        listeners: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
+        block: set("198.51.100.64/28 2001:db8:b::/48"),
+        proxy: set("203.0.113.32/28 10.8.0.0/16 2001:db8:c:1::/64"),
+        direct: set("198.51.100.32/28 2001:db8:d::/48"),
+        servers: ["198.51.100.80", "198.51.100.81", "2001:db8:5::80"]
+            .map(|address| address.parse().unwrap())
+            .into(),
+        reserved: crate::ipset::reserved(),
+        china: std::sync::Arc::new(set("203.0.113.0/24 2001:db8:c::/48")),
+        connected: set("192.0.2.0/24 2001:db8:2::/64"),
+        ipv6: Ipv6::Proxy,
+        quic: Quic::Reject,
+    }
+}

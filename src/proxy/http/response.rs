@@ -1,0 +1,150 @@
+//! The header of an HTTP/1.x response (RFC 9112, 4 and 2.1), as far as CONNECT needs it: the
+//! status and where the header ends. Pure; any bytes may come.
+
+/// What the bytes received so far amount to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The end of the header has not come yet.
+    Incomplete,
+    /// A 1xx response; skip so many bytes and look again.
+    Interim {
+        /// Bytes of it.
+        length: usize,
+    },
+    /// The response that counts.
+    Final(Response),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Response {
+    pub(super) status: u16,
+    /// The status line, escaped for logs.
+    pub(super) line: String,
+    /// Bytes of the header, the empty line included.
+    pub(super) length: usize,
+}
+
+/// These bytes never become an HTTP/1.x response.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// So much of a liar's words goes into the log.
+const EXCERPT: usize = 60;
+
+pub(super) fn parse(bytes: &[u8]) -> Result<Answer, Malformed> {
+    const VERSION: &[u8] = b"HTTP/1.";
+    let known = bytes.len().min(VERSION.len());
+    if bytes[..known] != VERSION[..known] {
+        return Err(Malformed);
+    }
+    let Some(length) = header_length(bytes) else { return Ok(Answer::Incomplete) };
+    let line_length = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(length);
+    let line = bytes[..line_length].trim_ascii_end();
+    let status = status(line).ok_or(Malformed)?;
+    // 101 changes the protocol, and not to a tunnel: it is no interim answer.
+    Ok(match status {
+        100 | 102..=199 => Answer::Interim { length },
+        _ => Answer::Final(Response { status, line: excerpt(line), length }),
+    })
+}
+
+/// Bytes up to and with the empty line; a lone LF ends a line too (RFC 9112, 2.2).
+fn header_length(bytes: &[u8]) -> Option<usize> {
+    let mut line_is_empty = false;
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'\n' if line_is_empty => return Some(at + 1),
+            b'\n' => line_is_empty = true,
+            b'\r' => {}
+            _ => line_is_empty = false,
+        }
+    }
+    None
+}
+
+/// `HTTP/1.x SP 3DIGIT [SP reason]`
+fn status(line: &[u8]) -> Option<u16> {
+    let rest = line.strip_prefix(b"HTTP/1.")?;
+    let [minor, b' ', a, b, c, rest @ ..] = rest else { return None };
+    let digits = [a, b, c];
+    let plain = minor.is_ascii_digit() && digits.iter().all(|digit| digit.is_ascii_digit());
+    if !plain || !matches!(rest, [] | [b' ', ..]) {
+        return None;
+    }
+    let status = digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(**digit - b'0'));
+    (100..600).contains(&status).then_some(status)
+}
+
+/// The start of the bytes, fit for a log.
+pub(super) fn excerpt(bytes: &[u8]) -> String {
+    let end = bytes.len().min(EXCERPT);
+    let dots = if bytes.len() > end { "..." } else { "" };
+    format!("\"{}\"{dots}", bytes[..end].escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn status_of(text: &str) -> Option<u16> {
+        match parse(text.as_bytes()) {
+            Ok(Answer::Final(response)) => Some(response.status),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_header_ends_at_the_empty_line() {
+        let text = "HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\nearly";
+        let Ok(Answer::Final(response)) = parse(text.as_bytes()) else { panic!("not final") };
+        assert_eq!(&text[response.length..], "early");
+        assert_eq!(response.line, "\"HTTP/1.1 200 Connection established\"");
+    }
+
+    #[test]
+    fn any_fragment_is_incomplete() {
+        let text = "HTTP/1.0 200 OK\r\nA: b\r\n\r\n";
+        for end in 0..text.len() {
+            assert_eq!(parse(&text.as_bytes()[..end]), Ok(Answer::Incomplete), "{end}");
+        }
+    }
+
+    #[test]
+    fn odd_but_right() {
+        assert_eq!(status_of("HTTP/1.1 200\r\n\r\n"), Some(200));
+        assert_eq!(status_of("HTTP/1.0 407 Who\n\n"), Some(407));
+        assert_eq!(parse(b"HTTP/1.1 100 Continue\r\n\r\n"), Ok(Answer::Interim { length: 25 }));
+        assert_eq!(status_of("HTTP/1.1 101 Switching Protocols\r\n\r\n"), Some(101));
+    }
+
+    #[test]
+    fn what_is_no_http() {
+        for text in [
+            "SSH-2.0-OpenSSH",
+            "\x16\x03\x01",
+            "HTTP/2 200\r\n\r\n",
+            "HTTP/1.1 20\r\n\r\n",
+            "HTTP/1.1 2000\r\n\r\n",
+            "HTTP/1.1 +20 OK\r\n\r\n",
+            "HTTP/1.1 099 OK\r\n\r\n",
+        ] {
+            assert_eq!(parse(text.as_bytes()), Err(Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_excerpt_is_short_and_harmless() {
+        let text = excerpt(&[0x1b; 100]);
+        assert!(text.len() < 300 && text.ends_with("..."));
+        assert!(!text.contains('\x1b'));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = parse(&bytes);
+            let _ = parse(&[b"HTTP/1.1 ", &bytes[..]].concat());
+        }
+    }
+}

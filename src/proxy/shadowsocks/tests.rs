@@ -1,0 +1,155 @@
+//! Sealer against opener, in pieces of every size, and both over a loopback connection.
+
+use super::*;
+use crate::mark::Fwmark;
+use crate::net::{Refusal, listen};
+use proptest::prelude::*;
+use stream::SealedStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn key(method: Method) -> MasterKey {
+    MasterKey::new(method, &Secret::new("secret"))
+}
+
+/// What the wire carries for these payloads.
+fn wire(sealer: &mut Sealer, payloads: &[Vec<u8>]) -> Vec<u8> {
+    let mut memory = Box::new([0; sealer::MEMORY]);
+    let mut wire = Vec::new();
+    for payload in payloads {
+        let placed = sealer::place(&mut memory, 0, payload);
+        assert_eq!(placed, payload.len());
+        let run = sealer.seal(&mut memory, placed).unwrap();
+        wire.extend_from_slice(&memory[run]);
+    }
+    wire
+}
+
+/// Opens a wire that comes in pieces of these sizes, again and again.
+fn open_in_pieces(opener: &mut Opener, wire: &[u8], sizes: &[usize]) -> io::Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    let mut waiting: Vec<u8> = Vec::new();
+    let mut rest = wire;
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (piece, later) = rest.split_at((*size).min(rest.len()));
+        rest = later;
+        waiting.extend_from_slice(piece);
+        let opened = opener.open(&mut waiting)?;
+        for range in opened.payloads {
+            plain.extend_from_slice(&waiting[range]);
+        }
+        waiting.drain(..opened.used);
+    }
+    assert!(opener.may_end(waiting.len()));
+    Ok(plain)
+}
+
+#[test]
+fn a_large_payload_is_cut_into_chunks() {
+    for method in Method::ALL {
+        let payload: Vec<u8> = (0..LONGEST_PAYLOAD * 3 + 5).map(|n| n as u8).collect();
+        let wire = wire(&mut Sealer::new(&key(method)).unwrap(), std::slice::from_ref(&payload));
+        assert_eq!(wire.len(), method.key_len() + payload.len() + 4 * (2 + 16 + 16));
+        let mut opener = Opener::new(key(method));
+        assert_eq!(open_in_pieces(&mut opener, &wire, &[wire.len()]).unwrap(), payload);
+    }
+}
+
+#[test]
+fn no_payload_sends_nothing_and_keeps_the_salt() {
+    let mut sealer = Sealer::new(&key(Method::Aes128Gcm)).unwrap();
+    assert!(wire(&mut sealer, &[vec![]]).is_empty());
+    assert_eq!(wire(&mut sealer, &[vec![1]]).len(), 16 + 18 + 17);
+    assert_eq!(wire(&mut sealer, &[vec![1]]).len(), 18 + 17, "the salt goes out once");
+}
+
+#[test]
+fn every_flipped_bit_is_found() {
+    let good = wire(&mut Sealer::new(&key(Method::Aes128Gcm)).unwrap(), &[b"hello".to_vec()]);
+    for byte in 0..good.len() {
+        let mut bad = good.clone();
+        bad[byte] ^= 1;
+        let mut opener = Opener::new(key(Method::Aes128Gcm));
+        let error = opener.open(&mut bad).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "byte {byte}");
+    }
+}
+
+#[test]
+fn an_end_inside_a_chunk_is_none() {
+    let mut wire = wire(&mut Sealer::new(&key(Method::Aes128Gcm)).unwrap(), &[b"hello".to_vec()]);
+    for end in 0..=wire.len() {
+        let mut opener = Opener::new(key(Method::Aes128Gcm));
+        let used = opener.open(&mut wire.clone()[..end]).unwrap().used;
+        let orderly = [0, 16, wire.len()].contains(&end);
+        assert_eq!(opener.may_end(end - used), orderly, "after {end} bytes");
+    }
+    wire.truncate(0);
+}
+
+#[test]
+fn a_length_out_of_bounds_is_refused() {
+    let key = key(Method::Aes128Gcm);
+    let salt = [0; 16];
+    let mut size = 0x4000u16.to_be_bytes();
+    let tag = key.session(&salt).seal(&mut size).unwrap();
+    let mut wire = [&salt[..], &size, &tag].concat();
+    assert!(Opener::new(key).open(&mut wire).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_payloads_in_any_pieces(
+        payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40_000), 0..4),
+        sizes in prop::collection::vec(1usize..30_000, 1..5),
+    ) {
+        let method = Method::Chacha20IetfPoly1305;
+        let wire = wire(&mut Sealer::new(&key(method)).unwrap(), &payloads);
+        let mut opener = Opener::new(key(method));
+        prop_assert_eq!(open_in_pieces(&mut opener, &wire, &sizes).unwrap(), payloads.concat());
+    }
+
+    #[test]
+    fn any_bytes(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Opener::new(key(Method::Aes128Gcm)).open(&mut bytes);
+    }
+}
+
+/// A connection to a server that shares the key: the client's stream and the server's.
+async fn pair(target: Target) -> (SealedStream, SealedStream) {
+    let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let endpoint = Endpoint::new("127.0.0.1", listener.local_addr().unwrap().port());
+    let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
+    let (method, password) = (Method::Aes256Gcm, Secret::new("secret"));
+    let proxy = Shadowsocks::new("s".into(), Arc::new(endpoint), outbound, method, &password);
+    let Link::Sealed(client) = proxy.connect(&target).await.unwrap() else { panic!("not sealed") };
+    let (tcp, _) = listener.accept().await.unwrap();
+    let key = key(method);
+    let (sealer, opener) = (Sealer::new(&key).unwrap(), Opener::new(key));
+    let server = Sealed { tcp, sealer, opener, header: Vec::new() };
+    (SealedStream::new(*client), SealedStream::new(server))
+}
+
+#[tokio::test]
+async fn a_stream_carries_header_and_bytes_both_ways_and_half_closes() {
+    let target = Target::Name("example.com".into(), 80);
+    let (mut client, mut server) = pair(target.clone()).await;
+    let serving = tokio::spawn(async move {
+        let mut received = Vec::new();
+        server.read_to_end(&mut received).await.unwrap();
+        let (destination, header) = address::decode(&received).unwrap();
+        server.write_all(&received[header..]).await.unwrap();
+        server.shutdown().await.unwrap();
+        destination
+    });
+    let sent: Vec<u8> = (0..300_000u32).map(|n| n as u8).collect();
+    client.write_all(&sent).await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut echoed = Vec::new();
+    client.read_to_end(&mut echoed).await.unwrap();
+    assert_eq!(serving.await.unwrap(), target);
+    assert!(echoed == sent);
+}

@@ -1,0 +1,50 @@
+//! Any stream on the upstream's side (TLS, later): copied. What carries the stream is not known
+//! here, so a broken client only drops it.
+
+use super::End;
+use super::buffer::Buffer;
+use super::halves::{Half, run};
+use crate::net;
+use crate::proxy::Stream;
+use crate::stats::{Counter, Meter};
+use std::future::pending;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+pub(super) async fn relay(mut client: TcpStream, upstream: Box<dyn Stream>, meter: &Meter) -> End {
+    let (upstream_source, upstream_sink) = tokio::io::split(upstream);
+    let (client_source, client_sink) = client.split();
+    let up = half(client_source, upstream_sink, &meter.up);
+    let down = half(upstream_source, client_sink, &meter.down);
+    let end = run(up, down, pending(), pending()).await;
+    if !matches!(end, End::Closed) {
+        net::reset(client);
+    }
+    end
+}
+
+async fn half(
+    mut source: impl AsyncRead + Unpin,
+    mut sink: impl AsyncWrite + Unpin,
+    counter: &Counter,
+) -> Half {
+    let mut buffer = Buffer::take();
+    loop {
+        let read = match source.read(&mut buffer).await {
+            Ok(read) => read,
+            Err(error) => return Half::Source(error),
+        };
+        let written = match read {
+            0 => sink.shutdown().await,
+            _ => match sink.write_all(&buffer[..read]).await {
+                Ok(()) => sink.flush().await,
+                Err(error) => Err(error),
+            },
+        };
+        match written {
+            Err(error) => return Half::Sink(error),
+            Ok(()) if read == 0 => return Half::Finished,
+            Ok(()) => counter.add(read as u64),
+        }
+    }
+}

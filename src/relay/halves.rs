@@ -1,0 +1,147 @@
+//! What the relays have in common: how a half ends, what both ends make of the connection, and
+//! writing everything.
+
+use super::End;
+use crate::net;
+use crate::stats::Counter;
+use std::io::{self, IoSlice};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// How one half ended.
+#[derive(Debug)]
+pub(super) enum Half {
+    /// The source ended and its FIN was sent on.
+    Finished,
+    /// The source broke.
+    Source(io::Error),
+    /// The sink broke.
+    Sink(io::Error),
+}
+
+/// Relays between two bare connections, then closes both as they deserve.
+pub(super) async fn join(
+    client: TcpStream,
+    upstream: TcpStream,
+    up: impl AsyncFnOnce(&TcpStream, &TcpStream) -> Half,
+    down: impl AsyncFnOnce(&TcpStream, &TcpStream) -> Half,
+) -> End {
+    let end = {
+        let (up, down) = (up(&client, &upstream), down(&upstream, &client));
+        run(up, down, broken(&client), broken(&upstream)).await
+    };
+    if !matches!(end, End::Closed) {
+        net::reset(client);
+        net::reset(upstream);
+    }
+    end
+}
+
+/// Runs both halves to the end of the connection. A side whose half has finished is read by
+/// nobody any more: the last two futures resolve when it breaks.
+pub(super) async fn run(
+    up: impl Future<Output = Half>,
+    down: impl Future<Output = Half>,
+    client_broken: impl Future<Output = io::Error>,
+    upstream_broken: impl Future<Output = io::Error>,
+) -> End {
+    tokio::pin!(up, down);
+    tokio::select! {
+        first = &mut up => match first {
+            Half::Source(error) => End::Client(error),
+            Half::Sink(error) => {
+                // What the upstream said before it broke may be the reason.
+                let _ = down.await;
+                End::Upstream(error)
+            }
+            Half::Finished => tokio::select! {
+                second = down => match second {
+                    Half::Finished => End::Closed,
+                    Half::Source(error) => End::Upstream(error),
+                    Half::Sink(error) => End::Client(error),
+                },
+                error = client_broken => End::Client(error),
+            }
+        },
+        first = &mut down => match first {
+            Half::Source(error) => End::Upstream(error),
+            Half::Sink(error) => {
+                let _ = up.await;
+                End::Client(error)
+            }
+            Half::Finished => tokio::select! {
+                second = up => match second {
+                    Half::Finished => End::Closed,
+                    Half::Source(error) => End::Client(error),
+                    Half::Sink(error) => End::Upstream(error),
+                },
+                error = upstream_broken => End::Upstream(error),
+            }
+        },
+    }
+}
+
+/// Waits for the reset of a side that has already sent its FIN: nobody reads it any more, so
+/// nobody else would see it.
+async fn broken(side: &TcpStream) -> io::Error {
+    loop {
+        // epoll always reports errors (epoll_ctl(2), EPOLLERR), so this wakes for nothing else.
+        match side.ready(Interest::ERROR).await {
+            Ok(_) => {}
+            Err(error) => return error,
+        }
+        match side.take_error() {
+            Ok(Some(error)) | Err(error) => return error,
+            // Not an error of the connection: ask again, but let the others run first.
+            Ok(None) => tokio::time::sleep(std::time::Duration::from_secs(1)).await,
+        }
+    }
+}
+
+/// Sends the FIN of a source that ended.
+pub(super) fn finish(sink: &TcpStream) -> Half {
+    match net::finish(sink) {
+        Ok(()) => Half::Finished,
+        Err(error) => Half::Sink(error),
+    }
+}
+
+/// Writes all bytes and counts them.
+pub(super) async fn write_all(
+    sink: &TcpStream,
+    mut bytes: &[u8],
+    counter: &Counter,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match sink.try_write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                counter.add(written as u64);
+                bytes = &bytes[written..];
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sink.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Writes all pieces in order and counts them.
+pub(super) async fn write_all_vectored(
+    sink: &TcpStream,
+    mut pieces: &mut [IoSlice<'_>],
+    counter: &Counter,
+) -> io::Result<()> {
+    while !pieces.is_empty() {
+        match sink.try_write_vectored(pieces) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                counter.add(written as u64);
+                IoSlice::advance_slices(&mut pieces, written);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sink.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! A bare TCP connection on the client's side, a sealed one (shadowsocks) on the other. Bytes are
+//! sealed and opened where they were read; see `proxy::shadowsocks`.
+
+use super::End;
+use super::buffer::{self, Buffer};
+use super::halves::{Half, finish, join, write_all_vectored};
+use crate::proxy::shadowsocks::Sealed;
+use crate::proxy::shadowsocks::opener::{self, Opener};
+use crate::proxy::shadowsocks::sealer::{self, Sealer};
+use crate::stats::{Counter, Meter};
+use std::io::{self, IoSlice};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How long the address header waits for the client's first bytes once the dial has succeeded. A
+/// program that speaks first has sent them by now; a server that speaks first is not delayed more
+/// than this.
+const FIRST_PAYLOAD: Duration = Duration::from_millis(5);
+
+const _: () = assert!(buffer::SIZE >= sealer::MEMORY && buffer::SIZE >= opener::MEMORY);
+
+pub(super) async fn relay(client: TcpStream, sealed: Sealed, meter: &Meter) -> End {
+    let Sealed { tcp, sealer, opener, header } = sealed;
+    let up = async |source: &TcpStream, sink: &TcpStream| {
+        seal_half(source, sink, sealer, header, &meter.up).await
+    };
+    let down = async |source: &TcpStream, sink: &TcpStream| {
+        open_half(source, sink, opener, &meter.down).await
+    };
+    join(client, tcp, up, down).await
+}
+
+async fn seal_half(
+    source: &TcpStream,
+    sink: &TcpStream,
+    mut sealer: Sealer,
+    header: Vec<u8>,
+    counter: &Counter,
+) -> Half {
+    // Whether bytes came or not, the header goes now; what went wrong shows below.
+    let _ = timeout(FIRST_PAYLOAD, source.readable()).await;
+    let mut header = Some(header);
+    loop {
+        if header.is_none()
+            && let Err(error) = source.readable().await
+        {
+            return Half::Source(error);
+        }
+        let mut buffer = Buffer::take();
+        let Some(memory) = buffer.first_chunk_mut::<{ sealer::MEMORY }>() else {
+            return Half::Sink(io::ErrorKind::OutOfMemory.into());
+        };
+        loop {
+            let filled = header.take().map_or(0, |header| sealer::place(memory, 0, &header));
+            let read = match source.try_read_vectored(&mut sealer::gaps(memory, filled)) {
+                Ok(read) => Some(read),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                Err(error) => return Half::Source(error),
+            };
+            let payload = read.unwrap_or(0);
+            let sealed = match sealer.seal(memory, filled + payload) {
+                Ok(run) => send(sink, &memory[run]).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = sealed {
+                return Half::Sink(error);
+            }
+            counter.add(payload as u64);
+            match read {
+                Some(0) => return finish(sink),
+                Some(_) => {}
+                None => break,
+            }
+            tokio::task::consume_budget().await;
+        }
+    }
+}
+
+async fn open_half(
+    source: &TcpStream,
+    sink: &TcpStream,
+    mut opener: Opener,
+    counter: &Counter,
+) -> Half {
+    // An unfinished chunk waits here while the memory is given back.
+    let mut waiting: Vec<u8> = Vec::new();
+    loop {
+        if let Err(error) = source.readable().await {
+            return Half::Source(error);
+        }
+        let mut buffer = Buffer::take();
+        let memory = &mut buffer[..opener::MEMORY];
+        let mut received = waiting.len();
+        memory[..received].copy_from_slice(&waiting);
+        loop {
+            match source.try_read(&mut memory[received..]) {
+                Ok(0) if opener.may_end(received) => return finish(sink),
+                Ok(0) => return Half::Source(cut()),
+                Ok(read) => received += read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Half::Source(error),
+            }
+            let opened = match opener.open(&mut memory[..received]) {
+                Ok(opened) => opened,
+                Err(error) => return Half::Source(error),
+            };
+            let mut pieces: Vec<IoSlice<'_>> =
+                opened.payloads.into_iter().map(|range| IoSlice::new(&memory[range])).collect();
+            if let Err(error) = write_all_vectored(sink, &mut pieces, counter).await {
+                return Half::Sink(error);
+            }
+            memory.copy_within(opened.used..received, 0);
+            received -= opened.used;
+            tokio::task::consume_budget().await;
+        }
+        waiting.clear();
+        waiting.extend_from_slice(&memory[..received]);
+        waiting.shrink_to(0);
+    }
+}
+
+/// The sealed form is not what the client sent: its bytes are counted elsewhere.
+async fn send(sink: &TcpStream, run: &[u8]) -> io::Result<()> {
+    super::halves::write_all(sink, run, &Counter::default()).await
+}
+
+fn cut() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the server ended in the middle of a chunk")
+}

@@ -1,0 +1,199 @@
+//! Every kind of link over loopback: bytes, half-closes both ways, resets from either side.
+
+use super::*;
+use crate::mark::Fwmark;
+use crate::net::{Outbound, Refusal, listen, reset};
+use crate::proxy::Stream;
+use crate::proxy::shadowsocks::cipher::{MasterKey, Method};
+use crate::proxy::shadowsocks::opener::Opener;
+use crate::proxy::shadowsocks::sealer::Sealer;
+use crate::proxy::shadowsocks::stream::SealedStream;
+use crate::proxy::shadowsocks::{Sealed, address};
+use crate::secret::Secret;
+use crate::target::Target;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+const MANY: usize = 3_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Plain,
+    Sealed,
+    Stream,
+}
+
+const KINDS: [Kind; 3] = [Kind::Plain, Kind::Sealed, Kind::Stream];
+
+/// The program, the relay, and the destination's end of the link.
+struct Bench {
+    program: TcpStream,
+    server: Box<dyn Stream>,
+    meter: Arc<Meter>,
+    relay: JoinHandle<End>,
+}
+
+async fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
+    let near = outbound.tcp(&[listener.local_addr().unwrap()]).await.unwrap();
+    (near, listener.accept().await.unwrap().0)
+}
+
+fn seal(tcp: TcpStream, header: Vec<u8>) -> Sealed {
+    let key = MasterKey::new(Method::Aes128Gcm, &Secret::new("secret"));
+    Sealed { tcp, sealer: Sealer::new(&key).unwrap(), opener: Opener::new(key), header }
+}
+
+/// `abrupt`: dropping the server resets its connection.
+async fn bench(kind: Kind, abrupt: bool) -> Bench {
+    let (program, client) = tcp_pair().await;
+    let (near, far) = tcp_pair().await;
+    if abrupt {
+        socket2::SockRef::from(&far).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    let target = Target::addr("192.0.2.1:80".parse().unwrap());
+    let header = address::encode(&target).unwrap();
+    let link = match kind {
+        Kind::Plain => Link::Plain { tcp: near, early: b"early".to_vec() },
+        Kind::Sealed => Link::Sealed(Box::new(seal(near, header.clone()))),
+        Kind::Stream => Link::Stream(Box::new(near)),
+    };
+    let meter = Arc::new(Meter::default());
+    let counted = Arc::clone(&meter);
+    let relay = tokio::spawn(async move { relay(client, link, &counted).await });
+    let mut program = program;
+    let server: Box<dyn Stream> = match kind {
+        Kind::Plain => {
+            let mut early = [0; 5];
+            program.read_exact(&mut early).await.unwrap();
+            assert_eq!(&early, b"early");
+            Box::new(far)
+        }
+        Kind::Stream => Box::new(far),
+        Kind::Sealed => {
+            // The program says nothing: the header comes all the same.
+            let mut far = SealedStream::new(seal(far, Vec::new()));
+            let mut received = vec![0; header.len()];
+            timeout(Duration::from_secs(5), far.read_exact(&mut received)).await.unwrap().unwrap();
+            assert_eq!(received, header);
+            Box::new(far)
+        }
+    };
+    Bench { program, server, meter, relay }
+}
+
+async fn end(relay: JoinHandle<End>) -> End {
+    timeout(Duration::from_secs(10), relay).await.expect("in time").unwrap()
+}
+
+fn pattern(seed: usize) -> Vec<u8> {
+    (0..MANY).map(|n| ((n + seed) * 31 >> 3) as u8).collect()
+}
+
+#[tokio::test]
+async fn the_client_closes_first_and_still_gets_everything() {
+    for kind in KINDS {
+        let Bench { mut program, mut server, meter, relay } = bench(kind, false).await;
+        let serving = tokio::spawn(async move {
+            let mut received = Vec::new();
+            server.read_to_end(&mut received).await.unwrap();
+            server.write_all(&pattern(1)).await.unwrap();
+            server.shutdown().await.unwrap();
+            received
+        });
+        program.write_all(&pattern(0)).await.unwrap();
+        program.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        program.read_to_end(&mut answer).await.unwrap();
+        assert!(serving.await.unwrap() == pattern(0), "{kind:?}");
+        assert!(answer == pattern(1), "{kind:?}");
+        assert!(matches!(end(relay).await, End::Closed), "{kind:?}");
+        let early = if kind == Kind::Plain { 5 } else { 0 };
+        assert_eq!((meter.up.get(), meter.down.get()), (MANY as u64, MANY as u64 + early));
+    }
+}
+
+#[tokio::test]
+async fn the_server_closes_first_and_still_gets_everything() {
+    for kind in KINDS {
+        let Bench { mut program, mut server, relay, .. } = bench(kind, false).await;
+        server.write_all(b"banner").await.unwrap();
+        server.shutdown().await.unwrap();
+        let mut banner = Vec::new();
+        program.read_to_end(&mut banner).await.unwrap();
+        assert_eq!(banner, b"banner", "{kind:?}");
+        let serving = tokio::spawn(async move {
+            let mut received = Vec::new();
+            server.read_to_end(&mut received).await.unwrap();
+            received
+        });
+        program.write_all(&pattern(2)).await.unwrap();
+        program.shutdown().await.unwrap();
+        assert!(serving.await.unwrap() == pattern(2), "{kind:?}");
+        assert!(matches!(end(relay).await, End::Closed), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_of_the_client_reaches_the_server() {
+    for kind in [Kind::Plain, Kind::Sealed] {
+        let Bench { program, mut server, relay, .. } = bench(kind, false).await;
+        reset(program);
+        let read = timeout(Duration::from_secs(5), server.read(&mut [0; 9])).await.unwrap();
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset, "{kind:?}");
+        assert!(matches!(end(relay).await, End::Client(_)), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_of_the_server_reaches_the_client() {
+    for kind in KINDS {
+        let Bench { mut program, server, relay, .. } = bench(kind, true).await;
+        drop(server);
+        let read = timeout(Duration::from_secs(5), program.read(&mut [0; 9])).await.unwrap();
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset, "{kind:?}");
+        assert!(matches!(end(relay).await, End::Upstream(_)), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_behind_a_fin_is_seen_too() {
+    for kind in [Kind::Plain, Kind::Sealed] {
+        let Bench { mut program, mut server, relay, .. } = bench(kind, false).await;
+        program.shutdown().await.unwrap();
+        assert_eq!(server.read(&mut [0; 9]).await.unwrap(), 0);
+        reset(program);
+        assert!(matches!(end(relay).await, End::Client(_)), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_do_not_authenticate_reset_the_client() {
+    let (mut program, client) = tcp_pair().await;
+    let (near, mut far) = tcp_pair().await;
+    let link = Link::Sealed(Box::new(seal(near, vec![1, 2, 3])));
+    let relay = tokio::spawn(async move { relay(client, link, &Meter::default()).await });
+    far.write_all(&[7; 100]).await.unwrap();
+    let read = timeout(Duration::from_secs(5), program.read(&mut [0; 9])).await.unwrap();
+    assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    let End::Upstream(error) = end(relay).await else { panic!("not the upstream") };
+    assert!(error.to_string().contains("password"), "{error}");
+}
+
+/// The first payload and the header leave in one packet: an observer sees one, and so do we.
+#[tokio::test]
+async fn header_and_first_payload_go_together() {
+    let (mut program, client) = tcp_pair().await;
+    let (near, mut far) = tcp_pair().await;
+    program.write_all(b"GET /").await.unwrap();
+    client.readable().await.unwrap();
+    let link = Link::Sealed(Box::new(seal(near, vec![1, 2, 3])));
+    let _relay = tokio::spawn(async move { relay(client, link, &Meter::default()).await });
+    let mut packet = [0; 1000];
+    let read = timeout(Duration::from_secs(5), far.read(&mut packet)).await.unwrap();
+    assert_eq!(read.unwrap(), 16 + 18 + 3 + 5 + 16);
+}
