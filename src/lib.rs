@@ -14,9 +14,9 @@
 //! | the proof | [`selftest`] |
 //! | the terminal | [`cli`] |
 
-//pub mod cli;
+pub mod cli;
 pub mod config;
-//pub mod daemon;
+pub mod daemon;
 pub mod dispatch;
 pub mod dns;
 pub mod domain;

@@ -5,7 +5,7 @@ use super::file;
 use super::section::{Item, Section, show_text};
 use super::value::duration;
 use super::{Listen, Proxy, ProxyKind, Purpose, Via};
-use crate::proxy::shadowsocks::Method;
+use crate::proxy::shadowsocks::cipher::Method;
 use crate::secret::Secret;
 use std::collections::HashSet;
 use std::ops::RangeInclusive;

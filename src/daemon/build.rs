@@ -1,6 +1,6 @@
 //! From the configuration to the parts: pure construction, no socket and no rule.
 
-use crate::config::{Config, Mode, ProxyKind, Scope, Via};
+use crate::config::{Config, ProxyKind, Scope, Via};
 use crate::dispatch::{Dispatcher, Upstream};
 use crate::firewall::Ruleset;
 use crate::mark::Fwmark;
@@ -74,4 +74,49 @@ pub(super) fn dns(config: &Config, addresses: &[IpAddr]) -> dns::Settings {
         china_set: Arc::clone(&config.rules.china),
         no_foreign_aaaa: config.firewall.ipv6 == firewall::Ipv6::Block,
     }
+}
+
+/// What the kernel is told. `listening`: the addresses that are really listened on.
+pub(super) fn ruleset(
+    config: &Config,
+    listening: &[IpAddr],
+    endpoints: &[Arc<Endpoint>],
+) -> Ruleset {
+    let servers = endpoints.iter().flat_map(|endpoint| endpoint.addresses());
+    Ruleset {
+        mark: Fwmark::SNET,
+        tcp_port: config.listen.tcp_port,
+        dns_port: config.listen.dns_port,
+        listeners: listening.to_vec(),
+        block: config.rules.block.clone(),
+        proxy: config.rules.proxy.clone(),
+        direct: config.rules.direct.clone(),
+        servers: servers.map(|address| address.ip()).collect(),
+        reserved: ipset::reserved(),
+        china: Arc::clone(&config.rules.china),
+        connected: firewall::connected_prefixes(),
+        ipv6: config.firewall.ipv6,
+        quic: config.firewall.quic,
+    }
+}
+
+/// For the log line that says "ready".
+pub(super) fn describe(config: &Config, listening: &[IpAddr]) -> String {
+    let addresses: Vec<String> = listening.iter().map(IpAddr::to_string).collect();
+    let scope = match config.scope {
+        Scope::BypassChina => "domestic traffic goes direct",
+        Scope::Global => "all foreign and domestic traffic goes through the proxies",
+    };
+    format!(
+        "TCP port {} and DNS port {} on {}; {scope}",
+        config.listen.tcp_port,
+        config.listen.dns_port,
+        addresses.join(", ")
+    )
+}
+
+/// The same for `--dns-only`.
+pub(super) fn describe_dns(config: &Config) -> String {
+    let addresses: Vec<String> = config.listen.addresses.iter().map(IpAddr::to_string).collect();
+    format!("DNS port {} on {}", config.listen.dns_port, addresses.join(", "))
 }

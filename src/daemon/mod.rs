@@ -17,12 +17,9 @@ use crate::inbound::Intercept;
 use crate::inbound::tcp::Inbound;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal, listen};
-use crate::proxy::endpoint::Endpoint;
-use crate::route::Learned;
 use crate::stats::Stats;
 use crate::{dns, firewall};
 use signals::Signals;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -174,7 +171,8 @@ async fn dns_only(config: &Config) -> Result<(), Error> {
     let endpoints = build::endpoints(config);
     let current = Current::new(build::dispatcher(config, &outbound, &endpoints));
     let settings = build::dns(config, &config.listen.addresses);
-    let resolver = dns::bind(settings, outbound.clone(), current).map_err(|source| Error::Dns { source })?;
+    let resolver =
+        dns::bind(settings, outbound.clone(), current).map_err(|source| Error::Dns { source })?;
     let nobody = Box::new(ExemptServers(Arc::default()));
     let bootstrap = dns::bootstrap::start(
         endpoints,

@@ -43,7 +43,8 @@ impl Resolver {
                     None => continue,
                 },
             };
-            domestic_was_heard |= matches!(event, Event::Domestic(verdict, _) if verdict != Domestic::Err);
+            domestic_was_heard |=
+                matches!(event, Event::Domestic(verdict, _) if verdict != Domestic::Err);
             match split.on(event) {
                 Step::Wait(Some(grace)) => timers.start_grace(Instant::now(), grace),
                 Step::Wait(None) => {}
@@ -68,7 +69,8 @@ impl Resolver {
                 let event = match &reply {
                     Some(reply) => {
                         resolver.patience.borrow_mut().heard();
-                        let (china, bogus) = (&resolver.settings.china_set, resolver.bogus.borrow());
+                        let (china, bogus) =
+                            (&resolver.settings.china_set, resolver.bogus.borrow());
                         let verdict = classify(reply, china, &bogus, false);
                         let stored = Stored::new(reply, Side::Domestic, resolver.clamp);
                         Event::Domestic(verdict, Some(stored))

@@ -36,7 +36,9 @@ pub(super) async fn detect(resolver: Rc<Resolver>) {
     if found.is_empty() {
         return;
     }
-    warn!("the domestic name servers answer for names that do not exist; such answers are forged: {found:?}");
+    warn!(
+        "the domestic name servers answer for names that do not exist; such answers are forged: {found:?}"
+    );
     let rewritten: IpSet = found.into_iter().collect();
     let bogus = resolver.bogus.borrow().union(&rewritten);
     *resolver.bogus.borrow_mut() = bogus;

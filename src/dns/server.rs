@@ -6,9 +6,9 @@ use super::rewriting;
 use super::upstream::tcp::{Incoming, frame};
 use super::wire::{Query, TCP_SIZE};
 use crate::dispatch::Current;
+use crate::net::Outbound;
 use crate::net::listen::{self, AcceptError};
 use crate::net::udp::{self, UdpListener};
-use crate::net::Outbound;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -138,7 +138,9 @@ async fn datagrams(resolver: Rc<Resolver>, listener: Rc<UdpListener>) -> io::Res
             let (length, asker) = match listener.try_receive(&mut buffer) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if AcceptError::class(&error) == AcceptError::Fatal => return Err(error),
+                Err(error) if AcceptError::class(&error) == AcceptError::Fatal => {
+                    return Err(error);
+                }
                 // An ICMP error for a former reply: that client has left.
                 Err(error) => {
                     debug!("receiving a query: {error}");

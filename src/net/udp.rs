@@ -73,10 +73,7 @@ impl Bound {
     /// # Errors
     /// What epoll says.
     pub fn listen(self) -> io::Result<UdpListener> {
-        Ok(UdpListener {
-            socket: UdpSocket::from_std(self.socket)?,
-            is_wildcard: self.is_wildcard,
-        })
+        Ok(UdpListener { socket: UdpSocket::from_std(self.socket)?, is_wildcard: self.is_wildcard })
     }
 
     /// The address it is bound to.
@@ -142,13 +139,7 @@ impl UdpListener {
         let to = SockaddrStorage::from(asker.address);
         self.socket.try_io(Interest::WRITABLE, || {
             let pieces = [IoSlice::new(message)];
-            sendmsg(
-                self.socket.as_raw_fd(),
-                &pieces,
-                &control,
-                MsgFlags::MSG_DONTWAIT,
-                Some(&to),
-            )?;
+            sendmsg(self.socket.as_raw_fd(), &pieces, &control, MsgFlags::MSG_DONTWAIT, Some(&to))?;
             Ok(())
         })
     }
@@ -156,21 +147,14 @@ impl UdpListener {
 
 /// The reply leaves from the address in the query's header; which interface, routing decides.
 fn reply_v4(query: in_pktinfo) -> in_pktinfo {
-    in_pktinfo {
-        ipi_ifindex: 0,
-        ipi_spec_dst: query.ipi_addr,
-        ipi_addr: in_addr { s_addr: 0 },
-    }
+    in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: query.ipi_addr, ipi_addr: in_addr { s_addr: 0 } }
 }
 
 /// The same for IPv6; a link-local address means nothing without its interface.
 fn reply_v6(query: in6_pktinfo) -> in6_pktinfo {
     let address = Ipv6Addr::from(query.ipi6_addr.s6_addr);
     let interface = if address.is_unicast_link_local() { query.ipi6_ifindex } else { 0 };
-    in6_pktinfo {
-        ipi6_addr: in6_addr { s6_addr: address.octets() },
-        ipi6_ifindex: interface,
-    }
+    in6_pktinfo { ipi6_addr: in6_addr { s6_addr: address.octets() }, ipi6_ifindex: interface }
 }
 
 fn std_address(storage: &SockaddrStorage) -> Option<SocketAddr> {
