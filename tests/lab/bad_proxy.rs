@@ -9,7 +9,7 @@ use crate::sealed::sealed;
 use crate::snet::{Config, Snet, Variant, http_proxy};
 use crate::upstream::Upstream;
 use crate::wait;
-use crate::world::{FAMILIES, FOREIGN_SITE, Family, PROXY};
+use crate::world::{FAMILIES, FOREIGN_SITE, PROXY};
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
