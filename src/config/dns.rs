@@ -1,7 +1,8 @@
 //! `[dns]`: name servers, cache and judgement.
 
 use super::address::{NameServer, address, domain, name_server, prefix, suffix};
-use super::section::{Item, Section};
+use super::item::Item;
+use super::section::Section;
 use super::value::{duration, size};
 use super::{Dns, Listen, Via};
 use crate::domain::{DomainMap, Name};

@@ -2,7 +2,7 @@
 //!
 //! Every read is bounded, so that a wrong path such as /dev/zero is an error and not a hang.
 
-use super::section::Item;
+use super::item::Item;
 use super::source::Source;
 use crate::ipset::ListProblem;
 use crate::secret::Secret;
@@ -79,7 +79,7 @@ pub(super) fn list<T>(
             let before = &content.bytes[..error.valid_up_to()];
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
             let what = "found a byte that is not UTF-8; accepted: a text file";
-            source.problem_elsewhere(item.at(), format!("{}:{line}: {what}", path.display()));
+            source.problem_elsewhere(item.at, format!("{}:{line}: {what}", path.display()));
             return None;
         }
     };
@@ -96,13 +96,13 @@ fn report(source: &Source<'_>, item: &Item<'_>, path: &Path, problems: &[ListPro
     let path = path.display();
     for ListProblem { line, found, accepted } in problems.iter().take(MOST_PROBLEMS) {
         source.problem_elsewhere(
-            item.at(),
-            format!("{path}:{line}: {}: found {found:?}; accepted: {accepted}", item.key()),
+            item.at,
+            format!("{path}:{line}: {}: found {found:?}; accepted: {accepted}", item.key),
         );
     }
     if problems.len() > MOST_PROBLEMS {
         let more = problems.len() - MOST_PROBLEMS;
-        source.problem_elsewhere(item.at(), format!("{path}: and {more} more lines like these"));
+        source.problem_elsewhere(item.at, format!("{path}: and {more} more lines like these"));
     }
 }
 

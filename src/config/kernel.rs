@@ -1,6 +1,7 @@
 //! `[firewall]`: what becomes of the kernel's side.
 
-use super::section::{Item, Section};
+use super::item::Item;
+use super::section::Section;
 use super::{Backend, Firewall};
 use crate::firewall::{Ipv6, Quic};
 

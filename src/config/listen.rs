@@ -1,7 +1,8 @@
 //! `[listen]`: where the daemon listens.
 
 use super::address::address;
-use super::section::{Item, Section};
+use super::item::Item;
+use super::section::Section;
 use super::{Listen, Mode};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -6,6 +6,7 @@
 mod address;
 mod dns;
 mod file;
+mod item;
 mod kernel;
 mod keys;
 mod listen;

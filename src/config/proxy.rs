@@ -2,7 +2,8 @@
 
 use super::address::{Server, server};
 use super::file;
-use super::section::{Item, Section, show_text};
+use super::item::{Item, show_text};
+use super::section::Section;
 use super::value::duration;
 use super::{Listen, Proxy, ProxyKind, Purpose, Via};
 use crate::proxy::shadowsocks::cipher::Method;

@@ -39,8 +39,13 @@ pub(super) fn parse(path: &Path, text: &str, purpose: Purpose) -> Result<(Loaded
     let source = Source::new(path, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        for error in errors.iter().take(MOST_SYNTAX_ERRORS) {
-            syntax(&source, error);
+        let begin = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+        let mut errors: Vec<_> = errors.iter().map(|error| (begin(error), error)).collect();
+        errors.sort_by_key(|(at, _)| *at);
+        // What follows on the same line is a consequence too.
+        errors.dedup_by_key(|(at, _)| source.line(*at));
+        for (at, error) in errors.into_iter().take(MOST_SYNTAX_ERRORS) {
+            syntax(&source, at, error.message());
         }
         return Err(source.conclude_broken());
     }
@@ -104,8 +109,7 @@ fn control_socket(section: &Section<'_>) -> PathBuf {
 }
 
 /// The text itself is shown only where it can be no password.
-fn syntax(source: &Source<'_>, error: &toml::de::Error) {
-    let at = error.span().map_or(0, |span| span.start);
+fn syntax(source: &Source<'_>, at: usize, message: &str) {
     let rest = source.text().get(at..).unwrap_or_default();
     let found = match rest.chars().next() {
         None => "the end of the file".into(),
@@ -114,6 +118,6 @@ fn syntax(source: &Source<'_>, error: &toml::de::Error) {
         Some(c) => format!("{c:?}"),
     };
     let column = source.column(at);
-    let message = error.message().trim().replace('\n', ", ");
+    let message = message.trim().replace('\n', ", ");
     source.problem_line(at, format!("column {column}: found {found}; {message}"));
 }

@@ -2,7 +2,8 @@
 
 use super::address::{Rule, prefix, rule};
 use super::file;
-use super::section::{Item, Section};
+use super::item::Item;
+use super::section::Section;
 use super::{Rules, Scope};
 use crate::domain::{self, DomainMap, Name};
 use crate::ipset::{self, IpSet, ListProblem};

@@ -93,14 +93,10 @@ impl Config {
         if rules.china.is_empty() {
             return writeln!(out, "china     nothing");
         }
-        writeln!(
-            out,
-            "china     {} with {} addresses (IPv4), {} with {} networks of 64 bits (IPv6)",
-            count(rules.china.prefixes_v4().count(), "prefix"),
-            rules.china.count_v4(),
-            count(rules.china.prefixes_v6().count(), "prefix"),
-            rules.china.count_v6_networks(),
-        )
+        let (v4, v6) = (rules.china.prefixes_v4().count(), rules.china.prefixes_v6().count());
+        let (v4, v6) = (count(v4, "prefix"), count(v6, "prefix"));
+        let addresses = addresses(rules.china.count_v4());
+        writeln!(out, "china     {v4} with {addresses} (IPv4), {v6} (IPv6)")
     }
 
     fn write_firewall(&self, out: &mut impl Write) -> fmt::Result {
@@ -150,6 +146,13 @@ fn servers(servers: &[SocketAddr]) -> String {
 
 fn prefixes(set: &IpSet) -> usize {
     set.prefixes_v4().count() + set.prefixes_v6().count()
+}
+
+fn addresses(number: u64) -> String {
+    match number {
+        0..1_000_000 => format!("{number} addresses"),
+        _ => format!("{}.{} million addresses", number / 1_000_000, number / 100_000 % 10),
+    }
 }
 
 fn count(number: usize, noun: &str) -> String {

@@ -1,7 +1,9 @@
 //! Start, supervise, stop. Alone knows everyone.
 //!
-//! Start: bind every socket, build, remove left-overs, rules last, ready. Stop: rules first, then
-//! stop accepting, drain, exit. Whatever fails on the way, the rules are removed: they belong to
+//! Start: bind every socket, build, remove left-overs, rules last, ready. Stop: the rules capture
+//! nothing more, then stop accepting, drain, take the rules away, exit. (Not before the drain: with
+//! the last rule conntrack may leave, and with it the redirection of living connections.) Whatever
+//! fails on the way, the rules are removed: they belong to
 //! a [`firewall::Handle`], whose drop removes them, also when a panic unwinds.
 
 mod build;
@@ -146,7 +148,7 @@ impl Daemon {
                 _ => Error::Died("a task"),
             }),
         };
-        let removed = self.firewall.remove().await;
+        let released = self.firewall.release().await;
         // Nobody is listening if every task died; then there is nobody to tell.
         let _ = self.stop.send(true);
         let open = self.inbound.open();
@@ -159,8 +161,9 @@ impl Daemon {
             },
             signal = self.signals.stop() => info!("{signal} again: not waiting"),
         }
+        let removed = self.firewall.remove().await;
         info!("stopped");
-        result.and(removed)
+        result.and(released).and(removed)
     }
 }
 
@@ -244,6 +247,16 @@ impl Installed {
         if let Some(handle) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             act(handle);
         }
+    }
+
+    /// Captures nothing more; what was captured goes on until [`remove`](Self::remove).
+    async fn release(self: &Arc<Self>) -> Result<(), Error> {
+        let installed = Arc::clone(self);
+        let released = tokio::task::spawn_blocking(move || {
+            let handle = installed.0.lock().unwrap_or_else(PoisonError::into_inner);
+            handle.as_ref().map_or(Ok(()), firewall::Handle::release)
+        });
+        Ok(released.await.map_err(|_| Error::Died("firewall"))??)
     }
 
     async fn remove(&self) -> Result<(), Error> {

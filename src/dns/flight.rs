@@ -71,9 +71,9 @@ impl Resolver {
     async fn fly(self: &Rc<Self>, query: &Query) -> Outcome {
         let patience = self.settings.timeout;
         let outcome = match self.way(query) {
-            Way::Servers(servers) => return self.from_servers(servers, query).await,
+            Way::Servers(servers) => return self.ask_only(servers, query).await,
             Way::Domestic => self.domestic_first(query, patience).await,
-            Way::Trusted => self.from_trusted(query, patience).await,
+            Way::Trusted => self.ask_trusted_only(query, patience).await,
             Way::Judge if matches!(query.qtype(), rr::A | rr::AAAA) => self.judge(query).await,
             Way::Judge => self.follow(query, patience).await,
         };
@@ -104,7 +104,7 @@ impl Resolver {
         let left = patience.saturating_sub(began.elapsed());
         match verdict {
             Some(Verdict::Domestic) => self.domestic_first(query, left).await,
-            _ => self.from_trusted(query, left).await,
+            _ => self.ask_trusted_only(query, left).await,
         }
     }
 
@@ -136,10 +136,10 @@ impl Resolver {
             self.accept(query, &stored);
             return Outcome::Reply { stored, ttls: Ttls::Aged(0) };
         }
-        self.from_trusted(query, patience.saturating_sub(began.elapsed())).await
+        self.ask_trusted_only(query, patience.saturating_sub(began.elapsed())).await
     }
 
-    async fn from_trusted(&self, query: &Query, patience: Duration) -> Outcome {
+    async fn ask_trusted_only(&self, query: &Query, patience: Duration) -> Outcome {
         let asked = timeout(patience, self.trusted.ask(query)).await;
         let Ok(Ok(message)) = asked else { return Outcome::Stale(TRUSTED_SILENT) };
         let Some(reply) = Reply::parse(&message) else { return Outcome::Stale(TRUSTED_SILENT) };
@@ -149,7 +149,7 @@ impl Resolver {
     }
 
     /// Local names and forwards.
-    async fn from_servers(&self, servers: Vec<SocketAddr>, query: &Query) -> Outcome {
+    async fn ask_only(&self, servers: Vec<SocketAddr>, query: &Query) -> Outcome {
         if servers.is_empty() {
             return Outcome::NxDomain;
         }

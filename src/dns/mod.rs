@@ -72,3 +72,6 @@ pub struct Settings {
     /// `firewall.ipv6 = "block"`: foreign names get no AAAA.
     pub no_foreign_aaaa: bool,
 }
+
+#[cfg(test)]
+mod tests;

@@ -212,4 +212,6 @@ fn address(record: &Record<'_>) -> Option<IpAddr> {
 }
 
 #[cfg(test)]
+pub(super) mod sample;
+#[cfg(test)]
 mod tests;

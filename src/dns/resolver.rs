@@ -89,7 +89,7 @@ impl Resolver {
     /// Answers from what is known, into `out` (which is empty); false if upstream servers have to
     /// be asked. `limit` is the client's in bytes.
     pub(super) fn answer_at_once(&self, query: &Query, limit: usize, out: &mut Vec<u8>) -> bool {
-        let ready = self.from_the_file(query, limit).or_else(|| self.special(query, limit));
+        let ready = self.hosts.answer(query, limit).or_else(|| self.special(query, limit));
         if let Some(message) = ready.or_else(|| self.filtered(query)) {
             *out = message;
             return true;
@@ -124,10 +124,6 @@ impl Resolver {
             Outcome::NxDomain => out = reply::nxdomain(query, None),
         }
         out
-    }
-
-    fn from_the_file(&self, query: &Query, limit: usize) -> Option<Vec<u8>> {
-        self.hosts.answer(query, limit)
     }
 
     /// Names that a forward rule or the operator's rules mention are not special.

@@ -108,15 +108,15 @@ const LOOPBACK_V4: &[u8] = b"\x011\x010\x010\x03127\x07in-addr\x04arpa\x00";
 
 /// RFC 6303, 4.1 and 4.2, RFC 7793. The documentation ranges are left out, as everywhere.
 fn is_local_v4(first: Option<u8>, second: Option<u8>) -> bool {
-    match (first, second) {
+    matches!(
+        (first, second),
         (Some(0 | 10 | 127), _)
-        | (Some(169), Some(254))
-        | (Some(172), Some(16..=31))
-        | (Some(192), Some(168))
-        | (Some(100), Some(64..=127))
-        | (Some(255), Some(255)) => true,
-        _ => false,
-    }
+            | (Some(169), Some(254))
+            | (Some(172), Some(16..=31))
+            | (Some(192), Some(168))
+            | (Some(100), Some(64..=127))
+            | (Some(255), Some(255))
+    )
 }
 
 fn octet(label: &[u8]) -> Option<u8> {

@@ -44,16 +44,16 @@ pub enum Error {
         /// How long it had.
         limit: Duration,
     },
-    /// The table holds rules that iptables cannot read, so it must not write there.
+    /// A table holds rules that iptables cannot read, so it must not write there.
     #[error(
-        "{command} cannot work on this table: {said}; another program made native nft rules in it, \
-         `nft list ruleset` shows them"
+        "the {family} table `{table}` holds native nft rules that iptables cannot work with \
+         (`nft list ruleset` shows them); move them to a table of another name"
     )]
     Foreign {
-        /// The command line.
-        command: String,
-        /// Its complaint, which names the table.
-        said: String,
+        /// IPv4 or IPv6.
+        family: String,
+        /// Its name.
+        table: &'static str,
     },
     /// All commands succeeded, and yet the rules are not there.
     #[error(
@@ -94,8 +94,6 @@ impl Error {
         let any = |needles: &[&str]| needles.iter().any(|needle| said.contains(needle));
         if any(&["Permission denied", "Operation not permitted", "you must be root"]) {
             Error::NotPermitted { command, said }
-        } else if any(&["is incompatible, use 'nft' tool"]) {
-            Error::Foreign { command, said }
         } else {
             Error::Failed { command, said }
         }
@@ -108,8 +106,9 @@ impl Error {
     }
 }
 
-const KERNEL_LACKS: [&str; 4] = [
+const KERNEL_LACKS: [&str; 5] = [
     "Table does not exist",
+    "unable to initialize table",
     "do you need to insmod",
     "Address family not supported",
     "Protocol not supported",
@@ -150,11 +149,6 @@ mod tests {
         assert!(
             error("ipset v7.17: Kernel error received: Operation not permitted").is_permission()
         );
-        let foreign = error(
-            "iptables-restore v1.8.9 (nf_tables): table `nat' is incompatible, use 'nft' tool.",
-        );
-        assert!(matches!(foreign, Error::Foreign { .. }));
-        assert!(!foreign.is_permission());
         let legacy = error(
             "ip6tables-restore: can't initialize ip6tables table `nat': Table does not exist (do you need to insmod?)",
         );

@@ -4,7 +4,7 @@ use super::error::Error;
 use super::ipset_netlink::{Change, Connection};
 use super::iptables;
 use super::leftover;
-use super::reconcile::{cleanup, withdraw};
+use super::reconcile::{cleanup, detach, withdraw};
 use super::ruleset::{Family, Ipv6, Ruleset};
 use super::sets::{self, Set};
 use super::tools::{Ipset, Iptables, kernel_has};
@@ -87,7 +87,21 @@ impl Handle {
         self.change(std::iter::once(add).chain(delete));
     }
 
-    /// Removes the rules and sets.
+    /// The first half of a stop: from now on nothing that begins is captured, and what was
+    /// captured goes on until the handle is removed or dropped.
+    ///
+    /// A machine without a stateful firewall has nobody else who needs conntrack: with our last
+    /// rule it leaves the path of packets (nf_ct_netns_put), and with it the translation of the
+    /// addresses of living connections. So the chains stay for as long as they are drained.
+    ///
+    /// # Errors
+    /// What the tools say.
+    pub fn release(&self) -> Result<(), Error> {
+        detach()
+    }
+
+    /// Removes the rules and sets. Connections that were captured may end here; see
+    /// [`release`](Self::release).
     ///
     /// # Errors
     /// What the tools say; `snet cleanup` can be tried later.
@@ -160,6 +174,9 @@ fn warn_unfiltered(ruleset: &Ruleset, error: &Error) {
 
 /// Installs the rules of one family and compares what is there with what should be.
 fn put(ruleset: &Ruleset, family: Family, iptables: &Iptables) -> Result<(), Error> {
+    if let Some(part) = leftover::unreadable(&iptables.save()?).first() {
+        return Err(Error::Foreign { family: family.to_string(), table: part.table() });
+    }
     iptables.restore(&iptables::restore(ruleset, family))?;
     let found = leftover::find(&iptables.save()?);
     let missing = leftover::of(&iptables::tables(ruleset, family)).into_iter().find(|wanted| {

@@ -18,6 +18,9 @@ pub(super) const LOCK_SECONDS: &str = "10";
 
 /// Every chain of ours is this one or begins with it and a dash.
 pub(super) const CHAIN: &str = "SNET";
+const TCP: &str = "SNET-TCP";
+const REJECT: &str = "SNET-REJECT";
+const QUIC: &str = "SNET-QUIC";
 
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug)]
@@ -71,14 +74,50 @@ impl Destination {
     }
 }
 
+/// The tables we have a part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Raw,
+    Filter,
+    Nat,
+}
+
+impl Part {
+    pub(super) const ALL: [Part; 3] = [Part::Raw, Part::Filter, Part::Nat];
+
+    pub(super) fn table(self) -> &'static str {
+        match self {
+            Part::Raw => "raw",
+            Part::Filter => "filter",
+            Part::Nat => "nat",
+        }
+    }
+
+    /// The rule that leads to us, as it stands behind `-I`. iptables-save prints it word by word.
+    pub(super) fn jump(self) -> String {
+        let only = match self {
+            Part::Raw => "-p udp ",
+            Part::Filter => "-m conntrack --ctstate NEW --ctdir ORIGINAL ",
+            Part::Nat => "",
+        };
+        format!("OUTPUT {only}-j {CHAIN}")
+    }
+
+    /// The chains there may be. The jump leads to the first.
+    pub(super) fn chains(self) -> &'static [&'static str] {
+        match self {
+            Part::Raw => &[CHAIN],
+            Part::Filter => &[CHAIN, REJECT, QUIC],
+            Part::Nat => &[CHAIN, TCP],
+        }
+    }
+}
+
 /// Our part of one table.
 #[derive(Debug)]
 pub(super) struct Table {
-    pub(super) name: &'static str,
-    /// The first one is entered from OUTPUT.
+    pub(super) part: Part,
     pub(super) chains: Vec<Chain>,
-    /// The match of the jump, with a space behind it if there is one.
-    pub(super) enter: &'static str,
 }
 
 /// A chain of ours with its rules, each as it stands behind `-A CHAIN`.
@@ -99,7 +138,7 @@ pub(super) fn restore(ruleset: &Ruleset, family: Family) -> String {
     let mut text = String::new();
     for table in tables(ruleset, family) {
         // A String takes every write.
-        let _ = writeln!(text, "*{}", table.name);
+        let _ = writeln!(text, "*{}", table.part.table());
         for chain in &table.chains {
             let _ = writeln!(text, ":{} - [0:0]", chain.name);
         }
@@ -109,7 +148,7 @@ pub(super) fn restore(ruleset: &Ruleset, family: Family) -> String {
             }
         }
         // First, because docker, ufw and the like append theirs, and some of those accept.
-        let _ = writeln!(text, "-I OUTPUT {}-j {CHAIN}\nCOMMIT", table.enter);
+        let _ = writeln!(text, "-I {}\nCOMMIT", table.part.jump());
     }
     text
 }
@@ -142,7 +181,7 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
         format!("{}-j RETURN", in_set(Set::Direct, family)),
         format!("-j CT --zone {ZONE}"),
     ];
-    Table { name: "raw", chains: vec![Chain { name: CHAIN, rules }], enter: "-p udp " }
+    Table { part: Part::Raw, chains: vec![Chain { name: CHAIN, rules }] }
 }
 
 /// Redirects. Only packets that conntrack takes for the first of a connection come here.
@@ -159,7 +198,7 @@ fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
         ],
     }];
     if matches!(foreign, Foreign::Redirect { .. }) {
-        chains[0].rules.push("-p tcp --syn -j SNET-TCP".into());
+        chains[0].rules.push(format!("-p tcp --syn -j {TCP}"));
         let rules = LADDER.iter().map(|(destination, verdict)| {
             let matching = destination.matching(family);
             match verdict {
@@ -170,9 +209,9 @@ fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
                 }
             }
         });
-        chains.push(Chain { name: "SNET-TCP", rules: rules.collect() });
+        chains.push(Chain { name: TCP, rules: rules.collect() });
     }
-    Table { name: "nat", chains, enter: "" }
+    Table { part: Part::Nat, chains }
 }
 
 /// Rejects. The destination of what nat redirected is local by now, so it passes on the first
@@ -187,15 +226,15 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
     let mut rules = vec![marked(ruleset)];
     rules.extend(LADDER.iter().map(|(destination, verdict)| {
         let then = match (verdict, foreign) {
-            (Verdict::Block, _) | (Verdict::Foreign, Foreign::Reject) => "-g SNET-REJECT",
-            (Verdict::Foreign, Foreign::Redirect { reject_quic: true }) => "-g SNET-QUIC",
-            (Verdict::Pass | Verdict::Foreign, _) => "-j RETURN",
+            (Verdict::Block, _) | (Verdict::Foreign, Foreign::Reject) => format!("-g {REJECT}"),
+            (Verdict::Foreign, Foreign::Redirect { reject_quic: true }) => format!("-g {QUIC}"),
+            (Verdict::Pass | Verdict::Foreign, _) => "-j RETURN".into(),
         };
         format!("{}{then}", destination.matching(family))
     }));
     let mut chains = vec![Chain { name: CHAIN, rules }];
     chains.push(Chain {
-        name: "SNET-REJECT",
+        name: REJECT,
         rules: vec![
             "-p tcp --syn -j REJECT --reject-with tcp-reset".into(),
             // A TCP connection that conntrack picked up in its middle: not ours to end.
@@ -205,9 +244,9 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
     });
     if foreign == (Foreign::Redirect { reject_quic: true }) {
         let quic = format!("-p udp --dport 443 -j REJECT --reject-with {unreachable}");
-        chains.push(Chain { name: "SNET-QUIC", rules: vec![quic] });
+        chains.push(Chain { name: QUIC, rules: vec![quic] });
     }
-    Table { name: "filter", chains, enter: "-m conntrack --ctstate NEW --ctdir ORIGINAL " }
+    Table { part: Part::Filter, chains }
 }
 
 fn marked(ruleset: &Ruleset) -> String {

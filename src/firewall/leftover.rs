@@ -4,11 +4,11 @@
 //! It needs no memory of what was installed, so it works for every state: half-made chains, one
 //! jump or five, rules of another version. A chain is ours by its name.
 
-use super::iptables::{CHAIN, Table};
+use super::iptables::{CHAIN, Part, Table};
 use std::fmt::Write;
 
 /// What of ours stands in one table.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Leftover {
     pub(super) table: String,
     /// Rules in the chains of others that lead to a chain of ours, without the leading `-A`.
@@ -47,11 +47,37 @@ pub(super) fn find(saved: &str) -> Vec<Leftover> {
 /// What [`find`] should find where these tables are installed.
 pub(super) fn of(tables: &[Table]) -> Vec<Leftover> {
     let left = |table: &Table| Leftover {
-        table: table.name.into(),
-        jumps: vec![format!("OUTPUT {}-j {CHAIN}", table.enter)],
+        table: table.part.table().into(),
+        jumps: vec![table.part.jump()],
         chains: table.chains.iter().map(|chain| (chain.name.into(), chain.rules.len())).collect(),
     };
     tables.iter().map(left).collect()
+}
+
+/// The tables of ours in which somebody made rules that iptables-nft cannot express. It does not
+/// show them, but still changes them: iptables 1.8.9 says "Table `nat' is incompatible, use 'nft'
+/// tool." in a comment, and `-D` works.
+pub(super) fn unreadable(saved: &str) -> Vec<Part> {
+    let says = |part: &Part| {
+        let words = format!("Table `{}' is incompatible", part.table());
+        saved.lines().any(|line| line.starts_with('#') && line.contains(&words))
+    };
+    Part::ALL.into_iter().filter(says).collect()
+}
+
+/// Texts that remove what may be there of this part, each of which fails if it is not.
+pub(super) fn blind_removal(part: Part) -> Vec<String> {
+    let table = part.table();
+    let flushed = part.chains().iter().map(|name| format!("-F {name}"));
+    let deleted = part.chains().iter().map(|name| format!("-X {name}"));
+    let acts = std::iter::once(format!("-D {}", part.jump())).chain(flushed).chain(deleted);
+    acts.map(|act| format!("*{table}\n{act}\nCOMMIT\n")).collect()
+}
+
+/// The input of `iptables-restore --noflush` that takes the jumps out and leaves the chains.
+pub(super) fn detachment(found: &[Leftover]) -> String {
+    let jumps = |left: &Leftover| Leftover { chains: Vec::new(), ..left.clone() };
+    removal(&found.iter().filter(|left| !left.jumps.is_empty()).map(jumps).collect::<Vec<_>>())
 }
 
 /// The input of `iptables-restore --noflush` that removes all of it. nat goes first, so that
@@ -172,6 +198,14 @@ COMMIT
              -D DOCKER -g SNET-TCP\n-F SNET\n-F SNET-TCP\n-X SNET\n-X SNET-TCP\nCOMMIT\n\
              *raw\n-D OUTPUT -j SNET\nCOMMIT\n"
         );
+    }
+
+    #[test]
+    fn tables_that_only_nft_can_read() {
+        let saved = "*filter\nCOMMIT\n# Table `nat' is incompatible, use 'nft' tool.\n";
+        assert_eq!(unreadable(saved), [Part::Nat]);
+        assert_eq!(unreadable(SAVED), []);
+        assert_eq!(blind_removal(Part::Nat)[0], "*nat\n-D OUTPUT -j SNET\nCOMMIT\n");
     }
 
     #[test]

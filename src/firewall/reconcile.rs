@@ -69,19 +69,50 @@ pub fn cleanup() -> Result<Cleaned, Error> {
     Ok(cleaned)
 }
 
+/// Takes the jumps out and leaves the chains: nothing that begins is captured any more. What was
+/// captured goes on, since the rules in the chains keep conntrack at work.
+pub(super) fn detach() -> Result<(), Error> {
+    for family in Family::ALL {
+        for tools in Iptables::every(family) {
+            change(&tools, leftover::detachment, |_| {})?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes the rules of ours that these tools see.
 pub(super) fn withdraw(tools: &Iptables) -> Result<(), Error> {
     remove_rules(tools, &mut Cleaned::default())
 }
 
 fn remove_rules(tools: &Iptables, cleaned: &mut Cleaned) -> Result<(), Error> {
+    change(tools, leftover::removal, |found| {
+        cleaned.rules.extend(found.iter().map(|left| describe(tools, left)));
+    })?;
+    for part in leftover::unreadable(&tools.save()?) {
+        let acts = leftover::blind_removal(part);
+        let worked = acts.iter().filter(|act| tools.restore(act).is_ok()).count();
+        if worked > 0 {
+            cleaned.rules.push(format!("{tools} {}: what was of ours", part.table()));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the tables and applies `text` of what is found there, until it has nothing to say.
+fn change(
+    tools: &Iptables,
+    text: fn(&[Leftover]) -> String,
+    mut done: impl FnMut(&[Leftover]),
+) -> Result<(), Error> {
     for attempt in 1..=ATTEMPTS {
         let found = leftover::find(&tools.save()?);
-        if found.is_empty() {
+        let text = text(&found);
+        if text.is_empty() {
             break;
         }
-        match tools.restore(&leftover::removal(&found)) {
-            Ok(()) => cleaned.rules.extend(found.iter().map(|left| describe(tools, left))),
+        match tools.restore(&text) {
+            Ok(()) => done(&found),
             Err(error) if attempt < ATTEMPTS => debug!("reading {tools} again: {error}"),
             Err(error) => return Err(error),
         }

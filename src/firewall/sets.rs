@@ -172,8 +172,9 @@ pub(super) fn names(families: &[Family]) -> Vec<String> {
     families.iter().flat_map(|family| Set::ALL.map(|set| set.name(*family))).collect()
 }
 
-/// Buckets for so many entries: a power of two (the kernel rounds up to one), so large that the
-/// table is not rehashed while it is loaded (it grows at four entries a bucket and more).
+/// Buckets for so many entries: a power of two, as the kernel rounds up to one. With an entry a
+/// bucket the table is not rehashed while it is loaded (a bucket takes a dozen entries before
+/// that; ip_set_hash_gen.h).
 fn hash_size(entries: usize) -> usize {
     entries.next_power_of_two().max(64)
 }

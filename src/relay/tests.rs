@@ -91,7 +91,7 @@ async fn end(relay: JoinHandle<End>) -> End {
 }
 
 fn pattern(seed: usize) -> Vec<u8> {
-    (0..MANY).map(|n| ((n + seed) * 31 >> 3) as u8).collect()
+    (0..MANY).map(|n| (((n + seed) * 31) >> 3) as u8).collect()
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ fn any_line() -> impl Strategy<Value = String> {
         "[0-9]{1,3}(\\.[0-9]{1,3}){2,3}(/[0-9]{1,3}|:[0-9]{1,6})?"
             .prop_map(|text| format!("{text:?}")),
         "[a-z0-9:*./@\\[\\]-]{0,12}".prop_map(|text| format!("[{text:?}]")),
-        "\\PC{0,12}".prop_map(|text| format!("'{}'", text.replace('\'', ""))),
+        "\\PC{0,90}".prop_map(|text| format!("'{}'", text.replace('\'', ""))),
         "[0-9]{1,22}(ms|s|d|KiB|GiB)".prop_map(|text| format!("{text:?}")),
         "[a-z.*]{0,9}".prop_map(|text| format!("{{ {text:?} = \"192.0.2.1\" }}")),
     ];

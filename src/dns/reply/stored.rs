@@ -193,3 +193,6 @@ fn write_u32(message: &mut [u8], at: usize, value: u32) {
         place.copy_from_slice(&value.to_be_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests;

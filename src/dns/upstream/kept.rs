@@ -150,7 +150,11 @@ async fn serve(
     };
     let cause = connection.run(first, queue).await;
     debug!(%server, unanswered = connection.in_flight.len(), "the connection ended: {cause}");
-    if let Some(via) = via {
+    // A proxy that closes in order has understood us: only silence is suspicious.
+    let was_closed = cause.kind() == io::ErrorKind::UnexpectedEof;
+    if let Some(via) = via
+        && !(was_closed && connection.received == 0)
+    {
         via.report(connection.sent, connection.received);
     }
     for (_, request) in connection.in_flight {

@@ -1,10 +1,10 @@
 //! From every state to installed, and back to what was there before.
 
-use super::lab::run;
+use super::lab::{Variant, inside, run};
 use super::{in_both_variants, ruleset};
 use crate::firewall::ruleset::Family;
 use crate::firewall::tools::{Ipset, Iptables};
-use crate::firewall::{Error, Handle, Ruleset, cleanup, iptables, sets};
+use crate::firewall::{Error, Handle, Ruleset, cleanup, command, iptables, sets};
 use crate::route::Route;
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,31 @@ in_both_variants! {
     a_start_killed_at_any_step,
     leftovers_of_every_kind,
     a_set_in_use_by_a_stranger_is_told,
+    without_rights_it_is_told,
     a_missing_tool_is_told_before_anything_is_touched,
+    without_ip6tables_ipv4_goes_on,
     the_china_list_is_loaded_in_one_go,
     a_set_that_is_gone_does_no_harm,
+}
+
+#[test]
+fn native_rules_in_a_table_of_iptables_are_told() {
+    let path = concat!(module_path!(), "::native_rules_in_a_table_of_iptables_are_told");
+    inside(path, Variant::Nft, || {
+        let handle = Handle::install(ruleset()).unwrap();
+        let native = "nft add rule ip nat OUTPUT meta mark set numgen inc mod 2";
+        run(native);
+        assert!(!state().contains("iptables nft *nat"), "iptables-save shows the table");
+        handle.remove().unwrap();
+        let left = run("nft list ruleset");
+        assert!(!left.contains("SNET") && left.contains("numgen"), "{left}");
+
+        let error = Handle::install(ruleset()).unwrap_err();
+        assert!(matches!(error, Error::Foreign { table: "nat", .. }), "{error}");
+        let left = run("nft list ruleset");
+        assert!(!left.contains("SNET") && left.contains("numgen"), "{left}");
+        assert_eq!(run("ipset list -name"), "");
+    });
 }
 
 /// The rules of others, as docker and ufw make them; comments with traps.
@@ -189,6 +211,19 @@ fn a_set_in_use_by_a_stranger_is_told() {
     cleanup().unwrap();
 }
 
+/// What the tools themselves say to somebody without rights.
+fn without_rights_it_is_told() {
+    let unshare = command::find("unshare").unwrap();
+    let (nothing, save) = ("*nat\nCOMMIT\n", "iptables-nft-save");
+    for (tool, input) in
+        [(&["ipset", "list", "-name"][..], ""), (&[save], ""), (&["iptables-nft-restore"], nothing)]
+    {
+        let args = [&["-U", "--"], tool].concat();
+        let error = command::run(&unshare, &args, input).unwrap_err();
+        assert!(error.is_permission(), "{error}");
+    }
+}
+
 fn a_missing_tool_is_told_before_anything_is_touched() {
     let before = state();
     // Every tool is behind these directories; the names in PATH lead there.
@@ -204,6 +239,28 @@ fn a_missing_tool_is_told_before_anything_is_touched() {
     assert_eq!(state(), before);
 }
 
+fn without_ip6tables_ipv4_goes_on() {
+    let iptables = command::find("iptables-restore").unwrap();
+    let program = std::fs::canonicalize(iptables).unwrap();
+    let program = std::path::Path::new("/run/sbin").join(program.file_name().unwrap());
+    std::fs::create_dir("/run/sbin").unwrap();
+    run("mount --bind /usr/sbin /run/sbin");
+    run("mount -t tmpfs tmpfs /usr/sbin");
+    for tool in ["iptables-save", "iptables-restore"] {
+        std::os::unix::fs::symlink(&program, format!("/usr/sbin/{tool}")).unwrap();
+    }
+    std::os::unix::fs::symlink("/run/sbin/ipset", "/usr/sbin/ipset").unwrap();
+
+    let handle = Handle::install(ruleset()).unwrap();
+    let there = || Iptables::of_system(Family::V4).unwrap().save().unwrap();
+    assert!(there().contains("-A OUTPUT -j SNET\n"));
+    assert!(!run("ipset list -name").contains("6\n"), "sets of a family without rules");
+    handle.learn("2001:db8::1".parse().unwrap(), Route::Direct, Duration::from_secs(1));
+    handle.remove().unwrap();
+    assert!(!there().contains("SNET"));
+    assert_eq!(run("ipset list -name"), "");
+}
+
 fn the_china_list_is_loaded_in_one_go() {
     let ruleset = Ruleset { china: crate::ipset::china(), ..ruleset() };
     let (v4, v6) = (ruleset.china.prefixes_v4().count(), ruleset.china.prefixes_v6().count());
@@ -216,9 +273,17 @@ fn the_china_list_is_loaded_in_one_go() {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     };
     assert_eq!((entries("snet-china4"), entries("snet-china6")), (v4, v6));
+    let header = run("ipset list -terse snet-china4");
+    assert!(header.contains(&format!("hashsize {} ", v4.next_power_of_two())), "{header}");
     let before = Instant::now();
     handle.remove().unwrap();
     println!("{v4} + {v6} prefixes: install {installed:?}, remove {:?}", before.elapsed());
+}
+
+#[test]
+fn a_handle_can_be_given_to_another_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<Handle>();
 }
 
 fn a_set_that_is_gone_does_no_harm() {

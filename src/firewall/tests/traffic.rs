@@ -5,8 +5,8 @@ use super::internet::{
 };
 use super::lab::run;
 use super::{in_both_variants, ruleset, set};
-use crate::firewall::Handle;
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
+use crate::firewall::{Handle, connected_prefixes};
 use crate::mark::Fwmark;
 use crate::route::Route;
 use std::net::{SocketAddr, TcpListener};
@@ -17,6 +17,7 @@ in_both_variants! {
     living_connections_go_on,
     the_original_destination_is_known,
     tcp_goes_where_the_ladder_says,
+    one_socket_may_ask_many_servers,
     dns_is_captured_but_for_its_exemptions,
     quic_is_rejected_where_tcp_is_captured,
     quic_may_pass,
@@ -39,15 +40,22 @@ fn redirect_port() {
     }
 }
 
+/// Rules of somebody else that keep conntrack at work, before us and after us.
+fn stateful_neighbour() {
+    for family in ["iptables", "ip6tables"] {
+        run(&format!("{family} -A INPUT -m conntrack --ctstate INVALID"));
+    }
+}
+
 fn a_client_that_keeps_its_port_is_captured_and_released_at_once() {
     let internet = Internet::new();
+    stateful_neighbour();
     for (foreign, loopback) in FOREIGN.into_iter().zip(["127.0.0.1", "::1"]) {
         let server_address = at(foreign, 53);
         let server = internet.udp(server_address);
         let resolver = udp(at(loopback, 1211));
         let client = udp(any(server_address, 40_000));
         let ask = || datagram(&client, server_address, &server, Some(&resolver));
-        // A stateful rule of somebody else: conntrack is at work before us, as it often is.
         for _ in 0..3 {
             assert_eq!(ask(), Seen::Direct, "before, {foreign}");
         }
@@ -66,6 +74,12 @@ fn living_connections_go_on() {
     let internet = Internet::new();
     internet.greet(80, b'I');
     redirect_port();
+    living_connections();
+    stateful_neighbour();
+    living_connections();
+}
+
+fn living_connections() {
     for foreign in FOREIGN {
         let open = || connect(at(foreign, 80), None).unwrap();
         let (mut before, seen) = open();
@@ -81,9 +95,13 @@ fn living_connections_go_on() {
         let (mut during, seen) = open();
         assert_eq!(seen, Seen::Captured);
         assert!(echoes(&mut before), "{foreign}: the start killed it");
-        handle.remove().unwrap();
+        handle.release().unwrap();
         assert!(echoes(&mut before), "{foreign}: the stop killed it");
         assert!(echoes(&mut during), "{foreign}: the stop killed one of ours");
+        let (mut after, seen) = open();
+        assert_eq!(seen, Seen::Direct);
+        handle.remove().unwrap();
+        assert!(echoes(&mut before) && echoes(&mut after), "{foreign}: the stop killed it");
         assert_eq!(open().1, Seen::Direct);
     }
 }
@@ -111,7 +129,9 @@ fn tcp_goes_where_the_ladder_says() {
     redirect_port();
     let own = TcpListener::bind("[::]:80").unwrap();
     greet(own, b'I');
-    let _handle = Handle::install(ruleset()).unwrap();
+    let connected = connected_prefixes();
+    assert_eq!(connected, set("192.0.2.0/24 2001:db8:2::/64 fe80::/64"));
+    let _handle = Handle::install(Ruleset { connected, ..ruleset() }).unwrap();
     let expected = [
         ("198.51.100.1", Seen::Captured, "foreign"),
         ("203.0.113.1", Seen::Direct, "China"),
@@ -183,6 +203,28 @@ fn dns_is_captured_but_for_its_exemptions() {
     }
 }
 
+/// As musl does: all its name servers at once, from one socket. After the redirect these flows
+/// differ by nothing; conntrack gives each a source port of its own, and takes it back on the way
+/// home.
+fn one_socket_may_ask_many_servers() {
+    let internet = Internet::new();
+    let _handle = Handle::install(ruleset()).unwrap();
+    for (servers, loopback) in [
+        (["198.51.100.1", "198.51.100.2", "192.0.2.1"], "127.0.0.1"),
+        (["2001:db8:f::1", "2001:db8:f::2", "2001:db8:2::1"], "::1"),
+    ] {
+        let client = udp(at(if loopback == "::1" { "::" } else { "0.0.0.0" }, 0));
+        let resolver = udp(at(loopback, 1211));
+        for _ in 0..2 {
+            for server in servers {
+                let there = internet.udp(at(server, 53));
+                let seen = datagram(&client, at(server, 53), &there, Some(&resolver));
+                assert_eq!(seen, Seen::Captured);
+            }
+        }
+    }
+}
+
 /// Where UDP 443 is expected to be refused, and where it must pass.
 fn quic(internet: &Internet, expected: &[(&str, bool)]) {
     let there = internet.udp(at("::", 443));
@@ -195,8 +237,7 @@ fn quic_is_rejected_where_tcp_is_captured() {
     let internet = Internet::new();
     let living = internet.udp(at(FOREIGN[0], 443));
     let client = udp(at("0.0.0.0", 0));
-    // Somebody's stateful rule, so that conntrack knows the connection from before.
-    run("iptables -A OUTPUT -m conntrack --ctstate INVALID");
+    stateful_neighbour();
     let ask = || datagram(&client, at(FOREIGN[0], 443), &living, None);
     assert_eq!(ask(), Seen::Direct);
     let _handle = Handle::install(ruleset()).unwrap();

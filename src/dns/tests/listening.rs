@@ -1,0 +1,120 @@
+//! The listeners: UDP and TCP, garbage, and what a client that sends it gets.
+
+use super::{CN, addresses, always, nothing, outbound, over_udp, settings};
+use crate::dispatch::{Current, Dispatcher};
+use crate::dns::{self, Settings};
+use crate::net::udp;
+use crate::proxy::direct::Direct;
+use crate::route::Router;
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RecordType};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::timeout;
+
+struct Listening {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    ended: JoinHandle<bool>,
+}
+
+/// A free port, for UDP and TCP alike.
+fn free() -> SocketAddr {
+    let taken = crate::net::listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    taken.local_addr().unwrap()
+}
+
+fn start(china: SocketAddr) -> Listening {
+    let address = free();
+    let settings = Settings { listen: vec![address], china: vec![china], ..settings() };
+    let direct = Box::new(Direct::new(outbound()));
+    let dispatcher = Dispatcher::new(Router::default(), Arc::default(), direct, Vec::new());
+    let bound = dns::bind(settings, outbound(), Current::new(dispatcher)).unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let ended = tokio::spawn(dns::spawn(bound, stopped));
+    Listening { address, stop, ended }
+}
+
+fn question(name: &str) -> Message {
+    let mut query = Message::new(4711, MessageType::Query, OpCode::Query);
+    query.metadata.recursion_desired = true;
+    query.queries.push(Query::query(Name::from_ascii(name).unwrap(), RecordType::A));
+    query
+}
+
+async fn client(server: SocketAddr) -> UdpSocket {
+    outbound().udp(server).await.unwrap()
+}
+
+async fn exchange(socket: &UdpSocket, message: &[u8]) -> Option<Message> {
+    socket.send(message).await.unwrap();
+    let mut buffer = [0; 4096];
+    let received = timeout(Duration::from_millis(800), socket.recv(&mut buffer)).await.ok()?;
+    Some(Message::from_vec(&buffer[..received.unwrap()]).unwrap())
+}
+
+#[tokio::test]
+async fn udp_and_tcp_answer_and_garbage_does_no_harm() {
+    LocalSet::new()
+        .run_until(async {
+            // Honest about names that do not exist, which the resolver asks for at its start.
+            let china = over_udp(always(|query| match query.queries[0].name().to_ascii() {
+                name if name.ends_with(".com.") => nothing(query, ResponseCode::NXDomain),
+                _ => addresses(query, 60, &[CN]),
+            }));
+            let Listening { address, stop, ended } = start(china.address);
+            let socket = client(address).await;
+            let answer =
+                exchange(&socket, &question("a.example.").to_vec().unwrap()).await.unwrap();
+            assert_eq!((answer.metadata.id, answer.answers.len()), (4711, 1));
+
+            for garbage in [&b""[..], b"x", &[0xff; 11], &[0xff; 700], &[0; 12]] {
+                socket.send(garbage).await.unwrap();
+            }
+            let mut notify = question("a.example.");
+            notify.metadata.op_code = OpCode::Notify;
+            // The answers to the garbage come first.
+            let mut buffer = [0; 4096];
+            while timeout(Duration::from_millis(200), socket.recv(&mut buffer)).await.is_ok() {}
+            let answer = exchange(&socket, &notify.to_vec().unwrap()).await.unwrap();
+            assert_eq!(answer.metadata.response_code, ResponseCode::NotImp);
+
+            let mut stream = outbound().tcp(&[address]).await.unwrap();
+            let two = [question("b.example."), question("c.example.")];
+            for query in &two {
+                let bytes = query.to_vec().unwrap();
+                stream.write_u16(u16::try_from(bytes.len()).unwrap()).await.unwrap();
+                stream.write_all(&bytes).await.unwrap();
+            }
+            for _ in &two {
+                let length = stream.read_u16().await.unwrap();
+                let mut bytes = vec![0; length.into()];
+                stream.read_exact(&mut bytes).await.unwrap();
+                let answer = Message::from_vec(&bytes).unwrap();
+                assert_eq!(answer.answers.len(), 1, "{answer:?}");
+            }
+            stream.write_all(&[0, 3, 1, 2, 3]).await.unwrap();
+            assert_eq!(stream.read(&mut buffer).await.unwrap(), 0, "garbage ends the connection");
+
+            stop.send(true).unwrap();
+            assert!(timeout(Duration::from_secs(5), ended).await.unwrap().unwrap());
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_taken_port_is_said_with_its_address() {
+    let taken = udp::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = taken.local_addr().unwrap();
+    let settings = Settings { listen: vec![address], ..settings() };
+    let direct = Box::new(Direct::new(outbound()));
+    let dispatcher = Dispatcher::new(Router::default(), Arc::default(), direct, Vec::new());
+    let failure = dns::bind(settings, outbound(), Current::new(dispatcher)).unwrap_err();
+    assert_eq!(failure.kind(), std::io::ErrorKind::AddrInUse);
+    assert!(failure.to_string().contains(&address.to_string()), "{failure}");
+}

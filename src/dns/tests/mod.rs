@@ -1,0 +1,394 @@
+//! The resolver whole, against scripted servers on loopback.
+
+mod listening;
+mod servers;
+
+use super::Settings;
+use super::resolver::Resolver;
+use super::wire::{Query, TCP_SIZE};
+use crate::dispatch::{Current, Dispatcher};
+use crate::domain::DomainMap;
+use crate::ipset::IpSet;
+use crate::mark::Fwmark;
+use crate::net::{Outbound, Refusal};
+use crate::proxy::direct::Direct;
+use crate::route::{Route, Router};
+use crate::target::Target;
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::RecordType;
+use ipnet::IpNet;
+use servers::{
+    Script, Server, addresses, always, asks_for, nothing, over_tcp, over_udp, reply, say, silent,
+};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+
+/// Plays China, and the rest of the world.
+const CN: &str = "198.51.100.1";
+const ABROAD: &str = "203.0.113.1";
+const FORGED: &str = "192.0.2.66";
+
+struct World {
+    resolver: Rc<Resolver>,
+    current: Current,
+    domestic: Server,
+    trusted: Server,
+}
+
+fn settings() -> Settings {
+    Settings {
+        listen: Vec::new(),
+        china: Vec::new(),
+        trusted: Vec::new(),
+        trusted_via_proxy: false,
+        local: Vec::new(),
+        forward: DomainMap::default(),
+        timeout: Duration::from_millis(1000),
+        cache_size: 1 << 20,
+        min_ttl: Duration::ZERO,
+        max_ttl: Duration::from_secs(86_400),
+        block_types: Vec::new(),
+        bogus: IpSet::default(),
+        hosts: HashMap::new(),
+        rules: DomainMap::default(),
+        china_names: DomainMap::default(),
+        china_set: Arc::new(["198.51.100.0/24", "2001:db8:c::/48"].iter().map(net).collect()),
+        no_foreign_aaaa: false,
+    }
+}
+
+fn net(text: &&str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn outbound() -> Outbound {
+    Outbound::new(Fwmark::SNET, Refusal::Harmless)
+}
+
+fn world(domestic: Script, trusted: Script, adjust: impl FnOnce(&mut Settings)) -> World {
+    let (domestic, trusted) = (over_udp(domestic), over_tcp(trusted, u32::MAX));
+    let mut settings =
+        Settings { china: vec![domestic.address], trusted: vec![trusted.address], ..settings() };
+    adjust(&mut settings);
+    let direct = Box::new(Direct::new(outbound()));
+    let dispatcher = Dispatcher::new(Router::default(), Arc::default(), direct, Vec::new());
+    let current = Current::new(dispatcher);
+    let resolver = Resolver::new(settings, outbound(), current.clone());
+    World { resolver, current, domestic, trusted }
+}
+
+impl World {
+    async fn ask(&self, name: &str, kind: RecordType) -> Message {
+        let query = Query::new(&name.parse().unwrap(), kind.into());
+        let mut out = Vec::new();
+        if !self.resolver.answer_at_once(&query, TCP_SIZE, &mut out) {
+            out = Rc::clone(&self.resolver).answer(&query, TCP_SIZE).await;
+        }
+        Message::from_vec(&out).unwrap()
+    }
+
+    async fn a(&self, name: &str) -> Vec<String> {
+        found(&self.ask(name, RecordType::A).await)
+    }
+
+    fn route(&self, address: &str) -> Route {
+        let target = Target::addr(format!("{address}:80").parse().unwrap());
+        self.current.load().route(&target)
+    }
+}
+
+fn found(answer: &Message) -> Vec<String> {
+    let addresses = answer.answers.iter().filter_map(|record| record.data.ip_addr());
+    addresses.map(|address: IpAddr| address.to_string()).collect()
+}
+
+async fn run(test: impl AsyncFnOnce()) {
+    LocalSet::new().run_until(test()).await;
+}
+
+#[tokio::test]
+async fn a_domestic_name_gets_its_near_address_at_once() {
+    run(async || {
+        let trusted = Rc::new(|query: &Message| vec![say(600, addresses(query, 60, &[ABROAD]))]);
+        let world = world(always(|query| addresses(query, 60, &[CN])), trusted, |_| {});
+        let began = Instant::now();
+        assert_eq!(world.a("site.example").await, [CN]);
+        assert!(began.elapsed() < Duration::from_millis(400), "no wait for the other side");
+        assert_eq!(world.a("SITE.example").await, [CN]);
+        assert_eq!(world.domestic.asked.get(), 1, "the second came from the cache");
+    })
+    .await;
+}
+
+/// Forged replies come first: with the right number, with a wrong one, many of them.
+#[tokio::test]
+async fn forged_answers_never_pass() {
+    run(async || {
+        let forger = Rc::new(|query: &Message| {
+            let mut wrong_id = addresses(query, 60, &[CN]);
+            wrong_id.metadata.id ^= 1;
+            vec![
+                say(0, wrong_id),
+                say(1, addresses(query, 300, &[FORGED])),
+                say(2, addresses(query, 300, &["127.0.0.1"])),
+                say(5, addresses(query, 300, &["8.7.198.45"])),
+            ]
+        });
+        let trusted = Rc::new(|query: &Message| vec![say(100, addresses(query, 60, &[ABROAD]))]);
+        let world = world(forger, trusted, |_| {});
+        for number in 0..20 {
+            assert_eq!(world.a(&format!("n{number}.example")).await, [ABROAD]);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_silent_domestic_side_costs_a_grace_and_then_none() {
+    run(async || {
+        let trusted = always(|query| addresses(query, 60, &[ABROAD]));
+        let world = world(silent(), trusted, |_| {});
+        let began = Instant::now();
+        for number in 0..5 {
+            assert_eq!(world.a(&format!("n{number}.example")).await, [ABROAD]);
+        }
+        assert!(began.elapsed() >= Duration::from_millis(1500), "five times the grace");
+        let began = Instant::now();
+        assert_eq!(world.a("n5.example").await, [ABROAD]);
+        assert!(began.elapsed() < Duration::from_millis(250), "the side counts as down");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_silent_trusted_side_means_servfail_and_never_the_doubtful_answer() {
+    run(async || {
+        let foreign = always(|query| addresses(query, 60, &[ABROAD]));
+        let world = world(foreign, silent(), |_| {});
+        let answer = world.ask("site.example", RecordType::A).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+        assert!(answer.answers.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_from_the_domestic_side_needs_the_trusted_one_to_confirm() {
+    run(async || {
+        let domestic = always(|query| nothing(query, ResponseCode::NXDomain));
+        let trusted = always(|query| addresses(query, 60, &[ABROAD]));
+        let world = world(domestic, trusted, |_| {});
+        assert_eq!(world.a("site.example").await, [ABROAD]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn other_types_follow_the_verdict() {
+    run(async || {
+        let domestic = always(|query| match asks_for(query, RecordType::A) {
+            true => addresses(query, 60, &[CN]),
+            false => nothing(query, ResponseCode::NoError),
+        });
+        let trusted = always(|query| nothing(query, ResponseCode::NXDomain));
+        let world = world(domestic, trusted, |_| {});
+        let https = world.ask("site.example", RecordType::HTTPS).await;
+        assert_eq!(https.metadata.response_code, ResponseCode::NoError, "the domestic answer");
+        assert_eq!(world.domestic.asked.get(), 2, "the address first");
+        let text = world.ask("unknown.example", RecordType::TXT).await;
+        assert_eq!(text.metadata.response_code, ResponseCode::NXDomain, "the trusted answer");
+        assert_eq!(world.domestic.asked.get(), 2, "not asked about an unknown name");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn listed_names_have_one_side_and_steer_the_router() {
+    run(async || {
+        let domestic = always(|query| addresses(query, 60, &[ABROAD]));
+        let trusted = always(|query| addresses(query, 60, &[CN]));
+        let world = world(domestic, trusted, |settings| {
+            settings.rules.insert(&"near.example".parse().unwrap(), Route::Direct);
+            settings.rules.insert(&"far.example".parse().unwrap(), Route::Proxy);
+            settings.rules.insert(&"bad.example".parse().unwrap(), Route::Block);
+            settings.china_names.insert(&"cn.example".parse().unwrap(), ());
+        });
+        assert_eq!(world.route(ABROAD), Route::Proxy);
+        assert_eq!(world.a("www.near.example").await, [ABROAD]);
+        assert_eq!(world.route(ABROAD), Route::Direct, "learned");
+        assert_eq!(world.trusted.asked.get(), 0);
+        assert_eq!(world.a("far.example").await, [CN]);
+        assert_eq!(world.domestic.asked.get(), 1, "never asked about a proxied name");
+        assert_eq!(world.a("a.cn.example").await, [ABROAD]);
+        let blocked = world.ask("x.bad.example", RecordType::A).await;
+        assert_eq!(blocked.metadata.response_code, ResponseCode::NXDomain);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_direct_name_falls_back_to_the_trusted_side() {
+    run(async || {
+        let forged = always(|query| addresses(query, 60, &["127.0.0.1"]));
+        let trusted = always(|query| addresses(query, 60, &[ABROAD]));
+        let world = world(forged, trusted, |settings| {
+            settings.rules.insert(&"near.example".parse().unwrap(), Route::Direct);
+        });
+        assert_eq!(world.a("near.example").await, [ABROAD]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn local_names_never_leave() {
+    run(async || {
+        let public = always(|query| addresses(query, 60, &[ABROAD]));
+        let local = over_udp(always(|query| addresses(query, 60, &["192.168.1.9"])));
+        let forward = over_udp(always(|query| addresses(query, 60, &["10.0.0.9"])));
+        let world = world(public.clone(), public, |settings| {
+            settings.local = vec![local.address];
+            let corp = "corp.example".parse().unwrap();
+            settings.forward.insert(&corp, vec![forward.address]);
+        });
+        assert_eq!(world.a("nas").await, ["192.168.1.9"]);
+        assert_eq!(world.a("nas.lan").await, ["192.168.1.9"]);
+        assert_eq!(world.a("www.corp.example").await, ["10.0.0.9"]);
+        assert_eq!(world.a("localhost").await, ["127.0.0.1"]);
+        assert_eq!((world.domestic.asked.get(), world.trusted.asked.get()), (0, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn identical_queries_share_a_flight() {
+    run(async || {
+        let slow = Rc::new(|query: &Message| vec![say(100, addresses(query, 60, &[CN]))]);
+        let world = world(slow, silent(), |_| {});
+        let (a, b, c) =
+            tokio::join!(world.a("site.example"), world.a("SITE.example"), world.a("site.example"));
+        assert_eq!([a, b, c], [[CN], [CN], [CN]]);
+        assert_eq!(world.domestic.asked.get(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_is_dialled_again() {
+    run(async || {
+        // Each connection answers one query, reads another and closes.
+        let asked = std::cell::Cell::new(0);
+        let every_other: Script = Rc::new(move |query| {
+            asked.set(asked.get() + 1);
+            match asked.get() % 2 {
+                1 => vec![say(0, addresses(query, 60, &[ABROAD]))],
+                _ => vec![],
+            }
+        });
+        let trusted = over_tcp(every_other, 2);
+        let foreign = always(|query| addresses(query, 60, &[FORGED]));
+        let world = world(foreign, silent(), |settings| settings.trusted = vec![trusted.address]);
+        for number in 0..4 {
+            assert_eq!(world.a(&format!("n{number}.example")).await, [ABROAD]);
+        }
+        assert_eq!(trusted.asked.get(), 7, "three were asked twice");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_second_trusted_server_helps() {
+    run(async || {
+        let failing = over_tcp(
+            always(|query| {
+                let mut failure = reply(query);
+                failure.metadata.response_code = ResponseCode::ServFail;
+                failure
+            }),
+            u32::MAX,
+        );
+        let trusted = always(|query| addresses(query, 60, &[ABROAD]));
+        let world = world(silent(), trusted, |settings| {
+            settings.trusted.insert(0, failing.address);
+        });
+        assert_eq!(world.a("one.example").await, [ABROAD]);
+        assert_eq!(world.a("two.example").await, [ABROAD]);
+        assert_eq!(failing.asked.get(), 1, "the one that answered is asked first from then on");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn foreign_names_have_no_ipv6_where_it_is_blocked() {
+    run(async || {
+        let both = always(|query| addresses(query, 60, &[ABROAD, "2001:db8:f::1"]));
+        let world = world(both.clone(), both, |settings| settings.no_foreign_aaaa = true);
+        let answer = world.ask("site.example", RecordType::AAAA).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+        assert_eq!(found(&answer), [""; 0]);
+        assert_eq!(world.a("site.example").await, [ABROAD]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rewriting_provider_is_found_out() {
+    run(async || {
+        // Everything has a domestic address, says the provider.
+        let rewriting = always(|query| addresses(query, 60, &["198.51.100.66"]));
+        let trusted = always(|query| nothing(query, ResponseCode::NXDomain));
+        let world = world(rewriting, trusted, |_| {});
+        super::rewriting::detect(Rc::clone(&world.resolver)).await;
+        let answer = world.ask("typo.example", RecordType::A).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_truncated_reply_is_fetched_over_tcp() {
+    run(async || {
+        let domestic = over_tcp(always(|query| addresses(query, 60, &[CN])), u32::MAX);
+        let truncating = crate::net::udp::bind(domestic.address).unwrap().listen().unwrap();
+        tokio::task::spawn_local(async move {
+            let mut buffer = [0; 512];
+            loop {
+                truncating.readable().await.unwrap();
+                let Ok((length, asker)) = truncating.try_receive(&mut buffer) else { continue };
+                let mut cut = reply(&Message::from_vec(&buffer[..length]).unwrap());
+                cut.metadata.truncation = true;
+                truncating.reply(&asker, &cut.to_vec().unwrap()).unwrap();
+            }
+        });
+        let world = world(silent(), silent(), |settings| settings.china = vec![domestic.address]);
+        assert_eq!(world.a("site.example").await, [CN]);
+        assert_eq!(domestic.asked.get(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stale_answer_is_better_than_none() {
+    run(async || {
+        let up = Rc::new(std::cell::Cell::new(true));
+        let state = Rc::clone(&up);
+        let trusted: Script = Rc::new(move |query| match state.get() {
+            true => vec![say(0, addresses(query, 1, &[ABROAD]))],
+            false => vec![],
+        });
+        let foreign = always(|query| addresses(query, 1, &[FORGED]));
+        let world = world(foreign, trusted, |_| {});
+        assert_eq!(world.a("site.example").await, [ABROAD]);
+        up.set(false);
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        let answer = world.ask("site.example", RecordType::A).await;
+        assert_eq!(found(&answer), [ABROAD]);
+        assert_eq!(answer.answers[0].ttl, 1);
+        assert_eq!(world.domestic.asked.get(), 2, "it was tried");
+    })
+    .await;
+}
