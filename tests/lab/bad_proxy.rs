@@ -21,9 +21,8 @@ fn words(lie: Lie) -> &'static str {
     match lie {
         Lie::Hang => "no answer within",
         Lie::Refuse => "refused",
-        Lie::Garbage => "does not speak HTTP CONNECT",
-        Lie::Close | Lie::Half => "broke off the handshake",
-        Lie::Endless => "does not speak HTTP CONNECT",
+        Lie::Garbage | Lie::Endless | Lie::Half => "does not speak HTTP CONNECT",
+        Lie::Close => "broke off the handshake",
         Lie::Unavailable => "503",
     }
 }

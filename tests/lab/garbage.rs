@@ -26,8 +26,10 @@ fn garbage_does_no_harm() {
             uninvited(SocketAddr::new(address, TCP_PORT));
             snet.assert_alive();
         }
-        assert!(dig("+short domestic.example").contains("198.51.100.10"), "{}", snet.log());
-        assert!(dig("+short +tcp foreign.example AAAA").contains("2001:db8:f::10"));
+        let domestic = dig("domestic.example");
+        assert!(domestic.contains("198.51.100.10"), "{domestic}\n{}", snet.log());
+        let foreign = dig("+tcp foreign.example AAAA");
+        assert!(foreign.contains("2001:db8:f::10"), "{foreign}\n{}", snet.log());
         let mut stream = connect(FOREIGN_SITE.port(Family::V4, service::ECHO));
         echo(&mut stream, b"hello").expect("an echo");
         drop(stream);
@@ -71,9 +73,11 @@ fn streams(server: SocketAddr) {
 /// Nobody redirected these: an open proxy or a loop would serve them.
 fn uninvited(server: SocketAddr) {
     for _ in 0..50 {
-        let mut stream = connect(server);
-        let sent = stream.write_all(b"CONNECT 203.0.113.10:80 HTTP/1.1\r\n\r\n");
-        let heard = sent.and_then(|()| stream.read(&mut [0; 64]));
+        // The reset may come as early as in connect().
+        let heard = try_connect(server).and_then(|mut stream| {
+            stream.write_all(b"CONNECT 203.0.113.10:80 HTTP/1.1\r\n\r\n")?;
+            stream.read(&mut [0; 64])
+        });
         let kind = heard.expect_err("an uninvited connection is reset").kind();
         assert!(matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{kind:?}");
     }

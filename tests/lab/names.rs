@@ -65,9 +65,12 @@ fn forged_answers_are_not_believed() {
             for kind_of_forgery in forger::FORGERIES {
                 forgery.set(kind_of_forgery);
                 println!("{kind_of_forgery:?} {family:?}");
+                let sent = forgery.sent();
                 for _ in 0..10 {
                     assert_never_forged(kind_of_forgery, &snet);
                 }
+                // Two names, two types, ten times: each was raced by a forged answer.
+                assert!(forgery.sent() >= sent + 40, "the forger sleeps");
             }
             snet.stop();
         }

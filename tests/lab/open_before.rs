@@ -8,7 +8,7 @@ use crate::sealed::sealed;
 use crate::snet::{Config, Snet, Variant};
 use crate::upstream::Upstream;
 use crate::wait;
-use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, SYSTEM_NAMES};
+use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, MACHINE, SYSTEM_NAMES};
 use std::io::ErrorKind;
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
@@ -101,11 +101,7 @@ struct NameClient(UdpSocket, Family);
 
 impl NameClient {
     fn new(family: Family) -> Self {
-        let any: IpAddr = match family {
-            Family::V4 => [0, 0, 0, 0].into(),
-            Family::V6 => [0u16; 8].into(),
-        };
-        let socket = UdpSocket::bind((any, 40053)).expect("the port is free");
+        let socket = UdpSocket::bind((MACHINE.ip(family), 40053)).expect("the port is free");
         socket.connect(SYSTEM_NAMES.port(family, 53)).expect("there is a route");
         socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a time");
         NameClient(socket, family)

@@ -125,8 +125,10 @@ impl World {
             "ip link set lo up",
             "ip netns add internet",
             "ip link add uplink type veth peer name wan netns internet",
-            // No link-local address: nothing is ever tentative (RFC 4862), nothing to wait for.
+            // Link-local addresses of our own: those of the kernel are tentative for a second
+            // (RFC 4862), and without any, neighbours lose each other.
             "ip link set uplink addrgenmode none",
+            "ip addr add fe80::2/64 dev uplink nodad",
             "ip link set uplink up",
             "ip addr add 10.0.2.2/24 dev uplink",
             "ip addr add fd00:2::2/64 dev uplink nodad",
@@ -136,6 +138,7 @@ impl World {
         for line in [
             "ip link set lo up",
             "ip link set wan addrgenmode none",
+            "ip addr add fe80::1/64 dev wan nodad",
             "ip link set wan up",
             "ip addr add 10.0.2.1/24 dev wan",
             "ip addr add fd00:2::1/64 dev wan nodad",

@@ -7,6 +7,7 @@ use crate::world::{
     DOMESTIC_NAMES, DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, FORGED, Family, Host, in_internet,
 };
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -44,22 +45,30 @@ impl Forgery {
 
 /// A running forger.
 #[derive(Debug, Clone)]
-pub struct Forger(Arc<Mutex<Forgery>>);
+pub struct Forger {
+    present: Arc<Mutex<Forgery>>,
+    sent: Arc<AtomicU64>,
+}
 
 impl Forger {
     /// From now on, this one.
     pub fn set(&self, forgery: Forgery) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = forgery;
+        *self.present.lock().unwrap_or_else(PoisonError::into_inner) = forgery;
+    }
+
+    /// How many forged answers have left.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     fn present(&self) -> Forgery {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Starts it in place of the domestic server, in both families.
 pub fn start(forgery: Forgery) -> Forger {
-    let forger = Forger(Arc::new(Mutex::new(forgery)));
+    let forger = Forger { present: Arc::new(Mutex::new(forgery)), sent: Arc::default() };
     for family in FAMILIES {
         let address = DOMESTIC_NAMES.port(family, 53);
         let bind = |address: SocketAddr| {
@@ -76,12 +85,16 @@ pub fn start(forgery: Forgery) -> Forger {
 
 fn serve(forger: &Forger, server: &UdpSocket, other: &UdpSocket) {
     let mut buffer = [0; 2048];
-    while let Ok((length, from)) = server.recv_from(&mut buffer) {
+    loop {
+        // The client closes its socket once it is content; an IPv6 socket is told of that.
+        let Ok((length, from)) = server.recv_from(&mut buffer) else { continue };
         let forgery = forger.present();
         let query = &buffer[..length];
         let forged = forged(forgery, query);
         let from_where = if forgery == Forgery::WrongPort { other } else { server };
-        let _ = from_where.send_to(&forged, from);
+        if from_where.send_to(&forged, from).is_ok() {
+            forger.sent.fetch_add(1, Ordering::Relaxed);
+        }
         let honest = answer(query, honest_address(query));
         let server = server.try_clone().expect("a socket can be cloned");
         thread::spawn(move || {
