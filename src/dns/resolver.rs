@@ -7,13 +7,13 @@ use super::Settings;
 use super::cache::{Cache, Verdicts};
 use super::flight::{Flights, Outcome};
 use super::hosts::Hosts;
-use super::reply::{self, Clamp, Ede, Reply, Stored};
+use super::reply::{self, Clamp, Ede, Stored};
 use super::special::{self, Special};
 use super::split::Patience;
 use super::system::SystemServers;
 use super::upstream::kept::Dialler;
 use super::upstream::trusted::Trusted;
-use super::wire::{Query, TCP_SIZE, rr};
+use super::wire::{Query, rr};
 use crate::dispatch::Current;
 use crate::ipset::IpSet;
 use crate::net::Outbound;
@@ -195,12 +195,9 @@ impl Resolver {
     /// Steers the traffic of names with a route of their own.
     pub(super) fn learn(&self, query: &Query, stored: &Stored) {
         let Some(route @ (Route::Direct | Route::Proxy)) = self.rule(query) else { return };
-        let mut message = Vec::with_capacity(512);
-        stored.write(query, reply::Ttls::Aged(0), None, TCP_SIZE, &mut message);
-        let Some(reply) = Reply::parse(&message) else { return };
         let ttl = Duration::from_secs(stored.lifetime().into()) + LEARNED_BEYOND_TTL;
         let dispatcher = self.current.load();
-        for address in reply.addresses() {
+        for address in stored.addresses() {
             dispatcher.learned().learn(address, route, ttl);
         }
     }

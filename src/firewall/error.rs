@@ -99,6 +99,15 @@ impl Error {
         }
     }
 
+    /// Whether it looks as if somebody else worked on our rules at the same time.
+    pub(super) fn is_interference(&self) -> bool {
+        match self {
+            Error::Unverified { .. } => true,
+            Error::Failed { said, .. } => said.contains("already exists"),
+            _ => false,
+        }
+    }
+
     /// Whether the kernel has no such table or match for this family.
     pub(super) fn is_unsupported(&self) -> bool {
         let Error::Failed { said, .. } = self else { return false };

@@ -36,6 +36,21 @@ impl Handle {
     pub fn install(ruleset: Ruleset) -> Result<Handle, Error> {
         let ipset = Ipset::find()?;
         let tools = every_tool(&ruleset)?;
+        match Self::attempt(&ruleset, &ipset, &tools) {
+            // A tool outlives a snet that is killed, and may finish its work after we looked.
+            Err(error) if error.is_interference() => {
+                info!("trying once more: {error}");
+                Self::attempt(&ruleset, &ipset, &tools)
+            }
+            result => result,
+        }
+    }
+
+    fn attempt(
+        ruleset: &Ruleset,
+        ipset: &Ipset,
+        tools: &[(Family, Iptables)],
+    ) -> Result<Handle, Error> {
         let left = cleanup()?;
         if !left.is_empty() {
             info!("rules of an earlier run were left: {left}");
@@ -49,14 +64,14 @@ impl Handle {
             // From here on the drop cleans up after a failure.
             installed: true,
         };
-        ipset.restore(&sets::restore(&ruleset, &families))?;
+        ipset.restore(&sets::restore(ruleset, &families))?;
         for (family, iptables) in tools {
-            match put(&ruleset, family, &iptables) {
-                Err(error) if family == Family::V6 && error.is_unsupported() => {
-                    warn_unfiltered(&ruleset, &error);
+            match put(ruleset, *family, iptables) {
+                Err(error) if *family == Family::V6 && error.is_unsupported() => {
+                    warn_unfiltered(ruleset, &error);
                     // Tables are committed one by one: some of them may be in place.
-                    withdraw(&iptables)?;
-                    handle.families.retain(|known| *known != family);
+                    withdraw(iptables)?;
+                    handle.families.retain(|known| known != family);
                 }
                 result => result?,
             }

@@ -15,9 +15,9 @@ use tracing::debug;
 /// How often the tables are read again because they changed between reading and writing.
 const ATTEMPTS: usize = 3;
 
-/// How long sets may stay busy after the last rule that names them is gone: iptables-nft frees
-/// deleted rules in a work queue after its commit (nf_tables_trans_destroy_work), behind an RCU
-/// grace period.
+/// How long sets may stay busy after the last rule that names them is gone. The kernel may free
+/// the rules of iptables-nft after the commit, in a work queue (nf_tables_trans_destroy_work);
+/// on 6.18 no set was ever found busy.
 const BUSY: Duration = Duration::from_secs(5);
 
 /// What was found and removed.
@@ -58,26 +58,30 @@ impl fmt::Display for Cleaned {
 /// What the tools say. Tools that are not installed cannot have left anything.
 pub fn cleanup() -> Result<Cleaned, Error> {
     let mut cleaned = Cleaned::default();
+    let mut first_error = Ok(());
     for family in Family::ALL {
         for tools in Iptables::every(family) {
-            remove_rules(&tools, &mut cleaned)?;
+            // One tool that fails must not keep the others from their work.
+            first_error = first_error.and(remove_rules(&tools, &mut cleaned));
         }
     }
     if let Ok(ipset) = Ipset::find() {
-        remove_sets(&ipset, &mut cleaned)?;
+        first_error = first_error.and(remove_sets(&ipset, &mut cleaned));
     }
-    Ok(cleaned)
+    first_error.map(|()| cleaned)
 }
 
 /// Takes the jumps out and leaves the chains: nothing that begins is captured any more. What was
 /// captured goes on, since the rules in the chains keep conntrack at work.
 pub(super) fn detach() -> Result<(), Error> {
+    let mut first_error = Ok(());
     for family in Family::ALL {
         for tools in Iptables::every(family) {
-            change(&tools, leftover::detachment, |_| {})?;
+            let detached = change(&tools, leftover::detachment, |_| {}).map(drop);
+            first_error = first_error.and(detached);
         }
     }
-    Ok(())
+    first_error
 }
 
 /// Removes the rules of ours that these tools see.
@@ -86,10 +90,10 @@ pub(super) fn withdraw(tools: &Iptables) -> Result<(), Error> {
 }
 
 fn remove_rules(tools: &Iptables, cleaned: &mut Cleaned) -> Result<(), Error> {
-    change(tools, leftover::removal, |found| {
+    let saved = change(tools, leftover::removal, |found| {
         cleaned.rules.extend(found.iter().map(|left| describe(tools, left)));
     })?;
-    for part in leftover::unreadable(&tools.save()?) {
+    for part in leftover::unreadable(&saved) {
         let acts = leftover::blind_removal(part);
         let worked = acts.iter().filter(|act| tools.restore(act).is_ok()).count();
         if worked > 0 {
@@ -100,13 +104,20 @@ fn remove_rules(tools: &Iptables, cleaned: &mut Cleaned) -> Result<(), Error> {
 }
 
 /// Reads the tables and applies `text` of what is found there, until it has nothing to say.
+/// Returns what was read last.
 fn change(
     tools: &Iptables,
     text: fn(&[Leftover]) -> String,
     mut done: impl FnMut(&[Leftover]),
-) -> Result<(), Error> {
+) -> Result<String, Error> {
+    let mut saved = String::new();
     for attempt in 1..=ATTEMPTS {
-        let found = leftover::find(&tools.save()?);
+        saved = match tools.save() {
+            // A kernel without nf_tables, or without IPv6: nothing can be left there.
+            Err(error) if error.is_unsupported() => String::new(),
+            saved => saved?,
+        };
+        let found = leftover::find(&saved);
         let text = text(&found);
         if text.is_empty() {
             break;
@@ -117,7 +128,7 @@ fn change(
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(saved)
 }
 
 fn describe(tools: &Iptables, left: &Leftover) -> String {

@@ -13,6 +13,7 @@ in_both_variants! {
     a_drop_removes_too,
     cleanup_of_nothing,
     a_start_killed_at_any_step,
+    a_start_killed_at_any_moment,
     leftovers_of_every_kind,
     a_set_in_use_by_a_stranger_is_told,
     without_rights_it_is_told,
@@ -165,6 +166,36 @@ fn a_start_killed_at_any_step() {
     );
     handle.remove().unwrap();
     assert_eq!(state(), before);
+}
+
+/// The same by a real SIGKILL, wherever it strikes. The tool at work survives it, its input cut
+/// off, and may still be busy when the next start looks.
+fn a_start_killed_at_any_moment() {
+    const VICTIM: &str = "SNET_LAB_VICTIM";
+    let everything = || Ruleset { china: crate::ipset::china(), ..ruleset() };
+    if std::env::var_os(VICTIM).is_some() {
+        loop {
+            Handle::install(everything()).unwrap().remove().unwrap();
+        }
+    }
+    neighbours();
+    let before = state();
+    for round in 1..=12 {
+        let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([std::thread::current().name().unwrap(), "--exact", "--nocapture"])
+            .env(VICTIM, "1")
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Not a time that anything depends on: every moment is as good.
+        std::thread::sleep(Duration::from_millis(23 * round));
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        let handle =
+            Handle::install(everything()).unwrap_or_else(|error| panic!("{round}: {error}"));
+        handle.remove().unwrap();
+        assert_eq!(state(), before, "round {round}");
+    }
 }
 
 fn leftovers_of_every_kind() {
