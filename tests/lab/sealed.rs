@@ -76,7 +76,9 @@ fn run_again(test: &str) {
     assert!(said.contains("1 passed"), "{test} did not run:\n{said}");
 }
 
+/// What the inner run said stands behind a bar: libtest's words in it are not the outer run's.
 fn failure(status: Option<ExitStatus>, said: &str) -> String {
+    let said: String = said.lines().map(|line| format!("| {line}\n")).collect();
     match status {
         None => format!("killed after {} s:\n{said}", LIMIT.as_secs()),
         Some(status) => format!("{status}:\n{said}"),

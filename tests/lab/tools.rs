@@ -17,7 +17,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("ipset", "ipset"),
     ("nft", "nftables"),
     ("curl", "curl"),
-    ("dig", "dnsutils"),
+    ("dig", "bind9-dnsutils"),
     ("ss-server", "shadowsocks-libev"),
     ("ss-local", "shadowsocks-libev"),
     ("squid", "squid"),
