@@ -45,7 +45,7 @@ pub fn failure(address: SocketAddr) -> io::ErrorKind {
 /// curl on the machine.
 pub fn curl(arguments: &[&str]) -> Finished {
     let mut curl = command(Place::Machine, "curl");
-    finish(curl.args(["-sS", "--noproxy", "*", "--max-time", "110"]).args(arguments))
+    finish(curl.args(["-sS", "--noproxy", "*", "--max-time", "240"]).args(arguments))
 }
 
 /// What curl gets.

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub const FOLDER: &str = "/run/lab";
 
 /// A foreground program gets this long.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Which host runs a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const TOKEN: &str = "SNET_LAB";
 
 /// No test takes longer; one that does is killed and fails.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Runs `body` in a fresh world. To be called by a test as the only thing it does.
 pub fn sealed<F: FnOnce(&World)>(body: F) {

@@ -54,7 +54,7 @@ fn half_a_gigabyte(variant: Variant, family: Family, upstream: Upstream) {
 pub fn digest_of(url: &str) -> String {
     let mut curl = command(Place::Machine, "curl");
     let mut child = curl
-        .args(["-sS", "--fail", "--noproxy", "*", "--max-time", "110", url])
+        .args(["-sS", "--fail", "--noproxy", "*", "--max-time", "240", url])
         .stdout(Stdio::piped())
         .spawn()
         .expect("curl starts");
