@@ -23,8 +23,10 @@
 //!   the time before, and leaves none for the time after. Packets over loopback keep their
 //!   conntrack entry on the way in (nf_conntrack_in: "Previously seen (loopback)"), so raw
 //!   PREROUTING needs no rule.
-//! - **One ladder of destinations** ([`iptables`]) gives the order in nat and in filter, so that
+//! - **One ladder of destinations** (`iptables.rs`) gives the order in nat and in filter, so that
 //!   what is redirected and what is rejected can never disagree.
+//! - **A reject is seen twice by a local UDP socket**: the send fails with EPERM, and the next
+//!   call with ECONNREFUSED (the ICMP message). TCP sees ECONNREFUSED.
 //! - **Reject and redirect** are different tables: nat has no REJECT. nat lets blocked
 //!   destinations pass, filter comes next and rejects them.
 //!
@@ -34,7 +36,9 @@
 //! of a family by one `iptables-restore --noflush`, in each table the jump last, the redirecting
 //! table last. Remove: read the tables, take out what is ours, nat first; then the sets, which are
 //! busy as long as a rule names them. Removing needs no memory: it is the same code for a stop,
-//! for [`cleanup`] and for what a killed start left behind.
+//! for [`cleanup`] and for what a killed start left behind. A stop has two halves,
+//! [`Handle::release`] and [`Handle::remove`], with the drain between them: a captured connection
+//! needs conntrack to its end, and on many machines nobody but our rules asks for it.
 //!
 //! # Source
 //! iptables-extensions(8), ipset(8), net/netfilter/nf_conntrack_core.c, xt_CT.c, nf_nat_redirect.c.

@@ -6,6 +6,7 @@ use super::iptables::LOCK_SECONDS;
 use super::ruleset::Family;
 use std::fmt;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// `iptables-save` and `iptables-restore` of one family and variant.
@@ -13,9 +14,13 @@ use std::path::{Path, PathBuf};
 pub(super) struct Iptables {
     /// `iptables`, `ip6tables-legacy` and so on.
     name: String,
+    family: Family,
     save: PathBuf,
     restore: PathBuf,
 }
+
+/// Every table that rules like ours can be in.
+const TABLES: [&str; 4] = ["raw", "mangle", "nat", "filter"];
 
 impl Iptables {
     /// The tools that this system uses.
@@ -24,7 +29,7 @@ impl Iptables {
     /// [`Error::Missing`].
     pub(super) fn of_system(family: Family) -> Result<Self, Error> {
         let name = family.tool();
-        Self::named(name).ok_or_else(|| Error::Missing { tool: format!("{name}-restore") })
+        Self::named(name, family).ok_or_else(|| Error::Missing { tool: format!("{name}-restore") })
     }
 
     /// The tools of every variant that may hold rules of ours, each variant once.
@@ -34,24 +39,35 @@ impl Iptables {
     pub(super) fn every(family: Family) -> Vec<Self> {
         let mut every: Vec<Iptables> = Vec::new();
         for variant in ["", "-nft", "-legacy"] {
-            let Some(tools) = Self::named(&format!("{}{variant}", family.tool())) else { continue };
-            let is_legacy = program(&tools.save).to_string_lossy().contains("legacy");
+            let name = format!("{}{variant}", family.tool());
+            let Some(tools) = Self::named(&name, family) else { continue };
             let is_known = every.iter().any(|other| program(&other.save) == program(&tools.save));
-            if !is_known && (!is_legacy || has_legacy_tables(family)) {
+            if !is_known && (!tools.is_legacy() || has_legacy_tables(family) != Some(false)) {
                 every.push(tools);
             }
         }
         every
     }
 
-    fn named(name: &str) -> Option<Self> {
+    fn named(name: &str, family: Family) -> Option<Self> {
         let save = command::find(&format!("{name}-save"))?;
         let restore = command::find(&format!("{name}-restore"))?;
-        Some(Iptables { name: name.into(), save, restore })
+        Some(Iptables { name: name.into(), family, save, restore })
+    }
+
+    fn is_legacy(&self) -> bool {
+        program(&self.save).to_string_lossy().contains("legacy")
     }
 
     /// All tables that exist; none is created by looking.
+    ///
+    /// Where the kernel hides which legacy tables there are, each is asked for by name.
+    /// That makes it, but only in the namespace of somebody who is not really root.
     pub(super) fn save(&self) -> Result<String, Error> {
+        if self.is_legacy() && has_legacy_tables(self.family).is_none() {
+            let saves = TABLES.map(|table| run(&self.save, &["-t", table], ""));
+            return saves.into_iter().collect();
+        }
         run(&self.save, &[], "")
     }
 
@@ -98,12 +114,18 @@ fn program(tool: &Path) -> PathBuf {
     fs::canonicalize(tool).unwrap_or_else(|_| tool.into())
 }
 
-fn has_legacy_tables(family: Family) -> bool {
+/// Whether there are legacy tables. `None`: the kernel does not say, since its list belongs to the
+/// real root even inside a user namespace (seen on 6.18: EACCES).
+fn has_legacy_tables(family: Family) -> Option<bool> {
     let names = match family {
         Family::V4 => "ip_tables_names",
         Family::V6 => "ip6_tables_names",
     };
-    fs::read_to_string(net(names)).is_ok_and(|names| !names.trim().is_empty())
+    match fs::read_to_string(net(names)) {
+        Ok(names) => Some(!names.trim().is_empty()),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
+        Err(_) => Some(false),
+    }
 }
 
 /// /proc/net is that of the process's first thread; this is that of the calling one.

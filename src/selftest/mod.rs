@@ -1,16 +1,267 @@
-//! The sealed little internet. Not written yet.
+//! `snet selftest`: a sealed little internet on this very kernel, and the real daemon in it.
+//!
+//! Theory of operation. The command runs itself again, with a hidden subcommand, as three
+//! processes:
+//!
+//! - the *cell* leaves the host's namespaces ([`cell`]) and starts the machine as the first
+//!   process of a pid namespace, so that everything ends with it;
+//! - the *machine* joins two hosts by a cable, starts the daemon, makes the trials ([`trials`])
+//!   and prints the table;
+//! - the *internet* is the other end of the cable: sites, proxies, name servers, a forger
+//!   ([`internet`]).
+//!
+//! Invariant: before a rule is set or a packet sent, the process has seen that its network
+//! namespace is not the one it was started in.
 
-use std::process::ExitCode;
+mod cell;
+mod client;
+mod daemon;
+mod internet;
+mod table;
+mod tables;
+mod trials;
+mod world;
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::sys::utsname::uname;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Instant;
+use table::{Table, Verdict};
 
 /// The hidden subcommand that plays one host.
 pub const HOST_COMMAND: &str = "selftest-host";
 
-/// Tries everything.
-pub fn run() -> ExitCode {
-    ExitCode::FAILURE
+/// Something outside is missing (sysexits.h: EX_UNAVAILABLE).
+const UNAVAILABLE: u8 = 69;
+
+/// What the trials call, and the Debian package it comes with.
+const TOOLS: [(&str, &str); 4] = [
+    ("ip", "iproute2"),
+    ("iptables-restore", "iptables"),
+    ("iptables-save", "iptables"),
+    ("ipset", "ipset"),
+];
+
+/// So many of the daemon's last words are shown when a trial fails.
+const LAST_WORDS: usize = 15;
+
+/// Why the selftest cannot take place, as opposed to failing.
+#[derive(Debug, thiserror::Error)]
+enum Unable {
+    #[error("selftest needs {tool}, which is not installed: `apt install {package}`")]
+    Missing { tool: &'static str, package: &'static str },
+    #[error(transparent)]
+    Cell(#[from] cell::Error),
+    #[error("still in the host's network: nothing was tried")]
+    NotSealed,
+    #[error("cannot run {tool}: {source}")]
+    Tool { tool: &'static str, source: io::Error },
+    #[error("{tool} failed: {said}")]
+    Command { tool: &'static str, said: String },
+    #[error("{what}: {source}")]
+    Trial { what: &'static str, source: io::Error },
 }
 
-/// Plays one host.
-pub fn host(_arguments: &[String]) -> ExitCode {
-    ExitCode::FAILURE
+/// Runs the selftest; called in plain `main`. Exit code 0: all is well; 1: a trial failed; 69: it
+/// could not take place, and one line says why.
+pub fn run() -> ExitCode {
+    let tools = TOOLS.into_iter().find(|(tool, _)| !is_installed(tool));
+    if let Some((tool, package)) = tools {
+        return unable(&Unable::Missing { tool, package });
+    }
+    let cell = cell::network()
+        .and_then(|host| host_command(["cell", &host]).spawn())
+        .and_then(|mut cell| cell.wait());
+    match cell {
+        // A process that was killed has no code; that is a failure too.
+        Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+        Err(source) => unable(&Unable::Tool { tool: "/proc/self/exe", source }),
+    }
+}
+
+/// Plays one host: the hidden subcommand.
+pub fn host(arguments: &[String]) -> ExitCode {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let played = match words.as_slice() {
+        ["cell", network] => play_cell(network),
+        ["machine", network] => play_machine(network),
+        ["internet", network] => play_internet(network).map(|()| ExitCode::SUCCESS),
+        _ => return ExitCode::FAILURE,
+    };
+    played.unwrap_or_else(|reason| unable(&reason))
+}
+
+fn play_cell(host_network: &str) -> Result<ExitCode, Unable> {
+    die_with_parent()?;
+    cell::leave_host()?;
+    let status = host_command(["machine", host_network])
+        .status()
+        .map_err(|source| Unable::Tool { tool: "/proc/self/exe", source })?;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}
+
+fn play_machine(host_network: &str) -> Result<ExitCode, Unable> {
+    die_with_parent()?;
+    require_sealed(host_network)?;
+    cell::own_run()?;
+    let began = Instant::now();
+    let has_ipv6 = has_ipv6();
+    let (_internet, pid) = connect_to_internet(has_ipv6)?;
+    ip(&world::machine_commands(pid, has_ipv6))?;
+    let mut internet = _internet;
+    wait_for(&mut internet, "go\n", "ready")?;
+
+    let mut table = Table::new();
+    let result = trials::run(&mut table, has_ipv6);
+    let failed = table.count(Verdict::Failed);
+    if failed > 0 || result.is_err() {
+        print_last_words();
+    }
+    result?;
+    println!(
+        "selftest: {} of {} ok in {:.1} s on {}",
+        table.count(Verdict::Ok),
+        table.len(),
+        began.elapsed().as_secs_f32(),
+        platform()
+    );
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn play_internet(host_network: &str) -> Result<(), Unable> {
+    die_with_parent()?;
+    cell::leave_network()?;
+    require_sealed(host_network)?;
+    say("unshared")?;
+    let mut line = String::new();
+    let trial = |what| move |source| Unable::Trial { what, source };
+    io::stdin().lock().read_line(&mut line).map_err(trial("waiting for the cable"))?;
+    let has_ipv6 = has_ipv6();
+    ip(&world::internet_commands(has_ipv6))?;
+    let ready = || drop(say("ready"));
+    internet::run(has_ipv6, ready).map_err(trial("the internet"))
+}
+
+/// The process at the other end of the cable.
+struct Internet {
+    process: Child,
+}
+
+/// Starts it; the cable is not plugged in yet.
+fn connect_to_internet(_has_ipv6: bool) -> Result<(Internet, u32), Unable> {
+    let network = cell::network().map_err(|source| Unable::Trial { what: "/proc", source })?;
+    let process = host_command(["internet", &network])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|source| Unable::Tool { tool: "/proc/self/exe", source })?;
+    let pid = process.id();
+    let mut internet = Internet { process };
+    wait_for(&mut internet, "", "unshared")?;
+    Ok((internet, pid))
+}
+
+/// Says `order` and waits for the word.
+fn wait_for(internet: &mut Internet, order: &str, word: &str) -> Result<(), Unable> {
+    let trial = |source| Unable::Trial { what: "the internet's host", source };
+    if let Some(stdin) = &mut internet.process.stdin {
+        stdin.write_all(order.as_bytes()).map_err(trial)?;
+    }
+    let Some(stdout) = &mut internet.process.stdout else { return Ok(()) };
+    // One word at a time is said, so a reader that is dropped loses nothing.
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).map_err(trial)?;
+    if line.trim_end() == word {
+        return Ok(());
+    }
+    Err(trial(io::Error::other(format!("it said {line:?} instead of {word:?}"))))
+}
+
+impl Drop for Internet {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn say(word: &str) -> Result<(), Unable> {
+    writeln!(io::stdout(), "{word}")
+        .map_err(|source| Unable::Trial { what: "speaking to the machine", source })
+}
+
+fn host_command<const N: usize>(arguments: [&str; N]) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(HOST_COMMAND).args(arguments);
+    command
+}
+
+fn require_sealed(outside: &str) -> Result<(), Unable> {
+    match cell::network() {
+        Ok(network) if network != outside => Ok(()),
+        _ => Err(Unable::NotSealed),
+    }
+}
+
+fn die_with_parent() -> Result<(), Unable> {
+    set_pdeathsig(Signal::SIGKILL)
+        .map_err(|errno| Unable::Trial { what: "prctl", source: errno.into() })
+}
+
+/// Runs `ip -batch`.
+fn ip(commands: &str) -> Result<(), Unable> {
+    let tool = "ip";
+    let failed = |source| Unable::Tool { tool, source };
+    let mut process = Command::new(tool)
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    if let Some(mut stdin) = process.stdin.take() {
+        stdin.write_all(commands.as_bytes()).map_err(failed)?;
+    }
+    let output = process.wait_with_output().map_err(failed)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    Err(Unable::Command { tool, said })
+}
+
+fn is_installed(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin"].map(Into::into);
+    std::env::split_paths(&path).chain(system).any(|folder| folder.join(tool).is_file())
+}
+
+fn has_ipv6() -> bool {
+    let disabled = fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
+    Path::new("/proc/self/net/if_inet6").exists() && disabled.is_ok_and(|text| text.trim() == "0")
+}
+
+/// The kernel and the firewall tool, for the last line and for reports.
+fn platform() -> String {
+    let kernel = uname().map(|name| name.release().to_string_lossy().into_owned());
+    let tool = Command::new("iptables").arg("--version").output();
+    let tool = tool.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    format!("Linux {}, {}", kernel.unwrap_or_default(), tool.unwrap_or_default())
+}
+
+fn print_last_words() {
+    let log = daemon::log();
+    let lines: Vec<&str> = log.lines().collect();
+    println!("\nThe daemon's last words:");
+    for line in lines.iter().rev().take(LAST_WORDS).rev() {
+        println!("  {line}");
+    }
+}
+
+fn unable(reason: &Unable) -> ExitCode {
+    eprintln!("selftest: {reason}");
+    ExitCode::from(UNAVAILABLE)
 }

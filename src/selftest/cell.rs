@@ -1,0 +1,83 @@
+//! Namespaces of our own: where the selftest happens, and nowhere else.
+//!
+//! A process leaves the host's namespaces by unshare(2) in plain `main`, before any thread exists
+//! (user_namespaces(7)). Without root a new user namespace comes first, which makes this user the
+//! root of the others. A pid namespace makes sure that all processes die with the first one.
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Gid, Uid};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Why there is no cell.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The kernel, or a security module, says no.
+    #[error(
+        "this kernel refuses {what} ({source}); run `sudo snet selftest`, or allow it: \
+         `sysctl kernel.unprivileged_userns_clone=1` (Debian) or \
+         `sysctl kernel.apparmor_restrict_unprivileged_userns=0` (Ubuntu)"
+    )]
+    Refused {
+        /// Which namespaces.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The namespace is there but cannot be prepared.
+    #[error("cannot prepare the namespace: {what}: {source}")]
+    Prepare {
+        /// What failed.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Names the network namespace of this process (namespaces(7)).
+pub(super) fn network() -> io::Result<String> {
+    Ok(fs::read_link("/proc/self/ns/net")?.to_string_lossy().into_owned())
+}
+
+/// Leaves the host: user (unless root), network, mount and, for the children, pid namespace.
+pub(super) fn leave_host() -> Result<(), Error> {
+    let (uid, gid) = (Uid::effective(), Gid::effective());
+    if !uid.is_root() {
+        unshare(CloneFlags::CLONE_NEWUSER).map_err(refused("user namespaces"))?;
+        map_to_root(uid, gid)?;
+    }
+    let flags = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
+    unshare(flags).map_err(refused("network and mount namespaces"))
+}
+
+/// Leaves the machine: a second host.
+pub(super) fn leave_network() -> Result<(), Error> {
+    unshare(CloneFlags::CLONE_NEWNET).map_err(refused("network namespaces"))
+}
+
+/// A /run of our own, where iptables-legacy puts its lock and the selftest its files.
+pub(super) fn own_run() -> Result<(), Error> {
+    let prepare = |what| move |errno: nix::Error| Error::Prepare { what, source: errno.into() };
+    let nothing: Option<&Path> = None;
+    // Nothing that is mounted here may show outside (mount_namespaces(7)).
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
+        .map_err(prepare("making mounts private"))?;
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
+        .map_err(prepare("mounting a tmpfs on /run"))
+}
+
+/// This user is root inside (user_namespaces(7): setgroups has to be given up first).
+fn map_to_root(uid: Uid, gid: Gid) -> Result<(), Error> {
+    let write = |file: &'static str, text: String| {
+        fs::write(file, text).map_err(|source| Error::Prepare { what: file, source })
+    };
+    write("/proc/self/setgroups", "deny".into())?;
+    write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+    write("/proc/self/gid_map", format!("0 {gid} 1"))
+}
+
+fn refused(what: &'static str) -> impl Fn(nix::Error) -> Error {
+    move |errno| Error::Refused { what, source: errno.into() }
+}
