@@ -135,7 +135,7 @@ fn ask(address: SocketAddr) -> io::Result<()> {
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
     // A rejected packet fails to leave, too (EPERM); what counts is the ICMP message behind it.
     match socket.send(b"hello") {
-        Err(error) if error.kind() != ErrorKind::PermissionDenied => return Err(error),
+        Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(error),
         _ => socket.recv(&mut [0; 16]).map(drop),
     }
 }
