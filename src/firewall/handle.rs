@@ -4,12 +4,14 @@ use super::error::Error;
 use super::ipset_netlink::{Change, Connection};
 use super::iptables;
 use super::leftover;
+use super::monitor::Monitor;
 use super::reconcile::{cleanup, detach, withdraw};
 use super::ruleset::{Family, Ipv6, Ruleset};
-use super::sets::{self, Set};
+use super::sets::{self, Entry, Set};
 use super::tools::{Ipset, Iptables, kernel_has};
 use crate::route::Route;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tracing::{debug, info, warn};
@@ -17,10 +19,9 @@ use tracing::{debug, info, warn};
 /// The rules while they are installed. Its drop removes them.
 #[derive(Debug)]
 pub struct Handle {
-    sets: Connection,
-    families: Vec<Family>,
-    /// A set that is gone, or full, is told once and not with every answer.
-    complained: AtomicBool,
+    sets: Arc<Sets>,
+    /// Follows the network; `None` if that could not be started.
+    monitor: Option<Monitor>,
     installed: bool,
 }
 
@@ -36,6 +37,10 @@ impl Handle {
     pub fn install(ruleset: Ruleset) -> Result<Handle, Error> {
         let ipset = Ipset::find()?;
         let tools = every_tool(&ruleset)?;
+        if let Some(lan) = &ruleset.lan {
+            info!("the LAN side: {}", lan.describe());
+            lan.doubts().iter().for_each(|doubt| warn!("{doubt}"));
+        }
         match Self::attempt(&ruleset, &ipset, &tools) {
             // A tool outlives a snet that is killed, and may finish its work after we looked.
             Err(error) if error.is_interference() => {
@@ -57,35 +62,46 @@ impl Handle {
         }
         let connection = Connection::open().map_err(|source| Error::Netlink { source })?;
         let families: Vec<Family> = tools.iter().map(|(family, _)| *family).collect();
-        let mut handle = Handle {
-            sets: connection,
-            families: families.clone(),
-            complained: AtomicBool::new(false),
-            // From here on the drop cleans up after a failure.
-            installed: true,
-        };
-        ipset.restore(&sets::restore(ruleset, &families))?;
+        let mut sets = Sets { connection, families, complained: AtomicBool::new(false) };
+        // From here on a failure is cleaned up after.
+        let unfinished = Unfinished;
+        ipset.restore(&sets::restore(ruleset, &sets.families))?;
         for (family, iptables) in tools {
             match put(ruleset, *family, iptables) {
                 Err(error) if *family == Family::V6 && error.is_unsupported() => {
                     warn_unfiltered(ruleset, &error);
                     // Tables are committed one by one: some of them may be in place.
                     withdraw(iptables)?;
-                    handle.families.retain(|known| known != family);
+                    sets.families.retain(|known| known != family);
                 }
                 result => result?,
             }
         }
-        Ok(handle)
+        let sets = Arc::new(sets);
+        let followed = Monitor::start(ruleset.clone(), {
+            let sets = Arc::clone(&sets);
+            move |before, after| sets.change(sets::changes(before, after, &sets.families))
+        });
+        let monitor = match followed {
+            Ok(monitor) => Some(monitor),
+            Err(error) => {
+                warn!("changes of the network are not followed: {error}");
+                None
+            }
+        };
+        std::mem::forget(unfinished);
+        Ok(Handle { sets, monitor, installed: true })
     }
 
     /// Adds addresses of upstream servers to those that are never captured.
     pub fn exempt(&self, servers: Vec<IpAddr>) {
-        self.change(servers.into_iter().map(|address| {
+        let add = |address: IpAddr| {
             let address = address.to_canonical();
-            let set = Set::Servers.name(Family::of(address));
-            Change::Add { set, address, timeout: None }
-        }));
+            let family = Family::of(address);
+            let (set, entry) = (Set::Servers.name(family), Entry::Address(address));
+            Change::Add { set, family, entry, timeout: None }
+        };
+        self.sets.change(servers.into_iter().map(add).collect());
     }
 
     /// For `ttl`, connections to this address take this route. What was learned of it before is
@@ -93,13 +109,16 @@ impl Handle {
     pub fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
         let address = address.to_canonical();
         let family = Family::of(address);
-        let add =
-            Change::Add { set: Set::learned(route).name(family), address, timeout: Some(ttl) };
-        let others =
-            [Route::Block, Route::Proxy, Route::Direct].into_iter().filter(|r| *r != route);
-        let delete =
-            others.map(|other| Change::Delete { set: Set::learned(other).name(family), address });
-        self.change(std::iter::once(add).chain(delete));
+        let entry = Entry::Address(address);
+        let set = |route| Set::learned(route).name(family);
+        let mut changes =
+            vec![Change::Add { set: set(route), family, entry: entry.clone(), timeout: Some(ttl) }];
+        for other in [Route::Block, Route::Proxy, Route::Direct] {
+            if other != route {
+                changes.push(Change::Delete { set: set(other), family, entry: entry.clone() });
+            }
+        }
+        self.sets.change(changes);
     }
 
     /// The first half of a stop: from now on nothing that begins is captured, and what was
@@ -122,37 +141,58 @@ impl Handle {
     /// What the tools say; `snet cleanup` can be tried later.
     pub fn remove(mut self) -> Result<(), Error> {
         self.installed = false;
+        self.monitor = None;
         // Not inside the macro: where debug is off its arguments are not evaluated.
         let cleaned = cleanup()?;
         debug!("{cleaned}");
         Ok(())
     }
-
-    fn change(&self, changes: impl Iterator<Item = Change>) {
-        // A family without rules has no sets.
-        let known = |change: &Change| {
-            let (Change::Add { address, .. } | Change::Delete { address, .. }) = change;
-            self.families.contains(&Family::of(*address))
-        };
-        let changes: Vec<Change> = changes.filter(known).collect();
-        if let Err(error) = self.sets.apply(&changes)
-            && !self.complained.swap(true, Ordering::Relaxed)
-        {
-            warn!(
-                "cannot change the sets of the firewall: {error} ({:?}); if another program \
-                 removed them, restart snet",
-                changes
-            );
-        }
-    }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if self.installed
-            && let Err(error) = cleanup()
-        {
+        // First of all, so that nothing is changed while it is removed.
+        self.monitor = None;
+        if self.installed {
+            drop(Unfinished);
+        }
+    }
+}
+
+/// Its drop removes what is there of ours.
+struct Unfinished;
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Err(error) = cleanup() {
             warn!("the rules could not be removed ({error}); run `snet cleanup`");
+        }
+    }
+}
+
+/// The sets in the kernel, while the rules are installed.
+#[derive(Debug)]
+struct Sets {
+    connection: Connection,
+    families: Vec<Family>,
+    /// A set that is gone, or full, is told once and not with every answer.
+    complained: AtomicBool,
+}
+
+impl Sets {
+    fn change(&self, mut changes: Vec<Change>) {
+        // A family without rules has no sets.
+        changes.retain(|change| {
+            let (Change::Add { family, .. } | Change::Delete { family, .. }) = change;
+            self.families.contains(family)
+        });
+        if let Err(error) = self.connection.apply(&changes)
+            && !self.complained.swap(true, Ordering::Relaxed)
+        {
+            warn!(
+                "cannot change the sets of the firewall: {error} ({changes:?}); if another program \
+                 removed them, restart snet",
+            );
         }
     }
 }

@@ -4,7 +4,7 @@
 //! It needs no memory of what was installed, so it works for every state: half-made chains, one
 //! jump or five, rules of another version. A chain is ours by its name.
 
-use super::iptables::{CHAIN, Part, Table};
+use super::iptables::{CHAIN, INPUT, Part, Table};
 use std::fmt::Write;
 
 /// What of ours stands in one table.
@@ -48,7 +48,7 @@ pub(super) fn find(saved: &str) -> Vec<Leftover> {
 pub(super) fn of(tables: &[Table]) -> Vec<Leftover> {
     let left = |table: &Table| Leftover {
         table: table.part.table().into(),
-        jumps: vec![table.part.jump()],
+        jumps: table.jumps.clone(),
         chains: table.chains.iter().map(|chain| (chain.name.into(), chain.rules.len())).collect(),
     };
     tables.iter().map(left).collect()
@@ -70,14 +70,24 @@ pub(super) fn blind_removal(part: Part) -> Vec<String> {
     let table = part.table();
     let flushed = part.chains().iter().map(|name| format!("-F {name}"));
     let deleted = part.chains().iter().map(|name| format!("-X {name}"));
-    let acts = std::iter::once(format!("-D {}", part.jump())).chain(flushed).chain(deleted);
+    let jumps = part.jumps(true).into_iter().map(|jump| format!("-D {jump}"));
+    let acts = jumps.chain(flushed).chain(deleted);
     acts.map(|act| format!("*{table}\n{act}\nCOMMIT\n")).collect()
 }
 
-/// The input of `iptables-restore --noflush` that takes the jumps out and leaves the chains.
+/// The input of `iptables-restore --noflush` that takes the jumps out and leaves the chains. The
+/// guard at our ports stays too: what was captured has to come in to its end, and strangers not at
+/// all.
 pub(super) fn detachment(found: &[Leftover]) -> String {
-    let jumps = |left: &Leftover| Leftover { chains: Vec::new(), ..left.clone() };
-    removal(&found.iter().filter(|left| !left.jumps.is_empty()).map(jumps).collect::<Vec<_>>())
+    let mut jumps = Vec::new();
+    for left in found {
+        let mut left = Leftover { chains: Vec::new(), ..left.clone() };
+        left.jumps.retain(|jump| target(jump) != Some(INPUT));
+        if !left.jumps.is_empty() {
+            jumps.push(left);
+        }
+    }
+    removal(&jumps)
 }
 
 /// The input of `iptables-restore --noflush` that removes all of it. nat goes first, so that

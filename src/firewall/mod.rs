@@ -44,13 +44,16 @@
 //! iptables-extensions(8), ipset(8), net/netfilter/nf_conntrack_core.c, xt_CT.c, nf_nat_redirect.c.
 
 mod command;
-mod connected;
 mod error;
 mod handle;
 mod ipset_netlink;
 mod iptables;
+mod lan;
 mod leftover;
+mod monitor;
+mod network;
 mod reconcile;
+mod route_netlink;
 mod ruleset;
 mod sets;
 mod tools;
@@ -58,8 +61,8 @@ mod tools;
 #[cfg(test)]
 mod tests;
 
-pub use connected::connected_prefixes;
 pub use error::Error;
 pub use handle::Handle;
+pub use lan::{Interface, Lan};
 pub use reconcile::{Cleaned, cleanup};
 pub use ruleset::{Ipv6, Quic, Ruleset, render};

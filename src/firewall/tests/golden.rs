@@ -2,6 +2,7 @@
 //! writes them anew; read the difference before you commit it.
 
 use super::{ruleset, set};
+use crate::firewall::lan::{Interface, Lan};
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset, render};
 use std::path::Path;
 
@@ -35,6 +36,42 @@ fn ipv6_direct() {
 fn a_family_without_a_listener_is_not_captured() {
     let listeners = vec!["127.0.0.1".parse().unwrap(), "2001:db8:2::2".parse().unwrap()];
     compare("no-listener.txt", &Ruleset { listeners, ..ruleset() });
+}
+
+/// A router with an uplink, a LAN bridge and a tunnel.
+fn router() -> Ruleset {
+    let interface = |name: &str, captured, on_link, bridge| Interface {
+        name: name.into(),
+        captured,
+        on_link: set(on_link),
+        bridge,
+    };
+    let lan = Lan {
+        patterns: Vec::new(),
+        direct_sources: set("192.168.1.9/32 2001:db8:1::9/128"),
+        interfaces: vec![
+            interface(
+                "br-lan",
+                [true, true],
+                "192.168.1.0/24 2001:db8:1::/64 fe80::/64",
+                Some([2, 0, 0, 0, 0, 0x1f]),
+            ),
+            interface("wg0", [true, false], "10.7.0.0/24", None),
+        ],
+        uplinks: ["eth0".into()].into(),
+    };
+    Ruleset { listeners: vec!["::".parse().unwrap()], lan: Some(lan), ..ruleset() }
+}
+
+#[test]
+fn router_mode() {
+    compare("router.txt", &router());
+}
+
+#[test]
+fn router_mode_ipv6_block() {
+    let router = Ruleset { ipv6: Ipv6::Block, ..router() };
+    compare("router-ipv6-block.txt", &router);
 }
 
 #[test]

@@ -57,6 +57,7 @@ pub(super) fn ruleset() -> Ruleset {
         reserved: crate::ipset::reserved(),
         china: std::sync::Arc::new(set("203.0.113.0/24 2001:db8:c::/48")),
         connected: set("192.0.2.0/24 2001:db8:2::/64"),
+        lan: None,
         ipv6: Ipv6::Proxy,
         quic: Quic::Reject,
     }
