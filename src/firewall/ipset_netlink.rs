@@ -110,7 +110,6 @@ const IPSET_ATTR_DATA: u16 = 7;
 const IPSET_ATTR_IP: u16 = 1;
 const IPSET_ATTR_CIDR: u16 = 3;
 const IPSET_ATTR_TIMEOUT: u16 = 6;
-const IPSET_ATTR_ETHER: u16 = 17;
 const IPSET_ATTR_IFACE: u16 = 23;
 const IPSET_ATTR_IPADDR_IPV4: u16 = 1;
 const IPSET_ATTR_IPADDR_IPV6: u16 = 2;
@@ -144,7 +143,6 @@ fn encode(change: &Change, sequence: u32) -> Vec<u8> {
             attribute_ip(&mut data, net.addr());
             attribute(&mut data, IPSET_ATTR_CIDR, &[net.prefix_len()]);
         }
-        Entry::Mac(mac) => attribute(&mut data, IPSET_ATTR_ETHER, mac),
     }
     if let Entry::At(_, interface) = entry {
         attribute(&mut data, IPSET_ATTR_IFACE, &[interface.as_bytes(), b"\0"].concat());

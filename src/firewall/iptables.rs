@@ -214,17 +214,12 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
     Table { part: Part::Raw, jumps: Part::Raw.jumps(ruleset.lan.is_some()), chains }
 }
 
-/// Lets go what is none of the LAN side's: what comes in elsewhere, what a bridge only passes on
-/// from one of its ports to another, and the hosts that shall be left alone.
-///
-/// A bridged packet comes here where br_netfilter is at work (net/bridge/br_netfilter_hooks.c); its
-/// Ethernet destination is not the bridge. What has no such destination (a tunnel) is on no bridge.
-fn of_the_lan(family: Family) -> [String; 3] {
+/// Lets go what is none of the LAN side's: what comes in elsewhere, and the hosts that shall be
+/// left alone.
+fn of_the_lan(family: Family) -> [String; 2] {
     let (lan, sources) = (Set::Lan.name(family), Set::Sources.name(family));
-    let (bridges, macs) = (Set::Bridges.name(family), Set::Macs.name(family));
     [
         format!("-m set ! --match-set {lan} src,src -j RETURN"),
-        format!("-m set --match-set {bridges} src,src -m set ! --match-set {macs} dst -j RETURN"),
         format!("-m set --match-set {sources} src -j RETURN"),
     ]
 }

@@ -37,8 +37,8 @@ pub struct Interface {
     pub captured: [bool; 2],
     /// The prefixes on the link.
     pub on_link: IpSet,
-    /// The Ethernet address, if it is a bridge.
-    pub bridge: Option<[u8; 6]>,
+    /// Whether it has ports, between which it passes on what is none of our business.
+    pub is_bridge: bool,
 }
 
 impl Interface {
@@ -96,7 +96,7 @@ impl Ruleset {
             name: link.name.clone(),
             captured,
             on_link: network.on_link(link).collect(),
-            bridge: link.mac.filter(|_| link.is_bridge),
+            is_bridge: link.is_bridge,
         }
     }
 
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(ruleset.connected, set(expected));
         let lan = &ruleset.lan.as_ref().unwrap().interfaces[0];
         assert_eq!(lan.on_link, set("192.168.1.0/24 2001:db8:1::/64 fe80::/64 203.0.113.9/32"));
-        assert_eq!(lan.bridge, Some([2, 0, 0, 0, 0, 3]));
+        assert!(lan.is_bridge);
     }
 
     #[test]

@@ -24,8 +24,6 @@ pub(super) struct Link {
     pub(super) name: String,
     /// IFF_*, netdevice(7).
     pub(super) flags: u32,
-    /// Its Ethernet address, if it has one.
-    pub(super) mac: Option<[u8; 6]>,
     pub(super) is_bridge: bool,
 }
 
@@ -123,9 +121,8 @@ pub(super) mod tests {
     pub(in crate::firewall) fn network(lines: &[(&str, u32, &str, &str)]) -> Network {
         let mut network = Network::default();
         for (index, (name, flags, addresses, routes)) in (1..).zip(lines) {
-            let mac = Some([2, 0, 0, 0, 0, index as u8]);
             let is_bridge = name.starts_with("br-") || name.starts_with("docker");
-            network.links.push(Link { index, name: (*name).into(), flags: *flags, mac, is_bridge });
+            network.links.push(Link { index, name: (*name).into(), flags: *flags, is_bridge });
             for text in addresses.split_whitespace() {
                 let net: IpNet = text.parse().unwrap();
                 let (own, prefix) = (net.addr(), net.trunc());

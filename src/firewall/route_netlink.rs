@@ -163,7 +163,6 @@ fn link(body: &[u8]) -> Option<Link> {
     let mut link = Link { index, flags, ..Link::default() };
     for (kind, value) in attributes(body.get(IFINFOMSG..)?) {
         match kind {
-            IFLA_ADDRESS => link.mac = value.try_into().ok(),
             IFLA_IFNAME => link.name = text(value),
             IFLA_LINKINFO => {
                 let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
@@ -315,7 +314,6 @@ const RTMGRP_IPV6_ROUTE: u32 = 0x400;
 
 // linux/if_link.h
 const IFINFOMSG: usize = 16;
-const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;

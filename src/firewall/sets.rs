@@ -47,10 +47,6 @@ pub(super) enum Set {
     OnLink,
     /// Router mode: `rules.direct-sources`.
     Sources,
-    /// Router mode: everything that comes in by a bridge of the LAN side.
-    Bridges,
-    /// Router mode: the Ethernet addresses of these bridges.
-    Macs,
 }
 
 /// What a set holds.
@@ -60,7 +56,6 @@ pub(super) enum Entry {
     Address(IpAddr),
     /// A prefix, seen at this interface.
     At(IpNet, String),
-    Mac([u8; 6]),
 }
 
 /// A learned set forgets an entry after so many seconds unless it is told otherwise; ours always
@@ -86,7 +81,7 @@ impl Set {
     ];
 
     /// What router mode has beside them.
-    const LAN: [Set; 5] = [Set::Lan, Set::OnLink, Set::Sources, Set::Bridges, Set::Macs];
+    const LAN: [Set; 3] = [Set::Lan, Set::OnLink, Set::Sources];
 
     /// The sets of these rules.
     pub(super) fn of(ruleset: &Ruleset) -> Vec<Set> {
@@ -119,8 +114,6 @@ impl Set {
             Set::Lan => "lan",
             Set::OnLink => "on-link",
             Set::Sources => "sources",
-            Set::Bridges => "bridges",
-            Set::Macs => "macs",
         };
         format!("{PREFIX}{name}{}", family.digit())
     }
@@ -129,8 +122,7 @@ impl Set {
         match self {
             Set::Servers => Kind::Addresses,
             Set::LearnedBlock | Set::LearnedProxy | Set::LearnedDirect => Kind::Expiring,
-            Set::Lan | Set::OnLink | Set::Bridges => Kind::AtInterfaces,
-            Set::Macs => Kind::Macs,
+            Set::Lan | Set::OnLink => Kind::AtInterfaces,
             Set::Connected
             | Set::Block
             | Set::Proxy
@@ -156,7 +148,7 @@ impl Set {
                 Some(lan) => &lan.direct_sources,
                 None => return Vec::new(),
             },
-            Set::Lan | Set::OnLink | Set::Bridges | Set::Macs => {
+            Set::Lan | Set::OnLink => {
                 return lan.map(|lan| self.at_interfaces(lan, family)).unwrap_or_default();
             }
         };
@@ -165,21 +157,13 @@ impl Set {
 
     fn at_interfaces(self, lan: &Lan, family: Family) -> Vec<Entry> {
         let captured = lan.interfaces.iter().filter(|interface| interface.captures(family));
-        let all = |name: &str| Entry::At(anywhere(family), name.into());
         match self {
             Set::OnLink => captured
                 .flat_map(|at| {
                     prefixes(&at.on_link, family).map(|net| Entry::At(net, at.name.clone()))
                 })
                 .collect(),
-            Set::Bridges => {
-                captured.filter(|at| at.bridge.is_some()).map(|at| all(&at.name)).collect()
-            }
-            Set::Macs => {
-                let macs: BTreeSet<[u8; 6]> = captured.filter_map(|at| at.bridge).collect();
-                macs.into_iter().map(Entry::Mac).collect()
-            }
-            _ => captured.map(|at| all(&at.name)).collect(),
+            _ => captured.map(|at| Entry::At(anywhere(family), at.name.clone())).collect(),
         }
     }
 }
@@ -205,7 +189,6 @@ enum Kind {
     Expiring,
     /// A prefix of length 0 is allowed here. ipset takes at most 64 interfaces for one prefix.
     AtInterfaces,
-    Macs,
 }
 
 /// Creates and fills all sets of these families.
@@ -235,9 +218,6 @@ pub(super) fn restore(ruleset: &Ruleset, families: &[Family]) -> String {
                     text,
                     "create {name} hash:net,iface family {inet} hashsize {size} maxelem {GROWING}"
                 ),
-                Kind::Macs => {
-                    writeln!(text, "create {name} hash:mac hashsize {size} maxelem {GROWING}")
-                }
             };
             for entry in content {
                 let _ = writeln!(text, "add {name} {entry}");
@@ -254,9 +234,6 @@ impl fmt::Display for Entry {
             Entry::Prefix(net) => net.fmt(f),
             Entry::Address(address) => address.fmt(f),
             Entry::At(net, interface) => write!(f, "{net},{interface}"),
-            Entry::Mac([a, b, c, d, e, g]) => {
-                write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-            }
         }
     }
 }
@@ -269,7 +246,7 @@ pub(super) fn destroy(names: impl IntoIterator<Item = String>) -> String {
 /// What turns the sets of `before` into those of `after`, as far as they follow the network. An
 /// interface becomes LAN side when all is known of it, and ceases to be before that is forgotten.
 pub(super) fn changes(before: &Ruleset, after: &Ruleset, families: &[Family]) -> Vec<Change> {
-    const FOLLOWED: [Set; 5] = [Set::Connected, Set::OnLink, Set::Macs, Set::Bridges, Set::Lan];
+    const FOLLOWED: [Set; 3] = [Set::Connected, Set::OnLink, Set::Lan];
     let (mut added, mut deleted) = (Vec::new(), Vec::new());
     for set in FOLLOWED {
         for family in families.iter().copied() {

@@ -40,23 +40,18 @@ fn a_family_without_a_listener_is_not_captured() {
 
 /// A router with an uplink, a LAN bridge and a tunnel.
 fn router() -> Ruleset {
-    let interface = |name: &str, captured, on_link, bridge| Interface {
+    let interface = |name: &str, captured, on_link, is_bridge| Interface {
         name: name.into(),
         captured,
         on_link: set(on_link),
-        bridge,
+        is_bridge,
     };
     let lan = Lan {
         patterns: Vec::new(),
         direct_sources: set("192.168.1.9/32 2001:db8:1::9/128"),
         interfaces: vec![
-            interface(
-                "br-lan",
-                [true, true],
-                "192.168.1.0/24 2001:db8:1::/64 fe80::/64",
-                Some([2, 0, 0, 0, 0, 0x1f]),
-            ),
-            interface("wg0", [true, false], "10.7.0.0/24", None),
+            interface("br-lan", [true, true], "192.168.1.0/24 2001:db8:1::/64 fe80::/64", true),
+            interface("wg0", [true, false], "10.7.0.0/24", false),
         ],
         uplinks: ["eth0".into()].into(),
     };

@@ -6,9 +6,11 @@
 )]
 
 mod golden;
+mod house;
 mod internet;
 mod lab;
 mod life_cycle;
+mod router;
 mod traffic;
 
 use super::ruleset::{Ipv6, Quic, Ruleset};
