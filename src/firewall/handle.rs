@@ -2,17 +2,16 @@
 
 use super::error::Error;
 use super::ipset_netlink::{Change, Connection};
-use super::iptables;
-use super::leftover;
-use super::monitor::Monitor;
+use super::monitor::{Follow, Monitor};
+use super::place;
 use super::reconcile::{cleanup, detach, withdraw};
 use super::ruleset::{Family, Ipv6, Ruleset};
 use super::sets::{self, Entry, Set};
 use super::tools::{Ipset, Iptables, kernel_has};
 use crate::route::Route;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
@@ -20,8 +19,8 @@ use tracing::{debug, info, warn};
 #[derive(Debug)]
 pub struct Handle {
     sets: Arc<Sets>,
-    /// Follows the network; `None` if that could not be started.
-    monitor: Option<Monitor>,
+    /// Follows the network; `None` if that could not be started, or after the release.
+    monitor: Mutex<Option<Monitor>>,
     installed: bool,
 }
 
@@ -67,7 +66,7 @@ impl Handle {
         let unfinished = Unfinished;
         ipset.restore(&sets::restore(ruleset, &sets.families))?;
         for (family, iptables) in tools {
-            match put(ruleset, *family, iptables) {
+            match place::put(ruleset, *family, iptables) {
                 Err(error) if *family == Family::V6 && error.is_unsupported() => {
                     warn_unfiltered(ruleset, &error);
                     // Tables are committed one by one: some of them may be in place.
@@ -78,11 +77,10 @@ impl Handle {
             }
         }
         let sets = Arc::new(sets);
-        let followed = Monitor::start(ruleset.clone(), {
-            let sets = Arc::clone(&sets);
-            move |before, after| sets.change(sets::changes(before, after, &sets.families))
-        });
-        let monitor = match followed {
+        let tools = tools.iter().filter(|(family, _)| sets.families.contains(family));
+        let follower =
+            Follower { sets: Arc::clone(&sets), tools: tools.cloned().collect(), complaint: None };
+        let monitor = match Monitor::start(ruleset.clone(), follower) {
             Ok(monitor) => Some(monitor),
             Err(error) => {
                 warn!("changes of the network are not followed: {error}");
@@ -90,7 +88,7 @@ impl Handle {
             }
         };
         std::mem::forget(unfinished);
-        Ok(Handle { sets, monitor, installed: true })
+        Ok(Handle { sets, monitor: Mutex::new(monitor), installed: true })
     }
 
     /// Adds addresses of upstream servers to those that are never captured.
@@ -131,6 +129,7 @@ impl Handle {
     /// # Errors
     /// What the tools say.
     pub fn release(&self) -> Result<(), Error> {
+        self.unwatch();
         detach()
     }
 
@@ -141,18 +140,24 @@ impl Handle {
     /// What the tools say; `snet cleanup` can be tried later.
     pub fn remove(mut self) -> Result<(), Error> {
         self.installed = false;
-        self.monitor = None;
+        self.unwatch();
         // Not inside the macro: where debug is off its arguments are not evaluated.
         let cleaned = cleanup()?;
         debug!("{cleaned}");
         Ok(())
+    }
+
+    /// Nothing is put back from now on.
+    fn unwatch(&self) {
+        let monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(monitor);
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         // First of all, so that nothing is changed while it is removed.
-        self.monitor = None;
+        self.unwatch();
         if self.installed {
             drop(Unfinished);
         }
@@ -197,6 +202,46 @@ impl Sets {
     }
 }
 
+/// Adapts sets and rules to the changes around them.
+struct Follower {
+    sets: Arc<Sets>,
+    tools: Vec<(Family, Iptables)>,
+    /// The last thing that was said, so that it is said once.
+    complaint: Option<String>,
+}
+
+impl Follow for Follower {
+    fn network(&mut self, before: &Ruleset, after: &Ruleset) {
+        self.sets.change(sets::changes(before, after, &self.sets.families));
+    }
+
+    fn rules(&mut self, now: &Ruleset) {
+        for (family, tools) in &self.tools {
+            match place::mend(now, *family, tools) {
+                Ok(None) => {}
+                Ok(Some(what)) => {
+                    warn!("another program changed the firewall, {what}; they are in place again");
+                    self.complaint = None;
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    if self.complaint.as_ref() != Some(&error) {
+                        warn!(
+                            "another program changed the firewall, and the rules cannot be put \
+                             back: {error}; restart snet"
+                        );
+                        self.complaint = Some(error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn has_word(&self) -> bool {
+        !self.tools.iter().any(|(_, tools)| tools.is_legacy())
+    }
+}
+
 /// The tools of each family that is there.
 fn every_tool(ruleset: &Ruleset) -> Result<Vec<(Family, Iptables)>, Error> {
     let mut tools = Vec::new();
@@ -225,28 +270,4 @@ fn warn_unfiltered(ruleset: &Ruleset, error: &Error) {
         Ipv6::Proxy | Ipv6::Direct => "IPv6 is not captured",
     };
     warn!("{what}: {error}");
-}
-
-/// Installs the rules of one family and compares what is there with what should be.
-fn put(ruleset: &Ruleset, family: Family, iptables: &Iptables) -> Result<(), Error> {
-    if let Some(part) = leftover::unreadable(&iptables.save()?).first() {
-        return Err(Error::Foreign { family: family.to_string(), table: part.table() });
-    }
-    iptables.restore(&iptables::restore(ruleset, family))?;
-    let found = leftover::find(&iptables.save()?);
-    let missing = leftover::of(&iptables::tables(ruleset, family)).into_iter().find(|wanted| {
-        !found.iter().any(|there| {
-            there.table == wanted.table
-                && there.jumps.len() == wanted.jumps.len()
-                && wanted.chains.iter().all(|chain| there.chains.contains(chain))
-        })
-    });
-    match missing {
-        None => Ok(()),
-        Some(table) => Err(Error::Unverified {
-            family: family.to_string(),
-            command: iptables::command(family),
-            missing: format!("table {}", table.table),
-        }),
-    }
 }

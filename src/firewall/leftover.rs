@@ -44,6 +44,15 @@ pub(super) fn find(saved: &str) -> Vec<Leftover> {
     found
 }
 
+/// Whether this rule is the first of its chain.
+pub(super) fn is_first(saved: &str, table: &str, rule: &str) -> bool {
+    let chain = rule.split(' ').next().unwrap_or_default();
+    let lines = saved.lines().skip_while(|line| line.strip_prefix('*') != Some(table));
+    let mut rules =
+        lines.take_while(|line| *line != "COMMIT").filter_map(|l| l.strip_prefix("-A "));
+    rules.find(|rule| rule.split(' ').next() == Some(chain)) == Some(rule)
+}
+
 /// What [`find`] should find where these tables are installed.
 pub(super) fn of(tables: &[Table]) -> Vec<Leftover> {
     let left = |table: &Table| Leftover {
@@ -216,6 +225,14 @@ COMMIT
         assert_eq!(unreadable(saved), [Part::Nat]);
         assert_eq!(unreadable(SAVED), []);
         assert_eq!(blind_removal(Part::Nat)[0], "*nat\n-D OUTPUT -j SNET\nCOMMIT\n");
+    }
+
+    #[test]
+    fn the_first_rule_of_a_chain() {
+        assert!(is_first(SAVED, "nat", "OUTPUT -j SNET"));
+        assert!(!is_first(SAVED, "nat", "DOCKER -j SNET"));
+        assert!(!is_first(SAVED, "filter", "OUTPUT -j SNET"));
+        assert!(is_first(SAVED, "filter", "INPUT -j SNETWORK"));
     }
 
     #[test]

@@ -52,10 +52,12 @@ mod lan;
 mod leftover;
 mod monitor;
 mod network;
+mod place;
 mod reconcile;
 mod route_netlink;
 mod ruleset;
 mod sets;
+mod tables_netlink;
 mod tools;
 
 #[cfg(test)]

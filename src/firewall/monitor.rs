@@ -1,11 +1,13 @@
-//! Follows the network while the rules are installed: addresses, routes and interfaces come and
-//! go, and with them the prefixes on the links and the interfaces of the LAN side.
+//! Follows the world while the rules are installed: addresses, routes and interfaces come and go,
+//! and with them the prefixes on the links and the interfaces of the LAN side; other programs
+//! change the firewall, and may take our rules with them.
 //!
-//! A thread of its own, which waits for word from the kernel and then looks around anew. It knows
-//! no backend: whoever starts it gets the [`Ruleset`] before and after.
+//! A thread of its own, which waits for word from the kernel and then looks anew. It knows no
+//! backend: that one [`Follow`]s.
 
 use super::route_netlink::Changes;
 use super::ruleset::Ruleset;
+use super::tables_netlink::TableChanges;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
@@ -15,12 +17,28 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// An interface comes up in steps: link, address, route. It is looked at when all has been quiet
-/// for so long, so that an uplink is not taken for LAN side while it waits for its default route.
+/// An interface comes up in steps: link, address, route; a firewall is loaded in pieces. It is
+/// looked at when all has been quiet for so long, so that an uplink is not taken for LAN side
+/// while it waits for its default route.
 const QUIET: Duration = Duration::from_millis(300);
 
 /// But not later than that after the first word.
 const LATEST: Duration = Duration::from_secs(2);
+
+/// How often the rules are looked at where there is no word of their changes.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// What a backend does about changes.
+pub(super) trait Follow: Send {
+    /// The network is no longer as in `before`; adapt the sets.
+    fn network(&mut self, before: &Ruleset, after: &Ruleset);
+
+    /// Look whether the rules are still in place, and put them back.
+    fn rules(&mut self, now: &Ruleset);
+
+    /// Whether the kernel gives word of changes of the rules (nf_tables does).
+    fn has_word(&self) -> bool;
+}
 
 /// The thread. Its drop ends it.
 #[derive(Debug)]
@@ -31,20 +49,17 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Starts to follow the network of the calling thread. `apply` is told what the rules depended
-    /// on before and what they depend on now; the first time at once, if something has changed
-    /// since `ruleset` was made.
+    /// Follows the network namespace of the calling thread from now on. What has changed since
+    /// `ruleset` was made is told at once.
     ///
     /// # Errors
     /// No netlink socket, no thread.
-    pub(super) fn start(
-        ruleset: Ruleset,
-        apply: impl FnMut(&Ruleset, &Ruleset) + Send + 'static,
-    ) -> io::Result<Self> {
+    pub(super) fn start(ruleset: Ruleset, follow: impl Follow + 'static) -> io::Result<Self> {
         let (stop, stopped) = UnixStream::pair()?;
-        let changes = Changes::subscribe()?;
+        let tables = if follow.has_word() { Some(TableChanges::subscribe()?) } else { None };
+        let watch = Watch { stopped, network: Changes::subscribe()?, tables };
         let thread = thread::Builder::new().name("snet-network".into()).spawn(move || {
-            if let Err(error) = follow(&changes, &stopped, ruleset, apply) {
+            if let Err(error) = watch.follow(ruleset, follow) {
                 warn!("changes of the network are no longer followed: {error}; restart snet");
             }
         })?;
@@ -62,60 +77,72 @@ impl Drop for Monitor {
     }
 }
 
-fn follow(
-    changes: &Changes,
-    stopped: &UnixStream,
-    mut now: Ruleset,
-    mut apply: impl FnMut(&Ruleset, &Ruleset),
-) -> io::Result<()> {
-    let mut told = None;
-    loop {
-        let mut next = now.clone();
-        match next.look_around() {
-            Ok(()) if next == now => {}
-            Ok(()) => {
-                say(&now, &next);
-                apply(&now, &next);
-                now = next;
-                told = None;
-            }
-            // What was known stays in force, for instance while the only uplink is redialled.
-            Err(error) => {
-                let error = error.to_string();
-                if told.as_ref() != Some(&error) {
-                    warn!("the rules stay as they are: {error}");
-                    told = Some(error);
-                }
-            }
-        }
-        if !wait(changes, stopped)? {
-            return Ok(());
-        }
-    }
+/// What the thread waits for.
+struct Watch {
+    stopped: UnixStream,
+    network: Changes,
+    /// `None`: no word of them; they are looked at every now and then.
+    tables: Option<TableChanges>,
 }
 
-/// Waits for a change, and for quiet after it. `false`: it is time to end.
-fn wait(changes: &Changes, stopped: &UnixStream) -> io::Result<bool> {
-    let mut limit = PollTimeout::NONE;
-    let mut first = None;
-    loop {
-        let mut ready = [
-            PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
-            PollFd::new(changes.as_fd(), PollFlags::POLLIN),
-        ];
-        let count = match poll(&mut ready, limit) {
-            Err(Errno::EINTR) => continue,
-            count => count?,
-        };
-        if ready[0].any() != Some(false) {
-            return Ok(false);
+impl Watch {
+    fn follow(&self, mut now: Ruleset, mut follow: impl Follow) -> io::Result<()> {
+        let mut told = None;
+        loop {
+            let mut next = now.clone();
+            match next.look_around() {
+                Ok(()) if next == now => {}
+                Ok(()) => {
+                    say(&now, &next);
+                    follow.network(&now, &next);
+                    now = next;
+                    told = None;
+                }
+                // What was known stays in force, for instance while the only uplink is redialled.
+                Err(error) => {
+                    let error = error.to_string();
+                    if told.as_ref() != Some(&error) {
+                        warn!("the rules stay as they are: {error}");
+                        told = Some(error);
+                    }
+                }
+            }
+            follow.rules(&now);
+            if !self.wait()? {
+                return Ok(());
+            }
         }
-        let first = *first.get_or_insert_with(Instant::now);
-        if count == 0 || first.elapsed() >= LATEST {
-            return Ok(true);
+    }
+
+    /// Waits for a change, and for quiet after it. `false`: it is time to end.
+    fn wait(&self) -> io::Result<bool> {
+        let mut limit = if self.tables.is_some() { None } else { Some(EVERY) };
+        let mut first = None;
+        loop {
+            let mut ready = vec![
+                PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.network.as_fd(), PollFlags::POLLIN),
+            ];
+            let tables = self.tables.as_ref();
+            ready.extend(tables.map(|tables| PollFd::new(tables.as_fd(), PollFlags::POLLIN)));
+            let timeout = limit.map_or(PollTimeout::NONE, |limit| {
+                PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)
+            });
+            let count = match poll(&mut ready, timeout) {
+                Err(Errno::EINTR) => continue,
+                count => count?,
+            };
+            if ready[0].any() != Some(false) {
+                return Ok(false);
+            }
+            let first = *first.get_or_insert_with(Instant::now);
+            if count == 0 || first.elapsed() >= LATEST {
+                return Ok(true);
+            }
+            self.network.drain()?;
+            self.tables.as_ref().map_or(Ok(()), TableChanges::drain)?;
+            limit = Some(QUIET);
         }
-        changes.drain()?;
-        limit = PollTimeout::try_from(QUIET).unwrap_or(PollTimeout::ZERO);
     }
 }
 

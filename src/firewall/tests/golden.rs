@@ -1,8 +1,7 @@
 //! The text of the rules against files. `SNET_BLESS=1 cargo test --lib firewall::tests::golden`
 //! writes them anew; read the difference before you commit it.
 
-use super::{ruleset, set};
-use crate::firewall::lan::{Interface, Lan};
+use super::{router, ruleset, set};
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset, render};
 use std::path::Path;
 
@@ -36,26 +35,6 @@ fn ipv6_direct() {
 fn a_family_without_a_listener_is_not_captured() {
     let listeners = vec!["127.0.0.1".parse().unwrap(), "2001:db8:2::2".parse().unwrap()];
     compare("no-listener.txt", &Ruleset { listeners, ..ruleset() });
-}
-
-/// A router with an uplink, a LAN bridge and a tunnel.
-fn router() -> Ruleset {
-    let interface = |name: &str, captured, on_link, is_bridge| Interface {
-        name: name.into(),
-        captured,
-        on_link: set(on_link),
-        is_bridge,
-    };
-    let lan = Lan {
-        patterns: Vec::new(),
-        direct_sources: set("192.168.1.9/32 2001:db8:1::9/128"),
-        interfaces: vec![
-            interface("br-lan", [true, true], "192.168.1.0/24 2001:db8:1::/64 fe80::/64", true),
-            interface("wg0", [true, false], "10.7.0.0/24", false),
-        ],
-        uplinks: ["eth0".into()].into(),
-    };
-    Ruleset { listeners: vec!["::".parse().unwrap()], lan: Some(lan), ..ruleset() }
 }
 
 #[test]
