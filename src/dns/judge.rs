@@ -6,6 +6,7 @@ use super::resolver::Resolver;
 use super::split::{Answer, Circumstances, DOMESTIC_SILENCE, Event, Split, Step, Timer, Timers};
 use super::upstream::udp;
 use super::wire::{Query, rr};
+use crate::fault::{self, Fault};
 use std::rc::Rc;
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -43,8 +44,8 @@ impl Resolver {
                     None => continue,
                 },
             };
-            domestic_was_heard |=
-                matches!(event, Event::Domestic(verdict, _) if verdict != Domestic::Err);
+            // An error is a word too: only silence is a miss.
+            domestic_was_heard |= matches!(event, Event::Domestic(_, Some(_)));
             match split.on(event) {
                 Step::Wait(Some(grace)) => timers.start_grace(Instant::now(), grace),
                 Step::Wait(None) => {}
@@ -71,7 +72,10 @@ impl Resolver {
                         resolver.patience.borrow_mut().heard();
                         let (china, bogus) =
                             (&resolver.settings.china_set, resolver.bogus.borrow());
-                        let verdict = classify(reply, china, &bogus, false);
+                        let verdict = match classify(reply, china, &bogus, false) {
+                            Domestic::Foreign if fault::is(Fault::Judgement) => Domestic::Cn,
+                            verdict => verdict,
+                        };
                         let stored = Stored::new(reply, Side::Domestic, resolver.clamp);
                         Event::Domestic(verdict, Some(stored))
                     }

@@ -11,6 +11,7 @@ pub mod udp;
 
 mod own;
 
+use crate::fault::{self, Fault};
 use crate::mark::Fwmark;
 use own::Own;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -151,6 +152,9 @@ impl Outbound {
     }
 
     fn apply_mark(&self, socket: &Socket) -> io::Result<()> {
+        if fault::is(Fault::Mark) {
+            return Ok(());
+        }
         match (socket.set_mark(self.mark.value()), self.refusal) {
             (Err(_), Refusal::Harmless) | (Ok(()), _) => Ok(()),
             (Err(error), Refusal::Fatal) => Err(error),

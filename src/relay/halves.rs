@@ -2,6 +2,7 @@
 //! writing everything.
 
 use super::End;
+use crate::fault::{self, Fault};
 use crate::net;
 use crate::stats::Counter;
 use std::io::{self, IoSlice};
@@ -100,6 +101,9 @@ async fn broken(side: &TcpStream) -> io::Error {
 
 /// Sends the FIN of a source that ended.
 pub(super) fn finish(sink: &TcpStream) -> Half {
+    if fault::is(Fault::Relay) {
+        return Half::Source(io::ErrorKind::BrokenPipe.into());
+    }
     match net::finish(sink) {
         Ok(()) => Half::Finished,
         Err(error) => Half::Sink(error),

@@ -137,8 +137,7 @@ pub(super) fn control(order: &str) -> io::Result<[u32; 3]> {
 fn question(name: &str) -> io::Result<Message> {
     let mut id = [0; 2];
     getrandom::fill(&mut id).map_err(io::Error::other)?;
-    let mut query =
-        Message::new(u16::from_ne_bytes(id), MessageType::Query, OpCode::Query);
+    let mut query = Message::new(u16::from_ne_bytes(id), MessageType::Query, OpCode::Query);
     query.metadata.recursion_desired = true;
     let name = Name::from_ascii(name).map_err(io::Error::other)?;
     query.queries.push(Query::query(name, RecordType::A));

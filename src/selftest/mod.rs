@@ -16,19 +16,21 @@
 mod cell;
 mod client;
 mod daemon;
+mod hosts;
 mod internet;
 mod table;
 mod tables;
 mod trials;
 mod world;
 
+use hosts::{Internet, host_command};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::utsname::uname;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, Write};
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, ExitStatus};
 use std::time::Instant;
 use table::{Table, Verdict};
 
@@ -77,8 +79,7 @@ pub fn run() -> ExitCode {
         .and_then(|host| host_command(["cell", &host]).spawn())
         .and_then(|mut cell| cell.wait());
     match cell {
-        // A process that was killed has no code; that is a failure too.
-        Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+        Ok(status) => passed_on(status),
         Err(source) => unable(&Unable::Tool { tool: "/proc/self/exe", source }),
     }
 }
@@ -101,7 +102,7 @@ fn play_cell(host_network: &str) -> Result<ExitCode, Unable> {
     let status = host_command(["machine", host_network])
         .status()
         .map_err(|source| Unable::Tool { tool: "/proc/self/exe", source })?;
-    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+    Ok(passed_on(status))
 }
 
 fn play_machine(host_network: &str) -> Result<ExitCode, Unable> {
@@ -110,10 +111,7 @@ fn play_machine(host_network: &str) -> Result<ExitCode, Unable> {
     cell::own_run()?;
     let began = Instant::now();
     let has_ipv6 = has_ipv6();
-    let (_internet, pid) = connect_to_internet(has_ipv6)?;
-    ip(&world::machine_commands(pid, has_ipv6))?;
-    let mut internet = _internet;
-    wait_for(&mut internet, "go\n", "ready")?;
+    let _internet = Internet::connect(has_ipv6)?;
 
     let mut table = Table::new();
     let result = trials::run(&mut table, has_ipv6);
@@ -141,51 +139,9 @@ fn play_internet(host_network: &str) -> Result<(), Unable> {
     let trial = |what| move |source| Unable::Trial { what, source };
     io::stdin().lock().read_line(&mut line).map_err(trial("waiting for the cable"))?;
     let has_ipv6 = has_ipv6();
-    ip(&world::internet_commands(has_ipv6))?;
+    hosts::ip(&world::internet_commands(has_ipv6))?;
     let ready = || drop(say("ready"));
     internet::run(has_ipv6, ready).map_err(trial("the internet"))
-}
-
-/// The process at the other end of the cable.
-struct Internet {
-    process: Child,
-}
-
-/// Starts it; the cable is not plugged in yet.
-fn connect_to_internet(_has_ipv6: bool) -> Result<(Internet, u32), Unable> {
-    let network = cell::network().map_err(|source| Unable::Trial { what: "/proc", source })?;
-    let process = host_command(["internet", &network])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|source| Unable::Tool { tool: "/proc/self/exe", source })?;
-    let pid = process.id();
-    let mut internet = Internet { process };
-    wait_for(&mut internet, "", "unshared")?;
-    Ok((internet, pid))
-}
-
-/// Says `order` and waits for the word.
-fn wait_for(internet: &mut Internet, order: &str, word: &str) -> Result<(), Unable> {
-    let trial = |source| Unable::Trial { what: "the internet's host", source };
-    if let Some(stdin) = &mut internet.process.stdin {
-        stdin.write_all(order.as_bytes()).map_err(trial)?;
-    }
-    let Some(stdout) = &mut internet.process.stdout else { return Ok(()) };
-    // One word at a time is said, so a reader that is dropped loses nothing.
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line).map_err(trial)?;
-    if line.trim_end() == word {
-        return Ok(());
-    }
-    Err(trial(io::Error::other(format!("it said {line:?} instead of {word:?}"))))
-}
-
-impl Drop for Internet {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 fn say(word: &str) -> Result<(), Unable> {
@@ -193,10 +149,9 @@ fn say(word: &str) -> Result<(), Unable> {
         .map_err(|source| Unable::Trial { what: "speaking to the machine", source })
 }
 
-fn host_command<const N: usize>(arguments: [&str; N]) -> Command {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg(HOST_COMMAND).args(arguments);
-    command
+/// The exit code of a child; a process that was killed has none, and that is a failure too.
+fn passed_on(status: ExitStatus) -> ExitCode {
+    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1).into()
 }
 
 fn require_sealed(outside: &str) -> Result<(), Unable> {
@@ -209,28 +164,6 @@ fn require_sealed(outside: &str) -> Result<(), Unable> {
 fn die_with_parent() -> Result<(), Unable> {
     set_pdeathsig(Signal::SIGKILL)
         .map_err(|errno| Unable::Trial { what: "prctl", source: errno.into() })
-}
-
-/// Runs `ip -batch`.
-fn ip(commands: &str) -> Result<(), Unable> {
-    let tool = "ip";
-    let failed = |source| Unable::Tool { tool, source };
-    let mut process = Command::new(tool)
-        .args(["-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    if let Some(mut stdin) = process.stdin.take() {
-        stdin.write_all(commands.as_bytes()).map_err(failed)?;
-    }
-    let output = process.wait_with_output().map_err(failed)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-    Err(Unable::Command { tool, said })
 }
 
 fn is_installed(tool: &str) -> bool {

@@ -33,7 +33,12 @@ impl Row {
 
     /// A trial that this machine cannot make.
     pub(super) fn skipped(tried: &str, why: &str) -> Row {
-        Row { tried: tried.into(), expected: "-".into(), seen: why.into(), verdict: Verdict::Skipped }
+        Row {
+            tried: tried.into(),
+            expected: "-".into(),
+            seen: why.into(),
+            verdict: Verdict::Skipped,
+        }
     }
 }
 

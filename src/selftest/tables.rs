@@ -13,7 +13,9 @@ pub(super) fn now() -> Result<Vec<String>, Unable> {
             .output()
             .map_err(|source| Unable::Tool { tool, source })?;
         let text = String::from_utf8_lossy(&output.stdout);
-        lines.extend(text.lines().filter(|line| is_state(line)).map(|line| format!("{tool}: {line}")));
+        lines.extend(
+            text.lines().filter(|line| is_state(line)).map(|line| format!("{tool}: {line}")),
+        );
     }
     Ok(lines)
 }

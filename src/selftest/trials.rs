@@ -35,7 +35,8 @@ pub(super) fn run(table: &mut Table, has_ipv6: bool) -> Result<(), Unable> {
     let [_, _, direct_after] = client::control("tally").map_err(unable("the control port"))?;
     let leaks = direct_after.wrapping_sub(direct_before).to_string();
     same(table, "foreign packets past the proxy", "0", leaks);
-    let seen = if daemon::log().contains(&world::DOMESTIC.to_string()) { "seen" } else { "never seen" };
+    let seen =
+        if daemon::log().contains(&world::DOMESTIC.to_string()) { "seen" } else { "never seen" };
     same(table, "domestic connections in the daemon's log", "never seen", seen.into());
     let own = if daemon::log().contains("snet's own") { "captured" } else { "not captured" };
     same(table, "snet's own connections", "not captured", own.into());
@@ -44,7 +45,12 @@ pub(super) fn run(table: &mut Table, has_ipv6: bool) -> Result<(), Unable> {
     same(table, "a connection opened before the start", "direct, all bytes", lived);
 
     same(table, "stop", "exit status: 0", daemon.stop());
-    same(table, "tables and sets, before and after", "unchanged", tables::difference(&before, &tables::now()?));
+    same(
+        table,
+        "tables and sets, before and after",
+        "unchanged",
+        tables::difference(&before, &tables::now()?),
+    );
     same(table, "stopped: foreign site", "direct, all bytes", try_site(world::FOREIGN, 9));
     let asked = asker.ask(world::TRUSTED_NAMES, world::DOMESTIC_NAME);
     same(table, "stopped: a name, from the same port", &far, asked);

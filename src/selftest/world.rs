@@ -82,9 +82,8 @@ pub(super) fn machine_commands(peer: u32, has_ipv6: bool) -> String {
 
 /// `ip -batch` for the internet's host.
 pub(super) fn internet_commands(has_ipv6: bool) -> String {
-    let mut commands = format!(
-        "link set lo up\naddress add {ROUTER}/24 dev downlink\nlink set downlink up\n"
-    );
+    let mut commands =
+        format!("link set lo up\naddress add {ROUTER}/24 dev downlink\nlink set downlink up\n");
     if has_ipv6 {
         commands.push_str("address add 2001:db8:1::1/64 dev downlink nodad\n");
     }
