@@ -44,7 +44,7 @@ pub(super) fn run(has_ipv6: bool, ready: impl FnOnce()) -> io::Result<()> {
             let (mut stream, _) = control.accept().await?;
             let mut order = [0; 32];
             let length = stream.read(&mut order).await?;
-            let answer = tally.obey(&order[..length]);
+            let answer = tally.obey(&order[..length]).await;
             stream.write_all(answer.as_bytes()).await?;
         }
     })
@@ -52,12 +52,14 @@ pub(super) fn run(has_ipv6: bool, ready: impl FnOnce()) -> io::Result<()> {
 
 impl Tally {
     /// Switches off the proxy that the control port names, and tells the counters.
-    fn obey(&self, order: &[u8]) -> String {
+    async fn obey(&self, order: &[u8]) -> String {
         let order = String::from_utf8_lossy(order);
-        if let Some(proxy) = order.strip_suffix(" off")
-            && let Some(listener) = self.listeners.borrow_mut().remove(proxy)
-        {
+        let named = order.strip_suffix(" off");
+        let listener = named.and_then(|proxy| self.listeners.borrow_mut().remove(proxy));
+        if let Some(listener) = listener {
             listener.abort();
+            // Its port is closed once it has ended, not before.
+            let _ = listener.await;
         }
         let counters = [&self.shadowsocks, &self.http, &self.direct_foreign];
         counters.map(|counter| counter.get().to_string()).join(" ")

@@ -18,7 +18,9 @@ fn without_a_beat_everything_goes_direct() {
     internet.greet(80, b'I');
     let servers = FOREIGN.map(|(foreign, _)| internet.udp(at(foreign, 53)));
     let resolvers = FOREIGN.map(|(_, loopback)| udp(at(loopback, 1211)));
-    let clients = FOREIGN.map(|(foreign, _)| udp(any(at(foreign, 53), 40_000)));
+    let clients = FOREIGN.map(|(foreign, _)| {
+        udp(any(at(foreign, 53), if foreign.contains(':') { 40_006 } else { 40_004 }))
+    });
     for (_, loopback) in FOREIGN {
         greet(TcpListener::bind(at(loopback, 1111)).unwrap(), b'S');
     }
