@@ -85,8 +85,8 @@ asyncio.run(main())
 """)
     Process(["python3", echo], internet=True, log="hold.log")
     wait_tcp(TARGET, HOLD, internet=True)
-    Process(["dnsmasq", "-k", "-C", "/dev/null", "--no-resolv", "--no-hosts", "--local-ttl=3600",
-             "--user=root", "--group=root", "--pid-file", "--bind-interfaces",
+    Process(["dnsmasq", "-d", "-C", "/dev/null", "--no-resolv", "--no-hosts", "--local-ttl=3600",
+             "--pid-file", "--bind-interfaces",
              f"--listen-address={SERVER},{TRUSTED}", f"--address=/#/{DOMESTIC}"], internet=True,
             log="dnsmasq-server.log")
 
@@ -229,8 +229,8 @@ forward-zone:
 
 
 def dnsmasq():
-    return Process(["dnsmasq", "-k", "-C", "/dev/null", "--no-resolv", "--no-hosts",
-                    "--user=root", "--group=root", "--pid-file", "--bind-interfaces",
+    return Process(["dnsmasq", "-d", "-C", "/dev/null", "--no-resolv", "--no-hosts",
+                    "--pid-file", "--bind-interfaces",
                     "--listen-address=127.0.0.1", f"--port={DNS}", f"--server={SERVER}",
                     "--cache-size=10000"])
 
