@@ -7,8 +7,9 @@
 # network: each runs in namespaces of its own.
 set -eu
 
-# Program and package, as in tests/lab/tools.rs.
+# Program and package, as in tests/lab/tools.rs; first what building needs.
 peers='
+    cc:gcc cc:libc6-dev
     unshare:util-linux nsenter:util-linux sha256sum:coreutils ip:iproute2
     xtables-nft-multi:iptables xtables-legacy-multi:iptables ipset:ipset nft:nftables
     curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base nginx:nginx-light
