@@ -179,6 +179,13 @@ impl Daemon {
     }
 }
 
+/// Also when a panic unwinds: the other owners of the rules live on threads that may never end.
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.firewall.take());
+    }
+}
+
 /// The resolver alone: no mark is needed, no rule is installed.
 async fn dns_only(config: &Config) -> Result<(), Error> {
     let mut signals = Signals::new().map_err(Error::Runtime)?;
@@ -261,6 +268,10 @@ impl Installed {
         }
     }
 
+    fn take(&self) -> Option<firewall::Handle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Keeps the rules acting.
     async fn beat(self: &Arc<Self>) {
         let installed = Arc::clone(self);
@@ -286,8 +297,7 @@ impl Installed {
     }
 
     async fn remove(&self) -> Result<(), Error> {
-        let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(handle) = handle else { return Ok(()) };
+        let Some(handle) = self.take() else { return Ok(()) };
         tokio::task::spawn_blocking(move || handle.remove())
             .await
             .map_err(|_| Error::Died("firewall"))??;
