@@ -4,6 +4,7 @@
 use super::End;
 use super::buffer::{self, Buffer};
 use super::halves::{Half, finish, join, write_all_vectored};
+use crate::fault::{self, Fault};
 use crate::proxy::shadowsocks::Sealed;
 use crate::proxy::shadowsocks::opener::{self, Opener};
 use crate::proxy::shadowsocks::sealer::{self, Sealer};
@@ -59,6 +60,11 @@ async fn seal_half(
                 Err(error) => return Half::Source(error),
             };
             let payload = read.unwrap_or(0);
+            if fault::is(Fault::Relay)
+                && let Some(byte) = sealer::gaps(memory, filled)[0].first_mut()
+            {
+                *byte ^= 1;
+            }
             let sealed = match sealer.seal(memory, filled + payload) {
                 Ok(run) => send(sink, &memory[run]).await,
                 Err(error) => Err(error),

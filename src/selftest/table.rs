@@ -1,5 +1,6 @@
 //! What was tried, expected and seen, row by row.
 
+use std::fmt;
 use std::io::{IsTerminal, Write};
 
 /// One trial.
@@ -71,12 +72,19 @@ impl Table {
         self.rows.iter().filter(|row| row.verdict == verdict).count()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
     fn line(&self, [tried, expected, seen, verdict]: [&str; 4]) {
         // A reader that has hung up is no reason to stop: the exit code still counts.
         let _ = writeln!(std::io::stdout(), "{tried:<46} {expected:<22} {seen:<22} {verdict}");
+    }
+}
+
+/// `26 of 28 ok, 2 skipped`.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} ok", self.count(Verdict::Ok), self.rows.len())?;
+        match self.count(Verdict::Skipped) {
+            0 => Ok(()),
+            skipped => write!(f, ", {skipped} skipped,"),
+        }
     }
 }
