@@ -95,11 +95,11 @@ fn names(table: &mut Table, asker: &Asker, has_ipv6: bool) {
     let true_address = asker.ask(world::NOBODY, foreign, A);
     same(table, "foreign name, forged answers come first", world::FOREIGN, true_address);
     let true_address = asker.ask(world::NOBODY, foreign, AAAA);
-    same(table, "the same, IPv6 address", world::FOREIGN_V6, true_address);
+    same(table, "foreign name, IPv6 address", world::FOREIGN_V6, true_address);
     let near = asker.ask(world::NOBODY, domestic, A);
     same(table, "domestic name: its near address", world::DOMESTIC, near);
     let near = asker.ask(world::NOBODY, domestic, AAAA);
-    same(table, "the same, IPv6 address", world::DOMESTIC_V6, near);
+    same(table, "domestic name, IPv6 address", world::DOMESTIC_V6, near);
     let kept = asker.ask(world::TRUSTED_NAMES, domestic, A);
     same(table, "domestic name, from a port kept since before", world::DOMESTIC, kept);
     let over_tcp = ask_over_tcp(world::NOBODY, foreign);
