@@ -37,23 +37,35 @@ pub(super) enum Error {
     },
 }
 
+/// Whether some interface but lo has a route: nobody has been here before in a network namespace
+/// that was made for the selftest, whatever it is called.
+pub(super) fn is_in_use() -> io::Result<bool> {
+    let leads_out = |device: Option<&str>| device.is_some_and(|device| device != "lo");
+    let v4 = fs::read_to_string("/proc/self/net/route")?;
+    // Does not exist where the kernel has no IPv6.
+    let v6 = fs::read_to_string("/proc/self/net/ipv6_route").unwrap_or_default();
+    Ok(v4.lines().skip(1).any(|line| leads_out(line.split_whitespace().next()))
+        || v6.lines().any(|line| leads_out(line.split_whitespace().last())))
+}
+
 /// Names the network namespace of this process (namespaces(7)).
 pub(super) fn network() -> io::Result<String> {
     Ok(fs::read_link("/proc/self/ns/net")?.to_string_lossy().into_owned())
 }
 
-/// Leaves the host: network, mount and, for the children, pid namespace. Who may not do so, which
-/// is everybody but root, takes a user namespace first.
+/// Leaves the host: network, mount and, for the children, pid namespace, with a /run of their own.
+/// Who may not do so, which is everybody but root, takes a user namespace first.
 pub(super) fn leave_host() -> Result<(), Error> {
     let flags = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
     if unshare(flags).is_ok() {
-        return Ok(());
+        return own_run();
     }
     let (uid, gid) = (Uid::effective(), Gid::effective());
     unshare(CloneFlags::CLONE_NEWUSER).map_err(refused("user namespaces"))?;
     // Ubuntu lets an unknown program have the namespace, but no power in it: these two say so.
     map_to_root(uid, gid).map_err(|source| Error::Refused { what: "user namespaces", source })?;
-    unshare(flags).map_err(refused("network and mount namespaces"))
+    unshare(flags).map_err(refused("network and mount namespaces"))?;
+    own_run()
 }
 
 /// Leaves the machine: a second host.
@@ -61,8 +73,8 @@ pub(super) fn leave_network() -> Result<(), Error> {
     unshare(CloneFlags::CLONE_NEWNET).map_err(refused("network namespaces"))
 }
 
-/// A /run of our own, where iptables-legacy puts its lock and the selftest its files.
-pub(super) fn own_run() -> Result<(), Error> {
+/// iptables-legacy puts its lock there, and the selftest its files.
+fn own_run() -> Result<(), Error> {
     let prepare = |what| move |errno: nix::Error| Error::Prepare { what, source: errno.into() };
     let nothing: Option<&Path> = None;
     // Nothing that is mounted here may show outside (mount_namespaces(7)).

@@ -176,7 +176,11 @@ fn described(reply: io::Result<Message>) -> String {
         // A String takes every write.
         let _ = write!(words, "{separator}{address}");
     }
-    if words.is_empty() { reply.metadata.response_code.to_string() } else { words }
+    if words.is_empty() {
+        // As dig writes it: NXDOMAIN, SERVFAIL.
+        return format!("{:?}", reply.metadata.response_code).to_uppercase();
+    }
+    words
 }
 
 fn in_words(error: &io::Error) -> String {

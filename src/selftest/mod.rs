@@ -11,8 +11,8 @@
 //!   ([`internet`]).
 //!
 //! Invariant: before a rule is set or a packet sent, the process has seen that its network
-//! namespace is not the one it was started in. And it ends: after [`PATIENCE`] the machine gives
-//! up, and everything goes with it.
+//! namespace is not the one it was started in and that no route leads out of it. And it ends: after
+//! [`PATIENCE`] the machine gives up, and everything goes with it.
 
 mod cell;
 mod client;
@@ -105,7 +105,6 @@ fn play_cell(host_network: &str) -> Result<ExitCode, Unable> {
 fn play_machine(host_network: &str) -> Result<ExitCode, Unable> {
     die_with_parent()?;
     require_sealed(host_network)?;
-    cell::own_run()?;
     thread::spawn(give_up);
     let began = Instant::now();
     let has_ipv6 = has_ipv6();
@@ -158,9 +157,10 @@ fn passed_on(status: ExitStatus) -> ExitCode {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1).into()
 }
 
+/// Believes neither the name alone, which somebody may have typed, nor the routes.
 fn require_sealed(outside: &str) -> Result<(), Unable> {
-    match cell::network() {
-        Ok(network) if network != outside => Ok(()),
+    match (cell::network(), cell::is_in_use()) {
+        (Ok(network), Ok(false)) if network != outside => Ok(()),
         _ => Err(Unable::NotSealed),
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn run(table: &mut Table, has_ipv6: bool) -> Result<(), Unable> {
 fn without(table: &mut Table, asker: &Asker) -> io::Result<Visit> {
     same(table, "no daemon: foreign site", DIRECT, try_site(world::FOREIGN, LITTLE));
     let poisoned = asker.ask(world::DOMESTIC_NAMES, world::FOREIGN_NAME, A);
-    same(table, "no daemon: foreign name, which is forged", world::FORGED, poisoned);
+    same(table, "no daemon: foreign name is forged", world::FORGED, poisoned);
     let asked = asker.ask(world::TRUSTED_NAMES, world::DOMESTIC_NAME, A);
     same(table, "no daemon: domestic name, asked abroad", world::FAR_COPY, asked);
     visit(world::FOREIGN.into())
@@ -93,7 +93,7 @@ fn sites(table: &mut Table, has_ipv6: bool) {
 fn names(table: &mut Table, asker: &Asker, has_ipv6: bool) {
     let (foreign, domestic) = (world::FOREIGN_NAME, world::DOMESTIC_NAME);
     let true_address = asker.ask(world::NOBODY, foreign, A);
-    same(table, "foreign name, forged answers come first", world::FOREIGN, true_address);
+    same(table, "foreign name, forged answers first", world::FOREIGN, true_address);
     let true_address = asker.ask(world::NOBODY, foreign, AAAA);
     same(table, "foreign name, IPv6 address", world::FOREIGN_V6, true_address);
     let near = asker.ask(world::NOBODY, domestic, A);
@@ -101,7 +101,7 @@ fn names(table: &mut Table, asker: &Asker, has_ipv6: bool) {
     let near = asker.ask(world::NOBODY, domestic, AAAA);
     same(table, "domestic name, IPv6 address", world::DOMESTIC_V6, near);
     let kept = asker.ask(world::TRUSTED_NAMES, domestic, A);
-    same(table, "domestic name, from a port kept since before", world::DOMESTIC, kept);
+    same(table, "domestic name, from a port kept open", world::DOMESTIC, kept);
     let over_tcp = ask_over_tcp(world::NOBODY, foreign);
     same(table, "foreign name, asked over TCP", world::FOREIGN, over_tcp);
     if has_ipv6 {
@@ -111,7 +111,7 @@ fn names(table: &mut Table, asker: &Asker, has_ipv6: bool) {
         table.add(Row::skipped("foreign name, asked over IPv6", NO_IPV6));
     }
     let none = asker.ask(world::NOBODY, "nothing.example.", A);
-    same(table, "a name that does not exist", "Non-Existent Domain", none);
+    same(table, "a name that does not exist", "NXDOMAIN", none);
 }
 
 fn quic(table: &mut Table, has_ipv6: bool) {
@@ -133,7 +133,7 @@ fn proxies(table: &mut Table, asker: &Asker) -> io::Result<()> {
     let second = try_site(world::FOREIGN, MUCH);
     let [_, http_after, _] = control("tally")?;
     let way = if http_after > http_before { second } else { format!("{second}, not by HTTP") };
-    same(table, "first proxy down: the second, HTTP CONNECT", PROXIED, way);
+    same(table, "first proxy down: HTTP CONNECT instead", PROXIED, way);
     let name = asker.ask(world::NOBODY, &below("second", world::FOREIGN_NAME), A);
     same(table, "first proxy down: foreign name", world::FOREIGN, name);
 
@@ -141,7 +141,7 @@ fn proxies(table: &mut Table, asker: &Asker) -> io::Result<()> {
     same(table, "all proxies down: foreign site", "refused", try_site(world::FOREIGN, LITTLE));
     same(table, "all proxies down: domestic site", DIRECT, try_site(world::DOMESTIC, LITTLE));
     let name = asker.ask(world::NOBODY, &below("none", world::FOREIGN_NAME), A);
-    same(table, "all proxies down: foreign name", "Server Failure", name);
+    same(table, "all proxies down: foreign name", "SERVFAIL", name);
     let name = asker.ask(world::NOBODY, &below("none", world::DOMESTIC_NAME), A);
     same(table, "all proxies down: domestic name", world::DOMESTIC, name);
     Ok(())
@@ -163,17 +163,20 @@ impl Leaks {
 
     /// Without the daemon everything is one.
     fn must_have_been_seen(&self, table: &mut Table) {
-        let seen = |count: u64| if count > 0 { "some" } else { "none" };
-        let (left, arrived) = (seen(self.unmarked), seen(self.arrived.into()));
-        let both = format!("{left} left, {arrived} arrived");
-        same(table, "no daemon: foreign packets past the proxies", "some left, some arrived", both);
+        let seen = match (self.unmarked, self.arrived) {
+            (0, 0) => "neither counts",
+            (0, _) => "marks do not count",
+            (_, 0) => "arrivals do not",
+            _ => "both count",
+        };
+        same(table, "no daemon: the two counters of leaks", "both count", seen.into());
     }
 
     fn must_be(&self, before: &Leaks, table: &mut Table) {
         let left = self.unmarked.wrapping_sub(before.unmarked);
-        same(table, "foreign packets that left without the mark", 0, left.to_string());
+        same(table, "foreign packets without snet's mark", 0, left.to_string());
         let arrived = self.arrived.wrapping_sub(before.arrived);
-        same(table, "foreign packets that arrived past the proxies", 0, arrived.to_string());
+        same(table, "foreign packets past the proxies", 0, arrived.to_string());
     }
 }
 
@@ -182,7 +185,7 @@ fn inside(log: &str) -> String {
     let knows = |site: String| log.contains(&format!("destination={site}"));
     let at_web = |address: std::net::IpAddr| world::at(address, world::WEB).to_string();
     if !knows(at_web(world::FOREIGN.into())) {
-        return "the log has no connection at all".into();
+        return "no line at all".into();
     }
     let domestic = [world::DOMESTIC.into(), world::DOMESTIC_V6.into()].map(at_web);
     domestic.into_iter().find(|site| knows(site.clone())).unwrap_or_else(|| "none".into())
