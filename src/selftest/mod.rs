@@ -128,6 +128,8 @@ fn play_machine(host_network: &str) -> Result<ExitCode, Unable> {
 /// Ends this process, and so all the others, if a trial hangs.
 fn give_up() {
     thread::sleep(PATIENCE);
+    // Held to the end, so that no row comes behind the last line.
+    let _table = io::stdout().lock();
     print_last_words();
     println!("selftest: not done after {} s on {}", PATIENCE.as_secs(), tools::platform());
     std::process::exit(1);
