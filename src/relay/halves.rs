@@ -101,7 +101,7 @@ async fn broken(side: &TcpStream) -> io::Error {
 
 /// Sends the FIN of a source that ended.
 pub(super) fn finish(sink: &TcpStream) -> Half {
-    if fault::is(Fault::Relay) {
+    if fault::is(Fault::HalfClose) {
         return Half::Source(io::ErrorKind::BrokenPipe.into());
     }
     match net::finish(sink) {
