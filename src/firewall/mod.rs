@@ -63,3 +63,4 @@ pub use error::Error;
 pub use handle::Handle;
 pub use reconcile::{Cleaned, cleanup};
 pub use ruleset::{Ipv6, Quic, Ruleset, render};
+pub use tools::prepare_legacy;

@@ -4,6 +4,7 @@ use super::command::{self, run};
 use super::error::Error;
 use super::iptables::LOCK_SECONDS;
 use super::ruleset::Family;
+use rustix::thread::{CapabilitySet, capabilities};
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
@@ -35,14 +36,17 @@ impl Iptables {
     /// The tools of every variant that may hold rules of ours, each variant once.
     ///
     /// iptables-legacy is looked at only where the kernel has legacy tables: it would load the
-    /// modules, and the tables would stay.
+    /// modules, and the tables would stay. Without CAP_NET_RAW it cannot be looked at, and rules of
+    /// ours cannot be there but by somebody who had it.
     pub(super) fn every(family: Family) -> Vec<Self> {
         let mut every: Vec<Iptables> = Vec::new();
         for variant in ["", "-nft", "-legacy"] {
             let name = format!("{}{variant}", family.tool());
             let Some(tools) = Self::named(&name, family) else { continue };
             let is_known = every.iter().any(|other| program(&other.save) == program(&tools.save));
-            if !is_known && (!tools.is_legacy() || has_legacy_tables(family) != Some(false)) {
+            let is_worth_it =
+                !tools.is_legacy() || has_raw_sockets() && has_legacy_tables(family) != Some(false);
+            if !is_known && is_worth_it {
                 every.push(tools);
             }
         }
@@ -102,6 +106,26 @@ impl Ipset {
     pub(super) fn restore(&self, text: &str) -> Result<(), Error> {
         run(&self.0, &["restore"], text).map(drop)
     }
+}
+
+/// Whether iptables-legacy will be at work: it is the system's iptables, or holds tables. If so,
+/// what it asks of the kernel is loaded while this process still may: it does that by itself only
+/// with CAP_SYS_MODULE, and the kernel does not do it (nf_sockopt.c).
+pub fn prepare_legacy() -> bool {
+    let is_used = Family::ALL.into_iter().any(|family| {
+        let of_system = Iptables::of_system(family).into_iter();
+        of_system.chain(Iptables::every(family)).any(|tools| tools.is_legacy())
+    });
+    if is_used && let Some(modprobe) = command::find("modprobe") {
+        // Built in, or not there: the tools say what is missing.
+        let _ = run(&modprobe, &["-aq", "ip_tables", "ip6_tables"], "");
+    }
+    is_used
+}
+
+/// iptables-legacy speaks to the kernel over a raw socket (capabilities(7)).
+fn has_raw_sockets() -> bool {
+    capabilities(None).is_ok_and(|held| held.effective.contains(CapabilitySet::NET_RAW))
 }
 
 /// Whether the kernel speaks this family at all.
