@@ -6,7 +6,7 @@
 //! | capability | when |
 //! |---|---|
 //! | CAP_NET_ADMIN | always: SO_MARK, sets, rules |
-//! | CAP_NET_RAW | only where iptables-legacy is at work, which speaks over a raw socket |
+//! | CAP_NET_RAW | only where rules go in through iptables and ipset: its `set` match asks over a raw socket |
 //! | CAP_NET_BIND_SERVICE | only where a port below 1024 is listened on |
 //!
 //! Nothing is gained: what this process was not given it does not get. The user stays the same, so
@@ -37,21 +37,20 @@ use tracing::debug;
 /// Ports below need CAP_NET_BIND_SERVICE (ip(7), ip_unprivileged_port_start).
 const UNPRIVILEGED_PORTS: u16 = 1024;
 
-/// What this configuration needs on this machine. Where iptables-legacy is needed, it is prepared
-/// while that is still allowed.
+/// What this configuration needs on this machine. What only a higher right can prepare is prepared
+/// here.
 pub(super) fn needed(config: &Config, purpose: Purpose) -> CapabilitySet {
-    let listens_low = match purpose {
+    let has_rules = purpose == Purpose::Daemon && config.firewall.backend != Backend::None;
+    if has_rules {
+        firewall::load_legacy_modules();
+    }
+    let lowest_port = match purpose {
         Purpose::Daemon => config.listen.tcp_port.min(config.listen.dns_port),
         Purpose::DnsOnly => config.listen.dns_port,
-    } < UNPRIVILEGED_PORTS;
-    let has_rules = purpose == Purpose::Daemon && config.firewall.backend != Backend::None;
-    select(listens_low, has_rules && firewall::prepare_legacy())
-}
-
-fn select(listens_low: bool, uses_legacy: bool) -> CapabilitySet {
+    };
     let mut needed = CapabilitySet::NET_ADMIN;
-    needed.set(CapabilitySet::NET_BIND_SERVICE, listens_low);
-    needed.set(CapabilitySet::NET_RAW, uses_legacy);
+    needed.set(CapabilitySet::NET_RAW, has_rules && firewall::needs_raw_sockets());
+    needed.set(CapabilitySet::NET_BIND_SERVICE, lowest_port < UNPRIVILEGED_PORTS);
     needed
 }
 

@@ -108,19 +108,23 @@ impl Ipset {
     }
 }
 
-/// Whether iptables-legacy will be at work: it is the system's iptables, or holds tables. If so,
-/// what it asks of the kernel is loaded while this process still may: it does that by itself only
-/// with CAP_SYS_MODULE, and the kernel does not do it (nf_sockopt.c).
-pub fn prepare_legacy() -> bool {
-    let is_used = Family::ALL.into_iter().any(|family| {
-        let of_system = Iptables::of_system(family).into_iter();
-        of_system.chain(Iptables::every(family)).any(|tools| tools.is_legacy())
-    });
-    if is_used && let Some(modprobe) = command::find("modprobe") {
-        // Built in, or not there: the tools say what is missing.
+/// Whether the tools need CAP_NET_RAW: iptables asks for the number of a set over a raw socket, in
+/// both variants (libxt_set.h: "Can't open socket to ipset"). Without ipset there is no such rule.
+pub fn needs_raw_sockets() -> bool {
+    Ipset::find().is_ok()
+}
+
+/// Where iptables-legacy is what iptables is, loads what it asks of the kernel. It does that by
+/// itself, but only with CAP_SYS_MODULE; the kernel does not (nf_sockopt.c).
+pub fn load_legacy_modules() {
+    let is_legacy = |family| Iptables::of_system(family).is_ok_and(|tools| tools.is_legacy());
+    if !Family::ALL.into_iter().any(is_legacy) {
+        return;
+    }
+    if let Some(modprobe) = command::find("modprobe") {
+        // Built in, or not there: then the tools say what is missing.
         let _ = run(&modprobe, &["-aq", "ip_tables", "ip6_tables"], "");
     }
-    is_used
 }
 
 /// iptables-legacy speaks to the kernel over a raw socket (capabilities(7)).
