@@ -10,6 +10,8 @@ mod build;
 mod error;
 mod heartbeat;
 mod limits;
+mod notify;
+mod privileges;
 mod signals;
 
 pub use error::{Error, Kind};
@@ -39,6 +41,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// What kept it from starting, or what died while it ran; the rules are gone in either case.
 pub fn run(config: Config, purpose: Purpose) -> Result<(), Error> {
+    privileges::keep_only(privileges::needed(&config, purpose))?;
     let limit = limits::connections();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -145,7 +148,9 @@ impl Daemon {
             tasks.spawn(supervised("heartbeat", beating));
             current.load().learned().connect_kernel(Box::new(TeachKernel(Arc::clone(&firewall))));
         }
-        info!("ready: {}", build::describe(config, &families));
+        let ready = build::describe(config, &families);
+        info!("ready: {ready}");
+        notify::ready(&ready);
         Ok(Daemon { firewall, inbound, tasks, stop, signals })
     }
 
@@ -160,6 +165,7 @@ impl Daemon {
                 _ => Error::Died("a task"),
             }),
         };
+        notify::stopping("waiting for open connections");
         let released = self.firewall.release().await;
         // Nobody is listening if every task died; then there is nobody to tell.
         let _ = self.stop.send(true);
@@ -208,10 +214,13 @@ async fn dns_only(config: &Config) -> Result<(), Error> {
     let mut tasks = JoinSet::new();
     tasks.spawn(supervised("resolver", dns::spawn(resolver, stopped.clone())));
     tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped)));
-    info!("ready: {}", build::describe_dns(config));
+    let ready = build::describe_dns(config);
+    info!("ready: {ready}");
+    notify::ready(&ready);
     tokio::select! {
         signal = signals.stop() => {
             info!("stopping on {signal}");
+            notify::stopping("");
             let _ = stop.send(true);
             Ok(())
         }
