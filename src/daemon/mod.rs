@@ -8,7 +8,10 @@
 
 mod build;
 mod error;
+mod heartbeat;
 mod limits;
+mod notify;
+mod privileges;
 mod signals;
 
 pub use error::{Error, Kind};
@@ -38,6 +41,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// What kept it from starting, or what died while it ran; the rules are gone in either case.
 pub fn run(config: Config, purpose: Purpose) -> Result<(), Error> {
+    privileges::keep_only(privileges::needed(&config, purpose))?;
     let limit = limits::connections();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -116,8 +120,13 @@ impl Daemon {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let stats = Arc::new(Stats::default());
-        let inbound =
-            Arc::new(Inbound::new(Intercept::Redirect, current.clone(), outbound, stats, limit));
+        let inbound = Arc::new(Inbound::new(
+            Intercept::Redirect,
+            current.clone(),
+            outbound.clone(),
+            stats,
+            limit,
+        ));
         for (address, listener) in listeners {
             let accepting = Arc::clone(&inbound).accept(listener, stopped.clone());
             tasks.spawn(async move {
@@ -125,7 +134,7 @@ impl Daemon {
             });
         }
         tasks.spawn(supervised("resolver", dns::spawn(resolver, stopped.clone())));
-        tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped)));
+        tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped.clone())));
 
         // The rules come last: everything they lead to answers by now.
         if config.firewall.backend != Backend::None {
@@ -134,9 +143,17 @@ impl Daemon {
                 .await
                 .map_err(|_| Error::Died("firewall"))??;
             firewall.hold(handle);
+            let (tcp, dns) = (config.listen.tcp_port, config.listen.dns_port);
+            let pulse = heartbeat::Pulse::new(outbound, &families, tcp, dns);
+            let kept = Arc::clone(&firewall);
+            let renew = async move || kept.beat().await;
+            let beating = async move { pulse.beat(renew, stopped).await };
+            tasks.spawn(supervised("heartbeat", beating));
             current.load().learned().connect_kernel(Box::new(TeachKernel(Arc::clone(&firewall))));
         }
-        info!("ready: {}", build::describe(config, &families));
+        let ready = build::describe(config, &families);
+        info!("ready: {ready}");
+        notify::ready(&ready);
         Ok(Daemon { firewall, inbound, tasks, stop, signals })
     }
 
@@ -151,6 +168,7 @@ impl Daemon {
                 _ => Error::Died("a task"),
             }),
         };
+        notify::stopping("waiting for open connections");
         let released = self.firewall.release().await;
         // Nobody is listening if every task died; then there is nobody to tell.
         let _ = self.stop.send(true);
@@ -167,6 +185,13 @@ impl Daemon {
         let removed = self.firewall.remove().await;
         info!("stopped");
         result.and(released).and(removed)
+    }
+}
+
+/// Also when a panic unwinds: the other owners of the rules live on threads that may never end.
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.firewall.take());
     }
 }
 
@@ -192,10 +217,13 @@ async fn dns_only(config: &Config) -> Result<(), Error> {
     let mut tasks = JoinSet::new();
     tasks.spawn(supervised("resolver", dns::spawn(resolver, stopped.clone())));
     tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped)));
-    info!("ready: {}", build::describe_dns(config));
+    let ready = build::describe_dns(config);
+    info!("ready: {ready}");
+    notify::ready(&ready);
     tokio::select! {
         signal = signals.stop() => {
             info!("stopping on {signal}");
+            notify::stopping("");
             let _ = stop.send(true);
             Ok(())
         }
@@ -252,6 +280,24 @@ impl Installed {
         }
     }
 
+    fn take(&self) -> Option<firewall::Handle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Keeps the rules acting.
+    async fn beat(self: &Arc<Self>) {
+        let installed = Arc::clone(self);
+        let beaten = tokio::task::spawn_blocking(move || {
+            let handle = installed.0.lock().unwrap_or_else(PoisonError::into_inner);
+            handle.as_ref().map_or(Ok(()), firewall::Handle::beat)
+        });
+        match beaten.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!("cannot keep the rules alive: {error}"),
+            Err(died) => warn!("cannot keep the rules alive: {died}"),
+        }
+    }
+
     /// Captures nothing more; what was captured goes on until [`remove`](Self::remove).
     async fn release(self: &Arc<Self>) -> Result<(), Error> {
         let installed = Arc::clone(self);
@@ -263,8 +309,7 @@ impl Installed {
     }
 
     async fn remove(&self) -> Result<(), Error> {
-        let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(handle) = handle else { return Ok(()) };
+        let Some(handle) = self.take() else { return Ok(()) };
         tokio::task::spawn_blocking(move || handle.remove())
             .await
             .map_err(|_| Error::Died("firewall"))??;

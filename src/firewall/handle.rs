@@ -1,5 +1,6 @@
 //! The installed rules: whoever holds the [`Handle`] is responsible for them.
 
+use super::PULSE;
 use super::error::Error;
 use super::ipset_netlink::{Change, Connection};
 use super::monitor::{Follow, Monitor};
@@ -117,6 +118,26 @@ impl Handle {
             }
         }
         self.sets.change(changes);
+    }
+
+    /// Keeps the rules acting for another [`PULSE`]. Whoever calls this vouches for whom the rules
+    /// lead to.
+    ///
+    /// # Errors
+    /// The sets are gone, or the kernel does not let us.
+    pub fn beat(&self) -> Result<(), Error> {
+        let renew = |family: Family| {
+            let set = Set::Alive.name(family);
+            let halves = sets::everything(family).into_iter();
+            halves.map(move |entry| Change::Add {
+                set: set.clone(),
+                family,
+                entry,
+                timeout: Some(PULSE),
+            })
+        };
+        let changes: Vec<Change> = self.sets.families.iter().copied().flat_map(renew).collect();
+        self.sets.connection.apply(&changes).map_err(|source| Error::Netlink { source })
     }
 
     /// The first half of a stop: from now on nothing that begins is captured, and what was

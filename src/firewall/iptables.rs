@@ -197,6 +197,7 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
         format!("{replies} -j CT --zone {ZONE}"),
         format!("{replies} -j RETURN"),
         "-p udp ! --dport 53 -j RETURN".into(),
+        asleep(family),
         marked(ruleset),
         format!("-d {} -j RETURN", loopback(family)),
         format!("{}-j RETURN", in_set(Set::Direct, family)),
@@ -214,11 +215,12 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
     Table { part: Part::Raw, jumps: Part::Raw.jumps(ruleset.lan.is_some()), chains }
 }
 
-/// Lets go what is none of the LAN side's: what comes in elsewhere, and the hosts that shall be
+/// Lets go what is none of the LAN side's: everything while the daemon is dead, what comes in elsewhere, and the hosts that shall be
 /// left alone.
-fn of_the_lan(family: Family) -> [String; 2] {
+fn of_the_lan(family: Family) -> [String; 3] {
     let (lan, sources) = (Set::Lan.name(family), Set::Sources.name(family));
     [
+        asleep(family),
         format!("-m set ! --match-set {lan} src,src -j RETURN"),
         format!("-m set --match-set {sources} src -j RETURN"),
     ]
@@ -236,7 +238,7 @@ fn unasked(family: Family) -> [String; 2] {
 
 /// Redirects. Only packets that conntrack takes for the first of a connection come here.
 fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
-    let mut rules = vec![marked(ruleset)];
+    let mut rules = vec![asleep(family), marked(ruleset)];
     if family == Family::V6 {
         rules.push(format!("-d {LINK_LOCAL} -j RETURN"));
     }
@@ -291,7 +293,7 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
         Family::V4 => "icmp-port-unreachable",
         Family::V6 => "icmp6-port-unreachable",
     };
-    let mut rules = vec![marked(ruleset)];
+    let mut rules = vec![asleep(family), marked(ruleset)];
     if family == Family::V6 && ruleset.listens(family) {
         rules.extend(queries(family).map(|query| format!("-d {LINK_LOCAL} {query} -g {REJECT}")));
     }
@@ -362,6 +364,12 @@ fn queries(family: Family) -> impl Iterator<Item = String> {
     ["-p udp --dport 53", "-p tcp --dport 53 --syn"]
         .into_iter()
         .map(move |query| format!("{query} -m set ! --match-set {exempt} dst"))
+}
+
+/// The dead man's switch: nothing acts unless the daemon has just renewed this set, see
+/// [`Handle::beat`](super::Handle::beat).
+fn asleep(family: Family) -> String {
+    format!("-m set ! --match-set {} dst -j RETURN", Set::Alive.name(family))
 }
 
 fn marked(ruleset: &Ruleset) -> String {

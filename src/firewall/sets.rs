@@ -2,6 +2,7 @@
 //!
 //! Each exists once for a family, since an ipset holds one family only. Format: ipset(8), "restore".
 
+use super::PULSE;
 use super::ipset_netlink::Change;
 use super::lan::{Lan, anywhere};
 use super::ruleset::{Family, Ruleset};
@@ -21,6 +22,8 @@ pub(super) const PREFIX: &str = "snet-";
 /// One of our sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Set {
+    /// Every address, for as long as the daemon is alive.
+    Alive,
     /// The prefixes on our links.
     Connected,
     /// `rules.block`.
@@ -67,7 +70,8 @@ const GROWING: usize = 65_536;
 
 impl Set {
     /// What both modes have.
-    const COMMON: [Set; 10] = [
+    const COMMON: [Set; 11] = [
+        Set::Alive,
         Set::Connected,
         Set::Block,
         Set::Proxy,
@@ -101,6 +105,7 @@ impl Set {
     /// Its name in the kernel; at most 31 characters (IPSET_MAXNAMELEN).
     pub(super) fn name(self, family: Family) -> String {
         let name = match self {
+            Set::Alive => "alive",
             Set::Connected => "connected",
             Set::Block => "block",
             Set::Proxy => "proxy",
@@ -120,6 +125,7 @@ impl Set {
 
     fn kind(self) -> Kind {
         match self {
+            Set::Alive => Kind::Pulse,
             Set::Servers => Kind::Addresses,
             Set::LearnedBlock | Set::LearnedProxy | Set::LearnedDirect => Kind::Expiring,
             Set::Lan | Set::OnLink => Kind::AtInterfaces,
@@ -136,6 +142,7 @@ impl Set {
     pub(super) fn content(self, ruleset: &Ruleset, family: Family) -> Vec<Entry> {
         let lan = ruleset.lan.as_ref();
         let set = match self {
+            Set::Alive => return everything(family),
             Set::Connected => &ruleset.connected,
             Set::Block => &ruleset.block,
             Set::Proxy => &ruleset.proxy,
@@ -175,6 +182,15 @@ fn prefixes(set: &IpSet, family: Family) -> Box<dyn Iterator<Item = IpNet> + '_>
     }
 }
 
+/// Both halves of a family's addresses.
+pub(super) fn everything(family: Family) -> Vec<Entry> {
+    let halves: Vec<IpNet> = match family {
+        Family::V4 => halves_v4(Ipv4Net::default()).map(IpNet::V4).collect(),
+        Family::V6 => halves_v6(Ipv6Net::default()).map(IpNet::V6).collect(),
+    };
+    halves.into_iter().map(Entry::Prefix).collect()
+}
+
 /// Not an `IpSet`: that one joins neighbours to prefixes, and hash:ip holds addresses.
 fn addresses(servers: &[IpAddr], family: Family) -> Vec<Entry> {
     let servers: BTreeSet<IpAddr> = servers.iter().map(|address| address.to_canonical()).collect();
@@ -189,6 +205,7 @@ enum Kind {
     Expiring,
     /// A prefix of length 0 is allowed here. ipset takes at most 64 interfaces for one prefix.
     AtInterfaces,
+    Pulse,
 }
 
 /// Creates and fills all sets of these families.
@@ -204,6 +221,12 @@ pub(super) fn restore(ruleset: &Ruleset, families: &[Family]) -> String {
                     text,
                     "create {name} hash:net family {inet} hashsize {size} maxelem {}",
                     content.len().max(GROWING)
+                ),
+                Kind::Pulse => writeln!(
+                    text,
+                    "create {name} hash:net family {inet} hashsize {size} maxelem {GROWING} \
+                     timeout {}",
+                    PULSE.as_secs()
                 ),
                 Kind::Addresses => writeln!(
                     text,

@@ -2,11 +2,10 @@
 //!
 //! The rules are those of the programs, shortened and fitted to the addresses of [`House`].
 
-use super::house::{House, bridge, router};
+use super::house::{Beating, House, bridge, router};
 use super::internet::{Host, Seen, any, at, datagram, greet, tcp, udp};
 use super::lab::{run, until};
 use super::{in_both_variants, ruleset};
-use crate::firewall::Handle;
 use crate::mark::Fwmark;
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Stdio};
@@ -80,11 +79,11 @@ impl Home {
     /// The whole life of our rules beside somebody else's; `change` is what those do meanwhile.
     fn beside(&self, change: impl FnOnce()) {
         let before = state();
-        let handle = Handle::install(router()).unwrap();
+        let handle = Beating::install(router());
         self.holds();
         change();
         self.holds();
-        handle.remove().unwrap();
+        handle.remove();
         let (before, after) = (before.lines(), state());
         let after = after.lines();
         let difference: Vec<_> =
@@ -236,10 +235,10 @@ fn rules_that_are_flushed_come_back() {
 }
 
 fn a_release_is_not_undone() {
-    let handle = Handle::install(ruleset()).unwrap();
-    handle.release().unwrap();
+    let handle = Beating::install(ruleset());
+    handle.release();
     std::thread::sleep(std::time::Duration::from_secs(1));
     assert!(!run("iptables -t nat -S OUTPUT").contains("SNET"));
     assert!(run("iptables -t nat -S").contains("SNET"));
-    handle.remove().unwrap();
+    handle.remove();
 }

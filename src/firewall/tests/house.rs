@@ -11,7 +11,9 @@
 use super::internet::{Host, Internet};
 use super::lab::run;
 use super::ruleset;
-use crate::firewall::{Lan, Ruleset};
+use crate::firewall::{Handle, Lan, Ruleset};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub(super) struct House {
     pub(super) internet: Internet,
@@ -71,4 +73,36 @@ pub(super) fn router() -> Ruleset {
 pub(super) fn of_the_network(mut ruleset: Ruleset) -> Ruleset {
     ruleset.look_around().unwrap();
     ruleset
+}
+
+/// Installed rules that are kept alive, as the daemon does.
+pub(super) struct Beating(Arc<Mutex<Option<Handle>>>);
+
+impl Beating {
+    pub(super) fn install(ruleset: Ruleset) -> Self {
+        let handle = Arc::new(Mutex::new(Some(Handle::install(ruleset).unwrap())));
+        let beating = Arc::clone(&handle);
+        std::thread::spawn(move || {
+            // A test may have taken the sets away: the result does not matter.
+            while beating.lock().unwrap().as_ref().map(Handle::beat).is_some() {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        Beating(handle)
+    }
+
+    pub(super) fn release(&self) {
+        self.0.lock().unwrap().as_ref().unwrap().release().unwrap();
+    }
+
+    pub(super) fn remove(self) {
+        let handle = self.0.lock().unwrap().take();
+        handle.unwrap().remove().unwrap();
+    }
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        drop(self.0.lock().unwrap().take());
+    }
 }

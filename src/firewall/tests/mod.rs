@@ -11,6 +11,7 @@ mod house;
 mod internet;
 mod lab;
 mod life_cycle;
+mod pulse;
 mod router;
 mod traffic;
 

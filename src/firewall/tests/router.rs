@@ -1,10 +1,10 @@
 //! Router mode: what becomes of the packets of LAN hosts, and of strangers.
 
-use super::house::{House, bridge, of_the_network, router};
+use super::house::{Beating, House, bridge, of_the_network, router};
 use super::internet::{Host, Seen, any, at, connect, datagram, echoes, greet, tcp, udp};
 use super::lab::{run, until};
 use super::{in_both_variants, set};
-use crate::firewall::{Handle, Lan, Ruleset};
+use crate::firewall::{Lan, Ruleset};
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ fn lan_hosts_are_captured_as_the_ladder_says() {
     house.two.greet(80, b'T');
     greet(TcpListener::bind(at("::", 80)).unwrap(), b'M');
     our_ports();
-    let handle = Handle::install(router()).unwrap();
+    let handle = Beating::install(router());
     for (address, expected, why) in [
         ("198.51.100.1", Seen::Captured, "foreign"),
         ("203.0.113.1", Seen::Direct, "China"),
@@ -80,7 +80,7 @@ fn lan_hosts_are_captured_as_the_ladder_says() {
     for foreign in FOREIGN {
         assert_eq!(tcp(at(foreign, 80), None), Seen::Captured);
     }
-    handle.remove().unwrap();
+    handle.remove();
     for foreign in FOREIGN {
         assert_eq!(seen(&house.one, foreign, 80), Seen::Direct);
     }
@@ -88,7 +88,7 @@ fn lan_hosts_are_captured_as_the_ladder_says() {
 
 fn the_original_destination_of_a_lan_host_is_known() {
     let house = House::new();
-    let _handle = Handle::install(router()).unwrap();
+    let _handle = Beating::install(router());
     let listener = TcpListener::bind(at("::", 1111)).unwrap();
     for foreign in FOREIGN {
         let to = at(foreign, 80);
@@ -110,7 +110,7 @@ fn the_dns_of_the_lan_is_captured_whatever_server_is_asked() {
     house.internet.greet(53, b'I');
     house.two.greet(53, b'T');
     let resolver = our_ports();
-    let _handle = Handle::install(router()).unwrap();
+    let _handle = Beating::install(router());
     for (address, expected, why) in [
         ("198.51.100.1", Seen::Captured, "foreign"),
         ("203.0.113.1", Seen::Captured, "China"),
@@ -139,7 +139,7 @@ fn the_dns_of_the_lan_is_captured_whatever_server_is_asked() {
 fn a_name_server_by_link_local_address() {
     let house = House::new();
     let resolver = our_ports();
-    let _handle = Handle::install(router()).unwrap();
+    let _handle = Beating::install(router());
     let shown = run("ip -6 -brief address show dev br-lan scope link");
     let own = shown.split_whitespace().nth(2).and_then(|word| word.split('/').next()).unwrap();
     let own = own.parse().unwrap();
@@ -156,7 +156,7 @@ fn direct_sources_escape_everything() {
     house.internet.greet(80, b'I');
     let resolver = our_ports();
     let lan = Lan { direct_sources: set("192.168.1.10/32 2001:db8:1::10/128"), ..Lan::default() };
-    let _handle = Handle::install(of_the_network(Ruleset { lan: Some(lan), ..router() })).unwrap();
+    let _handle = Beating::install(of_the_network(Ruleset { lan: Some(lan), ..router() }));
     for foreign in FOREIGN {
         assert_eq!(seen(&house.one, foreign, 80), Seen::Direct);
         assert_eq!(seen(&house.two, foreign, 80), Seen::Captured);
@@ -200,7 +200,7 @@ fn quic_of_the_lan_is_rejected() {
     // Each is a new host to the limit of ICMP messages, which counts by destination.
     std::fs::write("/proc/sys/net/ipv4/icmp_ratelimit", "0").unwrap();
     std::fs::write("/proc/sys/net/ipv6/icmp/ratelimit", "0").unwrap();
-    let _handle = Handle::install(router()).unwrap();
+    let _handle = Beating::install(router());
     for (address, expected) in [
         ("198.51.100.1", true),
         ("203.0.113.1", false),
@@ -228,7 +228,7 @@ fn forwarded_ports_and_hairpins_stay_alive() {
     run("iptables -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER");
     run("iptables -t nat -A DOCKER -p tcp --dport 8080 -j DNAT --to-destination 192.168.1.10:80");
     run("iptables -t nat -A POSTROUTING -s 192.168.1.0/24 -d 192.168.1.0/24 -j MASQUERADE");
-    let _handle = Handle::install(router()).unwrap();
+    let _handle = Beating::install(router());
     run(
         "iptables -t nat -A PREROUTING -i uplink -p tcp --dport 8081 -j DNAT --to-destination 192.168.1.10:80",
     );
@@ -258,7 +258,7 @@ fn strangers_find_nobody() {
     let house = House::new();
     let resolver = our_ports();
     resolver.set_nonblocking(true).unwrap();
-    let _handle = Handle::install(router()).unwrap();
+    let _handle = Beating::install(router());
     for (host, own) in [
         (&*house.internet, ["192.0.2.2", "2001:db8:2::2"]),
         (&house.one, ["192.168.1.1", "2001:db8:1::1"]),
@@ -298,7 +298,7 @@ fn what_a_bridge_passes_on_is_left_alone() {
     house.two.greet(80, b'T');
     house.two.greet(53, b'T');
     let resolver = our_ports();
-    let _handle = Handle::install(router()).unwrap();
+    let _handle = Beating::install(router());
     for called in ["0", "1"] {
         for family in ["iptables", "ip6tables"] {
             let setting = format!("/proc/sys/net/bridge/bridge-nf-call-{family}");
@@ -336,7 +336,7 @@ fn policies_of_drop_let_the_captured_in() {
         run(&format!("{tool} -P INPUT DROP"));
         run(&format!("{tool} -P FORWARD DROP"));
     }
-    let _handle = Handle::install(router()).unwrap();
+    let _handle = Beating::install(router());
     for foreign in FOREIGN {
         assert_eq!(seen(&house.one, foreign, 80), Seen::Captured, "{foreign}");
         assert_eq!(seen(&house.one, foreign, 53), Seen::Captured, "{foreign}");
@@ -348,7 +348,7 @@ fn a_new_bridge_is_captured_and_a_new_address_exempted() {
     let house = House::new();
     house.internet.greet(80, b'I');
     let resolver = our_ports();
-    let _handle = Handle::install(router()).unwrap();
+    let _handle = Beating::install(router());
     let has = |set: &str, entry: &str| run(&format!("ipset list {set}")).contains(entry);
 
     let [container, _] = bridge("docker0", "172.17.0", "fd00:17:");
@@ -394,10 +394,10 @@ fn a_router_with_one_interface() {
     for (patterns, expected) in
         [(&[][..], Seen::Direct), (&["br*"], Seen::Direct), (&["br0"], Seen::Captured)]
     {
-        let handle = Handle::install(of(patterns)).unwrap();
+        let handle = Beating::install(of(patterns));
         assert_eq!(seen(&one, FOREIGN[0], 80), expected, "{patterns:?}");
         assert_eq!(seen(&one, "203.0.113.1", 80), Seen::Direct, "{patterns:?}");
-        handle.remove().unwrap();
+        handle.remove();
     }
 }
 
@@ -409,15 +409,15 @@ fn living_connections_of_the_lan_go_on() {
         let to = at(foreign, 80);
         let (mut before, seen) = house.one.run(move || connect(to, None)).unwrap();
         assert_eq!(seen, Seen::Direct);
-        let handle = Handle::install(router()).unwrap();
+        let handle = Beating::install(router());
         assert!(echoes(&mut before), "{foreign}: the start killed it");
         let (mut during, seen) = house.one.run(move || connect(to, None)).unwrap();
         assert_eq!(seen, Seen::Captured);
-        handle.release().unwrap();
+        handle.release();
         assert!(echoes(&mut during), "{foreign}: the first half of a stop killed it");
         let after = house.one.run(move || tcp(to, None));
         assert_eq!(after, Seen::Direct);
-        handle.remove().unwrap();
+        handle.remove();
         assert!(echoes(&mut before), "{foreign}: the stop killed it");
     }
 }
@@ -436,7 +436,7 @@ fn reverse_path_filters_are_no_obstacle() {
     run("ip route add 0.0.0.0/1 dev tun0 table 77");
     let ruleset = router();
     assert!(ruleset.lan.as_ref().unwrap().uplinks.contains("tun0"));
-    let _handle = Handle::install(ruleset).unwrap();
+    let _handle = Beating::install(ruleset);
     assert_eq!(seen(&house.one, FOREIGN[0], 80), Seen::Captured);
     assert_eq!(seen(&house.one, "203.0.113.1", 80), Seen::Direct);
     assert_eq!(asked(&house, &house.one, FOREIGN[0], &resolver), Seen::Captured);
