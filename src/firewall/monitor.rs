@@ -25,7 +25,8 @@ const QUIET: Duration = Duration::from_millis(300);
 /// But not later than that after the first word.
 const LATEST: Duration = Duration::from_secs(2);
 
-/// How often the rules are looked at where there is no word of their changes.
+/// How often the rules are looked at: not more, since some programs change the firewall all the
+/// time, and where there is no word of changes (iptables-legacy) not less.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// What a backend does about changes.
@@ -49,8 +50,7 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Follows the network namespace of the calling thread from now on. What has changed since
-    /// `ruleset` was made is told at once.
+    /// Follows the network namespace of the calling thread from now on.
     ///
     /// # Errors
     /// No netlink socket, no thread.
@@ -88,7 +88,10 @@ struct Watch {
 impl Watch {
     fn follow(&self, mut now: Ruleset, mut follow: impl Follow) -> io::Result<()> {
         let mut told = None;
-        loop {
+        // The rules have just been looked at; the network, a moment before the subscription.
+        let mut looked = Instant::now();
+        let mut until = Some(QUIET);
+        while self.wait(until)? {
             let mut next = now.clone();
             match next.look_around() {
                 Ok(()) if next == now => {}
@@ -107,16 +110,20 @@ impl Watch {
                     }
                 }
             }
-            follow.rules(&now);
-            if !self.wait()? {
-                return Ok(());
-            }
+            let rest = EVERY.saturating_sub(looked.elapsed());
+            until = if rest > Duration::ZERO {
+                Some(rest)
+            } else {
+                follow.rules(&now);
+                looked = Instant::now();
+                if self.tables.is_some() { None } else { Some(EVERY) }
+            };
         }
+        Ok(())
     }
 
-    /// Waits for a change, and for quiet after it. `false`: it is time to end.
-    fn wait(&self) -> io::Result<bool> {
-        let mut limit = if self.tables.is_some() { None } else { Some(EVERY) };
+    /// Waits for a change and for quiet after it, or so long. `false`: it is time to end.
+    fn wait(&self, mut limit: Option<Duration>) -> io::Result<bool> {
         let mut first = None;
         loop {
             let mut ready = vec![
