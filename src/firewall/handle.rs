@@ -1,6 +1,7 @@
 //! The installed rules: whoever holds the [`Handle`] is responsible for them.
 
 use super::PULSE;
+use super::doubts;
 use super::error::Error;
 use super::ipset_netlink::{Change, Connection};
 use super::monitor::{Follow, Monitor};
@@ -39,8 +40,8 @@ impl Handle {
         let tools = every_tool(&ruleset)?;
         if let Some(lan) = &ruleset.lan {
             info!("the LAN side: {}", lan.describe());
-            lan.doubts().iter().for_each(|doubt| warn!("{doubt}"));
         }
+        doubts::all(&ruleset, &tools).iter().for_each(|doubt| warn!("{doubt}"));
         match Self::attempt(&ruleset, &ipset, &tools) {
             // A tool outlives a snet that is killed, and may finish its work after we looked.
             Err(error) if error.is_interference() => {

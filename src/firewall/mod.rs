@@ -65,6 +65,7 @@
 //! iptables-extensions(8), ipset(8), net/netfilter/nf_conntrack_core.c, xt_CT.c, nf_nat_redirect.c.
 
 mod command;
+mod doubts;
 mod error;
 mod handle;
 mod ipset_netlink;

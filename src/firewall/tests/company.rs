@@ -6,6 +6,7 @@ use super::house::{Beating, House, bridge, router};
 use super::internet::{Host, Seen, any, at, datagram, greet, tcp, udp};
 use super::lab::{run, until};
 use super::{in_both_variants, ruleset};
+use crate::firewall::doubts;
 use crate::mark::Fwmark;
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Stdio};
@@ -17,6 +18,7 @@ in_both_variants! {
     marks_of_others,
     firewalld,
     fw4,
+    a_door_that_is_closed_is_told_with_its_key,
     rules_that_are_flushed_come_back,
     a_release_is_not_undone,
 }
@@ -217,6 +219,32 @@ fn fw4() {
     let rules = include_str!("company/fw4.nft");
     load("nft", &["-f", "-"], rules);
     home.beside(|| load("nft", &["-f", "-"], rules));
+}
+
+/// A firewall that knows nothing of LAN hosts at the machine's own ports.
+fn a_door_that_is_closed_is_told_with_its_key() {
+    let home = Home::new();
+    let rules =
+        include_str!("company/fw4.nft").replace("iifname \"br-lan\" accept", "jump handle_reject");
+    load("nft", &["-f", "-"], &rules);
+    let ruleset = router();
+    let doubts = || doubts::all(&router(), &[]);
+    let told = doubts().into_iter().find(|doubt| doubt.contains("nft table inet fw4")).unwrap();
+    let _handle = Beating::install(ruleset);
+    let closed = home.house.one.run(|| {
+        let to = at(FOREIGN[0], 80);
+        std::net::TcpStream::connect_timeout(&to, std::time::Duration::from_millis(300)).is_err()
+    });
+    assert!(closed, "an accept of ours is not final there");
+    let seen = || home.house.one.run(|| tcp(at(FOREIGN[0], 80), None));
+    let (_, key) = told.split_once(": nft ").unwrap();
+    run(&format!("nft {key}"));
+    assert_eq!(seen(), Seen::Captured);
+    home.holds();
+    assert!(!doubts().iter().any(|doubt| doubt.contains("nft table")));
+
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+    assert!(doubts().iter().any(|doubt| doubt.contains("sysctl -w net.ipv4.ip_forward=1")));
 }
 
 /// As `iptables-restore < saved` and many a script do.

@@ -283,7 +283,13 @@ fn strangers_find_nobody() {
             assert_eq!(error.kind(), ErrorKind::WouldBlock);
         }
     }
-    // Nor are they captured on the way to port 53.
+    // Nor are they captured on the way through us, or to port 53.
+    house.internet.run(|| run("ip route add 198.51.100.200/32 via 192.0.2.2"));
+    let through = house.internet.run(|| {
+        let to = at("198.51.100.200", 80);
+        TcpStream::connect_timeout(&to, Duration::from_millis(300)).unwrap_err().kind()
+    });
+    assert_eq!(through, ErrorKind::TimedOut);
     let refused = house.internet.run(|| {
         let to = at("192.0.2.2", 53);
         TcpStream::connect_timeout(&to, Duration::from_secs(5)).unwrap_err().kind()
