@@ -342,12 +342,17 @@ fn policies_of_drop_let_the_captured_in() {
         run(&format!("{tool} -P INPUT DROP"));
         run(&format!("{tool} -P FORWARD DROP"));
     }
-    let _handle = Beating::install(router());
+    let handle = Beating::install(router());
     for foreign in FOREIGN {
         assert_eq!(seen(&house.one, foreign, 80), Seen::Captured, "{foreign}");
         assert_eq!(seen(&house.one, foreign, 53), Seen::Captured, "{foreign}");
         assert_eq!(asked(&house, &house.one, foreign, &resolver), Seen::Captured, "{foreign}");
     }
+    let to = at(FOREIGN[0], 80);
+    let (mut during, _) = house.one.run(move || connect(to, None)).unwrap();
+    handle.release();
+    assert!(echoes(&mut during), "the first half of a stop closed the door");
+    handle.remove();
 }
 
 fn a_new_bridge_is_captured_and_a_new_address_exempted() {
