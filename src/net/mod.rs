@@ -187,6 +187,32 @@ pub fn finish(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).shutdown(Shutdown::Write)
 }
 
+/// Whoever drops this before [`disarm`](Self::disarm) turns the close of these connections into a
+/// reset: what is cut in the middle must not look like an orderly end.
+#[derive(Debug)]
+pub struct ResetOnDrop<'a, const N: usize>([Option<&'a TcpStream>; N]);
+
+impl<'a, const N: usize> ResetOnDrop<'a, N> {
+    /// Watches over these.
+    pub fn new(streams: [&'a TcpStream; N]) -> Self {
+        ResetOnDrop(streams.map(Some))
+    }
+
+    /// They close in order.
+    pub fn disarm(mut self) {
+        self.0 = [None; N];
+    }
+}
+
+impl<const N: usize> Drop for ResetOnDrop<'_, N> {
+    fn drop(&mut self) {
+        for stream in self.0.into_iter().flatten() {
+            // A socket that is gone already needs no reset.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
 /// Closes a connection by a reset instead of a FIN (SO_LINGER of zero, socket(7)), so that the
 /// program at the other end sees an error and not an orderly end.
 pub fn reset(stream: TcpStream) {

@@ -27,13 +27,12 @@ pub(super) async fn join(
     up: impl AsyncFnOnce(&TcpStream, &TcpStream) -> Half,
     down: impl AsyncFnOnce(&TcpStream, &TcpStream) -> Half,
 ) -> End {
-    let end = {
-        let (up, down) = (up(&client, &upstream), down(&upstream, &client));
-        run(up, down, broken(&client), broken(&upstream)).await
-    };
-    if !matches!(end, End::Closed) {
-        net::reset(client);
-        net::reset(upstream);
+    // Also when the whole relay is dropped, at the end of a stop.
+    let cut = net::ResetOnDrop::new([&client, &upstream]);
+    let (up, down) = (up(&client, &upstream), down(&upstream, &client));
+    let end = run(up, down, broken(&client), broken(&upstream)).await;
+    if matches!(end, End::Closed) {
+        cut.disarm();
     }
     end
 }

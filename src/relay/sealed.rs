@@ -105,7 +105,7 @@ async fn open_half(
         loop {
             let read = match read(source, &mut memory[received..]) {
                 Ok(0) if opener.may_end(received) => return finish(sink),
-                Ok(0) => return Half::Source(cut()),
+                Ok(0) => return Half::Source(cut(&opener)),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Half::Source(error),
@@ -142,6 +142,12 @@ async fn send(sink: &TcpStream, run: &[u8]) -> io::Result<()> {
     write_all(sink, run, &Counter::default()).await
 }
 
-fn cut() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the server ended in the middle of a chunk")
+fn cut(opener: &Opener) -> io::Error {
+    let what = if opener.has_begun() {
+        "the server ended in the middle of a chunk"
+    } else {
+        "the server closed without a word: it cannot reach the destination, or password or method \
+         is wrong"
+    };
+    io::Error::new(io::ErrorKind::UnexpectedEof, what)
 }
