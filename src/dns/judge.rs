@@ -44,8 +44,8 @@ impl Resolver {
                     None => continue,
                 },
             };
-            domestic_was_heard |=
-                matches!(event, Event::Domestic(verdict, _) if verdict != Domestic::Err);
+            // An error is a word too: only silence is a miss.
+            domestic_was_heard |= matches!(event, Event::Domestic(_, Some(_)));
             match split.on(event) {
                 Step::Wait(Some(grace)) => timers.start_grace(Instant::now(), grace),
                 Step::Wait(None) => {}
