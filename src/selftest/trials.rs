@@ -6,7 +6,7 @@
 use super::client::{
     Asker, ask_over_ipv6, ask_over_tcp, control, knock, listen_to, try_site, visit,
 };
-use super::daemon::{self, Daemon};
+use super::daemon::{self, Daemon, Started};
 use super::table::{Row, Table};
 use super::{Unable, tables, unmarked, world};
 use hickory_proto::rr::RecordType::{A, AAAA};
@@ -38,11 +38,11 @@ pub(super) fn run(table: &mut Table, has_ipv6: bool) -> Result<(), Unable> {
 
     let started = Daemon::start(has_ipv6).map_err(unable("starting the daemon"))?;
     let mut daemon = match started {
-        Ok((daemon, took)) => {
+        Started::Ready(daemon, took) => {
             table.add(Row::ok("start", "ready", &format!("ready in {} ms", took.as_millis())));
             daemon
         }
-        Err(end) => {
+        Started::Failed(end) => {
             same(table, "start", "ready", end);
             return Ok(());
         }
