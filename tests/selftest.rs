@@ -22,7 +22,7 @@ fn selftest() -> Command {
 
 fn text(output: &Output) -> String {
     let both = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&both).into_owned()
+    String::from_utf8(both).unwrap()
 }
 
 /// What was tried in the rows that end with this word.

@@ -90,9 +90,12 @@ impl Pulse {
     /// A connection that was not redirected is turned away: that it is tells that connections are
     /// accepted and served.
     async fn accept_loop(&self, address: SocketAddr) -> io::Result<()> {
-        let mut stream = self.outbound.tcp(&[address]).await?;
-        match stream.read(&mut [0]).await {
-            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(error),
+        let asked = async {
+            let mut stream = self.outbound.tcp(&[address]).await?;
+            stream.read(&mut [0]).await
+        };
+        match asked.await {
+            Err(error) if !was_turned_away(&error) => Err(error),
             _ => Ok(()),
         }
     }
@@ -102,6 +105,13 @@ impl Pulse {
         socket.send(QUESTION).await?;
         socket.recv(&mut [0; 512]).await.map(drop)
     }
+}
+
+/// A reset is the answer, and may come before the dial has set its options: they fail then
+/// (setsockopt(2) EINVAL, getpeername(2) ENOTCONN). "Refused" is no answer: nobody listens.
+fn was_turned_away(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionReset, InvalidInput, NotConnected};
+    matches!(error.kind(), ConnectionReset | InvalidInput | NotConnected)
 }
 
 /// An address to reach a listener at; a wildcard has none of its own.

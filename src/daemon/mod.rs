@@ -10,6 +10,8 @@ mod build;
 mod error;
 mod heartbeat;
 mod limits;
+mod notify;
+mod privileges;
 mod signals;
 
 pub use error::{Error, Kind};
@@ -39,6 +41,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// What kept it from starting, or what died while it ran; the rules are gone in either case.
 pub fn run(config: Config, purpose: Purpose) -> Result<(), Error> {
+    privileges::keep_only(privileges::needed(&config, purpose))?;
     let limit = limits::connections();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -145,7 +148,9 @@ impl Daemon {
             tasks.spawn(supervised("heartbeat", beating));
             current.load().learned().connect_kernel(Box::new(TeachKernel(Arc::clone(&firewall))));
         }
-        info!("ready: {}", build::describe(config, &families));
+        let ready = build::describe(config, &families);
+        info!("ready: {ready}");
+        notify::ready(&ready);
         Ok(Daemon { firewall, inbound, tasks, stop, signals })
     }
 
@@ -160,6 +165,7 @@ impl Daemon {
                 _ => Error::Died("a task"),
             }),
         };
+        notify::stopping("waiting for open connections");
         let released = self.firewall.release().await;
         // Nobody is listening if every task died; then there is nobody to tell.
         let _ = self.stop.send(true);
@@ -176,6 +182,13 @@ impl Daemon {
         let removed = self.firewall.remove().await;
         info!("stopped");
         result.and(released).and(removed)
+    }
+}
+
+/// Also when a panic unwinds: the other owners of the rules live on threads that may never end.
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.firewall.take());
     }
 }
 
@@ -201,10 +214,13 @@ async fn dns_only(config: &Config) -> Result<(), Error> {
     let mut tasks = JoinSet::new();
     tasks.spawn(supervised("resolver", dns::spawn(resolver, stopped.clone())));
     tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped)));
-    info!("ready: {}", build::describe_dns(config));
+    let ready = build::describe_dns(config);
+    info!("ready: {ready}");
+    notify::ready(&ready);
     tokio::select! {
         signal = signals.stop() => {
             info!("stopping on {signal}");
+            notify::stopping("");
             let _ = stop.send(true);
             Ok(())
         }
@@ -261,6 +277,10 @@ impl Installed {
         }
     }
 
+    fn take(&self) -> Option<firewall::Handle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Keeps the rules acting.
     async fn beat(self: &Arc<Self>) {
         let installed = Arc::clone(self);
@@ -286,8 +306,7 @@ impl Installed {
     }
 
     async fn remove(&self) -> Result<(), Error> {
-        let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(handle) = handle else { return Ok(()) };
+        let Some(handle) = self.take() else { return Ok(()) };
         tokio::task::spawn_blocking(move || handle.remove())
             .await
             .map_err(|_| Error::Died("firewall"))??;

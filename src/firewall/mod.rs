@@ -72,3 +72,4 @@ pub use error::Error;
 pub use handle::Handle;
 pub use reconcile::{Cleaned, cleanup};
 pub use ruleset::{Ipv6, Quic, Ruleset, render};
+pub use tools::{load_legacy_modules, needs_raw_sockets};

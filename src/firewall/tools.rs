@@ -4,6 +4,7 @@ use super::command::{self, run};
 use super::error::Error;
 use super::iptables::LOCK_SECONDS;
 use super::ruleset::Family;
+use rustix::thread::{CapabilitySet, capabilities};
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
@@ -35,14 +36,17 @@ impl Iptables {
     /// The tools of every variant that may hold rules of ours, each variant once.
     ///
     /// iptables-legacy is looked at only where the kernel has legacy tables: it would load the
-    /// modules, and the tables would stay.
+    /// modules, and the tables would stay. Without CAP_NET_RAW it cannot be looked at, and rules of
+    /// ours cannot be there but by somebody who had it.
     pub(super) fn every(family: Family) -> Vec<Self> {
         let mut every: Vec<Iptables> = Vec::new();
         for variant in ["", "-nft", "-legacy"] {
             let name = format!("{}{variant}", family.tool());
             let Some(tools) = Self::named(&name, family) else { continue };
             let is_known = every.iter().any(|other| program(&other.save) == program(&tools.save));
-            if !is_known && (!tools.is_legacy() || has_legacy_tables(family) != Some(false)) {
+            let is_worth_it =
+                !tools.is_legacy() || has_raw_sockets() && has_legacy_tables(family) != Some(false);
+            if !is_known && is_worth_it {
                 every.push(tools);
             }
         }
@@ -102,6 +106,30 @@ impl Ipset {
     pub(super) fn restore(&self, text: &str) -> Result<(), Error> {
         run(&self.0, &["restore"], text).map(drop)
     }
+}
+
+/// Whether the tools need CAP_NET_RAW: iptables asks for the number of a set over a raw socket, in
+/// both variants (libxt_set.h: "Can't open socket to ipset"). Without ipset there is no such rule.
+pub fn needs_raw_sockets() -> bool {
+    Ipset::find().is_ok()
+}
+
+/// Where iptables-legacy is what iptables is, loads what it asks of the kernel. It does that by
+/// itself, but only with CAP_SYS_MODULE; the kernel does not (nf_sockopt.c).
+pub fn load_legacy_modules() {
+    let is_legacy = |family| Iptables::of_system(family).is_ok_and(|tools| tools.is_legacy());
+    if !Family::ALL.into_iter().any(is_legacy) {
+        return;
+    }
+    if let Some(modprobe) = command::find("modprobe") {
+        // Built in, or not there: then the tools say what is missing.
+        let _ = run(&modprobe, &["-aq", "ip_tables", "ip6_tables"], "");
+    }
+}
+
+/// iptables-legacy speaks to the kernel over a raw socket (capabilities(7)).
+fn has_raw_sockets() -> bool {
+    capabilities(None).is_ok_and(|held| held.effective.contains(CapabilitySet::NET_RAW))
 }
 
 /// Whether the kernel speaks this family at all.
