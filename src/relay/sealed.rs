@@ -3,6 +3,7 @@
 
 use super::End;
 use super::buffer::{self, Buffer};
+use super::gather::Gather;
 use super::halves::{Half, finish, join, write_all};
 use crate::net::stream::{read, read_vectored};
 use crate::proxy::shadowsocks::opener::{self, Opened, Opener};
@@ -22,14 +23,13 @@ const FIRST_PAYLOAD: Duration = Duration::from_millis(5);
 const _: () = assert!(buffer::SMALL >= sealer::memory(1) && buffer::SMALL >= opener::LEAST_MEMORY);
 const _: () = assert!(buffer::LARGE >= sealer::memory(sealer::MOST_CHUNKS));
 
-pub(super) async fn relay(client: TcpStream, sealed: Sealed, meter: &Meter) -> End {
-    let Sealed { tcp, sealer, opener, header } = sealed;
+pub(super) async fn relay(client: TcpStream, sealed: Box<Sealed>, meter: &Meter) -> End {
+    let Sealed { tcp, sealer, opener, header } = *sealed;
     let up = async |source: &TcpStream, sink: &TcpStream| {
-        seal_half(source, sink, sealer, header, &meter.up).await
+        seal_half(source, sink, sealer, header, meter).await
     };
-    let down = async |source: &TcpStream, sink: &TcpStream| {
-        open_half(source, sink, opener, &meter.down).await
-    };
+    let down =
+        async |source: &TcpStream, sink: &TcpStream| open_half(source, sink, opener, meter).await;
     join(client, tcp, up, down).await
 }
 
@@ -38,15 +38,17 @@ async fn seal_half(
     sink: &TcpStream,
     mut sealer: Sealer,
     header: Vec<u8>,
-    counter: &Counter,
+    meter: &Meter,
 ) -> Half {
+    let counter = &meter.up;
+    let mut gather = Gather::new(counter, &meter.down);
     // Whether bytes came or not, the header goes now; what went wrong shows below.
-    let _ = timeout(FIRST_PAYLOAD, source.readable()).await;
+    let _ = Box::pin(timeout(FIRST_PAYLOAD, source.readable())).await;
     let mut header = Some(header);
     let mut bulk = false;
     loop {
         if header.is_none()
-            && let Err(error) = source.readable().await
+            && let Err(error) = gather.readable(source).await
         {
             return Half::Source(error);
         }
@@ -84,13 +86,15 @@ async fn open_half(
     source: &TcpStream,
     sink: &TcpStream,
     mut opener: Opener,
-    counter: &Counter,
+    meter: &Meter,
 ) -> Half {
+    let counter = &meter.down;
+    let mut gather = Gather::new(counter, &meter.up);
     // An unfinished chunk waits here while the memory is given back.
     let mut waiting: Vec<u8> = Vec::new();
     let mut bulk = false;
     loop {
-        if let Err(error) = source.readable().await {
+        if let Err(error) = gather.readable(source).await {
             return Half::Source(error);
         }
         let mut memory = Buffer::take(bulk);

@@ -197,3 +197,21 @@ async fn header_and_first_payload_go_together() {
     let read = timeout(Duration::from_secs(5), far.read(&mut packet)).await.unwrap();
     assert_eq!(read.unwrap(), 16 + 18 + 3 + 5 + 16);
 }
+
+/// Memory of an idle connection is mostly that of its future: each level of calls that copies its
+/// arguments into itself shows here.
+#[tokio::test]
+async fn a_relay_is_small() {
+    for kind in KINDS {
+        let (_program, client) = tcp_pair().await;
+        let (near, _far) = tcp_pair().await;
+        let link = match kind {
+            Kind::Plain => Link::Plain { tcp: near, early: Vec::new() },
+            Kind::Sealed => Link::Sealed(Box::new(seal(near, vec![1]))),
+            Kind::Stream => Link::Stream(Box::new(near)),
+        };
+        let meter = Meter::default();
+        let size = size_of_val(&*relay(client, link, &meter));
+        assert!(size <= 2304, "{kind:?}: {size}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Waiting for bytes, and letting them gather while a source writes tiny pieces in bulk.
+//!
+//! Theory of operation. Each wake of a half costs the same whether it finds one packet or a
+//! hundred. An upstream that writes a kilobyte at a time (tinyproxy does) thus costs ten times as
+//! much a byte as one that writes well. Network cards meet the same problem with interrupt
+//! moderation, and so does this: while pieces come densely, the socket's low-water mark
+//! (SO_RCVLOWAT) is set to about what comes in a millisecond, and the half sleeps until that much
+//! is there.
+//!
+//! No interactive byte waits. Gathering begins only after [`DENSE_WAKES`] wakes that came faster
+//! than one in [`DENSE`] and only if nothing went the other way meanwhile: a dialogue, however
+//! quick, is never gathered. It ends as soon as something goes the other way, or when the mark is
+//! not reached within [`PATIENCE`]; then what is there is taken at once and everything is as
+//! before. So the end of a burst may come a millisecond or two late, once. An end or a reset of
+//! the source is seen at once, whatever the mark.
+
+use crate::net::stream::set_low_water;
+use crate::stats::Counter;
+use std::io;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+/// So many wakes in a row are looked at together.
+const DENSE_WAKES: u32 = 32;
+
+/// Wakes that come slower than this on average are not worth gathering.
+const DENSE: Duration = Duration::from_micros(100);
+
+/// The longest that bytes wait for others. The timer's own unit is a millisecond.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// Low-water marks: about a millisecond's bytes, within these. The larger one stays well below the
+/// receive window that the kernel grants (tcp_rmem, tcp(7)).
+const LEAST: u64 = 8 * 1024;
+const MOST: u64 = 128 * 1024;
+
+/// The waiting of one half.
+pub(super) struct Gather<'a> {
+    own: &'a Counter,
+    other: &'a Counter,
+    /// The mark that is set; 1: not gathering.
+    mark: u64,
+    wakes: u32,
+    since: Since,
+}
+
+/// When the present run of wakes began, and the counters then.
+struct Since {
+    time: Instant,
+    own: u64,
+    other: u64,
+}
+
+impl<'a> Gather<'a> {
+    /// `own` counts the bytes of this half, `other` those of the other one.
+    pub(super) fn new(own: &'a Counter, other: &'a Counter) -> Self {
+        let since = Since { time: Instant::now(), own: 0, other: 0 };
+        Gather { own, other, mark: 1, wakes: 0, since }
+    }
+
+    /// Waits until the source has something to read: bytes, an end, an error.
+    pub(super) async fn readable(&mut self, source: &TcpStream) -> io::Result<()> {
+        if self.mark > 1 {
+            return self.gathered(source).await;
+        }
+        source.readable().await?;
+        self.wakes += 1;
+        if self.wakes >= DENSE_WAKES {
+            let mark = self.worthwhile();
+            self.begin_run();
+            return self.set(source, mark);
+        }
+        Ok(())
+    }
+
+    /// The mark that suits the run of wakes that ends now.
+    fn worthwhile(&self) -> u64 {
+        let took = self.since.time.elapsed();
+        if took > DENSE * DENSE_WAKES || self.other.get() != self.since.other {
+            return 1;
+        }
+        let bytes = self.own.get() - self.since.own;
+        let a_millisecond = bytes * 1000 / (took.as_micros() as u64).max(1);
+        if a_millisecond < LEAST { 1 } else { a_millisecond.min(MOST) }
+    }
+
+    async fn gathered(&mut self, source: &TcpStream) -> io::Result<()> {
+        if self.other.get() == self.since.other
+            // Boxed: a timer is large, and most connections never get here.
+            && let Ok(ready) = Box::pin(timeout(PATIENCE, source.readable())).await
+        {
+            return ready;
+        }
+        // Lowering the mark wakes whoever waits for less (tcp_set_rcvlowat).
+        self.set(source, 1)?;
+        self.begin_run();
+        source.readable().await
+    }
+
+    fn begin_run(&mut self) {
+        let (own, other) = (self.own.get(), self.other.get());
+        self.since = Since { time: Instant::now(), own, other };
+        self.wakes = 0;
+    }
+
+    fn set(&mut self, source: &TcpStream, mark: u64) -> io::Result<()> {
+        if mark != self.mark {
+            set_low_water(source, i32::try_from(mark).unwrap_or(i32::MAX))?;
+            self.mark = mark;
+        }
+        Ok(())
+    }
+}
