@@ -9,10 +9,10 @@
 //!
 //! No interactive byte waits. Gathering begins only after [`DENSE_WAKES`] wakes that came faster
 //! than one in [`DENSE`] and only if nothing went the other way meanwhile: a dialogue, however
-//! quick, is never gathered. It ends as soon as something goes the other way, or when the mark is
-//! not reached within [`PATIENCE`]; then what is there is taken at once and everything is as
-//! before. So the end of a burst may come a millisecond or two late, once. An end or a reset of
-//! the source is seen at once, whatever the mark.
+//! quick, is never gathered. It ends when something has gone the other way, or when less than
+//! [`LEAST`] in [`GATHERED`] comes. If the mark is not reached within [`PATIENCE`], what is there is
+//! taken. So the end of a burst may come a millisecond or two late, once. An end or a reset of the
+//! source is seen at once, whatever the mark.
 
 use crate::net::stream::set_low_water;
 use crate::stats::Counter;
@@ -25,13 +25,16 @@ use tokio::time::{Instant, timeout};
 const DENSE_WAKES: u32 = 32;
 
 /// Wakes that come slower than this on average are not worth gathering.
-const DENSE: Duration = Duration::from_micros(100);
+const DENSE: Duration = Duration::from_micros(250);
+
+/// The mark is what comes in so long.
+const GATHERED: Duration = Duration::from_micros(750);
 
 /// The longest that bytes wait for others. The timer's own unit is a millisecond.
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// Low-water marks: about a millisecond's bytes, within these. The larger one stays well below the
-/// receive window that the kernel grants (tcp_rmem, tcp(7)).
+/// Bounds of the mark. The upper one stays well below the receive window that the kernel grants
+/// (tcp_rmem, tcp(7)).
 const LEAST: u64 = 8 * 1024;
 const MOST: u64 = 128 * 1024;
 
@@ -39,8 +42,10 @@ const MOST: u64 = 128 * 1024;
 pub(super) struct Gather<'a> {
     own: &'a Counter,
     other: &'a Counter,
-    /// The mark that is set; 1: not gathering.
+    /// The mark to wait for; 1: not gathering.
     mark: u64,
+    /// The mark that the socket has.
+    set: u64,
     wakes: u32,
     since: Since,
 }
@@ -56,46 +61,39 @@ impl<'a> Gather<'a> {
     /// `own` counts the bytes of this half, `other` those of the other one.
     pub(super) fn new(own: &'a Counter, other: &'a Counter) -> Self {
         let since = Since { time: Instant::now(), own: 0, other: 0 };
-        Gather { own, other, mark: 1, wakes: 0, since }
+        Gather { own, other, mark: 1, set: 1, wakes: 0, since }
     }
 
     /// Waits until the source has something to read: bytes, an end, an error.
     pub(super) async fn readable(&mut self, source: &TcpStream) -> io::Result<()> {
-        if self.mark > 1 {
-            return self.gathered(source).await;
-        }
-        source.readable().await?;
-        self.wakes += 1;
-        if self.wakes >= DENSE_WAKES {
-            let mark = self.worthwhile();
+        let run = if self.mark > 1 { 1 } else { DENSE_WAKES };
+        if self.wakes >= run {
+            self.mark = self.worthwhile();
             self.begin_run();
-            return self.set(source, mark);
         }
-        Ok(())
-    }
-
-    /// The mark that suits the run of wakes that ends now.
-    fn worthwhile(&self) -> u64 {
-        let took = self.since.time.elapsed();
-        if took > DENSE * DENSE_WAKES || self.other.get() != self.since.other {
-            return 1;
-        }
-        let bytes = self.own.get() - self.since.own;
-        let a_millisecond = bytes * 1000 / (took.as_micros() as u64).max(1);
-        if a_millisecond < LEAST { 1 } else { a_millisecond.min(MOST) }
-    }
-
-    async fn gathered(&mut self, source: &TcpStream) -> io::Result<()> {
-        if self.other.get() == self.since.other
-            // Boxed: a timer is large, and most connections never get here.
+        self.wakes += 1;
+        self.set(source, self.mark)?;
+        // Boxed: a timer is large, and most connections never get here.
+        if self.mark > 1
             && let Ok(ready) = Box::pin(timeout(PATIENCE, source.readable())).await
         {
             return ready;
         }
         // Lowering the mark wakes whoever waits for less (tcp_set_rcvlowat).
         self.set(source, 1)?;
-        self.begin_run();
         source.readable().await
+    }
+
+    /// The mark that suits the run of wakes that ends now.
+    fn worthwhile(&self) -> u64 {
+        let took = self.since.time.elapsed();
+        let is_dense = self.mark > 1 || took <= DENSE * self.wakes;
+        if !is_dense || self.other.get() != self.since.other {
+            return 1;
+        }
+        let bytes = self.own.get() - self.since.own;
+        let mark = bytes * GATHERED.as_micros() as u64 / (took.as_micros() as u64).max(1);
+        if mark < LEAST { 1 } else { mark.min(MOST) }
     }
 
     fn begin_run(&mut self) {
@@ -105,9 +103,9 @@ impl<'a> Gather<'a> {
     }
 
     fn set(&mut self, source: &TcpStream, mark: u64) -> io::Result<()> {
-        if mark != self.mark {
+        if mark != self.set {
             set_low_water(source, i32::try_from(mark).unwrap_or(i32::MAX))?;
-            self.mark = mark;
+            self.set = mark;
         }
         Ok(())
     }

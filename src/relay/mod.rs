@@ -50,4 +50,6 @@ pub fn relay(client: TcpStream, link: Link, meter: &Meter) -> BoxFuture<'_, End>
 }
 
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 const MANY: usize = 3_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     Plain,
     Sealed,
     Stream,
@@ -36,16 +36,24 @@ struct Bench {
     relay: JoinHandle<End>,
 }
 
-async fn tcp_pair() -> (TcpStream, TcpStream) {
+pub(super) async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
     let near = outbound.tcp(&[listener.local_addr().unwrap()]).await.unwrap();
     (near, listener.accept().await.unwrap().0)
 }
 
-fn seal(tcp: TcpStream, header: Vec<u8>) -> Sealed {
+pub(super) fn seal(tcp: TcpStream, header: Vec<u8>) -> Sealed {
     let key = MasterKey::new(Method::Aes128Gcm, &Secret::new("secret"));
     Sealed { tcp, sealer: Sealer::new(&key).unwrap(), opener: Opener::new(key), header }
+}
+
+/// The destination's end of a link: it sees what the program sent.
+pub(super) fn far_end(kind: Kind, far: TcpStream) -> Box<dyn Stream> {
+    match kind {
+        Kind::Plain | Kind::Stream => Box::new(far),
+        Kind::Sealed => Box::new(SealedStream::new(seal(far, Vec::new()))),
+    }
 }
 
 /// `abrupt`: dropping the server resets its connection.
