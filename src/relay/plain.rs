@@ -66,10 +66,11 @@ async fn half(source: &TcpStream, sink: &TcpStream, counter: &Counter, other: &C
         if let Err(error) = gather.readable(source).await {
             return Half::Source(error);
         }
+        // Boxed: a connection that idles shall not hold the room that a burst needs.
         let burst = if bulk && spliceable {
-            splice(source, sink, counter).await
+            Box::pin(splice(source, sink, counter)).await
         } else {
-            copy(source, sink, counter, spliceable).await
+            Box::pin(copy(source, sink, counter, spliceable)).await
         };
         match burst {
             Burst::Trickle => bulk = false,
