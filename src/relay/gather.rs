@@ -86,14 +86,14 @@ impl<'a> Gather<'a> {
 
     /// The mark that suits the run of wakes that ends now.
     fn worthwhile(&self) -> u64 {
-        let took = self.since.time.elapsed();
-        let is_dense = self.mark > 1 || took <= DENSE * self.wakes;
-        if !is_dense || self.other.get() != self.since.other {
-            return 1;
+        Run {
+            took: self.since.time.elapsed(),
+            wakes: self.wakes,
+            bytes: self.own.get() - self.since.own,
+            is_dialogue: self.other.get() != self.since.other,
+            gathering: self.mark > 1,
         }
-        let bytes = self.own.get() - self.since.own;
-        let mark = bytes * GATHERED.as_micros() as u64 / (took.as_micros() as u64).max(1);
-        if mark < LEAST { 1 } else { mark.min(MOST) }
+        .mark()
     }
 
     fn begin_run(&mut self) {
@@ -108,5 +108,70 @@ impl<'a> Gather<'a> {
             self.set = mark;
         }
         Ok(())
+    }
+}
+
+/// What happened in a run of wakes.
+#[derive(Clone, Copy)]
+struct Run {
+    took: Duration,
+    wakes: u32,
+    bytes: u64,
+    /// Something went the other way.
+    is_dialogue: bool,
+    gathering: bool,
+}
+
+impl Run {
+    /// The mark for the next run; 1: gathering is not worthwhile.
+    fn mark(self) -> u64 {
+        let is_dense = self.gathering || self.took <= DENSE * self.wakes;
+        if !is_dense || self.is_dialogue {
+            return 1;
+        }
+        let took = (self.took.as_micros() as u64).max(1);
+        let mark = self.bytes * GATHERED.as_micros() as u64 / took;
+        if mark < LEAST { 1 } else { mark.min(MOST) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Thirty-two pieces of 4,000 bytes in two milliseconds.
+    const TINY_PIECES: Run = Run {
+        took: Duration::from_millis(2),
+        wakes: DENSE_WAKES,
+        bytes: 128_000,
+        is_dialogue: false,
+        gathering: false,
+    };
+
+    #[test]
+    fn tiny_pieces_in_bulk_are_gathered() {
+        assert_eq!(TINY_PIECES.mark(), 48_000);
+        assert_eq!(Run { bytes: 10_000_000, ..TINY_PIECES }.mark(), MOST);
+    }
+
+    #[test]
+    fn dialogues_trickles_and_slow_wakes_are_not() {
+        assert_eq!(Run { is_dialogue: true, ..TINY_PIECES }.mark(), 1);
+        assert_eq!(Run { is_dialogue: true, gathering: true, ..TINY_PIECES }.mark(), 1);
+        assert_eq!(Run { bytes: 3_200, ..TINY_PIECES }.mark(), 1);
+        assert_eq!(Run { took: Duration::from_millis(9), ..TINY_PIECES }.mark(), 1);
+    }
+
+    #[test]
+    fn gathering_goes_on_while_enough_comes() {
+        let gathered = Run {
+            took: Duration::from_millis(2),
+            wakes: 1,
+            bytes: 60_000,
+            is_dialogue: false,
+            gathering: true,
+        };
+        assert_eq!(gathered.mark(), 22_500);
+        assert_eq!(Run { bytes: 100, ..gathered }.mark(), 1);
     }
 }

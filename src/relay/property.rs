@@ -4,7 +4,7 @@
 //! A script is random sizes, pauses, half-closes and resets for either program. The model: without
 //! a reset, each program receives all that the other one sent, then the end; with one, what was
 //! received is a prefix of what was sent, and the other program sees a reset or an end, never
-//! silence. 200 cases by default; `SNET_RELAY_CASES=100000 cargo test --release --lib
+//! silence. 200 cases by default; `SNET_CASES=100000 cargo test --release --lib
 //! relay::property` is the full run.
 
 use super::tests::{Kind, far_end, seal, tcp_pair};
@@ -235,15 +235,15 @@ fn judge(
     Ok(())
 }
 
-fn cases(variable: &str, few: u32) -> u32 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(few)
+fn cases(few: u32) -> u32 {
+    std::env::var("SNET_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
 }
 
 #[test]
 fn whatever_happens_bytes_are_carried_as_the_model_says() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let config = ProptestConfig {
-        cases: cases("SNET_RELAY_CASES", 200),
+        cases: cases(200),
         max_shrink_iters: 200,
         failure_persistence: None,
         ..ProptestConfig::default()
