@@ -4,7 +4,7 @@
 //! A script is random sizes, pauses, half-closes and resets for either program. The model: without
 //! a reset, each program receives all that the other one sent, then the end; with one, what was
 //! received is a prefix of what was sent, and the other program sees a reset or an end, never
-//! silence. 200 cases by default; `SNET_CASES=100000 cargo test --release --lib
+//! silence. 500 cases by default; `SNET_CASES=100000 cargo test --release --lib
 //! relay::property` is the full run.
 
 use super::tests::{Kind, far_end, seal, tcp_pair};
@@ -235,18 +235,32 @@ fn judge(
     Ok(())
 }
 
-fn cases(few: u32) -> u32 {
-    std::env::var("SNET_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
-}
+/// Connections at a time: most of a case is waiting, and they share buffers and pipes.
+const TOGETHER: usize = 25;
 
 #[test]
 fn whatever_happens_bytes_are_carried_as_the_model_says() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cases = std::env::var("SNET_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(500);
     let config = ProptestConfig {
-        cases: cases(200),
+        cases: u32::try_from(usize::div_ceil(cases, TOGETHER)).unwrap(),
         max_shrink_iters: 200,
         failure_persistence: None,
         ..ProptestConfig::default()
     };
-    TestRunner::new(config).run(&case(), |case| runtime.block_on(run(case))).unwrap();
+    let together = prop::collection::vec(case(), TOGETHER);
+    TestRunner::new(config)
+        .run(&together, |cases| {
+            runtime.block_on(async {
+                let mut running = tokio::task::JoinSet::new();
+                for case in cases {
+                    running.spawn(run(case));
+                }
+                while let Some(done) = running.join_next().await {
+                    done.unwrap()?;
+                }
+                Ok(())
+            })
+        })
+        .unwrap();
 }
