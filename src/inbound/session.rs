@@ -23,10 +23,6 @@ pub(super) async fn serve(inbound: &Inbound, stream: TcpStream, client: SocketAd
         Err(stray) => return turn_away(inbound, stream, client, &stray),
     };
     inbound.stats().accepted.add(1);
-    if let Err(gone) = net::tune(&stream) {
-        debug!(%client, "gone before it was served: {gone}");
-        return;
-    }
     connect_and_relay(inbound, stream, client, destination).await;
 }
 
