@@ -2,6 +2,8 @@
 //! what `scripts/install.sh` puts and leaves where. Each daemon runs in namespaces of its own or
 //! on loopback ports of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use snet::config::{Config, Purpose};
