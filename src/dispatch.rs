@@ -153,7 +153,7 @@ impl Dispatcher {
             let result = timeout(upstream.timeout, upstream.proxy.connect(target)).await;
             let (cause, proxys_fault) = match result {
                 Ok(Ok(link)) => {
-                    if attempt.succeeded() {
+                    if attempt.succeeded(Instant::now()) {
                         info!(proxy = upstream.name(), "answers again");
                     }
                     return Ok(Connected { link, via: Some(upstream) });
@@ -165,7 +165,7 @@ impl Dispatcher {
                 Err(_) => (format!("no answer within {:?}", upstream.timeout), true),
             };
             if !proxys_fault {
-                attempt.succeeded();
+                attempt.succeeded(Instant::now());
                 debug!(proxy = upstream.name(), %target, "{cause}");
             } else if attempt.failed(Instant::now()) {
                 warn!(proxy = upstream.name(), "is down: {cause}");

@@ -8,6 +8,7 @@
 
 mod build;
 mod error;
+mod heartbeat;
 mod limits;
 mod notify;
 mod privileges;
@@ -116,8 +117,13 @@ impl Daemon {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let stats = Arc::new(Stats::default());
-        let inbound =
-            Arc::new(Inbound::new(Intercept::Redirect, current.clone(), outbound, stats, limit));
+        let inbound = Arc::new(Inbound::new(
+            Intercept::Redirect,
+            current.clone(),
+            outbound.clone(),
+            stats,
+            limit,
+        ));
         for (address, listener) in listeners {
             let accepting = Arc::clone(&inbound).accept(listener, stopped.clone());
             tasks.spawn(async move {
@@ -125,7 +131,7 @@ impl Daemon {
             });
         }
         tasks.spawn(supervised("resolver", dns::spawn(resolver, stopped.clone())));
-        tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped)));
+        tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped.clone())));
 
         // The rules come last: everything they lead to answers by now.
         if config.firewall.backend != Backend::None {
@@ -134,6 +140,12 @@ impl Daemon {
                 .await
                 .map_err(|_| Error::Died("firewall"))??;
             firewall.hold(handle);
+            let (tcp, dns) = (config.listen.tcp_port, config.listen.dns_port);
+            let pulse = heartbeat::Pulse::new(outbound, &families, tcp, dns);
+            let kept = Arc::clone(&firewall);
+            let renew = async move || kept.beat().await;
+            let beating = async move { pulse.beat(renew, stopped).await };
+            tasks.spawn(supervised("heartbeat", beating));
             current.load().learned().connect_kernel(Box::new(TeachKernel(Arc::clone(&firewall))));
         }
         let ready = build::describe(config, &families);
@@ -170,6 +182,13 @@ impl Daemon {
         let removed = self.firewall.remove().await;
         info!("stopped");
         result.and(released).and(removed)
+    }
+}
+
+/// Also when a panic unwinds: the other owners of the rules live on threads that may never end.
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.firewall.take());
     }
 }
 
@@ -258,6 +277,24 @@ impl Installed {
         }
     }
 
+    fn take(&self) -> Option<firewall::Handle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Keeps the rules acting.
+    async fn beat(self: &Arc<Self>) {
+        let installed = Arc::clone(self);
+        let beaten = tokio::task::spawn_blocking(move || {
+            let handle = installed.0.lock().unwrap_or_else(PoisonError::into_inner);
+            handle.as_ref().map_or(Ok(()), firewall::Handle::beat)
+        });
+        match beaten.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!("cannot keep the rules alive: {error}"),
+            Err(died) => warn!("cannot keep the rules alive: {died}"),
+        }
+    }
+
     /// Captures nothing more; what was captured goes on until [`remove`](Self::remove).
     async fn release(self: &Arc<Self>) -> Result<(), Error> {
         let installed = Arc::clone(self);
@@ -269,8 +306,7 @@ impl Installed {
     }
 
     async fn remove(&self) -> Result<(), Error> {
-        let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(handle) = handle else { return Ok(()) };
+        let Some(handle) = self.take() else { return Ok(()) };
         tokio::task::spawn_blocking(move || handle.remove())
             .await
             .map_err(|_| Error::Died("firewall"))??;

@@ -27,6 +27,7 @@ struct State {
     /// Failures since the last success.
     failures: u32,
     rests_until: Option<Instant>,
+    last_success: Option<Instant>,
     failed_by_silence: bool,
     /// A connection asks a silent proxy at this moment.
     probing: bool,
@@ -86,8 +87,9 @@ pub(super) struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// The proxy answered. True if it had been down.
-    pub(super) fn succeeded(self) -> bool {
+    pub(super) fn succeeded(self, now: Instant) -> bool {
         let mut state = self.health.state();
+        state.last_success = Some(now);
         let was_down = state.failures > 0;
         state.failures = 0;
         state.rests_until = None;
@@ -97,6 +99,10 @@ impl Attempt<'_> {
     /// The proxy failed. True if it was up until now.
     pub(super) fn failed(self, now: Instant) -> bool {
         let mut state = self.health.state();
+        // In a crowd a dial may wait too long while others succeed: that tells of the crowd.
+        if state.last_success.is_some_and(|success| success > self.began) {
+            return false;
+        }
         // Of many dials that fail at once, the first decides: the others began before it failed.
         let already_known = state
             .rests_until
@@ -146,7 +152,7 @@ mod tests {
         let later = now + FIRST_REST;
         assert!(!health.begin(later).unwrap().failed(later), "second is not");
         assert!(health.is_resting(later + FIRST_REST));
-        assert!(health.begin(later).unwrap().succeeded());
+        assert!(health.begin(later).unwrap().succeeded(later));
         assert!(!health.is_resting(later));
     }
 
@@ -158,6 +164,18 @@ mod tests {
         assert!(first.failed(now + SILENCE));
         assert!(!second.failed(now + SILENCE));
         assert!(!health.is_resting(now + SILENCE + FIRST_REST));
+    }
+
+    #[test]
+    fn a_slow_dial_among_successes_is_no_failure_of_the_proxy() {
+        let health = Health::default();
+        let now = Instant::now();
+        let slow = health.begin(now).unwrap();
+        let later = now + FIRST_REST;
+        health.begin(later).unwrap().succeeded(later);
+        assert!(!slow.failed(now + SILENCE));
+        assert!(!health.is_resting(now + SILENCE));
+        assert!(health.begin(later).unwrap().failed(later + SILENCE), "one after it counts");
     }
 
     #[test]

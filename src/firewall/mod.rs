@@ -30,6 +30,10 @@
 //! - **Reject and redirect** are different tables: nat has no REJECT. nat lets blocked
 //!   destinations pass, filter comes next and rejects them.
 //!
+//! - **The dead man's switch**: the first rule of each chain lets everything pass unless a set holds
+//!   the destination, and that set holds all of them, for [`PULSE`]. Only [`Handle::beat`] renews
+//!   it. A daemon that was killed, that hangs or is stopped so lets the network go.
+//!
 //! # Life cycle
 //!
 //! Install: remove left-overs of any state, load all sets by one `ipset restore`, then the rules
@@ -55,8 +59,13 @@ mod ruleset;
 mod sets;
 mod tools;
 
+/// The rules act for so long after a beat.
+pub const PULSE: Duration = Duration::from_secs(6);
+
 #[cfg(test)]
 mod tests;
+
+use std::time::Duration;
 
 pub use connected::connected_prefixes;
 pub use error::Error;

@@ -18,11 +18,11 @@ use tracing::{debug, error, info};
 /// program behind it sees "refused" at once and not silence.
 pub(super) async fn serve(inbound: &Inbound, stream: TcpStream, client: SocketAddr) {
     let client = canonical(client);
-    inbound.stats().accepted.add(1);
     let destination = match inbound.intercept().destination(&stream, client, inbound.outbound()) {
         Ok(destination) => destination,
         Err(stray) => return turn_away(inbound, stream, client, &stray),
     };
+    inbound.stats().accepted.add(1);
     if let Err(gone) = net::tune(&stream) {
         debug!(%client, "gone before it was served: {gone}");
         return;
@@ -31,6 +31,9 @@ pub(super) async fn serve(inbound: &Inbound, stream: TcpStream, client: SocketAd
 }
 
 fn turn_away(inbound: &Inbound, stream: TcpStream, client: SocketAddr, stray: &Stray) {
+    if matches!(stray, Stray::Pulse) {
+        return net::reset(stream);
+    }
     inbound.stats().refused.add(1);
     net::reset(stream);
     if matches!(stray, Stray::Own(_)) && !inbound.loop_reported.swap(true, Ordering::Relaxed) {

@@ -7,6 +7,8 @@
 
 pub mod listen;
 pub mod origin;
+pub mod pipe;
+pub mod stream;
 pub mod udp;
 
 mod own;

@@ -28,7 +28,7 @@ async fn half(
     mut sink: impl AsyncWrite + Unpin,
     counter: &Counter,
 ) -> Half {
-    let mut buffer = Buffer::take();
+    let mut buffer = Buffer::take(false);
     loop {
         let read = match source.read(&mut buffer).await {
             Ok(read) => read,

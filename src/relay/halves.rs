@@ -5,7 +5,7 @@ use super::End;
 use crate::fault::{self, Fault};
 use crate::net;
 use crate::stats::Counter;
-use std::io::{self, IoSlice};
+use std::io;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -101,7 +101,7 @@ async fn broken(side: &TcpStream) -> io::Error {
 
 /// Sends the FIN of a source that ended.
 pub(super) fn finish(sink: &TcpStream) -> Half {
-    if fault::is(Fault::Relay) {
+    if fault::is(Fault::HalfClose) {
         return Half::Source(io::ErrorKind::BrokenPipe.into());
     }
     match net::finish(sink) {
@@ -122,26 +122,6 @@ pub(super) async fn write_all(
             Ok(written) => {
                 counter.add(written as u64);
                 bytes = &bytes[written..];
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sink.writable().await?,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Writes all pieces in order and counts them.
-pub(super) async fn write_all_vectored(
-    sink: &TcpStream,
-    mut pieces: &mut [IoSlice<'_>],
-    counter: &Counter,
-) -> io::Result<()> {
-    while !pieces.is_empty() {
-        match sink.try_write_vectored(pieces) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                counter.add(written as u64);
-                IoSlice::advance_slices(&mut pieces, written);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => sink.writable().await?,
             Err(error) => return Err(error),

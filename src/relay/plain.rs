@@ -29,7 +29,7 @@ async fn half(source: &TcpStream, sink: &TcpStream, counter: &Counter) -> Half {
         if let Err(error) = source.readable().await {
             return Half::Source(error);
         }
-        let mut buffer = Buffer::take();
+        let mut buffer = Buffer::take(false);
         loop {
             match source.try_read(&mut buffer) {
                 Ok(0) => return finish(sink),

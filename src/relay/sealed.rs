@@ -3,12 +3,14 @@
 
 use super::End;
 use super::buffer::{self, Buffer};
-use super::halves::{Half, finish, join, write_all_vectored};
-use crate::proxy::shadowsocks::Sealed;
-use crate::proxy::shadowsocks::opener::{self, Opener};
+use super::halves::{Half, finish, join, write_all};
+use crate::fault::{self, Fault};
+use crate::net::stream::{read, read_vectored};
+use crate::proxy::shadowsocks::opener::{self, Opened, Opener};
 use crate::proxy::shadowsocks::sealer::{self, Sealer};
+use crate::proxy::shadowsocks::{LONGEST_PAYLOAD, Sealed};
 use crate::stats::{Counter, Meter};
-use std::io::{self, IoSlice};
+use std::io;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -18,7 +20,8 @@ use tokio::time::timeout;
 /// than this.
 const FIRST_PAYLOAD: Duration = Duration::from_millis(5);
 
-const _: () = assert!(buffer::SIZE >= sealer::MEMORY && buffer::SIZE >= opener::MEMORY);
+const _: () = assert!(buffer::SMALL >= sealer::memory(1) && buffer::SMALL >= opener::LEAST_MEMORY);
+const _: () = assert!(buffer::LARGE >= sealer::memory(sealer::MOST_CHUNKS));
 
 pub(super) async fn relay(client: TcpStream, sealed: Sealed, meter: &Meter) -> End {
     let Sealed { tcp, sealer, opener, header } = sealed;
@@ -41,25 +44,28 @@ async fn seal_half(
     // Whether bytes came or not, the header goes now; what went wrong shows below.
     let _ = timeout(FIRST_PAYLOAD, source.readable()).await;
     let mut header = Some(header);
+    let mut bulk = false;
     loop {
         if header.is_none()
             && let Err(error) = source.readable().await
         {
             return Half::Source(error);
         }
-        let mut buffer = Buffer::take();
-        let Some(memory) = buffer.first_chunk_mut::<{ sealer::MEMORY }>() else {
-            return Half::Sink(io::ErrorKind::OutOfMemory.into());
-        };
+        let mut memory = Buffer::take(bulk);
         loop {
-            let filled = header.take().map_or(0, |header| sealer::place(memory, 0, &header));
-            let read = match source.try_read_vectored(&mut sealer::gaps(memory, filled)) {
+            let filled = header.take().map_or(0, |header| sealer::place(&mut memory, 0, &header));
+            let read = match read_vectored(source, &mut sealer::gaps(&mut memory, filled)) {
                 Ok(read) => Some(read),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
                 Err(error) => return Half::Source(error),
             };
             let payload = read.unwrap_or(0);
-            let sealed = match sealer.seal(memory, filled + payload) {
+            if fault::is(Fault::Relay)
+                && let Some(byte) = sealer::gaps(&mut memory, filled)[0].first_mut()
+            {
+                *byte ^= 1;
+            }
+            let sealed = match sealer.seal(&mut memory, filled + payload) {
                 Ok(run) => send(sink, &memory[run]).await,
                 Err(error) => Err(error),
             };
@@ -69,8 +75,11 @@ async fn seal_half(
             counter.add(payload as u64);
             match read {
                 Some(0) => return finish(sink),
-                Some(_) => {}
+                Some(read) => bulk = is_bulk(read),
                 None => break,
+            }
+            if bulk {
+                memory.grow(0);
             }
             tokio::task::consume_budget().await;
         }
@@ -85,44 +94,52 @@ async fn open_half(
 ) -> Half {
     // An unfinished chunk waits here while the memory is given back.
     let mut waiting: Vec<u8> = Vec::new();
+    let mut bulk = false;
     loop {
         if let Err(error) = source.readable().await {
             return Half::Source(error);
         }
-        let mut buffer = Buffer::take();
-        let memory = &mut buffer[..opener::MEMORY];
+        let mut memory = Buffer::take(bulk);
         let mut received = waiting.len();
         memory[..received].copy_from_slice(&waiting);
         loop {
-            match source.try_read(&mut memory[received..]) {
+            let read = match read(source, &mut memory[received..]) {
                 Ok(0) if opener.may_end(received) => return finish(sink),
                 Ok(0) => return Half::Source(cut()),
-                Ok(read) => received += read,
+                Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Half::Source(error),
-            }
-            let opened = match opener.open(&mut memory[..received]) {
+            };
+            received += read;
+            let Opened { plain, used } = match opener.open(&mut memory[..received]) {
                 Ok(opened) => opened,
                 Err(error) => return Half::Source(error),
             };
-            let mut pieces: Vec<IoSlice<'_>> =
-                opened.payloads.into_iter().map(|range| IoSlice::new(&memory[range])).collect();
-            if let Err(error) = write_all_vectored(sink, &mut pieces, counter).await {
+            if let Err(error) = write_all(sink, &memory[..plain], counter).await {
                 return Half::Sink(error);
             }
-            memory.copy_within(opened.used..received, 0);
-            received -= opened.used;
+            memory.copy_within(used..received, 0);
+            received -= used;
+            bulk = is_bulk(read);
+            if bulk {
+                memory.grow(received);
+            }
             tokio::task::consume_budget().await;
         }
         waiting.clear();
         waiting.extend_from_slice(&memory[..received]);
-        waiting.shrink_to(0);
+        waiting.shrink_to_fit();
     }
+}
+
+/// Whether so large a read asks for large memory.
+fn is_bulk(read: usize) -> bool {
+    read >= LONGEST_PAYLOAD / 2
 }
 
 /// The sealed form is not what the client sent: its bytes are counted elsewhere.
 async fn send(sink: &TcpStream, run: &[u8]) -> io::Result<()> {
-    super::halves::write_all(sink, run, &Counter::default()).await
+    write_all(sink, run, &Counter::default()).await
 }
 
 fn cut() -> io::Error {

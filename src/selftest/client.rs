@@ -7,7 +7,7 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// Nothing here takes longer; a program's user would have given up.
@@ -40,16 +40,14 @@ pub(super) fn visit(site: IpAddr) -> io::Result<Visit> {
 }
 
 impl Visit {
-    /// Sends this many bytes and a FIN, and hears how many came: half-close.
+    /// Sends this many bytes and a FIN, then hears them all again: half-close, both ways.
     pub(super) fn say(mut self, length: usize) -> io::Result<String> {
         let bytes: Vec<u8> = (0..length).map(|number| (number * 31 / 7) as u8).collect();
-        let sum: u64 = bytes.iter().map(|byte| u64::from(*byte)).sum();
         self.stream.write_all(&bytes)?;
         self.stream.shutdown(Shutdown::Write)?;
-        let mut heard = String::new();
-        self.stream.read_to_string(&mut heard)?;
-        let all = heard == format!("{length} bytes, sum {sum}\n");
-        let state = if all { "all bytes" } else { "bytes lost or changed" };
+        let mut heard = Vec::new();
+        self.stream.read_to_end(&mut heard)?;
+        let state = if heard == bytes { "all bytes" } else { "bytes lost or changed" };
         Ok(format!("{}, {state}", self.came))
     }
 }
@@ -60,23 +58,34 @@ pub(super) fn try_site(site: impl Into<IpAddr>, length: usize) -> String {
     heard.unwrap_or_else(|error| in_words(&error))
 }
 
+/// Visits and listens, saying nothing.
+pub(super) fn listen_to(site: impl Into<IpAddr>) -> String {
+    visit(site.into()).map_or_else(|error| in_words(&error), |visit| visit.came)
+}
+
 /// A client of name servers that keeps its port.
 #[derive(Debug)]
 pub(super) struct Asker(UdpSocket);
 
 impl Asker {
     pub(super) fn new() -> io::Result<Self> {
-        let socket = UdpSocket::bind(at(Ipv4Addr::UNSPECIFIED, 0))?;
+        Self::beside(Ipv4Addr::UNSPECIFIED.into())
+    }
+
+    /// With a port of the same family.
+    fn beside(any: IpAddr) -> io::Result<Self> {
+        let socket = UdpSocket::bind(at(any, 0))?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Asker(socket))
     }
 
     /// Asks a server for an address and takes the first answer with the right number, as every
     /// stub resolver does.
-    pub(super) fn ask(&self, server: Ipv4Addr, name: &str) -> String {
+    pub(super) fn ask(&self, server: impl Into<IpAddr>, name: &str, kind: RecordType) -> String {
+        let server = at(server, world::DNS);
         let exchange = || {
-            let query = question(name)?;
-            self.0.send_to(&query.to_vec().map_err(io::Error::other)?, at(server, world::DNS))?;
+            let query = question(name, kind)?;
+            self.0.send_to(&query.to_vec().map_err(io::Error::other)?, server)?;
             let mut buffer = [0; 4096];
             loop {
                 let (length, _) = self.0.recv_from(&mut buffer)?;
@@ -90,12 +99,20 @@ impl Asker {
     }
 }
 
+/// Asks from a port of its own, over IPv6.
+pub(super) fn ask_over_ipv6(server: Ipv6Addr, name: &str) -> String {
+    match Asker::beside(Ipv6Addr::UNSPECIFIED.into()) {
+        Ok(asker) => asker.ask(server, name, RecordType::A),
+        Err(error) => in_words(&error),
+    }
+}
+
 /// Asks over TCP.
 pub(super) fn ask_over_tcp(server: Ipv4Addr, name: &str) -> String {
     let exchange = || {
         let mut stream = TcpStream::connect_timeout(&at(server, world::DNS), PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let query = question(name)?.to_vec().map_err(io::Error::other)?;
+        let query = question(name, RecordType::A)?.to_vec().map_err(io::Error::other)?;
         let length = u16::try_from(query.len()).map_err(io::Error::other)?;
         stream.write_all(&[&length.to_be_bytes()[..], &query].concat())?;
         let mut length = [0; 2];
@@ -111,7 +128,11 @@ pub(super) fn ask_over_tcp(server: Ipv4Addr, name: &str) -> String {
 pub(super) fn knock(site: impl Into<IpAddr>) -> String {
     let site: SocketAddr = at(site, world::QUIC);
     let exchange = || {
-        let socket = UdpSocket::bind(at(Ipv4Addr::UNSPECIFIED, 0))?;
+        let any: IpAddr = match site {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind(at(any, 0))?;
         socket.set_read_timeout(Some(Duration::from_secs(2)))?;
         socket.connect(site)?;
         socket.send(b"initial")?;
@@ -134,13 +155,13 @@ pub(super) fn control(order: &str) -> io::Result<[u32; 3]> {
     Ok(std::array::from_fn(|_| counters.next().unwrap_or(u32::MAX)))
 }
 
-fn question(name: &str) -> io::Result<Message> {
+fn question(name: &str, kind: RecordType) -> io::Result<Message> {
     let mut id = [0; 2];
     getrandom::fill(&mut id).map_err(io::Error::other)?;
     let mut query = Message::new(u16::from_ne_bytes(id), MessageType::Query, OpCode::Query);
     query.metadata.recursion_desired = true;
     let name = Name::from_ascii(name).map_err(io::Error::other)?;
-    query.queries.push(Query::query(name, RecordType::A));
+    query.queries.push(Query::query(name, kind));
     Ok(query)
 }
 
@@ -155,7 +176,11 @@ fn described(reply: io::Result<Message>) -> String {
         // A String takes every write.
         let _ = write!(words, "{separator}{address}");
     }
-    if words.is_empty() { reply.metadata.response_code.to_string() } else { words }
+    if words.is_empty() {
+        // As dig writes it: NXDOMAIN, SERVFAIL.
+        return format!("{:?}", reply.metadata.response_code).to_uppercase();
+    }
+    words
 }
 
 fn in_words(error: &io::Error) -> String {

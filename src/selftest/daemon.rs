@@ -22,8 +22,12 @@ const STOP: Duration = Duration::from_secs(8);
 pub(super) struct Daemon(Child);
 
 impl Daemon {
-    /// Starts it and waits until it is ready. The time that took comes along.
-    pub(super) fn start(has_ipv6: bool) -> io::Result<(Self, Duration)> {
+    /// Starts it and waits until it is ready. The time that took comes along; or, if it ended,
+    /// how.
+    ///
+    /// # Errors
+    /// It cannot be started at all.
+    pub(super) fn start(has_ipv6: bool) -> io::Result<Result<(Self, Duration), String>> {
         fs::write(CHINA, world::CHINA)?;
         // The file holds a password: nobody else may read it.
         let mut config =
@@ -40,14 +44,14 @@ impl Daemon {
         let mut daemon = Daemon(child);
         while began.elapsed() < START {
             if log().contains("ready") {
-                return Ok((daemon, began.elapsed()));
+                return Ok(Ok((daemon, began.elapsed())));
             }
             if let Some(status) = daemon.0.try_wait()? {
-                return Err(io::Error::other(format!("the daemon ended at its start: {status}")));
+                return Ok(Err(status.to_string()));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Err(io::Error::new(io::ErrorKind::TimedOut, "the daemon is not ready after 8 s"))
+        Ok(Err(format!("not ready after {} s", START.as_secs())))
     }
 
     /// Asks it to stop, and says how it ended.

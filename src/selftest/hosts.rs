@@ -1,13 +1,13 @@
 //! The hosts as processes: this program run again, and the cable between them.
 
-use super::{HOST_COMMAND, Unable, cell, world};
+use super::{HOST_COMMAND, Unable, cell, tools, world};
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// This program as another host.
 pub(super) fn host_command<const N: usize>(arguments: [&str; N]) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.arg(HOST_COMMAND).args(arguments);
+    command.arg(HOST_COMMAND).args(arguments).env("PATH", tools::path());
     command
 }
 
@@ -61,24 +61,7 @@ fn failed(source: io::Error) -> Unable {
     Unable::Trial { what: "the internet's host", source }
 }
 
-/// Runs `ip -batch`.
+/// Runs `ip -batch` (ip(8)).
 pub(super) fn ip(commands: &str) -> Result<(), Unable> {
-    let tool = "ip";
-    let failed = |source| Unable::Tool { tool, source };
-    let mut process = Command::new(tool)
-        .args(["-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    if let Some(mut stdin) = process.stdin.take() {
-        stdin.write_all(commands.as_bytes()).map_err(failed)?;
-    }
-    let output = process.wait_with_output().map_err(failed)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-    Err(Unable::Command { tool, said })
+    tools::run("ip", &["-batch", "-"], commands).map(drop)
 }

@@ -11,7 +11,8 @@
 //!   ([`internet`]).
 //!
 //! Invariant: before a rule is set or a packet sent, the process has seen that its network
-//! namespace is not the one it was started in.
+//! namespace is not the one it was started in and that no route leads out of it. And it ends: after
+//! [`PATIENCE`] the machine gives up, and everything goes with it.
 
 mod cell;
 mod client;
@@ -20,18 +21,20 @@ mod hosts;
 mod internet;
 mod table;
 mod tables;
+mod tools;
 mod trials;
+mod unmarked;
 mod world;
 
 use hosts::{Internet, host_command};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::sys::utsname::uname;
 use std::fs;
 use std::io::{self, BufRead, Write};
 use std::path::Path;
-use std::process::{Command, ExitCode, ExitStatus};
-use std::time::Instant;
+use std::process::{ExitCode, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
 use table::{Table, Verdict};
 
 /// The hidden subcommand that plays one host.
@@ -40,13 +43,8 @@ pub const HOST_COMMAND: &str = "selftest-host";
 /// Something outside is missing (sysexits.h: EX_UNAVAILABLE).
 const UNAVAILABLE: u8 = 69;
 
-/// What the trials call, and the Debian package it comes with.
-const TOOLS: [(&str, &str); 4] = [
-    ("ip", "iproute2"),
-    ("iptables-restore", "iptables"),
-    ("iptables-save", "iptables"),
-    ("ipset", "ipset"),
-];
+/// More than all trials take on the slowest router.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// So many of the daemon's last words are shown when a trial fails.
 const LAST_WORDS: usize = 15;
@@ -71,9 +69,8 @@ enum Unable {
 /// Runs the selftest; called in plain `main`. Exit code 0: all is well; 1: a trial failed; 69: it
 /// could not take place, and one line says why.
 pub fn run() -> ExitCode {
-    let tools = TOOLS.into_iter().find(|(tool, _)| !is_installed(tool));
-    if let Some((tool, package)) = tools {
-        return unable(&Unable::Missing { tool, package });
+    if let Err(missing) = tools::require_all() {
+        return unable(&missing);
     }
     let cell = cell::network()
         .and_then(|host| host_command(["cell", &host]).spawn())
@@ -108,26 +105,34 @@ fn play_cell(host_network: &str) -> Result<ExitCode, Unable> {
 fn play_machine(host_network: &str) -> Result<ExitCode, Unable> {
     die_with_parent()?;
     require_sealed(host_network)?;
-    cell::own_run()?;
+    thread::spawn(give_up);
     let began = Instant::now();
     let has_ipv6 = has_ipv6();
     let _internet = Internet::connect(has_ipv6)?;
 
     let mut table = Table::new();
     let result = trials::run(&mut table, has_ipv6);
-    let failed = table.count(Verdict::Failed);
-    if failed > 0 || result.is_err() {
+    let is_well = result.is_ok() && table.count(Verdict::Failed) == 0;
+    if !is_well {
         print_last_words();
     }
     result?;
     println!(
-        "selftest: {} of {} ok in {:.1} s on {}",
-        table.count(Verdict::Ok),
-        table.len(),
+        "selftest: {table} in {:.1} s on {}",
         began.elapsed().as_secs_f32(),
-        platform()
+        tools::platform()
     );
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Ends this process, and so all the others, if a trial hangs.
+fn give_up() {
+    thread::sleep(PATIENCE);
+    // Held to the end, so that no row comes behind the last line.
+    let _table = io::stdout().lock();
+    print_last_words();
+    println!("selftest: not done after {} s on {}", PATIENCE.as_secs(), tools::platform());
+    std::process::exit(1);
 }
 
 fn play_internet(host_network: &str) -> Result<(), Unable> {
@@ -154,9 +159,10 @@ fn passed_on(status: ExitStatus) -> ExitCode {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1).into()
 }
 
+/// Believes neither the name alone, which somebody may have typed, nor the routes.
 fn require_sealed(outside: &str) -> Result<(), Unable> {
-    match cell::network() {
-        Ok(network) if network != outside => Ok(()),
+    match (cell::network(), cell::is_in_use()) {
+        (Ok(network), Ok(false)) if network != outside => Ok(()),
         _ => Err(Unable::NotSealed),
     }
 }
@@ -166,25 +172,12 @@ fn die_with_parent() -> Result<(), Unable> {
         .map_err(|errno| Unable::Trial { what: "prctl", source: errno.into() })
 }
 
-fn is_installed(tool: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/sbin", "/sbin"].map(Into::into);
-    std::env::split_paths(&path).chain(system).any(|folder| folder.join(tool).is_file())
-}
-
 fn has_ipv6() -> bool {
     let disabled = fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
     Path::new("/proc/self/net/if_inet6").exists() && disabled.is_ok_and(|text| text.trim() == "0")
 }
 
-/// The kernel and the firewall tool, for the last line and for reports.
-fn platform() -> String {
-    let kernel = uname().map(|name| name.release().to_string_lossy().into_owned());
-    let tool = Command::new("iptables").arg("--version").output();
-    let tool = tool.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    format!("Linux {}, {}", kernel.unwrap_or_default(), tool.unwrap_or_default())
-}
-
+/// What a report of a failure needs beside the table.
 fn print_last_words() {
     let log = daemon::log();
     let lines: Vec<&str> = log.lines().collect();
@@ -192,6 +185,7 @@ fn print_last_words() {
     for line in lines.iter().rev().take(LAST_WORDS).rev() {
         println!("  {line}");
     }
+    println!("\nIf this is a fault of snet, please report all of the above and the next line.");
 }
 
 fn unable(reason: &Unable) -> ExitCode {

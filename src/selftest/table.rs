@@ -1,5 +1,6 @@
 //! What was tried, expected and seen, row by row.
 
+use std::fmt;
 use std::io::{IsTerminal, Write};
 
 /// One trial.
@@ -71,12 +72,35 @@ impl Table {
         self.rows.iter().filter(|row| row.verdict == verdict).count()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
+    /// 80 columns, as long as nothing fails.
     fn line(&self, [tried, expected, seen, verdict]: [&str; 4]) {
+        let line = format!("{tried:<38} {expected:<18} {seen:<18} {verdict}");
         // A reader that has hung up is no reason to stop: the exit code still counts.
-        let _ = writeln!(std::io::stdout(), "{tried:<46} {expected:<22} {seen:<22} {verdict}");
+        let _ = writeln!(std::io::stdout(), "{}", line.trim_end());
+    }
+}
+
+/// `26 of 28 ok, 2 skipped`.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} ok", self.count(Verdict::Ok), self.rows.len())?;
+        match self.count(Verdict::Skipped) {
+            0 => Ok(()),
+            skipped => write!(f, ", {skipped} skipped,"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_skipped_is_not_ok() {
+        let rows = vec![Row::compare("a", "b", "b"), Row::skipped("a", "why")];
+        let mut table = Table { rows, colour: false };
+        assert_eq!(table.to_string(), "1 of 2 ok, 1 skipped,");
+        table.rows = vec![Row::compare("a", "b", "b"), Row::compare("a", "b", "c")];
+        assert_eq!(table.to_string(), "1 of 2 ok");
     }
 }

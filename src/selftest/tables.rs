@@ -1,21 +1,20 @@
 //! The firewall's tables, in a form that can be compared: without counters, comments and built-in
 //! chains that hold nothing.
 
-use super::Unable;
-use std::process::Command;
+use super::{Unable, tools};
 
-/// What iptables, ip6tables and ipset hold now.
-pub(super) fn now() -> Result<Vec<String>, Unable> {
+/// What iptables, ip6tables (where there is IPv6) and ipset hold now.
+pub(super) fn now(has_ipv6: bool) -> Result<Vec<String>, Unable> {
+    let mut holders: Vec<(&'static str, &[&str])> =
+        vec![("iptables-save", &[]), ("ipset", &["save"])];
+    if has_ipv6 {
+        holders.push(("ip6tables-save", &[]));
+    }
     let mut lines = Vec::new();
-    for (tool, arguments) in [("iptables-save", ""), ("ip6tables-save", ""), ("ipset", "save")] {
-        let output = Command::new(tool)
-            .args(arguments.split_whitespace())
-            .output()
-            .map_err(|source| Unable::Tool { tool, source })?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        lines.extend(
-            text.lines().filter(|line| is_state(line)).map(|line| format!("{tool}: {line}")),
-        );
+    for (tool, arguments) in holders {
+        let text = tools::run(tool, arguments, "")?;
+        let state = text.lines().filter(|line| is_state(line));
+        lines.extend(state.map(|line| format!("{tool}: {line}")));
     }
     Ok(lines)
 }

@@ -16,11 +16,16 @@ pub(super) const DOMESTIC_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0,
 pub(super) const FOREIGN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 pub(super) const FOREIGN_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 10);
 
+/// Everything foreign, as the firewall's tools write it.
+pub(super) const FOREIGN_RANGE: &str = "203.0.113.0/24";
+pub(super) const FOREIGN_RANGE_V6: &str = "2001:db8:f::/48";
+
 /// The domestic site as seen from abroad: a far-away copy.
 pub(super) const FAR_COPY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 77);
 
 /// What forged answers say.
 pub(super) const FORGED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
+pub(super) const FORGED_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 66);
 
 /// The proxies stand in a redirected range on purpose: only the mark keeps snet's own connections
 /// to them from coming back.
@@ -35,6 +40,7 @@ pub(super) const TRUSTED_NAMES: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
 
 /// Nobody is here: who gets an answer from it was captured.
 pub(super) const NOBODY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 99);
+pub(super) const NOBODY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 99);
 
 pub(super) const DNS: u16 = 53;
 pub(super) const WEB: u16 = 80;
@@ -43,7 +49,8 @@ pub(super) const QUIC: u16 = 443;
 /// The selftest's own questions to the internet's host, on the link, which nobody captures.
 pub(super) const CONTROL: u16 = 7;
 
-/// The name of the domestic site, and of the foreign one.
+/// The domestic site's name, and the foreign one's. Names below have the same addresses, so that
+/// a trial can ask for one that is in no cache.
 pub(super) const DOMESTIC_NAME: &str = "near.example.";
 pub(super) const FOREIGN_NAME: &str = "far.example.";
 

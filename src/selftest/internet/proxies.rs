@@ -1,5 +1,5 @@
 //! The proxies: a shadowsocks server made of the client's own sealer and opener, which are
-//! symmetric, and one for HTTP CONNECT.
+//! symmetric, and one for HTTP CONNECT. Each takes its connections along when it is switched off.
 
 use super::{Tally, count};
 use crate::mark::Fwmark;
@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 /// The longest header and address that a client of ours sends.
 const LONGEST_HEADER: usize = 1024;
@@ -28,9 +29,10 @@ pub(super) fn shadowsocks(tally: &Rc<Tally>) -> io::Result<()> {
     let key = MasterKey::new(Method::Chacha20IetfPoly1305, &Secret::new(world::PASSWORD));
     let counters = Rc::clone(tally);
     let listening = tokio::task::spawn_local(async move {
+        let mut connections = JoinSet::new();
         while let Ok((tcp, _)) = listener.accept().await {
             count(&counters.shadowsocks);
-            tokio::task::spawn_local(unseal_and_forward(tcp, key.clone()));
+            connections.spawn_local(unseal_and_forward(tcp, key.clone()));
         }
     });
     tally.listeners.borrow_mut().insert("shadowsocks", listening);
@@ -59,9 +61,10 @@ pub(super) fn http(tally: &Rc<Tally>) -> io::Result<()> {
     let listener = listen::tcp(at(world::HTTP, world::HTTP_PORT))?;
     let counters = Rc::clone(tally);
     let listening = tokio::task::spawn_local(async move {
+        let mut connections = JoinSet::new();
         while let Ok((client, _)) = listener.accept().await {
             count(&counters.http);
-            tokio::task::spawn_local(connect_and_forward(client));
+            connections.spawn_local(connect_and_forward(client));
         }
     });
     tally.listeners.borrow_mut().insert("http", listening);

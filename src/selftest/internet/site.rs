@@ -1,8 +1,8 @@
-//! Sites. A site speaks first and says who came; then it hears everything to the end, says how
-//! much that was, and closes. One visit so shows the way taken, that a server may speak first, and
-//! half-close.
+//! Sites. A site speaks first and says who came; then it hears everything to the end, says it all
+//! again, and closes. One visit so shows the way taken, that a server may speak first, half-close,
+//! and that every byte arrives, both ways.
 
-use super::{Tally, count};
+use super::{Tally, count, is_machine};
 use crate::net::{listen, udp};
 use crate::selftest::world::{self, at};
 use std::io;
@@ -40,17 +40,9 @@ fn web(address: SocketAddr, is_foreign: bool, tally: Rc<Tally>) -> io::Result<()
 async fn visit(mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
     let came = if is_machine(peer) { "direct" } else { "proxied" };
     stream.write_all(format!("{came}\n").as_bytes()).await?;
-    let (mut heard, mut sum) = (0u64, 0u64);
-    let mut buffer = vec![0; 65_536];
-    loop {
-        let length = stream.read(&mut buffer).await?;
-        if length == 0 {
-            break;
-        }
-        heard += length as u64;
-        sum += buffer[..length].iter().map(|byte| u64::from(*byte)).sum::<u64>();
-    }
-    stream.write_all(format!("{heard} bytes, sum {sum}\n").as_bytes()).await
+    let mut heard = Vec::new();
+    stream.read_to_end(&mut heard).await?;
+    stream.write_all(&heard).await
 }
 
 /// Something that answers on UDP 443; a selftest needs no more of QUIC.
@@ -68,9 +60,4 @@ fn quic(address: SocketAddr, is_foreign: bool, tally: Rc<Tally>) -> io::Result<(
         }
     });
     Ok(())
-}
-
-fn is_machine(peer: SocketAddr) -> bool {
-    let machine: [IpAddr; 2] = [world::MACHINE.into(), world::MACHINE_V6.into()];
-    machine.contains(&peer.ip().to_canonical())
 }
