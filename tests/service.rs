@@ -3,6 +3,7 @@
 //! on loopback ports of its own.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::disallowed_methods, reason = "the test's own sockets carry no mark")]
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
