@@ -94,6 +94,8 @@ mod tests {
     use super::*;
 
     fn received(manager: &UnixDatagram) -> String {
+        // Whoever hears nothing fails.
+        manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut buffer = [0; 512];
         let length = manager.recv(&mut buffer).unwrap();
         String::from_utf8_lossy(&buffer[..length]).into_owned()
