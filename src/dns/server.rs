@@ -48,8 +48,7 @@ pub struct Bound {
     current: Current,
 }
 
-/// Binds every listening address. One that this machine does not have is left out; the daemon has
-/// warned about it already.
+/// Binds every listening address. One that this machine does not have is left out, with a warning.
 ///
 /// # Errors
 /// EADDRINUSE, EACCES, and what else the kernel says; no address at all.
@@ -63,6 +62,10 @@ pub fn bind(settings: Settings, outbound: Outbound, current: Current) -> io::Res
                 tcp.push(streams);
             }
             (Err(error), _) | (_, Err(error)) if listen::is_absent(&error) => {
+                warn!(
+                    "{} is no address of this machine: names are not answered there",
+                    address.ip()
+                );
                 absent = Some(context(*address, error));
             }
             (Err(error), _) | (_, Err(error)) => return Err(context(*address, error)),

@@ -78,6 +78,9 @@ async fn connect_and_relay(
     }
     let seconds = began.elapsed().as_secs_f32();
     match end {
+        End::Closed if down == 0 && up > 0 => {
+            info!(%client, %destination, via = way, up, down, seconds, "closed without a word from the other side");
+        }
         End::Closed => info!(%client, %destination, via = way, up, down, seconds, "closed"),
         End::Client(cause) => {
             info!(%client, %destination, via = way, up, down, seconds, "client broke off: {cause}");

@@ -155,7 +155,7 @@ async fn open_burst(
     loop {
         let read = match read(source, &mut memory[received..]) {
             Ok(0) if opener.may_end(received) => return Burst::Ended(finish(sink)),
-            Ok(0) => return Burst::Ended(Half::Source(cut(opener))),
+            Ok(0) => return Burst::Ended(Half::Source(cut())),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => return Burst::Ended(Half::Source(error)),
@@ -192,12 +192,6 @@ async fn send(sink: &TcpStream, run: &[u8]) -> io::Result<()> {
     write_all(sink, run, &Counter::default()).await
 }
 
-fn cut(opener: &Opener) -> io::Error {
-    let what = if opener.has_begun() {
-        "the server ended in the middle of a chunk"
-    } else {
-        "the server closed without a word: it cannot reach the destination, or password or method \
-         is wrong"
-    };
-    io::Error::new(io::ErrorKind::UnexpectedEof, what)
+fn cut() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the server ended in the middle of a chunk")
 }

@@ -231,6 +231,57 @@ async fn listed_names_have_one_side_and_steer_the_router() {
     .await;
 }
 
+/// Programs ask for both address types at once: the site without IPv6 must not wait for abroad.
+#[tokio::test]
+async fn a_missing_address_type_is_believed_once_the_other_is_domestic() {
+    run(async || {
+        let domestic = Rc::new(|query: &Message| match asks_for(query, RecordType::A) {
+            true => vec![say(50, addresses(query, 60, &[CN]))],
+            false => vec![say(0, nothing(query, ResponseCode::NoError))],
+        });
+        let world = world(domestic, silent(), |_| {});
+        let began = Instant::now();
+        let (a, aaaa) = tokio::join!(
+            world.ask("site.example", RecordType::A),
+            world.ask("site.example", RecordType::AAAA),
+        );
+        assert_eq!(found(&a), [CN]);
+        assert_eq!(aaaa.metadata.response_code, ResponseCode::NoError);
+        assert!(began.elapsed() < Duration::from_millis(500), "no wait for the trusted side");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_does_not_steer_local_addresses() {
+    run(async || {
+        let trusted = always(|query| addresses(query, 60, &["10.0.0.5", ABROAD]));
+        let world = world(silent(), trusted, |settings| {
+            settings.rules.insert(&"far.example".parse().unwrap(), Route::Proxy);
+        });
+        world.a("far.example").await;
+        assert_eq!(format!("{:?}", world.current.load().learned()), "Learned(1 addresses)");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_second_server_of_a_list_helps() {
+    run(async || {
+        let refusing = over_udp(always(|query| {
+            let mut refusal = reply(query);
+            refusal.metadata.response_code = ResponseCode::Refused;
+            refusal
+        }));
+        let knowing = over_udp(always(|query| addresses(query, 60, &["192.168.1.9"])));
+        let world = world(silent(), silent(), |settings| {
+            settings.local = vec![refusing.address, knowing.address];
+        });
+        assert_eq!(world.a("nas").await, ["192.168.1.9"]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_direct_name_falls_back_to_the_trusted_side() {
     run(async || {

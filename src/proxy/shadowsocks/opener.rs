@@ -61,15 +61,10 @@ impl Opener {
         Ok(opened)
     }
 
-    /// Whether the direction may end after `waiting` unused bytes: between two chunks. A server
-    /// that ends before its salt has not said a word.
+    /// Whether the direction may end after `waiting` unused bytes: between two chunks, or before
+    /// anything came. A server that has nothing to say may close its half and still listen.
     pub fn may_end(&self, waiting: usize) -> bool {
-        waiting == 0 && self.expected == Expected::Length
-    }
-
-    /// Whether anything has come.
-    pub fn has_begun(&self) -> bool {
-        self.expected != Expected::Salt
+        waiting == 0 && !matches!(self.expected, Expected::Payload(_))
     }
 
     /// Takes what is expected; `false` if it has not come whole.
