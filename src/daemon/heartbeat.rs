@@ -103,7 +103,13 @@ impl Pulse {
     async fn resolver(&self, address: SocketAddr) -> io::Result<()> {
         let socket = self.outbound.udp(address).await?;
         socket.send(QUESTION).await?;
-        socket.recv(&mut [0; 512]).await.map(drop)
+        let mut answer = [0; 512];
+        // A burst of names may fill the queue and cost one datagram.
+        if let Ok(answered) = timeout(PATIENCE / 2, socket.recv(&mut answer)).await {
+            return answered.map(drop);
+        }
+        socket.send(QUESTION).await?;
+        socket.recv(&mut answer).await.map(drop)
     }
 }
 

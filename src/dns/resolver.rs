@@ -86,17 +86,25 @@ impl Resolver {
         })
     }
 
-    /// Answers from what is known, into `out` (which is empty); false if upstream servers have to
-    /// be asked. `limit` is the client's in bytes.
-    pub(super) fn answer_at_once(&self, query: &Query, limit: usize, out: &mut Vec<u8>) -> bool {
-        let ready = self.hosts.answer(query, limit).or_else(|| self.special(query, limit));
-        if let Some(message) = ready.or_else(|| self.filtered(query)) {
-            *out = message;
+    /// Answers from what is known, by appending to `out`; false if upstream servers have to be
+    /// asked. `limit` is the client's in bytes.
+    ///
+    /// The cache is looked at first: what is in it once came down the whole ladder.
+    pub(super) fn answer_at_once(
+        &self,
+        query: &Query,
+        limit: usize,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        if let Some(hit) = self.cache.borrow_mut().get(query, now) {
+            hit.write(query, limit, out);
             return true;
         }
-        match self.cache.borrow_mut().get(query, Instant::now()) {
-            Some(hit) => {
-                hit.write(query, limit, out);
+        let ready = self.hosts.answer(query, limit).or_else(|| self.special(query, limit));
+        match ready.or_else(|| self.filtered(query)) {
+            Some(message) => {
+                out.extend(message);
                 true
             }
             None => false,
@@ -188,7 +196,10 @@ impl Resolver {
     /// Takes a reply that the client will get: into the cache, and the addresses of listed names
     /// into the router and the kernel, before the client can use them.
     pub(super) fn accept(&self, query: &Query, stored: &Stored) {
-        self.cache.borrow_mut().insert(query, stored.clone(), Instant::now());
+        // An HTTPS query asks for an address too, which may be of a type that is blocked.
+        if self.filtered(query).is_none() {
+            self.cache.borrow_mut().insert(query, stored.clone(), Instant::now());
+        }
         self.learn(query, stored);
     }
 

@@ -86,7 +86,7 @@ impl World {
     async fn ask(&self, name: &str, kind: RecordType) -> Message {
         let query = Query::new(&name.parse().unwrap(), kind.into());
         let mut out = Vec::new();
-        if !self.resolver.answer_at_once(&query, TCP_SIZE, &mut out) {
+        if !self.resolver.answer_at_once(&query, TCP_SIZE, std::time::Instant::now(), &mut out) {
             out = Rc::clone(&self.resolver).answer(&query, TCP_SIZE).await;
         }
         Message::from_vec(&out).unwrap()

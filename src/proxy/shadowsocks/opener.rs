@@ -61,10 +61,15 @@ impl Opener {
         Ok(opened)
     }
 
-    /// Whether the direction may end after `waiting` unused bytes: between two chunks, or before
-    /// anything came.
+    /// Whether the direction may end after `waiting` unused bytes: between two chunks. A server
+    /// that ends before its salt has not said a word.
     pub fn may_end(&self, waiting: usize) -> bool {
-        waiting == 0 && !matches!(self.expected, Expected::Payload(_))
+        waiting == 0 && self.expected == Expected::Length
+    }
+
+    /// Whether anything has come.
+    pub fn has_begun(&self) -> bool {
+        self.expected != Expected::Salt
     }
 
     /// Takes what is expected; `false` if it has not come whole.
