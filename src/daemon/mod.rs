@@ -148,14 +148,17 @@ impl Daemon {
             // What was resolved since the ruleset was built.
             let resolved = endpoints.iter().flat_map(|endpoint| endpoint.addresses());
             firewall.with(|handle| handle.exempt(resolved.map(|address| address.ip()).collect()));
-            let (tcp, dns) = (config.listen.tcp_port, config.listen.dns_port);
-            let pulse = heartbeat::Pulse::new(outbound, &families, tcp, dns);
-            let kept = Arc::clone(&firewall);
-            let renew = async move || kept.beat().await;
-            let beating = async move { pulse.beat(renew, stopped).await };
-            tasks.spawn(supervised("heartbeat", beating));
             current.load().learned().connect_kernel(Box::new(TeachKernel(Arc::clone(&firewall))));
         }
+        let (tcp, dns) = (config.listen.tcp_port, config.listen.dns_port);
+        let pulse = heartbeat::Pulse::new(outbound, &families, Some(tcp), dns);
+        let kept = Arc::clone(&firewall);
+        let renew = async move || {
+            kept.beat().await;
+            notify::alive();
+        };
+        let beating = async move { pulse.beat(renew, stopped).await };
+        tasks.spawn(supervised("heartbeat", beating));
         let ready = build::describe(config, &families);
         info!("ready: {ready}");
         notify::ready(&ready);
@@ -218,14 +221,18 @@ async fn dns_only(config: &Config) -> Result<(), Error> {
         endpoints,
         config.dns.china.clone(),
         config.dns.bogus.clone(),
-        outbound,
+        outbound.clone(),
         nobody,
     )
     .await;
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     tasks.spawn(supervised("resolver", dns::spawn(resolver, stopped.clone())));
-    tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped)));
+    tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped.clone())));
+    let pulse =
+        heartbeat::Pulse::new(outbound, &config.listen.addresses, None, config.listen.dns_port);
+    let beating = async move { pulse.beat(async || notify::alive(), stopped).await };
+    tasks.spawn(supervised("heartbeat", beating));
     let ready = build::describe_dns(config);
     info!("ready: {ready}");
     notify::ready(&ready);
