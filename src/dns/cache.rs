@@ -21,7 +21,7 @@ const STALE_FOR: Duration = Duration::from_secs(24 * 3600);
 /// The TTL of an answer past its own (RFC 8767, 4).
 const STALE_TTL: u32 = 30;
 
-/// Answers by question: name in any case, type, class, DO and CD.
+/// Answers by question, see [`Query::key`].
 #[derive(Debug)]
 pub struct Cache {
     entries: Clock<Entry>,

@@ -89,10 +89,11 @@ fn put_label(wire: &mut Vec<u8>, label: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::reply::sample;
     use crate::dns::wire::TCP_SIZE;
 
     fn query(name: &str, qtype: u16) -> Query {
-        Query::new(&name.parse().unwrap(), qtype)
+        sample::query(name, qtype, None)
     }
 
     fn hosts() -> Hosts {

@@ -67,6 +67,16 @@ pub enum Event<R> {
     Deadline,
 }
 
+impl<R> From<Timer> for Event<R> {
+    fn from(timer: Timer) -> Self {
+        match timer {
+            Timer::GraceOver => Event::GraceOver,
+            Timer::DomesticSilent => Event::DomesticSilent,
+            Timer::Deadline => Event::Deadline,
+        }
+    }
+}
+
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step<R> {
@@ -83,7 +93,7 @@ pub enum Answer<R> {
     Domestic {
         /// It.
         reply: R,
-        /// Its TTLs are at most so many seconds; do not cache it for longer.
+        /// Its TTLs are at most so many seconds, see [`Stored::capped`](super::reply::Stored::capped).
         ttl_cap: Option<u32>,
         /// What to remember about the name.
         verdict: Option<Verdict>,

@@ -1,5 +1,6 @@
 //! The installed rules: whoever holds the [`Handle`] is responsible for them.
 
+use super::PULSE;
 use super::error::Error;
 use super::ipset_netlink::{Change, Connection};
 use super::iptables;
@@ -36,6 +37,21 @@ impl Handle {
     pub fn install(ruleset: Ruleset) -> Result<Handle, Error> {
         let ipset = Ipset::find()?;
         let tools = every_tool(&ruleset)?;
+        match Self::attempt(&ruleset, &ipset, &tools) {
+            // A tool outlives a snet that is killed, and may finish its work after we looked.
+            Err(error) if error.is_interference() => {
+                info!("trying once more: {error}");
+                Self::attempt(&ruleset, &ipset, &tools)
+            }
+            result => result,
+        }
+    }
+
+    fn attempt(
+        ruleset: &Ruleset,
+        ipset: &Ipset,
+        tools: &[(Family, Iptables)],
+    ) -> Result<Handle, Error> {
         let left = cleanup()?;
         if !left.is_empty() {
             info!("rules of an earlier run were left: {left}");
@@ -49,14 +65,14 @@ impl Handle {
             // From here on the drop cleans up after a failure.
             installed: true,
         };
-        ipset.restore(&sets::restore(&ruleset, &families))?;
+        ipset.restore(&sets::restore(ruleset, &families))?;
         for (family, iptables) in tools {
-            match put(&ruleset, family, &iptables) {
-                Err(error) if family == Family::V6 && error.is_unsupported() => {
-                    warn_unfiltered(&ruleset, &error);
+            match put(ruleset, *family, iptables) {
+                Err(error) if *family == Family::V6 && error.is_unsupported() => {
+                    warn_unfiltered(ruleset, &error);
                     // Tables are committed one by one: some of them may be in place.
-                    withdraw(&iptables)?;
-                    handle.families.retain(|known| *known != family);
+                    withdraw(iptables)?;
+                    handle.families.retain(|known| known != family);
                 }
                 result => result?,
             }
@@ -85,6 +101,21 @@ impl Handle {
         let delete =
             others.map(|other| Change::Delete { set: Set::learned(other).name(family), address });
         self.change(std::iter::once(add).chain(delete));
+    }
+
+    /// Keeps the rules acting for another [`PULSE`]. Whoever calls this vouches for whom the rules
+    /// lead to.
+    ///
+    /// # Errors
+    /// The sets are gone, or the kernel does not let us.
+    pub fn beat(&self) -> Result<(), Error> {
+        let renew = |family: Family| {
+            let set = Set::Alive.name(family);
+            let halves = sets::everything(family).into_iter();
+            halves.map(move |net| Change::Renew { set: set.clone(), net, timeout: PULSE })
+        };
+        let changes: Vec<Change> = self.families.iter().copied().flat_map(renew).collect();
+        self.sets.apply(&changes).map_err(|source| Error::Netlink { source })
     }
 
     /// The first half of a stop: from now on nothing that begins is captured, and what was
@@ -116,8 +147,11 @@ impl Handle {
     fn change(&self, changes: impl Iterator<Item = Change>) {
         // A family without rules has no sets.
         let known = |change: &Change| {
-            let (Change::Add { address, .. } | Change::Delete { address, .. }) = change;
-            self.families.contains(&Family::of(*address))
+            let address = match change {
+                Change::Add { address, .. } | Change::Delete { address, .. } => *address,
+                Change::Renew { net, .. } => net.addr(),
+            };
+            self.families.contains(&Family::of(address))
         };
         let changes: Vec<Change> = changes.filter(known).collect();
         if let Err(error) = self.sets.apply(&changes)

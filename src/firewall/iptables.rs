@@ -25,8 +25,12 @@ const QUIC: &str = "SNET-QUIC";
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug)]
 enum Destination {
-    /// This machine; broadcast and multicast, too.
+    /// This machine; in IPv4 broadcast, too.
     Local,
+    /// A rung of its own: for IPv6 the kernel wants all the types of a list at once, so that
+    /// `LOCAL,MULTICAST` never matches (match_type6 in net/netfilter/xt_addrtype.c; seen: ::1 was
+    /// captured).
+    Multicast,
     In(Set),
     Anywhere,
 }
@@ -44,8 +48,9 @@ enum Verdict {
 /// `Reserved` stands behind the operator's rules: a prefix that somebody wrote down by hand, say
 /// `rules.proxy = ["10.8.0.0/16"]`, beats a list made for everybody. What must never be captured,
 /// this machine and its links, stands before them.
-const LADDER: [(Destination, Verdict); 12] = [
+const LADDER: [(Destination, Verdict); 13] = [
     (Destination::Local, Verdict::Pass),
+    (Destination::Multicast, Verdict::Pass),
     (Destination::In(Set::Connected), Verdict::Pass),
     (Destination::In(Set::Block), Verdict::Block),
     (Destination::In(Set::Proxy), Verdict::Foreign),
@@ -63,11 +68,9 @@ impl Destination {
     /// The match, with a space behind it if there is one.
     fn matching(self, family: Family) -> String {
         match (self, family) {
-            (Destination::Local, Family::V4) => {
-                "-m addrtype --dst-type LOCAL,BROADCAST,MULTICAST ".into()
-            }
-            // "ipv6 does not support BROADCAST matching": net/netfilter/xt_addrtype.c.
-            (Destination::Local, Family::V6) => "-m addrtype --dst-type LOCAL,MULTICAST ".into(),
+            (Destination::Local, Family::V4) => "-m addrtype --dst-type LOCAL,BROADCAST ".into(),
+            (Destination::Local, Family::V6) => "-m addrtype --dst-type LOCAL ".into(),
+            (Destination::Multicast, _) => "-m addrtype --dst-type MULTICAST ".into(),
             (Destination::In(set), _) => in_set(set, family),
             (Destination::Anywhere, _) => String::new(),
         }
@@ -176,8 +179,9 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
         format!("{replies} -j CT --zone {ZONE}"),
         format!("{replies} -j RETURN"),
         "-p udp ! --dport 53 -j RETURN".into(),
+        asleep(family),
         marked(ruleset),
-        format!("{}-j RETURN", to_loopback(family)),
+        format!("-d {} -j RETURN", loopback(family)),
         format!("{}-j RETURN", in_set(Set::Direct, family)),
         format!("-j CT --zone {ZONE}"),
     ];
@@ -186,17 +190,14 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
 
 /// Redirects. Only packets that conntrack takes for the first of a connection come here.
 fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
-    let to_dns = format!("-j REDIRECT --to-ports {}", ruleset.dns_port);
-    let not_exempt =
-        format!("! -d {} -m set ! --match-set {} dst", loopback(family), Set::Direct.name(family));
-    let mut chains = vec![Chain {
-        name: CHAIN,
-        rules: vec![
-            marked(ruleset),
-            format!("-p udp --dport 53 {not_exempt} {to_dns}"),
-            format!("-p tcp --dport 53 --syn {not_exempt} {to_dns}"),
-        ],
-    }];
+    let mut rules = vec![asleep(family), marked(ruleset)];
+    if family == Family::V6 {
+        rules.push(format!("-d {LINK_LOCAL} -j RETURN"));
+    }
+    rules.extend(queries(family).map(|query| {
+        format!("! -d {} {query} -j REDIRECT --to-ports {}", loopback(family), ruleset.dns_port)
+    }));
+    let mut chains = vec![Chain { name: CHAIN, rules }];
     if matches!(foreign, Foreign::Redirect { .. }) {
         chains[0].rules.push(format!("-p tcp --syn -j {TCP}"));
         let rules = LADDER.iter().map(|(destination, verdict)| {
@@ -223,7 +224,10 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
         Family::V4 => "icmp-port-unreachable",
         Family::V6 => "icmp6-port-unreachable",
     };
-    let mut rules = vec![marked(ruleset)];
+    let mut rules = vec![asleep(family), marked(ruleset)];
+    if family == Family::V6 && ruleset.listens(family) {
+        rules.extend(queries(family).map(|query| format!("-d {LINK_LOCAL} {query} -g {REJECT}")));
+    }
     rules.extend(LADDER.iter().map(|(destination, verdict)| {
         let then = match (verdict, foreign) {
             (Verdict::Block, _) | (Verdict::Foreign, Foreign::Reject) => format!("-g {REJECT}"),
@@ -249,16 +253,33 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
     Table { part: Part::Filter, chains }
 }
 
+/// Name servers of this prefix cannot be captured by a redirect: the query arrives, but its source
+/// is a link-local address too, and over loopback there is no way back to it (seen: ENETUNREACH).
+/// Refused at once, so that the client asks its next name server and nobody gets a forged answer;
+/// who wants to ask them nevertheless names them in `rules.direct`. Router mode will translate
+/// such queries to the interface's own link-local address.
+const LINK_LOCAL: &str = "fe80::/10";
+
+/// The matches of a DNS query that is ours to answer, UDP and TCP.
+fn queries(family: Family) -> impl Iterator<Item = String> {
+    let exempt = Set::Direct.name(family);
+    ["-p udp --dport 53", "-p tcp --dport 53 --syn"]
+        .into_iter()
+        .map(move |query| format!("{query} -m set ! --match-set {exempt} dst"))
+}
+
+/// The dead man's switch: nothing acts unless the daemon has just renewed this set, see
+/// [`Handle::beat`](super::Handle::beat).
+fn asleep(family: Family) -> String {
+    format!("-m set ! --match-set {} dst -j RETURN", Set::Alive.name(family))
+}
+
 fn marked(ruleset: &Ruleset) -> String {
     format!("-m mark --mark {} -j RETURN", ruleset.mark)
 }
 
 fn in_set(set: Set, family: Family) -> String {
     format!("-m set --match-set {} dst ", set.name(family))
-}
-
-fn to_loopback(family: Family) -> String {
-    format!("-d {} ", loopback(family))
 }
 
 fn loopback(family: Family) -> &'static str {

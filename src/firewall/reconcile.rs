@@ -15,9 +15,10 @@ use tracing::debug;
 /// How often the tables are read again because they changed between reading and writing.
 const ATTEMPTS: usize = 3;
 
-/// How long sets may stay busy after the last rule that names them is gone: iptables-nft frees
-/// deleted rules in a work queue after its commit (nf_tables_trans_destroy_work), behind an RCU
-/// grace period.
+/// How long all is tried again while a tool fails, which is mostly a set in use. A tool outlives a
+/// snet that is killed: its last rules can come between our look at the tables and the sets
+/// (seen). And the kernel may free the rules of iptables-nft after the commit, in a work queue
+/// (nf_tables_trans_destroy_work; not seen on 6.18).
 const BUSY: Duration = Duration::from_secs(5);
 
 /// What was found and removed.
@@ -58,26 +59,43 @@ impl fmt::Display for Cleaned {
 /// What the tools say. Tools that are not installed cannot have left anything.
 pub fn cleanup() -> Result<Cleaned, Error> {
     let mut cleaned = Cleaned::default();
-    for family in Family::ALL {
-        for tools in Iptables::every(family) {
-            remove_rules(&tools, &mut cleaned)?;
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match remove_all(&mut cleaned) {
+            Err(error @ Error::Failed { .. }) if Instant::now() < deadline => {
+                debug!("trying again: {error}");
+                thread::sleep(Duration::from_millis(20));
+            }
+            result => return result.map(|()| cleaned),
         }
     }
-    if let Ok(ipset) = Ipset::find() {
-        remove_sets(&ipset, &mut cleaned)?;
+}
+
+fn remove_all(cleaned: &mut Cleaned) -> Result<(), Error> {
+    let mut first_error = Ok(());
+    for family in Family::ALL {
+        for tools in Iptables::every(family) {
+            // One tool that fails must not keep the others from their work.
+            first_error = first_error.and(remove_rules(&tools, cleaned));
+        }
     }
-    Ok(cleaned)
+    match Ipset::find() {
+        Ok(ipset) => first_error.and(remove_sets(&ipset, cleaned)),
+        Err(_) => first_error,
+    }
 }
 
 /// Takes the jumps out and leaves the chains: nothing that begins is captured any more. What was
 /// captured goes on, since the rules in the chains keep conntrack at work.
 pub(super) fn detach() -> Result<(), Error> {
+    let mut first_error = Ok(());
     for family in Family::ALL {
         for tools in Iptables::every(family) {
-            change(&tools, leftover::detachment, |_| {})?;
+            let detached = change(&tools, leftover::detachment, |_| {}).map(drop);
+            first_error = first_error.and(detached);
         }
     }
-    Ok(())
+    first_error
 }
 
 /// Removes the rules of ours that these tools see.
@@ -86,10 +104,10 @@ pub(super) fn withdraw(tools: &Iptables) -> Result<(), Error> {
 }
 
 fn remove_rules(tools: &Iptables, cleaned: &mut Cleaned) -> Result<(), Error> {
-    change(tools, leftover::removal, |found| {
+    let saved = change(tools, leftover::removal, |found| {
         cleaned.rules.extend(found.iter().map(|left| describe(tools, left)));
     })?;
-    for part in leftover::unreadable(&tools.save()?) {
+    for part in leftover::unreadable(&saved) {
         let acts = leftover::blind_removal(part);
         let worked = acts.iter().filter(|act| tools.restore(act).is_ok()).count();
         if worked > 0 {
@@ -100,13 +118,20 @@ fn remove_rules(tools: &Iptables, cleaned: &mut Cleaned) -> Result<(), Error> {
 }
 
 /// Reads the tables and applies `text` of what is found there, until it has nothing to say.
+/// Returns what was read last.
 fn change(
     tools: &Iptables,
     text: fn(&[Leftover]) -> String,
     mut done: impl FnMut(&[Leftover]),
-) -> Result<(), Error> {
+) -> Result<String, Error> {
+    let mut saved = String::new();
     for attempt in 1..=ATTEMPTS {
-        let found = leftover::find(&tools.save()?);
+        saved = match tools.save() {
+            // A kernel without nf_tables, or without IPv6: nothing can be left there.
+            Err(error) if error.is_unsupported() => String::new(),
+            saved => saved?,
+        };
+        let found = leftover::find(&saved);
         let text = text(&found);
         if text.is_empty() {
             break;
@@ -117,7 +142,7 @@ fn change(
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(saved)
 }
 
 fn describe(tools: &Iptables, left: &Leftover) -> String {
@@ -128,22 +153,13 @@ fn describe(tools: &Iptables, left: &Leftover) -> String {
 }
 
 fn remove_sets(ipset: &Ipset, cleaned: &mut Cleaned) -> Result<(), Error> {
-    let deadline = Instant::now() + BUSY;
-    loop {
-        let mut left = ipset.names()?;
-        left.retain(|name| name.starts_with(sets::PREFIX));
-        cleaned.sets.extend(
-            left.iter().filter(|name| !cleaned.sets.contains(name)).cloned().collect::<Vec<_>>(),
-        );
-        if left.is_empty() {
-            return Ok(());
-        }
-        match ipset.restore(&sets::destroy(left)) {
-            Err(error @ Error::Failed { .. }) if Instant::now() < deadline => {
-                debug!("trying again: {error}");
-                thread::sleep(Duration::from_millis(20));
-            }
-            result => result?,
-        }
+    let mut left = ipset.names()?;
+    left.retain(|name| name.starts_with(sets::PREFIX));
+    if left.is_empty() {
+        return Ok(());
     }
+    let removed = ipset.restore(&sets::destroy(left.iter().cloned()));
+    left.retain(|name| !cleaned.sets.contains(name));
+    cleaned.sets.append(&mut left);
+    removed
 }

@@ -13,6 +13,7 @@ pub mod udp;
 
 mod own;
 
+use crate::fault::{self, Fault};
 use crate::mark::Fwmark;
 use own::Own;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -153,6 +154,9 @@ impl Outbound {
     }
 
     fn apply_mark(&self, socket: &Socket) -> io::Result<()> {
+        if fault::is(Fault::Mark) {
+            return Ok(());
+        }
         match (socket.set_mark(self.mark.value()), self.refusal) {
             (Err(_), Refusal::Harmless) | (Ok(()), _) => Ok(()),
             (Err(error), Refusal::Fatal) => Err(error),
@@ -183,6 +187,32 @@ pub fn tune<'a>(socket: impl Into<SockRef<'a>>) -> io::Result<()> {
 /// ENOTCONN: the peer has reset the connection.
 pub fn finish(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).shutdown(Shutdown::Write)
+}
+
+/// Whoever drops this before [`disarm`](Self::disarm) turns the close of these connections into a
+/// reset: what is cut in the middle must not look like an orderly end.
+#[derive(Debug)]
+pub struct ResetOnDrop<'a, const N: usize>([Option<&'a TcpStream>; N]);
+
+impl<'a, const N: usize> ResetOnDrop<'a, N> {
+    /// Watches over these.
+    pub fn new(streams: [&'a TcpStream; N]) -> Self {
+        ResetOnDrop(streams.map(Some))
+    }
+
+    /// They close in order.
+    pub fn disarm(mut self) {
+        self.0 = [None; N];
+    }
+}
+
+impl<const N: usize> Drop for ResetOnDrop<'_, N> {
+    fn drop(&mut self) {
+        for stream in self.0.into_iter().flatten() {
+            // A socket that is gone already needs no reset.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
 }
 
 /// Closes a connection by a reset instead of a FIN (SO_LINGER of zero, socket(7)), so that the

@@ -2,6 +2,7 @@
 //! writing everything.
 
 use super::End;
+use crate::fault::{self, Fault};
 use crate::net;
 use crate::stats::Counter;
 use std::future::pending;
@@ -29,14 +30,15 @@ pub(super) async fn join(
     up: impl AsyncFnOnce(&TcpStream, &TcpStream) -> Half,
     down: impl AsyncFnOnce(&TcpStream, &TcpStream) -> Half,
 ) -> End {
+    // Also when the whole relay is dropped, at the end of a stop.
+    let cut = net::ResetOnDrop::new([&client, &upstream]);
     let end = {
         let up = pin!(up(&client, &upstream));
         let down = pin!(down(&upstream, &client));
         run(up, down, Some((&client, &upstream))).await
     };
-    if !matches!(end, End::Closed) {
-        net::reset(client);
-        net::reset(upstream);
+    if matches!(end, End::Closed) {
+        cut.disarm();
     }
     end
 }
@@ -107,6 +109,9 @@ fn broken(side: Option<&TcpStream>) -> Pin<Box<dyn Future<Output = io::Error> + 
 
 /// Sends the FIN of a source that ended.
 pub(super) fn finish(sink: &TcpStream) -> Half {
+    if fault::is(Fault::HalfClose) {
+        return Half::Source(io::ErrorKind::BrokenPipe.into());
+    }
     match net::finish(sink) {
         Ok(()) => Half::Finished,
         Err(error) => Half::Sink(error),

@@ -14,6 +14,7 @@ use super::End;
 use super::buffer::{self, Buffer};
 use super::gather::Gather;
 use super::halves::{Half, finish, join, write_all};
+use crate::fault::{self, Fault};
 use crate::net::stream::{read, read_vectored};
 use crate::proxy::shadowsocks::opener::{self, Opened, Opener};
 use crate::proxy::shadowsocks::sealer::{self, Sealer};
@@ -92,6 +93,11 @@ async fn seal_burst(
             Err(error) => return Burst::Ended(Half::Source(error)),
         };
         let payload = read.unwrap_or(0);
+        if fault::is(Fault::Relay)
+            && let Some(byte) = sealer::gaps(&mut memory, filled)[0].first_mut()
+        {
+            *byte ^= 1;
+        }
         let sealed = match sealer.seal(&mut memory, filled + payload) {
             Ok(run) => send(sink, &memory[run]).await,
             Err(error) => Err(error),

@@ -62,7 +62,8 @@ fn an_error_does_not_displace_an_answer() {
     let mut cache = Cache::new(10_000);
     cache.insert(&asked, usual(), now);
     cache.insert(&asked, stored(""), now + seconds(100));
-    assert!(cache.get_stale(&asked, now + seconds(100)).is_some());
+    let kept = cache.get_stale(&asked, now + seconds(100)).unwrap();
+    assert_eq!(read(kept, &asked).answers.len(), 1);
     cache.insert(&asked, stored("www.example.com 9 A 192.0.2.7"), now + seconds(100));
     assert_eq!(cache.get(&asked, now + seconds(100)).unwrap().remaining, seconds(9));
     assert_eq!(cache.len(), 1);

@@ -8,6 +8,7 @@
 use super::Reply;
 use super::answer::{Ede, close};
 use crate::dns::wire::{HEADER, Query, flag, rcode};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// No negative answer is kept longer (RFC 2308, 5: one to three hours work well).
@@ -98,7 +99,7 @@ impl Stored {
                 Some(lifetime) if negative && soa == Some(at) => lifetime,
                 _ => clamp.apply(record.ttl()),
             };
-            write_u32(&mut message, at, ttl);
+            rewrite(&mut message, at, |_| ttl);
             // Offsets fit: the message has at most 65,535 bytes.
             ttls.extend(u16::try_from(at));
         }
@@ -111,6 +112,21 @@ impl Stored {
             authority_end: u16::try_from(reply.ends[1]).unwrap_or(0),
             lifetime: lifetime.unwrap_or(0),
         }
+    }
+
+    /// The same with TTLs, and a lifetime, of at most so many seconds.
+    #[must_use]
+    pub fn capped(mut self, most: u32) -> Self {
+        for at in &self.ttls {
+            rewrite(&mut self.message, usize::from(*at), |ttl| ttl.min(most));
+        }
+        self.lifetime = self.lifetime.min(most);
+        self
+    }
+
+    /// The addresses in it, see [`Reply::addresses`].
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        Reply::parse(&self.message).map(|reply| reply.addresses()).unwrap_or_default()
     }
 
     /// For how many seconds it may be served; 0 if it is not to be kept.
@@ -169,7 +185,7 @@ impl Stored {
             question.copy_from_slice(query.asked());
         }
         for at in self.ttls.iter().map(|at| usize::from(*at)).take_while(|at| *at < end) {
-            age(message, at, ttls);
+            rewrite(message, at, |ttl| ttls.apply(ttl));
         }
         let rcode = if self.rcode > flag::RCODE && query.edns.is_none() {
             rcode::SERVFAIL
@@ -180,17 +196,11 @@ impl Stored {
     }
 }
 
-fn age(message: &mut [u8], at: usize, ttls: Ttls) {
+fn rewrite(message: &mut [u8], at: usize, change: impl FnOnce(u32) -> u32) {
     if let Some(place) = message.get_mut(at..at + 4)
         && let Ok(bytes) = <[u8; 4]>::try_from(&*place)
     {
-        place.copy_from_slice(&ttls.apply(u32::from_be_bytes(bytes)).to_be_bytes());
-    }
-}
-
-fn write_u32(message: &mut [u8], at: usize, value: u32) {
-    if let Some(place) = message.get_mut(at..at + 4) {
-        place.copy_from_slice(&value.to_be_bytes());
+        place.copy_from_slice(&change(u32::from_be_bytes(bytes)).to_be_bytes());
     }
 }
 

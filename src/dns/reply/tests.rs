@@ -23,7 +23,7 @@ fn a_reply_belongs_to_its_question_only() {
     assert!(reply.matches(&query("wWw.eXample.com", rr::A, None), 7));
     assert!(!reply.matches(&query("www.example.com", rr::A, None), 8), "id");
     assert!(!reply.matches(&query("www.example.com", rr::AAAA, None), 7), "type");
-    assert!(!reply.matches(&query("ww.example.com", rr::A, None), 7), "name");
+    assert!(!reply.matches(&query("wwx.example.com", rr::A, None), 7), "name");
     assert!(!reply.matches(&query("example.com", rr::A, None), 7), "name");
 }
 
@@ -42,6 +42,9 @@ fn what_is_no_reply() {
     assert!(Reply::parse(&changed(5, 2)).is_none(), "two questions");
     assert!(Reply::parse(&changed(7, 9)).is_none(), "records are missing");
     assert!(Reply::parse(&good[..good.len() - 1]).is_none(), "cut off");
+    let mut bare = good[..HEADER + 17 + 3].to_vec();
+    bare[6..HEADER].fill(0);
+    assert!(Reply::parse(&bare).is_none(), "half a question");
     let cut = changed(2, 0x83);
     let cut = Reply::parse(&cut[..40]).unwrap();
     assert!(cut.truncated() && cut.addresses().is_empty(), "truncated in a record");
@@ -67,6 +70,8 @@ fn lifetimes() {
     assert_eq!(lifetime(rr::A, 0, [some, "", "x.example 10 A 192.0.2.9"]), Some(50));
     let alias = "www.example.com 60 CNAME a.example";
     assert_eq!(lifetime(rr::A, 0, [alias, SOA, ""]), Some(60), "NODATA behind an alias");
+    let long = "www.example.com 600 CNAME a.example";
+    assert_eq!(lifetime(rr::A, 0, [long, SOA, ""]), Some(120), "NODATA behind a long-lived alias");
     assert_eq!(lifetime(rr::A, 0, ["", SOA, ""]), Some(120), "the minimum");
     assert_eq!(lifetime(rr::A, 3, ["", "example.com 20 SOA 120", ""]), Some(20), "its own TTL");
     assert_eq!(lifetime(rr::A, 0, ["", "", ""]), None, "NODATA without SOA");
@@ -158,4 +163,30 @@ fn check_any(wire: &[u8]) {
         assert!(out.len() <= limit);
         assert!(Reply::parse(&out).unwrap().matches(&query, 0x1234));
     }
+}
+
+/// A ladder of compression pointers, each a step on the next, and CNAMEs that stand on its top: cheap
+/// to send, and once minutes to read.
+#[test]
+fn a_ladder_of_pointers_is_no_name() {
+    let mut message = vec![0, 1, 0x81, 0x80, 0, 1, 0x0a, 0, 0, 0, 0, 0];
+    message.extend(b"\x01a\x00\x00\x01\x00\x01");
+    let rungs = 6000u16;
+    // The first record carries the ladder in its data.
+    message.extend(b"\xc0\x0c\x00\x10\x00\x01\x00\x00\x00\x3c");
+    message.extend((rungs * 2).to_be_bytes());
+    let mut below = 12u16;
+    for _ in 0..rungs {
+        let here = u16::try_from(message.len()).unwrap();
+        message.extend((0xc000 | below).to_be_bytes());
+        below = here;
+    }
+    for _ in 1..2560 {
+        message.extend((0xc000 | below).to_be_bytes());
+        message.extend(b"\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x02\xc0\x0c");
+    }
+    let reply = Reply::parse(&message).unwrap();
+    assert!(reply.addresses().is_empty());
+    let record = Records::new(&message, 12 + 7, 2).nth(1).flatten().unwrap();
+    assert!(record.owner().is_none(), "too many pointers");
 }

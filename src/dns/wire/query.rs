@@ -29,7 +29,7 @@ pub struct Query {
     pub edns: Option<Edns>,
     /// The name as asked: some clients vary the case and want it back.
     asked: [u8; LONGEST_NAME],
-    /// The name in lower case, the type, the class, DO and CD.
+    /// The name in lower case, the type, the class, and DO, CD and RD.
     key: [u8; LONGEST_KEY],
     /// At least 1, at most 255.
     length: u8,
@@ -131,7 +131,8 @@ impl Query {
         u16::from_be_bytes([self.key[self.name_length() + 2], self.key[self.name_length() + 3]])
     }
 
-    /// What tells queries with different answers apart: lower-case name, type, class, DO and CD.
+    /// What tells queries with different answers apart: lower-case name, type, class, DO, CD, and
+    /// RD, since an upstream may refuse or leave empty what it is not to recurse for.
     pub fn key(&self) -> &[u8] {
         &self.key[..self.name_length() + 5]
     }
@@ -219,9 +220,9 @@ impl Query {
     }
 
     fn set_key_flags(&mut self) {
-        let checking_disabled = self.flags & flag::CD != 0;
+        let bit = |flag| u8::from(self.flags & flag != 0);
         self.key[self.name_length() + 4] =
-            u8::from(self.dnssec_ok()) << 1 | u8::from(checking_disabled);
+            u8::from(self.dnssec_ok()) << 2 | bit(flag::CD) << 1 | bit(flag::RD);
     }
 
     fn into_malformed(self, rcode: u16) -> Malformed {
@@ -261,17 +262,17 @@ pub enum Malformed {
 }
 
 impl Malformed {
-    /// The message to send back, if any.
-    pub fn answer(&self) -> Option<Vec<u8>> {
-        let Malformed::Answer { id, flags, rcode, query } = self else { return None };
+    /// Appends the message to send back to `out`; false if there is none.
+    pub fn write_answer(&self, out: &mut Vec<u8>) -> bool {
+        let Malformed::Answer { id, flags, rcode, query } = self else { return false };
         if let Some(query) = query {
-            return Some(reply::error(query, *rcode, None));
+            out.extend(reply::error(query, *rcode, None));
+            return true;
         }
-        let mut out = Vec::with_capacity(HEADER);
         out.extend(id.to_be_bytes());
         out.extend((reply_flags(*flags) | rcode & flag::RCODE).to_be_bytes());
         out.extend([0; 8]);
-        Some(out)
+        true
     }
 }
 
@@ -279,12 +280,13 @@ fn reply_flags(asked: u16) -> u16 {
     flag::QR | flag::RA | asked & (flag::OPCODE | flag::RD | flag::CD)
 }
 
-/// The message that asks an upstream server the client's question: fresh id; RD, AD, CD and DO as
-/// asked; an OPT record of our own, so that a client subnet or a cookie stays here.
+/// The message that asks an upstream server the client's question: fresh id; RD, CD and DO as
+/// asked; AD always, so that one answer serves all (RFC 6840, 5.7); an OPT record of our own, so
+/// that a client subnet or a cookie stays here.
 pub fn upstream_query(query: &Query, id: u16) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER + query.name().len() + 4 + 11);
     out.extend(id.to_be_bytes());
-    out.extend((query.flags & (flag::RD | flag::AD | flag::CD)).to_be_bytes());
+    out.extend((flag::AD | query.flags & (flag::RD | flag::CD)).to_be_bytes());
     out.extend([0, 1, 0, 0, 0, 0, 0, 1]);
     out.extend(query.name());
     out.extend(query.qtype().to_be_bytes());

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which iptables the system has, as far as the test is concerned.
@@ -49,7 +49,13 @@ pub(super) fn inside(path: &str, variant: Variant, body: fn()) {
 /// iptables-legacy wants its lock in /run; addresses shall be usable at once (no duplicate
 /// address detection).
 fn prepare() {
+    let prepared = Path::new("/run/snet-lab");
+    if prepared.exists() {
+        // A second process of the same test.
+        return;
+    }
     run("mount -t tmpfs tmpfs /run");
+    fs::write(prepared, "").unwrap();
     for interfaces in ["all", "default"] {
         fs::write(format!("/proc/sys/net/ipv6/conf/{interfaces}/accept_dad"), "0").unwrap();
     }

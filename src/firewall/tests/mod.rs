@@ -9,6 +9,7 @@ mod golden;
 mod internet;
 mod lab;
 mod life_cycle;
+mod pulse;
 mod traffic;
 
 use super::ruleset::{Ipv6, Quic, Ruleset};

@@ -9,7 +9,8 @@ use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::firewall::{Handle, connected_prefixes};
 use crate::mark::Fwmark;
 use crate::route::Route;
-use std::net::{SocketAddr, TcpListener};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, SocketAddrV6, TcpListener};
 use std::time::Duration;
 
 in_both_variants! {
@@ -18,6 +19,7 @@ in_both_variants! {
     the_original_destination_is_known,
     tcp_goes_where_the_ladder_says,
     one_socket_may_ask_many_servers,
+    link_local_name_servers_are_refused_at_once,
     dns_is_captured_but_for_its_exemptions,
     quic_is_rejected_where_tcp_is_captured,
     quic_may_pass,
@@ -84,17 +86,10 @@ fn living_connections() {
         let open = || connect(at(foreign, 80), None).unwrap();
         let (mut before, seen) = open();
         assert_eq!(seen, Seen::Direct);
-        // `block` is for connections that begin, too.
-        let blocked = Ruleset { block: set("198.51.100.1/32 2001:db8:f::1/128"), ..ruleset() };
-        let handle = Handle::install(blocked).unwrap();
-        assert_eq!(tcp(at(foreign, 80), None), Seen::Refused);
-        assert!(echoes(&mut before), "{foreign}: a start that blocks killed it");
-        handle.remove().unwrap();
-
         let handle = Handle::install(ruleset()).unwrap();
+        assert!(echoes(&mut before), "{foreign}: the start killed it");
         let (mut during, seen) = open();
         assert_eq!(seen, Seen::Captured);
-        assert!(echoes(&mut before), "{foreign}: the start killed it");
         handle.release().unwrap();
         assert!(echoes(&mut before), "{foreign}: the stop killed it");
         assert!(echoes(&mut during), "{foreign}: the stop killed one of ours");
@@ -102,7 +97,17 @@ fn living_connections() {
         assert_eq!(seen, Seen::Direct);
         handle.remove().unwrap();
         assert!(echoes(&mut before) && echoes(&mut after), "{foreign}: the stop killed it");
-        assert_eq!(open().1, Seen::Direct);
+
+        // `block` is for connections that begin, too.
+        let (mut before, seen) = open();
+        assert_eq!(seen, Seen::Direct);
+        let blocked = Ruleset { block: set("198.51.100.1/32 2001:db8:f::1/128"), ..ruleset() };
+        let handle = Handle::install(blocked).unwrap();
+        assert!(echoes(&mut before), "{foreign}: a start that blocks killed it");
+        assert_eq!(tcp(at(foreign, 80), None), Seen::Refused);
+        assert!(echoes(&mut before), "{foreign}: a start that blocks killed it");
+        handle.remove().unwrap();
+        assert!(echoes(&mut before), "{foreign}: the stop killed it");
     }
 }
 
@@ -111,7 +116,7 @@ fn the_original_destination_is_known() {
     let _handle = Handle::install(ruleset()).unwrap();
     for (foreign, loopback) in FOREIGN.into_iter().zip(["127.0.0.1", "::1"]) {
         let listener = TcpListener::bind(at(loopback, 1111)).unwrap();
-        let connecting = std::thread::spawn(move || std::net::TcpStream::connect(at(foreign, 80)));
+        let _client = std::net::TcpStream::connect(at(foreign, 80)).unwrap();
         let (stream, _) = listener.accept().unwrap();
         let socket = socket2::SockRef::from(&stream);
         let wanted = match foreign.contains(':') {
@@ -119,7 +124,6 @@ fn the_original_destination_is_known() {
             true => socket.original_dst_v6(),
         };
         assert_eq!(wanted.unwrap().as_socket(), Some(at(foreign, 80)));
-        connecting.join().unwrap().unwrap();
     }
 }
 
@@ -223,6 +227,26 @@ fn one_socket_may_ask_many_servers() {
             }
         }
     }
+}
+
+fn link_local_name_servers_are_refused_at_once() {
+    let internet = Internet::new();
+    let shown = internet.run(|| run("ip -6 -brief address show dev downlink scope link"));
+    let gateway = shown.split_whitespace().nth(2).and_then(|word| word.split('/').next()).unwrap();
+    let scope = nix::net::if_::if_nametoindex("uplink").unwrap();
+    let to = SocketAddrV6::new(gateway.parse().unwrap(), 53, 0, scope).into();
+    let there = internet.udp(at("::", 53));
+    let client = udp(at("::", 0));
+    let handle = Handle::install(ruleset()).unwrap();
+    let sent = client.send_to(b"question", to).unwrap_err();
+    assert_eq!(sent.kind(), ErrorKind::PermissionDenied);
+    let connected = connect(to, None).unwrap_err();
+    assert_eq!(connected.kind(), ErrorKind::ConnectionRefused);
+    handle.remove().unwrap();
+
+    let direct = Ruleset { direct: set("fe80::/10"), ..ruleset() };
+    let _handle = Handle::install(direct).unwrap();
+    assert_eq!(datagram(&client, to, &there, None), Seen::Direct);
 }
 
 /// Where UDP 443 is expected to be refused, and where it must pass.
@@ -358,10 +382,14 @@ fn learned_and_exempted_addresses_count_at_once() {
     for server in ["198.51.100.10", "2001:db8:f::10", "198.51.100.11"] {
         assert_eq!(seen(server), Seen::Direct, "{server}");
     }
-    let listed = run("ipset list snet-learned-direct4");
-    let entry = listed.lines().find(|line| line.starts_with("203.0.113.9 ")).unwrap();
-    let left: u64 = entry.rsplit(' ').next().unwrap().parse().unwrap();
-    assert!((1..=60).contains(&left), "{entry}");
+    let left = || -> u64 {
+        let listed = run("ipset list snet-learned-direct4");
+        let entry = listed.lines().find(|line| line.starts_with("203.0.113.9 ")).unwrap();
+        entry.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert!((1..=60).contains(&left()));
+    handle.learn("203.0.113.9".parse().unwrap(), Route::Direct, 60 * minute);
+    assert!((61..=3600).contains(&left()), "learned again, it lives on");
     assert!(run("ipset list snet-servers4").contains("198.51.100.10\n"));
 }
 
@@ -369,8 +397,16 @@ fn everything_through_the_proxy() {
     let internet = Internet::new();
     internet.greet(80, b'I');
     redirect_port();
+    greet(TcpListener::bind("[::]:80").unwrap(), b'I');
+    // Addresses of this machine that no link accounts for.
+    run("ip address add 203.0.113.77/32 dev lo");
+    run("ip address add 2001:db8:77::77/128 dev lo");
     let _handle = Handle::install(Ruleset { proxy: set("0.0.0.0/0 ::/0"), ..ruleset() }).unwrap();
     for (address, seen) in [
+        ("127.0.0.1", Seen::Direct),
+        ("203.0.113.77", Seen::Direct),
+        ("::1", Seen::Direct),
+        ("2001:db8:77::77", Seen::Direct),
         ("203.0.113.1", Seen::Captured),
         ("10.9.0.1", Seen::Captured),
         ("fd00::1", Seen::Captured),
@@ -379,6 +415,12 @@ fn everything_through_the_proxy() {
         ("198.51.100.65", Seen::Refused),
     ] {
         assert_eq!(tcp(at(address, 80), None), seen, "{address}");
+    }
+    let scope = nix::net::if_::if_nametoindex("uplink").unwrap();
+    let multicast = SocketAddrV6::new("ff02::fb".parse().unwrap(), 443, 0, scope);
+    for group in [at("224.0.0.251", 443), multicast.into()] {
+        let sent = udp(any(group, 0)).send_to(b"datagram", group);
+        assert!(sent.is_ok(), "{group}: {sent:?}");
     }
 }
 

@@ -76,6 +76,16 @@ fn ttls_are_clamped() {
 }
 
 #[test]
+fn ttls_are_capped() {
+    let wire = wire(rr::A, 0, [CHAIN, "", "x.example 3 A 192.0.2.9"]);
+    let capped = stored(&wire, clamp(0, 86_400)).capped(5);
+    assert_eq!(capped.lifetime(), 5);
+    let sent = write(&capped, &query("www.example.com", rr::A, None), Ttls::Aged(0), TCP_SIZE);
+    assert_eq!(sent.all_sections().map(|record| record.ttl).collect::<Vec<_>>(), [5, 5, 3]);
+    assert_eq!(capped.addresses(), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+}
+
+#[test]
 fn what_does_not_fit_goes() {
     let answers = |count: u8| {
         (0..count)
