@@ -65,20 +65,23 @@ pub fn run(config: Config, purpose: Purpose) -> Result<(), Error> {
 }
 
 /// What `snet rules` prints. Asks nobody: host names of upstream servers are named as such.
-pub fn rules(config: &Config) -> String {
+///
+/// # Errors
+/// Router mode: the LAN side cannot be told.
+pub fn rules(config: &Config) -> Result<String, Error> {
     if config.firewall.backend == Backend::None {
-        return "# backend = \"none\": no rule is installed\n".into();
+        return Ok("# backend = \"none\": no rule is installed\n".into());
     }
     let listeners: Vec<IpAddr> = config.listen.addresses.clone();
     let endpoints = build::endpoints(config);
-    let mut text = firewall::render(&build::ruleset(config, &listeners, &endpoints));
+    let mut text = firewall::render(&build::ruleset(config, &listeners, &endpoints)?);
     for endpoint in endpoints.iter().filter(|endpoint| endpoint.is_name()) {
         text.push_str(&format!(
             "# the addresses of {} join the set of upstream servers once they are resolved\n",
             endpoint.host()
         ));
     }
-    text
+    Ok(text)
 }
 
 /// Everything that runs.
@@ -140,7 +143,7 @@ impl Daemon {
 
         // The rules come last: everything they lead to answers by now.
         if config.firewall.backend != Backend::None {
-            let ruleset = build::ruleset(config, &families, &endpoints);
+            let ruleset = build::ruleset(config, &families, &endpoints)?;
             let handle = tokio::task::spawn_blocking(move || firewall::Handle::install(ruleset))
                 .await
                 .map_err(|_| Error::Died("firewall"))??;

@@ -59,7 +59,7 @@ impl Iptables {
         Some(Iptables { name: name.into(), family, save, restore })
     }
 
-    fn is_legacy(&self) -> bool {
+    pub(super) fn is_legacy(&self) -> bool {
         program(&self.save).to_string_lossy().contains("legacy")
     }
 

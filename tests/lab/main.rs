@@ -39,5 +39,6 @@ mod peers;
 mod reach;
 mod refusals;
 mod restored;
+mod router;
 mod rules;
 mod transfer;
