@@ -9,6 +9,7 @@
 mod build;
 mod error;
 mod heartbeat;
+mod installed;
 mod limits;
 mod notify;
 mod privileges;
@@ -24,9 +25,10 @@ use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal, listen};
 use crate::stats::Stats;
 use crate::{dns, firewall};
+use installed::{ExemptServers, Installed, TeachKernel};
 use signals::Signals;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -35,6 +37,9 @@ use tracing::{info, warn};
 
 /// How long a stop waits for open connections.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long cut connections may take to be gone; they have nothing to wait for.
+const CUT: Duration = Duration::from_secs(1);
 
 /// Runs until a signal asks to stop.
 ///
@@ -143,14 +148,20 @@ impl Daemon {
                 .await
                 .map_err(|_| Error::Died("firewall"))??;
             firewall.hold(handle);
-            let (tcp, dns) = (config.listen.tcp_port, config.listen.dns_port);
-            let pulse = heartbeat::Pulse::new(outbound, &families, tcp, dns);
-            let kept = Arc::clone(&firewall);
-            let renew = async move || kept.beat().await;
-            let beating = async move { pulse.beat(renew, stopped).await };
-            tasks.spawn(supervised("heartbeat", beating));
+            // What was resolved since the ruleset was built.
+            let resolved = endpoints.iter().flat_map(|endpoint| endpoint.addresses());
+            firewall.with(|handle| handle.exempt(resolved.map(|address| address.ip()).collect()));
             current.load().learned().connect_kernel(Box::new(TeachKernel(Arc::clone(&firewall))));
         }
+        let (tcp, dns) = (config.listen.tcp_port, config.listen.dns_port);
+        let pulse = heartbeat::Pulse::new(outbound, &families, Some(tcp), dns);
+        let kept = Arc::clone(&firewall);
+        let renew = async move || {
+            kept.beat().await;
+            notify::alive();
+        };
+        let beating = async move { pulse.beat(renew, stopped).await };
+        tasks.spawn(supervised("heartbeat", beating));
         let ready = build::describe(config, &families);
         info!("ready: {ready}");
         notify::ready(&ready);
@@ -182,6 +193,10 @@ impl Daemon {
             },
             signal = self.signals.stop() => info!("{signal} again: not waiting"),
         }
+        // Their resets have to leave while conntrack still translates them: a program that hears
+        // nothing would go on sending, and without rules its bytes would leave directly.
+        self.inbound.cut();
+        let _ = tokio::time::timeout(CUT, self.inbound.drained()).await;
         let removed = self.firewall.remove().await;
         info!("stopped");
         result.and(released).and(removed)
@@ -209,14 +224,18 @@ async fn dns_only(config: &Config) -> Result<(), Error> {
         endpoints,
         config.dns.china.clone(),
         config.dns.bogus.clone(),
-        outbound,
+        outbound.clone(),
         nobody,
     )
     .await;
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     tasks.spawn(supervised("resolver", dns::spawn(resolver, stopped.clone())));
-    tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped)));
+    tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped.clone())));
+    let pulse =
+        heartbeat::Pulse::new(outbound, &config.listen.addresses, None, config.listen.dns_port);
+    let beating = async move { pulse.beat(async || notify::alive(), stopped).await };
+    tasks.spawn(supervised("heartbeat", beating));
     let ready = build::describe_dns(config);
     info!("ready: {ready}");
     notify::ready(&ready);
@@ -262,77 +281,5 @@ fn listen_tcp(config: &Config) -> Result<Vec<(IpAddr, TcpListener)>, Error> {
     match (listeners.is_empty(), missing) {
         (true, Some(error)) => Err(error),
         _ => Ok(listeners),
-    }
-}
-
-/// The installed rules, once they are; shared with those who add addresses to their sets.
-#[derive(Debug, Default)]
-struct Installed(Mutex<Option<firewall::Handle>>);
-
-impl Installed {
-    fn hold(&self, handle: firewall::Handle) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
-    }
-
-    fn with(&self, act: impl FnOnce(&firewall::Handle)) {
-        if let Some(handle) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            act(handle);
-        }
-    }
-
-    fn take(&self) -> Option<firewall::Handle> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Keeps the rules acting.
-    async fn beat(self: &Arc<Self>) {
-        let installed = Arc::clone(self);
-        let beaten = tokio::task::spawn_blocking(move || {
-            let handle = installed.0.lock().unwrap_or_else(PoisonError::into_inner);
-            handle.as_ref().map_or(Ok(()), firewall::Handle::beat)
-        });
-        match beaten.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!("cannot keep the rules alive: {error}"),
-            Err(died) => warn!("cannot keep the rules alive: {died}"),
-        }
-    }
-
-    /// Captures nothing more; what was captured goes on until [`remove`](Self::remove).
-    async fn release(self: &Arc<Self>) -> Result<(), Error> {
-        let installed = Arc::clone(self);
-        let released = tokio::task::spawn_blocking(move || {
-            let handle = installed.0.lock().unwrap_or_else(PoisonError::into_inner);
-            handle.as_ref().map_or(Ok(()), firewall::Handle::release)
-        });
-        Ok(released.await.map_err(|_| Error::Died("firewall"))??)
-    }
-
-    async fn remove(&self) -> Result<(), Error> {
-        let Some(handle) = self.take() else { return Ok(()) };
-        tokio::task::spawn_blocking(move || handle.remove())
-            .await
-            .map_err(|_| Error::Died("firewall"))??;
-        Ok(())
-    }
-}
-
-/// New addresses of an upstream server's name go to the kernel before the proxy dials them.
-#[derive(Debug)]
-struct ExemptServers(Arc<Installed>);
-
-impl dns::bootstrap::Exempt for ExemptServers {
-    fn exempt(&self, addresses: Vec<IpAddr>) {
-        self.0.with(|handle| handle.exempt(addresses));
-    }
-}
-
-/// Learned addresses go to the kernel's sets.
-#[derive(Debug)]
-struct TeachKernel(Arc<Installed>);
-
-impl crate::route::Teach for TeachKernel {
-    fn teach(&self, address: IpAddr, route: crate::route::Route, ttl: Duration) {
-        self.0.with(|handle| handle.learn(address, route, ttl));
     }
 }

@@ -5,7 +5,7 @@
 //! holds its piece across a wait only while its sink is slow, so the large ones that are out at a
 //! time are counted and bounded; when none is left, small ones do, and nothing fails.
 //!
-//! Budget: [`LARGE_AT_MOST`] x [`LARGE`], that is 8 MiB, and [`SMALL`] for each half whose sink is
+//! Budget: [`LARGE_AT_MOST`] x [`LARGE`], that is 4.25 MiB, and [`SMALL`] for each half whose sink is
 //! slow beyond that; each thread keeps some pieces for the next one who asks, since fresh ones
 //! would have to be zeroed.
 
@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Bytes of a small piece: one shadowsocks chunk either way.
 pub(super) const SMALL: usize = 17 * 1024;
 
-/// Bytes of a large piece: sixteen chunks. Twice as much costs no less a byte, since it no longer
-/// fits into a core's cache.
-pub(super) const LARGE: usize = 16 * SMALL;
+/// Bytes of a large piece: eight chunks, which a core's cache holds. Twice as much costs no less a
+/// byte.
+pub(super) const LARGE: usize = 8 * SMALL;
 
 /// Large pieces out at a time, in all threads.
 const LARGE_AT_MOST: usize = 32;

@@ -17,17 +17,24 @@ const LOG: &str = "/run/snet.log";
 const START: Duration = Duration::from_secs(8);
 const STOP: Duration = Duration::from_secs(8);
 
+/// How a start went.
+pub(super) enum Started {
+    /// After so long.
+    Ready(Daemon, Duration),
+    /// It ended, or was not ready in time.
+    Failed(String),
+}
+
 /// The running daemon.
 #[derive(Debug)]
 pub(super) struct Daemon(Child);
 
 impl Daemon {
-    /// Starts it and waits until it is ready. The time that took comes along; or, if it ended,
-    /// how.
+    /// Starts it and waits until it is ready.
     ///
     /// # Errors
     /// It cannot be started at all.
-    pub(super) fn start(has_ipv6: bool) -> io::Result<Result<(Self, Duration), String>> {
+    pub(super) fn start(has_ipv6: bool) -> io::Result<Started> {
         fs::write(CHINA, world::CHINA)?;
         // The file holds a password: nobody else may read it.
         let mut config =
@@ -44,14 +51,14 @@ impl Daemon {
         let mut daemon = Daemon(child);
         while began.elapsed() < START {
             if log().contains("ready") {
-                return Ok(Ok((daemon, began.elapsed())));
+                return Ok(Started::Ready(daemon, began.elapsed()));
             }
             if let Some(status) = daemon.0.try_wait()? {
-                return Ok(Err(status.to_string()));
+                return Ok(Started::Failed(status.to_string()));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(Err(format!("not ready after {} s", START.as_secs())))
+        Ok(Started::Failed(format!("not ready after {} s", START.as_secs())))
     }
 
     /// Asks it to stop, and says how it ended.

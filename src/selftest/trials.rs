@@ -4,9 +4,9 @@
 //! the same acts do what they must not do with it.
 
 use super::client::{
-    Asker, Visit, ask_over_ipv6, ask_over_tcp, control, knock, listen_to, try_site, visit,
+    Asker, ask_over_ipv6, ask_over_tcp, control, knock, listen_to, try_site, visit,
 };
-use super::daemon::{self, Daemon};
+use super::daemon::{self, Daemon, Started};
 use super::table::{Row, Table};
 use super::{Unable, tables, unmarked, world};
 use hickory_proto::rr::RecordType::{A, AAAA};
@@ -26,20 +26,23 @@ const PROXIED: &str = "proxied, all bytes";
 /// # Errors
 /// The little internet is broken, or a tool; a trial that goes wrong is a row.
 pub(super) fn run(table: &mut Table, has_ipv6: bool) -> Result<(), Unable> {
+    // Opened before the kernel tracks connections, so that it is new to conntrack while the daemon
+    // runs; the name server's client is asked for afterwards, so that its port is known already.
+    let open = visit(world::FOREIGN.into());
     unmarked::watch(has_ipv6)?;
     let before = tables::now(has_ipv6)?;
     let asker = Asker::new().map_err(unable("a client of name servers"))?;
-    let open = without(table, &asker);
+    without(table, &asker);
     let leaked = Leaks::now(has_ipv6)?;
     leaked.must_have_been_seen(table);
 
     let started = Daemon::start(has_ipv6).map_err(unable("starting the daemon"))?;
     let mut daemon = match started {
-        Ok((daemon, took)) => {
+        Started::Ready(daemon, took) => {
             table.add(Row::ok("start", "ready", &format!("ready in {} ms", took.as_millis())));
             daemon
         }
-        Err(end) => {
+        Started::Failed(end) => {
             same(table, "start", "ready", end);
             return Ok(());
         }
@@ -66,14 +69,13 @@ pub(super) fn run(table: &mut Table, has_ipv6: bool) -> Result<(), Unable> {
     Ok(())
 }
 
-/// What the machine sees without snet. The connection stays open.
-fn without(table: &mut Table, asker: &Asker) -> io::Result<Visit> {
+/// What the machine sees without snet.
+fn without(table: &mut Table, asker: &Asker) {
     same(table, "no daemon: foreign site", DIRECT, try_site(world::FOREIGN, LITTLE));
     let poisoned = asker.ask(world::DOMESTIC_NAMES, world::FOREIGN_NAME, A);
     same(table, "no daemon: foreign name is forged", world::FORGED, poisoned);
     let asked = asker.ask(world::TRUSTED_NAMES, world::DOMESTIC_NAME, A);
     same(table, "no daemon: domestic name, asked abroad", world::FAR_COPY, asked);
-    visit(world::FOREIGN.into())
 }
 
 fn sites(table: &mut Table, has_ipv6: bool) {

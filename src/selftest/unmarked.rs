@@ -3,7 +3,11 @@
 //! Two rules without a target stand in a chain of the selftest's own, at the end of filter OUTPUT:
 //! what snet redirects or rejects never comes by, what it sends itself carries the mark. The
 //! proxies' addresses are foreign, too, so that a connection of snet's own that lost its mark is
-//! counted as well. First packets only: a connection that was there before snet goes on directly.
+//! counted as well. First packets of TCP only: a connection that was there before snet goes on
+//! directly.
+//!
+//! The jump makes the kernel track connections, as docker, ufw and the like do on most machines;
+//! in a fresh namespace it would begin with snet's rules, and nothing would be older than they are.
 
 use super::{Unable, tools, world};
 use crate::mark::Fwmark;
@@ -35,7 +39,7 @@ fn rules(foreign: &str) -> String {
          :{CHAIN} - [0:0]\n\
          -A {CHAIN} -d {foreign} -p tcp --syn {unmarked}\n\
          -A {CHAIN} -d {foreign} -p udp {unmarked}\n\
-         -A OUTPUT -j {CHAIN}\n\
+         -A OUTPUT -m conntrack ! --ctstate INVALID -j {CHAIN}\n\
          COMMIT\n"
     )
 }
@@ -54,7 +58,10 @@ mod tests {
     #[test]
     fn packets_of_our_own_rules_are_read() {
         assert_eq!(packets("[12:720] -A SELFTEST -d 203.0.113.0/24 -p udp"), Some(12));
-        assert_eq!(packets("[12:720] -A OUTPUT -j SELFTEST"), None);
+        assert_eq!(
+            packets("[12:720] -A OUTPUT -m conntrack ! --ctstate INVALID -j SELFTEST"),
+            None
+        );
         assert_eq!(packets("[12:720] -A SELFTEST-2 -j RETURN"), None);
         assert_eq!(packets(":SELFTEST - [0:0]"), None);
     }

@@ -31,6 +31,7 @@ mod crowd;
 mod dns_only;
 mod ends;
 mod garbage;
+mod hung;
 mod killed;
 mod names;
 mod open_before;

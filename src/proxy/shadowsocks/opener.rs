@@ -62,7 +62,7 @@ impl Opener {
     }
 
     /// Whether the direction may end after `waiting` unused bytes: between two chunks, or before
-    /// anything came.
+    /// anything came. A server that has nothing to say may close its half and still listen.
     pub fn may_end(&self, waiting: usize) -> bool {
         waiting == 0 && !matches!(self.expected, Expected::Payload(_))
     }

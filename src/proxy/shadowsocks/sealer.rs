@@ -25,7 +25,7 @@ pub const fn memory(chunks: usize) -> usize {
 }
 
 /// The most chunks that [`gaps`] finds room for.
-pub const MOST_CHUNKS: usize = 16;
+pub const MOST_CHUNKS: usize = 8;
 
 /// The state of one direction.
 #[derive(Debug)]

@@ -116,6 +116,96 @@ proptest! {
     }
 }
 
+/// What an attacker on the way may do to whole chunks, or to one bit.
+#[derive(Clone, Copy, Debug)]
+enum Attack {
+    Flip { bit: u8 },
+    Truncate,
+    Drop,
+    Replay,
+    Swap,
+}
+
+fn attack() -> impl Strategy<Value = Attack> {
+    prop_oneof![
+        (0u8..8).prop_map(|bit| Attack::Flip { bit }),
+        Just(Attack::Truncate),
+        Just(Attack::Drop),
+        Just(Attack::Replay),
+        Just(Attack::Swap),
+    ]
+}
+
+/// The wire after the attack on chunk `at`; inside it, at `inside`, for the first two kinds.
+fn attacked(attack: Attack, chunks: &[Vec<u8>], at: usize, inside: prop::sample::Index) -> Vec<u8> {
+    let mut chunks = chunks.to_vec();
+    let inside = inside.index(chunks[at].len());
+    match attack {
+        Attack::Flip { bit } => chunks[at][inside] ^= 1 << bit,
+        Attack::Truncate => {
+            chunks[at].truncate(inside);
+            chunks.truncate(at + 1);
+        }
+        Attack::Drop => drop(chunks.remove(at)),
+        Attack::Replay => chunks.insert(at, chunks[at - 1].clone()),
+        Attack::Swap => chunks.swap(at, at + 1),
+    }
+    chunks.concat()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(
+            std::env::var("SNET_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(256)
+        )
+    })]
+    /// Whatever is done to a stream, no plain byte beyond the last chunk that came as it was sent
+    /// is handed out, and an end in the wrong place is no orderly one.
+    #[test]
+    fn an_attacked_stream_yields_nothing_beyond_the_last_good_chunk(
+        payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 4..8),
+        sizes in prop::collection::vec(1usize..500, 1..5),
+        attack in attack(),
+        at in 1usize..3,
+        inside: prop::sample::Index,
+    ) {
+        let key = key(Method::Aes256Gcm);
+        let mut sealer = Sealer::new(&key).unwrap();
+        let chunks: Vec<Vec<u8>> =
+            payloads.iter().map(|payload| wire(&mut sealer, std::slice::from_ref(payload))).collect();
+        let good = payloads[..at].concat();
+        let bad = attacked(attack, &chunks, at, inside);
+
+        let mut opener = Opener::new(key);
+        let (mut plain, mut waiting, mut failed) = (Vec::new(), Vec::new(), false);
+        let mut rest = &bad[..];
+        for size in sizes.iter().cycle() {
+            let (piece, later) = rest.split_at((*size).min(rest.len()));
+            rest = later;
+            waiting.extend_from_slice(piece);
+            let Ok(opened) = opener.open(&mut waiting) else {
+                failed = true;
+                break;
+            };
+            plain.extend_from_slice(&waiting[..opened.plain]);
+            waiting.drain(..opened.used);
+            if rest.is_empty() {
+                break;
+            }
+        }
+        prop_assert!(good.starts_with(&plain));
+        match attack {
+            Attack::Truncate => {
+                prop_assert_eq!(&plain, &good);
+                let at_a_boundary = bad.len() == chunks[..at].concat().len();
+                prop_assert_eq!(!failed && opener.may_end(waiting.len()), at_a_boundary);
+            }
+            _ => prop_assert!(failed, "nobody noticed"),
+        }
+    }
+}
+
 /// A connection to a server that shares the key: the client's stream and the server's.
 async fn pair(target: Target) -> (SealedStream, SealedStream) {
     let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
