@@ -5,6 +5,7 @@ use super::item::Item;
 use super::section::Section;
 use super::value::{duration, size};
 use super::{Dns, Listen, Via};
+use crate::dns::{HttpsRecords, Options};
 use crate::domain::{DomainMap, Name};
 use crate::ipset::IpSet;
 use std::collections::HashMap;
@@ -100,7 +101,30 @@ impl Dns {
                 Some(item.list(prefix)?.into_iter().map(|(_, net)| net).collect())
             }),
             hosts: section.or("hosts", HashMap::new(), hosts),
+            options: options(section),
         }
+    }
+}
+
+fn options(section: &Section<'_>) -> Options {
+    let default = Options::default();
+    let no_leak = section.or("no-leak", default.no_leak, Item::boolean);
+    if let (false, Some(item)) = (no_leak, section.item("no-leak-subnet")) {
+        item.warn("not used, since no-leak = false");
+    }
+    Options {
+        https_records: section.or("https-records", default.https_records, |item| {
+            item.choice(&[
+                ("pass", HttpsRecords::Pass),
+                ("strip-hints", HttpsRecords::StripHints),
+                ("block", HttpsRecords::Block),
+            ])
+        }),
+        no_leak,
+        no_leak_subnet: section
+            .or("no-leak-subnet", default.no_leak_subnet, |item| item.parse(prefix)),
+        rate_limit: section.or("rate-limit", default.rate_limit, |item| item.integer(0, u16::MAX)),
+        log_queries: section.or("log-queries", default.log_queries, Item::boolean),
     }
 }
 

@@ -141,6 +141,9 @@ pub struct Dns {
     pub bogus: IpSet,
     /// `dns.hosts`
     pub hosts: HashMap<Name, Vec<IpAddr>>,
+    /// `dns.https-records`, `dns.no-leak`, `dns.no-leak-subnet`, `dns.rate-limit`,
+    /// `dns.log-queries`
+    pub options: crate::dns::Options,
 }
 
 /// How the trusted name servers are reached.

@@ -76,6 +76,7 @@ pub(super) fn dns(config: &Config, addresses: &[IpAddr]) -> dns::Settings {
         china_names: config.rules.china_names.clone(),
         china_set: Arc::clone(&config.rules.china),
         no_foreign_aaaa: config.firewall.ipv6 == firewall::Ipv6::Block,
+        options: dns.options,
     }
 }
 

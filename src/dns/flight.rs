@@ -1,15 +1,16 @@
 //! One question on its way to upstream servers, however many clients wait for it.
 
-use super::cache::Verdict;
+use super::cache::{Failure, Verdict};
 use super::reply::{Domestic, Ede, Reply, Side, Stored, Ttls, classify};
 use super::resolver::{Resolver, Way};
-use super::split::DOMESTIC_SILENCE;
+use super::split::{DOMESTIC_SILENCE, Event};
 use super::upstream::stagger::{Attempt, first_success};
 use super::upstream::udp;
 use super::wire::{Query, rr};
 use crate::ipset::IpSet;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -18,9 +19,6 @@ use tokio::time::timeout;
 
 /// The next server of a list is asked beside one that hesitates for so long.
 const HESITATION: Duration = Duration::from_millis(700);
-
-/// A verdict outlives the answer it came from a little: the name's other types come in a cluster.
-const VERDICT_AT_LEAST: Duration = Duration::from_secs(300);
 
 /// What a flight brings home.
 #[derive(Debug)]
@@ -71,12 +69,22 @@ impl Resolver {
     async fn fly(self: &Rc<Self>, query: &Query) -> Outcome {
         let patience = self.settings.timeout;
         let outcome = match self.way(query) {
-            Way::Servers(servers) => return self.ask_only(servers, query).await,
+            Way::Servers(servers) => self.ask_only(servers, query).await,
             Way::Domestic => self.domestic_first(query, patience).await,
             Way::Trusted => self.ask_trusted_only(query, patience).await,
-            Way::Judge if matches!(query.qtype(), rr::A | rr::AAAA) => self.judge(query).await,
+            Way::Judge if matches!(query.qtype(), rr::A | rr::AAAA) => {
+                if self.settings.options.no_leak {
+                    self.judge_without_leak(query).await
+                } else {
+                    self.judge(query).await
+                }
+            }
             Way::Judge => self.follow(query, patience).await,
         };
+        if let Outcome::Stale(ede) | Outcome::Servfail(ede) = outcome {
+            let failure = Failure { ede, allows_stale: matches!(outcome, Outcome::Stale(_)) };
+            self.failures.borrow_mut().insert(query, failure, Instant::now());
+        }
         if let Outcome::Stale(_) = outcome
             && let Some(hit) = self.cache.borrow_mut().get_stale(query, Instant::now())
         {
@@ -108,19 +116,23 @@ impl Resolver {
         }
     }
 
-    fn verdict(&self, query: &Query) -> Option<Verdict> {
+    pub(super) fn verdict(&self, query: &Query) -> Option<Verdict> {
         self.verdicts.borrow_mut().of_name(query.name(), Instant::now())
     }
 
     /// Remembers whose name it is.
-    pub(super) fn remember(&self, query: &Query, verdict: Verdict, lifetime: u32) {
-        let lifetime = Duration::from_secs(lifetime.into()).max(VERDICT_AT_LEAST);
+    pub(super) fn remember(&self, query: &Query, verdict: Verdict) {
         let now = Instant::now();
-        self.verdicts.borrow_mut().insert(query.name(), query.qtype(), verdict, lifetime, now);
+        let mut verdicts = self.verdicts.borrow_mut();
+        verdicts.note(query.name(), query.qtype(), verdict, now);
+        if verdicts.get(query.name(), query.qtype(), now) == Some(Verdict::Domestic) {
+            // A judgement that has just ended no longer listens.
+            self.siblings.was_domestic(query, |events| drop(events.send(Event::SiblingWasCn)));
+        }
     }
 
     /// A listed or judged name: the domestic servers know best, unless they are silent or lied to.
-    async fn domestic_first(&self, query: &Query, patience: Duration) -> Outcome {
+    async fn domestic_first(self: &Rc<Self>, query: &Query, patience: Duration) -> Outcome {
         let began = Instant::now();
         let half = patience.mul_f32(0.6).min(DOMESTIC_SILENCE);
         let servers = self.settings.china.clone();
@@ -132,9 +144,7 @@ impl Resolver {
                 Domestic::Bogus | Domestic::Err
             )
         {
-            let stored = Stored::new(&reply, Side::Domestic, self.clamp);
-            self.accept(query, &stored);
-            return Outcome::Reply { stored, ttls: Ttls::Aged(0) };
+            return self.take(query, &reply, Side::Domestic);
         }
         self.ask_trusted_only(query, patience.saturating_sub(began.elapsed())).await
     }
@@ -143,13 +153,11 @@ impl Resolver {
         let asked = timeout(patience, self.trusted.ask(query)).await;
         let Ok(Ok(message)) = asked else { return Outcome::Stale(TRUSTED_SILENT) };
         let Some(reply) = Reply::parse(&message) else { return Outcome::Stale(TRUSTED_SILENT) };
-        let stored = Stored::new(&reply, Side::Trusted, self.clamp);
-        self.accept(query, &stored);
-        Outcome::Reply { stored, ttls: Ttls::Aged(0) }
+        self.take(query, &reply, Side::Trusted)
     }
 
     /// Local names and forwards.
-    async fn ask_only(&self, servers: Vec<SocketAddr>, query: &Query) -> Outcome {
+    async fn ask_only(self: &Rc<Self>, servers: Vec<SocketAddr>, query: &Query) -> Outcome {
         if servers.is_empty() {
             return Outcome::NxDomain;
         }
@@ -158,24 +166,41 @@ impl Resolver {
             return Outcome::Stale(SILENT);
         };
         let Some(reply) = Reply::parse(&message) else { return Outcome::Stale(SILENT) };
-        let stored = Stored::new(&reply, Side::Trusted, self.clamp);
+        self.take(query, &reply, Side::Trusted)
+    }
+
+    /// The client gets this reply, and so does the cache.
+    pub(super) fn take(&self, query: &Query, reply: &Reply<'_>, side: Side) -> Outcome {
+        let stored = self.stored(reply, side);
         self.accept(query, &stored);
         Outcome::Reply { stored, ttls: Ttls::Aged(0) }
     }
 
-    async fn ask_servers(
-        &self,
+    pub(super) async fn ask_servers(
+        self: &Rc<Self>,
         servers: Vec<SocketAddr>,
         query: &Query,
         patience: Duration,
     ) -> Option<Vec<u8>> {
         let attempts = servers.into_iter().map(|server| -> Attempt {
-            let (outbound, query) = (self.outbound.clone(), query.clone());
-            Box::pin(async move { udp::ask(&outbound, server, &query, patience).await })
+            let (resolver, query) = (Rc::clone(self), query.clone());
+            Box::pin(async move { resolver.ask_udp(server, &query, patience).await })
         });
         let asked = first_success(attempts.collect(), HESITATION);
         let (_, message) = timeout(patience, asked).await.ok()?.ok()?;
         Some(message)
+    }
+
+    /// Asks one server over UDP, from a socket that is known as ours.
+    pub(super) async fn ask_udp(
+        &self,
+        server: SocketAddr,
+        query: &Query,
+        patience: Duration,
+    ) -> io::Result<Vec<u8>> {
+        let socket = self.outbound.udp(server).await?;
+        let _own = self.loops.note(socket.local_addr()?);
+        udp::ask_over(&socket, &self.outbound, server, query, patience).await
     }
 }
 

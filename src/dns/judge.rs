@@ -4,7 +4,6 @@ use super::flight::{Outcome, TRUSTED_SILENT};
 use super::reply::{Domestic, Ede, Reply, Side, Stored, Ttls, classify, classify_trusted};
 use super::resolver::Resolver;
 use super::split::{Answer, Circumstances, DOMESTIC_SILENCE, Event, Split, Step, Timer, Timers};
-use super::upstream::udp;
 use super::wire::{Query, rr};
 use crate::fault::{self, Fault};
 use std::rc::Rc;
@@ -13,12 +12,13 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
 /// A server that failed without a message has no reply to show; `split` never answers with it.
-type Events = mpsc::UnboundedSender<Event<Option<Stored>>>;
+pub(super) type Events = mpsc::UnboundedSender<Event<Option<Stored>>>;
 
 impl Resolver {
     /// Answers an address query for a name that nobody listed.
     pub(super) async fn judge(self: &Rc<Self>, query: &Query) -> Outcome {
         let (events, mut happened) = mpsc::unbounded_channel();
+        let _told = self.siblings.enter(query, events.clone());
         self.ask_domestic(query, &events);
         self.ask_trusted(query, events);
         let now = Instant::now();
@@ -65,7 +65,7 @@ impl Resolver {
         for server in self.settings.china.clone() {
             let (resolver, query, events) = (Rc::clone(self), query.clone(), events.clone());
             tokio::task::spawn_local(async move {
-                let asked = udp::ask(&resolver.outbound, server, &query, DOMESTIC_SILENCE).await;
+                let asked = resolver.ask_udp(server, &query, DOMESTIC_SILENCE).await;
                 let reply = asked.as_deref().ok().and_then(Reply::parse);
                 let event = match &reply {
                     Some(reply) => {
@@ -76,7 +76,7 @@ impl Resolver {
                             Domestic::Foreign if fault::is(Fault::Judgement) => Domestic::Cn,
                             verdict => verdict,
                         };
-                        let stored = Stored::new(reply, Side::Domestic, resolver.clamp);
+                        let stored = resolver.stored(reply, Side::Domestic);
                         Event::Domestic(verdict, Some(stored))
                     }
                     // Silence has its own clock, so that a late word still counts.
@@ -96,7 +96,7 @@ impl Resolver {
             let message = asked.ok().and_then(Result::ok);
             let event = match message.as_deref().and_then(Reply::parse) {
                 Some(reply) => {
-                    let stored = Stored::new(&reply, Side::Trusted, resolver.clamp);
+                    let stored = resolver.stored(&reply, Side::Trusted);
                     Event::Trusted(classify_trusted(&reply), Some(stored))
                 }
                 None => Event::TrustedFailed,
@@ -114,7 +114,7 @@ impl Resolver {
         };
         let Some(stored) = reply else { return Outcome::Servfail(TRUSTED_SILENT) };
         if let Some(verdict) = verdict {
-            self.remember(query, verdict, stored.lifetime());
+            self.remember(query, verdict);
         }
         if is_foreign && self.settings.no_foreign_aaaa && query.qtype() == rr::AAAA {
             return Outcome::NoData(Ede::FILTERED);

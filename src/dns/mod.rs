@@ -11,6 +11,8 @@
 pub mod bootstrap;
 pub mod cache;
 pub mod hosts;
+pub mod limit;
+pub mod options;
 pub mod reply;
 pub mod special;
 pub mod split;
@@ -18,9 +20,13 @@ pub mod wire;
 
 mod flight;
 mod judge;
+mod loops;
+mod no_leak;
+mod query_log;
 mod resolver;
 mod rewriting;
 mod server;
+mod siblings;
 mod system;
 mod upstream;
 
@@ -32,6 +38,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use options::{HttpsRecords, Options};
 pub use server::{Bound, bind, spawn};
 
 /// What the resolver is told.
@@ -71,6 +78,8 @@ pub struct Settings {
     pub china_set: Arc<IpSet>,
     /// `firewall.ipv6 = "block"`: foreign names get no AAAA.
     pub no_foreign_aaaa: bool,
+    /// Further wishes.
+    pub options: Options,
 }
 
 #[cfg(test)]

@@ -43,6 +43,9 @@ fn the_defaults() {
     assert_eq!(dns.cache_size, 4 << 20);
     assert_eq!((dns.min_ttl, dns.max_ttl), (Duration::ZERO, Duration::from_secs(86_400)));
 
+    assert_eq!(dns.options, crate::dns::Options::default());
+    assert!(!dns.options.no_leak && !dns.options.log_queries);
+
     let rules = config.rules;
     assert!(rules.direct.is_empty() && rules.proxy.is_empty() && rules.block.is_empty());
     assert!(rules.names.is_empty() && rules.china_names.is_empty());
@@ -95,6 +98,11 @@ min-ttl = "1m"
 max-ttl = "1h"
 block-types = ["https", "AAAA", "TYPE28"]
 bogus = ["192.0.2.66", "198.51.100.0/24"]
+https-records = "strip-hints"
+no-leak = true
+no-leak-subnet = "202.96.0.0/16"
+rate-limit = 5
+log-queries = true
 [dns.forward]
 "corp.example" = ["10.0.0.53", "10.0.0.54:5353"]
 "lab.example" = "10.0.1.53"
@@ -149,6 +157,10 @@ fn everything() {
     assert_eq!((dns.min_ttl, dns.max_ttl), (Duration::from_secs(60), Duration::from_secs(3600)));
     assert_eq!(dns.block_types, [28, 65]);
     assert!(dns.bogus.contains("198.51.100.9".parse().unwrap()));
+    let options = dns.options;
+    assert_eq!(options.https_records, crate::dns::HttpsRecords::StripHints);
+    assert!(options.no_leak && options.log_queries);
+    assert_eq!((options.no_leak_subnet, options.rate_limit), ("202.96.0.0/16".parse().unwrap(), 5));
     let forward = |text: &str| dns.forward.lookup(name(text).as_wire()).cloned();
     assert_eq!(forward("a.corp.example"), Some(servers(&["10.0.0.53:53", "10.0.0.54:5353"])));
     assert_eq!(forward("lab.example"), Some(servers(&["10.0.1.53:53"])));

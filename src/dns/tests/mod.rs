@@ -3,9 +3,9 @@
 mod listening;
 mod servers;
 
-use super::Settings;
-use super::resolver::Resolver;
+use super::resolver::{Asked, Resolver};
 use super::wire::{Query, TCP_SIZE};
+use super::{HttpsRecords, Options, Settings};
 use crate::dispatch::{Current, Dispatcher};
 use crate::domain::DomainMap;
 use crate::ipset::IpSet;
@@ -59,6 +59,7 @@ fn settings() -> Settings {
         china_names: DomainMap::default(),
         china_set: Arc::new(["198.51.100.0/24", "2001:db8:c::/48"].iter().map(net).collect()),
         no_foreign_aaaa: false,
+        options: Options::default(),
     }
 }
 
@@ -85,9 +86,12 @@ fn world(domestic: Script, trusted: Script, adjust: impl FnOnce(&mut Settings)) 
 impl World {
     async fn ask(&self, name: &str, kind: RecordType) -> Message {
         let query = Query::new(&name.parse().unwrap(), kind.into());
+        let client = "127.0.0.1:4000".parse().unwrap();
+        let at = std::time::Instant::now();
+        let asked = Asked { query: &query, limit: TCP_SIZE, client, at };
         let mut out = Vec::new();
-        if !self.resolver.answer_at_once(&query, TCP_SIZE, std::time::Instant::now(), &mut out) {
-            out = Rc::clone(&self.resolver).answer(&query, TCP_SIZE).await;
+        if !self.resolver.answer_at_once(&asked, &mut out) {
+            out = Rc::clone(&self.resolver).answer(&asked).await;
         }
         Message::from_vec(&out).unwrap()
     }
@@ -173,6 +177,10 @@ async fn a_silent_trusted_side_means_servfail_and_never_the_doubtful_answer() {
         let answer = world.ask("site.example", RecordType::A).await;
         assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
         assert!(answer.answers.is_empty());
+        let began = Instant::now();
+        let again = world.ask("site.example", RecordType::A).await;
+        assert_eq!(again.metadata.response_code, ResponseCode::ServFail);
+        assert!(began.elapsed() < Duration::from_millis(400), "a failure is remembered");
     })
     .await;
 }
@@ -389,6 +397,96 @@ async fn a_stale_answer_is_better_than_none() {
         assert_eq!(found(&answer), [ABROAD]);
         assert_eq!(answer.answers[0].ttl, 1);
         assert_eq!(world.domestic.asked.get(), 2, "it was tried");
+        assert_eq!(world.a("site.example").await, [ABROAD]);
+        assert_eq!(world.domestic.asked.get(), 2, "and not again at once");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_leak_the_domestic_side_hears_of_domestic_names_only() {
+    run(async || {
+        // Far addresses from the trusted side, near ones from the domestic side.
+        let trusted = always(|query| match query.queries[0].name().to_ascii().as_str() {
+            "cn.example." => addresses(query, 60, &["198.51.100.77"]),
+            _ => addresses(query, 60, &[ABROAD]),
+        });
+        let domestic = always(|query| addresses(query, 60, &[CN]));
+        let world = world(domestic, trusted, |settings| settings.options.no_leak = true);
+        assert_eq!(world.a("foreign.example").await, [ABROAD]);
+        assert_eq!(world.domestic.asked.get(), 0);
+        assert_eq!(world.a("cn.example").await, [CN]);
+        assert_eq!(world.domestic.asked.get(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_leak_the_trusted_answer_helps_out() {
+    run(async || {
+        let trusted = always(|query| addresses(query, 60, &[CN]));
+        let world = world(silent(), trusted, |settings| settings.options.no_leak = true);
+        let began = Instant::now();
+        assert_eq!(world.a("cn.example").await, [CN]);
+        assert!(began.elapsed() < Duration::from_millis(900), "a grace, no more");
+        let down = self::world(always(|query| addresses(query, 60, &[CN])), silent(), |settings| {
+            settings.options.no_leak = true;
+        });
+        let answer = down.ask("cn.example", RecordType::A).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+        assert_eq!(down.domestic.asked.get(), 0, "that would be the leak");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_domestic_sibling_ends_the_wait() {
+    run(async || {
+        // A comes late, AAAA says at once that there is none, the trusted side says nothing.
+        let domestic: Script = Rc::new(|query| match asks_for(query, RecordType::A) {
+            true => vec![say(150, addresses(query, 60, &[CN]))],
+            false => vec![say(0, nothing(query, ResponseCode::NoError))],
+        });
+        let world = world(domestic, silent(), |_| {});
+        let began = Instant::now();
+        let (a, aaaa) =
+            tokio::join!(world.a("site.example"), world.ask("site.example", RecordType::AAAA));
+        assert_eq!((a.as_slice(), found(&aaaa)), ([CN.to_owned()].as_slice(), vec![]));
+        assert_eq!(aaaa.metadata.response_code, ResponseCode::NoError);
+        assert!(began.elapsed() < Duration::from_millis(700), "not until the deadline");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn https_records_can_be_blocked() {
+    run(async || {
+        let domestic = always(|query| addresses(query, 60, &[CN]));
+        let world = world(domestic, silent(), |settings| {
+            settings.options.https_records = HttpsRecords::Block;
+        });
+        let answer = world.ask("site.example", RecordType::HTTPS).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+        assert_eq!((answer.answers.len(), world.domestic.asked.get()), (0, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_server_that_asks_us_back_is_refused() {
+    run(async || {
+        // Keeps what it was asked.
+        let heard = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let names = Rc::clone(&heard);
+        let domestic = always(move |query| {
+            names.borrow_mut().push(query.queries[0].name().to_ascii());
+            nothing(query, ResponseCode::NXDomain)
+        });
+        let world = world(domestic, silent(), |_| {});
+        super::rewriting::detect(Rc::clone(&world.resolver)).await;
+        let name = heard.borrow()[0].trim_end_matches('.').to_owned();
+        let answer = world.ask(&name, RecordType::A).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::Refused);
     })
     .await;
 }
