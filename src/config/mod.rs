@@ -166,9 +166,9 @@ pub struct Rules {
     pub block: IpSet,
     /// Names of all three, and of `block-domain-file`, over which the three win. A name that two
     /// of the three hold is an error; the longest suffix wins.
-    pub names: DomainMap<Route>,
+    pub names: Arc<DomainMap<Option<Route>>>,
     /// `rules.china-domain-file`: names that only the domestic side is asked for.
-    pub china_names: DomainMap<()>,
+    pub china_names: Arc<DomainMap<Option<()>>>,
     /// `rules.direct-sources`
     pub direct_sources: IpSet,
     /// The China list: embedded, or `rules.china-ip-file`; empty with `scope = "global"`.

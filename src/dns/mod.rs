@@ -70,10 +70,10 @@ pub struct Settings {
     pub bogus: IpSet,
     /// Names answered from the file.
     pub hosts: HashMap<Name, Vec<IpAddr>>,
-    /// Names with a route of their own; the longest suffix wins.
-    pub rules: DomainMap<Route>,
-    /// Names that only the domestic side is asked for.
-    pub china_names: DomainMap<()>,
+    /// Names with a route of their own; the longest suffix wins. `None`: an exception.
+    pub rules: Arc<DomainMap<Option<Route>>>,
+    /// Names that only the domestic side is asked for. `None`: an exception.
+    pub china_names: Arc<DomainMap<Option<()>>>,
     /// The China list; empty with `scope = "global"`.
     pub china_set: Arc<IpSet>,
     /// `firewall.ipv6 = "block"`: foreign names get no AAAA.

@@ -253,7 +253,7 @@ impl Resolver {
     }
 
     fn rule(&self, query: &Query) -> Option<Route> {
-        self.settings.rules.lookup(query.name()).copied()
+        self.settings.rules.lookup(query.name()).copied().flatten()
     }
 
     /// Whom to ask for an address, or for a type that does not depend on one.
@@ -271,7 +271,9 @@ impl Resolver {
         match self.rule(query) {
             Some(Route::Direct) => Way::Domestic,
             Some(Route::Proxy) => Way::Trusted,
-            _ if self.settings.china_names.lookup(query.name()).is_some() => Way::Domestic,
+            _ if self.settings.china_names.lookup(query.name()).is_some_and(Option::is_some) => {
+                Way::Domestic
+            }
             _ => Way::Judge,
         }
     }

@@ -173,7 +173,7 @@ fn everything() {
     assert!(rules.proxy.contains("192.0.2.200".parse().unwrap()));
     assert!(rules.proxy.contains("192.0.2.9".parse().unwrap()), "a prefix inside another's");
     assert!(rules.block.contains("203.0.113.7".parse().unwrap()));
-    let route = |text: &str| rules.names.lookup(name(text).as_wire()).copied();
+    let route = |text: &str| rules.names.lookup(name(text).as_wire()).copied().flatten();
     assert_eq!(route("example.com"), Some(Route::Direct));
     assert_eq!(route("www.example.com"), Some(Route::Proxy));
     assert_eq!(route("x.ads.example"), Some(Route::Block));

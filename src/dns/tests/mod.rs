@@ -55,12 +55,20 @@ fn settings() -> Settings {
         block_types: Vec::new(),
         bogus: IpSet::default(),
         hosts: HashMap::new(),
-        rules: DomainMap::default(),
-        china_names: DomainMap::default(),
+        rules: Arc::default(),
+        china_names: Arc::default(),
         china_set: Arc::new(["198.51.100.0/24", "2001:db8:c::/48"].iter().map(net).collect()),
         no_foreign_aaaa: false,
         options: Options::default(),
     }
+}
+
+fn rules(list: &[(&str, Option<Route>)]) -> Arc<DomainMap<Option<Route>>> {
+    let mut rules = DomainMap::default();
+    for (name, route) in list {
+        rules.insert(&name.parse().unwrap(), *route);
+    }
+    Arc::new(rules)
 }
 
 fn net(text: &&str) -> IpNet {
@@ -221,10 +229,16 @@ async fn listed_names_have_one_side_and_steer_the_router() {
         let domestic = always(|query| addresses(query, 60, &[ABROAD]));
         let trusted = always(|query| addresses(query, 60, &[CN]));
         let world = world(domestic, trusted, |settings| {
-            settings.rules.insert(&"near.example".parse().unwrap(), Route::Direct);
-            settings.rules.insert(&"far.example".parse().unwrap(), Route::Proxy);
-            settings.rules.insert(&"bad.example".parse().unwrap(), Route::Block);
-            settings.china_names.insert(&"cn.example".parse().unwrap(), ());
+            settings.rules = rules(&[
+                ("near.example", Some(Route::Direct)),
+                ("far.example", Some(Route::Proxy)),
+                ("bad.example", Some(Route::Block)),
+                ("good.bad.example", None),
+            ]);
+            let mut names = DomainMap::default();
+            names.insert(&"cn.example".parse().unwrap(), Some(()));
+            names.insert(&"hk.cn.example".parse().unwrap(), None);
+            settings.china_names = Arc::new(names);
         });
         assert_eq!(world.route(ABROAD), Route::Proxy);
         assert_eq!(world.a("www.near.example").await, [ABROAD]);
@@ -235,6 +249,10 @@ async fn listed_names_have_one_side_and_steer_the_router() {
         assert_eq!(world.a("a.cn.example").await, [ABROAD]);
         let blocked = world.ask("x.bad.example", RecordType::A).await;
         assert_eq!(blocked.metadata.response_code, ResponseCode::NXDomain);
+        assert_eq!(world.a("x.good.bad.example").await, [CN], "excepted, and so judged");
+        let asked = world.trusted.asked.get();
+        assert_eq!(world.a("a.hk.cn.example").await, [CN]);
+        assert_eq!(world.trusted.asked.get(), asked + 1, "excepted, and so judged");
     })
     .await;
 }
@@ -245,7 +263,7 @@ async fn a_direct_name_falls_back_to_the_trusted_side() {
         let forged = always(|query| addresses(query, 60, &["127.0.0.1"]));
         let trusted = always(|query| addresses(query, 60, &[ABROAD]));
         let world = world(forged, trusted, |settings| {
-            settings.rules.insert(&"near.example".parse().unwrap(), Route::Direct);
+            settings.rules = rules(&[("near.example", Some(Route::Direct))]);
         });
         assert_eq!(world.a("near.example").await, [ABROAD]);
     })
