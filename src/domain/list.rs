@@ -114,7 +114,7 @@ fn is_inside(line: &str, mark: &str) -> bool {
         .is_some_and(|(name, _)| !name.is_empty() && !name.contains(char::is_whitespace))
 }
 
-fn parse_entry<'a>(entry: &'a str, mut add: impl FnMut(Name)) -> Result<(), &'a str> {
+fn parse_entry(entry: &str, mut add: impl FnMut(Name)) -> Result<(), &str> {
     if let Some((_, rest)) = entry.split_once("=/") {
         let (listed, _server) = rest.rsplit_once('/').ok_or(entry)?;
         for name in listed.split('/') {
