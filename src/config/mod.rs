@@ -18,6 +18,7 @@ mod source;
 mod summary;
 mod value;
 
+use crate::dns::{NameServer, Options, Transport};
 use crate::domain::{DomainMap, Name};
 use crate::firewall;
 use crate::ipset::IpSet;
@@ -118,9 +119,9 @@ pub enum ProxyKind {
 #[derive(Debug, Clone)]
 pub struct Dns {
     /// `dns.china`, the domestic name servers; not empty.
-    pub china: Vec<SocketAddr>,
+    pub china: Vec<NameServer>,
     /// `dns.trusted`; not empty.
-    pub trusted: Vec<SocketAddr>,
+    pub trusted: Vec<NameServer>,
     /// `dns.trusted-via`
     pub trusted_via: Via,
     /// `dns.local`; empty: the system's non-loopback name servers.
@@ -143,7 +144,20 @@ pub struct Dns {
     pub hosts: HashMap<Name, Vec<IpAddr>>,
     /// `dns.https-records`, `dns.no-leak`, `dns.no-leak-subnet`, `dns.rate-limit`,
     /// `dns.log-queries`
-    pub options: crate::dns::Options,
+    pub options: Options,
+}
+
+impl Dns {
+    /// Where the domestic servers are asked over plain UDP, for the proxies' own names.
+    pub fn china_over_udp(&self) -> Vec<SocketAddr> {
+        let over_udp = |server: &NameServer| match server.transport {
+            Transport::Plain | Transport::Tcp => server.address,
+            Transport::Tls { .. } | Transport::Https { .. } => {
+                SocketAddr::new(server.address.ip(), Transport::Plain.port())
+            }
+        };
+        self.china.iter().map(over_udp).collect()
+    }
 }
 
 /// How the trusted name servers are reached.

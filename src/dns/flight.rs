@@ -4,6 +4,7 @@ use super::cache::{Failure, Verdict};
 use super::reply::{Domestic, Ede, Reply, Side, Stored, Ttls, classify};
 use super::resolver::{Resolver, Way};
 use super::split::{DOMESTIC_SILENCE, Event};
+use super::upstream::domestic::Domestic as Upstream;
 use super::upstream::stagger::{Attempt, first_success};
 use super::upstream::udp;
 use super::wire::{Query, rr};
@@ -135,8 +136,7 @@ impl Resolver {
     async fn domestic_first(self: &Rc<Self>, query: &Query, patience: Duration) -> Outcome {
         let began = Instant::now();
         let half = patience.mul_f32(0.6).min(DOMESTIC_SILENCE);
-        let servers = self.settings.china.clone();
-        if let Some(message) = self.ask_servers(servers, query, half).await
+        if let Some(message) = self.ask_servers(&self.domestic, query, half).await
             && let Some(reply) = Reply::parse(&message)
             // The operator vouches for the name: private and foreign addresses are fine.
             && !matches!(
@@ -162,7 +162,9 @@ impl Resolver {
             return Outcome::NxDomain;
         }
         const SILENT: Ede = Ede::unreachable("the name server for this local name does not answer");
-        let Some(message) = self.ask_servers(servers, query, self.settings.timeout).await else {
+        let servers: Vec<_> = servers.into_iter().map(Upstream::Datagrams).collect();
+        let patience = self.settings.timeout;
+        let Some(message) = self.ask_servers(&servers, query, patience).await else {
             return Outcome::Stale(SILENT);
         };
         let Some(reply) = Reply::parse(&message) else { return Outcome::Stale(SILENT) };
@@ -178,29 +180,36 @@ impl Resolver {
 
     pub(super) async fn ask_servers(
         self: &Rc<Self>,
-        servers: Vec<SocketAddr>,
+        servers: &[Upstream],
         query: &Query,
         patience: Duration,
     ) -> Option<Vec<u8>> {
-        let attempts = servers.into_iter().map(|server| -> Attempt {
+        let attempts = servers.iter().cloned().map(|server| -> Attempt {
             let (resolver, query) = (Rc::clone(self), query.clone());
-            Box::pin(async move { resolver.ask_udp(server, &query, patience).await })
+            Box::pin(async move { resolver.ask_server(&server, &query, patience).await })
         });
         let asked = first_success(attempts.collect(), HESITATION);
         let (_, message) = timeout(patience, asked).await.ok()?.ok()?;
         Some(message)
     }
 
-    /// Asks one server over UDP, from a socket that is known as ours.
-    pub(super) async fn ask_udp(
+    /// Asks one server. Its own socket is known as ours.
+    pub(super) async fn ask_server(
         &self,
-        server: SocketAddr,
+        server: &Upstream,
         query: &Query,
         patience: Duration,
     ) -> io::Result<Vec<u8>> {
-        let socket = self.outbound.udp(server).await?;
+        let address = match server {
+            Upstream::Datagrams(address) => *address,
+            Upstream::Kept(connection) => {
+                let asked = timeout(patience, connection.ask(query)).await;
+                return asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            }
+        };
+        let socket = self.outbound.udp(address).await?;
         let _own = self.loops.note(socket.local_addr()?);
-        udp::ask_over(&socket, &self.outbound, server, query, patience).await
+        udp::ask_over(&socket, &self.outbound, address, query, patience).await
     }
 }
 

@@ -62,10 +62,10 @@ impl Resolver {
     /// Asks every domestic server. They are listened to beyond the answer: a late word tells that
     /// the side is alive.
     fn ask_domestic(self: &Rc<Self>, query: &Query, events: &Events) {
-        for server in self.settings.china.clone() {
+        for server in self.domestic.clone() {
             let (resolver, query, events) = (Rc::clone(self), query.clone(), events.clone());
             tokio::task::spawn_local(async move {
-                let asked = resolver.ask_udp(server, &query, DOMESTIC_SILENCE).await;
+                let asked = resolver.ask_server(&server, &query, DOMESTIC_SILENCE).await;
                 let reply = asked.as_deref().ok().and_then(Reply::parse);
                 let event = match &reply {
                     Some(reply) => {

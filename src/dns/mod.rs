@@ -12,6 +12,7 @@ pub mod bootstrap;
 pub mod cache;
 pub mod hosts;
 pub mod limit;
+pub mod name_server;
 pub mod options;
 pub mod reply;
 pub mod special;
@@ -38,6 +39,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use name_server::{NameServer, Transport};
 pub use options::{HttpsRecords, Options};
 pub use server::{Bound, bind, spawn};
 
@@ -46,10 +48,10 @@ pub use server::{Bound, bind, spawn};
 pub struct Settings {
     /// Addresses to listen on, UDP and TCP.
     pub listen: Vec<SocketAddr>,
-    /// Domestic name servers, asked over UDP.
-    pub china: Vec<SocketAddr>,
-    /// Trusted name servers, asked over TCP.
-    pub trusted: Vec<SocketAddr>,
+    /// Domestic name servers, asked directly.
+    pub china: Vec<NameServer>,
+    /// Trusted name servers.
+    pub trusted: Vec<NameServer>,
     /// Whether the trusted servers are asked through the proxies.
     pub trusted_via_proxy: bool,
     /// Name servers for local names; may be empty.

@@ -50,7 +50,7 @@ impl Resolver {
     /// The domestic answer, if it is one and comes soon: a good answer is at hand.
     async fn nearer(self: &Rc<Self>, query: &Query) -> Option<Outcome> {
         let grace = self.patience.borrow().grace().max(SHORT_GRACE);
-        let message = self.ask_servers(self.settings.china.clone(), query, grace).await;
+        let message = self.ask_servers(&self.domestic, query, grace).await;
         match &message {
             Some(_) => self.patience.borrow_mut().heard(),
             None => self.patience.borrow_mut().missed(),

@@ -15,7 +15,9 @@ use super::siblings::Siblings;
 use super::special::{self, Special};
 use super::split::Patience;
 use super::system::SystemServers;
+use super::upstream::domestic::Domestic;
 use super::upstream::kept::Dialler;
+use super::upstream::tls::Tls;
 use super::upstream::trusted::Trusted;
 use super::wire::{Query, rr};
 use super::{HttpsRecords, Settings};
@@ -42,6 +44,7 @@ const LEARNED_BEYOND_TTL: Duration = Duration::from_secs(60);
 pub(super) struct Resolver {
     pub(super) settings: Settings,
     pub(super) outbound: Outbound,
+    pub(super) domestic: Vec<Domestic>,
     pub(super) trusted: Trusted,
     pub(super) cache: RefCell<Cache>,
     pub(super) failures: RefCell<Failures>,
@@ -85,10 +88,17 @@ pub(super) enum Way {
 
 impl Resolver {
     /// Runs on the calling thread's `LocalSet`.
-    pub(super) fn new(settings: Settings, outbound: Outbound, current: Current) -> Rc<Self> {
-        let dialler =
-            Dialler { current: current.clone(), through_proxy: settings.trusted_via_proxy };
+    pub(super) fn new(
+        settings: Settings,
+        outbound: Outbound,
+        current: Current,
+        tls: Tls,
+    ) -> Rc<Self> {
+        let direct = Dialler { current: current.clone(), through_proxy: false, tls };
+        let dialler = Dialler { through_proxy: settings.trusted_via_proxy, ..direct.clone() };
+        let domestic = settings.china.iter().map(|server| Domestic::new(server, &direct));
         Rc::new(Resolver {
+            domestic: domestic.collect(),
             trusted: Trusted::new(&settings.trusted, &dialler),
             cache: RefCell::new(Cache::new(settings.cache_size)),
             failures: RefCell::default(),

@@ -5,6 +5,7 @@ use super::reply;
 use super::resolver::{Asked, Resolver};
 use super::rewriting;
 use super::upstream::tcp::{Incoming, frame};
+use super::upstream::tls::Tls;
 use super::wire::{Query, TCP_SIZE};
 use crate::dispatch::Current;
 use crate::net::Outbound;
@@ -106,7 +107,7 @@ fn run(bound: Bound, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let Bound { udp, tcp, settings, outbound, current } = bound;
-        let resolver = Resolver::new(settings, outbound, current);
+        let resolver = Resolver::new(settings, outbound, current, Tls::default());
         tokio::task::spawn_local(rewriting::detect(Rc::clone(&resolver)));
         let clients = Arc::new(Semaphore::new(MOST_CLIENTS));
         let mut listeners = JoinSet::new();

@@ -3,11 +3,16 @@
 use super::{PROXY, config, read};
 use crate::config::read::parse;
 use crate::config::*;
+use crate::dns::NameServer;
 use crate::firewall::{Ipv6, Quic};
 use std::net::Ipv4Addr;
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
+}
+
+fn either(list: &[&str]) -> Vec<NameServer> {
+    servers(list).into_iter().map(NameServer::from).collect()
 }
 
 fn servers(list: &[&str]) -> Vec<SocketAddr> {
@@ -34,8 +39,8 @@ fn the_defaults() {
     assert!(matches!(config.proxies[0].kind, ProxyKind::Http { credentials: None }));
 
     let dns = config.dns;
-    assert_eq!(dns.china, servers(&["223.5.5.5:53", "119.29.29.29:53"]));
-    assert_eq!(dns.trusted, servers(&["8.8.8.8:53", "1.1.1.1:53"]));
+    assert_eq!(dns.china, either(&["223.5.5.5:53", "119.29.29.29:53"]));
+    assert_eq!(dns.trusted, either(&["8.8.8.8:53", "1.1.1.1:53"]));
     assert_eq!(dns.trusted_via, Via::Proxy);
     assert!(dns.local.is_empty() && dns.forward.is_empty() && dns.hosts.is_empty());
     assert!(dns.block_types.is_empty() && dns.bogus.is_empty());
@@ -148,8 +153,8 @@ fn everything() {
     assert_eq!((user.as_str(), password.expose()), ("me", &b"hunter2"[..]));
 
     let dns = config.dns;
-    assert_eq!(dns.china, servers(&["192.0.2.53:53", "127.0.0.1:53"]));
-    assert_eq!(dns.trusted, servers(&["[2001:db8::53]:5353", "[2001:db8::53]:53"]));
+    assert_eq!(dns.china, either(&["192.0.2.53:53", "127.0.0.1:53"]));
+    assert_eq!(dns.trusted, either(&["[2001:db8::53]:5353", "[2001:db8::53]:53"]));
     assert_eq!(dns.trusted_via, Via::Direct);
     assert_eq!(dns.local, servers(&["192.168.1.1:53"]));
     assert_eq!(dns.timeout, Duration::from_secs(3));

@@ -1,5 +1,6 @@
 //! The resolver whole, against scripted servers on loopback.
 
+mod encrypted;
 mod listening;
 mod servers;
 
@@ -81,13 +82,16 @@ fn outbound() -> Outbound {
 
 fn world(domestic: Script, trusted: Script, adjust: impl FnOnce(&mut Settings)) -> World {
     let (domestic, trusted) = (over_udp(domestic), over_tcp(trusted, u32::MAX));
-    let mut settings =
-        Settings { china: vec![domestic.address], trusted: vec![trusted.address], ..settings() };
+    let mut settings = Settings {
+        china: vec![domestic.address.into()],
+        trusted: vec![trusted.address.into()],
+        ..settings()
+    };
     adjust(&mut settings);
     let direct = Box::new(Direct::new(outbound()));
     let dispatcher = Dispatcher::new(Router::default(), Arc::default(), direct, Vec::new());
     let current = Current::new(dispatcher);
-    let resolver = Resolver::new(settings, outbound(), current.clone());
+    let resolver = Resolver::new(settings, outbound(), current.clone(), encrypted::tls());
     World { resolver, current, domestic, trusted }
 }
 
@@ -317,7 +321,8 @@ async fn a_connection_that_ends_is_dialled_again() {
         });
         let trusted = over_tcp(every_other, 2);
         let foreign = always(|query| addresses(query, 60, &[FORGED]));
-        let world = world(foreign, silent(), |settings| settings.trusted = vec![trusted.address]);
+        let world =
+            world(foreign, silent(), |settings| settings.trusted = vec![trusted.address.into()]);
         for number in 0..4 {
             assert_eq!(world.a(&format!("n{number}.example")).await, [ABROAD]);
         }
@@ -339,7 +344,7 @@ async fn the_second_trusted_server_helps() {
         );
         let trusted = always(|query| addresses(query, 60, &[ABROAD]));
         let world = world(silent(), trusted, |settings| {
-            settings.trusted.insert(0, failing.address);
+            settings.trusted.insert(0, failing.address.into());
         });
         assert_eq!(world.a("one.example").await, [ABROAD]);
         assert_eq!(world.a("two.example").await, [ABROAD]);
@@ -390,7 +395,8 @@ async fn a_truncated_reply_is_fetched_over_tcp() {
                 truncating.reply(&asker, &cut.to_vec().unwrap()).unwrap();
             }
         });
-        let world = world(silent(), silent(), |settings| settings.china = vec![domestic.address]);
+        let world =
+            world(silent(), silent(), |settings| settings.china = vec![domestic.address.into()]);
         assert_eq!(world.a("site.example").await, [CN]);
         assert_eq!(domestic.asked.get(), 1);
     })
