@@ -31,7 +31,7 @@ fn free() -> SocketAddr {
 
 fn start(china: SocketAddr) -> Listening {
     let address = free();
-    let settings = Settings { listen: vec![address], china: vec![china], ..settings() };
+    let settings = Settings { listen: vec![address], china: vec![china.into()], ..settings() };
     let direct = Box::new(Direct::new(outbound()));
     let dispatcher = Dispatcher::new(Router::default(), Arc::default(), direct, Vec::new());
     let bound = dns::bind(settings, outbound(), Current::new(dispatcher)).unwrap();
