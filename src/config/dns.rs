@@ -11,6 +11,7 @@ use crate::ipset::IpSet;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub(super) const CHINA: [Ipv4Addr; 2] =
@@ -126,6 +127,20 @@ fn options(section: &Section<'_>) -> Options {
             .or("no-leak-subnet", default.no_leak_subnet, |item| item.parse(prefix)),
         rate_limit: section.or("rate-limit", default.rate_limit, |item| item.integer(0, u16::MAX)),
         log_queries: section.or("log-queries", default.log_queries, Item::boolean),
+        cache_file: section.or("cache-file", None, |item| {
+            let path = item.parse(absolute_path)?;
+            Some((!path.as_os_str().is_empty()).then_some(path))
+        }),
+    }
+}
+
+/// A relative path would mean another file for each way to start.
+fn absolute_path(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if text.is_empty() || path.is_absolute() && !text.contains('\0') {
+        Ok(path)
+    } else {
+        Err("\"\" or an absolute path, for example \"/var/lib/snet/dns.cache\"".into())
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
             "no-leak-subnet",
             "rate-limit",
             "log-queries",
+            "cache-file",
         ],
     ),
     (

@@ -76,7 +76,7 @@ pub(super) fn dns(config: &Config, addresses: &[IpAddr]) -> dns::Settings {
         china_names: Arc::clone(&config.rules.china_names),
         china_set: Arc::clone(&config.rules.china),
         no_foreign_aaaa: config.firewall.ipv6 == firewall::Ipv6::Block,
-        options: dns.options,
+        options: dns.options.clone(),
     }
 }
 

@@ -7,9 +7,11 @@
 
 mod clock;
 mod failures;
+mod file;
 mod verdicts;
 
 pub use failures::{Failure, Failures};
+pub use file::Now;
 pub use verdicts::{Verdict, Verdicts};
 
 use super::reply::{Ede, Stored, Ttls};
@@ -92,13 +94,15 @@ impl Cache {
     /// to be kept ([`Stored::lifetime`] is 0) leaves everything as it was: a stale answer is
     /// better than an error.
     pub fn insert(&mut self, query: &Query, stored: Stored, now: Instant) {
-        let lifetime = Duration::from_secs(stored.lifetime().into());
-        if lifetime.is_zero() {
-            return;
+        if stored.lifetime() != 0 {
+            self.put(query.key(), stored, now, now);
         }
-        let size = stored.size();
-        let entry = Entry { stored, birth: now, expiry: now + lifetime, hits: 0 };
-        self.entries.insert(query.key(), entry, size, |entry| entry.expiry <= now);
+    }
+
+    fn put(&mut self, key: &[u8], stored: Stored, birth: Instant, now: Instant) {
+        let (size, lifetime) = (stored.size(), Duration::from_secs(stored.lifetime().into()));
+        let entry = Entry { stored, birth, expiry: birth + lifetime, hits: 0 };
+        self.entries.insert(key, entry, size, |entry| entry.expiry <= now);
     }
 
     /// The number of answers, stale ones included.

@@ -23,6 +23,7 @@ mod flight;
 mod judge;
 mod loops;
 mod no_leak;
+mod persistence;
 mod query_log;
 mod resolver;
 mod rewriting;

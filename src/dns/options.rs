@@ -2,9 +2,10 @@
 
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 /// What may be wished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// `dns.https-records`
     pub https_records: HttpsRecords,
@@ -17,6 +18,8 @@ pub struct Options {
     pub rate_limit: u16,
     /// `dns.log-queries`
     pub log_queries: bool,
+    /// `dns.cache-file`: answers are kept there over a restart.
+    pub cache_file: Option<PathBuf>,
 }
 
 /// What becomes of HTTPS and SVCB records (RFC 9460).
@@ -46,6 +49,7 @@ impl Default for Options {
             no_leak_subnet: Options::NO_LEAK_SUBNET,
             rate_limit: Options::RATE_LIMIT,
             log_queries: false,
+            cache_file: None,
         }
     }
 }

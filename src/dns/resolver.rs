@@ -19,7 +19,7 @@ use super::upstream::domestic::Domestic;
 use super::upstream::kept::Dialler;
 use super::upstream::tls::Tls;
 use super::upstream::trusted::Trusted;
-use super::wire::{Query, rr};
+use super::wire::{Query, TCP_SIZE, rr};
 use super::{HttpsRecords, Settings};
 use crate::dispatch::Current;
 use crate::ipset::{self, IpSet};
@@ -60,7 +60,7 @@ pub(super) struct Resolver {
     pub(super) siblings: Siblings<Events>,
     pub(super) loops: Loops,
     pub(super) rate_limit: RefCell<RateLimit>,
-    clamp: Clamp,
+    pub(super) clamp: Clamp,
     current: Current,
     hosts: Hosts,
     reserved: IpSet,
@@ -154,14 +154,9 @@ impl Resolver {
 
     fn try_ladder(&self, asked: &Asked<'_>, out: &mut Vec<u8>) -> Option<Source> {
         let Asked { query, limit, client, at } = *asked;
-        let ready = self
-            .hosts
-            .answer(query, limit)
-            .or_else(|| self.special(query, limit))
-            .or_else(|| self.filtered(query))
-            .or_else(|| {
-                self.loops.closes(query, client).then(|| reply::refused(query, Some(Ede::LOOP)))
-            });
+        let ready = self.known(query, limit).or_else(|| {
+            self.loops.closes(query, client).then(|| reply::refused(query, Some(Ede::LOOP)))
+        });
         if let Some(message) = ready {
             out.extend(message);
             return Some(Source::Local);
@@ -240,6 +235,19 @@ impl Resolver {
         tokio::task::spawn_local(async move {
             resolver.resolve(&query).await;
         });
+    }
+
+    /// What is answered without asking and without the cache.
+    fn known(&self, query: &Query, limit: usize) -> Option<Vec<u8>> {
+        self.hosts
+            .answer(query, limit)
+            .or_else(|| self.special(query, limit))
+            .or_else(|| self.filtered(query))
+    }
+
+    /// Whether the upper rungs of the ladder answer the query.
+    pub(super) fn is_answered_here(&self, query: &Query) -> bool {
+        self.known(query, TCP_SIZE).is_some()
     }
 
     /// Names that a forward rule or the operator's rules mention are not special.

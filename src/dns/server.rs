@@ -111,6 +111,8 @@ fn run(bound: Bound, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
     runtime.block_on(async move {
         let Bound { udp, tcp, settings, outbound, current } = bound;
         let resolver = Resolver::new(settings, outbound, current, Tls::default());
+        resolver.restore_cache();
+        tokio::task::spawn_local(Rc::clone(&resolver).keep_cache());
         tokio::task::spawn_local(rewriting::detect(Rc::clone(&resolver)));
         let clients = Arc::new(Semaphore::new(MOST_CLIENTS));
         let mut listeners = JoinSet::new();
@@ -121,14 +123,16 @@ fn run(bound: Bound, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
             let listener = TcpListener::from_std(socket)?;
             listeners.spawn_local(streams(Rc::clone(&resolver), listener, Arc::clone(&clients)));
         }
-        tokio::select! {
+        let ended = tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => Ok(()),
             Some(ended) = listeners.join_next() => match ended {
                 Ok(Err(failure)) => Err(failure),
                 Ok(Ok(())) => Err(io::Error::other("a listener ended")),
                 Err(panic) => Err(io::Error::other(panic)),
             },
-        }
+        };
+        resolver.save_cache();
+        ended
     })
 }
 

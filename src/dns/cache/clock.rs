@@ -69,6 +69,10 @@ impl<V> Clock<V> {
         self.weight += weight;
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &V)> {
+        self.slots.iter().map(|slot| (&*slot.key, &slot.value))
+    }
+
     pub fn len(&self) -> usize {
         self.slots.len()
     }

@@ -141,6 +141,11 @@ impl Stored {
         self.rcode
     }
 
+    /// The message, which [`Reply::parse`] reads; TTLs are those of its beginning.
+    pub fn message(&self) -> &[u8] {
+        &self.message
+    }
+
     /// Who said it.
     pub fn side(&self) -> Side {
         self.side
