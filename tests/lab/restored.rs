@@ -96,3 +96,31 @@ fn backend_none_installs_nothing() {
         assert_same(&before, &snapshot());
     });
 }
+
+/// `snet ... 2>&1 | tee log` and Ctrl-C: the reader of the log goes first, and a line that cannot be
+/// written must not keep the rules in place.
+#[test]
+fn a_log_that_nobody_reads_leaves_nothing() {
+    sealed(|_| {
+        let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+        let config = Config::through(Family::V4, &[proxy]).write();
+        let before = snapshot();
+        let mut command = crate::snet::snet(Variant::Nft);
+        let mut child = command
+            .args(["-vv", "-c"])
+            .arg(config)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("snet runs");
+        drop(child.stderr.take());
+        let captures = || snapshot() != before;
+        crate::wait::until("rules", std::time::Duration::from_secs(20), captures);
+        // Some beats, whose lines go nowhere.
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it runs");
+        let status = child.wait().expect("it is our child");
+        assert_eq!(status.code(), Some(0));
+        assert_same(&before, &snapshot());
+    });
+}
