@@ -46,6 +46,7 @@ mod handle;
 mod ipset_netlink;
 mod iptables;
 mod leftover;
+pub mod nftables;
 mod reconcile;
 mod ruleset;
 mod sets;

@@ -45,7 +45,7 @@ pub(super) enum Set {
 const DEFAULT_TIMEOUT: u32 = 300;
 
 /// Entries in a set that grows while the daemon runs: as many as `route::Learned` remembers.
-const GROWING: usize = 65_536;
+pub(super) const GROWING: usize = 65_536;
 
 impl Set {
     pub(super) const ALL: [Set; 10] = [
@@ -87,7 +87,7 @@ impl Set {
         format!("{PREFIX}{name}{}", family.digit())
     }
 
-    fn kind(self) -> Kind {
+    pub(super) fn kind(self) -> Kind {
         match self {
             Set::Servers => Kind::Addresses,
             Set::LearnedBlock | Set::LearnedProxy | Set::LearnedDirect => Kind::Expiring,
@@ -95,7 +95,7 @@ impl Set {
         }
     }
 
-    fn content(self, ruleset: &Ruleset, family: Family) -> Vec<IpNet> {
+    pub(super) fn content(self, ruleset: &Ruleset, family: Family) -> Vec<IpNet> {
         let set = match self {
             Set::Connected => &ruleset.connected,
             Set::Block => &ruleset.block,
@@ -121,7 +121,7 @@ fn addresses(servers: &[IpAddr], family: Family) -> Vec<IpNet> {
 
 /// What a set holds, which is its type in ipset's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Prefixes,
     Addresses,
     Expiring,

@@ -1,0 +1,328 @@
+//! The installed table: whoever holds the [`Handle`] is responsible for it, and keeps it acting
+//! by [`beat`](Handle::beat).
+
+use super::batch::Batch;
+use super::connection::{Connection, Refusal, refused};
+use super::error::Error;
+use super::message::Act;
+use super::owner::{self, Found, Owner};
+use super::rules::{self, TABLE};
+use super::table::Table;
+use super::{batch, expression};
+use crate::firewall::ruleset::{Family, Ruleset};
+use crate::route::Route;
+use nix::errno::Errno;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tracing::{info, warn};
+
+/// How often a table of the same name may come and go between looking and acting.
+const ATTEMPTS: usize = 3;
+
+/// Time-outs of learned addresses. 0 would mean for ever; more is of no use (and the other
+/// backend cannot do more).
+const LEAST: Duration = Duration::from_secs(1);
+const MOST: Duration = Duration::from_secs(2_147_483);
+
+/// The table while it is installed. Its drop removes it.
+#[derive(Debug)]
+pub struct Handle {
+    connection: Connection,
+    /// As the kernel shows it while nobody has touched it.
+    found: Found,
+    state: Mutex<State>,
+    /// A change of a set that fails is told once and not with every answer.
+    complained: AtomicBool,
+    installed: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    table: Table,
+    released: bool,
+}
+
+impl Handle {
+    /// Installs these rules in one transaction; a table that a dead process left goes in the same
+    /// one. After an error nothing has changed. The rules act for six seconds, then only after a
+    /// [`beat`](Self::beat).
+    ///
+    /// # Errors
+    /// [`Error::Owned`] if a living process has the table; else what the kernel says.
+    pub fn install(owner: Owner, ruleset: Ruleset) -> Result<Handle, Error> {
+        for family in Family::ALL {
+            if let Some(why) = ruleset.uncaptured(family) {
+                warn!("{why}");
+            }
+        }
+        let Owner { connection } = owner;
+        let table = rules::table(&ruleset);
+        create(&connection, &table)?;
+        let found = owner::find(&connection, TABLE)?.ok_or_else(|| Error::Refused {
+            what: format!("table {TABLE}"),
+            source: Errno::ENOENT.into(),
+        })?;
+        Ok(Handle {
+            connection,
+            found,
+            state: Mutex::new(State { table, released: false }),
+            complained: AtomicBool::new(false),
+            installed: true,
+        })
+    }
+
+    /// Other rules instead, in one transaction: no packet meets neither the old nor the new ones.
+    /// What was learned is kept.
+    ///
+    /// # Errors
+    /// What the kernel says; then the old rules stay.
+    pub fn replace(&self, ruleset: &Ruleset) -> Result<(), Error> {
+        let mut state = self.state();
+        let new = rules::table(ruleset);
+        let mut batch = Batch::new(TABLE);
+        batch.replace(&state.table, &new);
+        self.commit(batch)?;
+        state.table = new;
+        Ok(())
+    }
+
+    /// Adds addresses of upstream servers to those that are never captured.
+    pub fn exempt(&self, servers: Vec<IpAddr>) {
+        let servers: Vec<IpAddr> = servers.iter().map(IpAddr::to_canonical).collect();
+        let mut batch = Batch::new(TABLE);
+        for family in Family::ALL {
+            batch.add(&rules::servers(&servers, family), None);
+        }
+        if !servers.is_empty() {
+            self.attempt(batch);
+        }
+    }
+
+    /// For `ttl`, connections to this address take this route. What was learned of it before is
+    /// forgotten. The operator's rules by address are stronger, as in [`crate::route`].
+    pub fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
+        let address = address.to_canonical();
+        let mut batch = Batch::new(TABLE);
+        for other in [Route::Block, Route::Proxy, Route::Direct] {
+            let set = rules::learned(address, other);
+            if other == route {
+                batch.renew(&set, Some(ttl.clamp(LEAST, MOST)));
+            } else {
+                batch.remove(&set);
+            }
+        }
+        self.attempt(batch);
+    }
+
+    /// Lets the rules act for another six seconds. To be called, every two seconds, by one who
+    /// knows that connections and queries are really served. After [`release`](Self::release) it
+    /// does nothing.
+    ///
+    /// # Errors
+    /// What the kernel says; the table may be gone.
+    pub fn beat(&self) -> Result<(), Error> {
+        let state = self.state();
+        if state.released {
+            return Ok(());
+        }
+        let mut batch = Batch::new(TABLE);
+        batch.renew(&rules::alive(), None);
+        self.commit(batch)
+    }
+
+    /// Whether the table is as it was installed. Nobody can change one that has an owner; a plain
+    /// one may have been flushed, emptied or made anew. Elements of sets are not looked at.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn is_intact(&self) -> Result<bool, Error> {
+        if owner::find(&self.connection, TABLE)? != Some(self.found) {
+            return Ok(false);
+        }
+        let state = self.state();
+        let chains = self.connection.count(Act::GetChain, |_| {}, |chain| {
+            chain.attribute(batch::NFTA_CHAIN_TABLE) == Some(&[TABLE.as_bytes(), b"\0"].concat())
+        })?;
+        let rules = self.connection.count(
+            Act::GetRule,
+            |rule| rule.text(expression::NFTA_RULE_TABLE, TABLE),
+            |_| true,
+        )?;
+        let wanted = state.table.chains.iter().map(|chain| chain.rules.len()).sum::<usize>();
+        Ok(chains == state.table.chains.len() && rules == wanted)
+    }
+
+    /// The first half of a stop: from now on nothing that begins is captured, and what was
+    /// captured goes on until the handle is removed or dropped.
+    ///
+    /// It is the dead man's switch, thrown by hand. The chains stay, and with them conntrack and
+    /// the translation of the addresses of living connections: a machine without a stateful
+    /// firewall has nobody else who needs them.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn release(&self) -> Result<(), Error> {
+        let mut state = self.state();
+        let mut batch = Batch::new(TABLE);
+        batch.remove(&rules::alive());
+        self.commit(batch)?;
+        state.released = true;
+        Ok(())
+    }
+
+    /// Removes the table. Connections that were captured may end here; see
+    /// [`release`](Self::release).
+    ///
+    /// # Errors
+    /// What the kernel says. It removes a table that has an owner now at the latest.
+    pub fn remove(mut self) -> Result<(), Error> {
+        self.installed = false;
+        self.delete()
+    }
+
+    fn delete(&self) -> Result<(), Error> {
+        let mut batch = Batch::new(TABLE);
+        batch.delete();
+        match self.connection.commit(&batch.seal())? {
+            // Somebody else was faster.
+            Err(Refusal { errno: Errno::ENOENT, .. }) | Ok(()) => Ok(()),
+            Err(refusal) => Err(explain(&self.connection, refusal)),
+        }
+    }
+
+    /// A change that is no reason to stop.
+    fn attempt(&self, batch: Batch) {
+        if let Err(error) = self.commit(batch)
+            && !self.complained.swap(true, Ordering::Relaxed)
+        {
+            warn!("cannot change the sets of the firewall: {error}");
+        }
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), Error> {
+        let result = self.connection.commit(&batch.seal())?;
+        result.map_err(|refusal| explain(&self.connection, refusal))
+    }
+
+    /// Each change of it is one assignment: a panic leaves it whole.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.installed
+            && let Err(error) = self.delete()
+        {
+            warn!("the rules could not be removed ({error}); run `snet cleanup`");
+        }
+    }
+}
+
+/// Removes a table that a killed daemon left on a kernel without owner tables. Returns whether
+/// there was one.
+///
+/// # Errors
+/// [`Error::Owned`] names the living process that has it; else what the kernel says.
+pub fn cleanup() -> Result<bool, Error> {
+    let connection = Connection::open()?;
+    let Some(found) = owner::find(&connection, TABLE)? else { return Ok(false) };
+    if let Some(holder) = found.holder() {
+        return Err(Error::Owned { table: TABLE, holder });
+    }
+    let mut batch = Batch::new(TABLE);
+    batch.delete();
+    match connection.commit(&batch.seal())? {
+        Err(Refusal { errno: Errno::ENOENT, .. }) => Ok(false),
+        result => result.map(|()| true).map_err(|refusal| explain(&connection, refusal)),
+    }
+}
+
+/// Whether this kernel, and our rights, suffice for all that a table of ours may hold: the
+/// transaction is tried and taken back.
+///
+/// # Errors
+/// [`Error::NotPermitted`], [`Error::Absent`], [`Error::Unsupported`] with the first thing that
+/// is missing.
+pub fn available() -> Result<(), Error> {
+    const PROBE: &str = "snet-probe";
+    let connection = Connection::open()?;
+    let table = Table { name: PROBE, ..rules::everything() };
+    let mut batch = Batch::new(PROBE);
+    batch.create(&table, false);
+    connection.commit(&batch.seal_dry())?.map_err(unsupported)
+}
+
+/// With an owner if the kernel can, else without.
+fn create(connection: &Connection, table: &Table) -> Result<(), Error> {
+    let mut owned = true;
+    let mut attempt = 1;
+    loop {
+        let found = owner::find(connection, TABLE)?;
+        if let Some(found) = found {
+            // One of our own port is a former one of ours.
+            match found.holder() {
+                Some(holder) if !found.belongs_to(connection.port()) => {
+                    return Err(Error::Owned { table: TABLE, holder });
+                }
+                Some(_) => {}
+                None => info!("a table of an earlier run was left"),
+            }
+        }
+        let mut batch = Batch::new(TABLE);
+        if found.is_some() {
+            batch.delete();
+        }
+        let place = batch.len();
+        batch.create(table, owned);
+        let Err(refusal) = connection.commit(&batch.seal())? else { return Ok(()) };
+        match refusal.errno {
+            Errno::EINVAL | Errno::EOPNOTSUPP if owned && refusal.place == place => {
+                info!(
+                    "this kernel has no tables with an owner (Linux 5.12): should snet be killed, \
+                     its rules cease to act after {} s, and `snet cleanup` removes them",
+                    rules::PULSE.as_secs()
+                );
+                owned = false;
+            }
+            // Between our look and our act somebody made it, or removed it.
+            Errno::EEXIST | Errno::ENOENT | Errno::EPERM
+                if refusal.place > 0 && refusal.place <= place && attempt < ATTEMPTS =>
+            {
+                attempt += 1;
+            }
+            _ => return Err(unsupported(refusal)),
+        }
+    }
+}
+
+/// Why something new was refused.
+fn unsupported(refusal: Refusal) -> Error {
+    let Refusal { place, what, errno } = refusal;
+    let source = errno.into();
+    match errno {
+        Errno::EPERM => Error::NotPermitted,
+        // The begin of a batch: the whole subsystem is not there.
+        _ if place == 0 => refused(errno),
+        // No such kind of chain or expression, and no module that has it.
+        Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::EINVAL => {
+            Error::Unsupported { what, source }
+        }
+        _ => Error::Refused { what, source },
+    }
+}
+
+/// Why a change of what is there was refused.
+fn explain(connection: &Connection, refusal: Refusal) -> Error {
+    let Refusal { what, errno, .. } = refusal;
+    if errno != Errno::EPERM {
+        return Error::Refused { what, source: errno.into() };
+    }
+    match owner::find(connection, TABLE).ok().flatten().and_then(|found| found.holder()) {
+        Some(holder) => Error::Owned { table: TABLE, holder },
+        None => Error::NotPermitted,
+    }
+}
