@@ -142,9 +142,14 @@ impl Handle {
             return Ok(false);
         }
         let state = self.state();
-        let chains = self.connection.count(Act::GetChain, |_| {}, |chain| {
-            chain.attribute(batch::NFTA_CHAIN_TABLE) == Some(&[TABLE.as_bytes(), b"\0"].concat())
-        })?;
+        let chains = self.connection.count(
+            Act::GetChain,
+            |_| {},
+            |chain| {
+                chain.attribute(batch::NFTA_CHAIN_TABLE)
+                    == Some(&[TABLE.as_bytes(), b"\0"].concat())
+            },
+        )?;
         let rules = self.connection.count(
             Act::GetRule,
             |rule| rule.text(expression::NFTA_RULE_TABLE, TABLE),

@@ -112,7 +112,8 @@ fn inode(sockets: &str, port: u32) -> Option<&str> {
     const NETLINK_NETFILTER: &str = "12";
     let port = port.to_string();
     let mut rows = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let row = rows.find(|row| row.get(1) == Some(&NETLINK_NETFILTER) && row.get(2) == Some(&&*port))?;
+    let row =
+        rows.find(|row| row.get(1) == Some(&NETLINK_NETFILTER) && row.get(2) == Some(&&*port))?;
     row.last().copied()
 }
 

@@ -322,12 +322,7 @@ fn queries(family: Family) -> impl Iterator<Item = Rule> {
 
 const DNS: u16 = 53;
 
-fn base(
-    name: &str,
-    kind: Kind,
-    priority: i32,
-    rules: impl Iterator<Item = Rule>,
-) -> Chain {
+fn base(name: &str, kind: Kind, priority: i32, rules: impl Iterator<Item = Rule>) -> Chain {
     let hook = Hook { kind, point: Point::Output, priority };
     Chain { name: name.into(), hook: Some(hook), rules: rules.collect() }
 }

@@ -1,6 +1,8 @@
 //! A table in the syntax of nft(8), so that `nft -c -f -` takes it.
 
-use super::table::{AddressType, Chain, Element, Expression, Is, Key, Kind, Protocol, Shape, Table};
+use super::table::{
+    AddressType, Chain, Element, Expression, Is, Key, Kind, Protocol, Shape, Table,
+};
 use crate::firewall::ruleset::Family;
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
