@@ -52,6 +52,19 @@ impl Handle {
     /// # Errors
     /// [`Error::Owned`] if a living process has the table; else what the kernel says.
     pub fn install(owner: Owner, ruleset: Ruleset) -> Result<Handle, Error> {
+        Self::install_as(owner, ruleset, true)
+    }
+
+    /// As on a kernel without owner tables.
+    #[cfg(test)]
+    pub(in crate::firewall) fn install_plain(
+        owner: Owner,
+        ruleset: Ruleset,
+    ) -> Result<Handle, Error> {
+        Self::install_as(owner, ruleset, false)
+    }
+
+    fn install_as(owner: Owner, ruleset: Ruleset, owned: bool) -> Result<Handle, Error> {
         for family in Family::ALL {
             if let Some(why) = ruleset.uncaptured(family) {
                 warn!("{why}");
@@ -59,7 +72,7 @@ impl Handle {
         }
         let Owner { connection } = owner;
         let table = rules::table(&ruleset);
-        create(&connection, &table)?;
+        create(&connection, &table, owned)?;
         let found = owner::find(&connection, TABLE)?.ok_or_else(|| Error::Refused {
             what: format!("table {TABLE}"),
             source: Errno::ENOENT.into(),
@@ -261,9 +274,8 @@ pub fn available() -> Result<(), Error> {
     connection.commit(&batch.seal_dry())?.map_err(unsupported)
 }
 
-/// With an owner if the kernel can, else without.
-fn create(connection: &Connection, table: &Table) -> Result<(), Error> {
-    let mut owned = true;
+/// With an owner if it is wanted and the kernel can, else without.
+fn create(connection: &Connection, table: &Table, mut owned: bool) -> Result<(), Error> {
     let mut attempt = 1;
     loop {
         let found = owner::find(connection, TABLE)?;

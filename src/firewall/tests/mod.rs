@@ -10,6 +10,7 @@ mod installed;
 mod internet;
 mod lab;
 mod life_cycle;
+mod nftables;
 mod traffic;
 
 use super::ruleset::{Ipv6, Quic, Ruleset};
