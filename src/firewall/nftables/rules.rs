@@ -39,7 +39,8 @@ const BEHIND_DNAT: i32 = -95;
 /// [`BEHIND_DNAT`]: the destination of what was redirected is local by then.
 const BEFORE_FILTERS: i32 = -10;
 
-const REJECT: &str = "reject";
+/// Not "reject", which is a word of nft's language.
+const REFUSE: &str = "refuse";
 const QUIC: &str = "quic";
 
 pub(super) fn table(ruleset: &Ruleset) -> Table {
@@ -52,7 +53,7 @@ pub(super) fn table(ruleset: &Ruleset) -> Table {
         }
         chains.push(filter_of(ruleset, family, foreign));
     }
-    chains.push(reject());
+    chains.push(refuse());
     if ruleset.quic == Quic::Reject {
         chains.push(quic());
     }
@@ -215,13 +216,13 @@ fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Chain {
     {
         rules.extend(queries(family).map(|query| {
             let to = std::iter::once(Expression::To(Is::In, link_local));
-            to.chain(query).chain([Expression::Goto(REJECT.into())]).collect()
+            to.chain(query).chain([Expression::Goto(REFUSE.into())]).collect()
         }));
     }
     for (destination, verdict) in LADDER {
         let then = match (verdict, foreign) {
             (Verdict::Block, _) | (Verdict::Foreign, Foreign::Reject) => {
-                Expression::Goto(REJECT.into())
+                Expression::Goto(REFUSE.into())
             }
             (Verdict::Foreign, Foreign::Redirect { reject_quic: true }) => {
                 Expression::Goto(QUIC.into())
@@ -233,14 +234,14 @@ fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Chain {
     Chain { name: chain("filter", family), hook: None, rules }
 }
 
-fn reject() -> Chain {
+fn refuse() -> Chain {
     let rules = vec![
         vec![Expression::Syn, Expression::Reset],
         // A TCP connection that conntrack picked up in its middle: not ours to end.
         vec![Expression::Protocol(Protocol::Tcp), Expression::Return],
         vec![Expression::Unreachable],
     ];
-    Chain { name: REJECT.into(), hook: None, rules }
+    Chain { name: REFUSE.into(), hook: None, rules }
 }
 
 fn quic() -> Chain {

@@ -67,7 +67,8 @@ impl Display for Expression {
                 write!(f, "meta mark & {:#010x} == {:#010x}", mark.mask(), mark.value())
             }
             Expression::To(is, prefix) => {
-                write!(f, "{} daddr {is}{prefix}", header(Family::of(prefix.addr())))
+                let range = Element::Range(prefix.network(), prefix.broadcast());
+                write!(f, "{} daddr {is}{range}", header(Family::of(prefix.addr())))
             }
             Expression::ToSet(is, family, set) => write!(f, "{} daddr {is}@{set}", header(*family)),
             Expression::ToType(address_type) => write!(f, "fib daddr type {address_type}"),
