@@ -120,8 +120,8 @@ impl Batch {
         self.fill(new);
     }
 
-    /// The place of the next message.
-    pub(super) fn len(&self) -> usize {
+    /// Where the next message will stand.
+    pub(super) fn next_place(&self) -> usize {
         self.what.len()
     }
 

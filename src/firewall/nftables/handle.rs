@@ -2,10 +2,11 @@
 //! by [`beat`](Handle::beat).
 
 use super::batch::Batch;
-use super::connection::{Connection, Refusal, refused};
+use super::connection::{Connection, Refusal};
 use super::error::Error;
 use super::message::Act;
 use super::owner::{self, Found, Owner};
+use super::reconcile::{create, explain};
 use super::rules::{self, TABLE};
 use super::table::Table;
 use super::{batch, expression};
@@ -16,10 +17,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tracing::{info, warn};
-
-/// How often a table of the same name may come and go between looking and acting.
-const ATTEMPTS: usize = 3;
+use tracing::warn;
 
 /// Time-outs of learned addresses. 0 would mean for ever; more is of no use (and the other
 /// backend cannot do more).
@@ -30,8 +28,6 @@ const MOST: Duration = Duration::from_secs(2_147_483);
 #[derive(Debug)]
 pub struct Handle {
     connection: Connection,
-    /// As the kernel shows it while nobody has touched it.
-    found: Found,
     state: Mutex<State>,
     /// A change of a set that fails is told once and not with every answer.
     complained: AtomicBool,
@@ -41,6 +37,8 @@ pub struct Handle {
 #[derive(Debug)]
 struct State {
     table: Table,
+    /// As the kernel shows it while nobody has touched it.
+    found: Found,
     released: bool,
 }
 
@@ -72,15 +70,10 @@ impl Handle {
         }
         let Owner { connection } = owner;
         let table = rules::table(&ruleset);
-        create(&connection, &table, owned)?;
-        let found = owner::find(&connection, TABLE)?.ok_or_else(|| Error::Refused {
-            what: format!("table {TABLE}"),
-            source: Errno::ENOENT.into(),
-        })?;
+        let found = create(&connection, &table, owned)?;
         Ok(Handle {
             connection,
-            found,
-            state: Mutex::new(State { table, released: false }),
+            state: Mutex::new(State { table, found, released: false }),
             complained: AtomicBool::new(false),
             installed: true,
         })
@@ -98,6 +91,20 @@ impl Handle {
         batch.replace(&state.table, &new);
         self.commit(batch)?;
         state.table = new;
+        Ok(())
+    }
+
+    /// Puts the rules back after somebody damaged or removed them. What was learned, and what was
+    /// exempted since they were installed, has to be told again.
+    ///
+    /// # Errors
+    /// As [`install`](Self::install).
+    pub fn restore(&self) -> Result<(), Error> {
+        let mut state = self.state();
+        state.found = create(&self.connection, &state.table, true)?;
+        if state.released {
+            self.commit(silence())?;
+        }
         Ok(())
     }
 
@@ -151,10 +158,10 @@ impl Handle {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn is_intact(&self) -> Result<bool, Error> {
-        if owner::find(&self.connection, TABLE)? != Some(self.found) {
+        let state = self.state();
+        if owner::find(&self.connection, TABLE)? != Some(state.found) {
             return Ok(false);
         }
-        let state = self.state();
         let chains = self.connection.count(
             Act::GetChain,
             |_| {},
@@ -183,9 +190,7 @@ impl Handle {
     /// What the kernel says.
     pub fn release(&self) -> Result<(), Error> {
         let mut state = self.state();
-        let mut batch = Batch::new(TABLE);
-        batch.remove(&rules::alive());
-        self.commit(batch)?;
+        self.commit(silence())?;
         state.released = true;
         Ok(())
     }
@@ -240,106 +245,9 @@ impl Drop for Handle {
     }
 }
 
-/// Removes a table that a killed daemon left on a kernel without owner tables. Returns whether
-/// there was one.
-///
-/// # Errors
-/// [`Error::Owned`] names the living process that has it; else what the kernel says.
-pub fn cleanup() -> Result<bool, Error> {
-    let connection = Connection::open()?;
-    let Some(found) = owner::find(&connection, TABLE)? else { return Ok(false) };
-    if let Some(holder) = found.holder() {
-        return Err(Error::Owned { table: TABLE, holder });
-    }
+/// No rule acts any more.
+fn silence() -> Batch {
     let mut batch = Batch::new(TABLE);
-    batch.delete();
-    match connection.commit(&batch.seal())? {
-        Err(Refusal { errno: Errno::ENOENT, .. }) => Ok(false),
-        result => result.map(|()| true).map_err(|refusal| explain(&connection, refusal)),
-    }
-}
-
-/// Whether this kernel, and our rights, suffice for all that a table of ours may hold: the
-/// transaction is tried and taken back.
-///
-/// # Errors
-/// [`Error::NotPermitted`], [`Error::Absent`], [`Error::Unsupported`] with the first thing that
-/// is missing.
-pub fn available() -> Result<(), Error> {
-    const PROBE: &str = "snet-probe";
-    let connection = Connection::open()?;
-    let table = Table { name: PROBE, ..rules::everything() };
-    let mut batch = Batch::new(PROBE);
-    batch.create(&table, false);
-    connection.commit(&batch.seal_dry())?.map_err(unsupported)
-}
-
-/// With an owner if it is wanted and the kernel can, else without.
-fn create(connection: &Connection, table: &Table, mut owned: bool) -> Result<(), Error> {
-    let mut attempt = 1;
-    loop {
-        let found = owner::find(connection, TABLE)?;
-        if let Some(found) = found {
-            // One of our own port is a former one of ours.
-            match found.holder() {
-                Some(holder) if !found.belongs_to(connection.port()) => {
-                    return Err(Error::Owned { table: TABLE, holder });
-                }
-                Some(_) => {}
-                None => info!("a table of an earlier run was left"),
-            }
-        }
-        let mut batch = Batch::new(TABLE);
-        if found.is_some() {
-            batch.delete();
-        }
-        let place = batch.len();
-        batch.create(table, owned);
-        let Err(refusal) = connection.commit(&batch.seal())? else { return Ok(()) };
-        match refusal.errno {
-            Errno::EINVAL | Errno::EOPNOTSUPP if owned && refusal.place == place => {
-                info!(
-                    "this kernel has no tables with an owner (Linux 5.12): should snet be killed, \
-                     its rules cease to act after {} s, and `snet cleanup` removes them",
-                    rules::PULSE.as_secs()
-                );
-                owned = false;
-            }
-            // Between our look and our act somebody made it, or removed it.
-            Errno::EEXIST | Errno::ENOENT | Errno::EPERM
-                if refusal.place > 0 && refusal.place <= place && attempt < ATTEMPTS =>
-            {
-                attempt += 1;
-            }
-            _ => return Err(unsupported(refusal)),
-        }
-    }
-}
-
-/// Why something new was refused.
-fn unsupported(refusal: Refusal) -> Error {
-    let Refusal { place, what, errno } = refusal;
-    let source = errno.into();
-    match errno {
-        Errno::EPERM => Error::NotPermitted,
-        // The begin of a batch: the whole subsystem is not there.
-        _ if place == 0 => refused(errno),
-        // No such kind of chain or expression, and no module that has it.
-        Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::EINVAL => {
-            Error::Unsupported { what, source }
-        }
-        _ => Error::Refused { what, source },
-    }
-}
-
-/// Why a change of what is there was refused.
-fn explain(connection: &Connection, refusal: Refusal) -> Error {
-    let Refusal { what, errno, .. } = refusal;
-    if errno != Errno::EPERM {
-        return Error::Refused { what, source: errno.into() };
-    }
-    match owner::find(connection, TABLE).ok().flatten().and_then(|found| found.holder()) {
-        Some(holder) => Error::Owned { table: TABLE, holder },
-        None => Error::NotPermitted,
-    }
+    batch.remove(&rules::alive());
+    batch
 }

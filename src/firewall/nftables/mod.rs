@@ -52,6 +52,7 @@ mod expression;
 mod handle;
 mod message;
 mod owner;
+mod reconcile;
 mod rules;
 mod table;
 mod text;
@@ -60,8 +61,9 @@ use super::ruleset::{Family, Ruleset};
 use std::fmt::Write;
 
 pub use error::Error;
-pub use handle::{Handle, available, cleanup};
+pub use handle::Handle;
 pub use owner::{Holder, Owner};
+pub use reconcile::{available, cleanup};
 
 /// The table of these rules in nft's own syntax; `nft -c -f -` takes it. Asks nobody.
 pub fn render(ruleset: &Ruleset) -> String {

@@ -50,10 +50,11 @@ impl Handle {
     }
 
     pub(super) fn release(&self) -> Result<(), Box<dyn Error>> {
-        Ok(match self {
+        match self {
             Handle::Iptables(handle) => handle.release()?,
             Handle::Nftables(beating) => beating.handle.release()?,
-        })
+        }
+        Ok(())
     }
 
     /// What the tool of this backend shows of a set.
@@ -76,10 +77,11 @@ impl Handle {
     }
 
     pub(super) fn remove(self) -> Result<(), Box<dyn Error>> {
-        Ok(match self {
+        match self {
             Handle::Iptables(handle) => handle.remove()?,
             Handle::Nftables(beating) => beating.end().remove()?,
-        })
+        }
+        Ok(())
     }
 }
 

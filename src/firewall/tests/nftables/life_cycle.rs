@@ -1,6 +1,6 @@
 //! From every state to installed, and back to what was there before; with neighbours.
 
-use super::super::internet::{Internet, Seen, at, connect, echoes, greet, tcp};
+use super::super::internet::{Internet, Seen, any, at, connect, datagram, echoes, greet, tcp, udp};
 use super::{Actor, beat_for_ever, in_a_lab, install, listed, plays, ruleset, run, set};
 use crate::firewall::nftables::{Error, Handle, Holder, Owner, available, cleanup};
 use crate::firewall::ruleset::Ruleset;
@@ -65,6 +65,7 @@ fn the_kernel_cleans_up_after_a_kill() {
         for address in [at("127.0.0.1", 1111), at("::1", 1111)] {
             greet(TcpListener::bind(address).unwrap(), b'S');
         }
+        let _resolvers = [udp(at("127.0.0.1", 1211)), udp(at("::1", 1211))];
         beat_for_ever(&Handle::install(owner, ruleset()).unwrap());
     }
     let internet = Internet::new();
@@ -72,13 +73,19 @@ fn the_kernel_cleans_up_after_a_kill() {
     neighbours();
     let before = listed();
     for foreign in ["198.51.100.1", "2001:db8:f::1"] {
+        let server_address = at(foreign, 53);
+        let server = internet.udp(server_address);
+        let client = udp(any(server_address, 40_000));
         let daemon = Actor::starts("daemon");
+        // Captured, and never answered.
+        client.send_to(b"question", server_address).unwrap();
         let (mut living, seen) = connect(at(foreign, 80), None).unwrap();
         assert_eq!(seen, Seen::Captured);
         assert!(echoes(&mut living));
-        daemon.is_killed();
+        daemon.killed();
         assert_eq!(listed(), before, "gone at once");
         assert_eq!(tcp(at(foreign, 80), None), Seen::Direct);
+        assert_eq!(datagram(&client, server_address, &server, None), Seen::Direct, "a kept port");
         let told = living.read(&mut [0]);
         let is_told = match &told {
             Ok(read) => *read == 0,
@@ -149,7 +156,7 @@ fn two_at_once() {
     }
     let chains = |text: &str| text.matches("chain").count();
     assert_eq!(chains(&listed()), chains(&before), "the first one is not harmed");
-    first.is_killed();
+    first.killed();
     install(ruleset()).unwrap().remove().unwrap();
     assert!(!cleanup().unwrap());
 }
@@ -190,6 +197,11 @@ fn damage_is_seen() {
         drop(handle);
         assert_eq!(listed(), "");
     }
+    let damaged = Handle::install_plain(Owner::open().unwrap(), ruleset()).unwrap();
+    run("nft flush ruleset");
+    damaged.restore().unwrap();
+    assert!(damaged.is_intact().unwrap() && listed().contains("chain tcp4"));
+    drop(damaged);
     let gone = Handle::install_plain(Owner::open().unwrap(), ruleset()).unwrap();
     run("nft flush ruleset");
     assert!(gone.beat().unwrap_err().to_string().contains("somebody removed our table"));

@@ -65,7 +65,7 @@ impl Actor {
     }
 
     /// SIGKILL; it is dead when this returns.
-    fn is_killed(mut self) {
+    fn killed(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
