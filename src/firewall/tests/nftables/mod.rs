@@ -56,7 +56,7 @@ impl Actor {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        wait_for(|| listed().contains("table inet snet"));
+        wait_for(|| run("nft list tables").contains("table inet snet"));
         Actor(child)
     }
 
