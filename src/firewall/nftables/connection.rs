@@ -217,7 +217,7 @@ fn netlink(errno: Errno) -> Error {
 }
 
 /// What nfnetlink itself says to a single request.
-pub(super) fn refused(errno: Errno) -> Error {
+fn refused(errno: Errno) -> Error {
     match errno {
         Errno::EPERM => Error::NotPermitted,
         // EINVAL: the subsystem is not there; the others: the family is not.

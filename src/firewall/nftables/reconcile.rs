@@ -1,7 +1,7 @@
 //! From whatever is there to our table, and back to none. Needs no memory.
 
 use super::batch::Batch;
-use super::connection::{Connection, Refusal, refused};
+use super::connection::{Connection, Refusal};
 use super::error::Error;
 use super::owner::{self, Found};
 use super::rules::{self, TABLE};
@@ -102,11 +102,11 @@ fn unsupported(refusal: Refusal) -> Error {
     let Refusal { place, what, errno } = refusal;
     let source = errno.into();
     match errno {
-        Errno::EPERM => Error::NotPermitted,
-        // The begin of a batch: the whole subsystem is not there.
-        _ if place == 0 => refused(errno),
-        // No such kind of chain or expression, and no module that has it.
-        Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::EINVAL => {
+        // Of the batch itself: no rights, no such subsystem.
+        Errno::EPERM if place == 0 => Error::NotPermitted,
+        Errno::EOPNOTSUPP if place == 0 => Error::Absent { source },
+        // No such family, kind of chain or expression, and no module that has it.
+        Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::EINVAL if place > 0 => {
             Error::Unsupported { what, source }
         }
         _ => Error::Refused { what, source },

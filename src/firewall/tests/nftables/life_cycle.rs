@@ -38,25 +38,34 @@ fn neighbours() {
     run("iptables-nft -A OUTPUT -d 198.51.100.201 -j ACCEPT");
 }
 
+type Install = fn(Owner, Ruleset) -> Result<Handle, Error>;
+
+/// A table with an owner would go with its socket; a plain one goes only if we remove it.
+const KINDS: [Install; 2] = [Handle::install, Handle::install_plain];
+
 fn a_stop_leaves_everything_as_it_was() {
     neighbours();
     let before = listed();
-    let handle = install(ruleset()).unwrap();
-    assert!(listed().contains("chain tcp6"));
-    handle.release().unwrap();
-    handle.remove().unwrap();
-    assert_eq!(listed(), before);
+    for install in KINDS {
+        let handle = install(Owner::open().unwrap(), ruleset()).unwrap();
+        assert!(listed().contains("chain tcp6"));
+        handle.release().unwrap();
+        handle.remove().unwrap();
+        assert_eq!(listed(), before);
+    }
 }
 
 fn a_drop_removes_too() {
     neighbours();
     let before = listed();
-    let unwound = std::panic::catch_unwind(|| {
-        let _handle = install(ruleset()).unwrap();
-        panic!("on purpose");
-    });
-    assert!(unwound.is_err());
-    assert_eq!(listed(), before);
+    for install in KINDS {
+        let unwound = std::panic::catch_unwind(|| {
+            let _handle = install(Owner::open().unwrap(), ruleset()).unwrap();
+            panic!("on purpose");
+        });
+        assert!(unwound.is_err());
+        assert_eq!(listed(), before);
+    }
 }
 
 /// The daemon is another process here: it has the table, the listener, and a living connection.

@@ -65,7 +65,13 @@ impl Actor {
     }
 
     /// SIGKILL; it is dead when this returns.
-    fn killed(mut self) {
+    fn killed(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
