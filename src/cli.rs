@@ -127,7 +127,7 @@ fn check(file: &File) -> ExitCode {
     match Config::load(&file.config, purpose(file.dns_only)) {
         Ok(Loaded { config, warnings }) => {
             for warning in warnings {
-                eprintln!("warning: {warning}");
+                say(format_args!("warning: {warning}"));
             }
             print(&config.summary())
         }
@@ -158,8 +158,13 @@ fn purpose(dns_only: bool) -> Purpose {
 }
 
 fn fail(code: u8, message: impl std::fmt::Display) -> ExitCode {
-    eprintln!("{message}");
+    say(message);
     code.into()
+}
+
+/// To a stderr that may be gone: then nobody is there to be told.
+fn say(message: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{message}");
 }
 
 /// A reader that hangs up early (`snet rules | head`) is no error.
@@ -180,6 +185,8 @@ fn log_to_stderr(level: LogLevel, verbose: u8) {
         (LogLevel::Error, 0) => LevelFilter::ERROR,
     };
     let builder = tracing_subscriber::fmt()
+        // A terminal that is gone must not end the daemon: complaining there would panic.
+        .log_internal_errors(false)
         .with_max_level(level)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())

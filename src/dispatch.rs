@@ -149,11 +149,12 @@ impl Dispatcher {
     pub async fn connect_proxied(&self, target: &Target) -> Result<Connected, Error> {
         let mut causes = Vec::new();
         for upstream in self.candidates() {
-            let Some(attempt) = upstream.health.begin(Instant::now()) else { continue };
+            let began = Instant::now();
+            let Some(attempt) = upstream.health.begin(began) else { continue };
             let result = timeout(upstream.timeout, upstream.proxy.connect(target)).await;
             let (cause, proxys_fault) = match result {
                 Ok(Ok(link)) => {
-                    if attempt.succeeded() {
+                    if attempt.succeeded(Instant::now()) {
                         info!(proxy = upstream.name(), "answers again");
                     }
                     return Ok(Connected { link, via: Some(upstream) });
@@ -162,10 +163,24 @@ impl Dispatcher {
                     let proxys_fault = !error.is_targets_fault();
                     (error.to_string(), proxys_fault)
                 }
+                Err(_) if upstream.proxy.was_reached_since(began) => {
+                    let after = upstream.timeout;
+                    let cause = format!(
+                        "it is there, but gave no answer within {after:?}; perhaps {target} is down"
+                    );
+                    causes.push(format!("{}: {cause}", upstream.name()));
+                    if attempt.target_was_silent(Instant::now()) {
+                        warn!(
+                            proxy = upstream.name(),
+                            "is down: no answer within {after:?} for several destinations"
+                        );
+                    }
+                    continue;
+                }
                 Err(_) => (format!("no answer within {:?}", upstream.timeout), true),
             };
             if !proxys_fault {
-                attempt.succeeded();
+                attempt.succeeded(Instant::now());
                 debug!(proxy = upstream.name(), %target, "{cause}");
             } else if attempt.failed(Instant::now()) {
                 warn!(proxy = upstream.name(), "is down: {cause}");

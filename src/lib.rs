@@ -4,7 +4,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | values | [`mark`] [`target`] [`ipset`] [`domain`] [`secret`] [`stats`] |
+//! | values | [`mark`] [`target`] [`ipset`] [`domain`] [`secret`] [`stats`] [`fault`] |
 //! | single subjects | [`route`] [`net`] [`firewall`] |
 //! | ways out | [`proxy`] |
 //! | one connection | [`dispatch`] [`relay`] |
@@ -20,6 +20,7 @@ pub mod daemon;
 pub mod dispatch;
 pub mod dns;
 pub mod domain;
+pub mod fault;
 pub mod firewall;
 pub mod inbound;
 pub mod ipset;

@@ -90,9 +90,14 @@ impl std::fmt::Debug for Learned {
 }
 
 impl Learned {
-    /// From now on every learned address goes to the kernel too.
+    /// From now on every learned address goes to the kernel too; first those learned before.
     pub fn connect_kernel(&self, kernel: Box<dyn Teach>) {
-        *lock(&self.kernel) = Some(kernel);
+        let mut connected = lock(&self.kernel);
+        let now = Instant::now();
+        for (address, (route, expiry)) in &*lock(&self.entries) {
+            kernel.teach(*address, *route, expiry.saturating_duration_since(now));
+        }
+        *connected = Some(kernel);
     }
 
     /// Remembers that `address` takes `route` for `ttl`. Returns whether it was taken.

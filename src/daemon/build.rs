@@ -2,7 +2,9 @@
 
 use crate::config::{Config, ProxyKind, Scope, Via};
 use crate::dispatch::{Dispatcher, Upstream};
+use crate::fault::{self, Fault};
 use crate::firewall::Ruleset;
+use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use crate::net::Outbound;
 use crate::proxy::Proxy;
@@ -12,6 +14,7 @@ use crate::proxy::http::{Credentials, HttpConnect};
 use crate::proxy::shadowsocks::Shadowsocks;
 use crate::route::Router;
 use crate::{dns, firewall, ipset};
+use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -93,11 +96,17 @@ pub(super) fn ruleset(
         direct: config.rules.direct.clone(),
         servers: servers.map(|address| address.ip()).collect(),
         reserved: ipset::reserved(),
-        china: Arc::clone(&config.rules.china),
+        china: if fault::is(Fault::Split) { everything() } else { Arc::clone(&config.rules.china) },
         connected: firewall::connected_prefixes(),
         ipv6: config.firewall.ipv6,
         quic: config.firewall.quic,
     }
+}
+
+/// The China list of a broken split.
+fn everything() -> Arc<IpSet> {
+    let prefixes = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|text| text.parse::<IpNet>().ok());
+    Arc::new(prefixes.collect())
 }
 
 /// For the log line that says "ready".

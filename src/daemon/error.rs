@@ -10,6 +10,17 @@ pub enum Error {
     /// No runtime, no signal handlers.
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),
+    /// What is not needed cannot be given up.
+    #[error(
+        "cannot give up {what}: {source}; is snet under a system call filter? It has to allow \
+         prctl, prlimit64 and capset"
+    )]
+    Privileges {
+        /// Which rights.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// SO_MARK was refused.
     #[error(
         "cannot mark sockets (SO_MARK): {0}; run snet as root or with CAP_NET_ADMIN, or with --dns-only"
@@ -60,7 +71,7 @@ impl Error {
     /// The kind of this failure.
     pub fn kind(&self) -> Kind {
         match self {
-            Error::Mark(_) => Kind::Permission,
+            Error::Mark(_) | Error::Privileges { .. } => Kind::Permission,
             Error::Listen { source, .. } | Error::Dns { source }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {

@@ -3,8 +3,8 @@
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
-/// Kept for listeners, name servers, the log and the tools.
-const RESERVED: u64 = 128;
+/// Kept for the resolver's sockets, listeners, the log and the tools; at most half of all.
+const RESERVED: u64 = 1024;
 
 /// Both legs of a connection.
 const PER_CONNECTION: u64 = 2;
@@ -22,7 +22,8 @@ pub(super) fn connections() -> u32 {
             1024
         }
     };
-    let connections = (files.saturating_sub(RESERVED) / PER_CONNECTION).clamp(16, MOST);
+    let reserved = RESERVED.min(files / 2);
+    let connections = ((files - reserved) / PER_CONNECTION).clamp(16, MOST);
     debug!(files, connections, "limits");
     u32::try_from(connections).unwrap_or(u32::MAX)
 }

@@ -8,7 +8,11 @@
 
 mod build;
 mod error;
+mod heartbeat;
+mod installed;
 mod limits;
+mod notify;
+mod privileges;
 mod signals;
 
 pub use error::{Error, Kind};
@@ -21,9 +25,10 @@ use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal, listen};
 use crate::stats::Stats;
 use crate::{dns, firewall};
+use installed::{ExemptServers, Installed, TeachKernel};
 use signals::Signals;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -33,11 +38,15 @@ use tracing::{info, warn};
 /// How long a stop waits for open connections.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long cut connections may take to be gone; they have nothing to wait for.
+const CUT: Duration = Duration::from_secs(1);
+
 /// Runs until a signal asks to stop.
 ///
 /// # Errors
 /// What kept it from starting, or what died while it ran; the rules are gone in either case.
 pub fn run(config: Config, purpose: Purpose) -> Result<(), Error> {
+    privileges::keep_only(privileges::needed(&config, purpose))?;
     let limit = limits::connections();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -113,8 +122,13 @@ impl Daemon {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let stats = Arc::new(Stats::default());
-        let inbound =
-            Arc::new(Inbound::new(Intercept::Redirect, current.clone(), outbound, stats, limit));
+        let inbound = Arc::new(Inbound::new(
+            Intercept::Redirect,
+            current.clone(),
+            outbound.clone(),
+            stats,
+            limit,
+        ));
         for (address, listener) in listeners {
             let accepting = Arc::clone(&inbound).accept(listener, stopped.clone());
             tasks.spawn(async move {
@@ -122,7 +136,7 @@ impl Daemon {
             });
         }
         tasks.spawn(supervised("resolver", dns::spawn(resolver, stopped.clone())));
-        tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped)));
+        tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped.clone())));
 
         // The rules come last: everything they lead to answers by now.
         if config.firewall.backend != Backend::None {
@@ -131,9 +145,20 @@ impl Daemon {
                 .await
                 .map_err(|_| Error::Died("firewall"))??;
             firewall.hold(handle);
+            // What was resolved since the ruleset was built.
+            let resolved = endpoints.iter().flat_map(|endpoint| endpoint.addresses());
+            firewall.with(|handle| handle.exempt(resolved.map(|address| address.ip()).collect()));
+            let (tcp, dns) = (config.listen.tcp_port, config.listen.dns_port);
+            let pulse = heartbeat::Pulse::new(outbound, &families, tcp, dns);
+            let kept = Arc::clone(&firewall);
+            let renew = async move || kept.beat().await;
+            let beating = async move { pulse.beat(renew, stopped).await };
+            tasks.spawn(supervised("heartbeat", beating));
             current.load().learned().connect_kernel(Box::new(TeachKernel(Arc::clone(&firewall))));
         }
-        info!("ready: {}", build::describe(config, &families));
+        let ready = build::describe(config, &families);
+        info!("ready: {ready}");
+        notify::ready(&ready);
         Ok(Daemon { firewall, inbound, tasks, stop, signals })
     }
 
@@ -148,6 +173,7 @@ impl Daemon {
                 _ => Error::Died("a task"),
             }),
         };
+        notify::stopping("waiting for open connections");
         let released = self.firewall.release().await;
         // Nobody is listening if every task died; then there is nobody to tell.
         let _ = self.stop.send(true);
@@ -161,9 +187,20 @@ impl Daemon {
             },
             signal = self.signals.stop() => info!("{signal} again: not waiting"),
         }
+        // Their resets have to leave while conntrack still translates them: a program that hears
+        // nothing would go on sending, and without rules its bytes would leave directly.
+        self.inbound.cut();
+        let _ = tokio::time::timeout(CUT, self.inbound.drained()).await;
         let removed = self.firewall.remove().await;
         info!("stopped");
         result.and(released).and(removed)
+    }
+}
+
+/// Also when a panic unwinds: the other owners of the rules live on threads that may never end.
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.firewall.take());
     }
 }
 
@@ -189,10 +226,13 @@ async fn dns_only(config: &Config) -> Result<(), Error> {
     let mut tasks = JoinSet::new();
     tasks.spawn(supervised("resolver", dns::spawn(resolver, stopped.clone())));
     tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped)));
-    info!("ready: {}", build::describe_dns(config));
+    let ready = build::describe_dns(config);
+    info!("ready: {ready}");
+    notify::ready(&ready);
     tokio::select! {
         signal = signals.stop() => {
             info!("stopping on {signal}");
+            notify::stopping("");
             let _ = stop.send(true);
             Ok(())
         }
@@ -231,60 +271,5 @@ fn listen_tcp(config: &Config) -> Result<Vec<(IpAddr, TcpListener)>, Error> {
     match (listeners.is_empty(), missing) {
         (true, Some(error)) => Err(error),
         _ => Ok(listeners),
-    }
-}
-
-/// The installed rules, once they are; shared with those who add addresses to their sets.
-#[derive(Debug, Default)]
-struct Installed(Mutex<Option<firewall::Handle>>);
-
-impl Installed {
-    fn hold(&self, handle: firewall::Handle) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
-    }
-
-    fn with(&self, act: impl FnOnce(&firewall::Handle)) {
-        if let Some(handle) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            act(handle);
-        }
-    }
-
-    /// Captures nothing more; what was captured goes on until [`remove`](Self::remove).
-    async fn release(self: &Arc<Self>) -> Result<(), Error> {
-        let installed = Arc::clone(self);
-        let released = tokio::task::spawn_blocking(move || {
-            let handle = installed.0.lock().unwrap_or_else(PoisonError::into_inner);
-            handle.as_ref().map_or(Ok(()), firewall::Handle::release)
-        });
-        Ok(released.await.map_err(|_| Error::Died("firewall"))??)
-    }
-
-    async fn remove(&self) -> Result<(), Error> {
-        let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(handle) = handle else { return Ok(()) };
-        tokio::task::spawn_blocking(move || handle.remove())
-            .await
-            .map_err(|_| Error::Died("firewall"))??;
-        Ok(())
-    }
-}
-
-/// New addresses of an upstream server's name go to the kernel before the proxy dials them.
-#[derive(Debug)]
-struct ExemptServers(Arc<Installed>);
-
-impl dns::bootstrap::Exempt for ExemptServers {
-    fn exempt(&self, addresses: Vec<IpAddr>) {
-        self.0.with(|handle| handle.exempt(addresses));
-    }
-}
-
-/// Learned addresses go to the kernel's sets.
-#[derive(Debug)]
-struct TeachKernel(Arc<Installed>);
-
-impl crate::route::Teach for TeachKernel {
-    fn teach(&self, address: IpAddr, route: crate::route::Route, ttl: Duration) {
-        self.0.with(|handle| handle.learn(address, route, ttl));
     }
 }

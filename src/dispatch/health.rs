@@ -27,6 +27,9 @@ struct State {
     /// Failures since the last success.
     failures: u32,
     rests_until: Option<Instant>,
+    last_success: Option<Instant>,
+    /// Destinations for which the server was there and silent, since the last success.
+    silent_targets: u32,
     failed_by_silence: bool,
     /// A connection asks a silent proxy at this moment.
     probing: bool,
@@ -86,17 +89,42 @@ pub(super) struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// The proxy answered. True if it had been down.
-    pub(super) fn succeeded(self) -> bool {
+    pub(super) fn succeeded(self, now: Instant) -> bool {
         let mut state = self.health.state();
+        state.last_success = Some(now);
+        state.silent_targets = 0;
         let was_down = state.failures > 0;
         state.failures = 0;
         state.rests_until = None;
         was_down
     }
 
+    /// The server was there and did not answer for this destination. One dead site says nothing of
+    /// the proxy; several in a row do, and then it rests. Everybody may still ask it: only the
+    /// programs that want dead sites wait. True if it was up until now.
+    pub(super) fn target_was_silent(self, now: Instant) -> bool {
+        let mut state = self.health.state();
+        if state.last_success.is_some_and(|success| success > self.began) {
+            return false;
+        }
+        state.silent_targets = state.silent_targets.saturating_add(1);
+        if state.silent_targets < SUSPICIOUS {
+            return false;
+        }
+        let was_up = state.failures == 0;
+        state.failures = state.failures.saturating_add(1);
+        state.rests_until = Some(now + rest(state.failures));
+        state.failed_by_silence = false;
+        was_up
+    }
+
     /// The proxy failed. True if it was up until now.
     pub(super) fn failed(self, now: Instant) -> bool {
         let mut state = self.health.state();
+        // In a crowd a dial may wait too long while others succeed: that tells of the crowd.
+        if state.last_success.is_some_and(|success| success > self.began) {
+            return false;
+        }
         // Of many dials that fail at once, the first decides: the others began before it failed.
         let already_known = state
             .rests_until
@@ -146,7 +174,7 @@ mod tests {
         let later = now + FIRST_REST;
         assert!(!health.begin(later).unwrap().failed(later), "second is not");
         assert!(health.is_resting(later + FIRST_REST));
-        assert!(health.begin(later).unwrap().succeeded());
+        assert!(health.begin(later).unwrap().succeeded(later));
         assert!(!health.is_resting(later));
     }
 
@@ -161,6 +189,18 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_dial_among_successes_is_no_failure_of_the_proxy() {
+        let health = Health::default();
+        let now = Instant::now();
+        let slow = health.begin(now).unwrap();
+        let later = now + FIRST_REST;
+        health.begin(later).unwrap().succeeded(later);
+        assert!(!slow.failed(now + SILENCE));
+        assert!(!health.is_resting(now + SILENCE));
+        assert!(health.begin(later).unwrap().failed(later + SILENCE), "one after it counts");
+    }
+
+    #[test]
     fn a_silent_proxy_is_probed_by_one() {
         let health = Health::default();
         let now = Instant::now();
@@ -169,6 +209,20 @@ mod tests {
         assert!(health.begin(now + SILENCE).is_none());
         drop(probe);
         assert!(health.begin(now + SILENCE).is_some());
+    }
+
+    #[test]
+    fn dead_sites_do_not_take_a_proxy_down() {
+        let health = Health::default();
+        let now = Instant::now();
+        let silent = |at| health.begin(at).unwrap().target_was_silent(at);
+        assert!(!silent(now) && !silent(now));
+        health.begin(now).unwrap().succeeded(now);
+        let later = now + SILENCE;
+        assert!(!silent(later) && !silent(later) && silent(later), "the third in a row is news");
+        assert!(health.is_resting(later));
+        let _one = health.begin(later).unwrap();
+        assert!(health.begin(later).is_some(), "everybody may ask");
     }
 
     #[test]

@@ -6,10 +6,11 @@ use super::resolver::{Resolver, Way};
 use super::split::DOMESTIC_SILENCE;
 use super::upstream::stagger::{Attempt, first_success};
 use super::upstream::udp;
-use super::wire::{Query, rr};
+use super::wire::{Query, rcode, rr};
 use crate::ipset::IpSet;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -108,7 +109,7 @@ impl Resolver {
         }
     }
 
-    fn verdict(&self, query: &Query) -> Option<Verdict> {
+    pub(super) fn verdict(&self, query: &Query) -> Option<Verdict> {
         self.verdicts.borrow_mut().of_name(query.name(), Instant::now())
     }
 
@@ -133,7 +134,7 @@ impl Resolver {
             )
         {
             let stored = Stored::new(&reply, Side::Domestic, self.clamp);
-            self.accept(query, &stored);
+            let stored = self.accept(query, stored);
             return Outcome::Reply { stored, ttls: Ttls::Aged(0) };
         }
         self.ask_trusted_only(query, patience.saturating_sub(began.elapsed())).await
@@ -144,7 +145,7 @@ impl Resolver {
         let Ok(Ok(message)) = asked else { return Outcome::Stale(TRUSTED_SILENT) };
         let Some(reply) = Reply::parse(&message) else { return Outcome::Stale(TRUSTED_SILENT) };
         let stored = Stored::new(&reply, Side::Trusted, self.clamp);
-        self.accept(query, &stored);
+        let stored = self.accept(query, stored);
         Outcome::Reply { stored, ttls: Ttls::Aged(0) }
     }
 
@@ -159,7 +160,7 @@ impl Resolver {
         };
         let Some(reply) = Reply::parse(&message) else { return Outcome::Stale(SILENT) };
         let stored = Stored::new(&reply, Side::Trusted, self.clamp);
-        self.accept(query, &stored);
+        let stored = self.accept(query, stored);
         Outcome::Reply { stored, ttls: Ttls::Aged(0) }
     }
 
@@ -171,7 +172,10 @@ impl Resolver {
     ) -> Option<Vec<u8>> {
         let attempts = servers.into_iter().map(|server| -> Attempt {
             let (outbound, query) = (self.outbound.clone(), query.clone());
-            Box::pin(async move { udp::ask(&outbound, server, &query, patience).await })
+            Box::pin(async move {
+                let message = udp::ask(&outbound, server, &query, patience).await?;
+                useful(server, message)
+            })
         });
         let asked = first_success(attempts.collect(), HESITATION);
         let (_, message) = timeout(patience, asked).await.ok()?.ok()?;
@@ -181,6 +185,14 @@ impl Resolver {
 
 pub(super) const TRUSTED_SILENT: Ede =
     Ede::unreachable("the trusted name servers do not answer; is the proxy up?");
+
+/// A server that fails itself (SERVFAIL, REFUSED) counts as no answer: the next one may know.
+fn useful(server: SocketAddr, message: Vec<u8>) -> io::Result<Vec<u8>> {
+    match Reply::parse(&message).map(|reply| reply.rcode()) {
+        Some(rcode::NOERROR | rcode::NXDOMAIN) => Ok(message),
+        code => Err(io::Error::other(format!("{server} answers {code:?}"))),
+    }
+}
 
 impl Flights {
     /// Adds a waiter. True if nobody asks this yet.

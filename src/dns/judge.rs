@@ -1,11 +1,14 @@
 //! Asks both sides and lets `split` decide: the judgement's input and output.
 
+use super::cache::Verdict;
 use super::flight::{Outcome, TRUSTED_SILENT};
 use super::reply::{Domestic, Ede, Reply, Side, Stored, Ttls, classify, classify_trusted};
 use super::resolver::Resolver;
 use super::split::{Answer, Circumstances, DOMESTIC_SILENCE, Event, Split, Step, Timer, Timers};
 use super::upstream::udp;
 use super::wire::{Query, rr};
+use crate::fault::{self, Fault};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -18,6 +21,7 @@ impl Resolver {
     /// Answers an address query for a name that nobody listed.
     pub(super) async fn judge(self: &Rc<Self>, query: &Query) -> Outcome {
         let (events, mut happened) = mpsc::unbounded_channel();
+        let _listed = self.judgements.enter(query, events.clone());
         self.ask_domestic(query, &events);
         self.ask_trusted(query, events);
         let now = Instant::now();
@@ -43,8 +47,8 @@ impl Resolver {
                     None => continue,
                 },
             };
-            domestic_was_heard |=
-                matches!(event, Event::Domestic(verdict, _) if verdict != Domestic::Err);
+            // An error is a word too: only silence is a miss.
+            domestic_was_heard |= matches!(event, Event::Domestic(_, Some(_)));
             match split.on(event) {
                 Step::Wait(Some(grace)) => timers.start_grace(Instant::now(), grace),
                 Step::Wait(None) => {}
@@ -71,7 +75,10 @@ impl Resolver {
                         resolver.patience.borrow_mut().heard();
                         let (china, bogus) =
                             (&resolver.settings.china_set, resolver.bogus.borrow());
-                        let verdict = classify(reply, china, &bogus, false);
+                        let verdict = match classify(reply, china, &bogus, false) {
+                            Domestic::Foreign if fault::is(Fault::Judgement) => Domestic::Cn,
+                            verdict => verdict,
+                        };
                         let stored = Stored::new(reply, Side::Domestic, resolver.clamp);
                         Event::Domestic(verdict, Some(stored))
                     }
@@ -111,6 +118,9 @@ impl Resolver {
         let Some(stored) = reply else { return Outcome::Servfail(TRUSTED_SILENT) };
         if let Some(verdict) = verdict {
             self.remember(query, verdict, stored.lifetime());
+            if verdict == Verdict::Domestic {
+                self.judgements.tell_siblings(query);
+            }
         }
         if is_foreign && self.settings.no_foreign_aaaa && query.qtype() == rr::AAAA {
             return Outcome::NoData(Ede::FILTERED);
@@ -119,8 +129,43 @@ impl Resolver {
             // Doubtful: good for this client, not for the next.
             return Outcome::Reply { stored, ttls: Ttls::AtMost(most) };
         }
-        self.accept(query, &stored);
+        let stored = self.accept(query, stored);
         Outcome::Reply { stored, ttls: Ttls::Aged(0) }
+    }
+}
+
+/// The judgements of this moment, so that one of A tells that of AAAA, and the other way round:
+/// programs ask for both at once.
+#[derive(Debug, Default)]
+pub(super) struct Judgements(RefCell<Vec<(Query, Events)>>);
+
+impl Judgements {
+    /// Lists a judgement until the result is dropped.
+    fn enter(&self, query: &Query, events: Events) -> Listed<'_> {
+        self.0.borrow_mut().push((query.clone(), events));
+        Listed { judgements: self, key: query.key().into() }
+    }
+
+    /// This name has a domestic address.
+    fn tell_siblings(&self, query: &Query) {
+        for (other, events) in &*self.0.borrow() {
+            if other.name() == query.name() && other.qtype() != query.qtype() {
+                // It may be over by now.
+                let _ = events.send(Event::SiblingWasCn);
+            }
+        }
+    }
+}
+
+struct Listed<'a> {
+    judgements: &'a Judgements,
+    key: Box<[u8]>,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        // Identical queries share a flight, so the key is there once.
+        self.judgements.0.borrow_mut().retain(|(query, _)| query.key() != &*self.key);
     }
 }
 

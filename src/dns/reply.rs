@@ -17,6 +17,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// A chain of aliases longer than this is not followed. Real ones have up to about ten links.
 const LONGEST_CHAIN: usize = 24;
 
+/// Records of the answer section that are looked at. No honest answer has so many; the time that a
+/// hostile one takes is bounded.
+const MOST_ANSWERS: usize = 512;
+
 /// An upstream's reply, by reference to its bytes. All its records lie within the message.
 #[derive(Debug)]
 pub struct Reply<'a> {
@@ -189,8 +193,9 @@ impl<'a> Reply<'a> {
         self.section(1).find(|record| record.kind == rr::SOA)
     }
 
+    /// As many as matter.
     fn answers(&self) -> impl Iterator<Item = Record<'a>> {
-        self.section(0)
+        self.section(0).take(MOST_ANSWERS)
     }
 
     fn section(&self, number: usize) -> impl Iterator<Item = Record<'a>> + use<'a> {

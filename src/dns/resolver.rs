@@ -4,9 +4,10 @@
 //! join an identical query in flight -> listed name (one side only) -> judgement.
 
 use super::Settings;
-use super::cache::{Cache, Verdicts};
+use super::cache::{Cache, Verdict, Verdicts};
 use super::flight::{Flights, Outcome};
 use super::hosts::Hosts;
+use super::judge::Judgements;
 use super::reply::{self, Clamp, Ede, Stored};
 use super::special::{self, Special};
 use super::split::Patience;
@@ -15,7 +16,7 @@ use super::upstream::kept::Dialler;
 use super::upstream::trusted::Trusted;
 use super::wire::{Query, rr};
 use crate::dispatch::Current;
-use crate::ipset::IpSet;
+use crate::ipset::{self, IpSet};
 use crate::net::Outbound;
 use crate::route::Route;
 use std::cell::{Cell, RefCell};
@@ -29,6 +30,10 @@ const VERDICTS: usize = 1024 * 1024;
 /// Queries that wait for upstream servers at one moment. More than a household ever has; beyond,
 /// somebody floods us, and memory is worth more than answers.
 const MOST_PENDING: u32 = 4096;
+
+/// Bounds of what one answer teaches, in seconds and in addresses: it may be a lie.
+const LEARNED_AT_MOST: u32 = 3600;
+const MOST_LEARNED: usize = 64;
 
 /// A program connects a little after the TTL has ended: so long a learned address stays known.
 const LEARNED_BEYOND_TTL: Duration = Duration::from_secs(60);
@@ -44,9 +49,11 @@ pub(super) struct Resolver {
     /// `dns.bogus`, and what rewriting providers put into the place of NXDOMAIN.
     pub(super) bogus: RefCell<IpSet>,
     pub(super) flights: Flights,
+    pub(super) judgements: Judgements,
     pub(super) clamp: Clamp,
     current: Current,
     hosts: Hosts,
+    reserved: IpSet,
     system: RefCell<SystemServers>,
     pending: Cell<u32>,
 }
@@ -76,8 +83,10 @@ impl Resolver {
             patience: RefCell::default(),
             bogus: RefCell::new(settings.bogus.clone()),
             flights: Flights::default(),
+            judgements: Judgements::default(),
             clamp: Clamp::new(settings.min_ttl, settings.max_ttl),
             hosts: Hosts::new(&settings.hosts),
+            reserved: ipset::reserved(),
             system: RefCell::default(),
             pending: Cell::new(0),
             settings,
@@ -86,17 +95,25 @@ impl Resolver {
         })
     }
 
-    /// Answers from what is known, into `out` (which is empty); false if upstream servers have to
-    /// be asked. `limit` is the client's in bytes.
-    pub(super) fn answer_at_once(&self, query: &Query, limit: usize, out: &mut Vec<u8>) -> bool {
-        let ready = self.hosts.answer(query, limit).or_else(|| self.special(query, limit));
-        if let Some(message) = ready.or_else(|| self.filtered(query)) {
-            *out = message;
+    /// Answers from what is known, by appending to `out`; false if upstream servers have to be
+    /// asked. `limit` is the client's in bytes.
+    ///
+    /// The cache is looked at first: what is in it once came down the whole ladder.
+    pub(super) fn answer_at_once(
+        &self,
+        query: &Query,
+        limit: usize,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        if let Some(hit) = self.cache.borrow_mut().get(query, now) {
+            hit.write(query, limit, out);
             return true;
         }
-        match self.cache.borrow_mut().get(query, Instant::now()) {
-            Some(hit) => {
-                hit.write(query, limit, out);
+        let ready = self.hosts.answer(query, limit).or_else(|| self.special(query, limit));
+        match ready.or_else(|| self.filtered(query)) {
+            Some(message) => {
+                out.extend(message);
                 true
             }
             None => false,
@@ -109,9 +126,10 @@ impl Resolver {
             const FLOODED: Ede = Ede::unreachable("too many queries wait for an answer");
             return reply::servfail(query, Some(FLOODED));
         }
-        self.pending.set(self.pending.get() + 1);
-        let outcome = self.resolve(query).await;
-        self.pending.set(self.pending.get() - 1);
+        let outcome = {
+            let _pending = Pending::new(&self.pending);
+            self.resolve(query).await
+        };
         let mut out = Vec::with_capacity(512);
         match &*outcome {
             Outcome::Reply { stored, ttls } => stored.write(query, *ttls, None, limit, &mut out),
@@ -143,8 +161,9 @@ impl Resolver {
             return Some(reply::blocked(query));
         }
         let qtype = query.qtype();
-        let foreign_v6 =
-            self.settings.no_foreign_aaaa && qtype == rr::AAAA && rule == Some(Route::Proxy);
+        let foreign_v6 = self.settings.no_foreign_aaaa
+            && qtype == rr::AAAA
+            && (rule == Some(Route::Proxy) || self.verdict(query) == Some(Verdict::Foreign));
         if foreign_v6 || self.settings.block_types.contains(&qtype) {
             return Some(reply::nodata(query, Some(Ede::FILTERED)));
         }
@@ -187,18 +206,45 @@ impl Resolver {
 
     /// Takes a reply that the client will get: into the cache, and the addresses of listed names
     /// into the router and the kernel, before the client can use them.
-    pub(super) fn accept(&self, query: &Query, stored: &Stored) {
-        self.cache.borrow_mut().insert(query, stored.clone(), Instant::now());
-        self.learn(query, stored);
+    pub(super) fn accept(&self, query: &Query, stored: Stored) -> Stored {
+        // Nothing outlives what was learned from it.
+        let stored = match self.rule(query) {
+            Some(_) => stored.capped(LEARNED_AT_MOST),
+            None => stored,
+        };
+        // An HTTPS query asks for an address too, which may be of a type that is blocked.
+        if self.filtered(query).is_none() {
+            self.cache.borrow_mut().insert(query, stored.clone(), Instant::now());
+        }
+        self.learn(query, &stored);
+        stored
     }
 
     /// Steers the traffic of names with a route of their own.
     pub(super) fn learn(&self, query: &Query, stored: &Stored) {
         let Some(route @ (Route::Direct | Route::Proxy)) = self.rule(query) else { return };
-        let ttl = Duration::from_secs(stored.lifetime().into()) + LEARNED_BEYOND_TTL;
+        let ttl = Duration::from_secs(stored.lifetime().min(LEARNED_AT_MOST).into());
         let dispatcher = self.current.load();
-        for address in stored.addresses() {
-            dispatcher.learned().learn(address, route, ttl);
+        // Whoever owns the name chooses the addresses: those of local networks are not his to steer.
+        let addresses = stored.addresses().into_iter().filter(|ip| !self.reserved.contains(*ip));
+        for address in addresses.take(MOST_LEARNED) {
+            dispatcher.learned().learn(address, route, ttl + LEARNED_BEYOND_TTL);
         }
+    }
+}
+
+/// One query that waits; counted down also when its task panics.
+struct Pending<'a>(&'a Cell<u32>);
+
+impl<'a> Pending<'a> {
+    fn new(count: &'a Cell<u32>) -> Self {
+        count.set(count.get() + 1);
+        Pending(count)
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }

@@ -8,17 +8,18 @@ use super::wire::{Query, TCP_SIZE};
 use crate::dispatch::Current;
 use crate::net::Outbound;
 use crate::net::listen::{self, AcceptError};
-use crate::net::udp::{self, UdpListener};
+use crate::net::udp::{self, Asker, UdpListener};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
@@ -34,9 +35,6 @@ const MOST_PIPELINED: usize = 64;
 /// A larger query is none of ours; what does not fit is cut and found malformed.
 const LARGEST_QUERY: usize = 4096;
 
-/// Datagrams answered before other tasks get their turn.
-const BATCH: usize = 32;
-
 /// How long accepting rests when descriptors run out.
 const SHORTAGE_REST: Duration = Duration::from_millis(100);
 
@@ -50,8 +48,7 @@ pub struct Bound {
     current: Current,
 }
 
-/// Binds every listening address. One that this machine does not have is left out; the daemon has
-/// warned about it already.
+/// Binds every listening address. One that this machine does not have is left out, with a warning.
 ///
 /// # Errors
 /// EADDRINUSE, EACCES, and what else the kernel says; no address at all.
@@ -65,6 +62,10 @@ pub fn bind(settings: Settings, outbound: Outbound, current: Current) -> io::Res
                 tcp.push(streams);
             }
             (Err(error), _) | (_, Err(error)) if listen::is_absent(&error) => {
+                warn!(
+                    "{} is no address of this machine: names are not answered there",
+                    address.ip()
+                );
                 absent = Some(context(*address, error));
             }
             (Err(error), _) | (_, Err(error)) => return Err(context(*address, error)),
@@ -103,9 +104,9 @@ pub fn spawn(bound: Bound, stopped: watch::Receiver<bool>) -> impl Future<Output
 }
 
 fn run(bound: Bound, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tasks = LocalSet::new();
-    tasks.block_on(&runtime, async move {
+    // Tasks of its own thread are woken without a system call.
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async move {
         let Bound { udp, tcp, settings, outbound, current } = bound;
         let resolver = Resolver::new(settings, outbound, current);
         tokio::task::spawn_local(rewriting::detect(Rc::clone(&resolver)));
@@ -130,51 +131,51 @@ fn run(bound: Bound, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
 }
 
 async fn datagrams(resolver: Rc<Resolver>, listener: Rc<UdpListener>) -> io::Result<()> {
-    let mut buffer = vec![0; LARGEST_QUERY];
-    let mut out = Vec::with_capacity(LARGEST_QUERY);
+    let (mut inbox, mut outbox) = (listener.inbox(LARGEST_QUERY), listener.outbox());
     loop {
         listener.readable().await?;
-        for _ in 0..BATCH {
-            let (length, asker) = match listener.try_receive(&mut buffer) {
-                Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if AcceptError::class(&error) == AcceptError::Fatal => {
-                    return Err(error);
-                }
-                // An ICMP error for a former reply: that client has left.
-                Err(error) => {
-                    debug!("receiving a query: {error}");
-                    continue;
-                }
-            };
-            let query = match Query::parse(&buffer[..length]) {
-                Ok(query) => query,
-                Err(malformed) => {
-                    if let Some(answer) = malformed.answer() {
-                        send(&listener, &asker, &answer);
-                    }
-                    continue;
-                }
-            };
-            out.clear();
-            if resolver.answer_at_once(&query, query.udp_limit(), &mut out) {
-                send(&listener, &asker, &out);
+        match listener.try_receive_all(&mut inbox) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) if AcceptError::class(&error) == AcceptError::Fatal => return Err(error),
+            // An ICMP error for a former reply: that client has left.
+            Err(error) => {
+                debug!("receiving a query: {error}");
                 continue;
             }
-            let (resolver, listener) = (Rc::clone(&resolver), Rc::clone(&listener));
-            tokio::task::spawn_local(async move {
-                let answer = resolver.answer(&query, query.udp_limit()).await;
-                send(&listener, &asker, &answer);
-            });
         }
-        tokio::task::yield_now().await;
+        let now = Instant::now();
+        for (message, asker) in inbox.datagrams() {
+            let query = match Query::parse(message) {
+                Ok(query) => query,
+                Err(malformed) => {
+                    outbox.add(asker, |out| malformed.write_answer(out));
+                    continue;
+                }
+            };
+            let limit = query.udp_limit();
+            if !outbox.add(asker, |out| resolver.answer_at_once(&query, limit, now, out)) {
+                let (resolver, listener) = (Rc::clone(&resolver), Rc::clone(&listener));
+                tokio::task::spawn_local(answer(resolver, listener, *asker, query));
+            }
+        }
+        listener.reply_all(&mut outbox, lost);
+        if inbox.is_full() {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
-fn send(listener: &UdpListener, asker: &udp::Asker, message: &[u8]) {
-    if let Err(error) = listener.reply(asker, message) {
-        debug!(client = %asker.address, "a reply was lost: {error}");
+/// Asks upstream servers for one client.
+async fn answer(resolver: Rc<Resolver>, listener: Rc<UdpListener>, asker: Asker, query: Query) {
+    let answer = resolver.answer(&query, query.udp_limit()).await;
+    if let Err(error) = listener.reply(&asker, &answer) {
+        lost(&asker, error);
     }
+}
+
+fn lost(asker: &Asker, error: io::Error) {
+    debug!(client = %asker.address, "a reply was lost: {error}");
 }
 
 async fn streams(
@@ -222,8 +223,11 @@ async fn serve(
         let query = match Query::parse(&message) {
             Ok(query) => query,
             Err(malformed) => {
+                let mut answer = Vec::new();
                 // Nothing that follows bytes without an answer is worth reading.
-                let Some(answer) = malformed.answer() else { break };
+                if !malformed.write_answer(&mut answer) {
+                    break;
+                }
                 if answers.send(answer).await.is_err() {
                     break;
                 }
@@ -234,7 +238,7 @@ async fn serve(
         let (resolver, answers) = (Rc::clone(&resolver), answers.clone());
         tokio::task::spawn_local(async move {
             let mut answer = Vec::new();
-            if !resolver.answer_at_once(&query, TCP_SIZE, &mut answer) {
+            if !resolver.answer_at_once(&query, TCP_SIZE, Instant::now(), &mut answer) {
                 answer = resolver.answer(&query, TCP_SIZE).await;
             }
             // The client may have left.

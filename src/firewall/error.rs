@@ -21,7 +21,9 @@ pub enum Error {
         source: io::Error,
     },
     /// Not root.
-    #[error("{command} is not permitted; run snet as root or with CAP_NET_ADMIN: {said}")]
+    #[error(
+        "{command} is not permitted; run snet as root or with CAP_NET_ADMIN and CAP_NET_RAW: {said}"
+    )]
     NotPermitted {
         /// The command line.
         command: String,
@@ -92,7 +94,12 @@ impl Error {
     /// everything (iptables(8): 1, 2, 3, 4), so it is their words that tell; LC_ALL is C.
     pub(super) fn of_tool(command: String, said: String) -> Self {
         let any = |needles: &[&str]| needles.iter().any(|needle| said.contains(needle));
-        if any(&["Permission denied", "Operation not permitted", "you must be root"]) {
+        if any(&[
+            "Permission denied",
+            "Operation not permitted",
+            "you must be root",
+            "open socket to ipset",
+        ]) {
             Error::NotPermitted { command, said }
         } else {
             Error::Failed { command, said }

@@ -1,5 +1,6 @@
 //! The installed rules: whoever holds the [`Handle`] is responsible for them.
 
+use super::PULSE;
 use super::error::Error;
 use super::ipset_netlink::{Change, Connection};
 use super::iptables;
@@ -102,6 +103,21 @@ impl Handle {
         self.change(std::iter::once(add).chain(delete));
     }
 
+    /// Keeps the rules acting for another [`PULSE`]. Whoever calls this vouches for whom the rules
+    /// lead to.
+    ///
+    /// # Errors
+    /// The sets are gone, or the kernel does not let us.
+    pub fn beat(&self) -> Result<(), Error> {
+        let renew = |family: Family| {
+            let set = Set::Alive.name(family);
+            let halves = sets::everything(family).into_iter();
+            halves.map(move |net| Change::Renew { set: set.clone(), net, timeout: PULSE })
+        };
+        let changes: Vec<Change> = self.families.iter().copied().flat_map(renew).collect();
+        self.sets.apply(&changes).map_err(|source| Error::Netlink { source })
+    }
+
     /// The first half of a stop: from now on nothing that begins is captured, and what was
     /// captured goes on until the handle is removed or dropped.
     ///
@@ -131,8 +147,11 @@ impl Handle {
     fn change(&self, changes: impl Iterator<Item = Change>) {
         // A family without rules has no sets.
         let known = |change: &Change| {
-            let (Change::Add { address, .. } | Change::Delete { address, .. }) = change;
-            self.families.contains(&Family::of(*address))
+            let address = match change {
+                Change::Add { address, .. } | Change::Delete { address, .. } => *address,
+                Change::Renew { net, .. } => net.addr(),
+            };
+            self.families.contains(&Family::of(address))
         };
         let changes: Vec<Change> = changes.filter(known).collect();
         if let Err(error) = self.sets.apply(&changes)

@@ -4,6 +4,7 @@
 //! struct nfgenmsg, attributes padded to four bytes (linux/netlink.h, netfilter/nfnetlink.h,
 //! netfilter/ipset/ip_set.h). Numbers of the protocol are the kernel's, and stable.
 
+use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto,
@@ -21,6 +22,8 @@ use std::time::Duration;
 pub(super) enum Change {
     /// Adds it, or renews its time-out if it is there (`-exist`). No time-out: for ever.
     Add { set: String, address: IpAddr, timeout: Option<Duration> },
+    /// Adds a prefix, or renews its time-out.
+    Renew { set: String, net: IpNet, timeout: Duration },
     /// Deletes it if it is there.
     Delete { set: String, address: IpAddr },
 }
@@ -106,6 +109,7 @@ const IPSET_ATTR_PROTOCOL: u16 = 1;
 const IPSET_ATTR_SETNAME: u16 = 2;
 const IPSET_ATTR_DATA: u16 = 7;
 const IPSET_ATTR_IP: u16 = 1;
+const IPSET_ATTR_CIDR: u16 = 3;
 const IPSET_ATTR_TIMEOUT: u16 = 6;
 const IPSET_ATTR_IPADDR_IPV4: u16 = 1;
 const IPSET_ATTR_IPADDR_IPV6: u16 = 2;
@@ -118,10 +122,12 @@ const IPSET_MAX_TIMEOUT: u64 = (u32::MAX as u64 >> 1) / 1000;
 /// The whole message. The flag NLM_F_EXCL is left out: that is `-exist` (ip_set_core.c,
 /// flag_exist).
 fn encode(change: &Change, sequence: u32) -> Vec<u8> {
-    let (command, set, address, timeout) = match change {
-        Change::Add { set, address, timeout } => (IPSET_CMD_ADD, set, address, *timeout),
-        Change::Delete { set, address } => (IPSET_CMD_DEL, set, address, None),
+    let (command, set, net, timeout) = match change {
+        Change::Add { set, address, timeout } => (IPSET_CMD_ADD, set, (*address).into(), *timeout),
+        Change::Renew { set, net, timeout } => (IPSET_CMD_ADD, set, *net, Some(*timeout)),
+        Change::Delete { set, address } => (IPSET_CMD_DEL, set, (*address).into(), None),
     };
+    let address = net.addr();
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let mut payload = vec![family as u8, NFNETLINK_V0, 0, 0];
     attribute(&mut payload, IPSET_ATTR_PROTOCOL, &[IPSET_PROTOCOL]);
@@ -138,6 +144,9 @@ fn encode(change: &Change, sequence: u32) -> Vec<u8> {
     }
     let mut data = Vec::new();
     attribute(&mut data, IPSET_ATTR_IP | NLA_F_NESTED, &ip);
+    if net.prefix_len() < net.max_prefix_len() {
+        attribute(&mut data, IPSET_ATTR_CIDR, &[net.prefix_len()]);
+    }
     if let Some(timeout) = timeout {
         let seconds = seconds(timeout).to_be_bytes();
         attribute(&mut data, IPSET_ATTR_TIMEOUT | NLA_F_NET_BYTEORDER, &seconds);

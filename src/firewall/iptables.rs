@@ -179,6 +179,7 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
         format!("{replies} -j CT --zone {ZONE}"),
         format!("{replies} -j RETURN"),
         "-p udp ! --dport 53 -j RETURN".into(),
+        asleep(family),
         marked(ruleset),
         format!("-d {} -j RETURN", loopback(family)),
         format!("{}-j RETURN", in_set(Set::Direct, family)),
@@ -189,7 +190,7 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
 
 /// Redirects. Only packets that conntrack takes for the first of a connection come here.
 fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
-    let mut rules = vec![marked(ruleset)];
+    let mut rules = vec![asleep(family), marked(ruleset)];
     if family == Family::V6 {
         rules.push(format!("-d {LINK_LOCAL} -j RETURN"));
     }
@@ -223,7 +224,7 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
         Family::V4 => "icmp-port-unreachable",
         Family::V6 => "icmp6-port-unreachable",
     };
-    let mut rules = vec![marked(ruleset)];
+    let mut rules = vec![asleep(family), marked(ruleset)];
     if family == Family::V6 && ruleset.listens(family) {
         rules.extend(queries(family).map(|query| format!("-d {LINK_LOCAL} {query} -g {REJECT}")));
     }
@@ -265,6 +266,12 @@ fn queries(family: Family) -> impl Iterator<Item = String> {
     ["-p udp --dport 53", "-p tcp --dport 53 --syn"]
         .into_iter()
         .map(move |query| format!("{query} -m set ! --match-set {exempt} dst"))
+}
+
+/// The dead man's switch: nothing acts unless the daemon has just renewed this set, see
+/// [`Handle::beat`](super::Handle::beat).
+fn asleep(family: Family) -> String {
+    format!("-m set ! --match-set {} dst -j RETURN", Set::Alive.name(family))
 }
 
 fn marked(ruleset: &Ruleset) -> String {

@@ -15,9 +15,10 @@ use tracing::debug;
 /// How often the tables are read again because they changed between reading and writing.
 const ATTEMPTS: usize = 3;
 
-/// How long sets may stay busy after the last rule that names them is gone. The kernel may free
-/// the rules of iptables-nft after the commit, in a work queue (nf_tables_trans_destroy_work);
-/// on 6.18 no set was ever found busy.
+/// How long all is tried again while a tool fails, which is mostly a set in use. A tool outlives a
+/// snet that is killed: its last rules can come between our look at the tables and the sets
+/// (seen). And the kernel may free the rules of iptables-nft after the commit, in a work queue
+/// (nf_tables_trans_destroy_work; not seen on 6.18).
 const BUSY: Duration = Duration::from_secs(5);
 
 /// What was found and removed.
@@ -58,17 +59,30 @@ impl fmt::Display for Cleaned {
 /// What the tools say. Tools that are not installed cannot have left anything.
 pub fn cleanup() -> Result<Cleaned, Error> {
     let mut cleaned = Cleaned::default();
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match remove_all(&mut cleaned) {
+            Err(error @ Error::Failed { .. }) if Instant::now() < deadline => {
+                debug!("trying again: {error}");
+                thread::sleep(Duration::from_millis(20));
+            }
+            result => return result.map(|()| cleaned),
+        }
+    }
+}
+
+fn remove_all(cleaned: &mut Cleaned) -> Result<(), Error> {
     let mut first_error = Ok(());
     for family in Family::ALL {
         for tools in Iptables::every(family) {
             // One tool that fails must not keep the others from their work.
-            first_error = first_error.and(remove_rules(&tools, &mut cleaned));
+            first_error = first_error.and(remove_rules(&tools, cleaned));
         }
     }
-    if let Ok(ipset) = Ipset::find() {
-        first_error = first_error.and(remove_sets(&ipset, &mut cleaned));
+    match Ipset::find() {
+        Ok(ipset) => first_error.and(remove_sets(&ipset, cleaned)),
+        Err(_) => first_error,
     }
-    first_error.map(|()| cleaned)
 }
 
 /// Takes the jumps out and leaves the chains: nothing that begins is captured any more. What was
@@ -139,22 +153,13 @@ fn describe(tools: &Iptables, left: &Leftover) -> String {
 }
 
 fn remove_sets(ipset: &Ipset, cleaned: &mut Cleaned) -> Result<(), Error> {
-    let deadline = Instant::now() + BUSY;
-    loop {
-        let mut left = ipset.names()?;
-        left.retain(|name| name.starts_with(sets::PREFIX));
-        cleaned.sets.extend(
-            left.iter().filter(|name| !cleaned.sets.contains(name)).cloned().collect::<Vec<_>>(),
-        );
-        if left.is_empty() {
-            return Ok(());
-        }
-        match ipset.restore(&sets::destroy(left)) {
-            Err(error @ Error::Failed { .. }) if Instant::now() < deadline => {
-                debug!("trying again: {error}");
-                thread::sleep(Duration::from_millis(20));
-            }
-            result => result?,
-        }
+    let mut left = ipset.names()?;
+    left.retain(|name| name.starts_with(sets::PREFIX));
+    if left.is_empty() {
+        return Ok(());
     }
+    let removed = ipset.restore(&sets::destroy(left.iter().cloned()));
+    left.retain(|name| !cleaned.sets.contains(name));
+    cleaned.sets.append(&mut left);
+    removed
 }

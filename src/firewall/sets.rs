@@ -2,6 +2,7 @@
 //!
 //! Each exists once for a family, since an ipset holds one family only. Format: ipset(8), "restore".
 
+use super::PULSE;
 use super::ruleset::{Family, Ruleset};
 use crate::route::Route;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -18,6 +19,8 @@ pub(super) const PREFIX: &str = "snet-";
 /// One of our sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Set {
+    /// Every address, for as long as the daemon is alive.
+    Alive,
     /// The prefixes on our links.
     Connected,
     /// `rules.block`.
@@ -48,7 +51,8 @@ const DEFAULT_TIMEOUT: u32 = 300;
 pub(super) const GROWING: usize = 65_536;
 
 impl Set {
-    pub(super) const ALL: [Set; 10] = [
+    pub(super) const ALL: [Set; 11] = [
+        Set::Alive,
         Set::Connected,
         Set::Block,
         Set::Proxy,
@@ -73,6 +77,7 @@ impl Set {
     /// Its name in the kernel; at most 31 characters (IPSET_MAXNAMELEN).
     pub(super) fn name(self, family: Family) -> String {
         let name = match self {
+            Set::Alive => "alive",
             Set::Connected => "connected",
             Set::Block => "block",
             Set::Proxy => "proxy",
@@ -89,6 +94,7 @@ impl Set {
 
     pub(super) fn kind(self) -> Kind {
         match self {
+            Set::Alive => Kind::Pulse,
             Set::Servers => Kind::Addresses,
             Set::LearnedBlock | Set::LearnedProxy | Set::LearnedDirect => Kind::Expiring,
             _ => Kind::Prefixes,
@@ -97,6 +103,7 @@ impl Set {
 
     pub(super) fn content(self, ruleset: &Ruleset, family: Family) -> Vec<IpNet> {
         let set = match self {
+            Set::Alive => return everything(family),
             Set::Connected => &ruleset.connected,
             Set::Block => &ruleset.block,
             Set::Proxy => &ruleset.proxy,
@@ -113,6 +120,14 @@ impl Set {
     }
 }
 
+/// Both halves of a family's addresses.
+pub(super) fn everything(family: Family) -> Vec<IpNet> {
+    match family {
+        Family::V4 => halves_v4(Ipv4Net::default()).map(IpNet::V4).collect(),
+        Family::V6 => halves_v6(Ipv6Net::default()).map(IpNet::V6).collect(),
+    }
+}
+
 /// Not an `IpSet`: that one joins neighbours to prefixes, and hash:ip holds addresses.
 fn addresses(servers: &[IpAddr], family: Family) -> Vec<IpNet> {
     let servers: BTreeSet<IpAddr> = servers.iter().map(|address| address.to_canonical()).collect();
@@ -125,6 +140,7 @@ pub(super) enum Kind {
     Prefixes,
     Addresses,
     Expiring,
+    Pulse,
 }
 
 /// Creates and fills all sets of these families.
@@ -141,6 +157,12 @@ pub(super) fn restore(ruleset: &Ruleset, families: &[Family]) -> String {
                     "create {name} hash:net family {inet} hashsize {size} maxelem {}",
                     content.len().max(GROWING)
                 ),
+                Kind::Pulse => writeln!(
+                    text,
+                    "create {name} hash:net family {inet} hashsize {size} maxelem {GROWING} \
+                     timeout {}",
+                    PULSE.as_secs()
+                ),
                 Kind::Addresses => writeln!(
                     text,
                     "create {name} hash:ip family {inet} hashsize {size} maxelem {GROWING}"
@@ -153,7 +175,7 @@ pub(super) fn restore(ruleset: &Ruleset, families: &[Family]) -> String {
             };
             for net in content {
                 let _ = match set.kind() {
-                    Kind::Prefixes => writeln!(text, "add {name} {net}"),
+                    Kind::Prefixes | Kind::Pulse => writeln!(text, "add {name} {net}"),
                     Kind::Addresses | Kind::Expiring => writeln!(text, "add {name} {}", net.addr()),
                 };
             }

@@ -26,6 +26,9 @@ pub enum Stray {
     /// Somebody dialled our port; serving it would make an open proxy, or a loop.
     #[error("it was not redirected: somebody dialled this port")]
     Undirected,
+    /// The daemon asks whether connections are served; see `daemon::heartbeat`.
+    #[error("it is the daemon's own question")]
+    Pulse,
     /// Conntrack knows nothing of it.
     #[error("its original destination cannot be read: {0}")]
     Unknown(io::Error),
@@ -47,12 +50,15 @@ impl Intercept {
         client: SocketAddr,
         outbound: &Outbound,
     ) -> Result<OrigDst, Stray> {
-        let destination = match self {
-            Intercept::Fixed(destination) => return Ok(destination),
-            Intercept::Redirect => original_dst(stream).map_err(Stray::Unknown)?,
-        };
-        let here = stream.local_addr().map_err(Stray::Unknown)?;
-        if destination.0 == canonical(here) {
+        if let Intercept::Fixed(destination) = self {
+            return Ok(destination);
+        }
+        let here = canonical(stream.local_addr().map_err(Stray::Unknown)?);
+        if outbound.is_own(client, here) {
+            return Err(Stray::Pulse);
+        }
+        let destination = original_dst(stream).map_err(Stray::Unknown)?;
+        if destination.0 == here {
             return Err(Stray::Undirected);
         }
         if outbound.is_own(client, destination.0) {

@@ -3,8 +3,8 @@
 use super::Stray;
 use super::tcp::Inbound;
 use crate::dispatch::{self, Connected};
-use crate::net;
 use crate::net::origin::OrigDst;
+use crate::net::{self, ResetOnDrop};
 use crate::relay::{End, relay};
 use crate::stats::Meter;
 use crate::target::{Target, canonical};
@@ -18,19 +18,18 @@ use tracing::{debug, error, info};
 /// program behind it sees "refused" at once and not silence.
 pub(super) async fn serve(inbound: &Inbound, stream: TcpStream, client: SocketAddr) {
     let client = canonical(client);
-    inbound.stats().accepted.add(1);
     let destination = match inbound.intercept().destination(&stream, client, inbound.outbound()) {
         Ok(destination) => destination,
         Err(stray) => return turn_away(inbound, stream, client, &stray),
     };
-    if let Err(gone) = net::tune(&stream) {
-        debug!(%client, "gone before it was served: {gone}");
-        return;
-    }
+    inbound.stats().accepted.add(1);
     connect_and_relay(inbound, stream, client, destination).await;
 }
 
 fn turn_away(inbound: &Inbound, stream: TcpStream, client: SocketAddr, stray: &Stray) {
+    if matches!(stray, Stray::Pulse) {
+        return net::reset(stream);
+    }
     inbound.stats().refused.add(1);
     net::reset(stream);
     if matches!(stray, Stray::Own(_)) && !inbound.loop_reported.swap(true, Ordering::Relaxed) {
@@ -47,13 +46,14 @@ async fn connect_and_relay(
     OrigDst(destination): OrigDst,
 ) {
     let began = Instant::now();
+    // A session may be dropped while it dials, at the end of a stop.
+    let cut = ResetOnDrop::new([&stream]);
     let stats = inbound.stats();
     let dispatcher = inbound.current().load();
     let Connected { link, via } = match dispatcher.connect(&Target::addr(destination)).await {
         Ok(connected) => connected,
         Err(cause) => {
             stats.refused.add(1);
-            net::reset(stream);
             match cause {
                 dispatch::Error::Blocked => debug!(%client, %destination, "refused: {cause}"),
                 _ => info!(%client, %destination, "refused: {cause}"),
@@ -65,6 +65,7 @@ async fn connect_and_relay(
     if via.is_some() { &stats.proxied } else { &stats.direct }.add(1);
     debug!(%client, %destination, via = way, "connected");
 
+    cut.disarm();
     let meter = Meter::default();
     let end = relay(stream, link, &meter).await;
 
@@ -77,6 +78,9 @@ async fn connect_and_relay(
     }
     let seconds = began.elapsed().as_secs_f32();
     match end {
+        End::Closed if down == 0 && up > 0 => {
+            info!(%client, %destination, via = way, up, down, seconds, "closed without a word from the other side");
+        }
         End::Closed => info!(%client, %destination, via = way, up, down, seconds, "closed"),
         End::Client(cause) => {
             info!(%client, %destination, via = way, up, down, seconds, "client broke off: {cause}");

@@ -1,17 +1,22 @@
-//! The accept loop: takes a permit, accepts, spawns, nothing else. No handshake is awaited here,
+//! The accept loop: accepts, takes a permit, spawns, nothing else. No handshake is awaited here,
 //! so that one slow client cannot keep the others out.
+//!
+//! At the limit newcomers are reset, not left in the queue: a program then knows, and the daemon's
+//! own question whether connections are served (`daemon::heartbeat`) still gets its answer. Full is
+//! not hung.
 
 use super::{Intercept, session};
 use crate::dispatch::Current;
-use crate::net::Outbound;
 use crate::net::listen::AcceptError;
+use crate::net::{Outbound, reset};
 use crate::stats::Stats;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
 /// How long accepting rests when descriptors or memory run out: the running connections need the
@@ -27,6 +32,8 @@ pub struct Inbound {
     stats: Arc<Stats>,
     permits: Arc<Semaphore>,
     limit: u32,
+    /// Turns true when open connections are cut.
+    cut: watch::Sender<bool>,
     /// Said once: somebody overwrites our mark.
     pub(super) loop_reported: AtomicBool,
     /// Said once each time: the limit is reached.
@@ -50,6 +57,7 @@ impl Inbound {
             stats,
             permits,
             limit,
+            cut: watch::channel(false).0,
             loop_reported: AtomicBool::new(false),
             limit_reported: AtomicBool::new(false),
         }
@@ -65,24 +73,13 @@ impl Inbound {
         mut stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
         loop {
-            let permit = tokio::select! {
-                biased;
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                permit = self.permit() => permit,
-            };
             let accepted = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, client)) => {
-                    let inbound = Arc::clone(&self);
-                    tokio::spawn(async move {
-                        session::serve(&inbound, stream, client).await;
-                        drop(permit);
-                    });
-                }
+                Ok((stream, client)) => self.admit(stream, client),
                 Err(error) => match AcceptError::class(&error) {
                     AcceptError::Transient => {
                         debug!("a connection died before it was accepted: {error}")
@@ -98,6 +95,32 @@ impl Inbound {
                 },
             }
         }
+    }
+
+    /// Starts a session, if there is room for one more.
+    fn admit(self: &Arc<Self>, stream: TcpStream, client: SocketAddr) {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            if !self.limit_reported.swap(true, Ordering::Relaxed) {
+                warn!("{} connections are open, the limit; newcomers are refused", self.limit);
+            }
+            self.stats.refused.add(1);
+            return reset(stream);
+        };
+        let (inbound, mut cut) = (Arc::clone(self), self.cut.subscribe());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = session::serve(&inbound, stream, client) => {}
+                _ = cut.wait_for(|cut| *cut) => {}
+            }
+            inbound.limit_reported.store(false, Ordering::Relaxed);
+            drop(permit);
+        });
+    }
+
+    /// Ends what is still open, by a reset.
+    pub fn cut(&self) {
+        // Sessions that begin later see it too.
+        self.cut.send_replace(true);
     }
 
     /// The number of connections being served.
@@ -126,14 +149,5 @@ impl Inbound {
 
     pub(super) fn stats(&self) -> &Stats {
         &self.stats
-    }
-
-    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        if self.permits.available_permits() > 0 {
-            self.limit_reported.store(false, Ordering::Relaxed);
-        } else if !self.limit_reported.swap(true, Ordering::Relaxed) {
-            warn!("{} connections are open, the limit; newcomers wait in the queue", self.limit);
-        }
-        Arc::clone(&self.permits).acquire_owned().await.ok()
     }
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 /// Pending connections the kernel holds for us; it clips this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
-/// A TCP listener of the calling thread's runtime. `::` accepts both families, any other IPv6 address only its own.
+/// A TCP listener of the calling thread's runtime. What it accepts is tuned (`net::tune`). `::` accepts both families, any other IPv6 address only its own.
 ///
 /// # Errors
 /// What the kernel says: EADDRINUSE, EADDRNOTAVAIL, EACCES (port below 1024), EAFNOSUPPORT.
@@ -30,6 +30,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    super::tune(&socket)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
@@ -67,6 +68,9 @@ impl AcceptError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mark::Fwmark;
+    use crate::net::{Outbound, Refusal};
+    use std::time::Duration;
 
     #[test]
     fn accept_errors_by_class() {
@@ -74,6 +78,17 @@ mod tests {
         assert_eq!(class(libc::ECONNABORTED), AcceptError::Transient);
         assert_eq!(class(libc::EMFILE), AcceptError::Shortage);
         assert_eq!(class(libc::EINVAL), AcceptError::Fatal);
+    }
+
+    #[tokio::test]
+    async fn what_is_accepted_has_the_options_of_the_listener() {
+        let listener = tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
+        let _dialled = outbound.tcp(&[listener.local_addr().unwrap()]).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let socket = socket2::SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(120));
     }
 
     #[tokio::test]

@@ -7,10 +7,13 @@
 
 pub mod listen;
 pub mod origin;
+pub mod pipe;
+pub mod stream;
 pub mod udp;
 
 mod own;
 
+use crate::fault::{self, Fault};
 use crate::mark::Fwmark;
 use own::Own;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -103,9 +106,9 @@ impl Outbound {
     }
 
     async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let kind = Type::STREAM.nonblocking();
+        let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
         self.apply_mark(&socket)?;
-        socket.set_nonblocking(true)?;
         // The local address exists once connect(2) has been called; it is noted before anybody
         // can have accepted a looped connection from it and asked `is_own`.
         match socket.connect(&address.into()) {
@@ -131,9 +134,9 @@ impl Outbound {
     /// # Errors
     /// What the kernel says of the socket, the mark or the address.
     pub async fn udp(&self, peer: SocketAddr) -> io::Result<UdpSocket> {
-        let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
+        let kind = Type::DGRAM.nonblocking();
+        let socket = Socket::new(Domain::for_address(peer), kind, Some(Protocol::UDP))?;
         self.apply_mark(&socket)?;
-        socket.set_nonblocking(true)?;
         let any = match peer {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -151,6 +154,9 @@ impl Outbound {
     }
 
     fn apply_mark(&self, socket: &Socket) -> io::Result<()> {
+        if fault::is(Fault::Mark) {
+            return Ok(());
+        }
         match (socket.set_mark(self.mark.value()), self.refusal) {
             (Err(_), Refusal::Harmless) | (Ok(()), _) => Ok(()),
             (Err(error), Refusal::Fatal) => Err(error),
@@ -159,12 +165,14 @@ impl Outbound {
 }
 
 /// Options of every relayed connection, on both legs: no Nagle (the other side has delayed
-/// enough), and keepalive after two minutes, so that a vanished peer is found in four.
+/// enough), and keepalive after two minutes, so that a vanished peer is found in four. Set on a
+/// listener, they are those of every connection it accepts (sk_clone_lock), which saves five
+/// system calls for each.
 ///
 /// # Errors
 /// What the kernel says of the options, for example EINVAL on a socket that was reset already.
-pub fn tune(stream: &TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
+pub fn tune<'a>(socket: impl Into<SockRef<'a>>) -> io::Result<()> {
+    let socket = socket.into();
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(120))
@@ -179,6 +187,32 @@ pub fn tune(stream: &TcpStream) -> io::Result<()> {
 /// ENOTCONN: the peer has reset the connection.
 pub fn finish(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).shutdown(Shutdown::Write)
+}
+
+/// Whoever drops this before [`disarm`](Self::disarm) turns the close of these connections into a
+/// reset: what is cut in the middle must not look like an orderly end.
+#[derive(Debug)]
+pub struct ResetOnDrop<'a, const N: usize>([Option<&'a TcpStream>; N]);
+
+impl<'a, const N: usize> ResetOnDrop<'a, N> {
+    /// Watches over these.
+    pub fn new(streams: [&'a TcpStream; N]) -> Self {
+        ResetOnDrop(streams.map(Some))
+    }
+
+    /// They close in order.
+    pub fn disarm(mut self) {
+        self.0 = [None; N];
+    }
+}
+
+impl<const N: usize> Drop for ResetOnDrop<'_, N> {
+    fn drop(&mut self) {
+        for stream in self.0.into_iter().flatten() {
+            // A socket that is gone already needs no reset.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
 }
 
 /// Closes a connection by a reset instead of a FIN (SO_LINGER of zero, socket(7)), so that the

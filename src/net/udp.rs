@@ -5,6 +5,10 @@
 //! address that comes by itself; on `::` and `0.0.0.0` the address travels beside each datagram
 //! (IP_PKTINFO in ip(7), IPV6_PKTINFO in ipv6(7), RFC 3542, 6).
 
+mod batch;
+
+pub use batch::{Inbox, Outbox};
+
 use nix::cmsg_space;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
@@ -13,7 +17,7 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -22,14 +26,21 @@ use tokio::net::UdpSocket;
 #[derive(Debug)]
 pub struct Bound {
     socket: std::net::UdpSocket,
-    is_wildcard: bool,
+    wildcard: Option<Wildcard>,
 }
 
 /// A listening socket.
 #[derive(Debug)]
 pub struct UdpListener {
     socket: UdpSocket,
-    is_wildcard: bool,
+    wildcard: Option<Wildcard>,
+}
+
+/// A socket that takes datagrams to every address of this machine, and the family it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wildcard {
+    V4,
+    V6,
 }
 
 /// Who sent a datagram, and the way back.
@@ -40,11 +51,21 @@ pub struct Asker {
     asked: Option<PacketInfo>,
 }
 
-/// The address a datagram came to, in the form that sends the reply from it.
-#[derive(Clone, Copy, Debug)]
+/// The address a datagram came to, which the reply leaves from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PacketInfo {
-    V4(in_pktinfo),
-    V6(in6_pktinfo),
+    V4(Source4),
+    V6(Source6),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Source4(Ipv4Addr);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Source6 {
+    address: Ipv6Addr,
+    /// 0: routing decides.
+    interface: u32,
 }
 
 /// Binds a socket. `::` takes both families, any other IPv6 address only its own.
@@ -53,18 +74,23 @@ enum PacketInfo {
 /// What the kernel says: EADDRINUSE, EADDRNOTAVAIL, EACCES (port below 1024), EAFNOSUPPORT.
 pub fn bind(address: SocketAddr) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    let is_wildcard = address.ip().is_unspecified();
+    let wildcard = match (address.ip().is_unspecified(), address.is_ipv6()) {
+        (true, true) => Some(Wildcard::V6),
+        (true, false) => Some(Wildcard::V4),
+        (false, _) => None,
+    };
     if address.is_ipv6() {
-        socket.set_only_v6(!is_wildcard)?;
+        socket.set_only_v6(wildcard.is_none())?;
     }
-    match (is_wildcard, address.is_ipv6()) {
-        (true, true) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
-        (true, false) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
-        (false, _) => {}
+    // Before bind: no datagram comes without.
+    match wildcard {
+        Some(Wildcard::V6) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+        Some(Wildcard::V4) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
+        None => {}
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    Ok(Bound { socket: socket.into(), is_wildcard })
+    Ok(Bound { socket: socket.into(), wildcard })
 }
 
 impl Bound {
@@ -73,7 +99,7 @@ impl Bound {
     /// # Errors
     /// What epoll says.
     pub fn listen(self) -> io::Result<UdpListener> {
-        Ok(UdpListener { socket: UdpSocket::from_std(self.socket)?, is_wildcard: self.is_wildcard })
+        Ok(UdpListener { socket: UdpSocket::from_std(self.socket)?, wildcard: self.wildcard })
     }
 
     /// The address it is bound to.
@@ -99,7 +125,7 @@ impl UdpListener {
     /// # Errors
     /// `WouldBlock`: none is there. Pending ICMP errors of former replies come here too.
     pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Asker)> {
-        if !self.is_wildcard {
+        if self.wildcard.is_none() {
             let (length, address) = self.socket.try_recv_from(buffer)?;
             return Ok((length, Asker { address, asked: None }));
         }
@@ -114,11 +140,7 @@ impl UdpListener {
             )?;
             let address = message.address.as_ref().and_then(std_address);
             let address = address.ok_or_else(|| io::Error::other("a datagram without sender"))?;
-            let asked = message.cmsgs()?.find_map(|control| match control {
-                ControlMessageOwned::Ipv4PacketInfo(info) => Some(PacketInfo::V4(reply_v4(info))),
-                ControlMessageOwned::Ipv6PacketInfo(info) => Some(PacketInfo::V6(reply_v6(info))),
-                _ => None,
-            });
+            let asked = message.cmsgs()?.find_map(|control| PacketInfo::of(&control));
             Ok((message.bytes, Asker { address, asked }))
         })
     }
@@ -129,32 +151,52 @@ impl UdpListener {
     /// # Errors
     /// What sendmsg(2) says.
     pub fn reply(&self, asker: &Asker, message: &[u8]) -> io::Result<()> {
-        let Some(asked) = &asker.asked else {
-            return self.socket.try_send_to(message, asker.address).map(drop);
+        let send = |control: &[ControlMessage<'_>]| {
+            let (pieces, to) = ([IoSlice::new(message)], SockaddrStorage::from(asker.address));
+            let flags = MsgFlags::MSG_DONTWAIT;
+            self.socket.try_io(Interest::WRITABLE, || {
+                sendmsg(self.socket.as_raw_fd(), &pieces, control, flags, Some(&to))?;
+                Ok(())
+            })
         };
-        let control = match asked {
-            PacketInfo::V4(info) => [ControlMessage::Ipv4PacketInfo(info)],
-            PacketInfo::V6(info) => [ControlMessage::Ipv6PacketInfo(info)],
-        };
-        let to = SockaddrStorage::from(asker.address);
-        self.socket.try_io(Interest::WRITABLE, || {
-            let pieces = [IoSlice::new(message)];
-            sendmsg(self.socket.as_raw_fd(), &pieces, &control, MsgFlags::MSG_DONTWAIT, Some(&to))?;
-            Ok(())
-        })
+        match asker.asked {
+            None => send(&[]),
+            Some(PacketInfo::V4(source)) => send(&[ControlMessage::Ipv4PacketInfo(&source.into())]),
+            Some(PacketInfo::V6(source)) => send(&[ControlMessage::Ipv6PacketInfo(&source.into())]),
+        }
     }
 }
 
-/// The reply leaves from the address in the query's header; which interface, routing decides.
-fn reply_v4(query: in_pktinfo) -> in_pktinfo {
-    in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: query.ipi_addr, ipi_addr: in_addr { s_addr: 0 } }
+impl PacketInfo {
+    /// What the kernel says beside a datagram. A link-local address means nothing without its
+    /// interface; for others routing decides which one the reply leaves by.
+    fn of(control: &ControlMessageOwned) -> Option<PacketInfo> {
+        match control {
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                let address = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes());
+                Some(PacketInfo::V4(Source4(address)))
+            }
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                let interface = if address.is_unicast_link_local() { info.ipi6_ifindex } else { 0 };
+                Some(PacketInfo::V6(Source6 { address, interface }))
+            }
+            _ => None,
+        }
+    }
 }
 
-/// The same for IPv6; a link-local address means nothing without its interface.
-fn reply_v6(query: in6_pktinfo) -> in6_pktinfo {
-    let address = Ipv6Addr::from(query.ipi6_addr.s6_addr);
-    let interface = if address.is_unicast_link_local() { query.ipi6_ifindex } else { 0 };
-    in6_pktinfo { ipi6_addr: in6_addr { s6_addr: address.octets() }, ipi6_ifindex: interface }
+impl From<Source4> for in_pktinfo {
+    fn from(Source4(address): Source4) -> in_pktinfo {
+        let to = |octets: [u8; 4]| in_addr { s_addr: u32::from_ne_bytes(octets) };
+        in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: to(address.octets()), ipi_addr: to([0; 4]) }
+    }
+}
+
+impl From<Source6> for in6_pktinfo {
+    fn from(Source6 { address, interface }: Source6) -> in6_pktinfo {
+        in6_pktinfo { ipi6_addr: in6_addr { s6_addr: address.octets() }, ipi6_ifindex: interface }
+    }
 }
 
 fn std_address(storage: &SockaddrStorage) -> Option<SocketAddr> {
@@ -189,6 +231,62 @@ mod tests {
         let (length, from) = received.await.unwrap().unwrap();
         assert_eq!(&buffer[..length], b"reply");
         from
+    }
+
+    /// Two clients ask at two addresses of one socket, many times each, in turns.
+    #[tokio::test]
+    async fn a_batch_is_answered_as_each_datagram_asks() {
+        for (listening, asked) in [
+            ("0.0.0.0", ["127.0.0.8", "127.0.0.9"]),
+            ("::", ["127.0.0.9", "::1"]),
+            ("::1", ["::1", "::1"]),
+            ("127.0.0.1", ["127.0.0.1", "127.0.0.1"]),
+        ] {
+            let bound = bind(SocketAddr::new(listening.parse().unwrap(), 0)).unwrap();
+            let port = bound.local_addr().unwrap().port();
+            let listener = bound.listen().unwrap();
+            let asked = asked.map(|text| SocketAddr::new(text.parse().unwrap(), port));
+            let clients = asked.map(|address| {
+                let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                bind(any.parse().unwrap()).unwrap().listen().unwrap()
+            });
+            let (mut inbox, mut outbox) = (listener.inbox(100), listener.outbox());
+            // More than two calls take.
+            const MANY: u8 = 50;
+            for number in 0..MANY {
+                for (client, address) in clients.iter().zip(asked) {
+                    let query = vec![number; usize::from(number) + 1];
+                    client.socket.send_to(&query, address).await.unwrap();
+                }
+            }
+            let mut seen = 0;
+            while seen < 2 * MANY {
+                timeout(Duration::from_secs(5), listener.readable()).await.unwrap().unwrap();
+                let Ok(()) = listener.try_receive_all(&mut inbox) else { continue };
+                for (message, asker) in inbox.datagrams() {
+                    seen += 1;
+                    assert!(!outbox.add(asker, |out| {
+                        out.extend(b"left out");
+                        false
+                    }));
+                    outbox.add(asker, |out| {
+                        out.extend(message);
+                        true
+                    });
+                }
+                listener.reply_all(&mut outbox, |asker, error| panic!("{asker:?}: {error}"));
+            }
+            for (client, address) in clients.iter().zip(asked) {
+                for number in 0..MANY {
+                    let mut buffer = [0; 100];
+                    let received =
+                        timeout(Duration::from_secs(5), client.socket.recv_from(&mut buffer));
+                    let (length, from) = received.await.unwrap().unwrap();
+                    let query = vec![number; usize::from(number) + 1];
+                    assert_eq!((&buffer[..length], from), (&query[..], address), "{listening}");
+                }
+            }
+        }
     }
 
     #[tokio::test]

@@ -9,12 +9,14 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{PoisonError, RwLock};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// A proxy server.
 pub struct Endpoint {
     host: String,
     port: u16,
     addresses: RwLock<Vec<IpAddr>>,
+    last_reached: RwLock<Option<Instant>>,
 }
 
 impl Endpoint {
@@ -25,6 +27,7 @@ impl Endpoint {
             host: host.to_owned(),
             port,
             addresses: RwLock::new(literal.into_iter().collect()),
+            last_reached: RwLock::default(),
         }
     }
 
@@ -54,7 +57,16 @@ impl Endpoint {
             return Err(Error::Unresolved { host: self.host.clone() });
         }
         let failed = |source| Error::Dial { server: self.to_string(), source };
-        outbound.tcp(&addresses).await.map_err(failed)
+        let stream = outbound.tcp(&addresses).await.map_err(failed)?;
+        let mut last = self.last_reached.write().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(Instant::now());
+        Ok(stream)
+    }
+
+    /// Whether TCP to the server has come to stand at `moment` or later.
+    pub(super) fn was_reached_since(&self, moment: Instant) -> bool {
+        let last = *self.last_reached.read().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|reached| reached >= moment)
     }
 
     /// Replaces the known addresses; an empty list is ignored, since an old address is better

@@ -18,6 +18,7 @@ use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 /// More than any proxy says before the tunnel stands; a longer header is a liar's.
@@ -128,6 +129,10 @@ impl Proxy for HttpConnect {
 
     fn connect<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Link, Error>> {
         Box::pin(self.dial(target))
+    }
+
+    fn was_reached_since(&self, moment: Instant) -> bool {
+        self.endpoint.was_reached_since(moment)
     }
 }
 

@@ -16,6 +16,7 @@ use std::io;
 use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// A boxed future, since a trait object has to return one.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -30,6 +31,12 @@ pub trait Proxy: Debug + Send + Sync {
     ///
     /// Dropping the future closes whatever it opened.
     fn connect<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Link, Error>>;
+
+    /// Whether a connection to the proxy server itself has come to stand at `moment` or later.
+    /// Tells a server that is silent from one that waits for a silent destination.
+    fn was_reached_since(&self, _moment: Instant) -> bool {
+        false
+    }
 }
 
 /// A connection to a destination, in the shape that lets `relay` be fast.

@@ -7,16 +7,18 @@ use super::halves::{Half, run};
 use crate::net;
 use crate::proxy::Stream;
 use crate::stats::{Counter, Meter};
-use std::future::pending;
+use std::pin::pin;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub(super) async fn relay(mut client: TcpStream, upstream: Box<dyn Stream>, meter: &Meter) -> End {
     let (upstream_source, upstream_sink) = tokio::io::split(upstream);
-    let (client_source, client_sink) = client.split();
-    let up = half(client_source, upstream_sink, &meter.up);
-    let down = half(upstream_source, client_sink, &meter.down);
-    let end = run(up, down, pending(), pending()).await;
+    let end = {
+        let (client_source, client_sink) = client.split();
+        let up = pin!(half(client_source, upstream_sink, &meter.up));
+        let down = pin!(half(upstream_source, client_sink, &meter.down));
+        run(up, down, None).await
+    };
     if !matches!(end, End::Closed) {
         net::reset(client);
     }
@@ -28,7 +30,7 @@ async fn half(
     mut sink: impl AsyncWrite + Unpin,
     counter: &Counter,
 ) -> Half {
-    let mut buffer = Buffer::take();
+    let mut buffer = Buffer::take(false);
     loop {
         let read = match source.read(&mut buffer).await {
             Ok(read) => read,

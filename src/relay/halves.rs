@@ -2,9 +2,13 @@
 //! writing everything.
 
 use super::End;
+use crate::fault::{self, Fault};
 use crate::net;
 use crate::stats::Counter;
-use std::io::{self, IoSlice};
+use std::future::pending;
+use std::io;
+use std::pin::{Pin, pin};
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -26,26 +30,26 @@ pub(super) async fn join(
     up: impl AsyncFnOnce(&TcpStream, &TcpStream) -> Half,
     down: impl AsyncFnOnce(&TcpStream, &TcpStream) -> Half,
 ) -> End {
+    // Also when the whole relay is dropped, at the end of a stop.
+    let cut = net::ResetOnDrop::new([&client, &upstream]);
     let end = {
-        let (up, down) = (up(&client, &upstream), down(&upstream, &client));
-        run(up, down, broken(&client), broken(&upstream)).await
+        let up = pin!(up(&client, &upstream));
+        let down = pin!(down(&upstream, &client));
+        run(up, down, Some((&client, &upstream))).await
     };
-    if !matches!(end, End::Closed) {
-        net::reset(client);
-        net::reset(upstream);
+    if matches!(end, End::Closed) {
+        cut.disarm();
     }
     end
 }
 
 /// Runs both halves to the end of the connection. A side whose half has finished is read by
-/// nobody any more: the last two futures resolve when it breaks.
+/// nobody any more: `sides`, client and upstream, are watched from then on.
 pub(super) async fn run(
-    up: impl Future<Output = Half>,
-    down: impl Future<Output = Half>,
-    client_broken: impl Future<Output = io::Error>,
-    upstream_broken: impl Future<Output = io::Error>,
+    mut up: Pin<&mut impl Future<Output = Half>>,
+    mut down: Pin<&mut impl Future<Output = Half>>,
+    sides: Option<(&TcpStream, &TcpStream)>,
 ) -> End {
-    tokio::pin!(up, down);
     tokio::select! {
         first = &mut up => match first {
             Half::Source(error) => End::Client(error),
@@ -60,7 +64,7 @@ pub(super) async fn run(
                     Half::Source(error) => End::Upstream(error),
                     Half::Sink(error) => End::Client(error),
                 },
-                error = client_broken => End::Client(error),
+                error = broken(sides.map(|(client, _)| client)) => End::Client(error),
             }
         },
         first = &mut down => match first {
@@ -75,7 +79,7 @@ pub(super) async fn run(
                     Half::Source(error) => End::Client(error),
                     Half::Sink(error) => End::Upstream(error),
                 },
-                error = upstream_broken => End::Upstream(error),
+                error = broken(sides.map(|(_, upstream)| upstream)) => End::Upstream(error),
             }
         },
     }
@@ -83,23 +87,31 @@ pub(super) async fn run(
 
 /// Waits for the reset of a side that has already sent its FIN: nobody reads it any more, so
 /// nobody else would see it.
-async fn broken(side: &TcpStream) -> io::Error {
-    loop {
-        // epoll always reports errors (epoll_ctl(2), EPOLLERR), so this wakes for nothing else.
-        match side.ready(Interest::ERROR).await {
-            Ok(_) => {}
-            Err(error) => return error,
+///
+/// Boxed, since few connections get here and all of them would hold the room for it.
+fn broken(side: Option<&TcpStream>) -> Pin<Box<dyn Future<Output = io::Error> + Send + '_>> {
+    Box::pin(async move {
+        let Some(side) = side else { return pending().await };
+        loop {
+            // epoll always reports errors (epoll_ctl(2), EPOLLERR), so this wakes for nothing else.
+            match side.ready(Interest::ERROR).await {
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+            match side.take_error() {
+                Ok(Some(error)) | Err(error) => return error,
+                // Not an error of the connection: ask again, but let the others run first.
+                Ok(None) => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
         }
-        match side.take_error() {
-            Ok(Some(error)) | Err(error) => return error,
-            // Not an error of the connection: ask again, but let the others run first.
-            Ok(None) => tokio::time::sleep(std::time::Duration::from_secs(1)).await,
-        }
-    }
+    })
 }
 
 /// Sends the FIN of a source that ended.
 pub(super) fn finish(sink: &TcpStream) -> Half {
+    if fault::is(Fault::HalfClose) {
+        return Half::Source(io::ErrorKind::BrokenPipe.into());
+    }
     match net::finish(sink) {
         Ok(()) => Half::Finished,
         Err(error) => Half::Sink(error),
@@ -118,26 +130,6 @@ pub(super) async fn write_all(
             Ok(written) => {
                 counter.add(written as u64);
                 bytes = &bytes[written..];
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sink.writable().await?,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Writes all pieces in order and counts them.
-pub(super) async fn write_all_vectored(
-    sink: &TcpStream,
-    mut pieces: &mut [IoSlice<'_>],
-    counter: &Counter,
-) -> io::Result<()> {
-    while !pieces.is_empty() {
-        match sink.try_write_vectored(pieces) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                counter.add(written as u64);
-                IoSlice::advance_slices(&mut pieces, written);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => sink.writable().await?,
             Err(error) => return Err(error),

@@ -13,12 +13,14 @@
 //! the kernel's: a half reads again only after it has written everything.
 
 mod buffer;
+mod gather;
 mod generic;
 mod halves;
+mod pipes;
 mod plain;
 mod sealed;
 
-use crate::proxy::Link;
+use crate::proxy::{BoxFuture, Link};
 use crate::stats::Meter;
 use std::io;
 use tokio::net::TcpStream;
@@ -37,13 +39,17 @@ pub enum End {
 /// Relays between the client and the link until both halves have ended or one side broke. Bytes
 /// are counted in `meter` as they pass. Consumes both: on return everything is closed, by FIN or
 /// by reset as the other side did.
-pub async fn relay(client: TcpStream, link: Link, meter: &Meter) -> End {
+///
+/// Boxed, so that a connection pays for its own kind of link and not for the largest.
+pub fn relay(client: TcpStream, link: Link, meter: &Meter) -> BoxFuture<'_, End> {
     match link {
-        Link::Plain { tcp, early } => plain::relay(client, tcp, early, meter).await,
-        Link::Sealed(sealed) => sealed::relay(client, *sealed, meter).await,
-        Link::Stream(stream) => generic::relay(client, stream, meter).await,
+        Link::Plain { tcp, early } => Box::pin(plain::relay(client, tcp, early, meter)),
+        Link::Sealed(sealed) => Box::pin(sealed::relay(client, sealed, meter)),
+        Link::Stream(stream) => Box::pin(generic::relay(client, stream, meter)),
     }
 }
 
+#[cfg(test)]
+mod property;
 #[cfg(test)]
 mod tests;

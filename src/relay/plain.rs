@@ -1,11 +1,31 @@
 //! Two bare TCP connections: direct, or behind HTTP CONNECT.
+//!
+//! Theory of operation. A half has two ways to move bytes and changes between them as the traffic
+//! does:
+//!
+//! - **copying** into a small piece of memory: two system calls and nothing to set up, the best
+//!   for what programs say to each other in small pieces;
+//! - **splicing** through a pipe once reads fill that memory: the bytes stay in the kernel. Back
+//!   to copying once little comes at a time.
+//!
+//! Either holds its memory or its pipe only while bytes are in flight; pipes come from a small
+//! pool. The source is asked only when the pipe is empty (see [`Pipe::fill`]). Where splicing does
+//! not work, or no descriptor is left for a pipe, the half stays with copying, and the kernel is
+//! not asked again.
 
 use super::End;
-use super::buffer::Buffer;
+use super::buffer::{self, Buffer};
+use super::gather::Gather;
 use super::halves::{Half, finish, join, write_all};
+use super::pipes;
+use crate::net::pipe::Pipe;
+use crate::net::stream::read;
 use crate::stats::{Counter, Meter};
 use std::io;
 use tokio::net::TcpStream;
+
+/// Bytes at a time below which splicing is no gain any more.
+const LITTLE: usize = buffer::SMALL / 2;
 
 /// `early`: bytes of the upstream that came before the relay began.
 pub(super) async fn relay(
@@ -14,35 +34,113 @@ pub(super) async fn relay(
     early: Vec<u8>,
     meter: &Meter,
 ) -> End {
-    let up = async |source: &TcpStream, sink: &TcpStream| half(source, sink, &meter.up).await;
+    let up = async |source: &TcpStream, sink: &TcpStream| {
+        half(source, sink, &meter.up, &meter.down).await
+    };
     let down = async |source: &TcpStream, sink: &TcpStream| {
         if let Err(error) = write_all(sink, &early, &meter.down).await {
             return Half::Sink(error);
         }
-        half(source, sink, &meter.down).await
+        drop(early);
+        half(source, sink, &meter.down, &meter.up).await
     };
     join(client, upstream, up, down).await
 }
 
-async fn half(source: &TcpStream, sink: &TcpStream, counter: &Counter) -> Half {
+/// What one burst of bytes, from readable to empty, came to.
+enum Burst {
+    /// The source is empty for now; little came at a time.
+    Trickle,
+    /// Much comes at a time.
+    Bulk,
+    /// The half ended.
+    Ended(Half),
+    /// Splicing does not work here; nothing was lost.
+    Unspliceable,
+}
+
+async fn half(source: &TcpStream, sink: &TcpStream, counter: &Counter, other: &Counter) -> Half {
+    let mut gather = Gather::new(counter, other);
+    let (mut spliceable, mut bulk) = (true, false);
     loop {
-        if let Err(error) = source.readable().await {
+        if let Err(error) = gather.readable(source).await {
             return Half::Source(error);
         }
-        let mut buffer = Buffer::take();
-        loop {
-            match source.try_read(&mut buffer) {
-                Ok(0) => return finish(sink),
-                Ok(read) => {
-                    if let Err(error) = write_all(sink, &buffer[..read], counter).await {
-                        return Half::Sink(error);
+        // Boxed: a connection that idles shall not hold the room that a burst needs.
+        let burst = if bulk && spliceable {
+            Box::pin(splice(source, sink, counter)).await
+        } else {
+            Box::pin(copy(source, sink, counter, spliceable)).await
+        };
+        match burst {
+            Burst::Trickle => bulk = false,
+            Burst::Bulk => bulk = true,
+            Burst::Unspliceable => spliceable = false,
+            Burst::Ended(half) => return half,
+        }
+    }
+}
+
+/// Copies until the source is empty, or until splicing is worth it.
+async fn copy(source: &TcpStream, sink: &TcpStream, counter: &Counter, may_splice: bool) -> Burst {
+    let mut memory = Buffer::take(!may_splice);
+    loop {
+        match read(source, &mut memory) {
+            Ok(0) => return Burst::Ended(finish(sink)),
+            Ok(read) => {
+                if let Err(error) = write_all(sink, &memory[..read], counter).await {
+                    return Burst::Ended(Half::Sink(error));
+                }
+                if may_splice && read == memory.len() {
+                    return Burst::Bulk;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Burst::Trickle,
+            Err(error) => return Burst::Ended(Half::Source(error)),
+        }
+        // One busy connection must not starve the others of this worker.
+        tokio::task::consume_budget().await;
+    }
+}
+
+/// Splices until the source is empty.
+async fn splice(source: &TcpStream, sink: &TcpStream, counter: &Counter) -> Burst {
+    let Ok(mut pipe) = pipes::take() else { return Burst::Unspliceable };
+    let burst = through(&mut pipe, source, sink, counter).await;
+    pipes::give(pipe);
+    burst
+}
+
+async fn through(
+    pipe: &mut Pipe,
+    source: &TcpStream,
+    sink: &TcpStream,
+    counter: &Counter,
+) -> Burst {
+    let mut most = 0;
+    loop {
+        match pipe.fill(source) {
+            Ok(0) => return Burst::Ended(finish(sink)),
+            Ok(moved) => most = most.max(moved),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return if most < LITTLE { Burst::Trickle } else { Burst::Bulk };
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                return Burst::Unspliceable;
+            }
+            Err(error) => return Burst::Ended(Half::Source(error)),
+        }
+        while pipe.held() > 0 {
+            match pipe.drain(sink) {
+                Ok(moved) => counter.add(moved as u64),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Err(error) = sink.writable().await {
+                        return Burst::Ended(Half::Sink(error));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Half::Source(error),
+                Err(error) => return Burst::Ended(Half::Sink(error)),
             }
-            // One busy connection must not starve the others of this worker.
-            tokio::task::consume_budget().await;
         }
+        tokio::task::consume_budget().await;
     }
 }

@@ -1,14 +1,26 @@
-//! A bare TCP connection on the client's side, a sealed one (shadowsocks) on the other. Bytes are
-//! sealed and opened where they were read; see `proxy::shadowsocks`.
+//! A bare TCP connection on the client's side, a sealed one (shadowsocks) on the other.
+//!
+//! Theory of operation. A half waits without memory. When its source has bytes it takes a piece
+//! and works off the burst: one read, sealing or opening where the bytes lie, one write, until the
+//! source is empty. Nothing is copied between read and write, and nothing is allocated in the
+//! loop. Reads that fill a chunk ask for a large piece, which takes several chunks a system call;
+//! the next burst begins with one. Bytes of an unfinished chunk are kept aside when the piece is
+//! given back.
+//!
+//! Only bytes that authenticated reach the client, and after the first that did not the connection
+//! is reset.
 
 use super::End;
 use super::buffer::{self, Buffer};
-use super::halves::{Half, finish, join, write_all_vectored};
-use crate::proxy::shadowsocks::Sealed;
-use crate::proxy::shadowsocks::opener::{self, Opener};
+use super::gather::Gather;
+use super::halves::{Half, finish, join, write_all};
+use crate::fault::{self, Fault};
+use crate::net::stream::{read, read_vectored};
+use crate::proxy::shadowsocks::opener::{self, Opened, Opener};
 use crate::proxy::shadowsocks::sealer::{self, Sealer};
+use crate::proxy::shadowsocks::{LONGEST_PAYLOAD, Sealed};
 use crate::stats::{Counter, Meter};
-use std::io::{self, IoSlice};
+use std::io;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -18,17 +30,25 @@ use tokio::time::timeout;
 /// than this.
 const FIRST_PAYLOAD: Duration = Duration::from_millis(5);
 
-const _: () = assert!(buffer::SIZE >= sealer::MEMORY && buffer::SIZE >= opener::MEMORY);
+const _: () = assert!(buffer::SMALL >= sealer::memory(1) && buffer::SMALL >= opener::LEAST_MEMORY);
+const _: () = assert!(buffer::LARGE >= sealer::memory(sealer::MOST_CHUNKS));
 
-pub(super) async fn relay(client: TcpStream, sealed: Sealed, meter: &Meter) -> End {
-    let Sealed { tcp, sealer, opener, header } = sealed;
+pub(super) async fn relay(client: TcpStream, sealed: Box<Sealed>, meter: &Meter) -> End {
+    let Sealed { tcp, sealer, opener, header } = *sealed;
     let up = async |source: &TcpStream, sink: &TcpStream| {
-        seal_half(source, sink, sealer, header, &meter.up).await
+        seal_half(source, sink, sealer, header, meter).await
     };
-    let down = async |source: &TcpStream, sink: &TcpStream| {
-        open_half(source, sink, opener, &meter.down).await
-    };
+    let down =
+        async |source: &TcpStream, sink: &TcpStream| open_half(source, sink, opener, meter).await;
     join(client, tcp, up, down).await
+}
+
+/// What one burst of bytes, from readable to empty, came to.
+enum Burst {
+    /// The source is empty for now. `bulk`: its last read asks for large memory.
+    Empty { bulk: bool },
+    /// The half ended.
+    Ended(Half),
 }
 
 async fn seal_half(
@@ -36,44 +56,66 @@ async fn seal_half(
     sink: &TcpStream,
     mut sealer: Sealer,
     header: Vec<u8>,
-    counter: &Counter,
+    meter: &Meter,
 ) -> Half {
+    let mut gather = Gather::new(&meter.up, &meter.down);
     // Whether bytes came or not, the header goes now; what went wrong shows below.
-    let _ = timeout(FIRST_PAYLOAD, source.readable()).await;
+    let _ = Box::pin(timeout(FIRST_PAYLOAD, source.readable())).await;
     let mut header = Some(header);
+    let mut bulk = false;
     loop {
-        if header.is_none()
-            && let Err(error) = source.readable().await
-        {
+        // Boxed: a connection that idles shall not hold the room that a burst needs.
+        let burst = seal_burst(source, sink, &mut sealer, header.take(), &meter.up, bulk);
+        match Box::pin(burst).await {
+            Burst::Empty { bulk: now } => bulk = now,
+            Burst::Ended(half) => return half,
+        }
+        if let Err(error) = gather.readable(source).await {
             return Half::Source(error);
         }
-        let mut buffer = Buffer::take();
-        let Some(memory) = buffer.first_chunk_mut::<{ sealer::MEMORY }>() else {
-            return Half::Sink(io::ErrorKind::OutOfMemory.into());
+    }
+}
+
+async fn seal_burst(
+    source: &TcpStream,
+    sink: &TcpStream,
+    sealer: &mut Sealer,
+    mut header: Option<Vec<u8>>,
+    counter: &Counter,
+    mut bulk: bool,
+) -> Burst {
+    let mut memory = Buffer::take(bulk);
+    loop {
+        let filled = header.take().map_or(0, |header| sealer::place(&mut memory, 0, &header));
+        let read = match read_vectored(source, &mut sealer::gaps(&mut memory, filled)) {
+            Ok(read) => Some(read),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => return Burst::Ended(Half::Source(error)),
         };
-        loop {
-            let filled = header.take().map_or(0, |header| sealer::place(memory, 0, &header));
-            let read = match source.try_read_vectored(&mut sealer::gaps(memory, filled)) {
-                Ok(read) => Some(read),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                Err(error) => return Half::Source(error),
-            };
-            let payload = read.unwrap_or(0);
-            let sealed = match sealer.seal(memory, filled + payload) {
-                Ok(run) => send(sink, &memory[run]).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = sealed {
-                return Half::Sink(error);
-            }
-            counter.add(payload as u64);
-            match read {
-                Some(0) => return finish(sink),
-                Some(_) => {}
-                None => break,
-            }
-            tokio::task::consume_budget().await;
+        let payload = read.unwrap_or(0);
+        if fault::is(Fault::Relay)
+            && let Some(byte) = sealer::gaps(&mut memory, filled)[0].first_mut()
+        {
+            *byte ^= 1;
         }
+        let sealed = match sealer.seal(&mut memory, filled + payload) {
+            Ok(run) => send(sink, &memory[run]).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sealed {
+            return Burst::Ended(Half::Sink(error));
+        }
+        counter.add(payload as u64);
+        match read {
+            Some(0) => return Burst::Ended(finish(sink)),
+            Some(read) => bulk = is_bulk(read),
+            None => return Burst::Empty { bulk },
+        }
+        if bulk {
+            memory.grow(0);
+        }
+        // One busy connection must not starve the others of this worker.
+        tokio::task::consume_budget().await;
     }
 }
 
@@ -81,48 +123,73 @@ async fn open_half(
     source: &TcpStream,
     sink: &TcpStream,
     mut opener: Opener,
-    counter: &Counter,
+    meter: &Meter,
 ) -> Half {
+    let mut gather = Gather::new(&meter.down, &meter.up);
     // An unfinished chunk waits here while the memory is given back.
     let mut waiting: Vec<u8> = Vec::new();
+    let mut bulk = false;
     loop {
-        if let Err(error) = source.readable().await {
+        if let Err(error) = gather.readable(source).await {
             return Half::Source(error);
         }
-        let mut buffer = Buffer::take();
-        let memory = &mut buffer[..opener::MEMORY];
-        let mut received = waiting.len();
-        memory[..received].copy_from_slice(&waiting);
-        loop {
-            match source.try_read(&mut memory[received..]) {
-                Ok(0) if opener.may_end(received) => return finish(sink),
-                Ok(0) => return Half::Source(cut()),
-                Ok(read) => received += read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Half::Source(error),
-            }
-            let opened = match opener.open(&mut memory[..received]) {
-                Ok(opened) => opened,
-                Err(error) => return Half::Source(error),
-            };
-            let mut pieces: Vec<IoSlice<'_>> =
-                opened.payloads.into_iter().map(|range| IoSlice::new(&memory[range])).collect();
-            if let Err(error) = write_all_vectored(sink, &mut pieces, counter).await {
-                return Half::Sink(error);
-            }
-            memory.copy_within(opened.used..received, 0);
-            received -= opened.used;
-            tokio::task::consume_budget().await;
+        let burst = open_burst(source, sink, &mut opener, &mut waiting, &meter.down, bulk);
+        match Box::pin(burst).await {
+            Burst::Empty { bulk: now } => bulk = now,
+            Burst::Ended(half) => return half,
         }
-        waiting.clear();
-        waiting.extend_from_slice(&memory[..received]);
-        waiting.shrink_to(0);
     }
+}
+
+async fn open_burst(
+    source: &TcpStream,
+    sink: &TcpStream,
+    opener: &mut Opener,
+    waiting: &mut Vec<u8>,
+    counter: &Counter,
+    mut bulk: bool,
+) -> Burst {
+    let mut memory = Buffer::take(bulk);
+    let mut received = waiting.len();
+    memory[..received].copy_from_slice(waiting);
+    loop {
+        let read = match read(source, &mut memory[received..]) {
+            Ok(0) if opener.may_end(received) => return Burst::Ended(finish(sink)),
+            Ok(0) => return Burst::Ended(Half::Source(cut())),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Burst::Ended(Half::Source(error)),
+        };
+        received += read;
+        let Opened { plain, used } = match opener.open(&mut memory[..received]) {
+            Ok(opened) => opened,
+            Err(error) => return Burst::Ended(Half::Source(error)),
+        };
+        if let Err(error) = write_all(sink, &memory[..plain], counter).await {
+            return Burst::Ended(Half::Sink(error));
+        }
+        memory.copy_within(used..received, 0);
+        received -= used;
+        bulk = is_bulk(read);
+        if bulk {
+            memory.grow(received);
+        }
+        tokio::task::consume_budget().await;
+    }
+    waiting.clear();
+    waiting.extend_from_slice(&memory[..received]);
+    waiting.shrink_to_fit();
+    Burst::Empty { bulk }
+}
+
+/// Whether so large a read asks for large memory.
+fn is_bulk(read: usize) -> bool {
+    read >= LONGEST_PAYLOAD / 2
 }
 
 /// The sealed form is not what the client sent: its bytes are counted elsewhere.
 async fn send(sink: &TcpStream, run: &[u8]) -> io::Result<()> {
-    super::halves::write_all(sink, run, &Counter::default()).await
+    write_all(sink, run, &Counter::default()).await
 }
 
 fn cut() -> io::Error {

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 const MANY: usize = 3_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     Plain,
     Sealed,
     Stream,
@@ -36,16 +36,24 @@ struct Bench {
     relay: JoinHandle<End>,
 }
 
-async fn tcp_pair() -> (TcpStream, TcpStream) {
+pub(super) async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
     let near = outbound.tcp(&[listener.local_addr().unwrap()]).await.unwrap();
     (near, listener.accept().await.unwrap().0)
 }
 
-fn seal(tcp: TcpStream, header: Vec<u8>) -> Sealed {
+pub(super) fn seal(tcp: TcpStream, header: Vec<u8>) -> Sealed {
     let key = MasterKey::new(Method::Aes128Gcm, &Secret::new("secret"));
     Sealed { tcp, sealer: Sealer::new(&key).unwrap(), opener: Opener::new(key), header }
+}
+
+/// The destination's end of a link: it sees what the program sent.
+pub(super) fn far_end(kind: Kind, far: TcpStream) -> Box<dyn Stream> {
+    match kind {
+        Kind::Plain | Kind::Stream => Box::new(far),
+        Kind::Sealed => Box::new(SealedStream::new(seal(far, Vec::new()))),
+    }
 }
 
 /// `abrupt`: dropping the server resets its connection.
@@ -196,4 +204,22 @@ async fn header_and_first_payload_go_together() {
     let mut packet = [0; 1000];
     let read = timeout(Duration::from_secs(5), far.read(&mut packet)).await.unwrap();
     assert_eq!(read.unwrap(), 16 + 18 + 3 + 5 + 16);
+}
+
+/// Memory of an idle connection is mostly that of its future: each level of calls that copies its
+/// arguments into itself shows here.
+#[tokio::test]
+async fn a_relay_is_small() {
+    for kind in KINDS {
+        let (_program, client) = tcp_pair().await;
+        let (near, _far) = tcp_pair().await;
+        let link = match kind {
+            Kind::Plain => Link::Plain { tcp: near, early: Vec::new() },
+            Kind::Sealed => Link::Sealed(Box::new(seal(near, vec![1]))),
+            Kind::Stream => Link::Stream(Box::new(near)),
+        };
+        let meter = Meter::default();
+        let size = size_of_val(&*relay(client, link, &meter));
+        assert!(size <= 2304, "{kind:?}: {size}");
+    }
 }

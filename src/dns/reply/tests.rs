@@ -164,3 +164,29 @@ fn check_any(wire: &[u8]) {
         assert!(Reply::parse(&out).unwrap().matches(&query, 0x1234));
     }
 }
+
+/// A ladder of compression pointers, each a step on the next, and CNAMEs that stand on its top: cheap
+/// to send, and once minutes to read.
+#[test]
+fn a_ladder_of_pointers_is_no_name() {
+    let mut message = vec![0, 1, 0x81, 0x80, 0, 1, 0x0a, 0, 0, 0, 0, 0];
+    message.extend(b"\x01a\x00\x00\x01\x00\x01");
+    let rungs = 6000u16;
+    // The first record carries the ladder in its data.
+    message.extend(b"\xc0\x0c\x00\x10\x00\x01\x00\x00\x00\x3c");
+    message.extend((rungs * 2).to_be_bytes());
+    let mut below = 12u16;
+    for _ in 0..rungs {
+        let here = u16::try_from(message.len()).unwrap();
+        message.extend((0xc000 | below).to_be_bytes());
+        below = here;
+    }
+    for _ in 1..2560 {
+        message.extend((0xc000 | below).to_be_bytes());
+        message.extend(b"\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x02\xc0\x0c");
+    }
+    let reply = Reply::parse(&message).unwrap();
+    assert!(reply.addresses().is_empty());
+    let record = Records::new(&message, 12 + 7, 2).nth(1).flatten().unwrap();
+    assert!(record.owner().is_none(), "too many pointers");
+}

@@ -86,7 +86,7 @@ impl World {
     async fn ask(&self, name: &str, kind: RecordType) -> Message {
         let query = Query::new(&name.parse().unwrap(), kind.into());
         let mut out = Vec::new();
-        if !self.resolver.answer_at_once(&query, TCP_SIZE, &mut out) {
+        if !self.resolver.answer_at_once(&query, TCP_SIZE, std::time::Instant::now(), &mut out) {
             out = Rc::clone(&self.resolver).answer(&query, TCP_SIZE).await;
         }
         Message::from_vec(&out).unwrap()
@@ -227,6 +227,57 @@ async fn listed_names_have_one_side_and_steer_the_router() {
         assert_eq!(world.a("a.cn.example").await, [ABROAD]);
         let blocked = world.ask("x.bad.example", RecordType::A).await;
         assert_eq!(blocked.metadata.response_code, ResponseCode::NXDomain);
+    })
+    .await;
+}
+
+/// Programs ask for both address types at once: the site without IPv6 must not wait for abroad.
+#[tokio::test]
+async fn a_missing_address_type_is_believed_once_the_other_is_domestic() {
+    run(async || {
+        let domestic = Rc::new(|query: &Message| match asks_for(query, RecordType::A) {
+            true => vec![say(50, addresses(query, 60, &[CN]))],
+            false => vec![say(0, nothing(query, ResponseCode::NoError))],
+        });
+        let world = world(domestic, silent(), |_| {});
+        let began = Instant::now();
+        let (a, aaaa) = tokio::join!(
+            world.ask("site.example", RecordType::A),
+            world.ask("site.example", RecordType::AAAA),
+        );
+        assert_eq!(found(&a), [CN]);
+        assert_eq!(aaaa.metadata.response_code, ResponseCode::NoError);
+        assert!(began.elapsed() < Duration::from_millis(500), "no wait for the trusted side");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_does_not_steer_local_addresses() {
+    run(async || {
+        let trusted = always(|query| addresses(query, 60, &["10.0.0.5", ABROAD]));
+        let world = world(silent(), trusted, |settings| {
+            settings.rules.insert(&"far.example".parse().unwrap(), Route::Proxy);
+        });
+        world.a("far.example").await;
+        assert_eq!(format!("{:?}", world.current.load().learned()), "Learned(1 addresses)");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_second_server_of_a_list_helps() {
+    run(async || {
+        let refusing = over_udp(always(|query| {
+            let mut refusal = reply(query);
+            refusal.metadata.response_code = ResponseCode::Refused;
+            refusal
+        }));
+        let knowing = over_udp(always(|query| addresses(query, 60, &["192.168.1.9"])));
+        let world = world(silent(), silent(), |settings| {
+            settings.local = vec![refusing.address, knowing.address];
+        });
+        assert_eq!(world.a("nas").await, ["192.168.1.9"]);
     })
     .await;
 }

@@ -27,6 +27,9 @@ const STALL: Duration = Duration::from_millis(2000);
 /// An unused connection is closed after this; most servers are faster.
 const IDLE: Duration = Duration::from_secs(120);
 
+/// Unanswered queries on one connection. Numbers stay free to choose from.
+const MOST_IN_FLIGHT: usize = 4096;
+
 /// Queries waiting for the dial; more are refused.
 const QUEUE: usize = 1024;
 
@@ -200,13 +203,27 @@ impl Connection {
                         return error;
                     }
                 }
-                () = sleep_until(quiet_until) => return io::ErrorKind::TimedOut.into(),
+                () = sleep_until(quiet_until) => {
+                    let was_waiting = !self.in_flight.is_empty();
+                    self.forget_abandoned();
+                    if !was_waiting || !self.in_flight.is_empty() {
+                        return io::ErrorKind::TimedOut.into();
+                    }
+                    last_word = Instant::now();
+                }
             }
         }
     }
 
     async fn send(&mut self, request: Request) -> io::Result<()> {
         if request.reply.is_closed() {
+            return Ok(());
+        }
+        if self.in_flight.len() >= MOST_IN_FLIGHT {
+            self.forget_abandoned();
+        }
+        if self.in_flight.len() >= MOST_IN_FLIGHT {
+            // Dropping it tells the asker.
             return Ok(());
         }
         let id = loop {
@@ -223,6 +240,11 @@ impl Connection {
             self.stream.flush().await
         };
         timeout(STALL, sending).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Whoever gave up waiting does not need the connection.
+    fn forget_abandoned(&mut self) {
+        self.in_flight.retain(|_, request| !request.reply.is_closed());
     }
 
     /// A message that answers no question of ours is dropped.

@@ -8,7 +8,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::UdpSocket;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
+
+/// Sockets at one moment: each question has its own, for a random port of its own. Descriptors are
+/// set aside for them (`daemon::limits`).
+const MOST_SOCKETS: usize = 512;
+static SOCKETS: Semaphore = Semaphore::const_new(MOST_SOCKETS);
 
 /// Datagrams get lost: the same question again after this, from the same socket.
 const RESEND: Duration = Duration::from_secs(1);
@@ -20,13 +26,14 @@ const LARGEST_REPLY: usize = 4096;
 /// within the same time; if that fails the truncated one is returned.
 ///
 /// # Errors
-/// `TimedOut`, ECONNREFUSED (the server's host says that nobody listens), or no socket.
+/// `TimedOut`, `ResourceBusy` for too many questions at once, ECONNREFUSED (the server's host says that nobody listens), or no socket.
 pub(in crate::dns) async fn ask(
     outbound: &Outbound,
     server: SocketAddr,
     query: &Query,
     patience: Duration,
 ) -> io::Result<Vec<u8>> {
+    let _socket = SOCKETS.try_acquire().map_err(|_| io::ErrorKind::ResourceBusy)?;
     let end = Instant::now() + patience;
     let id = random_id()?;
     let socket = outbound.udp(server).await?;

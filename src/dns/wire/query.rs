@@ -262,17 +262,17 @@ pub enum Malformed {
 }
 
 impl Malformed {
-    /// The message to send back, if any.
-    pub fn answer(&self) -> Option<Vec<u8>> {
-        let Malformed::Answer { id, flags, rcode, query } = self else { return None };
+    /// Appends the message to send back to `out`; false if there is none.
+    pub fn write_answer(&self, out: &mut Vec<u8>) -> bool {
+        let Malformed::Answer { id, flags, rcode, query } = self else { return false };
         if let Some(query) = query {
-            return Some(reply::error(query, *rcode, None));
+            out.extend(reply::error(query, *rcode, None));
+            return true;
         }
-        let mut out = Vec::with_capacity(HEADER);
         out.extend(id.to_be_bytes());
         out.extend((reply_flags(*flags) | rcode & flag::RCODE).to_be_bytes());
         out.extend([0; 8]);
-        Some(out)
+        true
     }
 }
 

@@ -3,6 +3,10 @@
 //! Invariant: a pointer has to point in front of the labels it continues (RFC 1035, 4.1.4: "a
 //! prior occurrence"), so that every chain of pointers ends.
 
+/// Real names have one pointer, a few have two. A ladder of pointers to pointers is an attack on the
+/// time of whoever reads it.
+const MOST_POINTERS: usize = 16;
+
 /// RFC 1035, 2.3.4.
 const LONGEST_NAME: usize = 255;
 
@@ -20,6 +24,7 @@ impl WireName {
         let mut name = WireName { bytes: [0; LONGEST_NAME], length: 0 };
         let (mut at, mut begin, mut end) = (at, at, None);
         let mut filled = 0;
+        let mut pointers = 0;
         loop {
             let length = usize::from(*message.get(at)?);
             match length {
@@ -40,7 +45,8 @@ impl WireName {
                 0xc0.. => {
                     let target = usize::from(u16_at(message, at)? & 0x3fff);
                     end = end.or(Some(at + 2));
-                    if target >= begin {
+                    pointers += 1;
+                    if target >= begin || pointers > MOST_POINTERS {
                         return None;
                     }
                     (at, begin) = (target, target);

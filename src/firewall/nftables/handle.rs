@@ -10,6 +10,8 @@ use super::reconcile::{create, explain};
 use super::rules::{self, TABLE};
 use super::table::Table;
 use super::{batch, expression};
+#[cfg(doc)]
+use crate::firewall::PULSE;
 use crate::firewall::ruleset::{Family, Ruleset};
 use crate::route::Route;
 use nix::errno::Errno;
@@ -44,7 +46,7 @@ struct State {
 
 impl Handle {
     /// Installs these rules in one transaction; a table that a dead process left goes in the same
-    /// one. After an error nothing has changed. The rules act for six seconds, then only after a
+    /// one. After an error nothing has changed. The rules act for one [`PULSE`], then only after a
     /// [`beat`](Self::beat).
     ///
     /// # Errors
@@ -136,7 +138,7 @@ impl Handle {
         self.attempt(batch);
     }
 
-    /// Lets the rules act for another six seconds. To be called, every two seconds, by one who
+    /// Keeps the rules acting for another [`PULSE`]. To be called, every two seconds, by one who
     /// knows that connections and queries are really served. After [`release`](Self::release) it
     /// does nothing.
     ///

@@ -6,6 +6,7 @@ use super::error::Error;
 use super::owner::{self, Found};
 use super::rules::{self, TABLE};
 use super::table::Table;
+use crate::firewall::PULSE;
 use nix::errno::Errno;
 use tracing::info;
 
@@ -82,7 +83,7 @@ pub(super) fn create(
                 info!(
                     "this kernel has no tables with an owner (Linux 5.12): should snet be killed, \
                      its rules cease to act after {} s, and `snet cleanup` removes them",
-                    rules::PULSE.as_secs()
+                    PULSE.as_secs()
                 );
                 owned = false;
             }

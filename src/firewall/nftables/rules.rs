@@ -7,6 +7,7 @@ use super::table::{
     AddressType, Chain, Element, Expression, Hook, Is, Key, Kind, Point, Protocol, Rule, Set,
     Shape, Table,
 };
+use crate::firewall::PULSE;
 use crate::firewall::iptables::{Destination, LADDER, LINK_LOCAL, Verdict, ZONE};
 use crate::firewall::ruleset::{Family, Foreign, Ipv6, Quic, Ruleset};
 use crate::firewall::sets;
@@ -16,16 +17,12 @@ use crate::route::Route;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The one table of ours.
 pub(super) const TABLE: &str = "snet";
 
 /// The dead man's switch: the rules act while the family of the packet is in it.
 pub(super) const ALIVE: &str = "alive";
-
-/// How long the rules act after a beat.
-pub(super) const PULSE: Duration = Duration::from_secs(6);
 
 /// Before conntrack looks (NF_IP_PRI_CONNTRACK, -200): afterwards the zone is settled.
 const BEFORE_CONNTRACK: i32 = -300;
@@ -112,7 +109,9 @@ pub(super) fn servers(addresses: &[IpAddr], family: Family) -> Set {
 
 fn all_sets(ruleset: &Ruleset) -> Vec<Set> {
     let filled = Family::ALL.into_iter().flat_map(|family| {
-        sets::Set::ALL.map(|set| {
+        // Ours is another one, and serves both families.
+        let others = sets::Set::ALL.into_iter().filter(|set| *set != sets::Set::Alive);
+        others.map(move |set| {
             let content = set.content(ruleset, family);
             let elements = match set.kind() {
                 sets::Kind::Prefixes => joined(&content),
@@ -126,7 +125,7 @@ fn all_sets(ruleset: &Ruleset) -> Vec<Set> {
 
 fn empty_set(set: sets::Set, family: Family) -> Set {
     let shape = match set.kind() {
-        sets::Kind::Prefixes => Shape::Intervals,
+        sets::Kind::Prefixes | sets::Kind::Pulse => Shape::Intervals,
         sets::Kind::Addresses => Shape::Values,
         sets::Kind::Expiring => {
             Shape::Expiring { size: u32::try_from(sets::GROWING).unwrap_or(u32::MAX) }

@@ -44,6 +44,9 @@ impl Internet {
             run("ip -6 route add local ::/0 dev lo table main");
             settled("2001:db8:2::1");
         });
+        // The kernel's own link-local address would be tentative for a while.
+        run("ip link set uplink addrgenmode none");
+        run("ip address add fe80::2/64 dev uplink nodad");
         run("ip address add 192.0.2.2/24 dev uplink");
         run("ip address add 2001:db8:2::2/64 dev uplink nodad");
         run("ip link set uplink up");

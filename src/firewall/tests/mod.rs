@@ -11,6 +11,7 @@ mod internet;
 mod lab;
 mod life_cycle;
 mod nftables;
+mod pulse;
 mod traffic;
 
 use super::ruleset::{Ipv6, Quic, Ruleset};

@@ -1,20 +1,27 @@
-//! The AEAD ciphers of shadowsocks: key derivation, sealing, opening. The only room that knows
-//! ciphers.
+//! The AEAD ciphers of shadowsocks: key derivation, sealing, opening. This module and the two
+//! below it, one for each library, are the only room that knows ciphers.
 //!
 //! A password becomes a master key (EVP_BytesToKey with MD5, openssl), master key and salt become
 //! the key of one direction of one connection (HKDF-SHA1, RFC 5869, info "ss-subkey"), and the
 //! nonce is a counter in little-endian order that never comes twice (SIP004).
 
+#[cfg(any(test, not(feature = "ring")))]
+mod portable;
+#[cfg(feature = "ring")]
+mod ring;
+
 use crate::secret::Secret;
-use aes_gcm::aead::{AeadInOut, KeyInit, Nonce, Tag};
-use aes_gcm::{Aes128Gcm, Aes256Gcm};
-use chacha20poly1305::ChaCha20Poly1305;
 use hkdf::Hkdf;
 use md5::{Digest, Md5};
 use sha1::Sha1;
 use std::fmt;
 use std::str::FromStr;
 use zeroize::Zeroizing;
+
+#[cfg(not(feature = "ring"))]
+use portable::Key;
+#[cfg(feature = "ring")]
+use ring::Key;
 
 /// Bytes of an authentication tag, the same for every method.
 pub const TAG: usize = 16;
@@ -114,19 +121,8 @@ impl MasterKey {
         let subkey = &mut subkey[..key_len];
         // HKDF refuses only outputs of more than 255 blocks.
         let _ = Hkdf::<Sha1>::new(Some(salt), &self.bytes[..key_len]).expand(b"ss-subkey", subkey);
-        // The lengths fit by construction: the errors cannot come.
-        let cipher = match self.method {
-            Method::Aes128Gcm => {
-                Aes128Gcm::new_from_slice(subkey).map(|c| Cipher::Aes128(c.into()))
-            }
-            Method::Aes256Gcm => {
-                Aes256Gcm::new_from_slice(subkey).map(|c| Cipher::Aes256(c.into()))
-            }
-            Method::Chacha20IetfPoly1305 => {
-                ChaCha20Poly1305::new_from_slice(subkey).map(Cipher::ChaCha20)
-            }
-        };
-        Session { cipher: cipher.ok(), nonce: [0; NONCE] }
+        // The length fits by construction: `None` cannot come.
+        Session { key: Key::new(self.method, subkey), nonce: [0; NONCE] }
     }
 }
 
@@ -137,17 +133,10 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// The key schedules of AES are large: boxed, so that a connection is small.
-enum Cipher {
-    Aes128(Box<Aes128Gcm>),
-    Aes256(Box<Aes256Gcm>),
-    ChaCha20(ChaCha20Poly1305),
-}
-
 /// One direction of one connection: a key and a nonce that counts.
 pub(super) struct Session {
     /// `None` once the nonce is used up.
-    cipher: Option<Cipher>,
+    key: Option<Key>,
     nonce: [u8; NONCE],
 }
 
@@ -158,22 +147,15 @@ pub(super) struct Forged;
 impl Session {
     /// Seals in place and returns the tag.
     pub(super) fn seal(&mut self, bytes: &mut [u8]) -> Result<[u8; TAG], Forged> {
-        let tag = match self.cipher.as_ref().ok_or(Forged)? {
-            Cipher::Aes128(cipher) => seal(&**cipher, &self.nonce, bytes),
-            Cipher::Aes256(cipher) => seal(&**cipher, &self.nonce, bytes),
-            Cipher::ChaCha20(cipher) => seal(cipher, &self.nonce, bytes),
-        };
+        let tag = self.key.as_ref().ok_or(Forged)?.seal(self.nonce, bytes);
         self.step();
         tag
     }
 
-    /// Opens in place. The bytes are worthless if this fails.
-    pub(super) fn open(&mut self, bytes: &mut [u8], tag: &[u8]) -> Result<(), Forged> {
-        match self.cipher.as_ref().ok_or(Forged)? {
-            Cipher::Aes128(cipher) => open(&**cipher, &self.nonce, bytes, tag),
-            Cipher::Aes256(cipher) => open(&**cipher, &self.nonce, bytes, tag),
-            Cipher::ChaCha20(cipher) => open(cipher, &self.nonce, bytes, tag),
-        }?;
+    /// Opens what lies behind the first `gap` bytes, with the tag at the end of `bytes`, and puts
+    /// the plain bytes at the front. All bytes are worthless if this fails.
+    pub(super) fn open(&mut self, bytes: &mut [u8], gap: usize) -> Result<(), Forged> {
+        self.key.as_ref().ok_or(Forged)?.open(self.nonce, bytes, gap)?;
         self.step();
         Ok(())
     }
@@ -186,7 +168,7 @@ impl Session {
                 return;
             }
         }
-        self.cipher = None;
+        self.key = None;
     }
 }
 
@@ -194,27 +176,6 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Session(..)")
     }
-}
-
-fn seal<C: AeadInOut>(
-    cipher: &C,
-    nonce: &[u8; NONCE],
-    bytes: &mut [u8],
-) -> Result<[u8; TAG], Forged> {
-    let nonce = Nonce::<C>::try_from(&nonce[..]).map_err(|_| Forged)?;
-    let tag = cipher.encrypt_inout_detached(&nonce, &[], bytes.into()).map_err(|_| Forged)?;
-    tag.as_slice().try_into().map_err(|_| Forged)
-}
-
-fn open<C: AeadInOut>(
-    cipher: &C,
-    nonce: &[u8; NONCE],
-    bytes: &mut [u8],
-    tag: &[u8],
-) -> Result<(), Forged> {
-    let nonce = Nonce::<C>::try_from(&nonce[..]).map_err(|_| Forged)?;
-    let tag = Tag::<C>::try_from(tag).map_err(|_| Forged)?;
-    cipher.decrypt_inout_detached(&nonce, &[], bytes.into(), &tag).map_err(|_| Forged)
 }
 
 #[cfg(test)]
@@ -282,14 +243,55 @@ mod tests {
             let salt = vec![7; key.salt_len()];
             let mut bytes = *b"hello";
             let tag = key.session(&salt).seal(&mut bytes).unwrap();
-            key.session(&salt).open(&mut bytes.clone(), &tag).unwrap();
-            let mut touched = bytes;
-            touched[0] ^= 1;
-            assert_eq!(key.session(&salt).open(&mut touched, &tag), Err(Forged));
+            let sealed = [&bytes[..], &tag].concat();
+            key.session(&salt).open(&mut sealed.clone(), 0).unwrap();
+            for byte in 0..sealed.len() {
+                let mut touched = sealed.clone();
+                touched[byte] ^= 1;
+                assert_eq!(key.session(&salt).open(&mut touched, 0), Err(Forged), "byte {byte}");
+            }
             let mut second = key.session(&salt);
             second.step();
-            assert_eq!(second.open(&mut bytes, &tag), Err(Forged), "another nonce");
+            assert_eq!(second.open(&mut sealed.clone(), 0), Err(Forged), "another nonce");
+            assert_eq!(key.session(&salt).open(&mut sealed.clone()[..9], 0), Err(Forged), "short");
         }
+    }
+
+    /// What one library seals the other seals alike and opens, wherever the bytes lie.
+    #[cfg(feature = "ring")]
+    #[test]
+    fn both_libraries_agree() {
+        use proptest::prelude::*;
+        proptest!(|(
+            key: [u8; 32],
+            nonce: [u8; NONCE],
+            text in prop::collection::vec(any::<u8>(), 0..3000),
+            gap in 0usize..60,
+            flipped: prop::sample::Index,
+        )| {
+            for method in Method::ALL {
+                let key = &key[..method.key_len()];
+                let (ours, theirs) = (
+                    ring::Key::new(method, key).unwrap(),
+                    portable::Key::new(method, key).unwrap(),
+                );
+                let (mut one, mut other) = (text.clone(), text.clone());
+                let tag = ours.seal(nonce, &mut one).unwrap();
+                prop_assert_eq!(tag, theirs.seal(nonce, &mut other).unwrap());
+                prop_assert_eq!(&one, &other);
+                let sealed = [&vec![9; gap][..], &one, &tag].concat();
+                let (mut one, mut other) = (sealed.clone(), sealed.clone());
+                ours.open(nonce, &mut one, gap).unwrap();
+                theirs.open(nonce, &mut other, gap).unwrap();
+                prop_assert_eq!(&one[..text.len()], &text[..]);
+                prop_assert_eq!(&other[..text.len()], &text[..]);
+                let mut bad = sealed;
+                let at = gap + flipped.index(bad.len() - gap);
+                bad[at] ^= 0x80;
+                prop_assert_eq!(ours.open(nonce, &mut bad.clone(), gap), Err(Forged));
+                prop_assert_eq!(theirs.open(nonce, &mut bad, gap), Err(Forged));
+            }
+        });
     }
 
     #[test]

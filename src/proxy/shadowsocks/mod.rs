@@ -25,6 +25,7 @@ use sealer::Sealer;
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// The longest payload of a chunk (SIP004: the two upper bits of the length are reserved).
 pub const LONGEST_PAYLOAD: usize = 0x3FFF;
@@ -81,6 +82,10 @@ impl Proxy for Shadowsocks {
 
     fn connect<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Link, Error>> {
         Box::pin(self.dial(target))
+    }
+
+    fn was_reached_since(&self, moment: Instant) -> bool {
+        self.endpoint.was_reached_since(moment)
     }
 }
 

@@ -1,21 +1,23 @@
 //! Opens one direction in place.
 //!
-//! Bytes are read behind the ones that wait, opened where they lie, and handed out as ranges of
-//! the same memory: a vectored write takes them from there. What remains of an unfinished chunk
-//! is moved to the front before the next read.
+//! Bytes are read behind the ones that wait. Opening moves the plain bytes of every chunk that has
+//! come whole to the front, one behind the other (the cipher writes them there anyway, so this
+//! costs no copy of its own), and one write takes them from there, however small the server's
+//! chunks are. What remains of an unfinished chunk is moved to the front before the next read.
+//!
+//! ```text
+//! | salt | len tag payload tag | len tag payload tag | len t
+//! | payload payload |          used -------------> |  waits
+//! ```
 
 use super::cipher::{LONGEST_SALT, MasterKey, Session, TAG};
 use super::{LONGEST_PAYLOAD, invalid};
 use std::io;
-use std::ops::Range;
 
 const HEAD: usize = 2 + TAG;
 
-/// Bytes of the memory to read into: four whole chunks.
-pub const MEMORY: usize = 4 * (HEAD + LONGEST_PAYLOAD + TAG);
-
-// A salt and a whole chunk fit, else opening could wait for ever.
-const _: () = assert!(MEMORY > LONGEST_SALT + HEAD + LONGEST_PAYLOAD + TAG);
+/// With so much memory some chunk always comes whole; with less, opening could wait for ever.
+pub const LEAST_MEMORY: usize = LONGEST_SALT + HEAD + LONGEST_PAYLOAD + TAG;
 
 /// The state of one direction.
 #[derive(Debug)]
@@ -34,10 +36,10 @@ enum Expected {
 }
 
 /// What became of the bytes received so far.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Opened {
-    /// The payloads, in order; empty ones are left out.
-    pub payloads: Vec<Range<usize>>,
+    /// So many plain bytes lie at the front.
+    pub plain: usize,
     /// So many bytes are done with; the rest waits for more.
     pub used: usize,
 }
@@ -51,77 +53,64 @@ impl Opener {
     /// Opens as many chunks as have come whole.
     ///
     /// # Errors
-    /// `InvalidData`: the bytes do not authenticate, or a length is out of bounds. Nothing that
-    /// comes later can be trusted.
+    /// `InvalidData`: the bytes do not authenticate, or a length is out of bounds. Nothing of
+    /// `received` and nothing that comes later can be trusted.
     pub fn open(&mut self, received: &mut [u8]) -> io::Result<Opened> {
         let mut opened = Opened::default();
-        loop {
-            let rest = &mut received[opened.used..];
-            let Some(length) = self.step(rest)? else { return Ok(opened) };
-            if let Step::Payload(length @ 1..) = length {
-                opened.payloads.push(opened.used..opened.used + length);
-            }
-            opened.used += length.on_the_wire(self.key.salt_len());
-        }
+        while self.step(received, &mut opened)? {}
+        Ok(opened)
     }
 
     /// Whether the direction may end after `waiting` unused bytes: between two chunks, or before
-    /// anything came.
+    /// anything came. A server that has nothing to say may close its half and still listen.
     pub fn may_end(&self, waiting: usize) -> bool {
         waiting == 0 && !matches!(self.expected, Expected::Payload(_))
     }
 
-    /// Takes what is expected off the front of `bytes`; `None` if it has not come whole.
-    fn step(&mut self, bytes: &mut [u8]) -> io::Result<Option<Step>> {
+    /// Takes what is expected; `false` if it has not come whole.
+    fn step(&mut self, received: &mut [u8], opened: &mut Opened) -> io::Result<bool> {
+        let Opened { plain, used } = *opened;
+        let rest = received.len() - used;
         match self.expected {
             Expected::Salt => {
-                let Some(salt) = bytes.get(..self.key.salt_len()) else { return Ok(None) };
-                self.session = Some(self.key.session(salt));
+                let salt_len = self.key.salt_len();
+                if rest < salt_len {
+                    return Ok(false);
+                }
+                self.session = Some(self.key.session(&received[used..used + salt_len]));
                 self.expected = Expected::Length;
-                Ok(Some(Step::Salt))
+                opened.used += salt_len;
             }
             Expected::Length => {
-                let Some(head) = bytes.get_mut(..HEAD) else { return Ok(None) };
-                let (size, tag) = head.split_at_mut(2);
-                self.authenticate(size, tag)?;
-                let length = usize::from(u16::from_be_bytes([size[0], size[1]]));
+                if rest < HEAD {
+                    return Ok(false);
+                }
+                let head = &mut received[used..used + HEAD];
+                self.authenticate(head, 0)?;
+                let length = usize::from(u16::from_be_bytes([head[0], head[1]]));
                 if length > LONGEST_PAYLOAD {
                     return Err(invalid("a chunk announces more than 16383 bytes"));
                 }
                 self.expected = Expected::Payload(length);
-                Ok(Some(Step::Length))
+                opened.used += HEAD;
             }
             Expected::Payload(length) => {
-                let Some(chunk) = bytes.get_mut(..length + TAG) else { return Ok(None) };
-                let (payload, tag) = chunk.split_at_mut(length);
-                self.authenticate(payload, tag)?;
+                if rest < length + TAG {
+                    return Ok(false);
+                }
+                self.authenticate(&mut received[plain..used + length + TAG], used - plain)?;
                 self.expected = Expected::Length;
-                Ok(Some(Step::Payload(length)))
+                opened.plain += length;
+                opened.used += length + TAG;
             }
         }
+        Ok(true)
     }
 
-    fn authenticate(&mut self, bytes: &mut [u8], tag: &[u8]) -> io::Result<()> {
+    fn authenticate(&mut self, bytes: &mut [u8], gap: usize) -> io::Result<()> {
         let session = self.session.as_mut().ok_or_else(|| invalid("the salt has not come"))?;
-        session.open(bytes, tag).map_err(|_| {
+        session.open(bytes, gap).map_err(|_| {
             invalid("the server's bytes do not authenticate; wrong password or method?")
         })
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Step {
-    Salt,
-    Length,
-    Payload(usize),
-}
-
-impl Step {
-    fn on_the_wire(self, salt_len: usize) -> usize {
-        match self {
-            Step::Salt => salt_len,
-            Step::Length => HEAD,
-            Step::Payload(length) => length + TAG,
-        }
     }
 }

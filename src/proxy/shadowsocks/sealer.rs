@@ -16,13 +16,16 @@ use std::ops::Range;
 
 /// The sealed length in front of a payload.
 const HEAD: usize = 2 + TAG;
+/// A whole chunk.
 const SLOT: usize = HEAD + LONGEST_PAYLOAD + TAG;
 
-/// Chunks that fit into one piece of memory; four make 64 KiB a system call.
-pub const SLOTS: usize = 4;
+/// Bytes of memory for this many chunks a system call.
+pub const fn memory(chunks: usize) -> usize {
+    LONGEST_SALT + chunks * SLOT
+}
 
-/// Bytes of the memory that [`Sealer::seal`] works on.
-pub const MEMORY: usize = LONGEST_SALT + SLOTS * SLOT;
+/// The most chunks that [`gaps`] finds room for.
+pub const MOST_CHUNKS: usize = 8;
 
 /// The state of one direction.
 #[derive(Debug)]
@@ -52,8 +55,8 @@ impl Sealer {
     ///
     /// # Errors
     /// More payload than fits, or (after 2^96 chunks) no nonce is left.
-    pub fn seal(&mut self, memory: &mut [u8; MEMORY], payload: usize) -> io::Result<Range<usize>> {
-        if payload > SLOTS * LONGEST_PAYLOAD {
+    pub fn seal(&mut self, memory: &mut [u8], payload: usize) -> io::Result<Range<usize>> {
+        if payload > chunks(memory) * LONGEST_PAYLOAD {
             return Err(invalid("more payload than the memory holds"));
         }
         let (salt, slots) = memory.split_at_mut(LONGEST_SALT);
@@ -90,10 +93,16 @@ impl Sealer {
     }
 }
 
-/// The places for payload behind the first `filled` bytes of it, in order.
-pub fn gaps(memory: &mut [u8; MEMORY], filled: usize) -> [IoSliceMut<'_>; SLOTS] {
+/// Chunks that fit into this memory.
+fn chunks(memory: &[u8]) -> usize {
+    (memory.len().saturating_sub(LONGEST_SALT) / SLOT).min(MOST_CHUNKS)
+}
+
+/// The places for payload behind the first `filled` bytes of it, in order; the last ones may be
+/// empty.
+pub fn gaps(memory: &mut [u8], filled: usize) -> [IoSliceMut<'_>; MOST_CHUNKS] {
     let mut skip = filled;
-    let mut slots = memory[LONGEST_SALT..].chunks_exact_mut(SLOT);
+    let mut slots = memory.get_mut(LONGEST_SALT..).unwrap_or_default().chunks_exact_mut(SLOT);
     std::array::from_fn(|_| {
         let payload = match slots.next() {
             Some(slot) => &mut slot[HEAD..HEAD + LONGEST_PAYLOAD],
@@ -107,7 +116,7 @@ pub fn gaps(memory: &mut [u8; MEMORY], filled: usize) -> [IoSliceMut<'_>; SLOTS]
 
 /// Copies bytes to the place of the payload behind the first `filled` bytes of it. Returns how
 /// many found room.
-pub fn place(memory: &mut [u8; MEMORY], filled: usize, mut bytes: &[u8]) -> usize {
+pub fn place(memory: &mut [u8], filled: usize, mut bytes: &[u8]) -> usize {
     let mut placed = 0;
     for mut gap in gaps(memory, filled) {
         let length = gap.len().min(bytes.len());

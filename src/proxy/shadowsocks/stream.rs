@@ -2,10 +2,9 @@
 //! (the resolver, the selftest's server). The relay does not pass here: it works on the sealer
 //! and the opener directly.
 
-use super::opener::{self, Opener};
+use super::opener::{self, Opened, Opener};
 use super::sealer::{self, Sealer};
 use super::{Sealed, invalid};
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -21,16 +20,20 @@ pub struct SealedStream {
     opener: Opener,
     /// Waits for the first payload.
     header: Vec<u8>,
-    outgoing: Box<[u8; sealer::MEMORY]>,
+    outgoing: Box<[u8]>,
     /// Sealed and not yet sent.
     unsent: Range<usize>,
-    incoming: Box<[u8; opener::MEMORY]>,
+    incoming: Box<[u8]>,
     /// Bytes in `incoming`.
     received: usize,
-    /// Bytes of `incoming` that are done with once `payloads` is empty.
-    used: usize,
-    payloads: VecDeque<Range<usize>>,
+    /// What they became.
+    opened: Opened,
+    /// Plain bytes that were taken.
+    taken: usize,
 }
+
+/// Chunks a system call.
+const CHUNKS: usize = 4;
 
 impl SealedStream {
     /// Takes over a connection; the address header goes out with the first write.
@@ -41,12 +44,12 @@ impl SealedStream {
             sealer,
             opener,
             header,
-            outgoing: Box::new([0; sealer::MEMORY]),
+            outgoing: vec![0; sealer::memory(CHUNKS)].into(),
             unsent: 0..0,
-            incoming: Box::new([0; opener::MEMORY]),
+            incoming: vec![0; CHUNKS * opener::LEAST_MEMORY].into(),
             received: 0,
-            used: 0,
-            payloads: VecDeque::new(),
+            opened: Opened::default(),
+            taken: 0,
         }
     }
 
@@ -62,12 +65,12 @@ impl SealedStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads until at least one payload is there; `false` at an orderly end.
+    /// Reads until at least one plain byte is there; `false` at an orderly end.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        while self.payloads.is_empty() {
-            self.incoming.copy_within(self.used..self.received, 0);
-            self.received -= self.used;
-            self.used = 0;
+        while self.taken == self.opened.plain {
+            self.incoming.copy_within(self.opened.used..self.received, 0);
+            self.received -= self.opened.used;
+            (self.opened, self.taken) = (Opened::default(), 0);
             let mut room = ReadBuf::new(&mut self.incoming[self.received..]);
             ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut room))?;
             let read = room.filled().len();
@@ -77,9 +80,7 @@ impl SealedStream {
                 return Poll::Ready(if orderly { Ok(false) } else { Err(cut()) });
             }
             self.received += read;
-            let opened = self.opener.open(&mut self.incoming[..self.received])?;
-            self.used = opened.used;
-            self.payloads = opened.payloads.into();
+            self.opened = self.opener.open(&mut self.incoming[..self.received])?;
         }
         Poll::Ready(Ok(true))
     }
@@ -95,14 +96,10 @@ impl AsyncRead for SealedStream {
         if buffer.remaining() == 0 || !ready!(this.poll_open(cx))? {
             return Poll::Ready(Ok(()));
         }
-        if let Some(payload) = this.payloads.front_mut() {
-            let length = payload.len().min(buffer.remaining());
-            buffer.put_slice(&this.incoming[payload.start..payload.start + length]);
-            payload.start += length;
-            if payload.start == payload.end {
-                this.payloads.pop_front();
-            }
-        }
+        let plain = &this.incoming[this.taken..this.opened.plain];
+        let length = plain.len().min(buffer.remaining());
+        buffer.put_slice(&plain[..length]);
+        this.taken += length;
         Poll::Ready(Ok(()))
     }
 }

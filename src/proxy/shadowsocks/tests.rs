@@ -13,7 +13,7 @@ fn key(method: Method) -> MasterKey {
 
 /// What the wire carries for these payloads.
 fn wire(sealer: &mut Sealer, payloads: &[Vec<u8>]) -> Vec<u8> {
-    let mut memory = Box::new([0; sealer::MEMORY]);
+    let mut memory = vec![0; sealer::memory(4)];
     let mut wire = Vec::new();
     for payload in payloads {
         let placed = sealer::place(&mut memory, 0, payload);
@@ -37,9 +37,7 @@ fn open_in_pieces(opener: &mut Opener, wire: &[u8], sizes: &[usize]) -> io::Resu
         rest = later;
         waiting.extend_from_slice(piece);
         let opened = opener.open(&mut waiting)?;
-        for range in opened.payloads {
-            plain.extend_from_slice(&waiting[range]);
-        }
+        plain.extend_from_slice(&waiting[..opened.plain]);
         waiting.drain(..opened.used);
     }
     assert!(opener.may_end(waiting.len()));
@@ -115,6 +113,96 @@ proptest! {
     #[test]
     fn any_bytes(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Opener::new(key(Method::Aes128Gcm)).open(&mut bytes);
+    }
+}
+
+/// What an attacker on the way may do to whole chunks, or to one bit.
+#[derive(Clone, Copy, Debug)]
+enum Attack {
+    Flip { bit: u8 },
+    Truncate,
+    Drop,
+    Replay,
+    Swap,
+}
+
+fn attack() -> impl Strategy<Value = Attack> {
+    prop_oneof![
+        (0u8..8).prop_map(|bit| Attack::Flip { bit }),
+        Just(Attack::Truncate),
+        Just(Attack::Drop),
+        Just(Attack::Replay),
+        Just(Attack::Swap),
+    ]
+}
+
+/// The wire after the attack on chunk `at`; inside it, at `inside`, for the first two kinds.
+fn attacked(attack: Attack, chunks: &[Vec<u8>], at: usize, inside: prop::sample::Index) -> Vec<u8> {
+    let mut chunks = chunks.to_vec();
+    let inside = inside.index(chunks[at].len());
+    match attack {
+        Attack::Flip { bit } => chunks[at][inside] ^= 1 << bit,
+        Attack::Truncate => {
+            chunks[at].truncate(inside);
+            chunks.truncate(at + 1);
+        }
+        Attack::Drop => drop(chunks.remove(at)),
+        Attack::Replay => chunks.insert(at, chunks[at - 1].clone()),
+        Attack::Swap => chunks.swap(at, at + 1),
+    }
+    chunks.concat()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(
+            std::env::var("SNET_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(256)
+        )
+    })]
+    /// Whatever is done to a stream, no plain byte beyond the last chunk that came as it was sent
+    /// is handed out, and an end in the wrong place is no orderly one.
+    #[test]
+    fn an_attacked_stream_yields_nothing_beyond_the_last_good_chunk(
+        payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 4..8),
+        sizes in prop::collection::vec(1usize..500, 1..5),
+        attack in attack(),
+        at in 1usize..3,
+        inside: prop::sample::Index,
+    ) {
+        let key = key(Method::Aes256Gcm);
+        let mut sealer = Sealer::new(&key).unwrap();
+        let chunks: Vec<Vec<u8>> =
+            payloads.iter().map(|payload| wire(&mut sealer, std::slice::from_ref(payload))).collect();
+        let good = payloads[..at].concat();
+        let bad = attacked(attack, &chunks, at, inside);
+
+        let mut opener = Opener::new(key);
+        let (mut plain, mut waiting, mut failed) = (Vec::new(), Vec::new(), false);
+        let mut rest = &bad[..];
+        for size in sizes.iter().cycle() {
+            let (piece, later) = rest.split_at((*size).min(rest.len()));
+            rest = later;
+            waiting.extend_from_slice(piece);
+            let Ok(opened) = opener.open(&mut waiting) else {
+                failed = true;
+                break;
+            };
+            plain.extend_from_slice(&waiting[..opened.plain]);
+            waiting.drain(..opened.used);
+            if rest.is_empty() {
+                break;
+            }
+        }
+        prop_assert!(good.starts_with(&plain));
+        match attack {
+            Attack::Truncate => {
+                prop_assert_eq!(&plain, &good);
+                let at_a_boundary = bad.len() == chunks[..at].concat().len();
+                prop_assert_eq!(!failed && opener.may_end(waiting.len()), at_a_boundary);
+            }
+            _ => prop_assert!(failed, "nobody noticed"),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! From every state to installed, and back to what was there before; with neighbours.
 
-use super::super::internet::{Internet, Seen, any, at, connect, datagram, echoes, greet, tcp, udp};
+use super::super::internet::{Internet, Seen, any, at, connect, datagram, greet, tcp, udp};
 use super::{Actor, beat_for_ever, in_a_lab, install, listed, plays, ruleset, run, set};
 use crate::firewall::nftables::{Error, Handle, Holder, Owner, available, cleanup};
 use crate::firewall::ruleset::Ruleset;

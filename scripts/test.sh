@@ -1,0 +1,115 @@
+#!/bin/sh
+# All tests: beside the code, on loopback, and in the lab with real peers. Ends with one line,
+# "N passed, M failed", and exits 0 or 1.
+#
+# As root it first installs the peers that are missing (Debian, Ubuntu) and starts none of them;
+# otherwise it names the command. The tests themselves need no root and never touch the host's
+# network: each runs in namespaces of its own.
+set -eu
+
+# Program and package, as in tests/lab/tools.rs; first what building needs.
+peers='
+    cc:gcc cc:libc6-dev
+    unshare:util-linux nsenter:util-linux sha256sum:coreutils ip:iproute2
+    xtables-nft-multi:iptables xtables-legacy-multi:iptables ipset:ipset nft:nftables
+    curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base nginx:nginx-light
+    ss-server:shadowsocks-libev ss-local:shadowsocks-libev
+    squid:squid htpasswd:apache2-utils tinyproxy:tinyproxy'
+# ssserver forwards the end of one half of a connection; Debian has no package of it.
+ssserver=1.25.0
+threads=${SNET_TEST_THREADS:-3}
+
+cd -- "$(CDPATH='' dirname -- "$0")/.."
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-$HOME/.cargo}/bin
+export PATH
+
+# The packages of the programs that are not there.
+missing() {
+    for peer in $peers; do
+        command -v "${peer%%:*}" >/dev/null || echo "${peer##*:}"
+    done | sort -u | tr '\n' ' '
+}
+
+install_peers() {
+    absent=$(missing)
+    [ -n "$absent" ] || return 0
+    command="apt-get install -y --no-install-recommends $absent"
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        echo "The lab needs more programs. Run this script as root, or this command" >&2
+        echo "(on another distribution its like), and see that no service starts:" >&2
+        echo "    $command" >&2
+        exit 1
+    fi
+    echo "Installing ${absent}without starting any service"
+    forbid_services
+    trap allow_services EXIT
+    trap 'exit 1' HUP INT TERM
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update
+    $command
+    allow_services
+    trap - EXIT HUP INT TERM
+    absent=$(missing)
+    if [ -n "$absent" ]; then
+        echo "Installed, and still programs are missing of: $absent" >&2
+        exit 1
+    fi
+}
+
+# Debian starts what it installs unless policy-rc.d says 101 (invoke-rc.d(8)). What was there is
+# put back.
+policy=/usr/sbin/policy-rc.d
+forbid_services() {
+    if [ -e $policy ] || [ -L $policy ]; then
+        mv $policy $policy.before-snet
+    fi
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+}
+allow_services() {
+    rm -f $policy
+    if [ -e $policy.before-snet ] || [ -L $policy.before-snet ]; then
+        mv $policy.before-snet $policy
+    fi
+}
+
+install_ssserver() {
+    if [ -x target/lab-tools/bin/ssserver ] || command -v ssserver >/dev/null; then
+        return 0
+    fi
+    echo "Building ssserver of shadowsocks-rust $ssserver into target/lab-tools (a few minutes)"
+    cargo install shadowsocks-rust --locked --version $ssserver --bin ssserver --quiet \
+        --no-default-features --features server,aead-cipher \
+        --root target/lab-tools --target-dir target/lab-tools/build
+    rm -rf target/lab-tools/build
+}
+
+run_tests() {
+    output=target/test-output.txt
+    # The tests of the lab are long and busy: few at a time.
+    { cargo test --no-fail-fast -- --test-threads="$threads" 2>&1 || echo "cargo test: $?"; } |
+        tee "$output"
+    passed=$(sum passed) failed=$(sum failed)
+    # What does not compile, or breaks off, has no failed test to show.
+    if [ "$failed" -eq 0 ] && grep -q '^cargo test: ' "$output"; then
+        failed=1
+    fi
+    echo "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+}
+
+# Over all test binaries, from libtest's "test result: ok. 12 passed; 0 failed; ...". Tests that run
+# again inside namespaces are quoted when they fail; those inner runs are of one test, the others
+# are "filtered out", and do not count twice.
+sum() {
+    sed -n "s/^test result: .* \([0-9][0-9]*\) $1;.*; 0 filtered out;.*/\1/p" "$output" |
+        awk '{ total += $1 } END { print total + 0 }'
+}
+
+if ! command -v cargo >/dev/null; then
+    echo "cargo is not installed: see https://rustup.rs" >&2
+    exit 1
+fi
+install_peers
+install_ssserver
+run_tests

@@ -1,0 +1,109 @@
+//! The installed rules, shared with those who add addresses to their sets: the daemon's side of
+//! the small traits that lower layers own.
+
+use super::Error;
+use crate::dns::bootstrap::Exempt;
+use crate::firewall::{self, Handle};
+use crate::route::{Route, Teach};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tracing::{info, warn};
+
+/// A removal waits so long for somebody who is just adding an address.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// Nothing, until rules are installed.
+#[derive(Debug, Default)]
+pub(super) struct Installed {
+    handle: Mutex<Option<Arc<Handle>>>,
+    /// Beats fail; said once.
+    fails: AtomicBool,
+}
+
+impl Installed {
+    pub(super) fn hold(&self, handle: Handle) {
+        *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(handle));
+    }
+
+    /// Acts on the rules, if there are some. The lock is not held meanwhile: a tool that waits
+    /// for its own must not hold up the resolver.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&Handle) -> T) -> Option<T> {
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        handle.map(|handle| act(&handle))
+    }
+
+    /// Drops the rules, which removes them.
+    pub(super) fn take(&self) -> Option<Arc<Handle>> {
+        self.handle.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Keeps the rules acting.
+    pub(super) async fn beat(self: &Arc<Self>) {
+        let failure = match self.blocking(Handle::beat).await {
+            Ok(()) => {
+                if self.fails.swap(false, Ordering::Relaxed) {
+                    info!("the rules are kept alive again");
+                }
+                return;
+            }
+            Err(failure) => failure,
+        };
+        if !self.fails.swap(true, Ordering::Relaxed) {
+            warn!("cannot keep the rules alive, so nothing is captured: {failure}; restart snet");
+        }
+    }
+
+    /// Captures nothing more; what was captured goes on until [`remove`](Self::remove).
+    pub(super) async fn release(self: &Arc<Self>) -> Result<(), Error> {
+        self.blocking(Handle::release).await
+    }
+
+    pub(super) async fn remove(&self) -> Result<(), Error> {
+        let Some(mut handle) = self.take() else { return Ok(()) };
+        let removal = tokio::task::spawn_blocking(move || {
+            let tries = 100;
+            for _ in 0..tries {
+                match Arc::try_unwrap(handle) {
+                    Ok(handle) => return handle.remove(),
+                    Err(shared) => handle = shared,
+                }
+                std::thread::sleep(BUSY / tries);
+            }
+            // Whoever still has it removes the rules by dropping it.
+            Ok(())
+        });
+        Ok(removal.await.map_err(|_| Error::Died("firewall"))??)
+    }
+
+    /// Tools and the kernel take their time: not on a thread that serves connections.
+    async fn blocking(
+        self: &Arc<Self>,
+        act: impl FnOnce(&Handle) -> Result<(), firewall::Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        let installed = Arc::clone(self);
+        let acting = tokio::task::spawn_blocking(move || installed.with(act).unwrap_or(Ok(())));
+        Ok(acting.await.map_err(|_| Error::Died("firewall"))??)
+    }
+}
+
+/// New addresses of an upstream server's name go to the kernel before the proxy dials them.
+#[derive(Debug)]
+pub(super) struct ExemptServers(pub(super) Arc<Installed>);
+
+impl Exempt for ExemptServers {
+    fn exempt(&self, addresses: Vec<IpAddr>) {
+        self.0.with(|handle| handle.exempt(addresses));
+    }
+}
+
+/// Learned addresses go to the kernel's sets.
+#[derive(Debug)]
+pub(super) struct TeachKernel(pub(super) Arc<Installed>);
+
+impl Teach for TeachKernel {
+    fn teach(&self, address: IpAddr, route: Route, ttl: Duration) {
+        self.0.with(|handle| handle.learn(address, route, ttl));
+    }
+}

@@ -1,0 +1,36 @@
+//! Faults on purpose, so that the selftest can be seen to find them. Only debug builds have them:
+//! elsewhere [`is`] is a constant, and the compiler removes what it guards.
+
+use std::sync::OnceLock;
+
+/// A part that the environment variable `SNET_FAULT` breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// `split`: the kernel is told that all the world is domestic.
+    Split,
+    /// `mark`: our own sockets carry no mark.
+    Mark,
+    /// `relay`: a bit of what a program sends is flipped.
+    Relay,
+    /// `half-close`: a FIN is not sent on; it ends the connection.
+    HalfClose,
+    /// `judgement`: a foreign address from the domestic side is believed.
+    Judgement,
+}
+
+/// Whether this part is to be broken; never in a release build. The environment is read once.
+pub fn is(fault: Fault) -> bool {
+    static CHOSEN: OnceLock<Option<Fault>> = OnceLock::new();
+    cfg!(debug_assertions) && *CHOSEN.get_or_init(chosen) == Some(fault)
+}
+
+fn chosen() -> Option<Fault> {
+    match std::env::var("SNET_FAULT").ok()?.as_str() {
+        "split" => Some(Fault::Split),
+        "mark" => Some(Fault::Mark),
+        "relay" => Some(Fault::Relay),
+        "half-close" => Some(Fault::HalfClose),
+        "judgement" => Some(Fault::Judgement),
+        _ => None,
+    }
+}

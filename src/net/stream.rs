@@ -1,0 +1,71 @@
+//! What a relay asks of a TCP connection beyond tokio's own: reads that know when the socket is
+//! empty, and waking only for many bytes.
+
+use nix::libc::{self, SO_RCVLOWAT, SOL_SOCKET};
+use nix::sys::socket::setsockopt;
+use nix::sys::uio::readv;
+use std::io::{self, IoSliceMut};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// Reads what is there into the pieces, in order; 0 is the end.
+///
+/// A read that fills less than it was given has emptied the socket, and epoll will report the next
+/// byte (epoll(7), question 9): so the socket counts as not readable from then on, and nobody has
+/// to ask the kernel a second time to learn that. An end or an error that has come meanwhile stays
+/// visible.
+///
+/// # Errors
+/// `WouldBlock`: nothing is there. Else what readv(2) says.
+pub fn read_vectored(stream: &TcpStream, pieces: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    let room: usize = pieces.iter().map(|piece| piece.len()).sum();
+    taking(stream, room, || Ok(readv(stream, pieces)?))
+}
+
+/// The same into one piece.
+///
+/// # Errors
+/// As [`read_vectored`].
+pub fn read(stream: &TcpStream, piece: &mut [u8]) -> io::Result<usize> {
+    read_vectored(stream, &mut [IoSliceMut::new(piece)])
+}
+
+/// Runs `take`, which takes up to `room` bytes off the socket, and remembers whether that has
+/// emptied it.
+fn taking(
+    stream: &TcpStream,
+    room: usize,
+    take: impl FnOnce() -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut taken = None;
+    let result = stream.try_io(Interest::READABLE, || match take()? {
+        // The end stays readable for ever.
+        read if read == 0 || read == room => Ok(read),
+        read => {
+            taken = Some(read);
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    });
+    taken.map_or(result, Ok)
+}
+
+/// The socket becomes readable only when so many bytes wait, or the end, or an error, or when the
+/// peer's window closes (SO_RCVLOWAT, socket(7); tcp_epollin_ready). 1 is how it is born.
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn set_low_water(stream: &TcpStream, bytes: i32) -> io::Result<()> {
+    Ok(setsockopt(stream, LowWater, &bytes)?)
+}
+
+/// The option is not among nix's own.
+#[derive(Clone, Copy, Debug)]
+struct LowWater;
+
+nix::setsockopt_impl!(
+    LowWater,
+    SOL_SOCKET,
+    SO_RCVLOWAT,
+    i32,
+    nix::sys::socket::sockopt::SetStruct<i32>
+);

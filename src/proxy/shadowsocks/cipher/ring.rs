@@ -1,0 +1,45 @@
+//! AEAD by ring: assembly for every common processor, three times the speed of the portable build.
+
+use super::{Forged, Method, NONCE, TAG};
+use ring::aead::{
+    AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
+};
+
+/// A key ready for use. `LessSafe` in ring's words: the nonce is the caller's care, here that of
+/// [`Session`](super::Session). Boxed, since a key schedule with its tables is large and the pair
+/// of a connection moves through several futures.
+pub(in super::super) struct Key(Box<LessSafeKey>);
+
+impl Key {
+    /// `None` if `bytes` has not the length that the method wants.
+    pub(in super::super) fn new(method: Method, bytes: &[u8]) -> Option<Self> {
+        let algorithm = match method {
+            Method::Aes128Gcm => &AES_128_GCM,
+            Method::Aes256Gcm => &AES_256_GCM,
+            Method::Chacha20IetfPoly1305 => &CHACHA20_POLY1305,
+        };
+        UnboundKey::new(algorithm, bytes).ok().map(|key| Key(Box::new(LessSafeKey::new(key))))
+    }
+
+    /// Encrypts in place and returns the tag.
+    pub(in super::super) fn seal(
+        &self,
+        nonce: [u8; NONCE],
+        bytes: &mut [u8],
+    ) -> Result<[u8; TAG], Forged> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let tag = self.0.seal_in_place_separate_tag(nonce, Aad::empty(), bytes);
+        tag.map_err(|_| Forged)?.as_ref().try_into().map_err(|_| Forged)
+    }
+
+    /// Opens what lies behind the first `gap` bytes, a tag at its end, and puts it at the front.
+    pub(in super::super) fn open(
+        &self,
+        nonce: [u8; NONCE],
+        bytes: &mut [u8],
+        gap: usize,
+    ) -> Result<(), Forged> {
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        self.0.open_within(nonce, Aad::empty(), bytes, gap..).map(drop).map_err(|_| Forged)
+    }
+}

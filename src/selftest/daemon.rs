@@ -1,0 +1,93 @@
+//! The real daemon, as a process of its own: this very program with a real configuration file.
+
+use super::world;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const CONFIG: &str = "/run/snet.toml";
+const CHINA: &str = "/run/china.txt";
+const LOG: &str = "/run/snet.log";
+
+/// More than a start takes on the slowest router.
+const START: Duration = Duration::from_secs(8);
+const STOP: Duration = Duration::from_secs(8);
+
+/// How a start went.
+pub(super) enum Started {
+    /// After so long.
+    Ready(Daemon, Duration),
+    /// It ended, or was not ready in time.
+    Failed(String),
+}
+
+/// The running daemon.
+#[derive(Debug)]
+pub(super) struct Daemon(Child);
+
+impl Daemon {
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// It cannot be started at all.
+    pub(super) fn start(has_ipv6: bool) -> io::Result<Started> {
+        fs::write(CHINA, world::CHINA)?;
+        // The file holds a password: nobody else may read it.
+        let mut config =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(CONFIG)?;
+        config.write_all(world::config(CHINA, has_ipv6).as_bytes())?;
+        let began = Instant::now();
+        let child = Command::new("/proc/self/exe")
+            .args(["-c", CONFIG])
+            .env_remove("JOURNAL_STREAM")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(LOG)?)
+            .spawn()?;
+        let mut daemon = Daemon(child);
+        while began.elapsed() < START {
+            if log().contains("ready") {
+                return Ok(Started::Ready(daemon, began.elapsed()));
+            }
+            if let Some(status) = daemon.0.try_wait()? {
+                return Ok(Started::Failed(status.to_string()));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(Started::Failed(format!("not ready after {} s", START.as_secs())))
+    }
+
+    /// Asks it to stop, and says how it ended.
+    pub(super) fn stop(&mut self) -> String {
+        let Ok(pid) = i32::try_from(self.0.id()) else { return "no process".into() };
+        if let Err(errno) = kill(Pid::from_raw(pid), Signal::SIGTERM) {
+            return errno.to_string();
+        }
+        let began = Instant::now();
+        while began.elapsed() < STOP {
+            match self.0.try_wait() {
+                Ok(Some(status)) => return status.to_string(),
+                Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+                Err(error) => return error.to_string(),
+            }
+        }
+        "did not end".into()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It has ended already, unless a trial went wrong.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// All that the daemon has said.
+pub(super) fn log() -> String {
+    fs::read_to_string(LOG).unwrap_or_default()
+}

@@ -1,0 +1,63 @@
+//! Sites. A site speaks first and says who came; then it hears everything to the end, says it all
+//! again, and closes. One visit so shows the way taken, that a server may speak first, half-close,
+//! and that every byte arrives, both ways.
+
+use super::{Tally, count, is_machine};
+use crate::net::{listen, udp};
+use crate::selftest::world::{self, at};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+pub(super) fn serve_all(tally: &Rc<Tally>, has_ipv6: bool) -> io::Result<()> {
+    let mut sites: Vec<(IpAddr, bool)> =
+        vec![(world::DOMESTIC.into(), false), (world::FOREIGN.into(), true)];
+    if has_ipv6 {
+        sites.extend([(world::DOMESTIC_V6.into(), false), (world::FOREIGN_V6.into(), true)]);
+    }
+    for (address, is_foreign) in sites {
+        web(at(address, world::WEB), is_foreign, Rc::clone(tally))?;
+        quic(at(address, world::QUIC), is_foreign, Rc::clone(tally))?;
+    }
+    Ok(())
+}
+
+fn web(address: SocketAddr, is_foreign: bool, tally: Rc<Tally>) -> io::Result<()> {
+    let listener = listen::tcp(address)?;
+    tokio::task::spawn_local(async move {
+        while let Ok((stream, peer)) = listener.accept().await {
+            if is_foreign && is_machine(peer) {
+                count(&tally.direct_foreign);
+            }
+            tokio::task::spawn_local(visit(stream, peer));
+        }
+    });
+    Ok(())
+}
+
+async fn visit(mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    let came = if is_machine(peer) { "direct" } else { "proxied" };
+    stream.write_all(format!("{came}\n").as_bytes()).await?;
+    let mut heard = Vec::new();
+    stream.read_to_end(&mut heard).await?;
+    stream.write_all(&heard).await
+}
+
+/// Something that answers on UDP 443; a selftest needs no more of QUIC.
+fn quic(address: SocketAddr, is_foreign: bool, tally: Rc<Tally>) -> io::Result<()> {
+    let socket = udp::bind(address)?.listen()?;
+    tokio::task::spawn_local(async move {
+        let mut buffer = [0; 1500];
+        while socket.readable().await.is_ok() {
+            let Ok((length, asker)) = socket.try_receive(&mut buffer) else { continue };
+            if is_foreign && is_machine(asker.address) {
+                count(&tally.direct_foreign);
+            }
+            // A lost reply fails the trial, which is all that it can do.
+            let _ = socket.reply(&asker, &buffer[..length]);
+        }
+    });
+    Ok(())
+}

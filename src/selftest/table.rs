@@ -1,0 +1,106 @@
+//! What was tried, expected and seen, row by row.
+
+use std::fmt;
+use std::io::{IsTerminal, Write};
+
+/// One trial.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) tried: String,
+    pub(super) expected: String,
+    pub(super) seen: String,
+    pub(super) verdict: Verdict,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Ok,
+    Failed,
+    Skipped,
+}
+
+impl Row {
+    /// A trial that is right if what was seen is what was expected.
+    pub(super) fn compare(tried: &str, expected: &str, seen: &str) -> Row {
+        let verdict = if expected == seen { Verdict::Ok } else { Verdict::Failed };
+        Row { tried: tried.into(), expected: expected.into(), seen: seen.into(), verdict }
+    }
+
+    /// A trial whose result is a matter of degree.
+    pub(super) fn ok(tried: &str, expected: &str, seen: &str) -> Row {
+        let verdict = Verdict::Ok;
+        Row { tried: tried.into(), expected: expected.into(), seen: seen.into(), verdict }
+    }
+
+    /// A trial that this machine cannot make.
+    pub(super) fn skipped(tried: &str, why: &str) -> Row {
+        Row {
+            tried: tried.into(),
+            expected: "-".into(),
+            seen: why.into(),
+            verdict: Verdict::Skipped,
+        }
+    }
+}
+
+/// Prints as it goes, so that a reader sees where it stands.
+pub(super) struct Table {
+    rows: Vec<Row>,
+    colour: bool,
+}
+
+impl Table {
+    pub(super) fn new() -> Self {
+        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let table = Table { rows: Vec::new(), colour };
+        table.line(["tried", "expected", "seen", ""]);
+        table
+    }
+
+    pub(super) fn add(&mut self, row: Row) {
+        let (word, colour) = match row.verdict {
+            Verdict::Ok => ("ok", 32),
+            Verdict::Failed => ("FAILED", 31),
+            Verdict::Skipped => ("skipped", 33),
+        };
+        let word = if self.colour { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.into() };
+        self.line([&row.tried, &row.expected, &row.seen, &word]);
+        self.rows.push(row);
+    }
+
+    pub(super) fn count(&self, verdict: Verdict) -> usize {
+        self.rows.iter().filter(|row| row.verdict == verdict).count()
+    }
+
+    /// 80 columns, as long as nothing fails.
+    fn line(&self, [tried, expected, seen, verdict]: [&str; 4]) {
+        let line = format!("{tried:<38} {expected:<18} {seen:<18} {verdict}");
+        // A reader that has hung up is no reason to stop: the exit code still counts.
+        let _ = writeln!(std::io::stdout(), "{}", line.trim_end());
+    }
+}
+
+/// `26 of 28 ok, 2 skipped`.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} ok", self.count(Verdict::Ok), self.rows.len())?;
+        match self.count(Verdict::Skipped) {
+            0 => Ok(()),
+            skipped => write!(f, ", {skipped} skipped,"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_skipped_is_not_ok() {
+        let rows = vec![Row::compare("a", "b", "b"), Row::skipped("a", "why")];
+        let mut table = Table { rows, colour: false };
+        assert_eq!(table.to_string(), "1 of 2 ok, 1 skipped,");
+        table.rows = vec![Row::compare("a", "b", "b"), Row::compare("a", "b", "c")];
+        assert_eq!(table.to_string(), "1 of 2 ok");
+    }
+}

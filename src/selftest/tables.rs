@@ -1,0 +1,64 @@
+//! The firewall's tables, in a form that can be compared: without counters, comments and built-in
+//! chains that hold nothing.
+
+use super::{Unable, tools};
+
+/// What iptables, ip6tables (where there is IPv6) and ipset hold now.
+pub(super) fn now(has_ipv6: bool) -> Result<Vec<String>, Unable> {
+    let mut holders: Vec<(&'static str, &[&str])> =
+        vec![("iptables-save", &[]), ("ipset", &["save"])];
+    if has_ipv6 {
+        holders.push(("ip6tables-save", &[]));
+    }
+    let mut lines = Vec::new();
+    for (tool, arguments) in holders {
+        let text = tools::run(tool, arguments, "")?;
+        let state = text.lines().filter(|line| is_state(line));
+        lines.extend(state.map(|line| format!("{tool}: {line}")));
+    }
+    Ok(lines)
+}
+
+/// Rules, chains of somebody's own, policies that are not the default, and sets.
+fn is_state(line: &str) -> bool {
+    match line.as_bytes().first() {
+        Some(b'#' | b'*') | None => false,
+        Some(b':') => !line.contains(" ACCEPT "),
+        _ => line != "COMMIT",
+    }
+}
+
+/// What of `after` was not there before, and the other way round; "unchanged" if nothing.
+pub(super) fn difference(before: &[String], after: &[String]) -> String {
+    let first = |these: &[String], others: &[String]| {
+        these.iter().find(|line| !others.contains(line)).cloned()
+    };
+    match (first(after, before), first(before, after)) {
+        (Some(line), _) => format!("left: {line}"),
+        (None, Some(line)) => format!("lost: {line}"),
+        (None, None) => "unchanged".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_and_empty_chains_do_not_count() {
+        assert!(!is_state(":OUTPUT ACCEPT [12:345]"));
+        assert!(is_state(":INPUT DROP [0:0]") && is_state(":SNET - [0:0]"));
+        assert!(is_state("-A OUTPUT -j SNET") && is_state("create snet-china4 hash:net"));
+        assert!(!is_state("# Generated") && !is_state("*nat") && !is_state("COMMIT"));
+        assert!(!is_state(""));
+    }
+
+    #[test]
+    fn differences_are_named() {
+        let lines = |list: &[&str]| list.iter().map(|line| line.to_string()).collect::<Vec<_>>();
+        let (none, one) = (lines(&[]), lines(&["a"]));
+        assert_eq!(difference(&one, &one), "unchanged");
+        assert_eq!(difference(&none, &one), "left: a");
+        assert_eq!(difference(&one, &none), "lost: a");
+    }
+}

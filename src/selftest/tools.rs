@@ -1,0 +1,74 @@
+//! The programs that the trials call.
+
+use super::Unable;
+use nix::sys::utsname::uname;
+use std::env;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// Their names, and the Debian package each comes with.
+const TOOLS: [(&str, &str); 5] = [
+    ("ip", "iproute2"),
+    ("iptables-restore", "iptables"),
+    ("iptables-save", "iptables"),
+    ("ip6tables-save", "iptables"),
+    ("ipset", "ipset"),
+];
+
+/// Where administrators' tools are; the PATH of an ordinary user lacks them on Debian.
+const SYSTEM: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
+
+/// PATH, with the system's directories behind it.
+pub(super) fn path() -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let directories = env::split_paths(&path).chain(SYSTEM.map(PathBuf::from));
+    // Fails for a directory with a colon in its name, which split_paths cannot have made.
+    env::join_paths(directories).unwrap_or(path)
+}
+
+/// # Errors
+/// [`Unable::Missing`], for the first one.
+pub(super) fn require_all() -> Result<(), Unable> {
+    let path = path();
+    let is_there = |tool: &str| env::split_paths(&path).any(|folder| folder.join(tool).is_file());
+    match TOOLS.into_iter().find(|(tool, _)| !is_there(tool)) {
+        Some((tool, package)) => Err(Unable::Missing { tool, package }),
+        None => Ok(()),
+    }
+}
+
+/// Runs a tool to its end: text in, text out.
+///
+/// # Errors
+/// [`Unable::Tool`]: it cannot be run; [`Unable::Command`]: what it complained of.
+pub(super) fn run(tool: &'static str, arguments: &[&str], input: &str) -> Result<String, Unable> {
+    let failed = |source| Unable::Tool { tool, source };
+    let mut process = Command::new(tool)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    if let Some(mut stdin) = process.stdin.take() {
+        // All inputs fit into a pipe. A tool that did not read says why below.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = process.wait_with_output().map_err(failed)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    Err(Unable::Command { tool, said })
+}
+
+/// The kernel and the firewall tool, for the last line and for reports:
+/// `Linux 6.1.0, iptables 1.8.9 (nf_tables)`.
+pub(super) fn platform() -> String {
+    let kernel = uname().map(|name| name.release().to_string_lossy().into_owned());
+    let tool = run("iptables-save", &["--version"], "").unwrap_or_default();
+    let version = tool.trim().trim_start_matches("iptables-save v");
+    format!("Linux {}, iptables {version}", kernel.unwrap_or_default())
+}

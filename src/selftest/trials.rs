@@ -1,0 +1,202 @@
+//! The trials, in the order of a daemon's life: before, running, with its proxies down, after.
+//!
+//! What must not happen is counted, and every counter is first seen to count: without the daemon
+//! the same acts do what they must not do with it.
+
+use super::client::{
+    Asker, ask_over_ipv6, ask_over_tcp, control, knock, listen_to, try_site, visit,
+};
+use super::daemon::{self, Daemon, Started};
+use super::table::{Row, Table};
+use super::{Unable, tables, unmarked, world};
+use hickory_proto::rr::RecordType::{A, AAAA};
+use std::io;
+
+/// More than one read of a relay takes, and than one sealed chunk holds.
+const MUCH: usize = 1_000_000;
+const LITTLE: usize = 9;
+
+const NO_IPV6: &str = "no IPv6 on this kernel";
+
+const DIRECT: &str = "direct, all bytes";
+const PROXIED: &str = "proxied, all bytes";
+
+/// Runs all of them.
+///
+/// # Errors
+/// The little internet is broken, or a tool; a trial that goes wrong is a row.
+pub(super) fn run(table: &mut Table, has_ipv6: bool) -> Result<(), Unable> {
+    // Opened before the kernel tracks connections, so that it is new to conntrack while the daemon
+    // runs; the name server's client is asked for afterwards, so that its port is known already.
+    let open = visit(world::FOREIGN.into());
+    unmarked::watch(has_ipv6)?;
+    let before = tables::now(has_ipv6)?;
+    let asker = Asker::new().map_err(unable("a client of name servers"))?;
+    without(table, &asker);
+    let leaked = Leaks::now(has_ipv6)?;
+    leaked.must_have_been_seen(table);
+
+    let started = Daemon::start(has_ipv6).map_err(unable("starting the daemon"))?;
+    let mut daemon = match started {
+        Started::Ready(daemon, took) => {
+            table.add(Row::ok("start", "ready", &format!("ready in {} ms", took.as_millis())));
+            daemon
+        }
+        Started::Failed(end) => {
+            same(table, "start", "ready", end);
+            return Ok(());
+        }
+    };
+    let running = tables::now(has_ipv6)?;
+    sites(table, has_ipv6);
+    names(table, &asker, has_ipv6);
+    quic(table, has_ipv6);
+    proxies(table, &asker).map_err(unable("the control port"))?;
+    Leaks::now(has_ipv6)?.must_be(&leaked, table);
+    same(table, "domestic connections inside the daemon", "none", inside(&daemon::log()));
+    let lived = open.and_then(|visit| visit.say(MUCH)).unwrap_or_else(|error| error.to_string());
+    same(table, "a connection opened before the start", DIRECT, lived);
+
+    same(table, "stop", "exit status: 0", daemon.stop());
+    let left = match before == running {
+        true => "there never was a rule".into(),
+        false => tables::difference(&before, &tables::now(has_ipv6)?),
+    };
+    same(table, "tables and sets, before and after", "unchanged", left);
+    same(table, "stopped: foreign site", DIRECT, try_site(world::FOREIGN, LITTLE));
+    let asked = asker.ask(world::TRUSTED_NAMES, world::DOMESTIC_NAME, A);
+    same(table, "stopped: a name, from the kept port", world::FAR_COPY, asked);
+    Ok(())
+}
+
+/// What the machine sees without snet.
+fn without(table: &mut Table, asker: &Asker) {
+    same(table, "no daemon: foreign site", DIRECT, try_site(world::FOREIGN, LITTLE));
+    let poisoned = asker.ask(world::DOMESTIC_NAMES, world::FOREIGN_NAME, A);
+    same(table, "no daemon: foreign name is forged", world::FORGED, poisoned);
+    let asked = asker.ask(world::TRUSTED_NAMES, world::DOMESTIC_NAME, A);
+    same(table, "no daemon: domestic name, asked abroad", world::FAR_COPY, asked);
+}
+
+fn sites(table: &mut Table, has_ipv6: bool) {
+    same(table, "foreign site", PROXIED, try_site(world::FOREIGN, MUCH));
+    same(table, "domestic site", DIRECT, try_site(world::DOMESTIC, MUCH));
+    same(table, "foreign server that speaks first", "proxied", listen_to(world::FOREIGN));
+    same(table, "foreign, half-closed", PROXIED, try_site(world::FOREIGN, LITTLE));
+    if has_ipv6 {
+        same(table, "foreign site, IPv6", PROXIED, try_site(world::FOREIGN_V6, MUCH));
+        same(table, "domestic site, IPv6", DIRECT, try_site(world::DOMESTIC_V6, MUCH));
+    } else {
+        table.add(Row::skipped("foreign site, IPv6", NO_IPV6));
+        table.add(Row::skipped("domestic site, IPv6", NO_IPV6));
+    }
+}
+
+fn names(table: &mut Table, asker: &Asker, has_ipv6: bool) {
+    let (foreign, domestic) = (world::FOREIGN_NAME, world::DOMESTIC_NAME);
+    let true_address = asker.ask(world::NOBODY, foreign, A);
+    same(table, "foreign name, forged answers first", world::FOREIGN, true_address);
+    let true_address = asker.ask(world::NOBODY, foreign, AAAA);
+    same(table, "foreign name, IPv6 address", world::FOREIGN_V6, true_address);
+    let near = asker.ask(world::NOBODY, domestic, A);
+    same(table, "domestic name: its near address", world::DOMESTIC, near);
+    let near = asker.ask(world::NOBODY, domestic, AAAA);
+    same(table, "domestic name, IPv6 address", world::DOMESTIC_V6, near);
+    let kept = asker.ask(world::TRUSTED_NAMES, domestic, A);
+    same(table, "domestic name, from a port kept open", world::DOMESTIC, kept);
+    let over_tcp = ask_over_tcp(world::NOBODY, foreign);
+    same(table, "foreign name, asked over TCP", world::FOREIGN, over_tcp);
+    if has_ipv6 {
+        let over_ipv6 = ask_over_ipv6(world::NOBODY_V6, foreign);
+        same(table, "foreign name, asked over IPv6", world::FOREIGN, over_ipv6);
+    } else {
+        table.add(Row::skipped("foreign name, asked over IPv6", NO_IPV6));
+    }
+    let none = asker.ask(world::NOBODY, "nothing.example.", A);
+    same(table, "a name that does not exist", "NXDOMAIN", none);
+}
+
+fn quic(table: &mut Table, has_ipv6: bool) {
+    same(table, "foreign QUIC", "refused", knock(world::FOREIGN));
+    same(table, "domestic QUIC", "answered", knock(world::DOMESTIC));
+    if has_ipv6 {
+        same(table, "foreign QUIC, IPv6", "refused", knock(world::FOREIGN_V6));
+        same(table, "domestic QUIC, IPv6", "answered", knock(world::DOMESTIC_V6));
+    } else {
+        table.add(Row::skipped("foreign QUIC, IPv6", NO_IPV6));
+        table.add(Row::skipped("domestic QUIC, IPv6", NO_IPV6));
+    }
+}
+
+/// Names below the sites' are in no cache, so they are really asked for.
+fn proxies(table: &mut Table, asker: &Asker) -> io::Result<()> {
+    let below = |first: &str, name: &str| format!("{first}.{name}");
+    let [_, http_before, _] = control("shadowsocks off")?;
+    let second = try_site(world::FOREIGN, MUCH);
+    let [_, http_after, _] = control("tally")?;
+    let way = if http_after > http_before { second } else { format!("{second}, not by HTTP") };
+    same(table, "first proxy down: HTTP CONNECT instead", PROXIED, way);
+    let name = asker.ask(world::NOBODY, &below("second", world::FOREIGN_NAME), A);
+    same(table, "first proxy down: foreign name", world::FOREIGN, name);
+
+    control("http off")?;
+    same(table, "all proxies down: foreign site", "refused", try_site(world::FOREIGN, LITTLE));
+    same(table, "all proxies down: domestic site", DIRECT, try_site(world::DOMESTIC, LITTLE));
+    let name = asker.ask(world::NOBODY, &below("none", world::FOREIGN_NAME), A);
+    same(table, "all proxies down: foreign name", "SERVFAIL", name);
+    let name = asker.ask(world::NOBODY, &below("none", world::DOMESTIC_NAME), A);
+    same(table, "all proxies down: domestic name", world::DOMESTIC, name);
+    Ok(())
+}
+
+/// What went abroad past the proxies, counted where it leaves and where it arrives.
+struct Leaks {
+    /// Packets without snet's mark that left for foreign addresses.
+    unmarked: u64,
+    /// Connections and datagrams that reached foreign hosts from the machine's own address.
+    arrived: u32,
+}
+
+impl Leaks {
+    fn now(has_ipv6: bool) -> Result<Self, Unable> {
+        let [_, _, arrived] = control("tally").map_err(unable("the control port"))?;
+        Ok(Leaks { unmarked: unmarked::count(has_ipv6)?, arrived })
+    }
+
+    /// Without the daemon everything is one.
+    fn must_have_been_seen(&self, table: &mut Table) {
+        let seen = match (self.unmarked, self.arrived) {
+            (0, 0) => "neither counts",
+            (0, _) => "marks do not count",
+            (_, 0) => "arrivals do not",
+            _ => "both count",
+        };
+        same(table, "no daemon: the two counters of leaks", "both count", seen.into());
+    }
+
+    fn must_be(&self, before: &Leaks, table: &mut Table) {
+        let left = self.unmarked.wrapping_sub(before.unmarked);
+        same(table, "foreign packets without snet's mark", 0, left.to_string());
+        let arrived = self.arrived.wrapping_sub(before.arrived);
+        same(table, "foreign packets past the proxies", 0, arrived.to_string());
+    }
+}
+
+/// Whether the daemon's log, which has a line for every connection, has one for a domestic site.
+fn inside(log: &str) -> String {
+    let knows = |site: String| log.contains(&format!("destination={site}"));
+    let at_web = |address: std::net::IpAddr| world::at(address, world::WEB).to_string();
+    if !knows(at_web(world::FOREIGN.into())) {
+        return "no line at all".into();
+    }
+    let domestic = [world::DOMESTIC.into(), world::DOMESTIC_V6.into()].map(at_web);
+    domestic.into_iter().find(|site| knows(site.clone())).unwrap_or_else(|| "none".into())
+}
+
+fn same(table: &mut Table, tried: &str, expected: impl ToString, seen: String) {
+    table.add(Row::compare(tried, &expected.to_string(), &seen));
+}
+
+fn unable(what: &'static str) -> impl Fn(io::Error) -> Unable {
+    move |source| Unable::Trial { what, source }
+}

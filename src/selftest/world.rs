@@ -1,0 +1,146 @@
+//! The addresses of the little internet, all from the documentation ranges (RFC 5737, RFC 3849),
+//! and the commands that build it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The machine that runs snet, and its router, on one link.
+pub(super) const MACHINE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub(super) const MACHINE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2);
+pub(super) const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+/// What plays China: the list that the daemon gets.
+pub(super) const CHINA: &str = "198.51.100.0/24\n2001:db8:c::/48\n";
+
+pub(super) const DOMESTIC: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
+pub(super) const DOMESTIC_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 10);
+pub(super) const FOREIGN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+pub(super) const FOREIGN_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 10);
+
+/// Everything foreign, as the firewall's tools write it.
+pub(super) const FOREIGN_RANGE: &str = "203.0.113.0/24";
+pub(super) const FOREIGN_RANGE_V6: &str = "2001:db8:f::/48";
+
+/// The domestic site as seen from abroad: a far-away copy.
+pub(super) const FAR_COPY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 77);
+
+/// What forged answers say.
+pub(super) const FORGED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
+pub(super) const FORGED_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 66);
+
+/// The proxies stand in a redirected range on purpose: only the mark keeps snet's own connections
+/// to them from coming back.
+pub(super) const SHADOWSOCKS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
+pub(super) const HTTP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 6);
+pub(super) const SHADOWSOCKS_PORT: u16 = 8388;
+pub(super) const HTTP_PORT: u16 = 8080;
+pub(super) const PASSWORD: &str = "selftest";
+
+pub(super) const DOMESTIC_NAMES: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 53);
+pub(super) const TRUSTED_NAMES: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
+
+/// Nobody is here: who gets an answer from it was captured.
+pub(super) const NOBODY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 99);
+pub(super) const NOBODY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 99);
+
+pub(super) const DNS: u16 = 53;
+pub(super) const WEB: u16 = 80;
+pub(super) const QUIC: u16 = 443;
+
+/// The selftest's own questions to the internet's host, on the link, which nobody captures.
+pub(super) const CONTROL: u16 = 7;
+
+/// The domestic site's name, and the foreign one's. Names below have the same addresses, so that
+/// a trial can ask for one that is in no cache.
+pub(super) const DOMESTIC_NAME: &str = "near.example.";
+pub(super) const FOREIGN_NAME: &str = "far.example.";
+
+/// Every address the internet's host answers for, beside the router's.
+pub(super) fn internet() -> Vec<IpAddr> {
+    vec![
+        DOMESTIC.into(),
+        FOREIGN.into(),
+        FAR_COPY.into(),
+        SHADOWSOCKS.into(),
+        HTTP.into(),
+        DOMESTIC_NAMES.into(),
+        TRUSTED_NAMES.into(),
+        DOMESTIC_V6.into(),
+        FOREIGN_V6.into(),
+    ]
+}
+
+/// `ip -batch` for the machine; `peer` is the process that holds the internet's namespace.
+pub(super) fn machine_commands(peer: u32, has_ipv6: bool) -> String {
+    let mut commands = format!(
+        "link set lo up\n\
+         link add uplink type veth peer name downlink netns {peer}\n\
+         address add {MACHINE}/24 dev uplink\n\
+         link set uplink up\n\
+         route add default via {ROUTER}\n"
+    );
+    if has_ipv6 {
+        commands.push_str(&format!(
+            "address add {MACHINE_V6}/64 dev uplink nodad\n\
+             route add ::/0 via 2001:db8:1::1\n"
+        ));
+    }
+    commands
+}
+
+/// `ip -batch` for the internet's host.
+pub(super) fn internet_commands(has_ipv6: bool) -> String {
+    let mut commands =
+        format!("link set lo up\naddress add {ROUTER}/24 dev downlink\nlink set downlink up\n");
+    if has_ipv6 {
+        commands.push_str("address add 2001:db8:1::1/64 dev downlink nodad\n");
+    }
+    for address in internet() {
+        match address {
+            IpAddr::V4(v4) => commands.push_str(&format!("address add {v4}/32 dev lo\n")),
+            IpAddr::V6(v6) if has_ipv6 => {
+                commands.push_str(&format!("address add {v6}/128 dev lo nodad\n"));
+            }
+            IpAddr::V6(_) => {}
+        }
+    }
+    commands
+}
+
+/// The daemon's file.
+pub(super) fn config(china: &str, has_ipv6: bool) -> String {
+    let listen = if has_ipv6 { r#"["127.0.0.1", "::1"]"# } else { r#""127.0.0.1""# };
+    format!(
+        r#"[listen]
+address = {listen}
+
+[[proxy]]
+name = "shadowsocks"
+type = "shadowsocks"
+server = "{SHADOWSOCKS}:{SHADOWSOCKS_PORT}"
+method = "chacha20-ietf-poly1305"
+password = "{PASSWORD}"
+
+[[proxy]]
+name = "http"
+type = "http"
+server = "{HTTP}:{HTTP_PORT}"
+username = "self"
+password = "{PASSWORD}"
+
+[dns]
+china = ["{DOMESTIC_NAMES}"]
+trusted = ["{TRUSTED_NAMES}"]
+
+[rules]
+china-ip-file = "{china}"
+
+[firewall]
+backend = "iptables"
+"#
+    )
+}
+
+/// An address with a port.
+pub(super) fn at(address: impl Into<IpAddr>, port: u16) -> SocketAddr {
+    SocketAddr::new(address.into(), port)
+}

@@ -1,0 +1,130 @@
+//! Proxies that fail: the client is told at once, the operator in words, and nobody else suffers.
+
+use crate::client::{connect, echo, failure};
+use crate::counters::Counters;
+use crate::peer::http_proxy::{SQUID_PORT, USER};
+use crate::peer::liar::{self, LIES, Lie};
+use crate::peer::{service, shadowsocks};
+use crate::sealed::sealed;
+use crate::snet::{Config, Snet, Variant, http_proxy};
+use crate::upstream::Upstream;
+use crate::wait;
+use crate::world::{FAMILIES, FOREIGN_SITE, PROXY};
+use std::io::{ErrorKind, Write};
+use std::time::{Duration, Instant};
+
+/// `connect-timeout` is 2 s.
+const PROMPT: Duration = Duration::from_secs(4);
+
+/// What the operator reads.
+fn words(lie: Lie) -> &'static str {
+    match lie {
+        Lie::Hang => "no answer within",
+        Lie::Refuse => "refused",
+        Lie::Garbage | Lie::Endless | Lie::Half => "does not speak HTTP CONNECT",
+        Lie::Close => "broke off the handshake",
+        Lie::Unavailable => "503",
+    }
+}
+
+#[test]
+fn liars_are_found_out() {
+    sealed(|_| {
+        service::start();
+        let counters = Counters::start();
+        for family in FAMILIES {
+            for lie in LIES {
+                println!("{lie:?} {family:?}");
+                let proxy = liar::start(family, lie);
+                let mut snet = Snet::start(Variant::Nft, &Config::through(family, &[proxy]));
+                let began = Instant::now();
+                let end = failure(FOREIGN_SITE.port(family, service::ECHO));
+                assert_eq!(end, ErrorKind::ConnectionReset);
+                assert!(began.elapsed() < PROMPT, "reset after {:?}", began.elapsed());
+                wait::until(&format!("{:?} in the log", words(lie)), PROMPT, || {
+                    snet.log().contains(words(lie))
+                });
+                let warnings = snet.lines("WARN");
+                // 503 is the answer to one target, not the proxy's end.
+                let expected = usize::from(lie != Lie::Unavailable);
+                assert_eq!(warnings.len(), expected, "one line in words: {warnings:#?}");
+                snet.assert_alive();
+                snet.stop();
+            }
+        }
+        assert_eq!(counters.leaked(), 0);
+    });
+}
+
+#[test]
+fn wrong_http_password_is_named() {
+    sealed(|_| {
+        service::start();
+        for family in FAMILIES {
+            let (_squid, _) = Upstream::Squid.start(family);
+            let wrong = http_proxy(PROXY.port(family, SQUID_PORT), Some((USER, "sesame open")));
+            let snet = Snet::start(Variant::Nft, &Config::through(family, &[wrong]));
+            let began = Instant::now();
+            let end = failure(FOREIGN_SITE.port(family, service::ECHO));
+            assert_eq!(end, ErrorKind::ConnectionReset);
+            assert!(began.elapsed() < PROMPT, "reset after {:?}", began.elapsed());
+            let warnings = snet.lines("WARN").join("\n");
+            assert!(warnings.contains("user name or password"), "{}", snet.log());
+            assert!(!snet.log().contains("sesame open"), "the log tells the password");
+            snet.stop();
+        }
+    });
+}
+
+#[test]
+fn wrong_shadowsocks_password_is_suspected_after_three() {
+    sealed(|_| {
+        service::start();
+        for family in FAMILIES {
+            for method in shadowsocks::METHODS {
+                let (_server, _) = shadowsocks::libev(family, method);
+                let wrong = shadowsocks::libev_with_wrong_password(family, method);
+                let snet = Snet::start(Variant::Legacy, &Config::through(family, &[wrong]));
+                let suspicions = || {
+                    let warnings = snet.lines("WARN");
+                    warnings.iter().filter(|line| line.contains("password")).count()
+                };
+                for number in 0..6 {
+                    assert_eq!(suspicions(), usize::from(number >= 3), "{}", snet.log());
+                    let mut stream = connect(FOREIGN_SITE.port(family, service::ECHO));
+                    stream.write_all(b"hello").expect("a reader");
+                    std::thread::sleep(Duration::from_millis(100));
+                    let closed = || {
+                        snet.log().matches("closed").count()
+                            + snet.log().matches("broke off").count()
+                    };
+                    drop(stream);
+                    wait::until("the end in the log", PROMPT, || closed() > number);
+                }
+                assert_eq!(suspicions(), 1, "it is said once");
+                snet.stop();
+            }
+        }
+    });
+}
+
+#[test]
+fn the_next_proxy_takes_over() {
+    sealed(|_| {
+        service::start();
+        for family in FAMILIES {
+            for lie in [Lie::Refuse, Lie::Hang, Lie::Garbage, Lie::Close] {
+                let (_server, good) = Upstream::Libev("aes-128-gcm").start(family);
+                let bad = liar::start(family, lie);
+                let snet = Snet::start(Variant::Nft, &Config::through(family, &[bad, good]));
+                for _ in 0..3 {
+                    let mut stream = connect(FOREIGN_SITE.port(family, service::ECHO));
+                    echo(&mut stream, b"hello").unwrap_or_else(|error| {
+                        panic!("{lie:?} {family:?}: {error}\n{}", snet.log())
+                    });
+                }
+                snet.stop();
+            }
+        }
+    });
+}

@@ -1,0 +1,80 @@
+//! Many connections: at once, and one after the other. Descriptors and memory stay flat.
+
+use crate::client::{connect, echo};
+use crate::counters::Counters;
+use crate::peer::service;
+use crate::sealed::sealed;
+use crate::snet::{Config, Snet, Variant};
+use crate::upstream::Upstream;
+use crate::world::{FOREIGN_SITE, Family};
+use std::io::{Read, Write};
+
+const AT_ONCE: usize = 2000;
+const IN_A_ROW: usize = 10_000;
+
+#[test]
+fn two_thousand_at_once_through_shadowsocks() {
+    sealed(|_| at_once(Variant::Nft, Family::V4, Upstream::Libev("chacha20-ietf-poly1305")));
+}
+
+#[test]
+fn two_thousand_at_once_through_http() {
+    sealed(|_| at_once(Variant::Legacy, Family::V6, Upstream::Squid));
+}
+
+#[test]
+fn ten_thousand_in_a_row_through_shadowsocks() {
+    sealed(|_| in_a_row(Variant::Legacy, Family::V6, Upstream::Libev("aes-128-gcm")));
+}
+
+#[test]
+fn ten_thousand_in_a_row_through_http() {
+    sealed(|_| in_a_row(Variant::Nft, Family::V4, Upstream::Squid));
+}
+
+fn at_once(variant: Variant, family: Family, upstream: Upstream) {
+    service::start();
+    let (_server, proxy) = upstream.start(family);
+    // A proxy may take its time for so many, and is not down for it.
+    let proxy = proxy.replace("\"2s\"", "\"30s\"");
+    let snet = Snet::start(variant, &Config::through(family, &[proxy]));
+    let resting = snet.descriptors();
+    let mut streams: Vec<_> =
+        (0..AT_ONCE).map(|_| connect(FOREIGN_SITE.port(family, service::ECHO))).collect();
+    for (number, stream) in streams.iter_mut().enumerate() {
+        stream.write_all(&number.to_be_bytes()).expect("a reader");
+    }
+    for (number, stream) in streams.iter_mut().enumerate() {
+        let mut heard = [0; size_of::<usize>()];
+        stream
+            .read_exact(&mut heard)
+            .unwrap_or_else(|error| panic!("connection {number}: {error}"));
+        assert_eq!(usize::from_be_bytes(heard), number, "another connection's bytes");
+    }
+    assert!(snet.descriptors() > 2 * AT_ONCE, "they were not all open at once");
+    drop(streams);
+    snet.wait_for_descriptors(resting + 8);
+    snet.stop();
+}
+
+fn in_a_row(variant: Variant, family: Family, upstream: Upstream) {
+    service::start();
+    let counters = Counters::start();
+    let (_server, proxy) = upstream.start(family);
+    let snet = Snet::start(variant, &Config::through(family, &[proxy]));
+    let once = || {
+        let mut stream = connect(FOREIGN_SITE.port(family, service::ECHO));
+        echo(&mut stream, b"a short one").expect("an echo");
+    };
+    // Threads, arenas and pools reach their size.
+    let warm = IN_A_ROW / 5;
+    (0..warm).for_each(|_| once());
+    let (descriptors, memory) = (snet.descriptors(), snet.memory());
+    (warm..IN_A_ROW).for_each(|_| once());
+    snet.wait_for_descriptors(descriptors + 8);
+    let grown = snet.memory().saturating_sub(memory);
+    assert!(grown < 2048, "memory grew by {grown} KiB from {memory} KiB");
+    assert_eq!(counters.captured(), IN_A_ROW as u64);
+    assert_eq!(counters.leaked(), 0);
+    snet.stop();
+}

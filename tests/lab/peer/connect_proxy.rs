@@ -1,0 +1,64 @@
+//! An HTTP proxy of ours: squid and tinyproxy close the whole tunnel when one half ends, and none
+//! resets on demand.
+
+use super::service;
+use crate::snet;
+use crate::world::{Family, PROXY};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
+
+/// What it does after "200".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// Carries bytes, each half to its end.
+    Carry,
+    /// Waits for the first bytes, then resets.
+    Reset,
+}
+
+/// The `[[proxy]]` that leads to it.
+pub fn start(family: Family, after: After) -> String {
+    listen(family, move |stream, target| match after {
+        After::Carry => carry(stream, target),
+        After::Reset => {
+            let _ = stream.peek(&mut [0; 8]);
+            service::reset_now(stream);
+        }
+    })
+}
+
+/// One that says "200", and then does this.
+pub fn start_with(family: Family, then: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
+    listen(family, move |stream, _| then(stream))
+}
+
+fn listen(family: Family, then: impl Fn(TcpStream, &str) + Send + Sync + 'static) -> String {
+    static PORT: AtomicU16 = AtomicU16::new(8100);
+    let address = PROXY.port(family, PORT.fetch_add(1, Ordering::Relaxed));
+    service::tcp(address, move |stream| {
+        // None of the client's payload comes before "200", so the reader's buffer holds none.
+        let mut request = BufReader::new(&stream);
+        let mut lines = (&mut request).lines().map_while(Result::ok);
+        let first = lines.next().unwrap_or_default();
+        let target = first.split(' ').nth(1).unwrap_or_default().to_owned();
+        let _ = lines.find(String::is_empty);
+        if (&stream).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").is_ok() {
+            then(stream, &target);
+        }
+    });
+    snet::http_proxy(address, None)
+}
+
+fn carry(client: TcpStream, target: &str) {
+    let Ok(server) = TcpStream::connect(target) else { return };
+    let copy = |mut from: &TcpStream, mut to: &TcpStream| {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| copy(&client, &server));
+        copy(&server, &client);
+    });
+}

@@ -1,0 +1,79 @@
+//! HTTP proxies: squid, which wants a user name and a password, and tinyproxy, which does not.
+
+use crate::process::{FOLDER, Place, Running, command, finish, unprivileged};
+use crate::snet;
+use crate::tools;
+use crate::world::{Family, PROXY};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub const USER: &str = "me";
+pub const PASSWORD: &str = "open sesame";
+pub const SQUID_PORT: u16 = 3128;
+const TINYPROXY_PORT: u16 = 8888;
+
+/// squid with Basic authentication, and the `[[proxy]]` that leads to it.
+pub fn squid(family: Family) -> (Running, String) {
+    let folder = Path::new(FOLDER);
+    let users = folder.join("squid.users");
+    let mut htpasswd = command(Place::Machine, "htpasswd");
+    let made = finish(htpasswd.args(["-bc"]).arg(&users).args([USER, PASSWORD]));
+    assert!(made.status.success(), "{made:?}");
+
+    let address = PROXY.port(family, SQUID_PORT);
+    let file = folder.join("squid.conf");
+    let helper = basic_ncsa_auth();
+    let text = format!(
+        "http_port {address}\n\
+         visible_hostname proxy.example\n\
+         auth_param basic program {helper} {users}\n\
+         auth_param basic children 2 startup=1\n\
+         acl known proxy_auth REQUIRED\n\
+         http_access allow known\n\
+         http_access deny all\n\
+         cache deny all\n\
+         cache_mem 8 MB\n\
+         max_filedescriptors 8192\n\
+         pinger_enable off\n\
+         pid_filename {folder}/squid.pid\n\
+         cache_log {folder}/squid.log\n\
+         access_log none\n\
+         coredump_dir {folder}\n\
+         shutdown_lifetime 0 seconds\n",
+        helper = helper.display(),
+        users = users.display(),
+        folder = folder.display(),
+    );
+    fs::write(&file, text).expect("the tmpfs is writable");
+    let mut squid = unprivileged(Place::Internet, "squid");
+    squid.args(["-N", "-f"]).arg(file);
+    let mut server = Running::start("squid", &mut squid);
+    super::wait_for_listener(&mut server, address);
+    (server, snet::http_proxy(address, Some((USER, PASSWORD))))
+}
+
+/// squid's own helper, where Debian and others put it.
+fn basic_ncsa_auth() -> PathBuf {
+    ["/usr/lib/squid", "/usr/lib64/squid", "/usr/libexec/squid"]
+        .into_iter()
+        .map(|folder| Path::new(folder).join("basic_ncsa_auth"))
+        .find(|candidate| candidate.is_file())
+        .unwrap_or_else(|| tools::path("basic_ncsa_auth"))
+}
+
+/// tinyproxy, and the `[[proxy]]` that leads to it.
+pub fn tinyproxy(family: Family) -> (Running, String) {
+    let address = PROXY.port(family, TINYPROXY_PORT);
+    let file = Path::new(FOLDER).join("tinyproxy.conf");
+    let text = format!(
+        "Port {}\nListen {}\nTimeout 600\nMaxClients 3000\nLogLevel Warning\n",
+        address.port(),
+        address.ip()
+    );
+    fs::write(&file, text).expect("the tmpfs is writable");
+    let mut command = unprivileged(Place::Internet, "tinyproxy");
+    command.args(["-d", "-c"]).arg(file);
+    let mut server = Running::start("tinyproxy", &mut command);
+    super::wait_for_listener(&mut server, address);
+    (server, snet::http_proxy(address, None))
+}

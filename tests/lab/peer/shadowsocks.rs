@@ -1,0 +1,61 @@
+//! Shadowsocks servers: ss-server of shadowsocks-libev, ssserver of shadowsocks-rust.
+//!
+//! libev's closes the whole stream when one half ends; ssserver forwards the end of a half.
+
+use crate::process::{Place, Running, unprivileged};
+use crate::snet;
+use crate::world::{Family, PROXY};
+
+/// The ciphers that snet speaks.
+pub const METHODS: [&str; 3] = ["aes-128-gcm", "aes-256-gcm", "chacha20-ietf-poly1305"];
+
+const PASSWORD: &str = "correct horse";
+const LIBEV_PORT: u16 = 8388;
+const RUST_PORT: u16 = 8389;
+
+/// ss-server, and the `[[proxy]]` that leads to it.
+pub fn libev(family: Family, method: &str) -> (Running, String) {
+    let address = PROXY.port(family, LIBEV_PORT);
+    let mut command = unprivileged(Place::Internet, "ss-server");
+    command
+        .args(["-s", &address.ip().to_string(), "-p", &address.port().to_string()])
+        .args(["-m", method, "-k", PASSWORD, "-t", "600"]);
+    let mut server = Running::start("ss-server", &mut command);
+    super::wait_for_listener(&mut server, address);
+    (server, snet::shadowsocks(address, method, PASSWORD))
+}
+
+/// The `[[proxy]]` with a password that is not ss-server's.
+pub fn libev_with_wrong_password(family: Family, method: &str) -> String {
+    snet::shadowsocks(PROXY.port(family, LIBEV_PORT), method, "battery staple")
+}
+
+/// ssserver, and the `[[proxy]]` that leads to it.
+pub fn rust(family: Family, method: &str) -> (Running, String) {
+    let address = PROXY.port(family, RUST_PORT);
+    let mut command = unprivileged(Place::Internet, "ssserver");
+    command.args(["-s", &address.to_string(), "-m", method, "-k", PASSWORD]);
+    let mut server = Running::start("ssserver", &mut command);
+    super::wait_for_listener(&mut server, address);
+    (server, snet::shadowsocks(address, method, PASSWORD))
+}
+
+/// ss-local of shadowsocks-libev in front of [`libev`], to prove the server without snet: a SOCKS
+/// proxy on 127.0.0.1:1080 of the internet.
+pub fn local(family: Family, method: &str) -> Running {
+    let server = PROXY.port(family, LIBEV_PORT);
+    let mut command = unprivileged(Place::Internet, "ss-local");
+    command.args(["-s", &server.ip().to_string(), "-p", &server.port().to_string()]).args([
+        "-m",
+        method,
+        "-k",
+        PASSWORD,
+        "-b",
+        "127.0.0.1",
+        "-l",
+        "1080",
+    ]);
+    let mut local = Running::start("ss-local", &mut command);
+    super::wait_for_listener(&mut local, ([127, 0, 0, 1], 1080).into());
+    local
+}

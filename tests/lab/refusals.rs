@@ -1,0 +1,109 @@
+//! Starts that are refused: the exit code, one clear word, and nothing touched.
+
+use crate::process::{FOLDER, finish};
+use crate::sealed::sealed;
+use crate::snet::{self, Config, Variant, http_proxy, write_config};
+use crate::tables::{assert_same, snapshot};
+use crate::tools;
+use crate::world::{Family, PROXY};
+use nix::mount::{MsFlags, mount};
+use std::fs;
+use std::path::Path;
+
+const UNAVAILABLE: Option<i32> = Some(69);
+const NOPERM: Option<i32> = Some(77);
+const CONFIG: Option<i32> = Some(78);
+
+fn usual() -> Config {
+    Config::through(Family::V4, &[http_proxy(PROXY.port(Family::V4, 3128), None)])
+}
+
+#[test]
+fn missing_tool_is_named_with_the_command_that_installs_it() {
+    sealed(|_| {
+        let before = snapshot();
+        hide("ipset");
+        let file = usual().write().display().to_string();
+        let refused = snet::run(Variant::Nft, &["-c", &file]);
+        assert_eq!(refused.code(), UNAVAILABLE, "{}", refused.stderr);
+        assert!(refused.stderr.contains("ipset"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("install"), "{}", refused.stderr);
+        unhide("ipset");
+        assert_same(&before, &snapshot());
+    });
+}
+
+/// Covers the program by an empty file, in this mount namespace only.
+fn hide(program: &str) {
+    let empty = Path::new(FOLDER).join("empty");
+    fs::write(&empty, "").expect("the tmpfs is writable");
+    let none: Option<&Path> = None;
+    mount(Some(&empty), &tools::path(program), none, MsFlags::MS_BIND, none)
+        .expect("a mount namespace's owner may bind a file");
+}
+
+fn unhide(program: &str) {
+    nix::mount::umount(&tools::path(program)).expect("it was mounted here");
+}
+
+#[test]
+fn bad_configuration_touches_nothing_and_names_every_fault() {
+    sealed(|_| {
+        let before = snapshot();
+        let text = "mode = \"bridge\"\n\
+                    [listen]\ntcp-port = 99999\n\
+                    [dns]\nchina = [\"223.5.5.500\"]\n\
+                    [rules]\ndirect = [\"10.0.0.1/8\"]\n\
+                    [[proxy]]\ntype = \"shadowsocks\"\nserver = \"192.0.2.20:8388\"\n\
+                    method = \"rot13\"\npassword = \"x\"\n\
+                    [unknown]\nkey = 1\n";
+        let file = write_config(text).display().to_string();
+        for arguments in [vec!["-c", &file], vec!["check", "-c", &file], vec!["rules", "-c", &file]]
+        {
+            let refused = snet::run(Variant::Nft, &arguments);
+            assert_eq!(refused.code(), CONFIG, "{}", refused.stderr);
+            for fault in ["bridge", "99999", "223.5.5.500", "10.0.0.1/8", "rot13", "unknown"] {
+                assert!(refused.stderr.contains(fault), "{fault}:\n{}", refused.stderr);
+            }
+        }
+        let absent = snet::run(Variant::Nft, &["-c", "/run/lab/absent.toml"]);
+        assert_eq!(absent.code(), CONFIG, "{}", absent.stderr);
+        assert_same(&before, &snapshot());
+    });
+}
+
+#[test]
+fn without_rights_it_says_so() {
+    sealed(|_| {
+        let before = snapshot();
+        let mut command = crate::process::unprivileged(crate::process::Place::Machine, "unshare");
+        command.arg("--").arg(env!("CARGO_BIN_EXE_snet")).arg("-c").arg(usual().write());
+        let refused = finish(&mut command);
+        assert_eq!(refused.code(), NOPERM, "{}", refused.stderr);
+        assert!(refused.stderr.contains("root"), "{}", refused.stderr);
+        assert_same(&before, &snapshot());
+    });
+}
+
+#[test]
+fn taken_port_is_named_and_nothing_is_left() {
+    sealed(|_| {
+        let before = snapshot();
+        let _taken = std::net::TcpListener::bind("127.0.0.1:1111").expect("the port is free");
+        let file = usual().write().display().to_string();
+        let refused = snet::run(Variant::Legacy, &["-c", &file]);
+        assert_eq!(refused.code(), UNAVAILABLE, "{}", refused.stderr);
+        assert!(refused.stderr.contains("127.0.0.1:1111"), "{}", refused.stderr);
+        assert_same(&before, &snapshot());
+    });
+}
+
+#[test]
+fn check_prints_a_summary() {
+    sealed(|_| {
+        let file = usual().write().display().to_string();
+        let checked = snet::run(Variant::Nft, &["check", "-c", &file]);
+        assert_eq!(checked.code(), Some(0), "{}", checked.stderr);
+        assert!(checked.stdout.contains("192.0.2.20:3128"), "{}", checked.stdout);
+    });
+}

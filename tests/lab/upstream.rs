@@ -1,0 +1,40 @@
+//! The upstream servers of the matrix.
+
+use crate::peer::{http_proxy, shadowsocks};
+use crate::process::Running;
+use crate::world::Family;
+
+/// A real proxy server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upstream {
+    /// ss-server of shadowsocks-libev, with this cipher.
+    Libev(&'static str),
+    /// ssserver of shadowsocks-rust, with this cipher.
+    Rust(&'static str),
+    /// squid with a password.
+    Squid,
+    /// tinyproxy.
+    Tinyproxy,
+}
+
+/// Every cipher, and HTTP with and without a password.
+pub const UPSTREAMS: [Upstream; 6] = [
+    Upstream::Libev(shadowsocks::METHODS[0]),
+    Upstream::Libev(shadowsocks::METHODS[1]),
+    Upstream::Libev(shadowsocks::METHODS[2]),
+    Upstream::Rust(shadowsocks::METHODS[1]),
+    Upstream::Squid,
+    Upstream::Tinyproxy,
+];
+
+impl Upstream {
+    /// The server, and the `[[proxy]]` that leads to it.
+    pub fn start(self, family: Family) -> (Running, String) {
+        match self {
+            Upstream::Libev(method) => shadowsocks::libev(family, method),
+            Upstream::Rust(method) => shadowsocks::rust(family, method),
+            Upstream::Squid => http_proxy::squid(family),
+            Upstream::Tinyproxy => http_proxy::tinyproxy(family),
+        }
+    }
+}
