@@ -137,7 +137,10 @@ fn check(file: &File) -> ExitCode {
 
 fn rules(file: &File) -> ExitCode {
     match Config::load(&file.config, purpose(file.dns_only)) {
-        Ok(Loaded { config, .. }) => print(&daemon::rules(&config)),
+        Ok(Loaded { config, .. }) => match daemon::rules(&config) {
+            Ok(text) => print(&text),
+            Err(failure) => fail(exit_code(&failure), failure),
+        },
         Err(problems) => fail(CONFIG, problems),
     }
 }

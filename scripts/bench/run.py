@@ -39,14 +39,17 @@ def parse():
 def iperf(process, target, streams, download, seconds):
     """CPU seconds per GB in the contestant, and Gbit/s."""
     command = ["iperf3", "-c", target, "-J", "-P", str(streams), "-t", f"{max(1, round(seconds))}"]
-    before = process.cpu() if process else 0
+    before = process.cpu()
     done = subprocess.run(command + ["-R"] * download, capture_output=True, text=True)
-    cpu = (process.cpu() if process else 0) - before
+    cpu = process.cpu() - before
     try:
-        end = json.loads(done.stdout)["end"]
-        received = end["sum_received"]
-        # Both ends of the transfer: what was in flight at the end has cost something too.
-        carried = max(received["bytes"], 0 if download else end["sum_sent"]["bytes"])
+        report = json.loads(done.stdout)
+        if "error" in report:
+            print(f"  iperf3: {report['error']}", file=sys.stderr)
+            return None
+        received, sent = report["end"]["sum_received"], report["end"]["sum_sent"]
+        # What was in flight at the end of an upload has cost something too.
+        carried = max(received["bytes"], 0 if download else sent["bytes"])
         return cpu / (carried / 1e9), received["bits_per_second"] / 1e9
     except (KeyError, ValueError, ZeroDivisionError):
         return None
@@ -179,6 +182,10 @@ class Bench:
             time.sleep(0.3)
             for name, rows, measure in work:
                 result = measure(process)
+                if result is None:
+                    # The target serves one measurement at a time and may not have finished.
+                    time.sleep(1.5)
+                    result = measure(process)
                 print(f"round {number + 1}: {name}: {contestant}: {shown(result)}",
                       file=sys.stderr, flush=True)
                 if result is None:

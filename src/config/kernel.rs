@@ -2,17 +2,37 @@
 
 use super::item::Item;
 use super::section::Section;
-use super::{Backend, Firewall};
+use super::{Backend, Firewall, Mode};
 use crate::firewall::{Ipv6, Quic};
 
 /// IFNAMSIZ less the terminal zero byte (linux/if.h).
 const LONGEST_INTERFACE: usize = 15;
 
 impl Firewall {
-    pub(super) fn read(section: &Section<'_>) -> Firewall {
+    pub(super) fn read(section: &Section<'_>, mode: Mode) -> Firewall {
         Firewall {
-            backend: section.or("backend", Backend::Auto, backend),
-            interfaces: section.or("interfaces", Vec::new(), interfaces),
+            backend: section.or("backend", Backend::Auto, |item| {
+                let backend = backend(item)?;
+                if (backend, mode) == (Backend::None, Mode::Router) {
+                    item.warn(
+                        "no rule keeps strangers away from the ports of [listen]: see that a \
+                         firewall of your own does",
+                    );
+                }
+                if (backend, mode) == (Backend::Nftables, Mode::Router) {
+                    return item.not_yet(
+                        "\"auto\", \"iptables\", \"none\"; \"nftables\" with mode = \"local\"",
+                    );
+                }
+                Some(backend)
+            }),
+            interfaces: section.or("interfaces", Vec::new(), |item| {
+                let interfaces = interfaces(item)?;
+                if mode == Mode::Local && !interfaces.is_empty() {
+                    item.warn("not used, since mode = \"local\"");
+                }
+                Some(interfaces)
+            }),
             ipv6: section.or("ipv6", Ipv6::Proxy, |item| {
                 item.choice(&[
                     ("proxy", Ipv6::Proxy),
@@ -28,21 +48,16 @@ impl Firewall {
 }
 
 fn backend(item: &Item<'_>) -> Option<Backend> {
-    let backend = item.choice(&[
+    item.choice(&[
         ("auto", Backend::Auto),
         ("iptables", Backend::Iptables),
         ("nftables", Backend::Nftables),
         ("none", Backend::None),
-    ])?;
-    match backend {
-        Backend::Nftables => item.not_yet("\"auto\", \"iptables\", \"none\""),
-        backend => Some(backend),
-    }
+    ])
 }
 
 fn interfaces(item: &Item<'_>) -> Option<Vec<String>> {
-    let names = item.list(interface)?;
-    if names.is_empty() { Some(Vec::new()) } else { item.not_yet("an empty list") }
+    Some(item.list(interface)?.into_iter().map(|(_, name)| name).collect())
 }
 
 /// A name or glob that the kernel would take (dev_valid_name in net/core/dev.c).

@@ -56,10 +56,7 @@ pub(super) fn parse(path: &Path, text: &str, purpose: Purpose) -> Result<(Loaded
 
 fn config(top: &Section<'_>, purpose: Purpose) -> Config {
     let mode = top.or("mode", Mode::Local, |item| {
-        match item.choice(&[("local", Mode::Local), ("router", Mode::Router)])? {
-            Mode::Router => item.not_yet("\"local\""),
-            mode => Some(mode),
-        }
+        item.choice(&[("local", Mode::Local), ("router", Mode::Router)])
     });
     let scope = top.or("scope", Scope::BypassChina, |item| {
         item.choice(&[("bypass-china", Scope::BypassChina), ("global", Scope::Global)])
@@ -72,8 +69,8 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
         proxies: proxy::read(top, purpose, dns.trusted_via, &listen),
         listen,
         dns,
-        rules: Rules::read(&top.section("rules"), scope),
-        firewall: Firewall::read(&top.section("firewall")),
+        rules: Rules::read(&top.section("rules"), mode, scope),
+        firewall: Firewall::read(&top.section("firewall"), mode),
         log_level: log_level(&top.section("log")),
         control_socket: control_socket(&top.section("control")),
     }

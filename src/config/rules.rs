@@ -4,7 +4,7 @@ use super::address::{Rule, prefix, rule};
 use super::file;
 use super::item::Item;
 use super::section::Section;
-use super::{Rules, Scope};
+use super::{Mode, Rules, Scope};
 use crate::domain::{self, DomainMap, Name};
 use crate::ipset::{self, IpSet, ListProblem};
 use crate::route::Route;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 impl Rules {
     /// Reads the section and the files it names.
-    pub(super) fn read(section: &Section<'_>, scope: Scope) -> Rules {
+    pub(super) fn read(section: &Section<'_>, mode: Mode, scope: Scope) -> Rules {
         let mut written = Written::default();
         written.read(section, "direct", Route::Direct);
         written.read(section, "proxy", Route::Proxy);
@@ -39,7 +39,8 @@ impl Rules {
             block: written.prefixes(Route::Block),
             names,
             china_names,
-            direct_sources: section.or("direct-sources", IpSet::default(), direct_sources),
+            direct_sources: section
+                .or("direct-sources", IpSet::default(), |item| direct_sources(item, mode)),
             china: china(section, scope),
         }
     }
@@ -113,9 +114,12 @@ fn china(section: &Section<'_>, scope: Scope) -> Arc<IpSet> {
     }
 }
 
-fn direct_sources(item: &Item<'_>) -> Option<IpSet> {
-    let sources = item.list(prefix)?;
-    if sources.is_empty() { Some(IpSet::default()) } else { item.not_yet("an empty list") }
+fn direct_sources(item: &Item<'_>, mode: Mode) -> Option<IpSet> {
+    let sources: IpSet = item.list(prefix)?.into_iter().map(|(_, net)| net).collect();
+    if mode == Mode::Local && !sources.is_empty() {
+        item.warn("not used, since mode = \"local\"");
+    }
+    Some(sources)
 }
 
 fn list<T>(

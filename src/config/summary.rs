@@ -115,7 +115,16 @@ impl Config {
             Quic::Reject => "rejected",
             Quic::Direct => "direct",
         };
-        writeln!(out, "firewall  {backend}; foreign IPv6 {ipv6}, foreign QUIC {quic}")
+        writeln!(out, "firewall  {backend}; foreign IPv6 {ipv6}, foreign QUIC {quic}")?;
+        if self.mode == Mode::Local {
+            return Ok(());
+        }
+        let interfaces = match self.firewall.interfaces.as_slice() {
+            [] => "every interface without a default route".into(),
+            interfaces => list(interfaces),
+        };
+        let alone = count(prefixes(&self.rules.direct_sources), "prefix");
+        writeln!(out, "lan       {interfaces}; left alone: {alone}")
     }
 }
 

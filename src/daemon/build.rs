@@ -1,9 +1,9 @@
 //! From the configuration to the parts: pure construction, no socket and no rule.
 
-use crate::config::{Config, ProxyKind, Scope, Via};
+use crate::config::{Backend, Config, Mode, ProxyKind, Scope, Via};
 use crate::dispatch::{Dispatcher, Upstream};
 use crate::fault::{self, Fault};
-use crate::firewall::Ruleset;
+use crate::firewall::{Lan, Ruleset};
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use crate::net::Outbound;
@@ -79,14 +79,33 @@ pub(super) fn dns(config: &Config, addresses: &[IpAddr]) -> dns::Settings {
     }
 }
 
-/// What the kernel is told. `listening`: the addresses that are really listened on.
+/// Who installs the rules; `None`: nobody.
+pub(super) fn backend(config: &Config) -> Option<firewall::Backend> {
+    match config.firewall.backend {
+        Backend::Auto => Some(firewall::Backend::of_system()),
+        Backend::Iptables => Some(firewall::Backend::Iptables),
+        Backend::Nftables => Some(firewall::Backend::Nftables),
+        Backend::None => None,
+    }
+}
+
+/// What the kernel is told, with the network as it is now. `listening`: the addresses that are
+/// really listened on.
+///
+/// # Errors
+/// Router mode: the LAN side cannot be told.
 pub(super) fn ruleset(
     config: &Config,
     listening: &[IpAddr],
     endpoints: &[Arc<Endpoint>],
-) -> Ruleset {
+) -> Result<Ruleset, firewall::Error> {
     let servers = endpoints.iter().flat_map(|endpoint| endpoint.addresses());
-    Ruleset {
+    let lan = (config.mode == Mode::Router).then(|| Lan {
+        patterns: config.firewall.interfaces.clone(),
+        direct_sources: config.rules.direct_sources.clone(),
+        ..Lan::default()
+    });
+    let mut ruleset = Ruleset {
         mark: Fwmark::SNET,
         tcp_port: config.listen.tcp_port,
         dns_port: config.listen.dns_port,
@@ -97,10 +116,14 @@ pub(super) fn ruleset(
         servers: servers.map(|address| address.ip()).collect(),
         reserved: ipset::reserved(),
         china: if fault::is(Fault::Split) { everything() } else { Arc::clone(&config.rules.china) },
-        connected: firewall::connected_prefixes(),
+        // Filled in below.
+        connected: IpSet::default(),
+        lan,
         ipv6: config.firewall.ipv6,
         quic: config.firewall.quic,
-    }
+    };
+    ruleset.look_around()?;
+    Ok(ruleset)
 }
 
 /// The China list of a broken split.

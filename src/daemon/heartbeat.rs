@@ -3,7 +3,8 @@
 //! Every rule of ours that acts also asks a set whose entries expire after a few seconds. The
 //! heartbeat renews them, and only after the accept loop and the resolver have really answered a
 //! question: whatever hangs, dies or is stopped, the kernel lets the network go within seconds.
-//! A process that runs but does not answer is as dead as one that was killed.
+//! A process that runs but does not answer is as dead as one that was killed. systemd's watchdog is
+//! fed by the same answers.
 
 use crate::net::Outbound;
 use std::io;
@@ -33,10 +34,15 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    /// The ports on these listening addresses.
-    pub(super) fn new(outbound: Outbound, listening: &[IpAddr], tcp: u16, dns: u16) -> Self {
+    /// The ports on these listening addresses; `--dns-only` has no TCP port.
+    pub(super) fn new(
+        outbound: Outbound,
+        listening: &[IpAddr],
+        tcp: Option<u16>,
+        dns: u16,
+    ) -> Self {
         let at = |port| listening.iter().map(move |ip| SocketAddr::new(reachable(*ip), port));
-        Pulse { outbound, tcp: at(tcp).collect(), dns: at(dns).collect() }
+        Pulse { outbound, tcp: tcp.into_iter().flat_map(at).collect(), dns: at(dns).collect() }
     }
 
     /// Beats until `stopped` turns true: `renew` is called after every round of answers. Returns
@@ -59,7 +65,7 @@ impl Pulse {
             match self.probe().await {
                 Ok(()) => {
                     if !was_alive {
-                        info!("everything answers again; the rules act");
+                        info!("everything answers again");
                     }
                     was_alive = true;
                     renew().await;
@@ -67,7 +73,7 @@ impl Pulse {
                 Err((part, error)) => {
                     if was_alive {
                         warn!(
-                            "{part} does not answer ({error}); the rules stop acting in a few seconds"
+                            "{part} does not answer ({error}); whatever leads there stops in a few seconds"
                         );
                     }
                     was_alive = false;
@@ -176,7 +182,7 @@ mod tests {
             }
         });
         let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
-        Pulse::new(outbound, &[loopback], tcp, dns)
+        Pulse::new(outbound, &[loopback], Some(tcp), dns)
     }
 
     #[tokio::test]

@@ -54,7 +54,6 @@ pub(super) fn status(status: &str) {
 }
 
 /// Feeds the watchdog; to be called only when everything really answered.
-#[expect(dead_code, reason = "for the heartbeat")]
 pub(super) fn alive() {
     tell(Message::Alive);
 }

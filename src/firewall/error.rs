@@ -70,6 +70,25 @@ pub enum Error {
         /// The first thing that is not as it should be.
         missing: String,
     },
+    /// The other backend.
+    #[error(transparent)]
+    Nftables(#[from] super::nftables::Error),
+    /// Links, addresses and routes cannot be read.
+    #[error("cannot read this machine's links and routes over netlink: {source}")]
+    Survey {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Nothing tells the uplink from the LAN.
+    #[error(
+        "no interface has a default route, so the uplink cannot be told from the LAN side; name the \
+         LAN side, for example firewall.interfaces = [\"br-lan\"] (there are: {})",
+        .there.join(", ")
+    )]
+    Unclear {
+        /// The interfaces that there are.
+        there: Vec<String>,
+    },
     /// The socket for changes of sets cannot be made.
     #[error("cannot speak to ipset over netlink: {source}")]
     Netlink {
@@ -83,7 +102,8 @@ impl Error {
     pub fn is_permission(&self) -> bool {
         match self {
             Error::NotPermitted { .. } => true,
-            Error::Spawn { source, .. } | Error::Netlink { source } => {
+            Error::Nftables(error) => error.is_permission(),
+            Error::Spawn { source, .. } | Error::Netlink { source } | Error::Survey { source } => {
                 source.kind() == io::ErrorKind::PermissionDenied
             }
             _ => false,

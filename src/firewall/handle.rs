@@ -1,27 +1,28 @@
 //! The installed rules: whoever holds the [`Handle`] is responsible for them.
 
 use super::PULSE;
+use super::doubts;
 use super::error::Error;
 use super::ipset_netlink::{Change, Connection};
-use super::iptables;
-use super::leftover;
+use super::monitor::{Follow, Monitor};
+use super::place;
 use super::reconcile::{cleanup, detach, withdraw};
 use super::ruleset::{Family, Ipv6, Ruleset};
-use super::sets::{self, Set};
+use super::sets::{self, Entry, Set};
 use super::tools::{Ipset, Iptables, kernel_has};
 use crate::route::Route;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
 /// The rules while they are installed. Its drop removes them.
 #[derive(Debug)]
 pub struct Handle {
-    sets: Connection,
-    families: Vec<Family>,
-    /// A set that is gone, or full, is told once and not with every answer.
-    complained: AtomicBool,
+    sets: Arc<Sets>,
+    /// Follows the network; `None` if that could not be started, or after the release.
+    monitor: Mutex<Option<Monitor>>,
     installed: bool,
 }
 
@@ -37,6 +38,10 @@ impl Handle {
     pub fn install(ruleset: Ruleset) -> Result<Handle, Error> {
         let ipset = Ipset::find()?;
         let tools = every_tool(&ruleset)?;
+        if let Some(lan) = &ruleset.lan {
+            info!("the LAN side: {}", lan.describe());
+        }
+        doubts::all(&ruleset, &tools).iter().for_each(|doubt| warn!("{doubt}"));
         match Self::attempt(&ruleset, &ipset, &tools) {
             // A tool outlives a snet that is killed, and may finish its work after we looked.
             Err(error) if error.is_interference() => {
@@ -58,35 +63,45 @@ impl Handle {
         }
         let connection = Connection::open().map_err(|source| Error::Netlink { source })?;
         let families: Vec<Family> = tools.iter().map(|(family, _)| *family).collect();
-        let mut handle = Handle {
-            sets: connection,
-            families: families.clone(),
-            complained: AtomicBool::new(false),
-            // From here on the drop cleans up after a failure.
-            installed: true,
-        };
-        ipset.restore(&sets::restore(ruleset, &families))?;
+        let mut sets = Sets { connection, families, complained: AtomicBool::new(false) };
+        // From here on a failure is cleaned up after.
+        let unfinished = Unfinished;
+        ipset.restore(&sets::restore(ruleset, &sets.families))?;
         for (family, iptables) in tools {
-            match put(ruleset, *family, iptables) {
+            match place::put(ruleset, *family, iptables) {
                 Err(error) if *family == Family::V6 && error.is_unsupported() => {
                     warn_unfiltered(ruleset, &error);
                     // Tables are committed one by one: some of them may be in place.
                     withdraw(iptables)?;
-                    handle.families.retain(|known| known != family);
+                    sets.families.retain(|known| known != family);
                 }
                 result => result?,
             }
         }
-        Ok(handle)
+        let sets = Arc::new(sets);
+        let tools = tools.iter().filter(|(family, _)| sets.families.contains(family));
+        let follower =
+            Follower { sets: Arc::clone(&sets), tools: tools.cloned().collect(), complaint: None };
+        let monitor = match Monitor::start(ruleset.clone(), follower) {
+            Ok(monitor) => Some(monitor),
+            Err(error) => {
+                warn!("changes of the network are not followed: {error}");
+                None
+            }
+        };
+        std::mem::forget(unfinished);
+        Ok(Handle { sets, monitor: Mutex::new(monitor), installed: true })
     }
 
     /// Adds addresses of upstream servers to those that are never captured.
     pub fn exempt(&self, servers: Vec<IpAddr>) {
-        self.change(servers.into_iter().map(|address| {
+        let add = |address: IpAddr| {
             let address = address.to_canonical();
-            let set = Set::Servers.name(Family::of(address));
-            Change::Add { set, address, timeout: None }
-        }));
+            let family = Family::of(address);
+            let (set, entry) = (Set::Servers.name(family), Entry::Address(address));
+            Change::Add { set, family, entry, timeout: None }
+        };
+        self.sets.change(servers.into_iter().map(add).collect());
     }
 
     /// For `ttl`, connections to this address take this route. What was learned of it before is
@@ -94,13 +109,16 @@ impl Handle {
     pub fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
         let address = address.to_canonical();
         let family = Family::of(address);
-        let add =
-            Change::Add { set: Set::learned(route).name(family), address, timeout: Some(ttl) };
-        let others =
-            [Route::Block, Route::Proxy, Route::Direct].into_iter().filter(|r| *r != route);
-        let delete =
-            others.map(|other| Change::Delete { set: Set::learned(other).name(family), address });
-        self.change(std::iter::once(add).chain(delete));
+        let entry = Entry::Address(address);
+        let set = |route| Set::learned(route).name(family);
+        let mut changes =
+            vec![Change::Add { set: set(route), family, entry: entry.clone(), timeout: Some(ttl) }];
+        for other in [Route::Block, Route::Proxy, Route::Direct] {
+            if other != route {
+                changes.push(Change::Delete { set: set(other), family, entry: entry.clone() });
+            }
+        }
+        self.sets.change(changes);
     }
 
     /// Keeps the rules acting for another [`PULSE`]. Whoever calls this vouches for whom the rules
@@ -112,10 +130,15 @@ impl Handle {
         let renew = |family: Family| {
             let set = Set::Alive.name(family);
             let halves = sets::everything(family).into_iter();
-            halves.map(move |net| Change::Renew { set: set.clone(), net, timeout: PULSE })
+            halves.map(move |entry| Change::Add {
+                set: set.clone(),
+                family,
+                entry,
+                timeout: Some(PULSE),
+            })
         };
-        let changes: Vec<Change> = self.families.iter().copied().flat_map(renew).collect();
-        self.sets.apply(&changes).map_err(|source| Error::Netlink { source })
+        let changes: Vec<Change> = self.sets.families.iter().copied().flat_map(renew).collect();
+        self.sets.connection.apply(&changes).map_err(|source| Error::Netlink { source })
     }
 
     /// The first half of a stop: from now on nothing that begins is captured, and what was
@@ -128,6 +151,7 @@ impl Handle {
     /// # Errors
     /// What the tools say.
     pub fn release(&self) -> Result<(), Error> {
+        self.unwatch();
         detach()
     }
 
@@ -138,41 +162,105 @@ impl Handle {
     /// What the tools say; `snet cleanup` can be tried later.
     pub fn remove(mut self) -> Result<(), Error> {
         self.installed = false;
+        self.unwatch();
         // Not inside the macro: where debug is off its arguments are not evaluated.
         let cleaned = cleanup()?;
         debug!("{cleaned}");
         Ok(())
     }
 
-    fn change(&self, changes: impl Iterator<Item = Change>) {
-        // A family without rules has no sets.
-        let known = |change: &Change| {
-            let address = match change {
-                Change::Add { address, .. } | Change::Delete { address, .. } => *address,
-                Change::Renew { net, .. } => net.addr(),
-            };
-            self.families.contains(&Family::of(address))
-        };
-        let changes: Vec<Change> = changes.filter(known).collect();
-        if let Err(error) = self.sets.apply(&changes)
-            && !self.complained.swap(true, Ordering::Relaxed)
-        {
-            warn!(
-                "cannot change the sets of the firewall: {error} ({:?}); if another program \
-                 removed them, restart snet",
-                changes
-            );
-        }
+    /// Nothing is put back from now on.
+    fn unwatch(&self) {
+        let monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(monitor);
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if self.installed
-            && let Err(error) = cleanup()
-        {
+        // First of all, so that nothing is changed while it is removed.
+        self.unwatch();
+        if self.installed {
+            drop(Unfinished);
+        }
+    }
+}
+
+/// Its drop removes what is there of ours.
+struct Unfinished;
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Err(error) = cleanup() {
             warn!("the rules could not be removed ({error}); run `snet cleanup`");
         }
+    }
+}
+
+/// The sets in the kernel, while the rules are installed.
+#[derive(Debug)]
+struct Sets {
+    connection: Connection,
+    families: Vec<Family>,
+    /// A set that is gone, or full, is told once and not with every answer.
+    complained: AtomicBool,
+}
+
+impl Sets {
+    fn change(&self, mut changes: Vec<Change>) {
+        // A family without rules has no sets.
+        changes.retain(|change| {
+            let (Change::Add { family, .. } | Change::Delete { family, .. }) = change;
+            self.families.contains(family)
+        });
+        if let Err(error) = self.connection.apply(&changes)
+            && !self.complained.swap(true, Ordering::Relaxed)
+        {
+            warn!(
+                "cannot change the sets of the firewall: {error} ({changes:?}); if another program \
+                 removed them, restart snet",
+            );
+        }
+    }
+}
+
+/// Adapts sets and rules to the changes around them.
+struct Follower {
+    sets: Arc<Sets>,
+    tools: Vec<(Family, Iptables)>,
+    /// The last thing that was said, so that it is said once.
+    complaint: Option<String>,
+}
+
+impl Follow for Follower {
+    fn network(&mut self, before: &Ruleset, after: &Ruleset) {
+        self.sets.change(sets::changes(before, after, &self.sets.families));
+    }
+
+    fn rules(&mut self, now: &Ruleset) {
+        for (family, tools) in &self.tools {
+            match place::mend(now, *family, tools) {
+                Ok(None) => {}
+                Ok(Some(what)) => {
+                    warn!("another program changed the firewall, {what}; they are in place again");
+                    self.complaint = None;
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    if self.complaint.as_ref() != Some(&error) {
+                        warn!(
+                            "another program changed the firewall, and the rules cannot be put \
+                             back: {error}; restart snet"
+                        );
+                        self.complaint = Some(error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn has_word(&self) -> bool {
+        !self.tools.iter().any(|(_, tools)| tools.is_legacy())
     }
 }
 
@@ -204,28 +292,4 @@ fn warn_unfiltered(ruleset: &Ruleset, error: &Error) {
         Ipv6::Proxy | Ipv6::Direct => "IPv6 is not captured",
     };
     warn!("{what}: {error}");
-}
-
-/// Installs the rules of one family and compares what is there with what should be.
-fn put(ruleset: &Ruleset, family: Family, iptables: &Iptables) -> Result<(), Error> {
-    if let Some(part) = leftover::unreadable(&iptables.save()?).first() {
-        return Err(Error::Foreign { family: family.to_string(), table: part.table() });
-    }
-    iptables.restore(&iptables::restore(ruleset, family))?;
-    let found = leftover::find(&iptables.save()?);
-    let missing = leftover::of(&iptables::tables(ruleset, family)).into_iter().find(|wanted| {
-        !found.iter().any(|there| {
-            there.table == wanted.table
-                && there.jumps.len() == wanted.jumps.len()
-                && wanted.chains.iter().all(|chain| there.chains.contains(chain))
-        })
-    });
-    match missing {
-        None => Ok(()),
-        Some(table) => Err(Error::Unverified {
-            family: family.to_string(),
-            command: iptables::command(family),
-            missing: format!("table {}", table.table),
-        }),
-    }
 }

@@ -4,7 +4,8 @@
 //! struct nfgenmsg, attributes padded to four bytes (linux/netlink.h, netfilter/nfnetlink.h,
 //! netfilter/ipset/ip_set.h). Numbers of the protocol are the kernel's, and stable.
 
-use ipnet::IpNet;
+use super::ruleset::Family;
+use super::sets::Entry;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto,
@@ -17,15 +18,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// A change of one set by one address.
+/// A change of one set by one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// Adds it, or renews its time-out if it is there (`-exist`). No time-out: for ever.
-    Add { set: String, address: IpAddr, timeout: Option<Duration> },
-    /// Adds a prefix, or renews its time-out.
-    Renew { set: String, net: IpNet, timeout: Duration },
+    Add { set: String, family: Family, entry: Entry, timeout: Option<Duration> },
     /// Deletes it if it is there.
-    Delete { set: String, address: IpAddr },
+    Delete { set: String, family: Family, entry: Entry },
 }
 
 /// A netlink socket to the kernel's ipset. It stays in the network namespace it was opened in.
@@ -111,6 +110,7 @@ const IPSET_ATTR_DATA: u16 = 7;
 const IPSET_ATTR_IP: u16 = 1;
 const IPSET_ATTR_CIDR: u16 = 3;
 const IPSET_ATTR_TIMEOUT: u16 = 6;
+const IPSET_ATTR_IFACE: u16 = 23;
 const IPSET_ATTR_IPADDR_IPV4: u16 = 1;
 const IPSET_ATTR_IPADDR_IPV6: u16 = 2;
 /// Errors from here on are ipset's own (IPSET_ERR_PRIVATE).
@@ -122,30 +122,30 @@ const IPSET_MAX_TIMEOUT: u64 = (u32::MAX as u64 >> 1) / 1000;
 /// The whole message. The flag NLM_F_EXCL is left out: that is `-exist` (ip_set_core.c,
 /// flag_exist).
 fn encode(change: &Change, sequence: u32) -> Vec<u8> {
-    let (command, set, net, timeout) = match change {
-        Change::Add { set, address, timeout } => (IPSET_CMD_ADD, set, (*address).into(), *timeout),
-        Change::Renew { set, net, timeout } => (IPSET_CMD_ADD, set, *net, Some(*timeout)),
-        Change::Delete { set, address } => (IPSET_CMD_DEL, set, (*address).into(), None),
+    let (command, set, family, entry, timeout) = match change {
+        Change::Add { set, family, entry, timeout } => {
+            (IPSET_CMD_ADD, set, family, entry, *timeout)
+        }
+        Change::Delete { set, family, entry } => (IPSET_CMD_DEL, set, family, entry, None),
     };
-    let address = net.addr();
-    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let family = match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    };
     let mut payload = vec![family as u8, NFNETLINK_V0, 0, 0];
     attribute(&mut payload, IPSET_ATTR_PROTOCOL, &[IPSET_PROTOCOL]);
     attribute(&mut payload, IPSET_ATTR_SETNAME, &[set.as_bytes(), b"\0"].concat());
 
-    let mut ip = Vec::new();
-    match address {
-        IpAddr::V4(v4) => {
-            attribute(&mut ip, IPSET_ATTR_IPADDR_IPV4 | NLA_F_NET_BYTEORDER, &v4.octets());
-        }
-        IpAddr::V6(v6) => {
-            attribute(&mut ip, IPSET_ATTR_IPADDR_IPV6 | NLA_F_NET_BYTEORDER, &v6.octets());
+    let mut data = Vec::new();
+    match entry {
+        Entry::Address(address) => attribute_ip(&mut data, *address),
+        Entry::Prefix(net) | Entry::At(net, _) => {
+            attribute_ip(&mut data, net.addr());
+            attribute(&mut data, IPSET_ATTR_CIDR, &[net.prefix_len()]);
         }
     }
-    let mut data = Vec::new();
-    attribute(&mut data, IPSET_ATTR_IP | NLA_F_NESTED, &ip);
-    if net.prefix_len() < net.max_prefix_len() {
-        attribute(&mut data, IPSET_ATTR_CIDR, &[net.prefix_len()]);
+    if let Entry::At(_, interface) = entry {
+        attribute(&mut data, IPSET_ATTR_IFACE, &[interface.as_bytes(), b"\0"].concat());
     }
     if let Some(timeout) = timeout {
         let seconds = seconds(timeout).to_be_bytes();
@@ -162,6 +162,19 @@ fn encode(change: &Change, sequence: u32) -> Vec<u8> {
     message.extend(0u32.to_ne_bytes()); // to the kernel
     message.extend(payload);
     message
+}
+
+fn attribute_ip(buffer: &mut Vec<u8>, address: IpAddr) {
+    let mut ip = Vec::new();
+    match address {
+        IpAddr::V4(v4) => {
+            attribute(&mut ip, IPSET_ATTR_IPADDR_IPV4 | NLA_F_NET_BYTEORDER, &v4.octets());
+        }
+        IpAddr::V6(v6) => {
+            attribute(&mut ip, IPSET_ATTR_IPADDR_IPV6 | NLA_F_NET_BYTEORDER, &v6.octets());
+        }
+    }
+    attribute(buffer, IPSET_ATTR_IP | NLA_F_NESTED, &ip);
 }
 
 fn attribute(buffer: &mut Vec<u8>, kind: u16, value: &[u8]) {
@@ -209,7 +222,8 @@ mod tests {
         }
         let change = Change::Add {
             set: "snet-a4".into(),
-            address: "192.0.2.1".parse().unwrap(),
+            family: Family::V4,
+            entry: Entry::Address("192.0.2.1".parse().unwrap()),
             timeout: Some(Duration::from_secs(60)),
         };
         #[rustfmt::skip]

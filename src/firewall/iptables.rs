@@ -2,8 +2,9 @@
 //!
 //! One [`LADDER`] of destinations is read twice: for nat, where foreign TCP is redirected, and for
 //! filter, where the rest of the verdicts is spoken. Every rule that acts (redirect, reject, zone)
-//! is made in [`nat`], [`filter`] or [`raw`] from a [`Verdict`]; router mode adds a second hook to
-//! the jumps, a dead man's switch one more match to these rules.
+//! is made in [`nat`], [`filter`] or [`raw`] from a [`Verdict`]. Router mode enters the same ladder
+//! from PREROUTING and FORWARD too, behind the question [`of_the_lan`] whether the packet is one of
+//! the LAN side.
 
 use super::ruleset::{Family, Foreign, Ruleset};
 use super::sets::Set;
@@ -21,6 +22,10 @@ pub(super) const CHAIN: &str = "SNET";
 const TCP: &str = "SNET-TCP";
 const REJECT: &str = "SNET-REJECT";
 const QUIC: &str = "SNET-QUIC";
+const LAN: &str = "SNET-LAN";
+const LAN_DNS: &str = "SNET-LAN-DNS";
+/// The guard at our ports, in filter.
+pub(super) const INPUT: &str = "SNET-INPUT";
 
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug)]
@@ -96,22 +101,29 @@ impl Part {
         }
     }
 
-    /// The rule that leads to us, as it stands behind `-I`. iptables-save prints it word by word.
-    pub(super) fn jump(self) -> String {
-        let only = match self {
-            Part::Raw => "-p udp ",
-            Part::Filter => "-m conntrack --ctstate NEW --ctdir ORIGINAL ",
-            Part::Nat => "",
+    /// The rules that may lead to us, each as it stands behind `-I`. iptables-save prints them word
+    /// by word.
+    pub(super) fn jumps(self, is_router: bool) -> Vec<String> {
+        let rejected = "-m conntrack --ctstate NEW --ctdir ORIGINAL";
+        let (own, lan) = match self {
+            Part::Raw => {
+                (format!("OUTPUT -p udp -j {CHAIN}"), vec![format!("PREROUTING -p udp -j {LAN}")])
+            }
+            Part::Filter => (
+                format!("OUTPUT {rejected} -j {CHAIN}"),
+                vec![format!("FORWARD {rejected} -j {LAN}"), format!("INPUT ! -i lo -j {INPUT}")],
+            ),
+            Part::Nat => (format!("OUTPUT -j {CHAIN}"), vec![format!("PREROUTING -j {LAN}")]),
         };
-        format!("OUTPUT {only}-j {CHAIN}")
+        std::iter::once(own).chain(lan.into_iter().filter(|_| is_router)).collect()
     }
 
-    /// The chains there may be. The jump leads to the first.
+    /// The chains there may be.
     pub(super) fn chains(self) -> &'static [&'static str] {
         match self {
-            Part::Raw => &[CHAIN],
-            Part::Filter => &[CHAIN, REJECT, QUIC],
-            Part::Nat => &[CHAIN, TCP],
+            Part::Raw => &[CHAIN, LAN],
+            Part::Filter => &[CHAIN, REJECT, QUIC, LAN, INPUT],
+            Part::Nat => &[CHAIN, TCP, LAN, LAN_DNS],
         }
     }
 }
@@ -120,6 +132,8 @@ impl Part {
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) part: Part,
+    /// The rules that lead to us, each as it stands behind `-I`.
+    pub(super) jumps: Vec<String>,
     pub(super) chains: Vec<Chain>,
 }
 
@@ -135,7 +149,7 @@ pub(super) fn command(family: Family) -> String {
     format!("{}-restore --noflush -w {LOCK_SECONDS}", family.tool())
 }
 
-/// Installs all tables. A table is committed whole: its chains, then the jump that makes them
+/// Installs all tables. A table is committed whole: its chains, then the jumps that make them
 /// live.
 pub(super) fn restore(ruleset: &Ruleset, family: Family) -> String {
     let mut text = String::new();
@@ -151,7 +165,10 @@ pub(super) fn restore(ruleset: &Ruleset, family: Family) -> String {
             }
         }
         // First, because docker, ufw and the like append theirs, and some of those accept.
-        let _ = writeln!(text, "-I {}\nCOMMIT", table.part.jump());
+        for jump in &table.jumps {
+            let _ = writeln!(text, "-I {jump}");
+        }
+        let _ = writeln!(text, "COMMIT");
     }
     text
 }
@@ -171,11 +188,12 @@ pub(super) fn tables(ruleset: &Ruleset, family: Family) -> Vec<Table> {
 /// Captured UDP queries and the replies to them get their zone. The exemptions are those of the
 /// DNS rules in nat.
 fn raw(ruleset: &Ruleset, family: Family) -> Table {
-    let replies = format!("-p udp -o lo --sport {}", ruleset.dns_port);
+    // Replies to this machine's queries leave over loopback, those to LAN hosts by any interface.
+    let way = if ruleset.lan.is_some() { "" } else { "-o lo " };
+    let replies = format!("-p udp {way}--sport {}", ruleset.dns_port);
     let rules = vec![
-        // Replies to redirected queries leave over loopback: their destination is an address of
-        // this machine. They are judged before the mark, in case their socket carries it. CT does
-        // not end the walk.
+        // They are judged before the mark, in case their socket carries it. CT does not end the
+        // walk.
         format!("{replies} -j CT --zone {ZONE}"),
         format!("{replies} -j RETURN"),
         "-p udp ! --dport 53 -j RETURN".into(),
@@ -185,7 +203,37 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
         format!("{}-j RETURN", in_set(Set::Direct, family)),
         format!("-j CT --zone {ZONE}"),
     ];
-    Table { part: Part::Raw, chains: vec![Chain { name: CHAIN, rules }] }
+    let mut chains = vec![Chain { name: CHAIN, rules }];
+    if ruleset.lan.is_some() {
+        let mut rules = vec!["-p udp ! --dport 53 -j RETURN".into()];
+        rules.extend(of_the_lan(family));
+        rules.push(marked(ruleset));
+        rules.extend(unasked(family));
+        rules.push(format!("-j CT --zone {ZONE}"));
+        chains.push(Chain { name: LAN, rules });
+    }
+    Table { part: Part::Raw, jumps: Part::Raw.jumps(ruleset.lan.is_some()), chains }
+}
+
+/// Lets go what is none of the LAN side's: everything while the daemon is dead, what comes in elsewhere, and the hosts that shall be
+/// left alone.
+fn of_the_lan(family: Family) -> [String; 3] {
+    let (lan, sources) = (Set::Lan.name(family), Set::Sources.name(family));
+    [
+        asleep(family),
+        format!("-m set ! --match-set {lan} src,src -j RETURN"),
+        format!("-m set --match-set {sources} src -j RETURN"),
+    ]
+}
+
+/// Lets go the queries of the LAN side that are not ours to answer: to an address in
+/// `rules.direct`, or to another host on the link they come from.
+fn unasked(family: Family) -> [String; 2] {
+    let on_link = Set::OnLink.name(family);
+    [
+        format!("{}-j RETURN", in_set(Set::Direct, family)),
+        format!("-m addrtype ! --dst-type LOCAL -m set --match-set {on_link} dst,src -j RETURN"),
+    ]
 }
 
 /// Redirects. Only packets that conntrack takes for the first of a connection come here.
@@ -198,7 +246,8 @@ fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
         format!("! -d {} {query} -j REDIRECT --to-ports {}", loopback(family), ruleset.dns_port)
     }));
     let mut chains = vec![Chain { name: CHAIN, rules }];
-    if matches!(foreign, Foreign::Redirect { .. }) {
+    let foreign_tcp = matches!(foreign, Foreign::Redirect { .. });
+    if foreign_tcp {
         chains[0].rules.push(format!("-p tcp --syn -j {TCP}"));
         let rules = LADDER.iter().map(|(destination, verdict)| {
             let matching = destination.matching(family);
@@ -212,7 +261,27 @@ fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
         });
         chains.push(Chain { name: TCP, rules: rules.collect() });
     }
-    Table { part: Part::Nat, chains }
+    if ruleset.lan.is_some() {
+        // A redirect leads to the interface by which the packet came in.
+        let mut rules = of_the_lan(family).to_vec();
+        rules.push(marked(ruleset));
+        rules.extend([
+            format!("-p udp --dport 53 -j {LAN_DNS}"),
+            format!("-p tcp --dport 53 --syn -j {LAN_DNS}"),
+        ]);
+        if foreign_tcp {
+            rules.push(format!("-p tcp --syn -j {TCP}"));
+        }
+        chains.push(Chain { name: LAN, rules });
+        let mut rules = unasked(family).to_vec();
+        rules.extend(
+            ["udp", "tcp"].map(|protocol| {
+                format!("-p {protocol} -j REDIRECT --to-ports {}", ruleset.dns_port)
+            }),
+        );
+        chains.push(Chain { name: LAN_DNS, rules });
+    }
+    Table { part: Part::Nat, jumps: Part::Nat.jumps(ruleset.lan.is_some()), chains }
 }
 
 /// Rejects. The destination of what nat redirected is local by now, so it passes on the first
@@ -250,7 +319,36 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
         let quic = format!("-p udp --dport 443 -j REJECT --reject-with {unreachable}");
         chains.push(Chain { name: QUIC, rules: vec![quic] });
     }
-    Table { part: Part::Filter, chains }
+    let mut jumps = Part::Filter.jumps(ruleset.lan.is_some());
+    if ruleset.lan.is_some() {
+        let mut rules = of_the_lan(family).to_vec();
+        rules.push(format!("-g {CHAIN}"));
+        chains.push(Chain { name: LAN, rules });
+        if ruleset.listens(family) {
+            chains.push(Chain { name: INPUT, rules: input(ruleset, family) });
+        } else {
+            jumps.retain(|jump| !jump.ends_with(INPUT));
+        }
+    }
+    Table { part: Part::Filter, jumps, chains }
+}
+
+/// At our own door: redirected packets of the LAN side come in, whatever a firewall says that
+/// knows nothing of them; strangers, who were not redirected, find nobody there. A translation of
+/// somebody else's that leads here is left to the others' rules.
+fn input(ruleset: &Ruleset, family: Family) -> Vec<String> {
+    let ports = [
+        format!("-p tcp --dport {}", ruleset.tcp_port),
+        format!("-p udp --dport {}", ruleset.dns_port),
+        format!("-p tcp --dport {}", ruleset.dns_port),
+    ];
+    let lan = Set::Lan.name(family);
+    let redirected = "-m conntrack --ctstate DNAT";
+    let accepts = ports
+        .iter()
+        .map(|port| format!("{port} {redirected} -m set --match-set {lan} src,src -j ACCEPT"));
+    let drops = ports.iter().map(|port| format!("{port} -m conntrack ! --ctstate DNAT -j DROP"));
+    accepts.chain(drops).collect()
 }
 
 /// Name servers of this prefix cannot be captured by a redirect: the query arrives, but its source

@@ -4,7 +4,7 @@
 //! It needs no memory of what was installed, so it works for every state: half-made chains, one
 //! jump or five, rules of another version. A chain is ours by its name.
 
-use super::iptables::{CHAIN, Part, Table};
+use super::iptables::{CHAIN, INPUT, Part, Table};
 use std::fmt::Write;
 
 /// What of ours stands in one table.
@@ -44,11 +44,20 @@ pub(super) fn find(saved: &str) -> Vec<Leftover> {
     found
 }
 
+/// Whether this rule is the first of its chain.
+pub(super) fn is_first(saved: &str, table: &str, rule: &str) -> bool {
+    let chain = rule.split(' ').next().unwrap_or_default();
+    let lines = saved.lines().skip_while(|line| line.strip_prefix('*') != Some(table));
+    let mut rules =
+        lines.take_while(|line| *line != "COMMIT").filter_map(|l| l.strip_prefix("-A "));
+    rules.find(|rule| rule.split(' ').next() == Some(chain)) == Some(rule)
+}
+
 /// What [`find`] should find where these tables are installed.
 pub(super) fn of(tables: &[Table]) -> Vec<Leftover> {
     let left = |table: &Table| Leftover {
         table: table.part.table().into(),
-        jumps: vec![table.part.jump()],
+        jumps: table.jumps.clone(),
         chains: table.chains.iter().map(|chain| (chain.name.into(), chain.rules.len())).collect(),
     };
     tables.iter().map(left).collect()
@@ -70,14 +79,24 @@ pub(super) fn blind_removal(part: Part) -> Vec<String> {
     let table = part.table();
     let flushed = part.chains().iter().map(|name| format!("-F {name}"));
     let deleted = part.chains().iter().map(|name| format!("-X {name}"));
-    let acts = std::iter::once(format!("-D {}", part.jump())).chain(flushed).chain(deleted);
+    let jumps = part.jumps(true).into_iter().map(|jump| format!("-D {jump}"));
+    let acts = jumps.chain(flushed).chain(deleted);
     acts.map(|act| format!("*{table}\n{act}\nCOMMIT\n")).collect()
 }
 
-/// The input of `iptables-restore --noflush` that takes the jumps out and leaves the chains.
+/// The input of `iptables-restore --noflush` that takes the jumps out and leaves the chains. The
+/// guard at our ports stays too: what was captured has to come in to its end, and strangers not at
+/// all.
 pub(super) fn detachment(found: &[Leftover]) -> String {
-    let jumps = |left: &Leftover| Leftover { chains: Vec::new(), ..left.clone() };
-    removal(&found.iter().filter(|left| !left.jumps.is_empty()).map(jumps).collect::<Vec<_>>())
+    let mut jumps = Vec::new();
+    for left in found {
+        let mut left = Leftover { chains: Vec::new(), ..left.clone() };
+        left.jumps.retain(|jump| target(jump) != Some(INPUT));
+        if !left.jumps.is_empty() {
+            jumps.push(left);
+        }
+    }
+    removal(&jumps)
 }
 
 /// The input of `iptables-restore --noflush` that removes all of it. nat goes first, so that
@@ -206,6 +225,14 @@ COMMIT
         assert_eq!(unreadable(saved), [Part::Nat]);
         assert_eq!(unreadable(SAVED), []);
         assert_eq!(blind_removal(Part::Nat)[0], "*nat\n-D OUTPUT -j SNET\nCOMMIT\n");
+    }
+
+    #[test]
+    fn the_first_rule_of_a_chain() {
+        assert!(is_first(SAVED, "nat", "OUTPUT -j SNET"));
+        assert!(!is_first(SAVED, "nat", "DOCKER -j SNET"));
+        assert!(!is_first(SAVED, "filter", "OUTPUT -j SNET"));
+        assert!(is_first(SAVED, "filter", "INPUT -j SNETWORK"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What the kernel is told: a [`Ruleset`] is a value; a backend renders and applies it whole.
 //!
-//! The backend here is iptables (nft or legacy, whichever `iptables-restore` is) with ipset, in
-//! local mode: only what this machine itself sends is looked at. Synchronous; knows no tokio.
+//! There are two backends ([`Backend`]). What follows is about iptables (nft or legacy, whichever
+//! `iptables-restore` is) with ipset; [`nftables`] needs no tool, and does the same in local mode.
+//! Synchronous; knows no tokio.
 //!
 //! # Theory of operation
 //!
@@ -34,6 +35,23 @@
 //!   the destination, and that set holds all of them, for [`PULSE`]. Only [`Handle::beat`] renews
 //!   it. A daemon that was killed, that hangs or is stopped so lets the network go.
 //!
+//! # Router mode
+//!
+//! The same ladder is entered from PREROUTING (raw, nat) and FORWARD (filter) by a chain
+//! `SNET-LAN`, which lets go what does not come from the LAN side (`lan.rs`):
+//!
+//! - **The LAN side is a set** of interfaces (hash:net,iface), and so are the prefixes on their
+//!   links, so that an interface comes and goes without a change of any rule.
+//! - **Only what is to be forwarded out is captured**: a destination of this machine passes on the
+//!   first rung, ports that docker or a router forwards among them, whose DNAT comes behind us.
+//!   What comes in from an uplink is not looked at, and the replies to it are not NEW.
+//! - **A redirect leads to the first address of the incoming interface**, so the daemon listens on
+//!   `::`; `SNET-INPUT` accepts what was redirected, and drops strangers who were not.
+//! - **Queries to another host on the same link** pass: with br_netfilter they are seen although a
+//!   bridge only passes them on.
+//! - **The network is followed** (`monitor.rs`), and rules that another program takes away are put
+//!   back (`place.rs`).
+//!
 //! # Life cycle
 //!
 //! Install: remove left-overs of any state, load all sets by one `ipset restore`, then the rules
@@ -47,17 +65,24 @@
 //! # Source
 //! iptables-extensions(8), ipset(8), net/netfilter/nf_conntrack_core.c, xt_CT.c, nf_nat_redirect.c.
 
+mod backend;
 mod command;
-mod connected;
+mod doubts;
 mod error;
 mod handle;
 mod ipset_netlink;
 mod iptables;
+mod lan;
 mod leftover;
+mod monitor;
+mod network;
 pub mod nftables;
+mod place;
 mod reconcile;
+mod route_netlink;
 mod ruleset;
 mod sets;
+mod tables_netlink;
 mod tools;
 
 /// The rules act for so long after a beat.
@@ -68,9 +93,9 @@ mod tests;
 
 use std::time::Duration;
 
-pub use connected::connected_prefixes;
+pub use backend::{Backend, Cleaned, Installed, Prepared, cleanup, render};
 pub use error::Error;
 pub use handle::Handle;
-pub use reconcile::{Cleaned, cleanup};
-pub use ruleset::{Ipv6, Quic, Ruleset, render};
+pub use lan::{Interface, Lan};
+pub use ruleset::{Ipv6, Quic, Ruleset};
 pub use tools::{load_legacy_modules, needs_raw_sockets};

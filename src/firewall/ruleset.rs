@@ -1,5 +1,6 @@
 //! The [`Ruleset`]: what shall be captured, rejected or left alone, as a value.
 
+use super::lan::Lan;
 use super::{iptables, leftover, sets};
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
@@ -58,10 +59,12 @@ pub struct Ruleset {
     pub reserved: IpSet,
     /// Domestic addresses; empty with `scope = "global"`.
     pub china: Arc<IpSet>,
-    /// The prefixes on the links of this machine, see
-    /// [`connected_prefixes`](super::connected_prefixes). They are never captured, whatever the
-    /// other sets say.
+    /// The prefixes on the links of this machine; [`look_around`](Self::look_around) fills them in,
+    /// and the [`Handle`](super::Handle) follows them. They are never captured, whatever the other
+    /// sets say.
     pub connected: IpSet,
+    /// Router mode: LAN hosts and containers are captured too.
+    pub lan: Option<Lan>,
     /// What becomes of foreign IPv6.
     pub ipv6: Ipv6,
     /// What becomes of foreign QUIC.
@@ -70,7 +73,7 @@ pub struct Ruleset {
 
 /// Exactly what an installation of these rules gives to the tools, in order, and what its removal
 /// does. Asks neither kernel nor tools.
-pub fn render(ruleset: &Ruleset) -> String {
+pub(super) fn render(ruleset: &Ruleset) -> String {
     let mut text = format!("# {}\n{}", sets::COMMAND, sets::restore(ruleset, &Family::ALL));
     for family in Family::ALL {
         if let Some(why) = ruleset.uncaptured(family) {
@@ -85,7 +88,7 @@ pub fn render(ruleset: &Ruleset) -> String {
         let found = leftover::of(&iptables::tables(ruleset, family));
         let _ = write!(text, "# {}\n{}", iptables::command(family), leftover::removal(&found));
     }
-    let _ = write!(text, "# {}\n{}", sets::COMMAND, sets::destroy(sets::names(&Family::ALL)));
+    let _ = write!(text, "# {}\n{}", sets::COMMAND, sets::destroy(sets::names(ruleset)));
     text
 }
 

@@ -3,11 +3,14 @@
 //! Each exists once for a family, since an ipset holds one family only. Format: ipset(8), "restore".
 
 use super::PULSE;
+use super::ipset_netlink::Change;
+use super::lan::{Lan, anywhere};
 use super::ruleset::{Family, Ruleset};
+use crate::ipset::IpSet;
 use crate::route::Route;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::BTreeSet;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 /// What is run with the text of [`restore`] or [`destroy`] on its standard input.
@@ -41,6 +44,21 @@ pub(super) enum Set {
     Reserved,
     /// The China list.
     China,
+    /// Router mode: everything that comes in by an interface of the LAN side.
+    Lan,
+    /// Router mode: the prefixes on a LAN-side link, each with its interface.
+    OnLink,
+    /// Router mode: `rules.direct-sources`.
+    Sources,
+}
+
+/// What a set holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    Prefix(IpNet),
+    Address(IpAddr),
+    /// A prefix, seen at this interface.
+    At(IpNet, String),
 }
 
 /// A learned set forgets an entry after so many seconds unless it is told otherwise; ours always
@@ -51,7 +69,8 @@ const DEFAULT_TIMEOUT: u32 = 300;
 pub(super) const GROWING: usize = 65_536;
 
 impl Set {
-    pub(super) const ALL: [Set; 11] = [
+    /// What both modes have.
+    pub(super) const COMMON: [Set; 11] = [
         Set::Alive,
         Set::Connected,
         Set::Block,
@@ -64,6 +83,15 @@ impl Set {
         Set::Reserved,
         Set::China,
     ];
+
+    /// What router mode has beside them.
+    const LAN: [Set; 3] = [Set::Lan, Set::OnLink, Set::Sources];
+
+    /// The sets of these rules.
+    pub(super) fn of(ruleset: &Ruleset) -> Vec<Set> {
+        let lan: &[Set] = if ruleset.lan.is_some() { &Set::LAN } else { &[] };
+        [&Set::COMMON, lan].concat()
+    }
 
     /// The set of addresses that were learned to take this route.
     pub(super) fn learned(route: Route) -> Set {
@@ -88,6 +116,9 @@ impl Set {
             Set::LearnedDirect => "learned-direct",
             Set::Reserved => "reserved",
             Set::China => "china",
+            Set::Lan => "lan",
+            Set::OnLink => "on-link",
+            Set::Sources => "sources",
         };
         format!("{PREFIX}{name}{}", family.digit())
     }
@@ -97,11 +128,19 @@ impl Set {
             Set::Alive => Kind::Pulse,
             Set::Servers => Kind::Addresses,
             Set::LearnedBlock | Set::LearnedProxy | Set::LearnedDirect => Kind::Expiring,
-            _ => Kind::Prefixes,
+            Set::Lan | Set::OnLink => Kind::AtInterfaces,
+            Set::Connected
+            | Set::Block
+            | Set::Proxy
+            | Set::Direct
+            | Set::Reserved
+            | Set::China
+            | Set::Sources => Kind::Prefixes,
         }
     }
 
-    pub(super) fn content(self, ruleset: &Ruleset, family: Family) -> Vec<IpNet> {
+    pub(super) fn content(self, ruleset: &Ruleset, family: Family) -> Vec<Entry> {
+        let lan = ruleset.lan.as_ref();
         let set = match self {
             Set::Alive => return everything(family),
             Set::Connected => &ruleset.connected,
@@ -112,26 +151,50 @@ impl Set {
             Set::China => &ruleset.china,
             Set::Servers => return addresses(&ruleset.servers, family),
             Set::LearnedBlock | Set::LearnedProxy | Set::LearnedDirect => return Vec::new(),
+            Set::Sources => match lan {
+                Some(lan) => &lan.direct_sources,
+                None => return Vec::new(),
+            },
+            Set::Lan | Set::OnLink => {
+                return lan.map(|lan| self.at_interfaces(lan, family)).unwrap_or_default();
+            }
         };
-        match family {
-            Family::V4 => set.prefixes_v4().flat_map(halves_v4).map(IpNet::V4).collect(),
-            Family::V6 => set.prefixes_v6().flat_map(halves_v6).map(IpNet::V6).collect(),
+        prefixes(set, family).map(Entry::Prefix).collect()
+    }
+
+    fn at_interfaces(self, lan: &Lan, family: Family) -> Vec<Entry> {
+        let captured = lan.interfaces.iter().filter(|interface| interface.captures(family));
+        match self {
+            Set::OnLink => captured
+                .flat_map(|at| {
+                    prefixes(&at.on_link, family).map(|net| Entry::At(net, at.name.clone()))
+                })
+                .collect(),
+            _ => captured.map(|at| Entry::At(anywhere(family), at.name.clone())).collect(),
         }
     }
 }
 
-/// Both halves of a family's addresses.
-pub(super) fn everything(family: Family) -> Vec<IpNet> {
+fn prefixes(set: &IpSet, family: Family) -> Box<dyn Iterator<Item = IpNet> + '_> {
     match family {
-        Family::V4 => halves_v4(Ipv4Net::default()).map(IpNet::V4).collect(),
-        Family::V6 => halves_v6(Ipv6Net::default()).map(IpNet::V6).collect(),
+        Family::V4 => Box::new(set.prefixes_v4().flat_map(halves_v4).map(IpNet::V4)),
+        Family::V6 => Box::new(set.prefixes_v6().flat_map(halves_v6).map(IpNet::V6)),
     }
 }
 
+/// Both halves of a family's addresses.
+pub(super) fn everything(family: Family) -> Vec<Entry> {
+    let halves: Vec<IpNet> = match family {
+        Family::V4 => halves_v4(Ipv4Net::default()).map(IpNet::V4).collect(),
+        Family::V6 => halves_v6(Ipv6Net::default()).map(IpNet::V6).collect(),
+    };
+    halves.into_iter().map(Entry::Prefix).collect()
+}
+
 /// Not an `IpSet`: that one joins neighbours to prefixes, and hash:ip holds addresses.
-fn addresses(servers: &[IpAddr], family: Family) -> Vec<IpNet> {
+fn addresses(servers: &[IpAddr], family: Family) -> Vec<Entry> {
     let servers: BTreeSet<IpAddr> = servers.iter().map(|address| address.to_canonical()).collect();
-    servers.into_iter().filter(|ip| Family::of(*ip) == family).map(IpNet::from).collect()
+    servers.into_iter().filter(|ip| Family::of(*ip) == family).map(Entry::Address).collect()
 }
 
 /// What a set holds, which is its type in ipset's words.
@@ -140,6 +203,8 @@ pub(super) enum Kind {
     Prefixes,
     Addresses,
     Expiring,
+    /// A prefix of length 0 is allowed here. ipset takes at most 64 interfaces for one prefix.
+    AtInterfaces,
     Pulse,
 }
 
@@ -147,7 +212,7 @@ pub(super) enum Kind {
 pub(super) fn restore(ruleset: &Ruleset, families: &[Family]) -> String {
     let mut text = String::new();
     for family in families {
-        for set in Set::ALL {
+        for set in Set::of(ruleset) {
             let (name, content) = (set.name(*family), set.content(ruleset, *family));
             let (inet, size) = (family.inet(), hash_size(content.len()));
             // A String takes every write.
@@ -172,16 +237,28 @@ pub(super) fn restore(ruleset: &Ruleset, families: &[Family]) -> String {
                     "create {name} hash:ip family {inet} hashsize {size} maxelem {GROWING} \
                      timeout {DEFAULT_TIMEOUT}"
                 ),
+                Kind::AtInterfaces => writeln!(
+                    text,
+                    "create {name} hash:net,iface family {inet} hashsize {size} maxelem {GROWING}"
+                ),
             };
-            for net in content {
-                let _ = match set.kind() {
-                    Kind::Prefixes | Kind::Pulse => writeln!(text, "add {name} {net}"),
-                    Kind::Addresses | Kind::Expiring => writeln!(text, "add {name} {}", net.addr()),
-                };
+            for entry in content {
+                let _ = writeln!(text, "add {name} {entry}");
             }
         }
     }
     text
+}
+
+/// As ipset(8) writes it.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Entry::Prefix(net) => net.fmt(f),
+            Entry::Address(address) => address.fmt(f),
+            Entry::At(net, interface) => write!(f, "{net},{interface}"),
+        }
+    }
 }
 
 /// Destroys the sets of these names.
@@ -189,9 +266,36 @@ pub(super) fn destroy(names: impl IntoIterator<Item = String>) -> String {
     names.into_iter().map(|name| format!("destroy {name}\n")).collect()
 }
 
-/// The names of all sets of these families.
-pub(super) fn names(families: &[Family]) -> Vec<String> {
-    families.iter().flat_map(|family| Set::ALL.map(|set| set.name(*family))).collect()
+/// What turns the sets of `before` into those of `after`, as far as they follow the network. An
+/// interface becomes LAN side when all is known of it, and ceases to be before that is forgotten.
+pub(super) fn changes(before: &Ruleset, after: &Ruleset, families: &[Family]) -> Vec<Change> {
+    const FOLLOWED: [Set; 3] = [Set::Connected, Set::OnLink, Set::Lan];
+    let (mut added, mut deleted) = (Vec::new(), Vec::new());
+    for set in FOLLOWED {
+        for family in families.iter().copied() {
+            let (old, new) = (set.content(before, family), set.content(after, family));
+            let name = set.name(family);
+            added.extend(new.iter().filter(|entry| !old.contains(entry)).map(|entry| {
+                Change::Add { set: name.clone(), family, entry: entry.clone(), timeout: None }
+            }));
+            deleted.extend(
+                old.into_iter().filter(|entry| !new.contains(entry)).map(|entry| Change::Delete {
+                    set: name.clone(),
+                    family,
+                    entry,
+                }),
+            );
+        }
+    }
+    deleted.reverse();
+    [added, deleted].concat()
+}
+
+/// The names of all sets of these rules, in both families.
+pub(super) fn names(ruleset: &Ruleset) -> Vec<String> {
+    let sets = Set::of(ruleset);
+    let of_family = |family: Family| sets.iter().map(move |set| set.name(family));
+    Family::ALL.into_iter().flat_map(of_family).collect()
 }
 
 /// Buckets for so many entries: a power of two, as the kernel rounds up to one. With an entry a

@@ -59,7 +59,7 @@ impl Iptables {
         Some(Iptables { name: name.into(), family, save, restore })
     }
 
-    fn is_legacy(&self) -> bool {
+    pub(super) fn is_legacy(&self) -> bool {
         program(&self.save).to_string_lossy().contains("legacy")
     }
 
@@ -106,6 +106,11 @@ impl Ipset {
     pub(super) fn restore(&self, text: &str) -> Result<(), Error> {
         run(&self.0, &["restore"], text).map(drop)
     }
+}
+
+/// Whether all tools of this backend are installed, for IPv4 at least.
+pub(super) fn has_tools() -> bool {
+    Ipset::find().is_ok() && Iptables::of_system(Family::V4).is_ok()
 }
 
 /// Whether the tools need CAP_NET_RAW: iptables asks for the number of a set over a raw socket, in

@@ -79,7 +79,7 @@ impl<'a> Gather<'a> {
         {
             return ready;
         }
-        // Lowering the mark wakes whoever waits for less (tcp_set_rcvlowat).
+        // Lowering the mark wakes whoever waits for less (tcp_set_rcvlowat, since Linux 4.18).
         self.set(source, 1)?;
         source.readable().await
     }

@@ -20,6 +20,8 @@ use tokio::time::timeout;
 #[derive(Clone, Debug)]
 enum Step {
     Send(usize),
+    /// So many pieces of the size of a packet, one write each: what is gathered.
+    Pieces(usize),
     /// Lets the others run; long ones let a burst end.
     Pause(Pause),
     /// Does not send before so many bytes have come in all.
@@ -68,6 +70,7 @@ fn size() -> impl Strategy<Value = usize> {
 fn script(may_reset: bool) -> impl Strategy<Value = Script> {
     let step = prop_oneof![
         6 => size().prop_map(Step::Send),
+        1 => (50usize..300).prop_map(Step::Pieces),
         2 => Just(Step::Pause(Pause::Yield)),
         1 => Just(Step::Pause(Pause::Millisecond)),
         1 => (1usize..50).prop_map(Step::Await),
@@ -138,12 +141,16 @@ async fn play(stream: Box<dyn Stream>, script: Script, seed: u8, theirs: u8, sen
         for step in &script.steps {
             match *step {
                 Step::Send(length) => {
-                    let bytes: Vec<u8> = (sent..sent + length).map(|n| byte(seed, n)).collect();
-                    if sink.write_all(&bytes).await.is_err() || sink.flush().await.is_err() {
-                        // How much of it left is not known: all of it may have.
-                        return sent + length;
+                    if send(&mut sink, seed, &mut sent, length).await.is_err() {
+                        return sent;
                     }
-                    sent += length;
+                }
+                Step::Pieces(many) => {
+                    for _ in 0..many {
+                        if send(&mut sink, seed, &mut sent, PIECE).await.is_err() {
+                            return sent;
+                        }
+                    }
                 }
                 Step::Pause(Pause::Yield) => tokio::task::yield_now().await,
                 Step::Pause(Pause::Millisecond) => tokio::time::sleep(MILLISECOND).await,
@@ -175,6 +182,21 @@ async fn play(stream: Box<dyn Stream>, script: Script, seed: u8, theirs: u8, sen
     let (seen, sent) = tokio::join!(reading, writing);
     Seen { sent, ..seen }
 }
+
+/// Sends and counts. After a failure how much has left is not known: all of it may have.
+async fn send(
+    sink: &mut (impl AsyncWriteExt + Unpin),
+    seed: u8,
+    sent: &mut usize,
+    length: usize,
+) -> io::Result<()> {
+    let bytes: Vec<u8> = (*sent..*sent + length).map(|n| byte(seed, n)).collect();
+    *sent += length;
+    sink.write_all(&bytes).await?;
+    sink.flush().await
+}
+
+const PIECE: usize = 1400;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 

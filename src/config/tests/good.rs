@@ -58,6 +58,32 @@ fn the_defaults() {
     assert_eq!(listen::default_addresses(Mode::Router), ["::".parse::<IpAddr>().unwrap()]);
 }
 
+#[test]
+fn a_router() {
+    let text = "mode = \"router\"\nrules.direct-sources = [\"192.168.1.9\", \"2001:db8:1::/64\"]\n\
+                firewall.interfaces = [\"br-lan\", \"docker*\"]\n";
+    let loaded = read(&format!("{text}{PROXY}")).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let config = loaded.config;
+    assert_eq!(config.mode, Mode::Router);
+    assert_eq!(config.listen.addresses, ["::".parse::<IpAddr>().unwrap()]);
+    assert_eq!(config.firewall.interfaces, ["br-lan", "docker*"]);
+    let sources = ["192.168.1.9/32", "2001:db8:1::/64"];
+    let sources = sources.map(|net| net.parse::<ipnet::IpNet>().unwrap());
+    assert_eq!(config.rules.direct_sources, sources.into_iter().collect::<IpSet>());
+    let lines = "lan       br-lan, docker*; left alone: 2 prefixes\n";
+    assert!(config.summary().ends_with(lines), "{}", config.summary());
+
+    let local = read(&format!("{}{PROXY}", text.replace("router", "local"))).unwrap();
+    let unused = local.warnings.iter().filter(|line| line.contains("not used")).count();
+    assert_eq!(unused, 2, "{:?}", local.warnings);
+    let open = read(&format!("mode = \"router\"\nfirewall.backend = \"none\"\n{PROXY}")).unwrap();
+    assert!(open.warnings[0].contains("keeps strangers away"), "{:?}", open.warnings);
+
+    let native = read(&format!("firewall.backend = \"nftables\"\n{PROXY}")).unwrap();
+    assert_eq!(native.config.firewall.backend, Backend::Nftables);
+}
+
 const EVERYTHING: &str = r#"
 mode = "local"
 scope = "global"

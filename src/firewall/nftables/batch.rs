@@ -111,13 +111,19 @@ impl Batch {
         }
         let lasting = |set: &&Set| matches!(set.shape, Shape::Intervals | Shape::Values);
         for set in new.sets.iter().filter(lasting) {
-            self.push(Act::DelElement, 0, format!("the elements of set {}", set.name), |all| {
-                all.text(NFTA_SET_ELEM_LIST_TABLE, name);
-                all.text(NFTA_SET_ELEM_LIST_SET, &set.name);
-            });
-            self.add(set, None);
+            self.refill(set);
         }
         self.fill(new);
+    }
+
+    /// These elements instead of all that are there.
+    pub(super) fn refill(&mut self, set: &Set) {
+        let name = self.table;
+        self.push(Act::DelElement, 0, format!("the elements of set {}", set.name), |all| {
+            all.text(NFTA_SET_ELEM_LIST_TABLE, name);
+            all.text(NFTA_SET_ELEM_LIST_SET, &set.name);
+        });
+        self.add(set, None);
     }
 
     /// Where the next message will stand.

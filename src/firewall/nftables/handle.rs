@@ -50,7 +50,8 @@ impl Handle {
     /// [`beat`](Self::beat).
     ///
     /// # Errors
-    /// [`Error::Owned`] if a living process has the table; else what the kernel says.
+    /// [`Error::Router`] before anything is touched, [`Error::Owned`] if a living process has the
+    /// table; else what the kernel says.
     pub fn install(owner: Owner, ruleset: Ruleset) -> Result<Handle, Error> {
         Self::install_as(owner, ruleset, true)
     }
@@ -65,6 +66,7 @@ impl Handle {
     }
 
     fn install_as(owner: Owner, ruleset: Ruleset, owned: bool) -> Result<Handle, Error> {
+        local_only(&ruleset)?;
         for family in Family::ALL {
             if let Some(why) = ruleset.uncaptured(family) {
                 warn!("{why}");
@@ -87,12 +89,31 @@ impl Handle {
     /// # Errors
     /// What the kernel says; then the old rules stay.
     pub fn replace(&self, ruleset: &Ruleset) -> Result<(), Error> {
+        local_only(ruleset)?;
         let mut state = self.state();
         let new = rules::table(ruleset);
         let mut batch = Batch::new(TABLE);
         batch.replace(&state.table, &new);
         self.commit(batch)?;
         state.table = new;
+        Ok(())
+    }
+
+    /// Other prefixes on the links, in one transaction. All other sets are kept.
+    ///
+    /// # Errors
+    /// What the kernel says; then the old prefixes stay.
+    pub fn connect(&self, ruleset: &Ruleset) -> Result<(), Error> {
+        let mut state = self.state();
+        let new = Family::ALL.map(|family| rules::connected(ruleset, family));
+        let mut batch = Batch::new(TABLE);
+        new.iter().for_each(|set| batch.refill(set));
+        self.commit(batch)?;
+        for new in new {
+            state.table.sets.iter_mut().filter(|set| set.name == new.name).for_each(|set| {
+                set.elements.clone_from(&new.elements);
+            });
+        }
         Ok(())
     }
 
@@ -245,6 +266,11 @@ impl Drop for Handle {
             warn!("the rules could not be removed ({error}); run `snet cleanup`");
         }
     }
+}
+
+/// The LAN side has no rules here yet: better none at all than half of them.
+fn local_only(ruleset: &Ruleset) -> Result<(), Error> {
+    if ruleset.lan.is_some() { Err(Error::Router) } else { Ok(()) }
 }
 
 /// No rule acts any more.

@@ -37,6 +37,9 @@
 //! so that an error says which rule this kernel cannot do. A batch without an end is tried and
 //! taken back: that is [`available`], and `nft -c`.
 //!
+//! **The network is followed**: the prefixes on the links are exchanged in one transaction when they
+//! change ([`Followed`]). A table without an owner is looked at, and put back.
+//!
 //! **Two readers of one value.** A [`table::Table`] is written as text for people ([`render`]) and
 //! encoded for the kernel. A test loads the text with nft(8), installs the table by netlink, and
 //! holds the kernel's listings and instructions of both against each other.
@@ -49,6 +52,7 @@ mod batch;
 mod connection;
 mod error;
 mod expression;
+mod follow;
 mod handle;
 mod message;
 mod owner;
@@ -61,6 +65,7 @@ use super::ruleset::{Family, Ruleset};
 use std::fmt::Write;
 
 pub use error::Error;
+pub(super) use follow::Followed;
 pub use handle::Handle;
 pub use owner::{Holder, Owner};
 pub use reconcile::{available, cleanup};

@@ -10,7 +10,7 @@ use super::table::{
 use crate::firewall::PULSE;
 use crate::firewall::iptables::{Destination, LADDER, LINK_LOCAL, Verdict, ZONE};
 use crate::firewall::ruleset::{Family, Foreign, Ipv6, Quic, Ruleset};
-use crate::firewall::sets;
+use crate::firewall::sets::{self, Entry};
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use crate::route::Route;
@@ -71,6 +71,7 @@ pub(super) fn everything() -> Table {
         reserved: IpSet::default(),
         china: Arc::default(),
         connected: IpSet::default(),
+        lan: None,
         ipv6: Ipv6::Proxy,
         quic: Quic::Reject,
     })
@@ -107,17 +108,20 @@ pub(super) fn servers(addresses: &[IpAddr], family: Family) -> Set {
     Set { elements, ..empty_set(sets::Set::Servers, family) }
 }
 
+/// The prefixes on the links, of one family.
+pub(super) fn connected(ruleset: &Ruleset, family: Family) -> Set {
+    let set = sets::Set::Connected;
+    Set { elements: elements(&set.content(ruleset, family)), ..empty_set(set, family) }
+}
+
+/// The sets of local mode: what router mode has beside them is not here yet.
 fn all_sets(ruleset: &Ruleset) -> Vec<Set> {
     let filled = Family::ALL.into_iter().flat_map(|family| {
         // Ours is another one, and serves both families.
-        let others = sets::Set::ALL.into_iter().filter(|set| *set != sets::Set::Alive);
+        let others = sets::Set::COMMON.into_iter().filter(|set| *set != sets::Set::Alive);
         others.map(move |set| {
             let content = set.content(ruleset, family);
-            let elements = match set.kind() {
-                sets::Kind::Prefixes => joined(&content),
-                _ => content.iter().map(|net| Element::Range(net.addr(), net.addr())).collect(),
-            };
-            Set { elements, ..empty_set(set, family) }
+            Set { elements: elements(&content), ..empty_set(set, family) }
         })
     });
     std::iter::once(alive()).chain(filled).collect()
@@ -125,7 +129,8 @@ fn all_sets(ruleset: &Ruleset) -> Vec<Set> {
 
 fn empty_set(set: sets::Set, family: Family) -> Set {
     let shape = match set.kind() {
-        sets::Kind::Prefixes | sets::Kind::Pulse => Shape::Intervals,
+        // At interfaces: router mode, which is refused.
+        sets::Kind::Prefixes | sets::Kind::Pulse | sets::Kind::AtInterfaces => Shape::Intervals,
         sets::Kind::Addresses => Shape::Values,
         sets::Kind::Expiring => {
             Shape::Expiring { size: u32::try_from(sets::GROWING).unwrap_or(u32::MAX) }
@@ -136,17 +141,23 @@ fn empty_set(set: sets::Set, family: Family) -> Set {
 }
 
 /// Ascending prefixes as ranges. Those that touch become one: half the elements for the kernel.
-fn joined(prefixes: &[IpNet]) -> Vec<Element> {
-    let mut ranges: Vec<(IpAddr, IpAddr)> = Vec::with_capacity(prefixes.len());
-    for prefix in prefixes {
-        match ranges.last_mut() {
-            Some((_, last)) if successor(*last) == Some(prefix.network()) => {
+/// Addresses stay what they are.
+fn elements(entries: &[Entry]) -> Vec<Element> {
+    let mut ranges: Vec<Element> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match (entry, ranges.last_mut()) {
+            (Entry::Address(address), _) => ranges.push(Element::Range(*address, *address)),
+            (Entry::Prefix(prefix), Some(Element::Range(_, last)))
+                if successor(*last) == Some(prefix.network()) =>
+            {
                 *last = prefix.broadcast();
             }
-            _ => ranges.push((prefix.network(), prefix.broadcast())),
+            (Entry::Prefix(prefix) | Entry::At(prefix, _), _) => {
+                ranges.push(Element::Range(prefix.network(), prefix.broadcast()));
+            }
         }
     }
-    ranges.into_iter().map(|(first, last)| Element::Range(first, last)).collect()
+    ranges
 }
 
 /// The next address of the same family.

@@ -1,7 +1,7 @@
 //! The text of the rules against files. `SNET_BLESS=1 cargo test --lib firewall::tests::golden`
 //! writes them anew; read the difference before you commit it.
 
-use super::{ruleset, set};
+use super::{router, ruleset, set};
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset, render};
 use std::path::Path;
 
@@ -35,6 +35,17 @@ fn ipv6_direct() {
 fn a_family_without_a_listener_is_not_captured() {
     let listeners = vec!["127.0.0.1".parse().unwrap(), "2001:db8:2::2".parse().unwrap()];
     compare("no-listener.txt", &Ruleset { listeners, ..ruleset() });
+}
+
+#[test]
+fn router_mode() {
+    compare("router.txt", &router());
+}
+
+#[test]
+fn router_mode_ipv6_block() {
+    let router = Ruleset { ipv6: Ipv6::Block, ..router() };
+    compare("router-ipv6-block.txt", &router);
 }
 
 #[test]

@@ -11,28 +11,30 @@ use std::time::{Duration, Instant};
 /// A failure, not a measure: nothing waits so long in a good run.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A thread in its own namespace, connected to the lab by a link. Sockets made in it can be used
-/// from everywhere.
-pub(super) struct Internet {
+/// A thread in a namespace of its own. Sockets made in it can be used from everywhere.
+pub(super) struct Host {
     work: mpsc::Sender<Box<dyn FnOnce() + Send>>,
+    thread: nix::unistd::Pid,
+}
+
+/// The host that answers on every address.
+pub(super) struct Internet(Host);
+
+impl std::ops::Deref for Internet {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        &self.0
+    }
 }
 
 impl Internet {
     /// The machine is 192.0.2.2 and 2001:db8:2::2, behind the gateway lies everything else.
     pub(super) fn new() -> Self {
-        let (work, orders) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
-        let (ready, is_ready) = mpsc::channel();
-        thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            ready.send(nix::unistd::gettid()).unwrap();
-            orders.into_iter().for_each(|order| order());
-        });
-        let internet = Internet { work };
-        let there = is_ready.recv().unwrap();
+        let internet = Host::new();
         run("ip link add uplink type veth peer name downlink");
-        run(&format!("ip link set downlink netns {there}"));
+        internet.take("downlink");
         internet.run(|| {
-            run("ip link set lo up");
             for family in ["ipv4", "ipv6"] {
                 std::fs::write(format!("/proc/sys/net/{family}/ip_nonlocal_bind"), "1").unwrap();
             }
@@ -54,7 +56,31 @@ impl Internet {
         run("ip -6 route add default via 2001:db8:2::1");
         settled("2001:db8:2::2");
         settled("fe80:");
-        internet
+        Internet(internet)
+    }
+}
+
+impl Host {
+    pub(super) fn new() -> Self {
+        let (work, orders) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        let (ready, is_ready) = mpsc::channel();
+        thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            ready.send(nix::unistd::gettid()).unwrap();
+            orders.into_iter().for_each(|order| order());
+        });
+        let host = Host { work, thread: is_ready.recv().unwrap() };
+        host.run(|| {
+            std::fs::write("/proc/sys/net/ipv6/conf/all/accept_dad", "0").unwrap();
+            std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap();
+            run("ip link set lo up")
+        });
+        host
+    }
+
+    /// Moves an interface there.
+    pub(super) fn take(&self, interface: &str) {
+        run(&format!("ip link set {interface} netns {}", self.thread));
     }
 
     pub(super) fn run<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> T {

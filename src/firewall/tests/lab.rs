@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Which iptables the system has, as far as the test is concerned; or whether snet uses none.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +87,15 @@ pub(super) fn run(line: &str) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{line}: {}: {said}", output.status);
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Waits for what follows from a change of the network.
+pub(super) fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A directory in which the plain names are those of one variant.

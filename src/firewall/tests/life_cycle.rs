@@ -1,10 +1,11 @@
 //! From every state to installed, and back to what was there before.
 
 use super::lab::{Variant, inside, run};
-use super::{in_both_variants, ruleset};
+use super::{in_both_variants, router, ruleset};
+use crate::firewall::reconcile::cleanup;
 use crate::firewall::ruleset::Family;
 use crate::firewall::tools::{Ipset, Iptables};
-use crate::firewall::{Error, Handle, Ruleset, cleanup, command, iptables, sets};
+use crate::firewall::{Error, Handle, Ruleset, command, iptables, sets};
 use crate::route::Route;
 use std::time::{Duration, Instant};
 
@@ -59,7 +60,7 @@ fn neighbours() {
 }
 
 /// All tables of both variants, and the sets; without counters, comments and what is empty.
-fn state() -> String {
+pub(super) fn state() -> String {
     let mut state = String::new();
     for variant in ["nft", "legacy"] {
         for family in ["iptables", "ip6tables"] {
@@ -98,10 +99,12 @@ fn legacy_tables() -> std::io::Result<String> {
 fn a_stop_leaves_everything_as_it_was() {
     for _ in 0..2 {
         let before = state();
-        let handle = Handle::install(ruleset()).unwrap();
-        assert!(state().contains("SNET-TCP"));
-        handle.remove().unwrap();
-        assert_eq!(state(), before);
+        for ruleset in [ruleset(), router()] {
+            let handle = Handle::install(ruleset).unwrap();
+            assert!(state().contains("SNET-TCP"));
+            handle.remove().unwrap();
+            assert_eq!(state(), before);
+        }
         if before.contains("DOCKER") {
             return;
         }
@@ -131,9 +134,8 @@ fn cleanup_of_nothing() {
 
 /// What a SIGKILL leaves: the first `step` commands were carried out. A table is committed whole
 /// by the kernel, so the steps of a restore are its tables.
-fn killed_after(step: usize) -> bool {
-    let ruleset = ruleset();
-    let sets = sets::restore(&ruleset, &Family::ALL);
+fn killed_after(step: usize, ruleset: &Ruleset) -> bool {
+    let sets = sets::restore(ruleset, &Family::ALL);
     let (half, _) = sets.split_at(sets[..sets.len() / 2].rfind('\n').unwrap() + 1);
     let ipset = Ipset::find().unwrap();
     if step == 0 {
@@ -143,7 +145,7 @@ fn killed_after(step: usize) -> bool {
     ipset.restore(&sets).unwrap();
     let mut steps = Vec::new();
     for family in Family::ALL {
-        let text = iptables::restore(&ruleset, family);
+        let text = iptables::restore(ruleset, family);
         let tables = text.split_inclusive("COMMIT\n").map(String::from);
         steps.extend(tables.map(|table| (family, table)));
     }
@@ -156,19 +158,10 @@ fn killed_after(step: usize) -> bool {
 fn a_start_killed_at_any_step() {
     neighbours();
     let before = state();
-    let mut step = 0;
-    while killed_after(step) {
-        // Once it is started again, once it is cleaned.
-        let handle = Handle::install(ruleset()).unwrap_or_else(|error| panic!("{step}: {error}"));
-        handle.remove().unwrap();
-        assert_eq!(state(), before, "step {step}");
-        killed_after(step);
-        assert!(!cleanup().unwrap().is_empty());
-        assert_eq!(state(), before, "step {step}");
-        step += 1;
+    for ruleset in [ruleset(), router()] {
+        killed_at_any_step(&ruleset, &before);
     }
     // And one that was killed while it ran.
-    assert_eq!(step, 7);
     std::mem::forget(Handle::install(ruleset()).unwrap());
     let handle = Handle::install(ruleset()).unwrap();
     let running = state();
@@ -179,6 +172,23 @@ fn a_start_killed_at_any_step() {
     );
     handle.remove().unwrap();
     assert_eq!(state(), before);
+}
+
+fn killed_at_any_step(ruleset: &Ruleset, before: &str) {
+    let mut step = 0;
+    while killed_after(step, ruleset) {
+        // Once it is started again, once it is cleaned.
+        let handle =
+            Handle::install(ruleset.clone()).unwrap_or_else(|error| panic!("{step}: {error}"));
+        handle.remove().unwrap();
+        assert_eq!(state(), before, "step {step}");
+        killed_after(step, ruleset);
+        assert!(!cleanup().unwrap().is_empty());
+        assert_eq!(state(), before, "step {step}");
+        step += 1;
+    }
+    assert_eq!(step, 7);
+    cleanup().unwrap();
 }
 
 /// The same by a real SIGKILL, wherever it strikes. The tool at work survives it, its input cut

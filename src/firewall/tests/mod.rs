@@ -5,15 +5,20 @@
     reason = "these sockets play the strangers; they have no mark"
 )]
 
+mod backend;
+mod company;
 mod golden;
+mod house;
 mod installed;
 mod internet;
 mod lab;
 mod life_cycle;
 mod nftables;
 mod pulse;
+mod router;
 mod traffic;
 
+use super::lan::{Interface, Lan};
 use super::ruleset::{Ipv6, Quic, Ruleset};
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
@@ -70,7 +75,28 @@ pub(super) fn ruleset() -> Ruleset {
         reserved: crate::ipset::reserved(),
         china: std::sync::Arc::new(set("203.0.113.0/24 2001:db8:c::/48")),
         connected: set("192.0.2.0/24 2001:db8:2::/64"),
+        lan: None,
         ipv6: Ipv6::Proxy,
         quic: Quic::Reject,
     }
+}
+
+/// A router with an uplink, a LAN bridge and a tunnel.
+pub(super) fn router() -> Ruleset {
+    let interface = |name: &str, captured, on_link, is_bridge| Interface {
+        name: name.into(),
+        captured,
+        on_link: set(on_link),
+        is_bridge,
+    };
+    let lan = Lan {
+        patterns: Vec::new(),
+        direct_sources: set("192.168.1.9/32 2001:db8:1::9/128"),
+        interfaces: vec![
+            interface("br-lan", [true, true], "192.168.1.0/24 2001:db8:1::/64 fe80::/64", true),
+            interface("wg0", [true, false], "10.7.0.0/24", false),
+        ],
+        uplinks: ["eth0".into()].into(),
+    };
+    Ruleset { listeners: vec!["::".parse().unwrap()], lan: Some(lan), ..ruleset() }
 }

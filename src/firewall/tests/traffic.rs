@@ -4,9 +4,8 @@ use super::installed::Handle;
 use super::internet::{
     Internet, Seen, any, at, connect, datagram, echoes, greet, refused, settled, tcp, udp,
 };
-use super::lab::run;
+use super::lab::{run, until};
 use super::{in_both_variants, in_every_variant, ruleset, set};
-use crate::firewall::connected_prefixes;
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::mark::Fwmark;
 use crate::route::Route;
@@ -134,9 +133,15 @@ fn tcp_goes_where_the_ladder_says() {
     redirect_port();
     let own = TcpListener::bind("[::]:80").unwrap();
     greet(own, b'I');
-    let connected = connected_prefixes();
-    assert_eq!(connected, set("192.0.2.0/24 2001:db8:2::/64 fe80::/64"));
-    let _handle = Handle::install(Ruleset { connected, ..ruleset() }).unwrap();
+    let around = || {
+        let mut ruleset = ruleset();
+        ruleset.look_around().unwrap();
+        ruleset
+    };
+    // The kernel gives the link-local address when the link has its carrier.
+    let expected = set("192.0.2.0/24 2001:db8:2::/64 fe80::/64");
+    until("all prefixes", || around().connected == expected);
+    let _handle = Handle::install(around()).unwrap();
     let expected = [
         ("198.51.100.1", Seen::Captured, "foreign"),
         ("203.0.113.1", Seen::Direct, "China"),

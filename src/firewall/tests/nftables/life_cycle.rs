@@ -1,6 +1,7 @@
 //! From every state to installed, and back to what was there before; with neighbours.
 
 use super::super::internet::{Internet, Seen, any, at, connect, datagram, greet, tcp, udp};
+use super::super::router;
 use super::{Actor, beat_for_ever, in_a_lab, install, listed, plays, ruleset, run, set};
 use crate::firewall::nftables::{Error, Handle, Holder, Owner, available, cleanup};
 use crate::firewall::ruleset::Ruleset;
@@ -12,6 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 in_a_lab! {
+    router_mode_is_refused_before_anything_is_touched,
     a_stop_leaves_everything_as_it_was,
     a_drop_removes_too,
     the_kernel_cleans_up_after_a_kill,
@@ -26,6 +28,15 @@ in_a_lab! {
     more_than_a_container_may_send_is_told,
     without_rights_it_is_told,
     it_can_be_had_here,
+}
+
+fn router_mode_is_refused_before_anything_is_touched() {
+    let refused = install(router()).unwrap_err();
+    assert!(matches!(refused, Error::Router), "{refused}");
+    assert_eq!(listed(), "");
+    let handle = install(ruleset()).unwrap();
+    assert!(matches!(handle.replace(&router()), Err(Error::Router)));
+    assert!(handle.is_intact().unwrap());
 }
 
 /// The rules of others, native and by way of iptables.

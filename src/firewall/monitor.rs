@@ -1,0 +1,165 @@
+//! Follows the world while the rules are installed: addresses, routes and interfaces come and go,
+//! and with them the prefixes on the links and the interfaces of the LAN side; other programs
+//! change the firewall, and may take our rules with them.
+//!
+//! A thread of its own, which waits for word from the kernel and then looks anew. It knows no
+//! backend: that one [`Follow`]s.
+
+use super::route_netlink::Changes;
+use super::ruleset::Ruleset;
+use super::tables_netlink::TableChanges;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// An interface comes up in steps: link, address, route; a firewall is loaded in pieces. It is
+/// looked at when all has been quiet for so long, so that an uplink is not taken for LAN side
+/// while it waits for its default route.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// But not later than that after the first word.
+const LATEST: Duration = Duration::from_secs(2);
+
+/// How often the rules are looked at: not more, since some programs change the firewall all the
+/// time, and where there is no word of changes (iptables-legacy) not less.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// What a backend does about changes.
+pub(super) trait Follow: Send {
+    /// The network is no longer as in `before`; adapt the sets.
+    fn network(&mut self, before: &Ruleset, after: &Ruleset);
+
+    /// Look whether the rules are still in place, and put them back.
+    fn rules(&mut self, now: &Ruleset);
+
+    /// Whether the kernel gives word of changes of the rules (nf_tables does).
+    fn has_word(&self) -> bool;
+}
+
+/// The thread. Its drop ends it.
+#[derive(Debug)]
+pub(super) struct Monitor {
+    /// The thread ends when this end is closed.
+    stop: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Monitor {
+    /// Follows the network namespace of the calling thread from now on.
+    ///
+    /// # Errors
+    /// No netlink socket, no thread.
+    pub(super) fn start(ruleset: Ruleset, follow: impl Follow + 'static) -> io::Result<Self> {
+        let (stop, stopped) = UnixStream::pair()?;
+        let tables = if follow.has_word() { Some(TableChanges::subscribe()?) } else { None };
+        let watch = Watch { stopped, network: Changes::subscribe()?, tables };
+        let thread = thread::Builder::new().name("snet-network".into()).spawn(move || {
+            if let Err(error) = watch.follow(ruleset, follow) {
+                warn!("changes of the network are no longer followed: {error}; restart snet");
+            }
+        })?;
+        Ok(Monitor { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was printed when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the thread waits for.
+struct Watch {
+    stopped: UnixStream,
+    network: Changes,
+    /// `None`: no word of them; they are looked at every now and then.
+    tables: Option<TableChanges>,
+}
+
+impl Watch {
+    fn follow(&self, mut now: Ruleset, mut follow: impl Follow) -> io::Result<()> {
+        let mut told = None;
+        // The rules have just been looked at; the network, a moment before the subscription.
+        let mut looked = Instant::now();
+        let mut until = Some(QUIET);
+        while self.wait(until)? {
+            let mut next = now.clone();
+            match next.look_around() {
+                Ok(()) if next == now => {}
+                Ok(()) => {
+                    say(&now, &next);
+                    follow.network(&now, &next);
+                    now = next;
+                    told = None;
+                }
+                // What was known stays in force, for instance while the only uplink is redialled.
+                Err(error) => {
+                    let error = error.to_string();
+                    if told.as_ref() != Some(&error) {
+                        warn!("the rules stay as they are: {error}");
+                        told = Some(error);
+                    }
+                }
+            }
+            let rest = EVERY.saturating_sub(looked.elapsed());
+            until = if rest > Duration::ZERO {
+                Some(rest)
+            } else {
+                follow.rules(&now);
+                looked = Instant::now();
+                if self.tables.is_some() { None } else { Some(EVERY) }
+            };
+        }
+        Ok(())
+    }
+
+    /// Waits for a change and for quiet after it, or so long. `false`: it is time to end.
+    fn wait(&self, mut limit: Option<Duration>) -> io::Result<bool> {
+        let mut first = None;
+        loop {
+            let mut ready = vec![
+                PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.network.as_fd(), PollFlags::POLLIN),
+            ];
+            let tables = self.tables.as_ref();
+            ready.extend(tables.map(|tables| PollFd::new(tables.as_fd(), PollFlags::POLLIN)));
+            let timeout = limit.map_or(PollTimeout::NONE, |limit| {
+                PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)
+            });
+            let count = match poll(&mut ready, timeout) {
+                Err(Errno::EINTR) => continue,
+                count => count?,
+            };
+            if ready[0].any() != Some(false) {
+                return Ok(false);
+            }
+            let first = *first.get_or_insert_with(Instant::now);
+            if count == 0 || first.elapsed() >= LATEST {
+                return Ok(true);
+            }
+            self.network.drain()?;
+            self.tables.as_ref().map_or(Ok(()), TableChanges::drain)?;
+            limit = Some(QUIET);
+        }
+    }
+}
+
+fn say(before: &Ruleset, after: &Ruleset) {
+    let (Some(before), Some(after)) = (&before.lan, &after.lan) else { return };
+    if before.describe() != after.describe() {
+        info!("the LAN side is now: {}", after.describe());
+    }
+    let known = before.doubts();
+    for doubt in after.doubts().iter().filter(|doubt| !known.contains(doubt)) {
+        warn!("{doubt}");
+    }
+}

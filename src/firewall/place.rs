@@ -1,0 +1,79 @@
+//! Puts the rules of a family in place, and puts them back when another program took them away.
+//!
+//! Others flush tables, restore whole files, or insert their own rules before ours: a firewall
+//! that is reloaded, docker that is restarted. What is compared is what iptables-save shows: our
+//! jumps, our chains, the number of rules in each. In filter our jumps have to be the first, since
+//! a rule of somebody else that accepts ends the walk; in nat whoever stands before us is let be.
+
+use super::error::Error;
+use super::iptables::{self, Part};
+use super::leftover::{self, Leftover};
+use super::reconcile::withdraw;
+use super::ruleset::{Family, Ruleset};
+use super::tools::Iptables;
+
+/// Installs the rules of one family and compares what is there with what should be.
+///
+/// # Errors
+/// What the tools say; [`Error::Foreign`], [`Error::Unverified`].
+pub(super) fn put(ruleset: &Ruleset, family: Family, iptables: &Iptables) -> Result<(), Error> {
+    refuse_foreign(&iptables.save()?, family)?;
+    iptables.restore(&iptables::restore(ruleset, family))?;
+    let saved = iptables.save()?;
+    let wanted = leftover::of(&iptables::tables(ruleset, family));
+    match missing(&wanted, &leftover::find(&saved)) {
+        None => Ok(()),
+        Some(table) => Err(Error::Unverified {
+            family: family.to_string(),
+            command: iptables::command(family),
+            missing: format!("table {}", table.table),
+        }),
+    }
+}
+
+/// Puts back what is missing or overtaken; says what it was.
+///
+/// # Errors
+/// As [`put`].
+pub(super) fn mend(
+    ruleset: &Ruleset,
+    family: Family,
+    iptables: &Iptables,
+) -> Result<Option<String>, Error> {
+    let saved = iptables.save()?;
+    refuse_foreign(&saved, family)?;
+    let wanted = leftover::of(&iptables::tables(ruleset, family));
+    if let Some(table) = missing(&wanted, &leftover::find(&saved)) {
+        withdraw(iptables)?;
+        put(ruleset, family, iptables)?;
+        return Ok(Some(format!("the {family} rules in table {} were gone", table.table)));
+    }
+    let filter = Part::Filter.table();
+    let jumps = wanted.iter().filter(|table| table.table == filter).flat_map(|table| &table.jumps);
+    let overtaken: Vec<&String> =
+        jumps.filter(|jump| !leftover::is_first(&saved, filter, jump)).collect();
+    if overtaken.is_empty() {
+        return Ok(None);
+    }
+    let moves: String = overtaken.iter().map(|jump| format!("-D {jump}\n-I {jump}\n")).collect();
+    iptables.restore(&format!("*{filter}\n{moves}COMMIT\n"))?;
+    Ok(Some(format!("other {family} rules stood before ours in table {filter}")))
+}
+
+fn refuse_foreign(saved: &str, family: Family) -> Result<(), Error> {
+    match leftover::unreadable(saved).first() {
+        Some(part) => Err(Error::Foreign { family: family.to_string(), table: part.table() }),
+        None => Ok(()),
+    }
+}
+
+/// The first table in which not all is there, or too much.
+fn missing<'a>(wanted: &'a [Leftover], found: &[Leftover]) -> Option<&'a Leftover> {
+    wanted.iter().find(|wanted| {
+        !found.iter().any(|there| {
+            there.table == wanted.table
+                && there.jumps.len() == wanted.jumps.len()
+                && wanted.chains.iter().all(|chain| there.chains.contains(chain))
+        })
+    })
+}

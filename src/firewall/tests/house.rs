@@ -1,0 +1,108 @@
+//! A household: the machine as its router, a LAN bridge with two hosts, and the internet.
+//!
+//! ```text
+//!   one  192.168.1.10  2001:db8:1::10 --.
+//!                                     br-lan  machine  uplink ---- internet
+//!   two  192.168.1.20  2001:db8:1::20 --'
+//! ```
+//!
+//! IPv4 is masqueraded, IPv6 is routed with public addresses, as at home.
+
+use super::internet::{Host, Internet};
+use super::lab::run;
+use super::ruleset;
+use crate::firewall::{Handle, Lan, Ruleset};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+pub(super) struct House {
+    pub(super) internet: Internet,
+    pub(super) one: Host,
+    pub(super) two: Host,
+}
+
+impl House {
+    pub(super) fn new() -> Self {
+        let internet = Internet::new();
+        internet.run(|| {
+            run("ip route add 192.168.1.0/24 via 192.0.2.2");
+            run("ip -6 route add 2001:db8:1::/64 via 2001:db8:2::2");
+        });
+        for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            std::fs::write(format!("/proc/sys/net/{setting}"), "1").unwrap();
+        }
+        run("iptables -t nat -A POSTROUTING -s 192.168.1.0/24 -o uplink -j MASQUERADE");
+        let [one, two] = bridge("br-lan", "192.168.1", "2001:db8:1:");
+        House { internet, one, two }
+    }
+}
+
+/// A bridge of this name with the address `.1`, and hosts `.10` and `.20` on two of its ports.
+pub(super) fn bridge(name: &str, v4: &'static str, v6: &'static str) -> [Host; 2] {
+    run(&format!("ip link add {name} type bridge"));
+    let hosts = [10, 20].map(|number| {
+        let host = Host::new();
+        let port = format!("{name}.{number}");
+        run(&format!("ip link add {port} type veth peer name lan"));
+        host.take("lan");
+        run(&format!("ip link set {port} master {name} up"));
+        host.run(move || {
+            run(&format!("ip address add {v4}.{number}/24 dev lan"));
+            run(&format!("ip address add {v6}:{number}/64 dev lan nodad"));
+            run("ip link set lan up");
+            run(&format!("ip route add default via {v4}.1"));
+            run(&format!("ip -6 route add default via {v6}:1"));
+        });
+        host
+    });
+    run(&format!("ip link set {name} up"));
+    run(&format!("ip address add {v4}.1/24 dev {name}"));
+    run(&format!("ip -6 address add {v6}:1/64 dev {name} nodad"));
+    hosts
+}
+
+/// The usual rules for the network as it is.
+pub(super) fn router() -> Ruleset {
+    of_the_network(Ruleset {
+        listeners: vec!["::".parse().unwrap()],
+        lan: Some(Lan::default()),
+        ..ruleset()
+    })
+}
+
+pub(super) fn of_the_network(mut ruleset: Ruleset) -> Ruleset {
+    ruleset.look_around().unwrap();
+    ruleset
+}
+
+/// Installed rules that are kept alive, as the daemon does.
+pub(super) struct Beating(Arc<Mutex<Option<Handle>>>);
+
+impl Beating {
+    pub(super) fn install(ruleset: Ruleset) -> Self {
+        let handle = Arc::new(Mutex::new(Some(Handle::install(ruleset).unwrap())));
+        let beating = Arc::clone(&handle);
+        std::thread::spawn(move || {
+            // A test may have taken the sets away: the result does not matter.
+            while beating.lock().unwrap().as_ref().map(Handle::beat).is_some() {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        Beating(handle)
+    }
+
+    pub(super) fn release(&self) {
+        self.0.lock().unwrap().as_ref().unwrap().release().unwrap();
+    }
+
+    pub(super) fn remove(self) {
+        let handle = self.0.lock().unwrap().take();
+        handle.unwrap().remove().unwrap();
+    }
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        drop(self.0.lock().unwrap().take());
+    }
+}

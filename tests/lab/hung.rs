@@ -1,0 +1,61 @@
+//! A daemon that hangs or is dead lets the network go, and one that comes back takes it again: the
+//! dead man's switch, row "killed" and row "hung" of the table of what flows when.
+
+use crate::client::{echo, try_connect};
+use crate::counters::Counters;
+use crate::peer::service;
+use crate::sealed::sealed;
+use crate::snet::{Config, Snet, Variant};
+use crate::upstream::Upstream;
+use crate::wait::until;
+use crate::world::{FOREIGN_SITE, Family};
+use nix::sys::signal::Signal;
+use std::time::Duration;
+
+/// The promise, and nothing more.
+const WITHIN: Duration = Duration::from_secs(10);
+
+#[test]
+fn hung_and_dead_with_iptables_nft() {
+    sealed(|_| hung_and_dead(Variant::Nft));
+}
+
+#[test]
+fn hung_and_dead_with_iptables_legacy() {
+    sealed(|_| hung_and_dead(Variant::Legacy));
+}
+
+fn hung_and_dead(variant: Variant) {
+    service::start();
+    let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+    let counters = Counters::start();
+    let snet = Snet::start(variant, &Config::through(Family::V4, &[proxy]));
+    assert!(reaches(), "through the proxy");
+    assert_eq!(counters.leaked(), 0, "running");
+
+    snet.signal(Signal::SIGSTOP);
+    until("the network lives although snet hangs", WITHIN, reaches);
+    assert!(counters.leaked() > 0, "it went directly");
+
+    snet.signal(Signal::SIGCONT);
+    until("it captures again", WITHIN, || {
+        let before = counters.leaked();
+        reaches() && counters.leaked() == before
+    });
+
+    let before = counters.leaked();
+    snet.kill();
+    until("the network lives although snet is dead", WITHIN, reaches);
+    assert!(counters.leaked() > before, "it went directly");
+}
+
+/// Whether the foreign site answers.
+fn reaches() -> bool {
+    let stream = try_connect(FOREIGN_SITE.port(Family::V4, service::ECHO));
+    stream
+        .and_then(|mut stream| {
+            stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+            echo(&mut stream, b"hello")
+        })
+        .is_ok()
+}
