@@ -10,7 +10,7 @@ use crate::route::Route;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Who installs rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,7 @@ impl Backend {
     /// # Errors
     /// [`Error::Nftables`]: the kernel has none.
     pub fn prepare(self) -> Result<Prepared, Error> {
+        debug!("the rules go in through {self}");
         Ok(match self {
             Backend::Iptables => Prepared::Iptables,
             Backend::Nftables => Prepared::Nftables(Owner::open()?),
