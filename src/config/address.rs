@@ -2,15 +2,11 @@
 //!
 //! A reader returns what would be accepted instead, in words that follow "accepted: ".
 
+use crate::dns::{NameServer, Transport};
 use crate::domain::Name;
 use crate::target::canonical;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
-
-/// RFC 1035, 4.2; RFC 7858, 3.1; RFC 8484.
-const DNS: u16 = 53;
-const DNS_OVER_TLS: u16 = 853;
-const DNS_OVER_HTTPS: u16 = 443;
 
 /// Reads an IP address. An IPv4-mapped one is a slip: nothing would ever match it.
 pub(super) fn address(text: &str) -> Result<IpAddr, String> {
@@ -135,41 +131,37 @@ pub(super) fn server(text: &str) -> Result<Server, String> {
     Ok(Server { host: name.to_string(), port })
 }
 
-/// A name server.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum NameServer {
-    /// Asked over plain DNS.
-    Plain(SocketAddr),
-    /// Well written, but of a kind that this version cannot ask.
-    NotYet,
-}
-
-/// Reads `ip`, `ip:port`, `[v6]:port`, and the forms of later versions: `tcp://ip`,
-/// `tls://name@ip` and `https://name/path@ip`.
+/// Reads `ip`, `ip:port`, `[v6]:port`, `tcp://ip`, `tls://name@ip` and `https://name/path@ip`.
 pub(super) fn name_server(text: &str) -> Result<NameServer, String> {
     let Some((scheme, rest)) = text.split_once("://") else {
-        return plain_name_server(text, DNS).map(NameServer::Plain);
+        return plain_name_server(text, Transport::Plain.port()).map(NameServer::from);
     };
-    let (known, form) = match scheme {
-        "tcp" => (plain_name_server(rest, DNS).is_ok(), "tcp://ip"),
-        "tls" => (named(rest, DNS_OVER_TLS, |host| domain(host).is_ok()), "tls://name@ip"),
-        "https" => {
-            let is_url = |url: &str| {
-                url.split_once('/').is_some_and(|(host, path)| {
-                    domain(host).is_ok() && path.chars().all(|c| c.is_ascii_graphic())
-                })
-            };
-            (named(rest, DNS_OVER_HTTPS, is_url), "https://name/path@ip")
+    let is_domain = |text: &str| domain(text).is_ok();
+    let (transport, address, form) = match (scheme, rest.rsplit_once('@')) {
+        ("tcp", None) => (Some(Transport::Tcp), rest, "tcp://ip"),
+        ("tls", Some((name, address))) => {
+            let transport = is_domain(name).then(|| Transport::Tls { name: name.into() });
+            (transport, address, "tls://name@ip")
         }
-        _ => (false, "ip, ip:port or [v6]:port"),
+        ("https", Some((url, address))) => {
+            let parts = url.find('/').map(|slash| url.split_at(slash));
+            let transport = parts
+                .filter(|(name, path)| {
+                    is_domain(name) && path.chars().all(|c| c.is_ascii_graphic())
+                })
+                .map(|(name, path)| Transport::Https { name: name.into(), path: path.into() });
+            (transport, address, "https://name/path@ip")
+        }
+        ("tcp", _) => (None, rest, "tcp://ip"),
+        ("tls", _) => (None, rest, "tls://name@ip"),
+        ("https", _) => (None, rest, "https://name/path@ip"),
+        _ => (None, rest, "ip, tcp://ip, tls://name@ip or https://name/path@ip"),
     };
-    if known { Ok(NameServer::NotYet) } else { Err(form.into()) }
-}
-
-/// `name@ip`, where the name satisfies a condition.
-fn named(text: &str, port: u16, is_name: impl Fn(&str) -> bool) -> bool {
-    text.rsplit_once('@')
-        .is_some_and(|(name, ip)| is_name(name) && plain_name_server(ip, port).is_ok())
+    let address = transport.as_ref().map(|known| plain_name_server(address, known.port()));
+    match (transport, address) {
+        (Some(transport), Some(Ok(address))) => Ok(NameServer { address, transport }),
+        _ => Err(form.into()),
+    }
 }
 
 fn plain_name_server(text: &str, port: u16) -> Result<SocketAddr, String> {
@@ -250,19 +242,24 @@ mod tests {
 
     #[test]
     fn name_servers() {
-        let read = |text| name_server(text).unwrap();
-        let plain = |text: &str| NameServer::Plain(text.parse().unwrap());
-        assert_eq!(read("8.8.8.8"), plain("8.8.8.8:53"));
-        assert_eq!(read("8.8.8.8:5353"), plain("8.8.8.8:5353"));
-        assert_eq!(read("2001:db8::1"), plain("[2001:db8::1]:53"));
-        assert_eq!(read("[2001:db8::1]:5353"), plain("[2001:db8::1]:5353"));
-        for later in [
+        let shown = |text| name_server(text).unwrap().to_string();
+        for text in [
+            "8.8.8.8",
+            "8.8.8.8:5353",
+            "2001:db8::1",
+            "[2001:db8::1]:5353",
             "tcp://8.8.8.8",
             "tls://dns.google@8.8.8.8",
-            "https://dns.google/dns-query@[2001:4860:4860::8888]:443",
+            "tls://dns.google@8.8.8.8:8853",
+            "https://dns.google/dns-query@8.8.8.8",
         ] {
-            assert_eq!(read(later), NameServer::NotYet, "{later}");
+            assert_eq!(shown(text), text);
         }
+        assert_eq!(shown("tls://dns.google@[2001:db8::1]:853"), "tls://dns.google@2001:db8::1");
+        let https = name_server("https://dns.google/dns-query@8.8.8.8").unwrap();
+        assert_eq!(https.address.port(), 443);
+        let (name, path) = ("dns.google".into(), "/dns-query".into());
+        assert_eq!(https.transport, Transport::Https { name, path });
         for wrong in [
             "",
             "dns.google",

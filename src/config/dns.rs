@@ -1,15 +1,17 @@
 //! `[dns]`: name servers, cache and judgement.
 
-use super::address::{NameServer, address, domain, name_server, prefix, suffix};
+use super::address::{address, domain, name_server, prefix, suffix};
 use super::item::Item;
 use super::section::Section;
 use super::value::{duration, size};
 use super::{Dns, Listen, Via};
+use crate::dns::{HttpsRecords, NameServer, Options, Transport};
 use crate::domain::{DomainMap, Name};
 use crate::ipset::IpSet;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub(super) const CHINA: [Ipv4Addr; 2] =
@@ -61,15 +63,16 @@ const TYPES: &[(&str, u16)] = &[
 impl Dns {
     /// Reads the section; `listen` is where no name server may be.
     pub(super) fn read(section: &Section<'_>, listen: &Listen) -> Dns {
-        let servers = |item: &Item<'_>| servers(item.elements()?, listen);
+        let any = |item: &Item<'_>| servers(item.elements()?, listen);
+        let plain = |item: &Item<'_>| plain_servers(item.elements()?, listen);
         let china = section.item("china");
         let trusted = section.item("trusted");
         let china = match &china {
-            Some(item) => servers(item).and_then(|list| not_empty(item, list)),
+            Some(item) => any(item).and_then(|list| not_empty(item, list)),
             None => Some(defaults(CHINA)),
         };
         let trusted = match &trusted {
-            Some(item) => servers(item)
+            Some(item) => any(item)
                 .and_then(|list| not_empty(item, list))
                 .and_then(|list| apart(item, list, china.as_deref().unwrap_or_default())),
             None => Some(defaults(TRUSTED)),
@@ -88,7 +91,7 @@ impl Dns {
             trusted_via: section.or("trusted-via", Via::Proxy, |item| {
                 item.choice(&[("proxy", Via::Proxy), ("direct", Via::Direct)])
             }),
-            local: section.or("local", Vec::new(), servers),
+            local: section.or("local", Vec::new(), plain),
             forward: section.or("forward", DomainMap::default(), |item| forward(item, listen)),
             timeout: section.or("timeout", TIMEOUT, timeout),
             cache_size: section
@@ -100,27 +103,66 @@ impl Dns {
                 Some(item.list(prefix)?.into_iter().map(|(_, net)| net).collect())
             }),
             hosts: section.or("hosts", HashMap::new(), hosts),
+            options: options(section),
         }
     }
 }
 
-pub(super) fn defaults(servers: [Ipv4Addr; 2]) -> Vec<SocketAddr> {
-    servers.map(|ip| SocketAddr::new(ip.into(), 53)).to_vec()
+fn options(section: &Section<'_>) -> Options {
+    let default = Options::default();
+    let no_leak = section.or("no-leak", default.no_leak, Item::boolean);
+    if let (false, Some(item)) = (no_leak, section.item("no-leak-subnet")) {
+        item.warn("not used, since no-leak = false");
+    }
+    Options {
+        https_records: section.or("https-records", default.https_records, |item| {
+            item.choice(&[
+                ("pass", HttpsRecords::Pass),
+                ("strip-hints", HttpsRecords::StripHints),
+                ("block", HttpsRecords::Block),
+            ])
+        }),
+        no_leak,
+        no_leak_subnet: section
+            .or("no-leak-subnet", default.no_leak_subnet, |item| item.parse(prefix)),
+        rate_limit: section.or("rate-limit", default.rate_limit, |item| item.integer(0, u16::MAX)),
+        log_queries: section.or("log-queries", default.log_queries, Item::boolean),
+        cache_file: section.or("cache-file", None, |item| {
+            let path = item.parse(absolute_path)?;
+            Some((!path.as_os_str().is_empty()).then_some(path))
+        }),
+    }
 }
 
-/// Name servers that this version can ask, none of them ourselves, each once.
-fn servers(elements: Vec<Item<'_>>, listen: &Listen) -> Option<Vec<SocketAddr>> {
+/// A relative path would mean another file for each way to start.
+fn absolute_path(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if text.is_empty() || path.is_absolute() && !text.contains('\0') {
+        Ok(path)
+    } else {
+        Err("\"\" or an absolute path, for example \"/var/lib/snet/dns.cache\"".into())
+    }
+}
+
+pub(super) fn defaults(servers: [Ipv4Addr; 2]) -> Vec<NameServer> {
+    servers.map(|ip| NameServer::from(SocketAddr::new(ip.into(), 53))).to_vec()
+}
+
+/// Name servers, none of them ourselves, each once.
+fn servers(elements: Vec<Item<'_>>, listen: &Listen) -> Option<Vec<NameServer>> {
     let mut servers = Vec::new();
     let mut sound = true;
     for item in elements {
-        let server = item.parse(name_server).and_then(|server| match server {
-            NameServer::NotYet => item.not_yet("ip, ip:port or [v6]:port"),
-            NameServer::Plain(server) if is_own(server, listen) => item
-                .refuse("another name server than snet itself, which would ask itself in a circle"),
-            NameServer::Plain(server) if servers.contains(&server) => {
+        let server = item.parse(name_server).and_then(|server| {
+            if is_own(server.address, listen) {
+                item.refuse(
+                    "another name server than snet itself, which would ask itself in a circle",
+                )
+            } else if servers.contains(&server) {
                 item.refuse("each name server once")
+            } else {
+                Some(server)
             }
-            NameServer::Plain(server) => Some(server),
         });
         sound &= server.is_some();
         servers.extend(server);
@@ -128,21 +170,35 @@ fn servers(elements: Vec<Item<'_>>, listen: &Listen) -> Option<Vec<SocketAddr>> 
     sound.then_some(servers)
 }
 
+/// Name servers in one's own network, or at the other end of a tunnel.
+fn plain_servers(elements: Vec<Item<'_>>, listen: &Listen) -> Option<Vec<SocketAddr>> {
+    let plain = |(item, server): (&Item<'_>, &NameServer)| match server.transport {
+        Transport::Plain => Some(server.address),
+        _ => item.not_yet("ip, ip:port or [v6]:port"),
+    };
+    let items = elements.clone();
+    let servers = servers(elements, listen)?;
+    let found: Vec<_> = items.iter().zip(&servers).map(plain).collect();
+    found.into_iter().collect()
+}
+
 fn is_own(server: SocketAddr, listen: &Listen) -> bool {
     server.port() == listen.dns_port && listen.is_own(server.ip())
 }
 
-fn not_empty(item: &Item<'_>, servers: Vec<SocketAddr>) -> Option<Vec<SocketAddr>> {
+fn not_empty<T>(item: &Item<'_>, servers: Vec<T>) -> Option<Vec<T>> {
     if servers.is_empty() { item.refuse("at least one name server") } else { Some(servers) }
 }
 
 /// A server on both sides would make every judgement worthless.
 fn apart(
     item: &Item<'_>,
-    trusted: Vec<SocketAddr>,
-    china: &[SocketAddr],
-) -> Option<Vec<SocketAddr>> {
-    match trusted.iter().find(|server| china.contains(server)) {
+    trusted: Vec<NameServer>,
+    china: &[NameServer],
+) -> Option<Vec<NameServer>> {
+    let is_domestic =
+        |server: &&NameServer| china.iter().any(|other| other.address.ip() == server.address.ip());
+    match trusted.iter().find(is_domestic) {
         Some(both) => {
             item.refuse_as(format!("{both}, which is in china too"), "no server on both sides")
         }
@@ -183,7 +239,7 @@ fn forward(item: &Item<'_>, listen: &Listen) -> Option<DomainMap<Vec<SocketAddr>
                 continue;
             }
         };
-        let Some(servers) = item.one_or_more().and_then(|list| servers(list, listen)) else {
+        let Some(servers) = item.one_or_more().and_then(|list| plain_servers(list, listen)) else {
             continue;
         };
         let Some(servers) = not_empty(&item, servers) else { continue };

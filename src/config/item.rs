@@ -94,6 +94,14 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// Yes or no.
+    pub(super) fn boolean(&self) -> Option<bool> {
+        match self.value {
+            DeValue::Boolean(value) => Some(*value),
+            _ => self.refuse("true or false, without quotes"),
+        }
+    }
+
     /// A string that no message may show.
     pub(super) fn secret(&self) -> Option<&'a str> {
         match self.value {

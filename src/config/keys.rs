@@ -34,6 +34,12 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
             "block-types",
             "bogus",
             "hosts",
+            "https-records",
+            "no-leak",
+            "no-leak-subnet",
+            "rate-limit",
+            "log-queries",
+            "cache-file",
         ],
     ),
     (

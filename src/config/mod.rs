@@ -18,6 +18,7 @@ mod source;
 mod summary;
 mod value;
 
+use crate::dns::{NameServer, Options, Transport};
 use crate::domain::{DomainMap, Name};
 use crate::firewall;
 use crate::ipset::IpSet;
@@ -118,9 +119,9 @@ pub enum ProxyKind {
 #[derive(Debug, Clone)]
 pub struct Dns {
     /// `dns.china`, the domestic name servers; not empty.
-    pub china: Vec<SocketAddr>,
+    pub china: Vec<NameServer>,
     /// `dns.trusted`; not empty.
-    pub trusted: Vec<SocketAddr>,
+    pub trusted: Vec<NameServer>,
     /// `dns.trusted-via`
     pub trusted_via: Via,
     /// `dns.local`; empty: the system's non-loopback name servers.
@@ -141,6 +142,22 @@ pub struct Dns {
     pub bogus: IpSet,
     /// `dns.hosts`
     pub hosts: HashMap<Name, Vec<IpAddr>>,
+    /// `dns.https-records`, `dns.no-leak`, `dns.no-leak-subnet`, `dns.rate-limit`,
+    /// `dns.log-queries`, `dns.cache-file`
+    pub options: Options,
+}
+
+impl Dns {
+    /// Where the domestic servers are asked over plain UDP, for the proxies' own names.
+    pub fn china_over_udp(&self) -> Vec<SocketAddr> {
+        let over_udp = |server: &NameServer| match server.transport {
+            Transport::Plain | Transport::Tcp => server.address,
+            Transport::Tls { .. } | Transport::Https { .. } => {
+                SocketAddr::new(server.address.ip(), Transport::Plain.port())
+            }
+        };
+        self.china.iter().map(over_udp).collect()
+    }
 }
 
 /// How the trusted name servers are reached.
@@ -163,9 +180,9 @@ pub struct Rules {
     pub block: IpSet,
     /// Names of all three, and of `block-domain-file`, over which the three win. A name that two
     /// of the three hold is an error; the longest suffix wins.
-    pub names: DomainMap<Route>,
+    pub names: Arc<DomainMap<Option<Route>>>,
     /// `rules.china-domain-file`: names that only the domestic side is asked for.
-    pub china_names: DomainMap<()>,
+    pub china_names: Arc<DomainMap<Option<()>>>,
     /// `rules.direct-sources`
     pub direct_sources: IpSet,
     /// The China list: embedded, or `rules.china-ip-file`; empty with `scope = "global"`.

@@ -5,7 +5,7 @@ use super::file;
 use super::item::Item;
 use super::section::Section;
 use super::{Mode, Rules, Scope};
-use crate::domain::{self, DomainMap, Name};
+use crate::domain::{self, DomainMap, Listed, Name};
 use crate::ipset::{self, IpSet, ListProblem};
 use crate::route::Route;
 use ipnet::IpNet;
@@ -21,24 +21,18 @@ impl Rules {
         written.read(section, "proxy", Route::Proxy);
         written.read(section, "block", Route::Block);
 
-        let mut names = DomainMap::default();
-        for name in list(section, "block-domain-file", domain::parse_list).unwrap_or_default() {
-            names.insert(&name, Route::Block);
-        }
+        let mut names = name_list(section, "block-domain-file", Route::Block);
         // What the operator wrote beats a list from elsewhere, so that it can be corrected.
         for (name, place) in &written.names {
-            names.insert(name, place.route);
+            names.insert(name, Some(place.route));
         }
-        let mut china_names = DomainMap::default();
-        for name in list(section, "china-domain-file", domain::parse_list).unwrap_or_default() {
-            china_names.insert(&name, ());
-        }
+        let china_names = name_list(section, "china-domain-file", ());
         Rules {
             direct: written.prefixes(Route::Direct),
             proxy: written.prefixes(Route::Proxy),
             block: written.prefixes(Route::Block),
-            names,
-            china_names,
+            names: Arc::new(names),
+            china_names: Arc::new(china_names),
             direct_sources: section
                 .or("direct-sources", IpSet::default(), |item| direct_sources(item, mode)),
             china: china(section, scope),
@@ -120,6 +114,24 @@ fn direct_sources(item: &Item<'_>, mode: Mode) -> Option<IpSet> {
         item.warn("not used, since mode = \"local\"");
     }
     Some(sources)
+}
+
+/// Names of a file; exceptions have no value.
+fn name_list<T: Copy>(section: &Section<'_>, key: &'static str, value: T) -> DomainMap<Option<T>> {
+    let mut names = DomainMap::default();
+    let passed_over = list(section, key, |text| {
+        domain::read_list(text, |name, listed| match listed {
+            Listed::Except => drop(names.insert(&name, None)),
+            // An exception stands wherever it is written.
+            Listed::In if names.get(name.as_wire()).is_some() => {}
+            Listed::In => drop(names.insert(&name, Some(value))),
+        })
+    });
+    if let (Some(count @ 1..), Some(item)) = (passed_over, section.item(key)) {
+        item.warn(format!("{count} adblock rules are about more than a name and not used"));
+    }
+    names.shrink_to_fit();
+    names
 }
 
 fn list<T>(

@@ -53,8 +53,8 @@ impl Config {
             Via::Proxy => "through the proxy",
             Via::Direct => "directly",
         };
-        writeln!(out, "dns       domestic {}", servers(&dns.china))?;
-        writeln!(out, "          trusted {}, {via}", servers(&dns.trusted))?;
+        writeln!(out, "dns       domestic {}", list(&dns.china))?;
+        writeln!(out, "          trusted {}, {via}", list(&dns.trusted))?;
         let local = if dns.local.is_empty() {
             "the system's name servers".into()
         } else {

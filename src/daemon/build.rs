@@ -72,10 +72,11 @@ pub(super) fn dns(config: &Config, addresses: &[IpAddr]) -> dns::Settings {
         block_types: dns.block_types.clone(),
         bogus: dns.bogus.clone(),
         hosts: dns.hosts.clone(),
-        rules: config.rules.names.clone(),
-        china_names: config.rules.china_names.clone(),
+        rules: Arc::clone(&config.rules.names),
+        china_names: Arc::clone(&config.rules.china_names),
         china_set: Arc::clone(&config.rules.china),
         no_foreign_aaaa: config.firewall.ipv6 == firewall::Ipv6::Block,
+        options: dns.options.clone(),
     }
 }
 

@@ -125,7 +125,7 @@ impl Daemon {
         let firewall = Arc::new(Installed::default());
         let bootstrap = dns::bootstrap::start(
             endpoints.clone(),
-            config.dns.china.clone(),
+            config.dns.china_over_udp(),
             config.dns.bogus.clone(),
             outbound.clone(),
             Box::new(ExemptServers(Arc::clone(&firewall))),
@@ -232,7 +232,7 @@ async fn dns_only(config: &Config) -> Result<(), Error> {
     let nobody = Box::new(ExemptServers(Arc::default()));
     let bootstrap = dns::bootstrap::start(
         endpoints,
-        config.dns.china.clone(),
+        config.dns.china_over_udp(),
         config.dns.bogus.clone(),
         outbound.clone(),
         nobody,

@@ -2,12 +2,16 @@
 //!
 //! Both are bounded and have no clock of their own. Answers are bounded in bytes, everything that
 //! an entry takes included; an answer past its TTL is kept for a day more (RFC 8767), to be served
-//! when nobody answers, and is the first to go when room is needed. Errors are not kept: what
-//! fails is asked again, and identical queries in flight are joined elsewhere.
+//! when nobody answers, and is the first to go when room is needed. Failures are kept for a moment
+//! ([`Failures`]), so that a program that repeats itself does not become a flood upstream.
 
 mod clock;
+mod failures;
+mod file;
 mod verdicts;
 
+pub use failures::{Failure, Failures};
+pub use file::Now;
 pub use verdicts::{Verdict, Verdicts};
 
 use super::reply::{Ede, Stored, Ttls};
@@ -21,6 +25,14 @@ const STALE_FOR: Duration = Duration::from_secs(24 * 3600);
 /// The TTL of an answer past its own (RFC 8767, 4).
 const STALE_TTL: u32 = 30;
 
+/// An answer that was given so often is asked for again before it ends.
+const POPULAR: u32 = 3;
+
+/// "Before it ends": when this part of its life is left. What lives shorter than a few seconds is
+/// not worth it.
+const LAST_PART: u32 = 10;
+const LONG_ENOUGH: Duration = Duration::from_secs(10);
+
 /// Answers by question, see [`Query::key`].
 #[derive(Debug)]
 pub struct Cache {
@@ -32,6 +44,8 @@ struct Entry {
     stored: Stored,
     birth: Instant,
     expiry: Instant,
+    /// How often it was given, while that matters.
+    hits: u32,
 }
 
 /// An answer found in the cache.
@@ -41,6 +55,8 @@ pub struct Hit<'a> {
     ttls: Ttls,
     /// How long it stays fresh; zero for a stale one.
     pub remaining: Duration,
+    /// It is popular and will soon end: ask again now, so that nobody has to wait then. Said once.
+    pub refresh: bool,
 }
 
 impl Cache {
@@ -55,7 +71,8 @@ impl Cache {
         let remaining = entry.expiry.checked_duration_since(now).filter(|left| !left.is_zero())?;
         let age = now.saturating_duration_since(entry.birth).as_secs();
         let ttls = Ttls::Aged(u32::try_from(age).unwrap_or(u32::MAX));
-        Some(Hit { stored: &entry.stored, ttls, remaining })
+        let refresh = entry.counts_as_due(remaining);
+        Some(Hit { stored: &entry.stored, ttls, remaining, refresh })
     }
 
     /// The answer to a query even if it is past its TTL: for when nobody answers.
@@ -65,20 +82,27 @@ impl Cache {
             return None;
         }
         let remaining = entry.expiry.saturating_duration_since(now);
-        Some(Hit { stored: &entry.stored, ttls: Ttls::AtMost(STALE_TTL), remaining })
+        Some(Hit {
+            stored: &entry.stored,
+            ttls: Ttls::AtMost(STALE_TTL),
+            remaining,
+            refresh: false,
+        })
     }
 
     /// Remembers an answer for its lifetime, in the place of a former one. An answer that is not
     /// to be kept ([`Stored::lifetime`] is 0) leaves everything as it was: a stale answer is
     /// better than an error.
     pub fn insert(&mut self, query: &Query, stored: Stored, now: Instant) {
-        let lifetime = Duration::from_secs(stored.lifetime().into());
-        if lifetime.is_zero() {
-            return;
+        if stored.lifetime() != 0 {
+            self.put(query.key(), stored, now, now);
         }
-        let size = stored.size();
-        let entry = Entry { stored, birth: now, expiry: now + lifetime };
-        self.entries.insert(query.key(), entry, size, |entry| entry.expiry <= now);
+    }
+
+    fn put(&mut self, key: &[u8], stored: Stored, birth: Instant, now: Instant) {
+        let (size, lifetime) = (stored.size(), Duration::from_secs(stored.lifetime().into()));
+        let entry = Entry { stored, birth, expiry: birth + lifetime, hits: 0 };
+        self.entries.insert(key, entry, size, |entry| entry.expiry <= now);
     }
 
     /// The number of answers, stale ones included.
@@ -94,6 +118,24 @@ impl Cache {
     /// The bytes in use; never above the limit.
     pub fn size(&self) -> usize {
         self.entries.weight()
+    }
+}
+
+impl Entry {
+    /// Counts a hit. True if it is time to ask again, once.
+    fn counts_as_due(&mut self, remaining: Duration) -> bool {
+        /// Has been told.
+        const DONE: u32 = u32::MAX;
+        if self.hits == DONE {
+            return false;
+        }
+        self.hits = (self.hits + 1).min(POPULAR);
+        let life = self.expiry.saturating_duration_since(self.birth);
+        let due = self.hits == POPULAR && remaining <= life / LAST_PART && life >= LONG_ENOUGH;
+        if due {
+            self.hits = DONE;
+        }
+        due
     }
 }
 

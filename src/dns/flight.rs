@@ -1,9 +1,10 @@
 //! One question on its way to upstream servers, however many clients wait for it.
 
-use super::cache::Verdict;
+use super::cache::{Failure, Verdict};
 use super::reply::{Domestic, Ede, Reply, Side, Stored, Ttls, classify};
 use super::resolver::{Resolver, Way};
-use super::split::DOMESTIC_SILENCE;
+use super::split::{DOMESTIC_SILENCE, Event};
+use super::upstream::domestic::Domestic as Upstream;
 use super::upstream::stagger::{Attempt, first_success};
 use super::upstream::udp;
 use super::wire::{Query, rcode, rr};
@@ -19,9 +20,6 @@ use tokio::time::timeout;
 
 /// The next server of a list is asked beside one that hesitates for so long.
 const HESITATION: Duration = Duration::from_millis(700);
-
-/// A verdict outlives the answer it came from a little: the name's other types come in a cluster.
-const VERDICT_AT_LEAST: Duration = Duration::from_secs(300);
 
 /// What a flight brings home.
 #[derive(Debug)]
@@ -72,12 +70,22 @@ impl Resolver {
     async fn fly(self: &Rc<Self>, query: &Query) -> Outcome {
         let patience = self.settings.timeout;
         let outcome = match self.way(query) {
-            Way::Servers(servers) => return self.ask_only(servers, query).await,
+            Way::Servers(servers) => self.ask_only(servers, query).await,
             Way::Domestic => self.domestic_first(query, patience).await,
             Way::Trusted => self.ask_trusted_only(query, patience).await,
-            Way::Judge if matches!(query.qtype(), rr::A | rr::AAAA) => self.judge(query).await,
+            Way::Judge if matches!(query.qtype(), rr::A | rr::AAAA) => {
+                if self.settings.options.no_leak {
+                    self.judge_without_leak(query).await
+                } else {
+                    self.judge(query).await
+                }
+            }
             Way::Judge => self.follow(query, patience).await,
         };
+        if let Outcome::Stale(ede) | Outcome::Servfail(ede) = outcome {
+            let failure = Failure { ede, allows_stale: matches!(outcome, Outcome::Stale(_)) };
+            self.failures.borrow_mut().insert(query, failure, Instant::now());
+        }
         if let Outcome::Stale(_) = outcome
             && let Some(hit) = self.cache.borrow_mut().get_stale(query, Instant::now())
         {
@@ -114,18 +122,21 @@ impl Resolver {
     }
 
     /// Remembers whose name it is.
-    pub(super) fn remember(&self, query: &Query, verdict: Verdict, lifetime: u32) {
-        let lifetime = Duration::from_secs(lifetime.into()).max(VERDICT_AT_LEAST);
+    pub(super) fn remember(&self, query: &Query, verdict: Verdict) {
         let now = Instant::now();
-        self.verdicts.borrow_mut().insert(query.name(), query.qtype(), verdict, lifetime, now);
+        let mut verdicts = self.verdicts.borrow_mut();
+        verdicts.note(query.name(), query.qtype(), verdict, now);
+        if verdicts.get(query.name(), query.qtype(), now) == Some(Verdict::Domestic) {
+            // A judgement that has just ended no longer listens.
+            self.siblings.was_domestic(query, |events| drop(events.send(Event::SiblingWasCn)));
+        }
     }
 
     /// A listed or judged name: the domestic servers know best, unless they are silent or lied to.
-    async fn domestic_first(&self, query: &Query, patience: Duration) -> Outcome {
+    async fn domestic_first(self: &Rc<Self>, query: &Query, patience: Duration) -> Outcome {
         let began = Instant::now();
         let half = patience.mul_f32(0.6).min(DOMESTIC_SILENCE);
-        let servers = self.settings.china.clone();
-        if let Some(message) = self.ask_servers(servers, query, half).await
+        if let Some(message) = self.ask_servers(&self.domestic, query, half).await
             && let Some(reply) = Reply::parse(&message)
             // The operator vouches for the name: private and foreign addresses are fine.
             && !matches!(
@@ -133,9 +144,7 @@ impl Resolver {
                 Domestic::Bogus | Domestic::Err
             )
         {
-            let stored = Stored::new(&reply, Side::Domestic, self.clamp);
-            let stored = self.accept(query, stored);
-            return Outcome::Reply { stored, ttls: Ttls::Aged(0) };
+            return self.take(query, &reply, Side::Domestic);
         }
         self.ask_trusted_only(query, patience.saturating_sub(began.elapsed())).await
     }
@@ -144,42 +153,62 @@ impl Resolver {
         let asked = timeout(patience, self.trusted.ask(query)).await;
         let Ok(Ok(message)) = asked else { return Outcome::Stale(TRUSTED_SILENT) };
         let Some(reply) = Reply::parse(&message) else { return Outcome::Stale(TRUSTED_SILENT) };
-        let stored = Stored::new(&reply, Side::Trusted, self.clamp);
-        let stored = self.accept(query, stored);
-        Outcome::Reply { stored, ttls: Ttls::Aged(0) }
+        self.take(query, &reply, Side::Trusted)
     }
 
     /// Local names and forwards.
-    async fn ask_only(&self, servers: Vec<SocketAddr>, query: &Query) -> Outcome {
+    async fn ask_only(self: &Rc<Self>, servers: Vec<SocketAddr>, query: &Query) -> Outcome {
         if servers.is_empty() {
             return Outcome::NxDomain;
         }
         const SILENT: Ede = Ede::unreachable("the name server for this local name does not answer");
-        let Some(message) = self.ask_servers(servers, query, self.settings.timeout).await else {
+        let servers: Vec<_> = servers.into_iter().map(Upstream::Datagrams).collect();
+        let patience = self.settings.timeout;
+        let Some(message) = self.ask_servers(&servers, query, patience).await else {
             return Outcome::Stale(SILENT);
         };
         let Some(reply) = Reply::parse(&message) else { return Outcome::Stale(SILENT) };
-        let stored = Stored::new(&reply, Side::Trusted, self.clamp);
-        let stored = self.accept(query, stored);
+        self.take(query, &reply, Side::Trusted)
+    }
+
+    /// The client gets this reply, and so does the cache.
+    pub(super) fn take(&self, query: &Query, reply: &Reply<'_>, side: Side) -> Outcome {
+        let stored = self.accept(query, self.stored(reply, side));
         Outcome::Reply { stored, ttls: Ttls::Aged(0) }
     }
 
-    async fn ask_servers(
-        &self,
-        servers: Vec<SocketAddr>,
+    pub(super) async fn ask_servers(
+        self: &Rc<Self>,
+        servers: &[Upstream],
         query: &Query,
         patience: Duration,
     ) -> Option<Vec<u8>> {
-        let attempts = servers.into_iter().map(|server| -> Attempt {
-            let (outbound, query) = (self.outbound.clone(), query.clone());
-            Box::pin(async move {
-                let message = udp::ask(&outbound, server, &query, patience).await?;
-                useful(server, message)
-            })
+        let attempts = servers.iter().cloned().map(|server| -> Attempt {
+            let (resolver, query) = (Rc::clone(self), query.clone());
+            Box::pin(async move { useful(resolver.ask_server(&server, &query, patience).await?) })
         });
         let asked = first_success(attempts.collect(), HESITATION);
         let (_, message) = timeout(patience, asked).await.ok()?.ok()?;
         Some(message)
+    }
+
+    /// Asks one server. Its own socket is known as ours.
+    pub(super) async fn ask_server(
+        &self,
+        server: &Upstream,
+        query: &Query,
+        patience: Duration,
+    ) -> io::Result<Vec<u8>> {
+        let address = match server {
+            Upstream::Datagrams(address) => *address,
+            Upstream::Kept(connection) => {
+                let asked = timeout(patience, connection.ask(query)).await;
+                return asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            }
+        };
+        let socket = self.outbound.udp(address).await?;
+        let _own = self.loops.note(socket.local_addr()?);
+        udp::ask_over(&socket, &self.outbound, address, query, patience).await
     }
 }
 
@@ -187,10 +216,10 @@ pub(super) const TRUSTED_SILENT: Ede =
     Ede::unreachable("the trusted name servers do not answer; is the proxy up?");
 
 /// A server that fails itself (SERVFAIL, REFUSED) counts as no answer: the next one may know.
-fn useful(server: SocketAddr, message: Vec<u8>) -> io::Result<Vec<u8>> {
+fn useful(message: Vec<u8>) -> io::Result<Vec<u8>> {
     match Reply::parse(&message).map(|reply| reply.rcode()) {
         Some(rcode::NOERROR | rcode::NXDOMAIN) => Ok(message),
-        code => Err(io::Error::other(format!("{server} answers {code:?}"))),
+        code => Err(io::Error::other(format!("the server answers {code:?}"))),
     }
 }
 

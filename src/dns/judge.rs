@@ -1,27 +1,24 @@
 //! Asks both sides and lets `split` decide: the judgement's input and output.
 
-use super::cache::Verdict;
 use super::flight::{Outcome, TRUSTED_SILENT};
 use super::reply::{Domestic, Ede, Reply, Side, Stored, Ttls, classify, classify_trusted};
 use super::resolver::Resolver;
 use super::split::{Answer, Circumstances, DOMESTIC_SILENCE, Event, Split, Step, Timer, Timers};
-use super::upstream::udp;
 use super::wire::{Query, rr};
 use crate::fault::{self, Fault};
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
 /// A server that failed without a message has no reply to show; `split` never answers with it.
-type Events = mpsc::UnboundedSender<Event<Option<Stored>>>;
+pub(super) type Events = mpsc::UnboundedSender<Event<Option<Stored>>>;
 
 impl Resolver {
     /// Answers an address query for a name that nobody listed.
     pub(super) async fn judge(self: &Rc<Self>, query: &Query) -> Outcome {
         let (events, mut happened) = mpsc::unbounded_channel();
-        let _listed = self.judgements.enter(query, events.clone());
+        let _told = self.siblings.enter(query, events.clone());
         self.ask_domestic(query, &events);
         self.ask_trusted(query, events);
         let now = Instant::now();
@@ -65,10 +62,10 @@ impl Resolver {
     /// Asks every domestic server. They are listened to beyond the answer: a late word tells that
     /// the side is alive.
     fn ask_domestic(self: &Rc<Self>, query: &Query, events: &Events) {
-        for server in self.settings.china.clone() {
+        for server in self.domestic.clone() {
             let (resolver, query, events) = (Rc::clone(self), query.clone(), events.clone());
             tokio::task::spawn_local(async move {
-                let asked = udp::ask(&resolver.outbound, server, &query, DOMESTIC_SILENCE).await;
+                let asked = resolver.ask_server(&server, &query, DOMESTIC_SILENCE).await;
                 let reply = asked.as_deref().ok().and_then(Reply::parse);
                 let event = match &reply {
                     Some(reply) => {
@@ -79,7 +76,7 @@ impl Resolver {
                             Domestic::Foreign if fault::is(Fault::Judgement) => Domestic::Cn,
                             verdict => verdict,
                         };
-                        let stored = Stored::new(reply, Side::Domestic, resolver.clamp);
+                        let stored = resolver.stored(reply, Side::Domestic);
                         Event::Domestic(verdict, Some(stored))
                     }
                     // Silence has its own clock, so that a late word still counts.
@@ -99,7 +96,7 @@ impl Resolver {
             let message = asked.ok().and_then(Result::ok);
             let event = match message.as_deref().and_then(Reply::parse) {
                 Some(reply) => {
-                    let stored = Stored::new(&reply, Side::Trusted, resolver.clamp);
+                    let stored = resolver.stored(&reply, Side::Trusted);
                     Event::Trusted(classify_trusted(&reply), Some(stored))
                 }
                 None => Event::TrustedFailed,
@@ -117,10 +114,7 @@ impl Resolver {
         };
         let Some(stored) = reply else { return Outcome::Servfail(TRUSTED_SILENT) };
         if let Some(verdict) = verdict {
-            self.remember(query, verdict, stored.lifetime());
-            if verdict == Verdict::Domestic {
-                self.judgements.tell_siblings(query);
-            }
+            self.remember(query, verdict);
         }
         if is_foreign && self.settings.no_foreign_aaaa && query.qtype() == rr::AAAA {
             return Outcome::NoData(Ede::FILTERED);
@@ -131,41 +125,6 @@ impl Resolver {
         }
         let stored = self.accept(query, stored);
         Outcome::Reply { stored, ttls: Ttls::Aged(0) }
-    }
-}
-
-/// The judgements of this moment, so that one of A tells that of AAAA, and the other way round:
-/// programs ask for both at once.
-#[derive(Debug, Default)]
-pub(super) struct Judgements(RefCell<Vec<(Query, Events)>>);
-
-impl Judgements {
-    /// Lists a judgement until the result is dropped.
-    fn enter(&self, query: &Query, events: Events) -> Listed<'_> {
-        self.0.borrow_mut().push((query.clone(), events));
-        Listed { judgements: self, key: query.key().into() }
-    }
-
-    /// This name has a domestic address.
-    fn tell_siblings(&self, query: &Query) {
-        for (other, events) in &*self.0.borrow() {
-            if other.name() == query.name() && other.qtype() != query.qtype() {
-                // It may be over by now.
-                let _ = events.send(Event::SiblingWasCn);
-            }
-        }
-    }
-}
-
-struct Listed<'a> {
-    judgements: &'a Judgements,
-    key: Box<[u8]>,
-}
-
-impl Drop for Listed<'_> {
-    fn drop(&mut self) {
-        // Identical queries share a flight, so the key is there once.
-        self.judgements.0.borrow_mut().retain(|(query, _)| query.key() != &*self.key);
     }
 }
 

@@ -11,6 +11,9 @@
 pub mod bootstrap;
 pub mod cache;
 pub mod hosts;
+pub mod limit;
+pub mod name_server;
+pub mod options;
 pub mod reply;
 pub mod special;
 pub mod split;
@@ -18,9 +21,14 @@ pub mod wire;
 
 mod flight;
 mod judge;
+mod loops;
+mod no_leak;
+mod persistence;
+mod query_log;
 mod resolver;
 mod rewriting;
 mod server;
+mod siblings;
 mod system;
 mod upstream;
 
@@ -32,6 +40,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use name_server::{NameServer, Transport};
+pub use options::{HttpsRecords, Options};
 pub use server::{Bound, bind, spawn};
 
 /// What the resolver is told.
@@ -39,10 +49,10 @@ pub use server::{Bound, bind, spawn};
 pub struct Settings {
     /// Addresses to listen on, UDP and TCP.
     pub listen: Vec<SocketAddr>,
-    /// Domestic name servers, asked over UDP.
-    pub china: Vec<SocketAddr>,
-    /// Trusted name servers, asked over TCP.
-    pub trusted: Vec<SocketAddr>,
+    /// Domestic name servers, asked directly.
+    pub china: Vec<NameServer>,
+    /// Trusted name servers.
+    pub trusted: Vec<NameServer>,
     /// Whether the trusted servers are asked through the proxies.
     pub trusted_via_proxy: bool,
     /// Name servers for local names; may be empty.
@@ -63,14 +73,16 @@ pub struct Settings {
     pub bogus: IpSet,
     /// Names answered from the file.
     pub hosts: HashMap<Name, Vec<IpAddr>>,
-    /// Names with a route of their own; the longest suffix wins.
-    pub rules: DomainMap<Route>,
-    /// Names that only the domestic side is asked for.
-    pub china_names: DomainMap<()>,
+    /// Names with a route of their own; the longest suffix wins. `None`: an exception.
+    pub rules: Arc<DomainMap<Option<Route>>>,
+    /// Names that only the domestic side is asked for. `None`: an exception.
+    pub china_names: Arc<DomainMap<Option<()>>>,
     /// The China list; empty with `scope = "global"`.
     pub china_set: Arc<IpSet>,
     /// `firewall.ipv6 = "block"`: foreign names get no AAAA.
     pub no_foreign_aaaa: bool,
+    /// Further wishes.
+    pub options: Options,
 }
 
 #[cfg(test)]

@@ -2,12 +2,15 @@
 //! keeping it in a form that can be sent on ([`Stored`]), and making our own ([`answer`]).
 
 mod answer;
+mod hints;
 mod judge;
 mod stored;
 
 pub use answer::{
     Ede, addresses, blocked, error, minimal_any, nodata, nxdomain, pointers, refused, servfail,
+    truncated,
 };
+pub use hints::without_hints;
 pub use judge::{Domestic, Trusted, classify, classify_trusted};
 pub use stored::{Clamp, Side, Stored, Ttls};
 

@@ -3,18 +3,24 @@
 //! malformed (in `server`) -> hosts -> local and special names -> block -> type filter -> cache ->
 //! join an identical query in flight -> listed name (one side only) -> judgement.
 
-use super::Settings;
-use super::cache::{Cache, Verdict, Verdicts};
+use super::cache::{Cache, Failures, Verdict, Verdicts};
 use super::flight::{Flights, Outcome};
 use super::hosts::Hosts;
-use super::judge::Judgements;
-use super::reply::{self, Clamp, Ede, Stored};
+use super::judge::Events;
+use super::limit::RateLimit;
+use super::loops::Loops;
+use super::query_log::{Line, Source};
+use super::reply::{self, Clamp, Ede, Reply, Side, Stored};
+use super::siblings::Siblings;
 use super::special::{self, Special};
 use super::split::Patience;
 use super::system::SystemServers;
+use super::upstream::domestic::Domestic;
 use super::upstream::kept::Dialler;
+use super::upstream::tls::Tls;
 use super::upstream::trusted::Trusted;
-use super::wire::{Query, rr};
+use super::wire::{Query, TCP_SIZE, rr};
+use super::{HttpsRecords, Settings};
 use crate::dispatch::Current;
 use crate::ipset::{self, IpSet};
 use crate::net::Outbound;
@@ -42,20 +48,34 @@ const LEARNED_BEYOND_TTL: Duration = Duration::from_secs(60);
 pub(super) struct Resolver {
     pub(super) settings: Settings,
     pub(super) outbound: Outbound,
+    pub(super) domestic: Vec<Domestic>,
     pub(super) trusted: Trusted,
     pub(super) cache: RefCell<Cache>,
+    pub(super) failures: RefCell<Failures>,
     pub(super) verdicts: RefCell<Verdicts>,
     pub(super) patience: RefCell<Patience>,
     /// `dns.bogus`, and what rewriting providers put into the place of NXDOMAIN.
     pub(super) bogus: RefCell<IpSet>,
     pub(super) flights: Flights,
-    pub(super) judgements: Judgements,
+    pub(super) siblings: Siblings<Events>,
+    pub(super) loops: Loops,
+    pub(super) rate_limit: RefCell<RateLimit>,
     pub(super) clamp: Clamp,
     current: Current,
     hosts: Hosts,
     reserved: IpSet,
     system: RefCell<SystemServers>,
     pending: Cell<u32>,
+}
+
+/// A query, and how it came.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) query: &'a Query,
+    /// Bytes that the client takes.
+    pub(super) limit: usize,
+    pub(super) client: SocketAddr,
+    pub(super) at: Instant,
 }
 
 /// Whom a query is for.
@@ -73,17 +93,27 @@ pub(super) enum Way {
 
 impl Resolver {
     /// Runs on the calling thread's `LocalSet`.
-    pub(super) fn new(settings: Settings, outbound: Outbound, current: Current) -> Rc<Self> {
-        let dialler =
-            Dialler { current: current.clone(), through_proxy: settings.trusted_via_proxy };
+    pub(super) fn new(
+        settings: Settings,
+        outbound: Outbound,
+        current: Current,
+        tls: Tls,
+    ) -> Rc<Self> {
+        let direct = Dialler { current: current.clone(), through_proxy: false, tls };
+        let dialler = Dialler { through_proxy: settings.trusted_via_proxy, ..direct.clone() };
+        let domestic = settings.china.iter().map(|server| Domestic::new(server, &direct));
         Rc::new(Resolver {
+            domestic: domestic.collect(),
             trusted: Trusted::new(&settings.trusted, &dialler),
             cache: RefCell::new(Cache::new(settings.cache_size)),
+            failures: RefCell::default(),
             verdicts: RefCell::new(Verdicts::new(VERDICTS)),
             patience: RefCell::default(),
             bogus: RefCell::new(settings.bogus.clone()),
             flights: Flights::default(),
-            judgements: Judgements::default(),
+            siblings: Siblings::default(),
+            loops: Loops::default(),
+            rate_limit: RefCell::new(RateLimit::new(settings.options.rate_limit)),
             clamp: Clamp::new(settings.min_ttl, settings.max_ttl),
             hosts: Hosts::new(&settings.hosts),
             reserved: ipset::reserved(),
@@ -96,32 +126,63 @@ impl Resolver {
     }
 
     /// Answers from what is known, by appending to `out`; false if upstream servers have to be
-    /// asked. `limit` is the client's in bytes.
+    /// asked.
     ///
     /// The cache is looked at first: what is in it once came down the whole ladder.
-    pub(super) fn answer_at_once(
-        &self,
-        query: &Query,
-        limit: usize,
-        now: Instant,
-        out: &mut Vec<u8>,
-    ) -> bool {
-        if let Some(hit) = self.cache.borrow_mut().get(query, now) {
-            hit.write(query, limit, out);
-            return true;
+    pub(super) fn answer_at_once(self: &Rc<Self>, asked: &Asked<'_>, out: &mut Vec<u8>) -> bool {
+        let begin = out.len();
+        let Some(source) = self.try_cache(asked, out).or_else(|| self.try_ladder(asked, out))
+        else {
+            return false;
+        };
+        if self.settings.options.log_queries {
+            self.log(asked, &out[begin..], source);
         }
-        let ready = self.hosts.answer(query, limit).or_else(|| self.special(query, limit));
-        match ready.or_else(|| self.filtered(query)) {
-            Some(message) => {
-                out.extend(message);
-                true
+        true
+    }
+
+    fn try_cache(self: &Rc<Self>, asked: &Asked<'_>, out: &mut Vec<u8>) -> Option<Source> {
+        let mut cache = self.cache.borrow_mut();
+        let hit = cache.get(asked.query, asked.at)?;
+        hit.write(asked.query, asked.limit, out);
+        let side = hit.stored().side();
+        if hit.refresh {
+            self.refresh(asked.query);
+        }
+        Some(Source::Cache(side))
+    }
+
+    fn try_ladder(&self, asked: &Asked<'_>, out: &mut Vec<u8>) -> Option<Source> {
+        let Asked { query, limit, client, at } = *asked;
+        let ready = self.known(query, limit).or_else(|| {
+            self.loops.closes(query, client).then(|| reply::refused(query, Some(Ede::LOOP)))
+        });
+        if let Some(message) = ready {
+            out.extend(message);
+            return Some(Source::Local);
+        }
+        // What failed a moment ago is not asked again.
+        let failure = self.failures.borrow_mut().get(query, at)?;
+        Some(self.fail(asked, failure.ede, failure.allows_stale, out))
+    }
+
+    /// The stale answer, where that is allowed, or SERVFAIL.
+    fn fail(&self, asked: &Asked<'_>, ede: Ede, allows_stale: bool, out: &mut Vec<u8>) -> Source {
+        match self.cache.borrow_mut().get_stale(asked.query, Instant::now()) {
+            Some(hit) if allows_stale => {
+                hit.write(asked.query, asked.limit, out);
+                Source::Stale(hit.stored().side())
             }
-            None => false,
+            _ => {
+                out.extend(reply::servfail(asked.query, Some(ede)));
+                Source::Failed
+            }
         }
     }
 
     /// Asks upstream servers, or waits for somebody who is asking the same.
-    pub(super) async fn answer(self: Rc<Self>, query: &Query, limit: usize) -> Vec<u8> {
+    pub(super) async fn answer(self: Rc<Self>, asked: &Asked<'_>) -> Vec<u8> {
+        let (query, limit) = (asked.query, asked.limit);
         if self.pending.get() >= MOST_PENDING {
             const FLOODED: Ede = Ede::unreachable("too many queries wait for an answer");
             return reply::servfail(query, Some(FLOODED));
@@ -131,17 +192,62 @@ impl Resolver {
             self.resolve(query).await
         };
         let mut out = Vec::with_capacity(512);
-        match &*outcome {
-            Outcome::Reply { stored, ttls } => stored.write(query, *ttls, None, limit, &mut out),
-            Outcome::Stale(ede) => match self.cache.borrow_mut().get_stale(query, Instant::now()) {
-                Some(hit) => hit.write(query, limit, &mut out),
-                None => out = reply::servfail(query, Some(*ede)),
-            },
-            Outcome::Servfail(ede) => out = reply::servfail(query, Some(*ede)),
-            Outcome::NoData(ede) => out = reply::nodata(query, Some(*ede)),
-            Outcome::NxDomain => out = reply::nxdomain(query, None),
+        let source = match &*outcome {
+            Outcome::Reply { stored, ttls } => {
+                stored.write(query, *ttls, None, limit, &mut out);
+                Source::Asked(stored.side())
+            }
+            Outcome::Stale(ede) => self.fail(asked, *ede, true, &mut out),
+            Outcome::Servfail(ede) => self.fail(asked, *ede, false, &mut out),
+            Outcome::NoData(ede) => {
+                out = reply::nodata(query, Some(*ede));
+                Source::Local
+            }
+            Outcome::NxDomain => {
+                out = reply::nxdomain(query, None);
+                Source::Local
+            }
+        };
+        if self.settings.options.log_queries {
+            self.log(asked, &out, source);
         }
         out
+    }
+
+    fn log(&self, asked: &Asked<'_>, answer: &[u8], source: Source) {
+        let Asked { query, client, at, .. } = *asked;
+        let took = at.elapsed();
+        Line { client, query, answer, source, verdict: self.verdict(query), took }.write();
+    }
+
+    /// A reply in the form that is sent on, less what the operator does not want.
+    pub(super) fn stored(&self, reply: &Reply<'_>, side: Side) -> Stored {
+        let strips = self.settings.options.https_records == HttpsRecords::StripHints
+            && matches!(reply.qtype(), rr::HTTPS | rr::SVCB);
+        let stripped = strips.then(|| reply::without_hints(reply)).flatten();
+        let stripped = stripped.as_deref().and_then(Reply::parse);
+        Stored::new(stripped.as_ref().unwrap_or(reply), side, self.clamp)
+    }
+
+    /// Asks for a name again whose answer will soon end; nobody waits for it.
+    fn refresh(self: &Rc<Self>, query: &Query) {
+        let (resolver, query) = (Rc::clone(self), query.clone());
+        tokio::task::spawn_local(async move {
+            resolver.resolve(&query).await;
+        });
+    }
+
+    /// What is answered without asking and without the cache.
+    fn known(&self, query: &Query, limit: usize) -> Option<Vec<u8>> {
+        self.hosts
+            .answer(query, limit)
+            .or_else(|| self.special(query, limit))
+            .or_else(|| self.filtered(query))
+    }
+
+    /// Whether the upper rungs of the ladder answer the query.
+    pub(super) fn is_answered_here(&self, query: &Query) -> bool {
+        self.known(query, TCP_SIZE).is_some()
     }
 
     /// Names that a forward rule or the operator's rules mention are not special.
@@ -164,14 +270,16 @@ impl Resolver {
         let foreign_v6 = self.settings.no_foreign_aaaa
             && qtype == rr::AAAA
             && (rule == Some(Route::Proxy) || self.verdict(query) == Some(Verdict::Foreign));
-        if foreign_v6 || self.settings.block_types.contains(&qtype) {
+        let https = self.settings.options.https_records == HttpsRecords::Block
+            && matches!(qtype, rr::HTTPS | rr::SVCB);
+        if foreign_v6 || https || self.settings.block_types.contains(&qtype) {
             return Some(reply::nodata(query, Some(Ede::FILTERED)));
         }
         (qtype == rr::ANY).then(|| reply::minimal_any(query))
     }
 
     fn rule(&self, query: &Query) -> Option<Route> {
-        self.settings.rules.lookup(query.name()).copied()
+        self.settings.rules.lookup(query.name()).copied().flatten()
     }
 
     /// Whom to ask for an address, or for a type that does not depend on one.
@@ -189,7 +297,9 @@ impl Resolver {
         match self.rule(query) {
             Some(Route::Direct) => Way::Domestic,
             Some(Route::Proxy) => Way::Trusted,
-            _ if self.settings.china_names.lookup(query.name()).is_some() => Way::Domestic,
+            _ if self.settings.china_names.lookup(query.name()).is_some_and(Option::is_some) => {
+                Way::Domestic
+            }
             _ => Way::Judge,
         }
     }

@@ -1,11 +1,12 @@
 //! Finds providers that answer "no such name" with the address of an advertisement.
 //!
 //! At the start the domestic servers are asked for names that cannot exist; whatever addresses
-//! come back mark a forged answer from then on.
+//! come back mark a forged answer from then on. Each server gets names of its own: if one comes
+//! back as a query, that server asks us (see [`loops`](super::loops)).
 
+use super::name_server::NameServer;
 use super::reply::Reply;
 use super::resolver::Resolver;
-use super::upstream::udp;
 use super::wire::{Query, rr};
 use crate::domain::Name;
 use crate::ipset::IpSet;
@@ -21,11 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Asks, and adds what it finds to the bogus set.
 pub(super) async fn detect(resolver: Rc<Resolver>) {
     let mut asked = JoinSet::new();
-    for name in std::iter::repeat_with(random_name).take(NAMES).flatten() {
-        for server in resolver.settings.china.clone() {
+    let servers = resolver.settings.china.iter().zip(resolver.domestic.clone());
+    for (NameServer { address, .. }, server) in servers {
+        for name in std::iter::repeat_with(random_name).take(NAMES).flatten() {
             let (resolver, query) = (Rc::clone(&resolver), Query::new(&name, rr::A));
+            resolver.loops.note_probe(name, *address);
+            let server = server.clone();
             asked.spawn_local(async move {
-                let message = udp::ask(&resolver.outbound, server, &query, PATIENCE).await.ok()?;
+                let message = resolver.ask_server(&server, &query, PATIENCE).await.ok()?;
                 Some(Reply::parse(&message)?.addresses())
             });
         }

@@ -1,9 +1,11 @@
 //! The listeners: UDP and TCP on every address, on a thread of their own.
 
 use super::Settings;
-use super::resolver::Resolver;
+use super::reply;
+use super::resolver::{Asked, Resolver};
 use super::rewriting;
 use super::upstream::tcp::{Incoming, frame};
+use super::upstream::tls::Tls;
 use super::wire::{Query, TCP_SIZE};
 use crate::dispatch::Current;
 use crate::net::Outbound;
@@ -108,7 +110,9 @@ fn run(bound: Bound, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let Bound { udp, tcp, settings, outbound, current } = bound;
-        let resolver = Resolver::new(settings, outbound, current);
+        let resolver = Resolver::new(settings, outbound, current, Tls::default());
+        resolver.restore_cache();
+        tokio::task::spawn_local(Rc::clone(&resolver).keep_cache());
         tokio::task::spawn_local(rewriting::detect(Rc::clone(&resolver)));
         let clients = Arc::new(Semaphore::new(MOST_CLIENTS));
         let mut listeners = JoinSet::new();
@@ -119,14 +123,16 @@ fn run(bound: Bound, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
             let listener = TcpListener::from_std(socket)?;
             listeners.spawn_local(streams(Rc::clone(&resolver), listener, Arc::clone(&clients)));
         }
-        tokio::select! {
+        let ended = tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => Ok(()),
             Some(ended) = listeners.join_next() => match ended {
                 Ok(Err(failure)) => Err(failure),
                 Ok(Ok(())) => Err(io::Error::other("a listener ended")),
                 Err(panic) => Err(io::Error::other(panic)),
             },
-        }
+        };
+        resolver.save_cache();
+        ended
     })
 }
 
@@ -146,17 +152,26 @@ async fn datagrams(resolver: Rc<Resolver>, listener: Rc<UdpListener>) -> io::Res
         }
         let now = Instant::now();
         for (message, asker) in inbox.datagrams() {
-            let query = match Query::parse(message) {
-                Ok(query) => query,
+            let parsed = Query::parse(message);
+            let in_limit = resolver.rate_limit.borrow_mut().allows(asker.address.ip(), now);
+            let query = match parsed {
+                Ok(query) if in_limit => query,
+                Ok(query) => {
+                    outbox.add(asker, |out| {
+                        out.extend(reply::truncated(&query));
+                        true
+                    });
+                    continue;
+                }
                 Err(malformed) => {
-                    outbox.add(asker, |out| malformed.write_answer(out));
+                    outbox.add(asker, |out| in_limit && malformed.write_answer(out));
                     continue;
                 }
             };
-            let limit = query.udp_limit();
-            if !outbox.add(asker, |out| resolver.answer_at_once(&query, limit, now, out)) {
+            let asked = over_udp(&query, asker, now);
+            if !outbox.add(asker, |out| resolver.answer_at_once(&asked, out)) {
                 let (resolver, listener) = (Rc::clone(&resolver), Rc::clone(&listener));
-                tokio::task::spawn_local(answer(resolver, listener, *asker, query));
+                tokio::task::spawn_local(answer(resolver, listener, *asker, query, now));
             }
         }
         listener.reply_all(&mut outbox, lost);
@@ -166,9 +181,19 @@ async fn datagrams(resolver: Rc<Resolver>, listener: Rc<UdpListener>) -> io::Res
     }
 }
 
+fn over_udp<'a>(query: &'a Query, asker: &Asker, at: Instant) -> Asked<'a> {
+    Asked { query, limit: query.udp_limit(), client: asker.address, at }
+}
+
 /// Asks upstream servers for one client.
-async fn answer(resolver: Rc<Resolver>, listener: Rc<UdpListener>, asker: Asker, query: Query) {
-    let answer = resolver.answer(&query, query.udp_limit()).await;
+async fn answer(
+    resolver: Rc<Resolver>,
+    listener: Rc<UdpListener>,
+    asker: Asker,
+    query: Query,
+    at: Instant,
+) {
+    let answer = resolver.answer(&over_udp(&query, &asker, at)).await;
     if let Err(error) = listener.reply(&asker, &answer) {
         lost(&asker, error);
     }
@@ -187,7 +212,7 @@ async fn streams(
         let permit = Arc::clone(&clients).acquire_owned().await.map_err(io::Error::other)?;
         match listener.accept().await {
             Ok((stream, client)) => {
-                let serving = serve(Rc::clone(&resolver), stream, permit);
+                let serving = serve(Rc::clone(&resolver), stream, client, permit);
                 tokio::task::spawn_local(async move {
                     if let Err(error) = serving.await {
                         debug!(%client, "a client of the resolver broke off: {error}");
@@ -210,6 +235,7 @@ async fn streams(
 async fn serve(
     resolver: Rc<Resolver>,
     stream: TcpStream,
+    client: SocketAddr,
     _permit: OwnedSemaphorePermit,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
@@ -237,9 +263,10 @@ async fn serve(
         let slot = Arc::clone(&pipelined).acquire_owned().await.map_err(io::Error::other)?;
         let (resolver, answers) = (Rc::clone(&resolver), answers.clone());
         tokio::task::spawn_local(async move {
+            let asked = Asked { query: &query, limit: TCP_SIZE, client, at: Instant::now() };
             let mut answer = Vec::new();
-            if !resolver.answer_at_once(&query, TCP_SIZE, Instant::now(), &mut answer) {
-                answer = resolver.answer(&query, TCP_SIZE).await;
+            if !resolver.answer_at_once(&asked, &mut answer) {
+                answer = resolver.answer(&asked).await;
             }
             // The client may have left.
             let _ = answers.send(answer).await;

@@ -78,6 +78,12 @@ impl<T> DomainMap<T> {
         self.entries.get(self.slots[self.slot(name)] as usize).map(|(_, value)| value)
     }
 
+    /// Gives back memory that further names would need.
+    pub fn shrink_to_fit(&mut self) {
+        self.arena.shrink_to_fit();
+        self.entries.shrink_to_fit();
+    }
+
     /// The number of suffixes.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -4,6 +4,6 @@ mod list;
 mod map;
 mod name;
 
-pub use list::parse_list;
+pub use list::{Listed, read_list};
 pub use map::DomainMap;
 pub use name::{Name, NameError};

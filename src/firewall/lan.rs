@@ -78,7 +78,7 @@ impl Ruleset {
         lan.uplinks.extend(network.uplinks());
         let is_clear = !lan.patterns.is_empty() || !lan.uplinks.is_empty();
         lan.interfaces = links()
-            .filter(|link| is_clear && lan.has(&link.name))
+            .filter(|link| is_clear && lan.has(&link.name) && !network.is_port(link))
             .map(|link| self.interface(network, link))
             .filter(|interface| interface.captured != [false; 2])
             .collect();
@@ -197,6 +197,7 @@ mod tests {
             ("lo", 0x9, "127.0.0.1/8 ::1/128", ""),
             ("eth0", ETHERNET, "192.0.2.2/24", "0.0.0.0/0@gw"),
             ("br-lan", ETHERNET, "192.168.1.1/24 2001:db8:1::1/64 fe80::1/64", "203.0.113.9/32"),
+            ("port0", ETHERNET, "fe80::2/64", ""),
             ("docker0", ETHERNET, "172.17.0.1/16", ""),
             ("eth1", ETHERNET, "", ""),
             ("wg0", TUNNEL, "10.7.0.1/24", ""),

@@ -27,7 +27,7 @@ const LATEST: Duration = Duration::from_secs(2);
 
 /// How often the rules are looked at: not more, since some programs change the firewall all the
 /// time, and where there is no word of changes (iptables-legacy) not less.
-const EVERY: Duration = Duration::from_secs(5);
+pub(super) const EVERY: Duration = Duration::from_secs(5);
 
 /// What a backend does about changes.
 pub(super) trait Follow: Send {

@@ -25,6 +25,8 @@ pub(super) struct Link {
     /// IFF_*, netdevice(7).
     pub(super) flags: u32,
     pub(super) is_bridge: bool,
+    /// The index of the link it is a part of.
+    pub(super) master: Option<u32>,
 }
 
 /// An address of an interface.
@@ -101,6 +103,12 @@ impl Network {
         prefixes.chain(destinations).filter(|net| net.prefix_len() > 0).map(|net| net.trunc())
     }
 
+    /// Whether it is a port of a bridge: what comes in there comes in by the bridge.
+    pub(super) fn is_port(&self, link: &Link) -> bool {
+        let mut bridges = self.links.iter().filter(|link| link.is_bridge);
+        bridges.any(|bridge| Some(bridge.index) == link.master)
+    }
+
     /// The address of the link that a redirected packet arrives at: the first of its family
     /// (net/netfilter/nf_nat_redirect.c).
     pub(super) fn primary(&self, link: &Link, is_v4: bool) -> Option<IpAddr> {
@@ -117,12 +125,15 @@ pub(super) mod tests {
     pub(in crate::firewall) const ETHERNET: u32 = 0x1 | IFF_BROADCAST;
     pub(in crate::firewall) const TUNNEL: u32 = 0x1 | 0x10 | IFF_NOARP;
 
-    /// Interfaces as `name flags address,address route,route`; a route as `prefix` or `prefix@gw`.
+    /// Interfaces as name, flags, addresses and routes; a route as `prefix` or `prefix@gw`. One
+    /// whose name begins with "br-" or "docker" is a bridge, with "port" a port of the former one.
     pub(in crate::firewall) fn network(lines: &[(&str, u32, &str, &str)]) -> Network {
         let mut network = Network::default();
         for (index, (name, flags, addresses, routes)) in (1..).zip(lines) {
             let is_bridge = name.starts_with("br-") || name.starts_with("docker");
-            network.links.push(Link { index, name: (*name).into(), flags: *flags, is_bridge });
+            let name = (*name).to_owned();
+            let master = name.starts_with("port").then_some(index - 1);
+            network.links.push(Link { index, name, flags: *flags, is_bridge, master });
             for text in addresses.split_whitespace() {
                 let net: IpNet = text.parse().unwrap();
                 let (own, prefix) = (net.addr(), net.trunc());

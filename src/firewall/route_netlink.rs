@@ -164,6 +164,7 @@ fn link(body: &[u8]) -> Option<Link> {
     for (kind, value) in attributes(body.get(IFINFOMSG..)?) {
         match kind {
             IFLA_IFNAME => link.name = text(value),
+            IFLA_MASTER => link.master = word(value, 0),
             IFLA_LINKINFO => {
                 let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
                 link.is_bridge = kind.is_some_and(|(_, value)| text(value) == "bridge");
@@ -315,6 +316,7 @@ const RTMGRP_IPV6_ROUTE: u32 = 0x400;
 // linux/if_link.h
 const IFINFOMSG: usize = 16;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 

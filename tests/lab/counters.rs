@@ -25,6 +25,7 @@ impl Counters {
                 counter domestic {{ }}
                 chain input {{
                     type filter hook input priority -400;
+                    meta mark & {mask} == {mark} return
                     tcp dport {TCP_PORT} tcp flags & (syn | ack) == syn counter name captured
                 }}
                 chain postrouting {{
@@ -56,7 +57,7 @@ impl Counters {
         Self::start()
     }
 
-    /// Connections that were redirected to snet.
+    /// Connections that were redirected to snet; its own questions to itself do not count.
     pub fn captured(&self) -> u64 {
         packets("captured")
     }

@@ -3,11 +3,16 @@
 use super::{PROXY, config, read};
 use crate::config::read::parse;
 use crate::config::*;
+use crate::dns::NameServer;
 use crate::firewall::{Ipv6, Quic};
 use std::net::Ipv4Addr;
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
+}
+
+fn either(list: &[&str]) -> Vec<NameServer> {
+    servers(list).into_iter().map(NameServer::from).collect()
 }
 
 fn servers(list: &[&str]) -> Vec<SocketAddr> {
@@ -34,14 +39,17 @@ fn the_defaults() {
     assert!(matches!(config.proxies[0].kind, ProxyKind::Http { credentials: None }));
 
     let dns = config.dns;
-    assert_eq!(dns.china, servers(&["223.5.5.5:53", "119.29.29.29:53"]));
-    assert_eq!(dns.trusted, servers(&["8.8.8.8:53", "1.1.1.1:53"]));
+    assert_eq!(dns.china, either(&["223.5.5.5:53", "119.29.29.29:53"]));
+    assert_eq!(dns.trusted, either(&["8.8.8.8:53", "1.1.1.1:53"]));
     assert_eq!(dns.trusted_via, Via::Proxy);
     assert!(dns.local.is_empty() && dns.forward.is_empty() && dns.hosts.is_empty());
     assert!(dns.block_types.is_empty() && dns.bogus.is_empty());
     assert_eq!(dns.timeout, Duration::from_secs(4));
     assert_eq!(dns.cache_size, 4 << 20);
     assert_eq!((dns.min_ttl, dns.max_ttl), (Duration::ZERO, Duration::from_secs(86_400)));
+
+    assert_eq!(dns.options, crate::dns::Options::default());
+    assert!(!dns.options.no_leak && !dns.options.log_queries);
 
     let rules = config.rules;
     assert!(rules.direct.is_empty() && rules.proxy.is_empty() && rules.block.is_empty());
@@ -121,6 +129,11 @@ min-ttl = "1m"
 max-ttl = "1h"
 block-types = ["https", "AAAA", "TYPE28"]
 bogus = ["192.0.2.66", "198.51.100.0/24"]
+https-records = "strip-hints"
+no-leak = true
+no-leak-subnet = "202.96.0.0/16"
+rate-limit = 5
+log-queries = true
 [dns.forward]
 "corp.example" = ["10.0.0.53", "10.0.0.54:5353"]
 "lab.example" = "10.0.1.53"
@@ -166,8 +179,8 @@ fn everything() {
     assert_eq!((user.as_str(), password.expose()), ("me", &b"hunter2"[..]));
 
     let dns = config.dns;
-    assert_eq!(dns.china, servers(&["192.0.2.53:53", "127.0.0.1:53"]));
-    assert_eq!(dns.trusted, servers(&["[2001:db8::53]:5353", "[2001:db8::53]:53"]));
+    assert_eq!(dns.china, either(&["192.0.2.53:53", "127.0.0.1:53"]));
+    assert_eq!(dns.trusted, either(&["[2001:db8::53]:5353", "[2001:db8::53]:53"]));
     assert_eq!(dns.trusted_via, Via::Direct);
     assert_eq!(dns.local, servers(&["192.168.1.1:53"]));
     assert_eq!(dns.timeout, Duration::from_secs(3));
@@ -175,6 +188,10 @@ fn everything() {
     assert_eq!((dns.min_ttl, dns.max_ttl), (Duration::from_secs(60), Duration::from_secs(3600)));
     assert_eq!(dns.block_types, [28, 65]);
     assert!(dns.bogus.contains("198.51.100.9".parse().unwrap()));
+    let options = dns.options;
+    assert_eq!(options.https_records, crate::dns::HttpsRecords::StripHints);
+    assert!(options.no_leak && options.log_queries);
+    assert_eq!((options.no_leak_subnet, options.rate_limit), ("202.96.0.0/16".parse().unwrap(), 5));
     let forward = |text: &str| dns.forward.lookup(name(text).as_wire()).cloned();
     assert_eq!(forward("a.corp.example"), Some(servers(&["10.0.0.53:53", "10.0.0.54:5353"])));
     assert_eq!(forward("lab.example"), Some(servers(&["10.0.1.53:53"])));
@@ -187,7 +204,7 @@ fn everything() {
     assert!(rules.proxy.contains("192.0.2.200".parse().unwrap()));
     assert!(rules.proxy.contains("192.0.2.9".parse().unwrap()), "a prefix inside another's");
     assert!(rules.block.contains("203.0.113.7".parse().unwrap()));
-    let route = |text: &str| rules.names.lookup(name(text).as_wire()).copied();
+    let route = |text: &str| rules.names.lookup(name(text).as_wire()).copied().flatten();
     assert_eq!(route("example.com"), Some(Route::Direct));
     assert_eq!(route("www.example.com"), Some(Route::Proxy));
     assert_eq!(route("x.ads.example"), Some(Route::Block));

@@ -43,11 +43,11 @@ impl<V> Clock<V> {
         Clock { index: HashMap::new(), slots: Vec::new(), hand: 0, weight: 0, limit }
     }
 
-    pub fn get(&mut self, key: &[u8]) -> Option<&V> {
+    pub fn get(&mut self, key: &[u8]) -> Option<&mut V> {
         let number = *self.index.get(key)?;
         let slot = self.slots.get_mut(number as usize)?;
         slot.used = true;
-        Some(&slot.value)
+        Some(&mut slot.value)
     }
 
     /// Puts in or replaces a value that takes `size` bytes of heap. What alone would be above the
@@ -67,6 +67,10 @@ impl<V> Clock<V> {
         self.index.insert(Arc::clone(&key), number);
         self.slots.push(Slot { key, value, weight, used });
         self.weight += weight;
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &V)> {
+        self.slots.iter().map(|slot| (&*slot.key, &slot.value))
     }
 
     pub fn len(&self) -> usize {
@@ -186,7 +190,7 @@ mod tests {
             for (number, (reads, key, size)) in (1u32..).zip(acts) {
                 if reads {
                     if let Some(value) = clock.get(&[key]) {
-                        prop_assert_eq!(Some(value), last.get(&key));
+                        prop_assert_eq!(Some(&*value), last.get(&key));
                     }
                 } else {
                     clock.insert(&[key], number, size, |value| value % 3 == 0);

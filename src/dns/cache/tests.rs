@@ -46,6 +46,20 @@ fn an_answer_ages_and_goes_stale() {
 }
 
 #[test]
+fn a_popular_answer_is_refreshed_once_before_it_ends() {
+    let (now, asked) = (Instant::now(), query("www.example.com", rr::A, None));
+    let due = |times: &[u64], ttl: &str| -> Vec<bool> {
+        let mut cache = Cache::new(10_000);
+        cache.insert(&asked, stored(&format!("www.example.com {ttl} A 192.0.2.1")), now);
+        let mut hit = |at| cache.get(&asked, now + seconds(at)).unwrap().refresh;
+        times.iter().map(|at| hit(*at)).collect()
+    };
+    assert_eq!(due(&[1, 2, 3, 53, 54, 55], "60"), [false, false, false, false, true, false]);
+    assert_eq!(due(&[57, 58, 59], "60"), [false, false, true], "three times");
+    assert_eq!(due(&[8, 8, 8, 8], "9"), [false; 4], "too short a life");
+}
+
+#[test]
 fn case_does_not_matter_and_type_does() {
     let now = Instant::now();
     let mut cache = Cache::new(10_000);

@@ -1,4 +1,9 @@
 //! What was judged about names, so that other types follow the address verdict.
+//!
+//! Whose name it is changes far less often than its addresses: verdicts have lifetimes of their
+//! own. *Flip rule*: a name that was domestic and is judged foreign is foreign from then on, since
+//! that is the safe side; one that was foreign has to be judged domestic twice, since a single
+//! domestic address may be an accident of a content network, or a forger's warning page.
 
 use super::clock::Clock;
 use crate::dns::wire::rr;
@@ -13,11 +18,25 @@ pub enum Verdict {
     Foreign,
 }
 
+/// A domestic site may move abroad, or fall out of favour.
+const DOMESTIC_FOR: Duration = Duration::from_secs(3600);
+
+/// What is forged stays forged.
+const FOREIGN_FOR: Duration = Duration::from_secs(6 * 3600);
+
 /// Verdicts by name and address type. The name is given in lower-case wire form, as
 /// [`Query::name`](crate::dns::wire::Query::name) has it.
 #[derive(Debug)]
 pub struct Verdicts {
-    entries: Clock<(Verdict, Instant)>,
+    entries: Clock<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    verdict: Verdict,
+    expiry: Instant,
+    /// The opposite was judged since.
+    doubted: bool,
 }
 
 impl Verdicts {
@@ -26,25 +45,30 @@ impl Verdicts {
         Verdicts { entries: Clock::new(limit) }
     }
 
-    /// Remembers a verdict about the name's addresses of one type for `lifetime`.
-    pub fn insert(
-        &mut self,
-        name: &[u8],
-        qtype: u16,
-        verdict: Verdict,
-        lifetime: Duration,
-        now: Instant,
-    ) {
-        let entry = (verdict, now + lifetime);
+    /// Remembers a verdict about the name's addresses of one type, as the flip rule has it.
+    pub fn note(&mut self, name: &[u8], qtype: u16, verdict: Verdict, now: Instant) {
+        let lifetime = match verdict {
+            Verdict::Domestic => DOMESTIC_FOR,
+            Verdict::Foreign => FOREIGN_FOR,
+        };
+        let mut entry = Entry { verdict, expiry: now + lifetime, doubted: false };
         with_key(name, qtype, |key| {
-            self.entries.insert(key, entry, 0, |(_, expiry)| *expiry <= now);
+            if verdict == Verdict::Domestic
+                && let Some(former) = self.entries.get(key)
+                && former.verdict == Verdict::Foreign
+                && now < former.expiry
+                && !former.doubted
+            {
+                entry = Entry { doubted: true, ..*former };
+            }
+            self.entries.insert(key, entry, 0, |entry| entry.expiry <= now);
         });
     }
 
     /// The verdict about the name's addresses of one type.
     pub fn get(&mut self, name: &[u8], qtype: u16, now: Instant) -> Option<Verdict> {
-        let (verdict, expiry) = with_key(name, qtype, |key| self.entries.get(key).copied())?;
-        (now < expiry).then_some(verdict)
+        let entry = with_key(name, qtype, |key| self.entries.get(key).copied())?;
+        (now < entry.expiry).then_some(entry.verdict)
     }
 
     /// Whether the name's other address type was judged domestic; `false` for types that are no
@@ -79,20 +103,42 @@ fn with_key<T>(name: &[u8], qtype: u16, act: impl FnOnce(&[u8]) -> T) -> T {
 mod tests {
     use super::*;
 
+    const NAME: &[u8] = b"\x01a\x00";
+
     #[test]
     fn verdicts_expire_and_types_differ() {
-        let (now, minute) = (Instant::now(), Duration::from_secs(60));
+        let now = Instant::now();
         let mut verdicts = Verdicts::new(10_000);
-        let name = b"\x01a\x00";
-        verdicts.insert(name, rr::A, Verdict::Domestic, minute, now);
-        assert_eq!(verdicts.get(name, rr::A, now), Some(Verdict::Domestic));
-        assert_eq!(verdicts.get(name, rr::AAAA, now), None);
-        assert!(verdicts.sibling_was_cn(name, rr::AAAA, now));
-        assert!(!verdicts.sibling_was_cn(name, rr::A, now));
-        assert!(!verdicts.sibling_was_cn(name, rr::HTTPS, now));
-        assert_eq!(verdicts.of_name(name, now), Some(Verdict::Domestic));
-        assert_eq!(verdicts.get(name, rr::A, now + minute), None);
-        verdicts.insert(name, rr::AAAA, Verdict::Foreign, minute, now + minute);
-        assert_eq!(verdicts.of_name(name, now + minute), Some(Verdict::Foreign));
+        verdicts.note(NAME, rr::A, Verdict::Domestic, now);
+        assert_eq!(verdicts.get(NAME, rr::A, now), Some(Verdict::Domestic));
+        assert_eq!(verdicts.get(NAME, rr::AAAA, now), None);
+        assert!(verdicts.sibling_was_cn(NAME, rr::AAAA, now));
+        assert!(!verdicts.sibling_was_cn(NAME, rr::A, now));
+        assert!(!verdicts.sibling_was_cn(NAME, rr::HTTPS, now));
+        assert_eq!(verdicts.of_name(NAME, now), Some(Verdict::Domestic));
+        let later = now + DOMESTIC_FOR;
+        assert_eq!(verdicts.get(NAME, rr::A, later), None);
+        verdicts.note(NAME, rr::AAAA, Verdict::Foreign, later);
+        assert_eq!(verdicts.of_name(NAME, later), Some(Verdict::Foreign));
+    }
+
+    #[test]
+    fn foreign_at_once_and_domestic_at_the_second_word() {
+        use Verdict::{Domestic, Foreign};
+        let now = Instant::now();
+        let after = |verdicts: &[Verdict]| {
+            let mut memory = Verdicts::new(10_000);
+            verdicts.iter().for_each(|verdict| memory.note(NAME, rr::A, *verdict, now));
+            memory.get(NAME, rr::A, now).unwrap()
+        };
+        assert_eq!(after(&[Domestic, Foreign]), Foreign);
+        assert_eq!(after(&[Foreign, Domestic]), Foreign);
+        assert_eq!(after(&[Foreign, Domestic, Domestic]), Domestic);
+        assert_eq!(after(&[Foreign, Domestic, Foreign, Domestic]), Foreign, "twice in a row");
+        assert_eq!(after(&[Domestic, Foreign, Domestic, Domestic, Foreign]), Foreign);
+        let mut memory = Verdicts::new(10_000);
+        memory.note(NAME, rr::A, Foreign, now);
+        memory.note(NAME, rr::A, Domestic, now + FOREIGN_FOR);
+        assert_eq!(memory.get(NAME, rr::A, now + FOREIGN_FOR), Some(Domestic), "long forgotten");
     }
 }

@@ -21,6 +21,8 @@ impl Ede {
     pub const BLOCKED: Ede = Ede { code: 15, text: "blocked by rules.block" };
     /// The operator does not want this type of record.
     pub const FILTERED: Ede = Ede { code: 17, text: "filtered by configuration" };
+    /// Answering would ask ourselves.
+    pub const LOOP: Ede = Ede { code: 0, text: "a loop: the question is our own" };
     /// No server that could know answered.
     pub const UNREACHABLE: u16 = 22;
 
@@ -48,6 +50,13 @@ pub fn servfail(query: &Query, ede: Option<Ede>) -> Vec<u8> {
 /// We do not answer that.
 pub fn refused(query: &Query, ede: Option<Ede>) -> Vec<u8> {
     error(query, rcode::REFUSED, ede)
+}
+
+/// Come again over TCP.
+pub fn truncated(query: &Query) -> Vec<u8> {
+    let mut out = open(query);
+    out[2..4].copy_from_slice(&(query.reply_flags() | flag::TC).to_be_bytes());
+    finish(query, rcode::NOERROR, None, out)
 }
 
 /// The answer for a name that the operator blocks: no such name. An address like 0.0.0.0 would
@@ -124,10 +133,9 @@ fn put_record(out: &mut Vec<u8>, kind: u16, ttl: u32, data: &[u8]) {
 }
 
 /// Cuts what is too long for the client, and says so.
-fn bounded(query: &Query, mut out: Vec<u8>, limit: usize) -> Vec<u8> {
+fn bounded(query: &Query, out: Vec<u8>, limit: usize) -> Vec<u8> {
     if out.len() + opt_size(query, None) > limit {
-        out = open(query);
-        out[2..4].copy_from_slice(&(query.reply_flags() | flag::TC).to_be_bytes());
+        return truncated(query);
     }
     finish(query, rcode::NOERROR, None, out)
 }

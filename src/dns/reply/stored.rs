@@ -37,7 +37,7 @@ impl Clamp {
 }
 
 /// Who said it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// A domestic server, over open UDP: its AD bit proves nothing and is cleared.
     Domestic,
@@ -72,6 +72,7 @@ pub struct Stored {
     /// Where the TTLs stand.
     ttls: Box<[u16]>,
     rcode: u16,
+    side: Side,
     authentic: bool,
     truncated: bool,
     /// Where the additional section begins.
@@ -107,6 +108,7 @@ impl Stored {
             message,
             ttls: ttls.into(),
             rcode: reply.rcode,
+            side,
             authentic: side == Side::Trusted && reply.flags & flag::AD != 0,
             truncated: reply.truncated(),
             authority_end: u16::try_from(reply.ends[1]).unwrap_or(0),
@@ -137,6 +139,16 @@ impl Stored {
     /// The response code.
     pub fn rcode(&self) -> u16 {
         self.rcode
+    }
+
+    /// The message, which [`Reply::parse`] reads; TTLs are those of its beginning.
+    pub fn message(&self) -> &[u8] {
+        &self.message
+    }
+
+    /// Who said it.
+    pub fn side(&self) -> Side {
+        self.side
     }
 
     /// The bytes of heap it takes.

@@ -1,6 +1,6 @@
 //! The listeners: UDP and TCP, garbage, and what a client that sends it gets.
 
-use super::{CN, addresses, always, nothing, outbound, over_udp, settings};
+use super::{CN, addresses, always, found, nothing, outbound, over_udp, say, settings};
 use crate::dispatch::{Current, Dispatcher};
 use crate::dns::{self, Settings};
 use crate::net::udp;
@@ -8,7 +8,10 @@ use crate::proxy::direct::Direct;
 use crate::route::Router;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,9 +32,11 @@ fn free() -> SocketAddr {
     taken.local_addr().unwrap()
 }
 
-fn start(china: SocketAddr) -> Listening {
+fn start(china: SocketAddr, cache_file: Option<PathBuf>) -> Listening {
     let address = free();
-    let settings = Settings { listen: vec![address], china: vec![china], ..settings() };
+    let options = dns::Options { cache_file, ..dns::Options::default() };
+    let (listen, china) = (vec![address], vec![china.into()]);
+    let settings = Settings { listen, china, options, ..settings() };
     let direct = Box::new(Direct::new(outbound()));
     let dispatcher = Dispatcher::new(Router::default(), Arc::default(), direct, Vec::new());
     let bound = dns::bind(settings, outbound(), Current::new(dispatcher)).unwrap();
@@ -62,12 +67,11 @@ async fn exchange(socket: &UdpSocket, message: &[u8]) -> Option<Message> {
 async fn udp_and_tcp_answer_and_garbage_does_no_harm() {
     LocalSet::new()
         .run_until(async {
-            // Honest about names that do not exist, which the resolver asks for at its start.
-            let china = over_udp(always(|query| match query.queries[0].name().to_ascii() {
-                name if name.ends_with(".com.") => nothing(query, ResponseCode::NXDomain),
-                _ => addresses(query, 60, &[CN]),
+            let china = over_udp(always(|query| match asks_for_probe(query) {
+                true => nothing(query, ResponseCode::NXDomain),
+                false => addresses(query, 60, &[CN]),
             }));
-            let Listening { address, stop, ended } = start(china.address);
+            let Listening { address, stop, ended } = start(china.address, None);
             let socket = client(address).await;
             let answer =
                 exchange(&socket, &question("a.example.").to_vec().unwrap()).await.unwrap();
@@ -117,4 +121,38 @@ async fn a_taken_port_is_said_with_its_address() {
     let failure = dns::bind(settings, outbound(), Current::new(dispatcher)).unwrap_err();
     assert_eq!(failure.kind(), std::io::ErrorKind::AddrInUse);
     assert!(failure.to_string().contains(&address.to_string()), "{failure}");
+}
+
+#[tokio::test]
+async fn answers_survive_a_restart() {
+    LocalSet::new()
+        .run_until(async {
+            let up = Rc::new(Cell::new(true));
+            let state = Rc::clone(&up);
+            let china = over_udp(Rc::new(move |query: &Message| match state.get() {
+                true if asks_for_probe(query) => {
+                    vec![say(0, nothing(query, ResponseCode::NXDomain))]
+                }
+                true => vec![say(0, addresses(query, 600, &[CN]))],
+                false => vec![],
+            }));
+            let file = std::env::temp_dir().join(format!("snet-cache-{}", std::process::id()));
+            for is_up in [true, false] {
+                up.set(is_up);
+                let Listening { address, stop, ended } = start(china.address, Some(file.clone()));
+                let socket = client(address).await;
+                let query = question("a.example.").to_vec().unwrap();
+                let answer = exchange(&socket, &query).await.expect("an answer, also when silent");
+                assert_eq!(found(&answer), [CN]);
+                stop.send(true).unwrap();
+                assert!(timeout(Duration::from_secs(5), ended).await.unwrap().unwrap());
+            }
+            std::fs::remove_file(&file).unwrap();
+        })
+        .await;
+}
+
+/// A made-up name, which the resolver asks for at its start.
+fn asks_for_probe(query: &Message) -> bool {
+    query.queries[0].name().to_ascii().ends_with(".com.")
 }

@@ -1,11 +1,12 @@
 //! The resolver whole, against scripted servers on loopback.
 
+mod encrypted;
 mod listening;
 mod servers;
 
-use super::Settings;
-use super::resolver::Resolver;
+use super::resolver::{Asked, Resolver};
 use super::wire::{Query, TCP_SIZE};
+use super::{HttpsRecords, Options, Settings};
 use crate::dispatch::{Current, Dispatcher};
 use crate::domain::DomainMap;
 use crate::ipset::IpSet;
@@ -55,11 +56,20 @@ fn settings() -> Settings {
         block_types: Vec::new(),
         bogus: IpSet::default(),
         hosts: HashMap::new(),
-        rules: DomainMap::default(),
-        china_names: DomainMap::default(),
+        rules: Arc::default(),
+        china_names: Arc::default(),
         china_set: Arc::new(["198.51.100.0/24", "2001:db8:c::/48"].iter().map(net).collect()),
         no_foreign_aaaa: false,
+        options: Options::default(),
     }
+}
+
+fn rules(list: &[(&str, Option<Route>)]) -> Arc<DomainMap<Option<Route>>> {
+    let mut rules = DomainMap::default();
+    for (name, route) in list {
+        rules.insert(&name.parse().unwrap(), *route);
+    }
+    Arc::new(rules)
 }
 
 fn net(text: &&str) -> IpNet {
@@ -72,22 +82,28 @@ fn outbound() -> Outbound {
 
 fn world(domestic: Script, trusted: Script, adjust: impl FnOnce(&mut Settings)) -> World {
     let (domestic, trusted) = (over_udp(domestic), over_tcp(trusted, u32::MAX));
-    let mut settings =
-        Settings { china: vec![domestic.address], trusted: vec![trusted.address], ..settings() };
+    let mut settings = Settings {
+        china: vec![domestic.address.into()],
+        trusted: vec![trusted.address.into()],
+        ..settings()
+    };
     adjust(&mut settings);
     let direct = Box::new(Direct::new(outbound()));
     let dispatcher = Dispatcher::new(Router::default(), Arc::default(), direct, Vec::new());
     let current = Current::new(dispatcher);
-    let resolver = Resolver::new(settings, outbound(), current.clone());
+    let resolver = Resolver::new(settings, outbound(), current.clone(), encrypted::tls());
     World { resolver, current, domestic, trusted }
 }
 
 impl World {
     async fn ask(&self, name: &str, kind: RecordType) -> Message {
         let query = Query::new(&name.parse().unwrap(), kind.into());
+        let client = "127.0.0.1:4000".parse().unwrap();
+        let at = std::time::Instant::now();
+        let asked = Asked { query: &query, limit: TCP_SIZE, client, at };
         let mut out = Vec::new();
-        if !self.resolver.answer_at_once(&query, TCP_SIZE, std::time::Instant::now(), &mut out) {
-            out = Rc::clone(&self.resolver).answer(&query, TCP_SIZE).await;
+        if !self.resolver.answer_at_once(&asked, &mut out) {
+            out = Rc::clone(&self.resolver).answer(&asked).await;
         }
         Message::from_vec(&out).unwrap()
     }
@@ -173,6 +189,10 @@ async fn a_silent_trusted_side_means_servfail_and_never_the_doubtful_answer() {
         let answer = world.ask("site.example", RecordType::A).await;
         assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
         assert!(answer.answers.is_empty());
+        let began = Instant::now();
+        let again = world.ask("site.example", RecordType::A).await;
+        assert_eq!(again.metadata.response_code, ResponseCode::ServFail);
+        assert!(began.elapsed() < Duration::from_millis(400), "a failure is remembered");
     })
     .await;
 }
@@ -213,10 +233,16 @@ async fn listed_names_have_one_side_and_steer_the_router() {
         let domestic = always(|query| addresses(query, 60, &[ABROAD]));
         let trusted = always(|query| addresses(query, 60, &[CN]));
         let world = world(domestic, trusted, |settings| {
-            settings.rules.insert(&"near.example".parse().unwrap(), Route::Direct);
-            settings.rules.insert(&"far.example".parse().unwrap(), Route::Proxy);
-            settings.rules.insert(&"bad.example".parse().unwrap(), Route::Block);
-            settings.china_names.insert(&"cn.example".parse().unwrap(), ());
+            settings.rules = rules(&[
+                ("near.example", Some(Route::Direct)),
+                ("far.example", Some(Route::Proxy)),
+                ("bad.example", Some(Route::Block)),
+                ("good.bad.example", None),
+            ]);
+            let mut names = DomainMap::default();
+            names.insert(&"cn.example".parse().unwrap(), Some(()));
+            names.insert(&"hk.cn.example".parse().unwrap(), None);
+            settings.china_names = Arc::new(names);
         });
         assert_eq!(world.route(ABROAD), Route::Proxy);
         assert_eq!(world.a("www.near.example").await, [ABROAD]);
@@ -227,6 +253,10 @@ async fn listed_names_have_one_side_and_steer_the_router() {
         assert_eq!(world.a("a.cn.example").await, [ABROAD]);
         let blocked = world.ask("x.bad.example", RecordType::A).await;
         assert_eq!(blocked.metadata.response_code, ResponseCode::NXDomain);
+        assert_eq!(world.a("x.good.bad.example").await, [CN], "excepted, and so judged");
+        let asked = world.trusted.asked.get();
+        assert_eq!(world.a("a.hk.cn.example").await, [CN]);
+        assert_eq!(world.trusted.asked.get(), asked + 1, "excepted, and so judged");
     })
     .await;
 }
@@ -257,7 +287,8 @@ async fn an_answer_does_not_steer_local_addresses() {
     run(async || {
         let trusted = always(|query| addresses(query, 60, &["10.0.0.5", ABROAD]));
         let world = world(silent(), trusted, |settings| {
-            settings.rules.insert(&"far.example".parse().unwrap(), Route::Proxy);
+            Arc::make_mut(&mut settings.rules)
+                .insert(&"far.example".parse().unwrap(), Some(Route::Proxy));
         });
         world.a("far.example").await;
         assert_eq!(format!("{:?}", world.current.load().learned()), "Learned(1 addresses)");
@@ -288,7 +319,7 @@ async fn a_direct_name_falls_back_to_the_trusted_side() {
         let forged = always(|query| addresses(query, 60, &["127.0.0.1"]));
         let trusted = always(|query| addresses(query, 60, &[ABROAD]));
         let world = world(forged, trusted, |settings| {
-            settings.rules.insert(&"near.example".parse().unwrap(), Route::Direct);
+            settings.rules = rules(&[("near.example", Some(Route::Direct))]);
         });
         assert_eq!(world.a("near.example").await, [ABROAD]);
     })
@@ -342,7 +373,8 @@ async fn a_connection_that_ends_is_dialled_again() {
         });
         let trusted = over_tcp(every_other, 2);
         let foreign = always(|query| addresses(query, 60, &[FORGED]));
-        let world = world(foreign, silent(), |settings| settings.trusted = vec![trusted.address]);
+        let world =
+            world(foreign, silent(), |settings| settings.trusted = vec![trusted.address.into()]);
         for number in 0..4 {
             assert_eq!(world.a(&format!("n{number}.example")).await, [ABROAD]);
         }
@@ -364,7 +396,7 @@ async fn the_second_trusted_server_helps() {
         );
         let trusted = always(|query| addresses(query, 60, &[ABROAD]));
         let world = world(silent(), trusted, |settings| {
-            settings.trusted.insert(0, failing.address);
+            settings.trusted.insert(0, failing.address.into());
         });
         assert_eq!(world.a("one.example").await, [ABROAD]);
         assert_eq!(world.a("two.example").await, [ABROAD]);
@@ -415,7 +447,8 @@ async fn a_truncated_reply_is_fetched_over_tcp() {
                 truncating.reply(&asker, &cut.to_vec().unwrap()).unwrap();
             }
         });
-        let world = world(silent(), silent(), |settings| settings.china = vec![domestic.address]);
+        let world =
+            world(silent(), silent(), |settings| settings.china = vec![domestic.address.into()]);
         assert_eq!(world.a("site.example").await, [CN]);
         assert_eq!(domestic.asked.get(), 1);
     })
@@ -440,6 +473,96 @@ async fn a_stale_answer_is_better_than_none() {
         assert_eq!(found(&answer), [ABROAD]);
         assert_eq!(answer.answers[0].ttl, 1);
         assert_eq!(world.domestic.asked.get(), 2, "it was tried");
+        assert_eq!(world.a("site.example").await, [ABROAD]);
+        assert_eq!(world.domestic.asked.get(), 2, "and not again at once");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_leak_the_domestic_side_hears_of_domestic_names_only() {
+    run(async || {
+        // Far addresses from the trusted side, near ones from the domestic side.
+        let trusted = always(|query| match query.queries[0].name().to_ascii().as_str() {
+            "cn.example." => addresses(query, 60, &["198.51.100.77"]),
+            _ => addresses(query, 60, &[ABROAD]),
+        });
+        let domestic = always(|query| addresses(query, 60, &[CN]));
+        let world = world(domestic, trusted, |settings| settings.options.no_leak = true);
+        assert_eq!(world.a("foreign.example").await, [ABROAD]);
+        assert_eq!(world.domestic.asked.get(), 0);
+        assert_eq!(world.a("cn.example").await, [CN]);
+        assert_eq!(world.domestic.asked.get(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_leak_the_trusted_answer_helps_out() {
+    run(async || {
+        let trusted = always(|query| addresses(query, 60, &[CN]));
+        let world = world(silent(), trusted, |settings| settings.options.no_leak = true);
+        let began = Instant::now();
+        assert_eq!(world.a("cn.example").await, [CN]);
+        assert!(began.elapsed() < Duration::from_millis(900), "a grace, no more");
+        let down = self::world(always(|query| addresses(query, 60, &[CN])), silent(), |settings| {
+            settings.options.no_leak = true;
+        });
+        let answer = down.ask("cn.example", RecordType::A).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+        assert_eq!(down.domestic.asked.get(), 0, "that would be the leak");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_domestic_sibling_ends_the_wait() {
+    run(async || {
+        // A comes late, AAAA says at once that there is none, the trusted side says nothing.
+        let domestic: Script = Rc::new(|query| match asks_for(query, RecordType::A) {
+            true => vec![say(150, addresses(query, 60, &[CN]))],
+            false => vec![say(0, nothing(query, ResponseCode::NoError))],
+        });
+        let world = world(domestic, silent(), |_| {});
+        let began = Instant::now();
+        let (a, aaaa) =
+            tokio::join!(world.a("site.example"), world.ask("site.example", RecordType::AAAA));
+        assert_eq!((a.as_slice(), found(&aaaa)), ([CN.to_owned()].as_slice(), vec![]));
+        assert_eq!(aaaa.metadata.response_code, ResponseCode::NoError);
+        assert!(began.elapsed() < Duration::from_millis(700), "not until the deadline");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn https_records_can_be_blocked() {
+    run(async || {
+        let domestic = always(|query| addresses(query, 60, &[CN]));
+        let world = world(domestic, silent(), |settings| {
+            settings.options.https_records = HttpsRecords::Block;
+        });
+        let answer = world.ask("site.example", RecordType::HTTPS).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+        assert_eq!((answer.answers.len(), world.domestic.asked.get()), (0, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_server_that_asks_us_back_is_refused() {
+    run(async || {
+        // Keeps what it was asked.
+        let heard = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let names = Rc::clone(&heard);
+        let domestic = always(move |query| {
+            names.borrow_mut().push(query.queries[0].name().to_ascii());
+            nothing(query, ResponseCode::NXDomain)
+        });
+        let world = world(domestic, silent(), |_| {});
+        super::rewriting::detect(Rc::clone(&world.resolver)).await;
+        let name = heard.borrow()[0].trim_end_matches('.').to_owned();
+        let answer = world.ask(&name, RecordType::A).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::Refused);
     })
     .await;
 }

@@ -1,19 +1,22 @@
-//! One kept, pipelined TCP connection to a trusted name server (RFC 7766, 6.2.1), dialled when a
-//! query needs it, through the proxy or directly.
+//! One kept, pipelined connection to a name server (RFC 7766, 6.2.1), dialled when a query needs it,
+//! through the proxy or directly: DNS over TCP, over TLS (RFC 7858), or over HTTPS (RFC 8484).
 //!
 //! Queries go out as they come and replies are matched by number. When the connection ends, or
 //! stalls, the queries it leaves unanswered are handed back; whoever asked may ask once more.
 
+use super::https::{self, Ended};
 use super::random_id;
 use super::tcp::{Incoming, frame};
-use crate::dispatch::{Connected, Current};
+use super::tls::Tls;
+use crate::dispatch::{Connected, Current, Upstream};
+use crate::dns::name_server::{NameServer, Transport};
 use crate::dns::reply::Reply;
 use crate::dns::wire::{Query, upstream_query};
 use crate::proxy::Stream;
 use crate::target::Target;
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +25,7 @@ use tracing::debug;
 
 /// A connection that answers nothing for so long has died in silence. Short enough for one more
 /// try within a query's time.
-const STALL: Duration = Duration::from_millis(2000);
+pub(super) const STALL: Duration = Duration::from_millis(2000);
 
 /// An unused connection is closed after this; most servers are faster.
 const IDLE: Duration = Duration::from_secs(120);
@@ -36,44 +39,46 @@ const QUEUE: usize = 1024;
 /// One name server over a kept connection.
 #[derive(Debug)]
 pub(in crate::dns) struct Kept {
-    server: SocketAddr,
+    server: NameServer,
     requests: mpsc::Sender<Request>,
 }
 
 /// How the name server is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(in crate::dns) struct Dialler {
     /// Who connects.
     pub(in crate::dns) current: Current,
     /// Through the proxies, or directly.
     pub(in crate::dns) through_proxy: bool,
+    /// Whose certificates count.
+    pub(in crate::dns) tls: Tls,
 }
 
 #[derive(Debug)]
-struct Request {
-    query: Query,
-    reply: oneshot::Sender<Result<Vec<u8>, Unanswered>>,
+pub(super) struct Request {
+    pub(super) query: Query,
+    pub(super) reply: oneshot::Sender<Result<Vec<u8>, Unanswered>>,
 }
 
 #[derive(Debug)]
-enum Unanswered {
-    /// No connection could be made.
-    Dial(io::Error),
+pub(super) enum Unanswered {
+    /// No connection could be made, or the server does not want to answer.
+    Failed(io::Error),
     /// The connection ended first.
     Ended,
 }
 
 impl Kept {
     /// A server; nothing is dialled yet. Runs on the calling thread's `LocalSet`.
-    pub(in crate::dns) fn new(server: SocketAddr, dialler: Dialler) -> Self {
+    pub(in crate::dns) fn new(server: NameServer, dialler: Dialler) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE);
-        tokio::task::spawn_local(run(server, dialler, queue));
+        tokio::task::spawn_local(run(server.clone(), dialler, queue));
         Kept { server, requests }
     }
 
     /// Which server.
-    pub(in crate::dns) fn server(&self) -> SocketAddr {
-        self.server
+    pub(in crate::dns) fn server(&self) -> &NameServer {
+        &self.server
     }
 
     /// Asks, and asks once more if the connection ends before the reply. Has no time-out.
@@ -87,7 +92,7 @@ impl Kept {
             self.requests.try_send(request).map_err(|_| busy())?;
             match answer.await {
                 Ok(Ok(message)) => return Ok(message),
-                Ok(Err(Unanswered::Dial(error))) => return Err(error),
+                Ok(Err(Unanswered::Failed(error))) => return Err(error),
                 Ok(Err(Unanswered::Ended)) | Err(_) => {}
             }
         }
@@ -100,13 +105,22 @@ fn busy() -> io::Error {
 }
 
 /// Serves requests until nobody can make one any more.
-async fn run(server: SocketAddr, dialler: Dialler, mut queue: mpsc::Receiver<Request>) {
+async fn run(server: NameServer, dialler: Dialler, mut queue: mpsc::Receiver<Request>) {
     while let Some(first) = queue.recv().await {
         if first.reply.is_closed() {
             continue;
         }
-        match dial(server, &dialler).await {
-            Ok(connected) => serve(server, connected, first, &mut queue).await,
+        match dial(&server, &dialler).await {
+            Ok((stream, via)) => {
+                let ended = match &server.transport {
+                    Transport::Https { name, path } => {
+                        let url = format!("https://{name}{path}");
+                        https::serve(&url, stream, first, &mut queue).await
+                    }
+                    _ => serve(stream, first, &mut queue).await,
+                };
+                report(&server, &ended, via);
+            }
             Err(error) => {
                 debug!(%server, "no connection to the name server: {error}");
                 refuse_all(first, &mut queue, &error);
@@ -121,48 +135,60 @@ fn refuse_all(first: Request, queue: &mut mpsc::Receiver<Request>, error: &io::E
     while let Some(request) = next {
         let cause = io::Error::new(error.kind(), error.to_string());
         // Whoever gave up waiting does not want to know.
-        let _ = request.reply.send(Err(Unanswered::Dial(cause)));
+        let _ = request.reply.send(Err(Unanswered::Failed(cause)));
         next = queue.try_recv().ok();
     }
 }
 
-async fn dial(server: SocketAddr, dialler: &Dialler) -> io::Result<Connected> {
+async fn dial(
+    server: &NameServer,
+    dialler: &Dialler,
+) -> io::Result<(Box<dyn Stream>, Option<Arc<Upstream>>)> {
     let dispatcher = dialler.current.load();
-    let target = Target::addr(server);
+    let target = Target::addr(server.address);
     let connected = if dialler.through_proxy {
         dispatcher.connect_proxied(&target).await
     } else {
         dispatcher.connect_direct(&target).await
     };
-    connected.map_err(io::Error::other)
+    let Connected { link, via } = connected.map_err(io::Error::other)?;
+    let stream = link.into_stream();
+    let stream = match &server.transport {
+        Transport::Plain | Transport::Tcp => stream,
+        Transport::Tls { name } => dialler.tls.connect(name, b"dot", stream).await?,
+        Transport::Https { name, .. } => dialler.tls.connect(name, b"h2", stream).await?,
+    };
+    Ok((stream, via))
+}
+
+/// A proxy that closes in order has understood us: only silence is suspicious.
+fn report(server: &NameServer, ended: &Ended, via: Option<Arc<Upstream>>) {
+    debug!(%server, "the connection ended: {}", ended.cause);
+    let was_closed = ended.cause.kind() == io::ErrorKind::UnexpectedEof;
+    if let Some(via) = via
+        && !(was_closed && ended.received == 0)
+    {
+        via.report(ended.sent, ended.received);
+    }
 }
 
 async fn serve(
-    server: SocketAddr,
-    connected: Connected,
+    stream: Box<dyn Stream>,
     first: Request,
     queue: &mut mpsc::Receiver<Request>,
-) {
-    let Connected { link, via } = connected;
+) -> Ended {
     let mut connection = Connection {
-        stream: link.into_stream(),
+        stream,
         incoming: Incoming::default(),
         in_flight: HashMap::new(),
         sent: 0,
         received: 0,
     };
     let cause = connection.run(first, queue).await;
-    debug!(%server, unanswered = connection.in_flight.len(), "the connection ended: {cause}");
-    // A proxy that closes in order has understood us: only silence is suspicious.
-    let was_closed = cause.kind() == io::ErrorKind::UnexpectedEof;
-    if let Some(via) = via
-        && !(was_closed && connection.received == 0)
-    {
-        via.report(connection.sent, connection.received);
-    }
     for (_, request) in connection.in_flight {
         let _ = request.reply.send(Err(Unanswered::Ended));
     }
+    Ended { cause, sent: connection.sent, received: connection.received }
 }
 
 struct Connection {

@@ -2,11 +2,11 @@
 
 use super::kept::{Dialler, Kept};
 use super::stagger::{Attempt, first_success};
+use crate::dns::name_server::NameServer;
 use crate::dns::reply::Reply;
 use crate::dns::wire::{Query, rcode};
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,8 +23,9 @@ pub(in crate::dns) struct Trusted {
 
 impl Trusted {
     /// Servers in order of preference. Runs on the calling thread's `LocalSet`.
-    pub(in crate::dns) fn new(servers: &[SocketAddr], dialler: &Dialler) -> Self {
-        let servers = servers.iter().map(|server| Rc::new(Kept::new(*server, dialler.clone())));
+    pub(in crate::dns) fn new(servers: &[NameServer], dialler: &Dialler) -> Self {
+        let servers =
+            servers.iter().map(|server| Rc::new(Kept::new(server.clone(), dialler.clone())));
         Trusted { servers: servers.collect(), preferred: Cell::new(0) }
     }
 

@@ -33,15 +33,29 @@ pub(in crate::dns) async fn ask(
     query: &Query,
     patience: Duration,
 ) -> io::Result<Vec<u8>> {
+    let socket = outbound.udp(server).await?;
+    ask_over(&socket, outbound, server, query, patience).await
+}
+
+/// The same over a socket that is connected to the server already.
+///
+/// # Errors
+/// As above.
+pub(in crate::dns) async fn ask_over(
+    socket: &UdpSocket,
+    outbound: &Outbound,
+    server: SocketAddr,
+    query: &Query,
+    patience: Duration,
+) -> io::Result<Vec<u8>> {
     let _socket = SOCKETS.try_acquire().map_err(|_| io::ErrorKind::ResourceBusy)?;
     let end = Instant::now() + patience;
     let id = random_id()?;
-    let socket = outbound.udp(server).await?;
     let message = upstream_query(query, id);
     let reply = loop {
         socket.send(&message).await?;
         let until = end.min(Instant::now() + RESEND);
-        match timeout_at(until, receive(&socket, query, id)).await {
+        match timeout_at(until, receive(socket, query, id)).await {
             Ok(reply) => break reply?,
             Err(_) if until < end => {}
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),

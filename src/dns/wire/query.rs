@@ -4,7 +4,9 @@ use super::reader::{Records, u16_at};
 use super::{CLASS_IN, HEADER, PLAIN_UDP_SIZE, UDP_SIZE, flag, rcode, rr};
 use crate::dns::reply::{self, Ede};
 use crate::domain::Name;
+use ipnet::IpNet;
 use std::fmt;
+use std::net::IpAddr;
 
 /// RFC 1035, 2.3.4.
 const LONGEST_NAME: usize = 255;
@@ -12,7 +14,8 @@ const LONGEST_NAME: usize = 255;
 /// Type, class and one byte of flags follow the name in the key.
 const LONGEST_KEY: usize = LONGEST_NAME + 5;
 
-/// The option that carries extended errors.
+/// The options that carry a client subnet (RFC 7871) and extended errors (RFC 8914).
+const OPTION_SUBNET: u16 = 8;
 const OPTION_EDE: u16 = 15;
 
 /// The bit of the OPT record's flags that asks for DNSSEC records (RFC 3225).
@@ -27,6 +30,8 @@ pub struct Query {
     flags: u16,
     /// The client's EDNS, if it sent one.
     pub edns: Option<Edns>,
+    /// The operator's wish for whom to ask upstream; nothing of the client's.
+    subnet: Option<IpNet>,
     /// The name as asked: some clients vary the case and want it back.
     asked: [u8; LONGEST_NAME],
     /// The name in lower case, the type, the class, and DO, CD and RD.
@@ -106,6 +111,11 @@ impl Query {
         query
     }
 
+    /// The same question, asked upstream on behalf of a subnet.
+    pub fn for_subnet(&self, subnet: IpNet) -> Query {
+        Query { subnet: Some(subnet), ..self.clone() }
+    }
+
     /// The name in lower-case wire form.
     pub fn name(&self) -> &[u8] {
         &self.key[..self.name_length()]
@@ -162,7 +172,15 @@ impl Query {
     }
 
     fn empty(id: u16, flags: u16) -> Query {
-        Query { id, flags, edns: None, asked: [0; LONGEST_NAME], key: [0; LONGEST_KEY], length: 1 }
+        Query {
+            id,
+            flags,
+            edns: None,
+            subnet: None,
+            asked: [0; LONGEST_NAME],
+            key: [0; LONGEST_KEY],
+            length: 1,
+        }
     }
 
     /// The question, and where it ends. Nothing stands in front of its name that a compression
@@ -282,7 +300,7 @@ fn reply_flags(asked: u16) -> u16 {
 
 /// The message that asks an upstream server the client's question: fresh id; RD, CD and DO as
 /// asked; AD always, so that one answer serves all (RFC 6840, 5.7); an OPT record of our own, so
-/// that a client subnet or a cookie stays here.
+/// that a client's subnet or cookie stays here.
 pub fn upstream_query(query: &Query, id: u16) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER + query.name().len() + 4 + 11);
     out.extend(id.to_be_bytes());
@@ -291,8 +309,26 @@ pub fn upstream_query(query: &Query, id: u16) -> Vec<u8> {
     out.extend(query.name());
     out.extend(query.qtype().to_be_bytes());
     out.extend(query.qclass().to_be_bytes());
-    put_opt(&mut out, 0, query.dnssec_ok(), None);
+    let options = query.subnet.map(subnet_option).unwrap_or_default();
+    put_opt_with(&mut out, 0, query.dnssec_ok(), &options);
     out
+}
+
+/// RFC 7871, 6: family, length, no scope, and as many bytes of the address as the length needs.
+fn subnet_option(subnet: IpNet) -> Vec<u8> {
+    let (family, address) = match subnet.network() {
+        IpAddr::V4(v4) => (1u8, v4.octets().to_vec()),
+        IpAddr::V6(v6) => (2, v6.octets().to_vec()),
+    };
+    let address = &address[..usize::from(subnet.prefix_len().div_ceil(8))];
+    let data = [&[0, family, subnet.prefix_len(), 0], address].concat();
+    option(OPTION_SUBNET, &data)
+}
+
+fn option(code: u16, data: &[u8]) -> Vec<u8> {
+    // Subnets and constants of a line.
+    let length = u16::try_from(data.len()).unwrap_or(0);
+    [&code.to_be_bytes(), &length.to_be_bytes(), &data[..usize::from(length)]].concat()
 }
 
 /// The message that asks for a name of our own interest, e.g. a proxy's addresses.
@@ -307,21 +343,18 @@ pub(in crate::dns) fn put_opt(
     dnssec_ok: bool,
     ede: Option<Ede>,
 ) {
+    let options =
+        ede.map(|ede| option(OPTION_EDE, &[&ede.code.to_be_bytes(), ede.text.as_bytes()].concat()));
+    put_opt_with(out, extended_rcode, dnssec_ok, &options.unwrap_or_default());
+}
+
+fn put_opt_with(out: &mut Vec<u8>, extended_rcode: u8, dnssec_ok: bool, options: &[u8]) {
     out.push(0);
     out.extend(rr::OPT.to_be_bytes());
     out.extend(UDP_SIZE.to_be_bytes());
     out.extend([extended_rcode, 0, u8::from(dnssec_ok) << 7, 0]);
-    let Some(ede) = ede else {
-        out.extend([0, 0]);
-        return;
-    };
-    // Texts are constants of a line.
-    let length = u16::try_from(ede.text.len()).unwrap_or(0);
-    out.extend((length + 6).to_be_bytes());
-    out.extend(OPTION_EDE.to_be_bytes());
-    out.extend((length + 2).to_be_bytes());
-    out.extend(ede.code.to_be_bytes());
-    out.extend(&ede.text.as_bytes()[..usize::from(length)]);
+    out.extend(u16::try_from(options.len()).unwrap_or(0).to_be_bytes());
+    out.extend(options);
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ in_both_variants! {
     direct_sources_escape_everything,
     quic_of_the_lan_is_rejected,
     forwarded_ports_and_hairpins_stay_alive,
+    a_published_name_server_is_reached_if_it_is_named,
     strangers_find_nobody,
     what_a_bridge_passes_on_is_left_alone,
     policies_of_drop_let_the_captured_in,
@@ -248,6 +249,23 @@ fn forwarded_ports_and_hairpins_stay_alive() {
     assert!(echoes(&mut inbound));
 }
 
+fn a_published_name_server_is_reached_if_it_is_named() {
+    let house = House::new();
+    let resolver = our_ports();
+    let forward = "-p udp --dport 53 -j DNAT --to-destination 192.168.1.10:53";
+    run(&format!("iptables -t nat -A PREROUTING -m addrtype --dst-type LOCAL {forward}"));
+    run("iptables -t nat -A POSTROUTING -s 192.168.1.0/24 -d 192.168.1.0/24 -j MASQUERADE");
+    let to = at("192.168.1.1", 53);
+    let published = house.one.udp(at("192.168.1.10", 53));
+    let ask = || datagram(&house.two.udp(any(to, 0)), to, &published, Some(&resolver));
+    let handle = Beating::install(router());
+    assert_eq!(ask(), Seen::Captured);
+    handle.remove();
+    let direct = set("192.168.1.1/32");
+    let _handle = Beating::install(of_the_network(Ruleset { direct, ..router() }));
+    assert_eq!(ask(), Seen::Direct);
+}
+
 fn dropped(tool: &str) -> u64 {
     let listed = run(&format!("{tool} -nvxL SNET-INPUT"));
     let drops = listed.lines().filter(|line| line.contains(" DROP "));
@@ -342,12 +360,17 @@ fn policies_of_drop_let_the_captured_in() {
         run(&format!("{tool} -P INPUT DROP"));
         run(&format!("{tool} -P FORWARD DROP"));
     }
-    let _handle = Beating::install(router());
+    let handle = Beating::install(router());
     for foreign in FOREIGN {
         assert_eq!(seen(&house.one, foreign, 80), Seen::Captured, "{foreign}");
         assert_eq!(seen(&house.one, foreign, 53), Seen::Captured, "{foreign}");
         assert_eq!(asked(&house, &house.one, foreign, &resolver), Seen::Captured, "{foreign}");
     }
+    let to = at(FOREIGN[0], 80);
+    let (mut during, _) = house.one.run(move || connect(to, None)).unwrap();
+    handle.release();
+    assert!(echoes(&mut during), "the first half of a stop closed the door");
+    handle.remove();
 }
 
 fn a_new_bridge_is_captured_and_a_new_address_exempted() {

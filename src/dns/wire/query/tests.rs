@@ -217,3 +217,17 @@ fn check_any(wire: &[u8]) {
         }
     }
 }
+
+/// RFC 7871, 6, and what hickory-proto makes of it.
+#[test]
+fn a_subnet_goes_upstream() {
+    use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+    let query = Query::new(&"a.example".parse().unwrap(), rr::A);
+    for subnet in ["114.114.114.0/24", "10.0.0.0/7", "2001:db8::/33"] {
+        let wire = upstream_query(&query.for_subnet(subnet.parse().unwrap()), 1);
+        let message = Message::from_bytes(&wire).unwrap();
+        let edns = message.edns.unwrap();
+        let Some(EdnsOption::Subnet(found)) = edns.option(EdnsCode::Subnet) else { panic!() };
+        assert_eq!(*found, subnet.parse().unwrap());
+    }
+}

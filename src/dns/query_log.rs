@@ -1,0 +1,138 @@
+//! `dns.log-queries`: one line for each query, with answer, side, verdict and time.
+
+use super::cache::Verdict;
+use super::reply::{Reply, Side};
+use super::wire::{Query, rcode};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tracing::info;
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Nobody was asked: hosts, special names, lists, filters.
+    Local,
+    /// The cache.
+    Cache(Side),
+    /// The cache, past its time.
+    Stale(Side),
+    /// A server, just now.
+    Asked(Side),
+    /// Nobody answered.
+    Failed,
+}
+
+/// A query and its answer.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    pub(super) client: SocketAddr,
+    pub(super) query: &'a Query,
+    /// The message for the client.
+    pub(super) answer: &'a [u8],
+    pub(super) source: Source,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) took: Duration,
+}
+
+impl Line<'_> {
+    pub(super) fn write(&self) {
+        info!("{self}");
+    }
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let client = SocketAddr::new(self.client.ip().to_canonical(), self.client.port());
+        write!(f, "{client} asked ")?;
+        match self.query.to_name() {
+            Some(name) => write!(f, "{name}")?,
+            None => write!(f, "?")?,
+        }
+        write!(f, " {}: ", Kind(self.query.qtype()))?;
+        write_answer(self.answer, f)?;
+        write!(f, " ({}", self.source)?;
+        match self.verdict {
+            Some(Verdict::Domestic) => write!(f, ", judged domestic")?,
+            Some(Verdict::Foreign) => write!(f, ", judged foreign")?,
+            None => {}
+        }
+        write!(f, ", {:.1} ms)", self.took.as_secs_f64() * 1e3)
+    }
+}
+
+/// The addresses, or what there is instead.
+fn write_answer(answer: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Some(reply) = Reply::parse(answer) else { return write!(f, "nothing") };
+    let addresses = reply.addresses();
+    if let Some((first, rest)) = addresses.split_first() {
+        write!(f, "{first}")?;
+        return rest.iter().try_for_each(|address| write!(f, " {address}"));
+    }
+    match reply.rcode() {
+        rcode::NOERROR if reply.truncated() => write!(f, "truncated"),
+        rcode::NOERROR if reply.is_negative() => write!(f, "no such record"),
+        rcode::NOERROR => write!(f, "records"),
+        rcode::NXDOMAIN => write!(f, "no such name"),
+        rcode::SERVFAIL => write!(f, "SERVFAIL"),
+        rcode::REFUSED => write!(f, "refused"),
+        code => write!(f, "error {code}"),
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |side| match side {
+            Side::Domestic => "domestic",
+            Side::Trusted => "trusted",
+        };
+        match self {
+            Source::Local => write!(f, "local"),
+            Source::Cache(from) => write!(f, "cache, {}", side(*from)),
+            Source::Stale(from) => write!(f, "stale, {}", side(*from)),
+            Source::Asked(from) => write!(f, "{}", side(*from)),
+            Source::Failed => write!(f, "nobody answered"),
+        }
+    }
+}
+
+/// A record type for people.
+struct Kind(u16);
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", hickory_proto::rr::RecordType::from(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::reply::{self, sample};
+    use crate::dns::wire::{TCP_SIZE, rr};
+
+    #[test]
+    fn a_line_says_it_all() {
+        let query = sample::query("www.Example.com", rr::A, None);
+        let line = |answer: &[u8], source, verdict| {
+            let client = "[::ffff:192.0.2.7]:5353".parse().unwrap();
+            let took = Duration::from_micros(1250);
+            Line { client, query: &query, answer, source, verdict, took }.to_string()
+        };
+        let addresses = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        let found = reply::addresses(&query, &addresses, 60, TCP_SIZE);
+        assert_eq!(
+            line(&found, Source::Asked(Side::Domestic), Some(Verdict::Domestic)),
+            "192.0.2.7:5353 asked www.example.com A: 192.0.2.1 192.0.2.2 (domestic, judged \
+             domestic, 1.2 ms)"
+        );
+        assert_eq!(
+            line(&reply::blocked(&query), Source::Local, None),
+            "192.0.2.7:5353 asked www.example.com A: no such name (local, 1.2 ms)"
+        );
+        assert!(
+            line(&reply::nodata(&query, None), Source::Stale(Side::Trusted), None)
+                .contains("no such record (stale, trusted, ")
+        );
+    }
+}
