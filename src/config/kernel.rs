@@ -19,6 +19,11 @@ impl Firewall {
                          firewall of your own does",
                     );
                 }
+                if (backend, mode) == (Backend::Nftables, Mode::Router) {
+                    return item.not_yet(
+                        "\"auto\", \"iptables\", \"none\"; \"nftables\" with mode = \"local\"",
+                    );
+                }
                 Some(backend)
             }),
             interfaces: section.or("interfaces", Vec::new(), |item| {
@@ -43,16 +48,12 @@ impl Firewall {
 }
 
 fn backend(item: &Item<'_>) -> Option<Backend> {
-    let backend = item.choice(&[
+    item.choice(&[
         ("auto", Backend::Auto),
         ("iptables", Backend::Iptables),
         ("nftables", Backend::Nftables),
         ("none", Backend::None),
-    ])?;
-    match backend {
-        Backend::Nftables => item.not_yet("\"auto\", \"iptables\", \"none\""),
-        backend => Some(backend),
-    }
+    ])
 }
 
 fn interfaces(item: &Item<'_>) -> Option<Vec<String>> {

@@ -1,6 +1,6 @@
 //! From the configuration to the parts: pure construction, no socket and no rule.
 
-use crate::config::{Config, Mode, ProxyKind, Scope, Via};
+use crate::config::{Backend, Config, Mode, ProxyKind, Scope, Via};
 use crate::dispatch::{Dispatcher, Upstream};
 use crate::fault::{self, Fault};
 use crate::firewall::{Lan, Ruleset};
@@ -77,6 +77,16 @@ pub(super) fn dns(config: &Config, addresses: &[IpAddr]) -> dns::Settings {
         china_set: Arc::clone(&config.rules.china),
         no_foreign_aaaa: config.firewall.ipv6 == firewall::Ipv6::Block,
         options: dns.options.clone(),
+    }
+}
+
+/// Who installs the rules; `None`: nobody.
+pub(super) fn backend(config: &Config) -> Option<firewall::Backend> {
+    match config.firewall.backend {
+        Backend::Auto => Some(firewall::Backend::of_system()),
+        Backend::Iptables => Some(firewall::Backend::Iptables),
+        Backend::Nftables => Some(firewall::Backend::Nftables),
+        Backend::None => None,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::Error;
 use crate::dns::bootstrap::Exempt;
-use crate::firewall::{self, Handle};
+use crate::firewall::{self, Installed as Handle};
 use crate::route::{Route, Teach};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};

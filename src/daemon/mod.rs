@@ -4,7 +4,7 @@
 //! nothing more, then stop accepting, drain, take the rules away, exit. (Not before the drain: with
 //! the last rule conntrack may leave, and with it the redirection of living connections.) Whatever
 //! fails on the way, the rules are removed: they belong to
-//! a [`firewall::Handle`], whose drop removes them, also when a panic unwinds.
+//! a [`firewall::Installed`], whose drop removes them, also when a panic unwinds.
 
 mod build;
 mod error;
@@ -17,7 +17,7 @@ mod signals;
 
 pub use error::{Error, Kind};
 
-use crate::config::{Backend, Config, Purpose};
+use crate::config::{Config, Purpose};
 use crate::dispatch::Current;
 use crate::inbound::Intercept;
 use crate::inbound::tcp::Inbound;
@@ -47,6 +47,12 @@ const CUT: Duration = Duration::from_secs(1);
 /// What kept it from starting, or what died while it ran; the rules are gone in either case.
 pub fn run(config: Config, purpose: Purpose) -> Result<(), Error> {
     privileges::keep_only(privileges::needed(&config, purpose))?;
+    let backend = match purpose {
+        Purpose::Daemon => build::backend(&config),
+        Purpose::DnsOnly => None,
+    };
+    // Before any other descriptor: see `firewall::nftables::Owner`.
+    let firewall = backend.map(firewall::Backend::prepare).transpose()?;
     let limit = limits::connections();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -56,7 +62,7 @@ pub fn run(config: Config, purpose: Purpose) -> Result<(), Error> {
     let result = runtime.block_on(async {
         match purpose {
             Purpose::DnsOnly => dns_only(&config).await,
-            Purpose::Daemon => Daemon::start(&config, limit).await?.supervise().await,
+            Purpose::Daemon => Daemon::start(&config, firewall, limit).await?.supervise().await,
         }
     });
     // What is still open after the drain is cut: nobody may wait for a stop.
@@ -69,12 +75,12 @@ pub fn run(config: Config, purpose: Purpose) -> Result<(), Error> {
 /// # Errors
 /// Router mode: the LAN side cannot be told.
 pub fn rules(config: &Config) -> Result<String, Error> {
-    if config.firewall.backend == Backend::None {
+    let Some(backend) = build::backend(config) else {
         return Ok("# backend = \"none\": no rule is installed\n".into());
-    }
+    };
     let listeners: Vec<IpAddr> = config.listen.addresses.clone();
     let endpoints = build::endpoints(config);
-    let mut text = firewall::render(&build::ruleset(config, &listeners, &endpoints)?);
+    let mut text = firewall::render(backend, &build::ruleset(config, &listeners, &endpoints)?)?;
     for endpoint in endpoints.iter().filter(|endpoint| endpoint.is_name()) {
         text.push_str(&format!(
             "# the addresses of {} join the set of upstream servers once they are resolved\n",
@@ -96,11 +102,15 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn start(config: &Config, limit: u32) -> Result<Self, Error> {
+    async fn start(
+        config: &Config,
+        prepared: Option<firewall::Prepared>,
+        limit: u32,
+    ) -> Result<Self, Error> {
         let signals = Signals::new().map_err(Error::Runtime)?;
-        let refusal = match config.firewall.backend {
-            Backend::None => Refusal::Harmless,
-            _ => Refusal::Fatal,
+        let refusal = match prepared {
+            None => Refusal::Harmless,
+            Some(_) => Refusal::Fatal,
         };
         let outbound = Outbound::new(Fwmark::SNET, refusal);
         outbound.probe().map_err(Error::Mark)?;
@@ -142,9 +152,9 @@ impl Daemon {
         tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped.clone())));
 
         // The rules come last: everything they lead to answers by now.
-        if config.firewall.backend != Backend::None {
+        if let Some(prepared) = prepared {
             let ruleset = build::ruleset(config, &families, &endpoints)?;
-            let handle = tokio::task::spawn_blocking(move || firewall::Handle::install(ruleset))
+            let handle = tokio::task::spawn_blocking(move || prepared.install(ruleset))
                 .await
                 .map_err(|_| Error::Died("firewall"))??;
             firewall.hold(handle);

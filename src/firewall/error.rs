@@ -70,6 +70,9 @@ pub enum Error {
         /// The first thing that is not as it should be.
         missing: String,
     },
+    /// The other backend.
+    #[error(transparent)]
+    Nftables(#[from] super::nftables::Error),
     /// Links, addresses and routes cannot be read.
     #[error("cannot read this machine's links and routes over netlink: {source}")]
     Survey {
@@ -99,6 +102,7 @@ impl Error {
     pub fn is_permission(&self) -> bool {
         match self {
             Error::NotPermitted { .. } => true,
+            Error::Nftables(error) => error.is_permission(),
             Error::Spawn { source, .. } | Error::Netlink { source } | Error::Survey { source } => {
                 source.kind() == io::ErrorKind::PermissionDenied
             }

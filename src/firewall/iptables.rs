@@ -12,7 +12,7 @@ use std::fmt::Write;
 
 /// The conntrack zone of captured queries, see [`super`]. Any number but 0 that nobody else uses
 /// here; Open vSwitch and the CNIs of clusters count from 1 upwards.
-const ZONE: u16 = 0x5353;
+pub(super) const ZONE: u16 = 0x5353;
 
 /// Seconds to wait for the lock that iptables-legacy takes (/run/xtables.lock).
 pub(super) const LOCK_SECONDS: &str = "10";
@@ -29,7 +29,7 @@ pub(super) const INPUT: &str = "SNET-INPUT";
 
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug)]
-enum Destination {
+pub(super) enum Destination {
     /// This machine; in IPv4 broadcast, too.
     Local,
     /// A rung of its own: for IPv6 the kernel wants all the types of a list at once, so that
@@ -42,7 +42,7 @@ enum Destination {
 
 /// What becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Pass,
     Block,
     Foreign,
@@ -53,7 +53,7 @@ enum Verdict {
 /// `Reserved` stands behind the operator's rules: a prefix that somebody wrote down by hand, say
 /// `rules.proxy = ["10.8.0.0/16"]`, beats a list made for everybody. What must never be captured,
 /// this machine and its links, stands before them.
-const LADDER: [(Destination, Verdict); 13] = [
+pub(super) const LADDER: [(Destination, Verdict); 13] = [
     (Destination::Local, Verdict::Pass),
     (Destination::Multicast, Verdict::Pass),
     (Destination::In(Set::Connected), Verdict::Pass),
@@ -356,7 +356,7 @@ fn input(ruleset: &Ruleset, family: Family) -> Vec<String> {
 /// Refused at once, so that the client asks its next name server and nobody gets a forged answer;
 /// who wants to ask them nevertheless names them in `rules.direct`. Router mode will translate
 /// such queries to the interface's own link-local address.
-const LINK_LOCAL: &str = "fe80::/10";
+pub(super) const LINK_LOCAL: &str = "fe80::/10";
 
 /// The matches of a DNS query that is ours to answer, UDP and TCP.
 fn queries(family: Family) -> impl Iterator<Item = String> {

@@ -1,6 +1,7 @@
 //! What the kernel is told: a [`Ruleset`] is a value; a backend renders and applies it whole.
 //!
-//! The backend here is iptables (nft or legacy, whichever `iptables-restore` is) with ipset.
+//! There are two backends ([`Backend`]). What follows is about iptables (nft or legacy, whichever
+//! `iptables-restore` is) with ipset; [`nftables`] needs no tool, and does the same in local mode.
 //! Synchronous; knows no tokio.
 //!
 //! # Theory of operation
@@ -64,6 +65,7 @@
 //! # Source
 //! iptables-extensions(8), ipset(8), net/netfilter/nf_conntrack_core.c, xt_CT.c, nf_nat_redirect.c.
 
+mod backend;
 mod command;
 mod doubts;
 mod error;
@@ -74,6 +76,7 @@ mod lan;
 mod leftover;
 mod monitor;
 mod network;
+pub mod nftables;
 mod place;
 mod reconcile;
 mod route_netlink;
@@ -90,9 +93,9 @@ mod tests;
 
 use std::time::Duration;
 
+pub use backend::{Backend, Cleaned, Installed, Prepared, cleanup, render};
 pub use error::Error;
 pub use handle::Handle;
 pub use lan::{Interface, Lan};
-pub use reconcile::{Cleaned, cleanup};
-pub use ruleset::{Ipv6, Quic, Ruleset, render};
+pub use ruleset::{Ipv6, Quic, Ruleset};
 pub use tools::{load_legacy_modules, needs_raw_sockets};

@@ -73,7 +73,7 @@ pub struct Ruleset {
 
 /// Exactly what an installation of these rules gives to the tools, in order, and what its removal
 /// does. Asks neither kernel nor tools.
-pub fn render(ruleset: &Ruleset) -> String {
+pub(super) fn render(ruleset: &Ruleset) -> String {
     let mut text = format!("# {}\n{}", sets::COMMAND, sets::restore(ruleset, &Family::ALL));
     for family in Family::ALL {
         if let Some(why) = ruleset.uncaptured(family) {

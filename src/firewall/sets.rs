@@ -66,11 +66,11 @@ pub(super) enum Entry {
 const DEFAULT_TIMEOUT: u32 = 300;
 
 /// Entries in a set that grows while the daemon runs: as many as `route::Learned` remembers.
-const GROWING: usize = 65_536;
+pub(super) const GROWING: usize = 65_536;
 
 impl Set {
     /// What both modes have.
-    const COMMON: [Set; 11] = [
+    pub(super) const COMMON: [Set; 11] = [
         Set::Alive,
         Set::Connected,
         Set::Block,
@@ -123,7 +123,7 @@ impl Set {
         format!("{PREFIX}{name}{}", family.digit())
     }
 
-    fn kind(self) -> Kind {
+    pub(super) fn kind(self) -> Kind {
         match self {
             Set::Alive => Kind::Pulse,
             Set::Servers => Kind::Addresses,
@@ -199,7 +199,7 @@ fn addresses(servers: &[IpAddr], family: Family) -> Vec<Entry> {
 
 /// What a set holds, which is its type in ipset's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Prefixes,
     Addresses,
     Expiring,

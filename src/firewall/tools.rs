@@ -108,6 +108,11 @@ impl Ipset {
     }
 }
 
+/// Whether all tools of this backend are installed, for IPv4 at least.
+pub(super) fn has_tools() -> bool {
+    Ipset::find().is_ok() && Iptables::of_system(Family::V4).is_ok()
+}
+
 /// Whether the tools need CAP_NET_RAW: iptables asks for the number of a set over a raw socket, in
 /// both variants (libxt_set.h: "Can't open socket to ipset"). Without ipset there is no such rule.
 pub fn needs_raw_sockets() -> bool {

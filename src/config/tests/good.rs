@@ -87,6 +87,9 @@ fn a_router() {
     assert_eq!(unused, 2, "{:?}", local.warnings);
     let open = read(&format!("mode = \"router\"\nfirewall.backend = \"none\"\n{PROXY}")).unwrap();
     assert!(open.warnings[0].contains("keeps strangers away"), "{:?}", open.warnings);
+
+    let native = read(&format!("firewall.backend = \"nftables\"\n{PROXY}")).unwrap();
+    assert_eq!(native.config.firewall.backend, Backend::Nftables);
 }
 
 const EVERYTHING: &str = r#"

@@ -44,6 +44,7 @@ impl Internet {
             // Local, whatever it is; the link is more specific.
             run("ip route add local 0.0.0.0/0 dev lo table main");
             run("ip -6 route add local ::/0 dev lo table main");
+            settled("2001:db8:2::1");
         });
         // The kernel's own link-local address would be tentative for a while.
         run("ip link set uplink addrgenmode none");
@@ -53,6 +54,8 @@ impl Internet {
         run("ip link set uplink up");
         run("ip route add default via 192.0.2.1");
         run("ip -6 route add default via 2001:db8:2::1");
+        settled("2001:db8:2::2");
+        settled("fe80:");
         Internet(internet)
     }
 }
@@ -95,6 +98,16 @@ impl Host {
     pub(super) fn greet(&self, port: u16, letter: u8) {
         let listener = self.run(move || TcpListener::bind(format!("[::]:{port}")).unwrap());
         greet(listener, letter);
+    }
+}
+
+/// Waits until an IPv6 address of this machine is really one: a work queue takes up what the tool
+/// was told (addrconf_dad_work).
+pub(super) fn settled(address: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while !run("ip -6 route show table local").contains(&format!("local {address}")) {
+        assert!(Instant::now() < deadline, "{address} does not become local");
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

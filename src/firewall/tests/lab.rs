@@ -6,15 +6,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Which iptables the system has, as far as the test is concerned.
+/// Which iptables the system has, as far as the test is concerned; or whether snet uses none.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Variant {
     Nft,
     Legacy,
+    /// nftables over netlink. The iptables of the system is that of others.
+    Native,
 }
 
 /// Set in the child: the network namespace of the parent, which must never be touched.
 const PARENT: &str = "SNET_LAB_PARENT";
+
+/// Set in the child: its variant.
+const VARIANT: &str = "SNET_LAB_VARIANT";
 
 const INSTALL: &str = "apt install iptables ipset nftables iproute2 util-linux";
 
@@ -38,6 +43,7 @@ pub(super) fn inside(path: &str, variant: Variant, body: fn()) {
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env("PATH", std::env::join_paths(search).unwrap())
         .env(PARENT, here)
+        .env(VARIANT, format!("{variant:?}"))
         .output()
         .unwrap_or_else(|error| panic!("unshare: {error}; {INSTALL}"));
     let text =
@@ -45,6 +51,13 @@ pub(super) fn inside(path: &str, variant: Variant, body: fn()) {
     let ran = output.status.success() && text[0].contains("1 passed");
     assert!(ran, "{test} with {variant:?}, {}:\n{}", output.status, text.concat());
     print!("{}", text.concat());
+}
+
+/// The variant of this lab.
+pub(super) fn variant() -> Variant {
+    let variant = std::env::var(VARIANT).unwrap();
+    let every = [Variant::Nft, Variant::Legacy, Variant::Native];
+    every.into_iter().find(|known| format!("{known:?}") == variant).unwrap()
 }
 
 /// iptables-legacy wants its lock in /run; addresses shall be usable at once (no duplicate
@@ -91,7 +104,7 @@ struct Tools(PathBuf);
 impl Tools {
     fn of(variant: Variant) -> Self {
         let program = match variant {
-            Variant::Nft => "xtables-nft-multi",
+            Variant::Nft | Variant::Native => "xtables-nft-multi",
             Variant::Legacy => "xtables-legacy-multi",
         };
         let target = ["/usr/sbin", "/sbin"]

@@ -2,9 +2,10 @@
 
 use super::lab::{Variant, inside, run};
 use super::{in_both_variants, router, ruleset};
+use crate::firewall::reconcile::cleanup;
 use crate::firewall::ruleset::Family;
 use crate::firewall::tools::{Ipset, Iptables};
-use crate::firewall::{Error, Handle, Ruleset, cleanup, command, iptables, sets};
+use crate::firewall::{Error, Handle, Ruleset, command, iptables, sets};
 use crate::route::Route;
 use std::time::{Duration, Instant};
 

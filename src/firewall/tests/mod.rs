@@ -1,16 +1,19 @@
-//! The rules on a real kernel, in namespaces of their own. Every test runs twice, with
-//! iptables-nft and with iptables-legacy.
+//! The rules on a real kernel, in namespaces of their own. Every test of traffic runs three times:
+//! with iptables-nft, with iptables-legacy, and with nftables over netlink.
 #![expect(
     clippy::disallowed_methods,
     reason = "these sockets play the strangers; they have no mark"
 )]
 
+mod backend;
 mod company;
 mod golden;
 mod house;
+mod installed;
 mod internet;
 mod lab;
 mod life_cycle;
+mod nftables;
 mod pulse;
 mod router;
 mod traffic;
@@ -41,6 +44,16 @@ macro_rules! in_both_variants {
     };
 }
 use in_both_variants;
+
+/// The same, and once more with nftables over netlink.
+macro_rules! in_every_variant {
+    ($($name:ident),* $(,)?) => {
+        in_both_variants!(nft, Nft: $($name)*);
+        in_both_variants!(legacy, Legacy: $($name)*);
+        in_both_variants!(native, Native: $($name)*);
+    };
+}
+use in_every_variant;
 
 pub(super) fn set(text: &str) -> IpSet {
     text.split_whitespace().map(|prefix| prefix.parse::<IpNet>().unwrap()).collect()

@@ -1,11 +1,11 @@
 //! What becomes of packets while the rules are installed, before and after.
 
+use super::installed::Handle;
 use super::internet::{
-    Internet, Seen, any, at, connect, datagram, echoes, greet, refused, tcp, udp,
+    Internet, Seen, any, at, connect, datagram, echoes, greet, refused, settled, tcp, udp,
 };
 use super::lab::{run, until};
-use super::{in_both_variants, ruleset, set};
-use crate::firewall::Handle;
+use super::{in_both_variants, in_every_variant, ruleset, set};
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::mark::Fwmark;
 use crate::route::Route;
@@ -13,7 +13,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, SocketAddrV6, TcpListener};
 use std::time::Duration;
 
-in_both_variants! {
+in_every_variant! {
     a_client_that_keeps_its_port_is_captured_and_released_at_once,
     living_connections_go_on,
     the_original_destination_is_known,
@@ -388,15 +388,11 @@ fn learned_and_exempted_addresses_count_at_once() {
     for server in ["198.51.100.10", "2001:db8:f::10", "198.51.100.11"] {
         assert_eq!(seen(server), Seen::Direct, "{server}");
     }
-    let left = || -> u64 {
-        let listed = run("ipset list snet-learned-direct4");
-        let entry = listed.lines().find(|line| line.starts_with("203.0.113.9 ")).unwrap();
-        entry.rsplit(' ').next().unwrap().parse().unwrap()
-    };
+    let left = || handle.seconds_left("learned-direct4", "203.0.113.9");
     assert!((1..=60).contains(&left()));
     handle.learn("203.0.113.9".parse().unwrap(), Route::Direct, 60 * minute);
     assert!((61..=3600).contains(&left()), "learned again, it lives on");
-    assert!(run("ipset list snet-servers4").contains("198.51.100.10\n"));
+    assert!(handle.list("servers4").contains("198.51.100.10"));
 }
 
 fn everything_through_the_proxy() {
@@ -407,6 +403,7 @@ fn everything_through_the_proxy() {
     // Addresses of this machine that no link accounts for.
     run("ip address add 203.0.113.77/32 dev lo");
     run("ip address add 2001:db8:77::77/128 dev lo");
+    settled("2001:db8:77::77");
     let _handle = Handle::install(Ruleset { proxy: set("0.0.0.0/0 ::/0"), ..ruleset() }).unwrap();
     for (address, seen) in [
         ("127.0.0.1", Seen::Direct),

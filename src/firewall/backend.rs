@@ -1,0 +1,195 @@
+//! Which backend, and the installed rules whichever it is.
+
+use super::error::Error;
+use super::handle::Handle;
+use super::nftables::{self, Followed, Owner};
+use super::reconcile;
+use super::ruleset::{self, Ruleset};
+use super::tools::has_tools;
+use crate::route::Route;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+use tracing::{debug, info, warn};
+
+/// Who installs rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// The tools iptables and ipset.
+    Iptables,
+    /// nf_tables over netlink; needs no tool, knows local mode only.
+    Nftables,
+}
+
+impl Backend {
+    /// iptables where iptables and ipset are installed, else nftables.
+    pub fn of_system() -> Self {
+        if has_tools() { Backend::Iptables } else { Backend::Nftables }
+    }
+
+    /// Gets ready. Before any other descriptor is opened, see [`Owner`].
+    ///
+    /// # Errors
+    /// [`Error::Nftables`]: the kernel has none.
+    pub fn prepare(self) -> Result<Prepared, Error> {
+        debug!("the rules go in through {self}");
+        Ok(match self {
+            Backend::Iptables => Prepared::Iptables,
+            Backend::Nftables => Prepared::Nftables(Owner::open()?),
+        })
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Backend::Iptables => "iptables",
+            Backend::Nftables => "nftables",
+        })
+    }
+}
+
+/// A backend, ready to install.
+#[derive(Debug)]
+pub enum Prepared {
+    /// It needs nothing.
+    Iptables,
+    /// The socket that the table will belong to.
+    Nftables(Owner),
+}
+
+impl Prepared {
+    /// Removes what an earlier run left behind, by either backend, then installs these rules.
+    /// After an error nothing of ours is left.
+    ///
+    /// # Errors
+    /// As [`Handle::install`]; [`Error::Nftables`].
+    pub fn install(self, ruleset: Ruleset) -> Result<Installed, Error> {
+        match self {
+            Prepared::Iptables => {
+                if remove_table()? {
+                    info!("an nftables table of an earlier run was left");
+                }
+                Ok(Installed(Rules::Iptables(Handle::install(ruleset)?)))
+            }
+            Prepared::Nftables(owner) => {
+                match reconcile::cleanup() {
+                    Ok(left) if left.is_empty() => {}
+                    Ok(left) => info!("rules of an earlier run were left: {left}"),
+                    // Rules that nobody keeps alive let everything pass.
+                    Err(error) => warn!("iptables rules of an earlier run may be left: {error}"),
+                }
+                Ok(Installed(Rules::Nftables(Followed::install(owner, ruleset)?)))
+            }
+        }
+    }
+}
+
+/// The rules while they are installed. Their drop removes them.
+#[derive(Debug)]
+pub struct Installed(Rules);
+
+#[derive(Debug)]
+enum Rules {
+    Iptables(Handle),
+    Nftables(Followed),
+}
+
+impl Installed {
+    /// Adds addresses of upstream servers to those that are never captured.
+    pub fn exempt(&self, servers: Vec<IpAddr>) {
+        match &self.0 {
+            Rules::Iptables(handle) => handle.exempt(servers),
+            Rules::Nftables(handle) => handle.exempt(servers),
+        }
+    }
+
+    /// For `ttl`, connections to this address take this route; see [`Handle::learn`].
+    pub fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
+        match &self.0 {
+            Rules::Iptables(handle) => handle.learn(address, route, ttl),
+            Rules::Nftables(handle) => handle.learn(address, route, ttl),
+        }
+    }
+
+    /// Keeps the rules acting for another [`PULSE`](super::PULSE); see [`Handle::beat`].
+    ///
+    /// # Errors
+    /// The rules are gone, or the kernel does not let us.
+    pub fn beat(&self) -> Result<(), Error> {
+        match &self.0 {
+            Rules::Iptables(handle) => handle.beat(),
+            Rules::Nftables(handle) => Ok(handle.beat()?),
+        }
+    }
+
+    /// The first half of a stop: nothing that begins is captured; see [`Handle::release`].
+    ///
+    /// # Errors
+    /// What the tools or the kernel say.
+    pub fn release(&self) -> Result<(), Error> {
+        match &self.0 {
+            Rules::Iptables(handle) => handle.release(),
+            Rules::Nftables(handle) => Ok(handle.release()?),
+        }
+    }
+
+    /// Removes the rules and sets.
+    ///
+    /// # Errors
+    /// What the tools or the kernel say; `snet cleanup` can be tried later.
+    pub fn remove(self) -> Result<(), Error> {
+        match self.0 {
+            Rules::Iptables(handle) => handle.remove(),
+            Rules::Nftables(handle) => Ok(handle.remove()?),
+        }
+    }
+}
+
+/// Exactly what an installation of these rules gives to the tools or to the kernel. Asks neither.
+///
+/// # Errors
+/// [`nftables::Error::Router`].
+pub fn render(backend: Backend, ruleset: &Ruleset) -> Result<String, Error> {
+    match backend {
+        Backend::Iptables => Ok(ruleset::render(ruleset)),
+        Backend::Nftables if ruleset.lan.is_some() => Err(nftables::Error::Router.into()),
+        Backend::Nftables => Ok(nftables::render(ruleset)),
+    }
+}
+
+/// What [`cleanup`] found and removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cleaned {
+    rules: reconcile::Cleaned,
+    table: bool,
+}
+
+impl fmt::Display for Cleaned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.table, self.rules.is_empty()) {
+            (false, _) => self.rules.fmt(f),
+            (true, true) => f.write_str("removed the nftables table inet snet"),
+            (true, false) => write!(f, "removed the nftables table inet snet\n{}", self.rules),
+        }
+    }
+}
+
+/// Removes everything that any snet left in the kernel, by either backend. Needs neither
+/// configuration nor memory.
+///
+/// # Errors
+/// What the tools or the kernel say; a table that a living process has is not removed.
+pub fn cleanup() -> Result<Cleaned, Error> {
+    // One backend that fails must not keep the other from its work.
+    let table = remove_table();
+    Ok(Cleaned { rules: reconcile::cleanup()?, table: table? })
+}
+
+/// A kernel without nf_tables cannot have a table of ours.
+fn remove_table() -> Result<bool, Error> {
+    match nftables::cleanup() {
+        Err(nftables::Error::Absent { .. }) => Ok(false),
+        result => Ok(result?),
+    }
+}

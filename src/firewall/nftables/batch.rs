@@ -1,0 +1,304 @@
+//! A transaction of nf_tables: messages between a begin and an end, carried out all or not at all
+//! (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
+
+use super::expression::{self, NFTA_DATA_VALUE, nfproto, octets};
+use super::message::{
+    Act, Attributes, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFTA_LIST_ELEM, NLM_F_ACK,
+    NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, bracket, request,
+};
+use super::rules::successor;
+use super::table::{Chain, Element, Hook, Key, Set, Shape, Table};
+use super::text::line;
+use crate::firewall::ruleset::Family;
+use std::time::Duration;
+
+// linux/netfilter/nf_tables.h
+pub(super) const NFTA_TABLE_NAME: u16 = 1;
+pub(super) const NFTA_TABLE_FLAGS: u16 = 2;
+pub(super) const NFTA_TABLE_HANDLE: u16 = 4;
+pub(super) const NFTA_TABLE_OWNER: u16 = 7;
+/// The kernel removes the table when the socket that made it closes, and lets nobody else change
+/// it; since Linux 5.12.
+pub(super) const NFT_TABLE_F_OWNER: u32 = 2;
+pub(super) const NFTA_CHAIN_TABLE: u16 = 1;
+const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_CHAIN_HOOK: u16 = 4;
+const NFTA_CHAIN_POLICY: u16 = 5;
+const NFTA_CHAIN_TYPE: u16 = 7;
+const NFTA_HOOK_HOOKNUM: u16 = 1;
+const NFTA_HOOK_PRIORITY: u16 = 2;
+const NF_ACCEPT: u32 = 1;
+const NFTA_SET_TABLE: u16 = 1;
+const NFTA_SET_NAME: u16 = 2;
+const NFTA_SET_FLAGS: u16 = 3;
+const NFTA_SET_KEY_TYPE: u16 = 4;
+const NFTA_SET_KEY_LEN: u16 = 5;
+const NFTA_SET_DESC: u16 = 9;
+const NFTA_SET_ID: u16 = 10;
+const NFTA_SET_TIMEOUT: u16 = 11;
+const NFTA_SET_DESC_SIZE: u16 = 1;
+const NFT_SET_INTERVAL: u32 = 0x4;
+const NFT_SET_TIMEOUT: u32 = 0x10;
+const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
+const NFTA_SET_ELEM_LIST_SET: u16 = 2;
+const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
+const NFTA_SET_ELEM_KEY: u16 = 1;
+const NFTA_SET_ELEM_FLAGS: u16 = 3;
+const NFTA_SET_ELEM_TIMEOUT: u16 = 4;
+const NFT_SET_ELEM_INTERVAL_END: u32 = 1;
+
+/// Elements in a message: a range of IPv6 with a time-out has 76 bytes, and the list of them at
+/// most 65,535.
+const CHUNK: usize = 800;
+
+/// Where struct nlmsghdr keeps its flags.
+const FLAGS: usize = 6;
+
+/// The messages so far. The sequence number of each is its place, from 0, so that the kernel's
+/// answer leads to [`what`](Self::what) was asked.
+#[derive(Debug)]
+pub(super) struct Batch {
+    table: &'static str,
+    bytes: Vec<u8>,
+    /// Where the last message begins.
+    last: usize,
+    what: Vec<String>,
+    sets: u32,
+}
+
+/// What is sent.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) bytes: Vec<u8>,
+    /// In words, what each message asks for.
+    pub(super) what: Vec<String>,
+    /// The message whose success is acknowledged: the last one that can fail.
+    pub(super) acknowledged: u32,
+}
+
+impl Batch {
+    /// A transaction about this table.
+    pub(super) fn new(table: &'static str) -> Self {
+        let bytes = bracket(NFNL_MSG_BATCH_BEGIN, 0);
+        Batch { table, bytes, last: 0, what: vec!["the batch".into()], sets: 0 }
+    }
+
+    /// Makes the table, and all that is in it. It must not be there.
+    pub(super) fn create(&mut self, table: &Table, owned: bool) {
+        let name = self.table;
+        self.push(Act::NewTable, NLM_F_CREATE | NLM_F_EXCL, format!("table {name}"), |new| {
+            new.text(NFTA_TABLE_NAME, name);
+            new.number(NFTA_TABLE_FLAGS, if owned { NFT_TABLE_F_OWNER } else { 0 });
+        });
+        for set in &table.sets {
+            self.define(set);
+            self.add(set, None);
+        }
+        self.fill(table);
+    }
+
+    /// In a table that is there: new chains, new content of the sets whose content does not come
+    /// with time. What expires, the switch and what was learned, stays.
+    pub(super) fn replace(&mut self, old: &Table, new: &Table) {
+        let name = self.table;
+        let rules = format!("the rules of table {name}");
+        self.push(Act::DelRule, 0, rules, |all| all.text(NFTA_TABLE_NAME, name));
+        for chain in old.chains.iter().filter(|chain| chain.hook.is_none()) {
+            self.push(Act::DelChain, 0, format!("chain {}", chain.name), |delete| {
+                delete.text(NFTA_CHAIN_TABLE, name);
+                delete.text(NFTA_CHAIN_NAME, &chain.name);
+            });
+        }
+        let lasting = |set: &&Set| matches!(set.shape, Shape::Intervals | Shape::Values);
+        for set in new.sets.iter().filter(lasting) {
+            self.refill(set);
+        }
+        self.fill(new);
+    }
+
+    /// These elements instead of all that are there.
+    pub(super) fn refill(&mut self, set: &Set) {
+        let name = self.table;
+        self.push(Act::DelElement, 0, format!("the elements of set {}", set.name), |all| {
+            all.text(NFTA_SET_ELEM_LIST_TABLE, name);
+            all.text(NFTA_SET_ELEM_LIST_SET, &set.name);
+        });
+        self.add(set, None);
+    }
+
+    /// Where the next message will stand.
+    pub(super) fn next_place(&self) -> usize {
+        self.what.len()
+    }
+
+    /// Removes the table. It must be there.
+    pub(super) fn delete(&mut self) {
+        let name = self.table;
+        self.push(Act::DelTable, 0, format!("table {name}"), |table| {
+            table.text(NFTA_TABLE_NAME, name);
+        });
+    }
+
+    /// Adds these elements, each with this time-out; none: that of the set. What is there already
+    /// stays as it is.
+    pub(super) fn add(&mut self, set: &Set, timeout: Option<Duration>) {
+        self.elements(Act::NewElement, NLM_F_CREATE, set, timeout);
+    }
+
+    /// Takes these elements out, whether they are there or not. Deleting one that is not there
+    /// would fail (NFT_MSG_DESTROYSETELEM came with Linux 6.3), so they are added before.
+    pub(super) fn remove(&mut self, set: &Set) {
+        self.add(set, None);
+        self.elements(Act::DelElement, 0, set, None);
+    }
+
+    /// Adds these elements, or gives them their whole time again. An addition alone renews
+    /// nothing (seen).
+    pub(super) fn renew(&mut self, set: &Set, timeout: Option<Duration>) {
+        self.remove(set);
+        self.add(set, timeout);
+    }
+
+    /// To be carried out.
+    pub(super) fn seal(mut self) -> Sealed {
+        let end = bracket(NFNL_MSG_BATCH_END, self.next());
+        let sealed = self.seal_dry();
+        Sealed { bytes: [sealed.bytes, end].concat(), ..sealed }
+    }
+
+    /// To be tried and taken back: the kernel does so with a batch that has no end.
+    pub(super) fn seal_dry(&mut self) -> Sealed {
+        // The flags fit: the message was made by `request`.
+        let flags = self.last + FLAGS;
+        if let Some(low) = self.bytes.get_mut(flags..flags + 2) {
+            let old = u16::from_ne_bytes([low[0], low[1]]);
+            low.copy_from_slice(&(old | NLM_F_ACK).to_ne_bytes());
+        }
+        Sealed {
+            bytes: std::mem::take(&mut self.bytes),
+            acknowledged: self.next() - 1,
+            what: std::mem::take(&mut self.what),
+        }
+    }
+
+    fn define(&mut self, set: &Set) {
+        self.sets += 1;
+        let (name, id) = (self.table, self.sets);
+        self.push(Act::NewSet, NLM_F_CREATE, format!("set {}", set.name), |new| {
+            new.text(NFTA_SET_TABLE, name);
+            new.text(NFTA_SET_NAME, &set.name);
+            new.number(NFTA_SET_ID, id);
+            let (kind, length) = key(set.key);
+            new.number(NFTA_SET_KEY_TYPE, kind);
+            new.number(NFTA_SET_KEY_LEN, length);
+            match set.shape {
+                Shape::Intervals => new.number(NFTA_SET_FLAGS, NFT_SET_INTERVAL),
+                Shape::Values => {}
+                Shape::Expiring { size } => {
+                    new.number(NFTA_SET_FLAGS, NFT_SET_TIMEOUT);
+                    new.nest(NFTA_SET_DESC, |desc| desc.number(NFTA_SET_DESC_SIZE, size));
+                }
+                Shape::Switch { timeout } => {
+                    new.number(NFTA_SET_FLAGS, NFT_SET_TIMEOUT);
+                    new.millis(NFTA_SET_TIMEOUT, timeout);
+                }
+            }
+        });
+    }
+
+    fn elements(&mut self, act: Act, flags: u16, set: &Set, timeout: Option<Duration>) {
+        let table = self.table;
+        for chunk in set.elements.chunks(CHUNK) {
+            self.push(act, flags, format!("elements of set {}", set.name), |message| {
+                message.text(NFTA_SET_ELEM_LIST_TABLE, table);
+                message.text(NFTA_SET_ELEM_LIST_SET, &set.name);
+                message.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |list| {
+                    chunk.iter().for_each(|element| encode(*element, set.shape, timeout, list));
+                });
+            });
+        }
+    }
+
+    /// All chains before all rules: a jump needs its aim.
+    fn fill(&mut self, table: &Table) {
+        for chain in &table.chains {
+            self.chain(chain);
+        }
+        for chain in &table.chains {
+            for rule in &chain.rules {
+                let name = self.table;
+                let what = format!("the rule `{}` of chain {}", line(rule), chain.name);
+                self.push(Act::NewRule, NLM_F_CREATE | NLM_F_APPEND, what, |new| {
+                    new.text(expression::NFTA_RULE_TABLE, name);
+                    new.text(expression::NFTA_RULE_CHAIN, &chain.name);
+                    new.nest(expression::NFTA_RULE_EXPRESSIONS, |list| {
+                        expression::encode(rule, list);
+                    });
+                });
+            }
+        }
+    }
+
+    fn chain(&mut self, chain: &Chain) {
+        let name = self.table;
+        self.push(Act::NewChain, NLM_F_CREATE, format!("chain {}", chain.name), |new| {
+            new.text(NFTA_CHAIN_TABLE, name);
+            new.text(NFTA_CHAIN_NAME, &chain.name);
+            if let Some(Hook { kind, point, priority }) = chain.hook {
+                new.nest(NFTA_CHAIN_HOOK, |hook| {
+                    hook.number(NFTA_HOOK_HOOKNUM, point as u32);
+                    hook.bytes(NFTA_HOOK_PRIORITY, &priority.to_be_bytes());
+                });
+                new.number(NFTA_CHAIN_POLICY, NF_ACCEPT);
+                new.text(NFTA_CHAIN_TYPE, kind.name());
+            }
+        });
+    }
+
+    fn push(&mut self, act: Act, flags: u16, what: String, fill: impl FnOnce(&mut Attributes)) {
+        let message = request(act, flags, self.next(), fill);
+        self.last = self.bytes.len();
+        self.bytes.extend(message);
+        self.what.push(what);
+    }
+
+    fn next(&self) -> u32 {
+        u32::try_from(self.what.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// The type, as nft(8) numbers them (the kernel only keeps it), and the bytes of a key.
+fn key(key: Key) -> (u32, u32) {
+    match key {
+        Key::Family => (2, 1),
+        Key::Address(Family::V4) => (7, 4),
+        Key::Address(Family::V6) => (8, 16),
+    }
+}
+
+/// A range is two elements: its first address, and the one behind its last. A range up to the
+/// last address of all has no end.
+fn encode(element: Element, shape: Shape, timeout: Option<Duration>, list: &mut Attributes) {
+    let mut push = |key: &[u8], flags: u32| {
+        list.nest(NFTA_LIST_ELEM, |element| {
+            element.nest(NFTA_SET_ELEM_KEY, |data| data.bytes(NFTA_DATA_VALUE, key));
+            if flags != 0 {
+                element.number(NFTA_SET_ELEM_FLAGS, flags);
+            }
+            if let Some(timeout) = timeout {
+                element.millis(NFTA_SET_ELEM_TIMEOUT, timeout);
+            }
+        });
+    };
+    match element {
+        Element::Family(family) => push(&[nfproto(family)], 0),
+        Element::Range(first, last) => {
+            push(&octets(first), 0);
+            if shape == Shape::Intervals
+                && let Some(end) = successor(last)
+            {
+                push(&octets(end), NFT_SET_ELEM_INTERVAL_END);
+            }
+        }
+    }
+}

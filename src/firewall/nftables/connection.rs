@@ -1,0 +1,229 @@
+//! The conversation with nf_tables: a request and its answers, over one netlink socket.
+//!
+//! The kernel carries a request out, and queues its answers, before sendto(2) returns
+//! (netlink_unicast_kernel). So nobody waits here, and what is still in the queue before a request
+//! belongs to an earlier one. Only a dump goes on while it is read.
+
+use super::batch::Sealed;
+use super::error::Error;
+use super::message::{
+    Act, Attributes, Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
+    request,
+};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname,
+    recv, sendto, setsockopt, socket, sockopt,
+};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+/// Larger than any answer but the quotation of what failed, whose end nobody reads.
+const BUFFER: usize = 64 * 1024;
+
+/// What every unprivileged process may have (net.core.wmem_max by default); the kernel doubles it.
+const MODEST: usize = 212_992;
+
+/// A dump that others change while it is read starts over, so many times.
+const ATTEMPTS: usize = 10;
+
+/// A socket in the network namespace it was opened in.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// A request and its answers must not mix with another thread's.
+    socket: Mutex<OwnedFd>,
+    /// The kernel's name for the socket, which it also calls its port.
+    port: u32,
+}
+
+/// A request that the kernel refused.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// The message, counted from 0.
+    pub(super) place: usize,
+    /// In words.
+    pub(super) what: String,
+    pub(super) errno: Errno,
+}
+
+impl Connection {
+    /// # Errors
+    /// [`Error::Absent`] from a kernel without netfilter, else [`Error::Netlink`].
+    pub(super) fn open() -> Result<Self, Error> {
+        let fd = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkNetFilter,
+        )
+        .map_err(|errno| match errno {
+            Errno::EPROTONOSUPPORT => Error::Absent { source: errno.into() },
+            _ => Error::Netlink { source: errno.into() },
+        })?;
+        // Port 0: the kernel gives it our process id, if no other socket of ours has it.
+        let port = bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))
+            .and_then(|()| getsockname::<NetlinkAddr>(fd.as_raw_fd()))
+            .map_err(netlink)?
+            .pid();
+        Ok(Connection { socket: Mutex::new(fd), port })
+    }
+
+    pub(super) fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// Has a transaction carried out.
+    ///
+    /// # Errors
+    /// The inner one is the kernel's; then nothing has changed.
+    pub(super) fn commit(&self, batch: &Sealed) -> Result<Result<(), Refusal>, Error> {
+        let fd = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        make_room(&fd, batch.bytes.len())?;
+        let answers = converse(&fd, &batch.bytes)?;
+        let mut acknowledged = false;
+        for answer in Message::all(&answers).filter(|answer| answer.kind == NLMSG_ERROR) {
+            match answer.errno() {
+                0 => acknowledged |= answer.sequence == batch.acknowledged,
+                number => {
+                    let place = usize::try_from(answer.sequence).unwrap_or(usize::MAX);
+                    let what = batch.what.get(place).cloned().unwrap_or_default();
+                    let errno = Errno::from_raw(number);
+                    return Ok(Err(Refusal { place, what, errno }));
+                }
+            }
+        }
+        if acknowledged {
+            return Ok(Ok(()));
+        }
+        Err(Error::Netlink { source: io::Error::other("no answer to a transaction") })
+    }
+
+    /// Asks for one thing. `None`: it is not there.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`], [`Error::Absent`], else [`Error::Netlink`].
+    pub(super) fn get<T>(
+        &self,
+        act: Act,
+        fill: impl FnOnce(&mut Attributes),
+        read: impl FnOnce(Message<'_>) -> T,
+    ) -> Result<Option<T>, Error> {
+        let fd = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = converse(&fd, &request(act, NLM_F_ACK, 1, fill))?;
+        let mut found = None;
+        for answer in Message::all(&answers).filter(|answer| answer.sequence == 1) {
+            match answer.errno_if_error() {
+                Some(Errno::ENOENT) => return Ok(None),
+                Some(errno) => return Err(refused(errno)),
+                None if answer.kind != NLMSG_ERROR => found = Some(answer),
+                None => {}
+            }
+        }
+        Ok(found.map(read))
+    }
+
+    /// Asks for all things of a kind, and counts those that are wanted.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(super) fn count(
+        &self,
+        act: Act,
+        fill: impl Fn(&mut Attributes),
+        wanted: impl Fn(Message<'_>) -> bool,
+    ) -> Result<usize, Error> {
+        let fd = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..ATTEMPTS {
+            let answers = converse(&fd, &request(act, NLM_F_DUMP, 1, &fill))?;
+            let mut count = 0;
+            let mut interrupted = false;
+            for answer in Message::all(&answers) {
+                interrupted |= answer.flags & NLM_F_DUMP_INTR != 0;
+                match answer.errno_if_error() {
+                    Some(errno) => return Err(refused(errno)),
+                    None if answer.kind == act.answer() => count += usize::from(wanted(answer)),
+                    None => {}
+                }
+            }
+            if !interrupted {
+                return Ok(count);
+            }
+        }
+        Err(Error::Netlink { source: io::Error::other("the rules change all the time") })
+    }
+}
+
+impl Message<'_> {
+    fn errno_if_error(&self) -> Option<Errno> {
+        let is_status = self.kind == NLMSG_ERROR || self.kind == NLMSG_DONE;
+        (is_status && self.errno() != 0).then(|| Errno::from_raw(self.errno()))
+    }
+}
+
+/// Sends, and reads all that comes back. A datagram begins at a multiple of four bytes, as
+/// messages in a datagram do.
+fn converse(fd: &OwnedFd, message: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut buffer = vec![0; BUFFER];
+    let mut answers = Vec::new();
+    drain(fd, &mut buffer, &mut answers)?;
+    answers.clear();
+    retried(|| sendto(fd.as_raw_fd(), message, &NetlinkAddr::new(0, 0), MsgFlags::empty()))
+        .map_err(netlink)?;
+    drain(fd, &mut buffer, &mut answers)?;
+    Ok(answers)
+}
+
+fn drain(fd: &OwnedFd, buffer: &mut [u8], answers: &mut Vec<u8>) -> Result<(), Error> {
+    loop {
+        match retried(|| recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)) {
+            Ok(length) => {
+                answers.extend(&buffer[..length]);
+                answers.resize(answers.len().next_multiple_of(4), 0);
+            }
+            Err(Errno::EAGAIN) => return Ok(()),
+            Err(errno) => return Err(netlink(errno)),
+        }
+    }
+}
+
+/// A message must fit into the send buffer whole (netlink_sendmsg). Root of the machine may have
+/// it as large as it likes; root of a container only as large as everybody.
+fn make_room(fd: &OwnedFd, bytes: usize) -> Result<(), Error> {
+    let wanted = bytes.saturating_mul(2).max(MODEST);
+    let room = || nix::sys::socket::getsockopt(fd, sockopt::SndBuf).map_err(netlink);
+    if room()? / 2 >= bytes {
+        return Ok(());
+    }
+    if setsockopt(fd, sockopt::SndBufForce, &wanted).is_err() {
+        setsockopt(fd, sockopt::SndBuf, &wanted).map_err(netlink)?;
+    }
+    // What the kernel itself needs of it (netlink_sendmsg: sk_sndbuf - 32).
+    if room()? < bytes.saturating_add(32) { Err(Error::TooLarge { bytes }) } else { Ok(()) }
+}
+
+fn retried<T>(call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    let mut call = call;
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+fn netlink(errno: Errno) -> Error {
+    Error::Netlink { source: errno.into() }
+}
+
+/// What nfnetlink itself says to a single request.
+fn refused(errno: Errno) -> Error {
+    match errno {
+        Errno::EPERM => Error::NotPermitted,
+        // EINVAL: the subsystem is not there; the others: the family is not.
+        Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT => {
+            Error::Absent { source: errno.into() }
+        }
+        _ => Error::Netlink { source: errno.into() },
+    }
+}

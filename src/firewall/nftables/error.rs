@@ -1,0 +1,88 @@
+//! What goes wrong between us and nf_tables.
+
+use super::owner::Holder;
+use std::io;
+
+/// Why a table could not be installed, changed or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The rules are for router mode.
+    #[error(
+        "router mode is not there yet with nftables; install iptables and ipset, and set \
+         firewall.backend = \"auto\", or set mode = \"local\""
+    )]
+    Router,
+    /// Not root.
+    #[error("nftables is not permitted; run snet as root or with CAP_NET_ADMIN")]
+    NotPermitted,
+    /// The kernel was built without nf_tables, or without IPv6, which the family inet needs.
+    #[error(
+        "this kernel has no nf_tables for the family inet ({source}); try `modprobe nf_tables`, \
+         or firewall.backend = \"iptables\""
+    )]
+    Absent {
+        /// What it said.
+        source: io::Error,
+    },
+    /// The kernel lacks one thing that we need.
+    #[error(
+        "this kernel cannot do {what} ({source}); try `modprobe -a nf_tables nft_chain_nat \
+         nft_ct nft_fib_inet nft_redir nft_reject_inet`, or firewall.backend = \"iptables\""
+    )]
+    Unsupported {
+        /// What was asked for.
+        what: String,
+        /// What it said.
+        source: io::Error,
+    },
+    /// A living daemon has the table.
+    #[error(
+        "the nftables table inet {table} belongs to {holder}; two cannot share a machine: stop \
+         that one first"
+    )]
+    Owned {
+        /// Its name.
+        table: &'static str,
+        /// Who.
+        holder: Holder,
+    },
+    /// The kernel takes a table as a whole, from a buffer of limited size.
+    #[error(
+        "the sets are too large for one transaction ({bytes} bytes) without the rights of root; \
+         raise net.core.wmem_max to {bytes}, or shorten rules.china-ip-file"
+    )]
+    TooLarge {
+        /// The transaction.
+        bytes: usize,
+    },
+    /// The kernel refused, for a reason of its own.
+    #[error("nftables refused {what}: {source}{}", hint(source))]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The conversation failed, not the request.
+    #[error("cannot speak to nftables over netlink: {source}")]
+    Netlink {
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Whether a user with more rights would have succeeded.
+    pub fn is_permission(&self) -> bool {
+        matches!(self, Error::NotPermitted)
+    }
+}
+
+/// What the operator can do.
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::ResourceBusy => "; another program is changing the firewall, try again",
+        io::ErrorKind::NotFound => "; somebody removed our table, restart snet",
+        _ => "",
+    }
+}

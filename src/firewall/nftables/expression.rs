@@ -1,0 +1,357 @@
+//! The rules in the kernel's words: each [`Expression`] is a few instructions of its little
+//! machine (struct nft_expr_ops), which load into a register, change it, compare it.
+//!
+//! Byte for byte what nft(8) makes of [`text`](super::text); a test holds one against the other.
+//! As nft does, a match on a header first makes sure, once for a rule, that the packet has such a
+//! header: the table is for both families.
+//!
+//! Source: linux/netfilter/nf_tables.h for attributes and numbers; `nft --debug=netlink`.
+
+use super::message::{Attributes, NFTA_LIST_ELEM};
+use super::table::{AddressType, Expression, Is, Protocol};
+use crate::firewall::ruleset::Family;
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+// enum nft_rule_attributes
+pub(super) const NFTA_RULE_TABLE: u16 = 1;
+pub(super) const NFTA_RULE_CHAIN: u16 = 2;
+pub(super) const NFTA_RULE_EXPRESSIONS: u16 = 4;
+
+// enum nft_expr_attributes, nft_data_attributes, nft_verdict_attributes
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+pub(super) const NFTA_DATA_VALUE: u16 = 1;
+const NFTA_DATA_VERDICT: u16 = 2;
+const NFTA_VERDICT_CODE: u16 = 1;
+const NFTA_VERDICT_CHAIN: u16 = 2;
+
+// enum nft_registers
+const NFT_REG_VERDICT: u32 = 0;
+const NFT_REG_1: u32 = 1;
+
+// enum nft_verdicts
+const NFT_JUMP: i32 = -3;
+const NFT_GOTO: i32 = -4;
+const NFT_RETURN: i32 = -5;
+
+// enum nft_meta_keys
+const NFT_META_MARK: u32 = 3;
+const NFT_META_OIF: u32 = 5;
+const NFT_META_NFPROTO: u32 = 15;
+const NFT_META_L4PROTO: u32 = 16;
+
+// enum nft_ct_keys; NF_CT_STATE_BIT(IP_CT_NEW), IP_CT_DIR_ORIGINAL
+const NFT_CT_STATE: u32 = 0;
+const NFT_CT_DIRECTION: u32 = 1;
+const NFT_CT_ZONE: u32 = 17;
+const STATE_NEW: u32 = 8;
+const ORIGINAL: u8 = 0;
+
+// enum nft_cmp_ops, nft_payload_bases, nft_lookup_flags
+const NFT_CMP_EQ: u32 = 0;
+const NFT_CMP_NEQ: u32 = 1;
+const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
+const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
+const NFT_LOOKUP_F_INV: u32 = 1;
+
+// enum nft_reject_types, nft_reject_inet_code
+const NFT_REJECT_TCP_RST: u32 = 1;
+const NFT_REJECT_ICMPX_UNREACH: u32 = 2;
+const NFT_REJECT_ICMPX_PORT_UNREACH: u32 = 1;
+
+// enum nft_fib_result, nft_fib_flags
+const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
+const NFTA_FIB_F_DADDR: u32 = 2;
+
+/// The loopback interface has this index in every network namespace (linux/net.h: LOOPBACK_IFINDEX).
+const LOOPBACK: u32 = 1;
+
+// Where fields are: struct tcphdr, udphdr, iphdr, ipv6hdr.
+const SOURCE_PORT: u32 = 0;
+const DESTINATION_PORT: u32 = 2;
+const TCP_FLAGS: u32 = 13;
+const FIN_SYN_RST_ACK: u8 = 0x17;
+const SYN: u8 = 0x02;
+
+/// enum nf_inet_hooks' neighbour: NFPROTO_IPV4, NFPROTO_IPV6.
+pub(super) fn nfproto(family: Family) -> u8 {
+    match family {
+        Family::V4 => 2,
+        Family::V6 => 10,
+    }
+}
+
+/// The instructions of one rule, as elements of a list.
+pub(super) fn encode(rule: &[Expression], list: &mut Attributes) {
+    let mut program = Program { list, family: None, protocol: None };
+    rule.iter().for_each(|expression| program.expression(expression));
+}
+
+struct Program<'a> {
+    list: &'a mut Attributes,
+    /// What earlier matches of this rule made sure of.
+    family: Option<Family>,
+    protocol: Option<Protocol>,
+}
+
+impl Program<'_> {
+    fn expression(&mut self, expression: &Expression) {
+        match expression {
+            Expression::Family(family) => self.require_family(*family),
+            Expression::Protocol(protocol) => self.require_protocol(*protocol),
+            Expression::FamilyIn(set) => {
+                self.meta(NFT_META_NFPROTO);
+                self.lookup(set, Is::In);
+            }
+            Expression::ToLoopback => {
+                self.meta(NFT_META_OIF);
+                self.compare(NFT_CMP_EQ, &LOOPBACK.to_ne_bytes());
+            }
+            Expression::SourcePort(protocol, port) => {
+                self.port(*protocol, SOURCE_PORT, Is::In, *port);
+            }
+            Expression::Port(protocol, is, port) => {
+                self.port(*protocol, DESTINATION_PORT, *is, *port);
+            }
+            Expression::Marked(mark) => {
+                self.meta(NFT_META_MARK);
+                self.mask(&mark.mask().to_ne_bytes());
+                self.compare(NFT_CMP_EQ, &mark.value().to_ne_bytes());
+            }
+            Expression::To(is, prefix) => self.destination_in(*is, *prefix),
+            Expression::ToSet(is, family, set) => {
+                let width = match family {
+                    Family::V4 => 4,
+                    Family::V6 => 16,
+                };
+                self.destination(*family, width);
+                self.lookup(set, *is);
+            }
+            Expression::ToType(address_type) => self.destination_type(*address_type),
+            Expression::Begins => {
+                self.conntrack(NFT_CT_STATE);
+                self.mask(&STATE_NEW.to_ne_bytes());
+                self.compare(NFT_CMP_NEQ, &0u32.to_ne_bytes());
+                self.conntrack(NFT_CT_DIRECTION);
+                self.compare(NFT_CMP_EQ, &[ORIGINAL]);
+            }
+            Expression::Syn => {
+                self.require_protocol(Protocol::Tcp);
+                self.payload(NFT_PAYLOAD_TRANSPORT_HEADER, TCP_FLAGS, 1);
+                self.mask(&[FIN_SYN_RST_ACK]);
+                self.compare(NFT_CMP_EQ, &[SYN]);
+            }
+            Expression::Zone(zone) => {
+                self.immediate(&zone.to_ne_bytes());
+                self.push("ct", |ct| {
+                    ct.number(NFTA_CT_KEY, NFT_CT_ZONE);
+                    ct.number(NFTA_CT_SREG, NFT_REG_1);
+                });
+            }
+            Expression::Redirect(port) => {
+                self.immediate(&port.to_be_bytes());
+                self.push("redir", |redir| redir.number(NFTA_REDIR_REG_PROTO_MIN, NFT_REG_1));
+            }
+            Expression::Reset => {
+                self.require_protocol(Protocol::Tcp);
+                self.reject(NFT_REJECT_TCP_RST, 0);
+            }
+            Expression::Unreachable => {
+                self.reject(NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_PORT_UNREACH);
+            }
+            Expression::Return => self.verdict(NFT_RETURN, None),
+            Expression::Jump(chain) => self.verdict(NFT_JUMP, Some(chain)),
+            Expression::Goto(chain) => self.verdict(NFT_GOTO, Some(chain)),
+        }
+    }
+
+    fn require_family(&mut self, family: Family) {
+        if self.family != Some(family) {
+            self.family = Some(family);
+            self.meta(NFT_META_NFPROTO);
+            self.compare(NFT_CMP_EQ, &[nfproto(family)]);
+        }
+    }
+
+    fn require_protocol(&mut self, protocol: Protocol) {
+        if self.protocol != Some(protocol) {
+            self.protocol = Some(protocol);
+            self.meta(NFT_META_L4PROTO);
+            self.compare(NFT_CMP_EQ, &[protocol as u8]);
+        }
+    }
+
+    fn port(&mut self, protocol: Protocol, offset: u32, is: Is, port: u16) {
+        self.require_protocol(protocol);
+        self.payload(NFT_PAYLOAD_TRANSPORT_HEADER, offset, 2);
+        self.compare(operation(is), &port.to_be_bytes());
+    }
+
+    /// A prefix of whole bytes needs no mask.
+    fn destination_in(&mut self, is: Is, prefix: IpNet) {
+        let family = Family::of(prefix.addr());
+        let octets = octets(prefix.network());
+        let bits = usize::from(prefix.prefix_len());
+        let whole = if bits.is_multiple_of(8) { bits / 8 } else { octets.len() };
+        self.destination(family, whole);
+        if whole * 8 != bits {
+            self.mask(&self::octets(prefix.netmask()));
+        }
+        self.compare(operation(is), &octets[..whole]);
+    }
+
+    /// Loads the first bytes of the destination.
+    fn destination(&mut self, family: Family, width: usize) {
+        self.require_family(family);
+        let offset = match family {
+            Family::V4 => 16,
+            Family::V6 => 24,
+        };
+        // At most 16.
+        let width = u32::try_from(width).unwrap_or(u32::MAX);
+        self.payload(NFT_PAYLOAD_NETWORK_HEADER, offset, width);
+    }
+
+    fn destination_type(&mut self, address_type: AddressType) {
+        self.push("fib", |fib| {
+            fib.number(NFTA_FIB_DREG, NFT_REG_1);
+            fib.number(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
+            fib.number(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
+        });
+        self.compare(NFT_CMP_EQ, &(address_type as u32).to_ne_bytes());
+    }
+
+    fn meta(&mut self, key: u32) {
+        self.push("meta", |meta| {
+            meta.number(NFTA_META_DREG, NFT_REG_1);
+            meta.number(NFTA_META_KEY, key);
+        });
+    }
+
+    fn conntrack(&mut self, key: u32) {
+        self.push("ct", |ct| {
+            ct.number(NFTA_CT_DREG, NFT_REG_1);
+            ct.number(NFTA_CT_KEY, key);
+        });
+    }
+
+    fn payload(&mut self, base: u32, offset: u32, length: u32) {
+        self.push("payload", |payload| {
+            payload.number(NFTA_PAYLOAD_DREG, NFT_REG_1);
+            payload.number(NFTA_PAYLOAD_BASE, base);
+            payload.number(NFTA_PAYLOAD_OFFSET, offset);
+            payload.number(NFTA_PAYLOAD_LEN, length);
+        });
+    }
+
+    fn mask(&mut self, mask: &[u8]) {
+        self.push("bitwise", |bitwise| {
+            bitwise.number(NFTA_BITWISE_SREG, NFT_REG_1);
+            bitwise.number(NFTA_BITWISE_DREG, NFT_REG_1);
+            // At most 16.
+            bitwise.number(NFTA_BITWISE_LEN, u32::try_from(mask.len()).unwrap_or(u32::MAX));
+            bitwise.nest(NFTA_BITWISE_MASK, |data| data.bytes(NFTA_DATA_VALUE, mask));
+            let zero = &[0; 16][..mask.len()];
+            bitwise.nest(NFTA_BITWISE_XOR, |data| data.bytes(NFTA_DATA_VALUE, zero));
+        });
+    }
+
+    fn compare(&mut self, operation: u32, value: &[u8]) {
+        self.push("cmp", |cmp| {
+            cmp.number(NFTA_CMP_SREG, NFT_REG_1);
+            cmp.number(NFTA_CMP_OP, operation);
+            cmp.nest(NFTA_CMP_DATA, |data| data.bytes(NFTA_DATA_VALUE, value));
+        });
+    }
+
+    fn lookup(&mut self, set: &str, is: Is) {
+        self.push("lookup", |lookup| {
+            lookup.text(NFTA_LOOKUP_SET, set);
+            lookup.number(NFTA_LOOKUP_SREG, NFT_REG_1);
+            if is == Is::NotIn {
+                lookup.number(NFTA_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
+            }
+        });
+    }
+
+    fn immediate(&mut self, value: &[u8]) {
+        self.push("immediate", |immediate| {
+            immediate.number(NFTA_IMMEDIATE_DREG, NFT_REG_1);
+            immediate.nest(NFTA_IMMEDIATE_DATA, |data| data.bytes(NFTA_DATA_VALUE, value));
+        });
+    }
+
+    fn reject(&mut self, kind: u32, code: u32) {
+        self.push("reject", |reject| {
+            reject.number(NFTA_REJECT_TYPE, kind);
+            let code = u8::try_from(code).unwrap_or(u8::MAX);
+            reject.bytes(NFTA_REJECT_ICMP_CODE, &[code]);
+        });
+    }
+
+    fn verdict(&mut self, code: i32, chain: Option<&str>) {
+        self.push("immediate", |immediate| {
+            immediate.number(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
+            immediate.nest(NFTA_IMMEDIATE_DATA, |data| {
+                data.nest(NFTA_DATA_VERDICT, |verdict| {
+                    verdict.bytes(NFTA_VERDICT_CODE, &code.to_be_bytes());
+                    if let Some(chain) = chain {
+                        verdict.text(NFTA_VERDICT_CHAIN, chain);
+                    }
+                });
+            });
+        });
+    }
+
+    fn push(&mut self, name: &str, fill: impl FnOnce(&mut Attributes)) {
+        self.list.nest(NFTA_LIST_ELEM, |element| {
+            element.text(NFTA_EXPR_NAME, name);
+            element.nest(NFTA_EXPR_DATA, fill);
+        });
+    }
+}
+
+fn operation(is: Is) -> u32 {
+    match is {
+        Is::In => NFT_CMP_EQ,
+        Is::NotIn => NFT_CMP_NEQ,
+    }
+}
+
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+// The attributes of each kind of instruction.
+const NFTA_META_DREG: u16 = 1;
+const NFTA_META_KEY: u16 = 2;
+const NFTA_CT_DREG: u16 = 1;
+const NFTA_CT_KEY: u16 = 2;
+const NFTA_CT_SREG: u16 = 4;
+const NFTA_PAYLOAD_DREG: u16 = 1;
+const NFTA_PAYLOAD_BASE: u16 = 2;
+const NFTA_PAYLOAD_OFFSET: u16 = 3;
+const NFTA_PAYLOAD_LEN: u16 = 4;
+const NFTA_BITWISE_SREG: u16 = 1;
+const NFTA_BITWISE_DREG: u16 = 2;
+const NFTA_BITWISE_LEN: u16 = 3;
+const NFTA_BITWISE_MASK: u16 = 4;
+const NFTA_BITWISE_XOR: u16 = 5;
+const NFTA_CMP_SREG: u16 = 1;
+const NFTA_CMP_OP: u16 = 2;
+const NFTA_CMP_DATA: u16 = 3;
+const NFTA_LOOKUP_SET: u16 = 1;
+const NFTA_LOOKUP_SREG: u16 = 2;
+const NFTA_LOOKUP_FLAGS: u16 = 5;
+const NFTA_IMMEDIATE_DREG: u16 = 1;
+const NFTA_IMMEDIATE_DATA: u16 = 2;
+const NFTA_REDIR_REG_PROTO_MIN: u16 = 1;
+const NFTA_REJECT_TYPE: u16 = 1;
+const NFTA_REJECT_ICMP_CODE: u16 = 2;
+const NFTA_FIB_DREG: u16 = 1;
+const NFTA_FIB_RESULT: u16 = 2;
+const NFTA_FIB_FLAGS: u16 = 3;

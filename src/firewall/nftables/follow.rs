@@ -1,0 +1,100 @@
+//! The installed table in a network that changes: the prefixes on the links are followed, and a
+//! table without an owner is put back when another program damaged it.
+
+use super::error::Error;
+use super::handle::Handle;
+use super::owner::Owner;
+use crate::firewall::monitor::{Follow, Monitor};
+use crate::firewall::ruleset::Ruleset;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+use tracing::warn;
+
+/// A [`Handle`] that is kept up to date. Its drop removes the table.
+#[derive(Debug)]
+pub(in crate::firewall) struct Followed {
+    // Dropped before the handle, so that nothing is changed while it is removed.
+    /// `None` if it could not be started, or after the release.
+    monitor: Mutex<Option<Monitor>>,
+    handle: Arc<Handle>,
+}
+
+impl Followed {
+    /// As [`Handle::install`].
+    pub(in crate::firewall) fn install(owner: Owner, ruleset: Ruleset) -> Result<Self, Error> {
+        let handle = Arc::new(Handle::install(owner, ruleset.clone())?);
+        let follower = Follower { handle: Arc::clone(&handle), complaint: None };
+        let monitor = Monitor::start(ruleset, follower)
+            .inspect_err(|error| warn!("changes of the network are not followed: {error}"))
+            .ok();
+        Ok(Followed { monitor: Mutex::new(monitor), handle })
+    }
+
+    /// As [`Handle::release`]; nothing is followed from now on.
+    pub(in crate::firewall) fn release(&self) -> Result<(), Error> {
+        self.unwatch();
+        self.handle.release()
+    }
+
+    /// As [`Handle::remove`].
+    pub(in crate::firewall) fn remove(self) -> Result<(), Error> {
+        self.unwatch();
+        // The follower had the only other one, and its thread has ended.
+        Arc::into_inner(self.handle).map_or(Ok(()), Handle::remove)
+    }
+
+    fn unwatch(&self) {
+        let monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(monitor);
+    }
+}
+
+impl Deref for Followed {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+struct Follower {
+    handle: Arc<Handle>,
+    /// The last thing that was said, so that it is said once.
+    complaint: Option<String>,
+}
+
+impl Follower {
+    fn tell(&mut self, result: Result<(), Error>) {
+        let complaint = result.err().map(|error| error.to_string());
+        if let Some(complaint) = &complaint
+            && self.complaint.as_ref() != Some(complaint)
+        {
+            warn!("the nftables table is not as it should be: {complaint}; restart snet");
+        }
+        self.complaint = complaint;
+    }
+}
+
+impl Follow for Follower {
+    fn network(&mut self, _before: &Ruleset, after: &Ruleset) {
+        let result = self.handle.connect(after);
+        self.tell(result);
+    }
+
+    fn rules(&mut self, _now: &Ruleset) {
+        let result = self.handle.is_intact().and_then(|intact| {
+            if !intact {
+                self.handle.restore()?;
+                warn!("another program changed the nftables table; it is in place again");
+            }
+            Ok(())
+        });
+        self.tell(result);
+    }
+
+    /// It does, of every beat and every learned address as well. So it is looked every now and
+    /// then, which costs three questions to the kernel.
+    fn has_word(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,281 @@
+//! The installed table: whoever holds the [`Handle`] is responsible for it, and keeps it acting
+//! by [`beat`](Handle::beat).
+
+use super::batch::Batch;
+use super::connection::{Connection, Refusal};
+use super::error::Error;
+use super::message::Act;
+use super::owner::{self, Found, Owner};
+use super::reconcile::{create, explain};
+use super::rules::{self, TABLE};
+use super::table::Table;
+use super::{batch, expression};
+#[cfg(doc)]
+use crate::firewall::PULSE;
+use crate::firewall::ruleset::{Family, Ruleset};
+use crate::route::Route;
+use nix::errno::Errno;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tracing::warn;
+
+/// Time-outs of learned addresses. 0 would mean for ever; more is of no use (and the other
+/// backend cannot do more).
+const LEAST: Duration = Duration::from_secs(1);
+const MOST: Duration = Duration::from_secs(2_147_483);
+
+/// The table while it is installed. Its drop removes it.
+#[derive(Debug)]
+pub struct Handle {
+    connection: Connection,
+    state: Mutex<State>,
+    /// A change of a set that fails is told once and not with every answer.
+    complained: AtomicBool,
+    installed: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    table: Table,
+    /// As the kernel shows it while nobody has touched it.
+    found: Found,
+    released: bool,
+}
+
+impl Handle {
+    /// Installs these rules in one transaction; a table that a dead process left goes in the same
+    /// one. After an error nothing has changed. The rules act for one [`PULSE`], then only after a
+    /// [`beat`](Self::beat).
+    ///
+    /// # Errors
+    /// [`Error::Router`] before anything is touched, [`Error::Owned`] if a living process has the
+    /// table; else what the kernel says.
+    pub fn install(owner: Owner, ruleset: Ruleset) -> Result<Handle, Error> {
+        Self::install_as(owner, ruleset, true)
+    }
+
+    /// As on a kernel without owner tables.
+    #[cfg(test)]
+    pub(in crate::firewall) fn install_plain(
+        owner: Owner,
+        ruleset: Ruleset,
+    ) -> Result<Handle, Error> {
+        Self::install_as(owner, ruleset, false)
+    }
+
+    fn install_as(owner: Owner, ruleset: Ruleset, owned: bool) -> Result<Handle, Error> {
+        local_only(&ruleset)?;
+        for family in Family::ALL {
+            if let Some(why) = ruleset.uncaptured(family) {
+                warn!("{why}");
+            }
+        }
+        let Owner { connection } = owner;
+        let table = rules::table(&ruleset);
+        let found = create(&connection, &table, owned)?;
+        Ok(Handle {
+            connection,
+            state: Mutex::new(State { table, found, released: false }),
+            complained: AtomicBool::new(false),
+            installed: true,
+        })
+    }
+
+    /// Other rules instead, in one transaction: no packet meets neither the old nor the new ones.
+    /// What was learned is kept.
+    ///
+    /// # Errors
+    /// What the kernel says; then the old rules stay.
+    pub fn replace(&self, ruleset: &Ruleset) -> Result<(), Error> {
+        local_only(ruleset)?;
+        let mut state = self.state();
+        let new = rules::table(ruleset);
+        let mut batch = Batch::new(TABLE);
+        batch.replace(&state.table, &new);
+        self.commit(batch)?;
+        state.table = new;
+        Ok(())
+    }
+
+    /// Other prefixes on the links, in one transaction. All other sets are kept.
+    ///
+    /// # Errors
+    /// What the kernel says; then the old prefixes stay.
+    pub fn connect(&self, ruleset: &Ruleset) -> Result<(), Error> {
+        let mut state = self.state();
+        let new = Family::ALL.map(|family| rules::connected(ruleset, family));
+        let mut batch = Batch::new(TABLE);
+        new.iter().for_each(|set| batch.refill(set));
+        self.commit(batch)?;
+        for new in new {
+            state.table.sets.iter_mut().filter(|set| set.name == new.name).for_each(|set| {
+                set.elements.clone_from(&new.elements);
+            });
+        }
+        Ok(())
+    }
+
+    /// Puts the rules back after somebody damaged or removed them. What was learned, and what was
+    /// exempted since they were installed, has to be told again.
+    ///
+    /// # Errors
+    /// As [`install`](Self::install).
+    pub fn restore(&self) -> Result<(), Error> {
+        let mut state = self.state();
+        state.found = create(&self.connection, &state.table, true)?;
+        if state.released {
+            self.commit(silence())?;
+        }
+        Ok(())
+    }
+
+    /// Adds addresses of upstream servers to those that are never captured.
+    pub fn exempt(&self, servers: Vec<IpAddr>) {
+        let servers: Vec<IpAddr> = servers.iter().map(IpAddr::to_canonical).collect();
+        let mut batch = Batch::new(TABLE);
+        for family in Family::ALL {
+            batch.add(&rules::servers(&servers, family), None);
+        }
+        if !servers.is_empty() {
+            self.attempt(batch);
+        }
+    }
+
+    /// For `ttl`, connections to this address take this route. What was learned of it before is
+    /// forgotten. The operator's rules by address are stronger, as in [`crate::route`].
+    pub fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
+        let address = address.to_canonical();
+        let mut batch = Batch::new(TABLE);
+        for other in [Route::Block, Route::Proxy, Route::Direct] {
+            let set = rules::learned(address, other);
+            if other == route {
+                batch.renew(&set, Some(ttl.clamp(LEAST, MOST)));
+            } else {
+                batch.remove(&set);
+            }
+        }
+        self.attempt(batch);
+    }
+
+    /// Keeps the rules acting for another [`PULSE`]. To be called, every two seconds, by one who
+    /// knows that connections and queries are really served. After [`release`](Self::release) it
+    /// does nothing.
+    ///
+    /// # Errors
+    /// What the kernel says; the table may be gone.
+    pub fn beat(&self) -> Result<(), Error> {
+        let state = self.state();
+        if state.released {
+            return Ok(());
+        }
+        let mut batch = Batch::new(TABLE);
+        batch.renew(&rules::alive(), None);
+        self.commit(batch)
+    }
+
+    /// Whether the table is as it was installed. Nobody can change one that has an owner; a plain
+    /// one may have been flushed, emptied or made anew. Elements of sets are not looked at.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn is_intact(&self) -> Result<bool, Error> {
+        let state = self.state();
+        if owner::find(&self.connection, TABLE)? != Some(state.found) {
+            return Ok(false);
+        }
+        let chains = self.connection.count(
+            Act::GetChain,
+            |_| {},
+            |chain| {
+                chain.attribute(batch::NFTA_CHAIN_TABLE)
+                    == Some(&[TABLE.as_bytes(), b"\0"].concat())
+            },
+        )?;
+        let rules = self.connection.count(
+            Act::GetRule,
+            |rule| rule.text(expression::NFTA_RULE_TABLE, TABLE),
+            |_| true,
+        )?;
+        let wanted = state.table.chains.iter().map(|chain| chain.rules.len()).sum::<usize>();
+        Ok(chains == state.table.chains.len() && rules == wanted)
+    }
+
+    /// The first half of a stop: from now on nothing that begins is captured, and what was
+    /// captured goes on until the handle is removed or dropped.
+    ///
+    /// It is the dead man's switch, thrown by hand. The chains stay, and with them conntrack and
+    /// the translation of the addresses of living connections: a machine without a stateful
+    /// firewall has nobody else who needs them.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn release(&self) -> Result<(), Error> {
+        let mut state = self.state();
+        self.commit(silence())?;
+        state.released = true;
+        Ok(())
+    }
+
+    /// Removes the table. Connections that were captured may end here; see
+    /// [`release`](Self::release).
+    ///
+    /// # Errors
+    /// What the kernel says. It removes a table that has an owner now at the latest.
+    pub fn remove(mut self) -> Result<(), Error> {
+        self.installed = false;
+        self.delete()
+    }
+
+    fn delete(&self) -> Result<(), Error> {
+        let mut batch = Batch::new(TABLE);
+        batch.delete();
+        match self.connection.commit(&batch.seal())? {
+            // Somebody else was faster.
+            Err(Refusal { errno: Errno::ENOENT, .. }) | Ok(()) => Ok(()),
+            Err(refusal) => Err(explain(&self.connection, refusal)),
+        }
+    }
+
+    /// A change that is no reason to stop.
+    fn attempt(&self, batch: Batch) {
+        if let Err(error) = self.commit(batch)
+            && !self.complained.swap(true, Ordering::Relaxed)
+        {
+            warn!("cannot change the sets of the firewall: {error}");
+        }
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), Error> {
+        let result = self.connection.commit(&batch.seal())?;
+        result.map_err(|refusal| explain(&self.connection, refusal))
+    }
+
+    /// Each change of it is one assignment: a panic leaves it whole.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.installed
+            && let Err(error) = self.delete()
+        {
+            warn!("the rules could not be removed ({error}); run `snet cleanup`");
+        }
+    }
+}
+
+/// The LAN side has no rules here yet: better none at all than half of them.
+fn local_only(ruleset: &Ruleset) -> Result<(), Error> {
+    if ruleset.lan.is_some() { Err(Error::Router) } else { Ok(()) }
+}
+
+/// No rule acts any more.
+fn silence() -> Batch {
+    let mut batch = Batch::new(TABLE);
+    batch.remove(&rules::alive());
+    batch
+}

@@ -1,0 +1,370 @@
+//! What a [`Ruleset`] means in nf_tables. Pure; see [`super`] for the theory.
+//!
+//! The ladder of destinations and the sets are those of the other backend, so that both capture
+//! the same. Chains of one family end in its digit; a base chain only sorts packets into them.
+
+use super::table::{
+    AddressType, Chain, Element, Expression, Hook, Is, Key, Kind, Point, Protocol, Rule, Set,
+    Shape, Table,
+};
+use crate::firewall::PULSE;
+use crate::firewall::iptables::{Destination, LADDER, LINK_LOCAL, Verdict, ZONE};
+use crate::firewall::ruleset::{Family, Foreign, Ipv6, Quic, Ruleset};
+use crate::firewall::sets::{self, Entry};
+use crate::ipset::IpSet;
+use crate::mark::Fwmark;
+use crate::route::Route;
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+/// The one table of ours.
+pub(super) const TABLE: &str = "snet";
+
+/// The dead man's switch: the rules act while the family of the packet is in it.
+pub(super) const ALIVE: &str = "alive";
+
+/// Before conntrack looks (NF_IP_PRI_CONNTRACK, -200): afterwards the zone is settled.
+const BEFORE_CONNTRACK: i32 = -300;
+
+/// Behind everybody's DNAT (NF_IP_PRI_NAT_DST, -100): with equal priorities the one that was
+/// loaded first wins, and a container's published port must win always. Chains of nat are asked
+/// until one has decided (nf_nat_inet_fn).
+const BEHIND_DNAT: i32 = -95;
+
+/// Before the filters of others (NF_IP_PRI_FILTER, 0), some of which drop in silence. Behind
+/// [`BEHIND_DNAT`]: the destination of what was redirected is local by then.
+const BEFORE_FILTERS: i32 = -10;
+
+/// Not "reject", which is a word of nft's language.
+const REFUSE: &str = "refuse";
+const QUIC: &str = "quic";
+
+pub(super) fn table(ruleset: &Ruleset) -> Table {
+    let mut chains = vec![zone(ruleset), filter(), nat(ruleset)];
+    for family in Family::ALL {
+        let foreign = ruleset.foreign(family);
+        if ruleset.listens(family) {
+            chains.push(zone_of(ruleset, family));
+            chains.extend(nat_of(ruleset, family, foreign));
+        }
+        chains.push(filter_of(ruleset, family, foreign));
+    }
+    chains.push(refuse());
+    if ruleset.quic == Quic::Reject {
+        chains.push(quic());
+    }
+    Table { name: TABLE, sets: all_sets(ruleset), chains }
+}
+
+/// A table in which everything occurs that a table of ours may hold.
+pub(super) fn everything() -> Table {
+    table(&Ruleset {
+        mark: Fwmark::SNET,
+        tcp_port: 1,
+        dns_port: 1,
+        listeners: vec![Ipv6Addr::UNSPECIFIED.into()],
+        block: IpSet::default(),
+        proxy: IpSet::default(),
+        direct: IpSet::default(),
+        servers: Vec::new(),
+        reserved: IpSet::default(),
+        china: Arc::default(),
+        connected: IpSet::default(),
+        lan: None,
+        ipv6: Ipv6::Proxy,
+        quic: Quic::Reject,
+    })
+}
+
+/// The name, in the table, of a set of the other backend.
+pub(super) fn set_name(set: sets::Set, family: Family) -> String {
+    let name = set.name(family);
+    name.strip_prefix(sets::PREFIX).unwrap_or(&name).to_string()
+}
+
+/// The switch as it is while we live.
+pub(super) fn alive() -> Set {
+    Set {
+        name: ALIVE.into(),
+        key: Key::Family,
+        shape: Shape::Switch { timeout: PULSE },
+        elements: Family::ALL.map(Element::Family).into(),
+    }
+}
+
+/// The set of addresses that were learned to take this route, with one address.
+pub(super) fn learned(address: IpAddr, route: Route) -> Set {
+    let family = Family::of(address);
+    let set = sets::Set::learned(route);
+    let elements = vec![Element::Range(address, address)];
+    Set { elements, ..empty_set(set, family) }
+}
+
+/// The set of upstream servers, with these addresses of one family.
+pub(super) fn servers(addresses: &[IpAddr], family: Family) -> Set {
+    let ours = addresses.iter().copied().filter(|address| Family::of(*address) == family);
+    let elements = ours.map(|address| Element::Range(address, address)).collect();
+    Set { elements, ..empty_set(sets::Set::Servers, family) }
+}
+
+/// The prefixes on the links, of one family.
+pub(super) fn connected(ruleset: &Ruleset, family: Family) -> Set {
+    let set = sets::Set::Connected;
+    Set { elements: elements(&set.content(ruleset, family)), ..empty_set(set, family) }
+}
+
+/// The sets of local mode: what router mode has beside them is not here yet.
+fn all_sets(ruleset: &Ruleset) -> Vec<Set> {
+    let filled = Family::ALL.into_iter().flat_map(|family| {
+        // Ours is another one, and serves both families.
+        let others = sets::Set::COMMON.into_iter().filter(|set| *set != sets::Set::Alive);
+        others.map(move |set| {
+            let content = set.content(ruleset, family);
+            Set { elements: elements(&content), ..empty_set(set, family) }
+        })
+    });
+    std::iter::once(alive()).chain(filled).collect()
+}
+
+fn empty_set(set: sets::Set, family: Family) -> Set {
+    let shape = match set.kind() {
+        // At interfaces: router mode, which is refused.
+        sets::Kind::Prefixes | sets::Kind::Pulse | sets::Kind::AtInterfaces => Shape::Intervals,
+        sets::Kind::Addresses => Shape::Values,
+        sets::Kind::Expiring => {
+            Shape::Expiring { size: u32::try_from(sets::GROWING).unwrap_or(u32::MAX) }
+        }
+    };
+    let key = Key::Address(family);
+    Set { name: set_name(set, family), key, shape, elements: Vec::new() }
+}
+
+/// Ascending prefixes as ranges. Those that touch become one: half the elements for the kernel.
+/// Addresses stay what they are.
+fn elements(entries: &[Entry]) -> Vec<Element> {
+    let mut ranges: Vec<Element> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match (entry, ranges.last_mut()) {
+            (Entry::Address(address), _) => ranges.push(Element::Range(*address, *address)),
+            (Entry::Prefix(prefix), Some(Element::Range(_, last)))
+                if successor(*last) == Some(prefix.network()) =>
+            {
+                *last = prefix.broadcast();
+            }
+            (Entry::Prefix(prefix) | Entry::At(prefix, _), _) => {
+                ranges.push(Element::Range(prefix.network(), prefix.broadcast()));
+            }
+        }
+    }
+    ranges
+}
+
+/// The next address of the same family.
+pub(super) fn successor(address: IpAddr) -> Option<IpAddr> {
+    Some(match address {
+        IpAddr::V4(v4) => Ipv4Addr::from(u32::from(v4).checked_add(1)?).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6).checked_add(1)?).into(),
+    })
+}
+
+/// The base chain of the zones. The switch is in the chains behind it.
+fn zone(ruleset: &Ruleset) -> Chain {
+    let sort = |family| {
+        vec![
+            Expression::Protocol(Protocol::Udp),
+            Expression::Family(family),
+            Expression::Jump(chain("zone", family)),
+        ]
+    };
+    base("zone", Kind::Filter, BEFORE_CONNTRACK, listening(ruleset).map(sort))
+}
+
+/// Captured UDP queries and the replies to them get their zone. The exemptions are those of the
+/// DNS rules in nat.
+fn zone_of(ruleset: &Ruleset, family: Family) -> Chain {
+    let rules = vec![
+        // Replies to redirected queries leave over loopback: their destination is an address of
+        // this machine. They are judged before the mark, in case their socket carries it, and
+        // before the switch: what was captured is answered.
+        vec![
+            Expression::ToLoopback,
+            Expression::SourcePort(Protocol::Udp, ruleset.dns_port),
+            Expression::Zone(ZONE),
+            Expression::Return,
+        ],
+        vec![Expression::Port(Protocol::Udp, Is::NotIn, DNS), Expression::Return],
+        marked(ruleset),
+        vec![Expression::To(Is::In, loopback(family)), Expression::Return],
+        vec![in_set(sets::Set::Direct, family), Expression::Return],
+        vec![Expression::FamilyIn(ALIVE), Expression::Zone(ZONE)],
+    ];
+    Chain { name: chain("zone", family), hook: None, rules }
+}
+
+/// The base chain of the rejects. It takes the first packets of connections only, so that the
+/// bytes of a running transfer cost one match, and so that a QUIC connection or a game that was
+/// there before us goes on.
+fn filter() -> Chain {
+    let sort = |family| {
+        vec![
+            Expression::Begins,
+            Expression::FamilyIn(ALIVE),
+            Expression::Family(family),
+            Expression::Jump(chain("filter", family)),
+        ]
+    };
+    base("filter", Kind::Filter, BEFORE_FILTERS, Family::ALL.into_iter().map(sort))
+}
+
+/// Rejects. The destination of what nat redirected is local by now, so it passes on the first
+/// rung.
+fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Chain {
+    let mut rules = vec![marked(ruleset)];
+    if let Some(link_local) = link_local(family)
+        && ruleset.listens(family)
+    {
+        rules.extend(queries(family).map(|query| {
+            let to = std::iter::once(Expression::To(Is::In, link_local));
+            to.chain(query).chain([Expression::Goto(REFUSE.into())]).collect()
+        }));
+    }
+    for (destination, verdict) in LADDER {
+        let then = match (verdict, foreign) {
+            (Verdict::Block, _) | (Verdict::Foreign, Foreign::Reject) => {
+                Expression::Goto(REFUSE.into())
+            }
+            (Verdict::Foreign, Foreign::Redirect { reject_quic: true }) => {
+                Expression::Goto(QUIC.into())
+            }
+            (Verdict::Pass | Verdict::Foreign, _) => Expression::Return,
+        };
+        rules.extend(rungs(destination, family, &then));
+    }
+    Chain { name: chain("filter", family), hook: None, rules }
+}
+
+fn refuse() -> Chain {
+    let rules = vec![
+        vec![Expression::Syn, Expression::Reset],
+        // A TCP connection that conntrack picked up in its middle: not ours to end.
+        vec![Expression::Protocol(Protocol::Tcp), Expression::Return],
+        vec![Expression::Unreachable],
+    ];
+    Chain { name: REFUSE.into(), hook: None, rules }
+}
+
+fn quic() -> Chain {
+    let rule = vec![Expression::Port(Protocol::Udp, Is::In, 443), Expression::Unreachable];
+    Chain { name: QUIC.into(), hook: None, rules: vec![rule] }
+}
+
+/// The base chain of the redirects. It is there also when no rule leads out of it: translation
+/// goes on for as long as there is one.
+fn nat(ruleset: &Ruleset) -> Chain {
+    let sort = |family| {
+        vec![
+            Expression::FamilyIn(ALIVE),
+            Expression::Family(family),
+            Expression::Jump(chain("nat", family)),
+        ]
+    };
+    base("nat", Kind::Nat, BEHIND_DNAT, listening(ruleset).map(sort))
+}
+
+fn nat_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> {
+    let mut rules = vec![marked(ruleset)];
+    if let Some(link_local) = link_local(family) {
+        rules.push(vec![Expression::To(Is::In, link_local), Expression::Return]);
+    }
+    rules.extend(queries(family).map(|query| {
+        let elsewhere = std::iter::once(Expression::To(Is::NotIn, loopback(family)));
+        elsewhere.chain(query).chain([Expression::Redirect(ruleset.dns_port)]).collect()
+    }));
+    let name = chain("nat", family);
+    if !matches!(foreign, Foreign::Redirect { .. }) {
+        return vec![Chain { name, hook: None, rules }];
+    }
+    rules.push(vec![Expression::Syn, Expression::Jump(chain("tcp", family))]);
+    let ladder = LADDER.iter().flat_map(|(destination, verdict)| {
+        let then = match verdict {
+            // The reject is in filter, which comes next.
+            Verdict::Pass | Verdict::Block => Expression::Return,
+            Verdict::Foreign => Expression::Redirect(ruleset.tcp_port),
+        };
+        rungs(*destination, family, &then)
+    });
+    let tcp = Chain { name: chain("tcp", family), hook: None, rules: ladder.collect() };
+    vec![Chain { name, hook: None, rules }, tcp]
+}
+
+/// One rung of the ladder; a redirect needs to know the protocol.
+fn rungs(destination: Destination, family: Family, then: &Expression) -> Vec<Rule> {
+    let matches = match (destination, family) {
+        (Destination::Local, Family::V4) => vec![
+            Some(Expression::ToType(AddressType::Local)),
+            Some(Expression::ToType(AddressType::Broadcast)),
+        ],
+        (Destination::Local, Family::V6) => vec![Some(Expression::ToType(AddressType::Local))],
+        (Destination::Multicast, _) => vec![Some(Expression::ToType(AddressType::Multicast))],
+        (Destination::In(set), _) => vec![Some(in_set(set, family))],
+        (Destination::Anywhere, _) => vec![None],
+    };
+    let protocol = matches!(then, Expression::Redirect(_));
+    let rule = |matching: Option<Expression>| {
+        let protocol = protocol.then_some(Expression::Protocol(Protocol::Tcp));
+        matching.into_iter().chain(protocol).chain([then.clone()]).collect()
+    };
+    matches.into_iter().map(rule).collect()
+}
+
+/// The matches of a DNS query that is ours to answer, UDP and TCP.
+fn queries(family: Family) -> impl Iterator<Item = Rule> {
+    [Protocol::Udp, Protocol::Tcp].into_iter().map(move |protocol| {
+        let syn = (protocol == Protocol::Tcp).then_some(Expression::Syn);
+        let mut query = vec![
+            Expression::ToSet(Is::NotIn, family, set_name(sets::Set::Direct, family)),
+            Expression::Port(protocol, Is::In, DNS),
+        ];
+        query.extend(syn);
+        query
+    })
+}
+
+const DNS: u16 = 53;
+
+fn base(name: &str, kind: Kind, priority: i32, rules: impl Iterator<Item = Rule>) -> Chain {
+    let hook = Hook { kind, point: Point::Output, priority };
+    Chain { name: name.into(), hook: Some(hook), rules: rules.collect() }
+}
+
+fn chain(name: &str, family: Family) -> String {
+    format!("{name}{}", family.digit())
+}
+
+fn listening(ruleset: &Ruleset) -> impl Iterator<Item = Family> {
+    Family::ALL.into_iter().filter(|family| ruleset.listens(*family))
+}
+
+fn marked(ruleset: &Ruleset) -> Rule {
+    vec![Expression::Marked(ruleset.mark), Expression::Return]
+}
+
+fn in_set(set: sets::Set, family: Family) -> Expression {
+    Expression::ToSet(Is::In, family, set_name(set, family))
+}
+
+fn loopback(family: Family) -> IpNet {
+    match family {
+        Family::V4 => IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
+        Family::V6 => IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128),
+    }
+}
+
+/// Name servers there are refused; the other backend says why, at [`LINK_LOCAL`].
+fn link_local(family: Family) -> Option<IpNet> {
+    match family {
+        Family::V4 => None,
+        Family::V6 => LINK_LOCAL.parse().ok(),
+    }
+}

@@ -1,0 +1,100 @@
+//! What the two backends have to do with each other, and nftables as the daemon uses it.
+
+use super::internet::{Internet, Seen, at, greet, tcp};
+use super::lab::{run, until};
+use super::{in_both_variants, router, ruleset};
+use crate::firewall::{Backend, Error, Handle, Installed, Ruleset, cleanup, nftables, render};
+use std::net::TcpListener;
+
+in_both_variants! {
+    either_removes_what_the_other_left,
+    a_cleanup_removes_both,
+}
+in_both_variants!(native, Native: the_network_is_followed router_mode_is_refused_with_the_way_out);
+
+fn install(backend: Backend, ruleset: Ruleset) -> Result<Installed, Error> {
+    backend.prepare()?.install(ruleset)
+}
+
+/// As an snet leaves it that was killed on a kernel without owner tables.
+fn left_table() -> nftables::Handle {
+    nftables::Handle::install_plain(nftables::Owner::open().unwrap(), ruleset()).unwrap()
+}
+
+fn has_rules() -> bool {
+    run("iptables-save").contains("SNET") || run("ipset list -name").contains("snet-")
+}
+
+fn has_table() -> bool {
+    run("nft list tables").contains("table inet snet")
+}
+
+fn either_removes_what_the_other_left() {
+    std::mem::forget(Handle::install(ruleset()).unwrap());
+    assert!(has_rules());
+    let handle = install(Backend::Nftables, ruleset()).unwrap();
+    assert_eq!((has_rules(), has_table()), (false, true));
+    handle.remove().unwrap();
+    assert_eq!((has_rules(), has_table()), (false, false));
+
+    std::mem::forget(left_table());
+    assert!(has_table());
+    let handle = install(Backend::Iptables, ruleset()).unwrap();
+    assert_eq!((has_rules(), has_table()), (true, false));
+    drop(handle);
+    assert_eq!((has_rules(), has_table()), (false, false));
+}
+
+fn a_cleanup_removes_both() {
+    std::mem::forget(Handle::install(ruleset()).unwrap());
+    std::mem::forget(left_table());
+    let cleaned = cleanup().unwrap().to_string();
+    assert!(cleaned.contains("inet snet") && cleaned.contains("snet-china4"), "{cleaned}");
+    assert_eq!((has_rules(), has_table()), (false, false));
+    assert_eq!(cleanup().unwrap().to_string(), "nothing to clean");
+
+    let living = install(Backend::Nftables, ruleset()).unwrap();
+    let refused = cleanup().unwrap_err();
+    assert!(matches!(refused, Error::Nftables(nftables::Error::Owned { .. })), "{refused}");
+    living.beat().unwrap();
+}
+
+fn the_network_is_followed() {
+    let internet = Internet::new();
+    internet.greet(80, b'I');
+    greet(TcpListener::bind(at("127.0.0.1", 1111)).unwrap(), b'S');
+    let mut ruleset = ruleset();
+    ruleset.look_around().unwrap();
+    let handle = install(Backend::Nftables, ruleset).unwrap();
+    let seen = |address| {
+        handle.beat().unwrap();
+        tcp(at(address, 80), None)
+    };
+    handle.exempt(vec!["198.51.100.9".parse().unwrap()]);
+    assert_eq!(seen("198.51.100.129"), Seen::Captured);
+    let connected = || run("nft list set inet snet connected4");
+    run("ip address add 198.51.100.130/29 dev uplink");
+    internet.run(|| run("ip address add 198.51.100.129/29 dev downlink"));
+    until("the new prefix", || connected().contains("198.51.100.128/29"));
+    assert_eq!(seen("198.51.100.129"), Seen::Direct);
+    assert_eq!(seen("198.51.100.9"), Seen::Direct, "what was exempted stays so");
+    run("ip address del 198.51.100.130/29 dev uplink");
+    until("the old prefixes", || !connected().contains("198.51.100.128/29"));
+    assert_eq!(seen("198.51.100.129"), Seen::Captured);
+    handle.release().unwrap();
+    assert_eq!(seen("198.51.100.129"), Seen::Direct);
+    handle.remove().unwrap();
+    assert!(!has_table());
+}
+
+fn router_mode_is_refused_with_the_way_out() {
+    for refused in [
+        install(Backend::Nftables, router()).unwrap_err(),
+        render(Backend::Nftables, &router()).unwrap_err(),
+    ] {
+        assert!(refused.to_string().contains("install iptables and ipset"), "{refused}");
+    }
+    assert!(!has_table());
+    assert!(render(Backend::Nftables, &ruleset()).unwrap().contains("table inet snet"));
+    assert!(render(Backend::Iptables, &router()).unwrap().contains("SNET-LAN"));
+}

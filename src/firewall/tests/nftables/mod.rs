@@ -1,0 +1,95 @@
+//! The nftables backend where it is not like the other one: its text, its life, its switch.
+
+mod golden;
+mod life_cycle;
+mod switch;
+
+use super::lab::run;
+use super::{ruleset, set};
+use crate::firewall::nftables::{Error, Handle, Owner};
+use crate::firewall::ruleset::Ruleset;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Runs each of these functions in a lab of its own.
+macro_rules! in_a_lab {
+    ($($name:ident),* $(,)?) => {
+        mod native {
+            use crate::firewall::tests::lab::{Variant, inside};
+            $(
+                #[test]
+                fn $name() {
+                    let path = concat!(module_path!(), "::", stringify!($name));
+                    inside(path, Variant::Native, super::$name);
+                }
+            )*
+        }
+    };
+}
+use in_a_lab;
+
+fn install(ruleset: Ruleset) -> Result<Handle, Error> {
+    Handle::install(Owner::open()?, ruleset)
+}
+
+/// The tables of the kernel as nft shows them, without what passes with time.
+fn listed() -> String {
+    run("nft list ruleset")
+}
+
+/// Set in a second process of a test, which plays another part.
+const PART: &str = "SNET_LAB_PART";
+
+fn plays(part: &str) -> bool {
+    std::env::var(PART).is_ok_and(|played| played == part)
+}
+
+/// A second process of this test, in the same lab.
+struct Actor(Child);
+
+impl Actor {
+    /// Starts it, and waits until it has installed its rules.
+    fn starts(part: &str) -> Self {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args([std::thread::current().name().unwrap(), "--exact", "--nocapture"])
+            .env(PART, part)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for(|| run("nft list tables").contains("table inet snet"));
+        Actor(child)
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// SIGKILL; it is dead when this returns.
+    fn killed(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// A failure, not a measure.
+fn wait_for(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it does not happen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Until somebody kills us.
+fn beat_for_ever(handle: &Handle) -> ! {
+    loop {
+        handle.beat().unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,85 @@
+//! The dead man's switch: what nobody renews ceases to act.
+
+use super::super::internet::{Internet, Seen, any, at, datagram, greet, refused, tcp, udp};
+use super::{in_a_lab, install, ruleset, wait_for};
+use crate::firewall::nftables::Handle;
+use std::net::TcpListener;
+
+in_a_lab! {
+    without_a_beat_the_network_is_free,
+    a_beat_gives_the_whole_time,
+    after_a_release_no_beat_counts,
+}
+
+const FOREIGN: [&str; 2] = ["198.51.100.1", "2001:db8:f::1"];
+const BLOCKED: [&str; 2] = ["198.51.100.65", "2001:db8:b::1"];
+
+struct World {
+    internet: Internet,
+    resolvers: [std::net::UdpSocket; 2],
+}
+
+impl World {
+    fn new() -> Self {
+        let internet = Internet::new();
+        internet.greet(80, b'I');
+        for address in [at("127.0.0.1", 1111), at("::1", 1111)] {
+            greet(TcpListener::bind(address).unwrap(), b'S');
+        }
+        World { internet, resolvers: [udp(at("127.0.0.1", 1211)), udp(at("::1", 1211))] }
+    }
+
+    /// What becomes of everything that a rule acts on: TCP, queries, QUIC, blocked addresses.
+    fn is(&self, acting: bool, when: &str) {
+        let captured = if acting { Seen::Captured } else { Seen::Direct };
+        let blocked = if acting { Seen::Refused } else { Seen::Direct };
+        let quic = self.internet.udp(at("::", 443));
+        for ((foreign, blocks), resolver) in FOREIGN.into_iter().zip(BLOCKED).zip(&self.resolvers) {
+            assert_eq!(tcp(at(foreign, 80), None), captured, "{when}: {foreign}");
+            assert_eq!(tcp(at(blocks, 80), None), blocked, "{when}: {blocks}");
+            assert_eq!(refused(at(foreign, 443), &quic, None), acting, "{when}: QUIC {foreign}");
+            let to = at(foreign, 53);
+            let server = self.internet.udp(to);
+            // One that keeps its port.
+            let client = udp(any(to, 40_000));
+            assert_eq!(datagram(&client, to, &server, Some(resolver)), captured, "{when}: {to}");
+        }
+    }
+}
+
+fn without_a_beat_the_network_is_free() {
+    let world = World::new();
+    let handle = install(ruleset()).unwrap();
+    world.is(true, "at first");
+    wait_for(|| tcp(at(FOREIGN[0], 80), None) == Seen::Direct);
+    world.is(false, "after six seconds of silence");
+    assert!(handle.is_intact().unwrap(), "silent, but whole");
+    handle.beat().unwrap();
+    world.is(true, "alive again");
+    handle.remove().unwrap();
+    world.is(false, "afterwards");
+}
+
+fn a_beat_gives_the_whole_time() {
+    let handle = install(ruleset()).unwrap();
+    let left = |handle: &Handle| {
+        handle.beat().unwrap();
+        let listed = super::run("nft list set inet snet alive");
+        listed.matches("expires 5s").count() + listed.matches("expires 6s").count()
+    };
+    assert_eq!(left(&handle), 2);
+    wait_for(|| super::run("nft list set inet snet alive").contains("expires 4s"));
+    assert_eq!(left(&handle), 2, "renewed");
+}
+
+fn after_a_release_no_beat_counts() {
+    let world = World::new();
+    let handle = install(ruleset()).unwrap();
+    world.is(true, "at first");
+    handle.release().unwrap();
+    world.is(false, "after the release");
+    handle.beat().unwrap();
+    world.is(false, "after a late beat");
+    handle.release().unwrap();
+    handle.remove().unwrap();
+}
