@@ -196,8 +196,13 @@ fn apart(
     trusted: Vec<NameServer>,
     china: &[NameServer],
 ) -> Option<Vec<NameServer>> {
+    // One server may be asked in several ways; on a port of its own it is another.
+    let identity = |server: &NameServer| {
+        let port = server.address.port();
+        (server.address.ip(), (port != server.transport.port()).then_some(port))
+    };
     let is_domestic =
-        |server: &&NameServer| china.iter().any(|other| other.address.ip() == server.address.ip());
+        |server: &&NameServer| china.iter().any(|other| identity(other) == identity(server));
     match trusted.iter().find(is_domestic) {
         Some(both) => {
             item.refuse_as(format!("{both}, which is in china too"), "no server on both sides")

@@ -3,7 +3,9 @@
 //! The story of a query. [`server`] receives it; [`resolver`] walks down the ladder of early
 //! returns (hosts, special names, blocks, cache). What is left becomes a [`flight`], one for all
 //! who ask the same at that moment: it chooses whom to ask, and for a name that nobody listed
-//! [`judge`] asks both sides and lets [`split`] decide. [`upstream`] does the asking.
+//! [`judge`] asks both sides and lets [`split`] decide, or with `dns.no-leak` [`no_leak`] asks one
+//! after the other. [`upstream`] does the asking. Beside the story stand [`limit`] (floods),
+//! [`loops`] (our own questions), [`persistence`] (the cache's file) and [`query_log`].
 //!
 //! Everything runs on one thread of its own with a runtime of its own: nothing is locked, and a
 //! busy relay does not delay a name. Messages are kept and sent as bytes ([`wire`], [`reply`]).
