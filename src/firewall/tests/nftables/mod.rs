@@ -50,13 +50,19 @@ struct Actor(Child);
 impl Actor {
     /// Starts it, and waits until it has installed its rules.
     fn starts(part: &str) -> Self {
+        let actor = Actor::spawned(part);
+        wait_for(|| run("nft list tables").contains("table inet snet"));
+        actor
+    }
+
+    /// Starts it. It is killed when this is dropped, also by a failure.
+    fn spawned(part: &str) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
             .args([std::thread::current().name().unwrap(), "--exact", "--nocapture"])
             .env(PART, part)
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        wait_for(|| run("nft list tables").contains("table inet snet"));
         Actor(child)
     }
 
