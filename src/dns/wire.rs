@@ -8,7 +8,7 @@ mod query;
 mod reader;
 
 pub(super) use query::put_opt;
-pub use query::{Edns, Malformed, Query, address_query, upstream_query};
+pub use query::{Edns, Malformed, Query, upstream_query};
 pub(super) use reader::{Record, Records, WireName, u16_at};
 
 /// Length of the header.

@@ -331,11 +331,6 @@ fn option(code: u16, data: &[u8]) -> Vec<u8> {
     [&code.to_be_bytes(), &length.to_be_bytes(), &data[..usize::from(length)]].concat()
 }
 
-/// The message that asks for a name of our own interest, e.g. a proxy's addresses.
-pub fn address_query(name: &Name, qtype: u16, id: u16) -> Vec<u8> {
-    upstream_query(&Query::new(name, qtype), id)
-}
-
 /// Appends our OPT record, with an extended error (RFC 8914) if there is one.
 pub(in crate::dns) fn put_opt(
     out: &mut Vec<u8>,

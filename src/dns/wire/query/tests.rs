@@ -148,7 +148,7 @@ fn flags_go_upstream_as_asked() {
 #[test]
 fn questions_of_our_own() {
     let name: Name = "ss.example.com".parse().unwrap();
-    let wire = address_query(&name, rr::A, 9);
+    let wire = upstream_query(&Query::new(&name, rr::A), 9);
     let query = Query::parse(&wire).unwrap();
     assert_eq!((query.id, query.name(), query.qtype()), (9, name.as_wire(), rr::A));
     assert_eq!(query.key(), Query::new(&name, rr::A).key());
