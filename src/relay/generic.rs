@@ -3,7 +3,7 @@
 
 use super::End;
 use super::buffer::Buffer;
-use super::halves::{Half, run};
+use super::halves::{Broken, Half, Sides, run};
 use crate::net;
 use crate::proxy::Stream;
 use crate::stats::{Counter, Meter};
@@ -15,8 +15,9 @@ pub(super) async fn relay(mut client: TcpStream, upstream: Box<dyn Stream>, mete
     let (upstream_source, upstream_sink) = tokio::io::split(upstream);
     let end = {
         let (client_source, client_sink) = client.split();
-        let up = pin!(half(client_source, upstream_sink, &meter.up));
-        let down = pin!(half(upstream_source, client_sink, &meter.down));
+        let Sides { client, upstream } = &Sides::default();
+        let up = pin!(half(client_source, upstream_sink, &meter.up, client, upstream));
+        let down = pin!(half(upstream_source, client_sink, &meter.down, upstream, client));
         run(up, down, None).await
     };
     if !matches!(end, End::Closed) {
@@ -29,6 +30,8 @@ async fn half(
     mut source: impl AsyncRead + Unpin,
     mut sink: impl AsyncWrite + Unpin,
     counter: &Counter,
+    source_is: &Broken,
+    sink_is: &Broken,
 ) -> Half {
     let mut buffer = Buffer::take(false);
     loop {
@@ -37,6 +40,7 @@ async fn half(
             Err(error) => return Half::Source(error),
         };
         let written = match read {
+            0 if source_is.is_set() => Ok(()),
             0 => sink.shutdown().await,
             _ => match sink.write_all(&buffer[..read]).await {
                 Ok(()) => sink.flush().await,
@@ -44,7 +48,10 @@ async fn half(
             },
         };
         match written {
-            Err(error) => return Half::Sink(error),
+            Err(error) => {
+                sink_is.by(&error);
+                return Half::Sink(error);
+            }
             Ok(()) if read == 0 => return Half::Finished,
             Ok(()) => counter.add(read as u64),
         }

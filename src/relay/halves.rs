@@ -1,5 +1,9 @@
 //! What the relays have in common: how a half ends, what both ends make of the connection, and
 //! writing everything.
+//!
+//! A connection tells its error once (net/core/sock.c, sock_error): whoever writes to a connection
+//! that was reset may take the error away, and the half that reads it then sees a mere end. So an
+//! end is sent on as a FIN only while nobody has found that side broken ([`Broken`]).
 
 use super::End;
 use crate::fault::{self, Fault};
@@ -8,6 +12,7 @@ use crate::stats::Counter;
 use std::future::pending;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -15,12 +20,38 @@ use tokio::net::TcpStream;
 /// How one half ended.
 #[derive(Debug)]
 pub(super) enum Half {
-    /// The source ended and its FIN was sent on.
+    /// The source ended. Its FIN was sent on, unless the source turned out to be broken.
     Finished,
     /// The source broke.
     Source(io::Error),
     /// The sink broke.
     Sink(io::Error),
+}
+
+/// What the half that writes to a side found out about it, for the half that reads it.
+#[derive(Debug, Default)]
+pub(super) struct Broken(AtomicBool);
+
+impl Broken {
+    /// Writing to the side failed. EPIPE says that its FIN had come before its reset
+    /// (net/ipv4/tcp_input.c, tcp_reset): then its end is a true one.
+    pub(super) fn by(&self, error: &io::Error) {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether an end of this side is the trace of a reset.
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Both sides of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Sides {
+    pub(super) client: Broken,
+    pub(super) upstream: Broken,
 }
 
 /// Relays between two bare connections, then closes both as they deserve.
@@ -33,8 +64,10 @@ pub(super) async fn join(
     // Also when the whole relay is dropped, at the end of a stop.
     let cut = net::ResetOnDrop::new([&client, &upstream]);
     let end = {
-        let up = pin!(up(&client, &upstream));
-        let down = pin!(down(&upstream, &client));
+        let sides = Sides::default();
+        let (up, down) = (pin!(up(&client, &upstream)), pin!(down(&upstream, &client)));
+        let up = pin!(closing(up, &upstream, &sides.client, &sides.upstream));
+        let down = pin!(closing(down, &client, &sides.upstream, &sides.client));
         run(up, down, Some((&client, &upstream))).await
     };
     if matches!(end, End::Closed) {
@@ -107,15 +140,25 @@ fn broken(side: Option<&TcpStream>) -> Pin<Box<dyn Future<Output = io::Error> + 
     })
 }
 
-/// Sends the FIN of a source that ended.
-pub(super) fn finish(sink: &TcpStream) -> Half {
-    if fault::is(Fault::HalfClose) {
-        return Half::Source(io::ErrorKind::BrokenPipe.into());
+/// A half with its end: a FIN is sent on, a broken sink is told to the other half.
+async fn closing(
+    half: Pin<&mut impl Future<Output = Half>>,
+    sink: &TcpStream,
+    source_is: &Broken,
+    sink_is: &Broken,
+) -> Half {
+    let end = match half.await {
+        Half::Finished if source_is.is_set() => Half::Finished,
+        Half::Finished if fault::is(Fault::HalfClose) => {
+            Half::Source(io::ErrorKind::BrokenPipe.into())
+        }
+        Half::Finished => net::finish(sink).map_or_else(Half::Sink, |()| Half::Finished),
+        broken => broken,
+    };
+    if let Half::Sink(error) = &end {
+        sink_is.by(error);
     }
-    match net::finish(sink) {
-        Ok(()) => Half::Finished,
-        Err(error) => Half::Sink(error),
-    }
+    end
 }
 
 /// Writes all bytes and counts them.

@@ -16,7 +16,7 @@
 use super::End;
 use super::buffer::{self, Buffer};
 use super::gather::Gather;
-use super::halves::{Half, finish, join, write_all};
+use super::halves::{Half, join, write_all};
 use super::pipes;
 use crate::net::pipe::Pipe;
 use crate::net::stream::read;
@@ -86,7 +86,7 @@ async fn copy(source: &TcpStream, sink: &TcpStream, counter: &Counter, may_splic
     let mut memory = Buffer::take(!may_splice);
     loop {
         match read(source, &mut memory) {
-            Ok(0) => return Burst::Ended(finish(sink)),
+            Ok(0) => return Burst::Ended(Half::Finished),
             Ok(read) => {
                 if let Err(error) = write_all(sink, &memory[..read], counter).await {
                     return Burst::Ended(Half::Sink(error));
@@ -120,7 +120,7 @@ async fn through(
     let mut most = 0;
     loop {
         match pipe.fill(source) {
-            Ok(0) => return Burst::Ended(finish(sink)),
+            Ok(0) => return Burst::Ended(Half::Finished),
             Ok(moved) => most = most.max(moved),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return if most < LITTLE { Burst::Trickle } else { Burst::Bulk };

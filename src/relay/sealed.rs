@@ -13,7 +13,7 @@
 use super::End;
 use super::buffer::{self, Buffer};
 use super::gather::Gather;
-use super::halves::{Half, finish, join, write_all};
+use super::halves::{Half, join, write_all};
 use crate::fault::{self, Fault};
 use crate::net::stream::{read, read_vectored};
 use crate::proxy::shadowsocks::opener::{self, Opened, Opener};
@@ -107,7 +107,7 @@ async fn seal_burst(
         }
         counter.add(payload as u64);
         match read {
-            Some(0) => return Burst::Ended(finish(sink)),
+            Some(0) => return Burst::Ended(Half::Finished),
             Some(read) => bulk = is_bulk(read),
             None => return Burst::Empty { bulk },
         }
@@ -154,7 +154,7 @@ async fn open_burst(
     memory[..received].copy_from_slice(waiting);
     loop {
         let read = match read(source, &mut memory[received..]) {
-            Ok(0) if opener.may_end(received) => return Burst::Ended(finish(sink)),
+            Ok(0) if opener.may_end(received) => return Burst::Ended(Half::Finished),
             Ok(0) => return Burst::Ended(Half::Source(cut())),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

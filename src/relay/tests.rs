@@ -168,6 +168,24 @@ async fn a_reset_of_the_server_reaches_the_client() {
     }
 }
 
+/// The half that writes may take the connection's only error away from the half that reads. Which
+/// half is asked first is chance.
+#[tokio::test]
+async fn a_reset_found_by_writing_is_no_end() {
+    for kind in KINDS {
+        for round in 0..20 {
+            let Bench { mut program, server, relay, .. } = bench(kind, true).await;
+            // Nothing runs in between: the relay learns both at once.
+            assert_eq!(program.try_write(b"hello").unwrap(), 5);
+            drop(server);
+            let read = timeout(Duration::from_secs(5), program.read(&mut [0; 9])).await.unwrap();
+            let what = format!("{kind:?}, round {round}");
+            assert_eq!(read.expect_err(&what).kind(), io::ErrorKind::ConnectionReset, "{what}");
+            assert!(matches!(end(relay).await, End::Upstream(_)), "{what}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_reset_behind_a_fin_is_seen_too() {
     for kind in [Kind::Plain, Kind::Sealed] {
