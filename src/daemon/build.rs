@@ -119,6 +119,7 @@ pub(super) fn ruleset(
         china: if fault::is(Fault::Split) { everything() } else { Arc::clone(&config.rules.china) },
         // Filled in below.
         connected: IpSet::default(),
+        link_local: Vec::new(),
         lan,
         ipv6: config.firewall.ipv6,
         quic: config.firewall.quic,

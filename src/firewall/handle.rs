@@ -4,6 +4,7 @@ use super::PULSE;
 use super::doubts;
 use super::error::Error;
 use super::ipset_netlink::{Change, Connection};
+use super::iptables;
 use super::monitor::{Follow, Monitor};
 use super::place;
 use super::reconcile::{cleanup, detach, withdraw};
@@ -235,6 +236,12 @@ struct Follower {
 impl Follow for Follower {
     fn network(&mut self, before: &Ruleset, after: &Ruleset) {
         self.sets.change(sets::changes(before, after, &self.sets.families));
+        let Some(text) = iptables::follow(before, after) else { return };
+        for (_, tools) in self.tools.iter().filter(|(family, _)| *family == Family::V6) {
+            if let Err(error) = tools.restore(&text) {
+                warn!("link-local name servers are not followed: {error}");
+            }
+        }
     }
 
     fn rules(&mut self, now: &Ruleset) {

@@ -24,6 +24,7 @@ const REJECT: &str = "SNET-REJECT";
 const QUIC: &str = "SNET-QUIC";
 const LAN: &str = "SNET-LAN";
 const LAN_DNS: &str = "SNET-LAN-DNS";
+const LINK: &str = "SNET-LINK";
 /// The guard at our ports, in filter.
 pub(super) const INPUT: &str = "SNET-INPUT";
 
@@ -123,7 +124,7 @@ impl Part {
         match self {
             Part::Raw => &[CHAIN, LAN],
             Part::Filter => &[CHAIN, REJECT, QUIC, LAN, INPUT],
-            Part::Nat => &[CHAIN, TCP, LAN, LAN_DNS],
+            Part::Nat => &[CHAIN, TCP, LINK, LAN, LAN_DNS],
         }
     }
 }
@@ -239,7 +240,10 @@ fn unasked(family: Family) -> [String; 2] {
 /// Redirects. Only packets that conntrack takes for the first of a connection come here.
 fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
     let mut rules = vec![asleep(family), marked(ruleset)];
-    if family == Family::V6 {
+    let link_local = family == Family::V6 && ruleset.listens_link_local();
+    if link_local {
+        rules.push(format!("-d {LINK_LOCAL} -g {LINK}"));
+    } else if family == Family::V6 {
         rules.push(format!("-d {LINK_LOCAL} -j RETURN"));
     }
     rules.extend(queries(family).map(|query| {
@@ -260,6 +264,9 @@ fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
             }
         });
         chains.push(Chain { name: TCP, rules: rules.collect() });
+    }
+    if link_local {
+        chains.push(link(ruleset));
     }
     if ruleset.lan.is_some() {
         // A redirect leads to the interface by which the packet came in.
@@ -282,6 +289,26 @@ fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
         chains.push(Chain { name: LAN_DNS, rules });
     }
     Table { part: Part::Nat, jumps: Part::Nat.jumps(ruleset.lan.is_some()), chains }
+}
+
+/// Queries of this machine to the name servers of its links, each to the link's own address.
+fn link(ruleset: &Ruleset) -> Chain {
+    let port = ruleset.dns_port;
+    let rules = ruleset.link_local.iter().flat_map(|(name, own)| {
+        queries(Family::V6)
+            .map(move |query| format!("-o {name} {query} -j DNAT --to-destination [{own}]:{port}"))
+    });
+    Chain { name: LINK, rules: rules.collect() }
+}
+
+/// What makes the chain of link-local name servers that of `after`; `None` if it is so already.
+pub(super) fn follow(before: &Ruleset, after: &Ruleset) -> Option<String> {
+    if before.link_local == after.link_local || !after.listens_link_local() {
+        return None;
+    }
+    let rules = link(after).rules.into_iter();
+    let rules: String = rules.map(|rule| format!("-A {LINK} {rule}\n")).collect();
+    Some(format!("*nat\n-F {LINK}\n{rules}COMMIT\n"))
 }
 
 /// Rejects. The destination of what nat redirected is local by now, so it passes on the first
@@ -353,9 +380,10 @@ fn input(ruleset: &Ruleset, family: Family) -> Vec<String> {
 
 /// Name servers of this prefix cannot be captured by a redirect: the query arrives, but its source
 /// is a link-local address too, and over loopback there is no way back to it (seen: ENETUNREACH).
-/// Refused at once, so that the client asks its next name server and nobody gets a forged answer;
-/// who wants to ask them nevertheless names them in `rules.direct`. Router mode will translate
-/// such queries to the interface's own link-local address.
+/// A translation to the interface's own link-local address works, and needs a listener there: with
+/// `listen.address = "::"`, as in router mode, that is done. Elsewhere they are refused at once, so
+/// that the client asks its next name server and nobody gets a forged answer. Who wants to ask them
+/// nevertheless names them in `rules.direct`.
 pub(super) const LINK_LOCAL: &str = "fe80::/10";
 
 /// The matches of a DNS query that is ours to answer, UDP and TCP.

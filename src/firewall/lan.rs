@@ -72,6 +72,9 @@ impl Ruleset {
     pub(super) fn take_in(&mut self, network: &Network) -> Result<(), Error> {
         let links = || network.links.iter().filter(|link| !link.is_loopback());
         self.connected = links().flat_map(|link| network.on_link(link)).collect();
+        if self.listens_link_local() {
+            self.link_local = network.link_local();
+        }
         let Some(mut lan) = self.lan.take() else { return Ok(()) };
         let there: BTreeSet<String> = links().map(|link| link.name.clone()).collect();
         lan.uplinks.retain(|name| there.contains(name));

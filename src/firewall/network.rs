@@ -5,7 +5,7 @@
 
 use ipnet::IpNet;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// What the kernel tells of this machine's network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,6 +107,25 @@ impl Network {
     pub(super) fn is_port(&self, link: &Link) -> bool {
         let mut bridges = self.links.iter().filter(|link| link.is_bridge);
         bridges.any(|bridge| Some(bridge.index) == link.master)
+    }
+
+    /// The first link-local IPv6 address of each link that has one. A name that a rule cannot hold
+    /// (`+` at its end means "and all that begin so", iptables(8)) is left out.
+    pub(super) fn link_local(&self) -> Vec<(String, Ipv6Addr)> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:@".contains(&byte);
+        let links = self.links.iter().filter(|link| !link.is_loopback() && !self.is_port(link));
+        links
+            .filter(|link| link.name.bytes().all(is_plain))
+            .filter_map(|link| {
+                let mut addresses = self.addresses.iter().filter(|a| a.link == link.index);
+                addresses.find_map(|address| match address.own {
+                    IpAddr::V6(own) if address.is_usable && own.is_unicast_link_local() => {
+                        Some((link.name.clone(), own))
+                    }
+                    _ => None,
+                })
+            })
+            .collect()
     }
 
     /// The address of the link that a redirected packet arrives at: the first of its family

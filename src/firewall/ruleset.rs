@@ -63,6 +63,10 @@ pub struct Ruleset {
     /// and the [`Handle`](super::Handle) follows them. They are never captured, whatever the other
     /// sets say.
     pub connected: IpSet,
+    /// The links whose own link-local address is listened on, and that address;
+    /// [`look_around`](Self::look_around) fills them in, and the [`Handle`](super::Handle) follows
+    /// them. What this machine asks a name server of that link by its link-local address leads here.
+    pub link_local: Vec<(String, Ipv6Addr)>,
     /// Router mode: LAN hosts and containers are captured too.
     pub lan: Option<Lan>,
     /// What becomes of foreign IPv6.
@@ -112,6 +116,12 @@ impl Ruleset {
             }
             Family::V6 => *address == IpAddr::V6(Ipv6Addr::LOCALHOST),
         })
+    }
+
+    /// Whether this machine's queries to link-local name servers can be captured: a redirect cannot
+    /// do it, see [`iptables::LINK_LOCAL`], a translation to the link's own address can.
+    pub(super) fn listens_link_local(&self) -> bool {
+        self.listeners.contains(&Ipv6Addr::UNSPECIFIED.into())
     }
 
     /// Why a family is not captured, in words for the operator; `None` if it is.

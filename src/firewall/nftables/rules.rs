@@ -71,6 +71,7 @@ pub(super) fn everything() -> Table {
         reserved: IpSet::default(),
         china: Arc::default(),
         connected: IpSet::default(),
+        link_local: Vec::new(),
         lan: None,
         ipv6: Ipv6::Proxy,
         quic: Quic::Reject,

@@ -75,6 +75,7 @@ pub(super) fn ruleset() -> Ruleset {
         reserved: crate::ipset::reserved(),
         china: std::sync::Arc::new(set("203.0.113.0/24 2001:db8:c::/48")),
         connected: set("192.0.2.0/24 2001:db8:2::/64"),
+        link_local: Vec::new(),
         lan: None,
         ipv6: Ipv6::Proxy,
         quic: Quic::Reject,
@@ -98,5 +99,10 @@ pub(super) fn router() -> Ruleset {
         ],
         uplinks: ["eth0".into()].into(),
     };
-    Ruleset { listeners: vec!["::".parse().unwrap()], lan: Some(lan), ..ruleset() }
+    Ruleset {
+        listeners: vec!["::".parse().unwrap()],
+        link_local: vec![("br-lan".into(), "fe80::1".parse().unwrap())],
+        lan: Some(lan),
+        ..ruleset()
+    }
 }

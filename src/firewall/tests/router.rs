@@ -1,7 +1,7 @@
 //! Router mode: what becomes of the packets of LAN hosts, and of strangers.
 
 use super::house::{Beating, House, bridge, of_the_network, router};
-use super::internet::{Host, Seen, any, at, connect, datagram, echoes, greet, tcp, udp};
+use super::internet::{Host, Seen, any, at, connect, datagram, echoes, greet, settled, tcp, udp};
 use super::lab::{run, until};
 use super::{in_both_variants, set};
 use crate::firewall::{Lan, Ruleset};
@@ -14,6 +14,7 @@ in_both_variants! {
     the_original_destination_of_a_lan_host_is_known,
     the_dns_of_the_lan_is_captured_whatever_server_is_asked,
     a_name_server_by_link_local_address,
+    the_machines_own_link_local_name_servers,
     direct_sources_escape_everything,
     quic_of_the_lan_is_rejected,
     forwarded_ports_and_hairpins_stay_alive,
@@ -150,6 +151,41 @@ fn a_name_server_by_link_local_address() {
     let there = udp(at("::", 53));
     assert_eq!(datagram(&client, to, &there, Some(&resolver)), Seen::Captured);
     assert_eq!(house.one.run(move || tcp(to, None)), Seen::Captured);
+}
+
+/// As an upstream router advertises itself to this machine.
+fn the_machines_own_link_local_name_servers() {
+    let house = House::new();
+    let resolver = our_ports();
+    let handle = Beating::install(router());
+    let scope = nix::net::if_::if_nametoindex("uplink").unwrap();
+    let gateway = "fe80::1".parse().unwrap();
+    let to = SocketAddrV6::new(gateway, 53, 0, scope).into();
+    house.internet.run(|| {
+        run("ip address add fe80::1/64 dev downlink nodad");
+        settled("fe80::1");
+    });
+    house.internet.greet(53, b'I');
+    let there = house.internet.udp(at("::", 53));
+    let client = udp(at("::", 0));
+    for _ in 0..2 {
+        assert_eq!(datagram(&client, to, &there, Some(&resolver)), Seen::Captured);
+    }
+    assert_eq!(tcp(to, None), Seen::Captured);
+    // Another address of our own on that link.
+    run("ip address del fe80::2/64 dev uplink");
+    run("ip address add fe80::3/64 dev uplink nodad");
+    settled("fe80::3");
+    until("the new address is where the queries go", || {
+        let rules = run("ip6tables -t nat -S SNET-LINK");
+        rules.contains("[fe80::3]:1211") && !rules.contains("[fe80::2]")
+    });
+    let client = udp(at("::", 0));
+    assert_eq!(datagram(&client, to, &there, Some(&resolver)), Seen::Captured);
+    assert_eq!(tcp(to, None), Seen::Captured);
+    handle.remove();
+    assert_eq!(datagram(&client, to, &there, Some(&resolver)), Seen::Direct);
+    assert_eq!(tcp(to, None), Seen::Direct);
 }
 
 fn direct_sources_escape_everything() {
