@@ -112,6 +112,26 @@ impl Installed {
         }
     }
 
+    /// Other rules instead, for the same ports, without a moment in which foreign traffic leaves
+    /// directly or domestic traffic is captured; see [`Handle::replace`].
+    ///
+    /// # Errors
+    /// What the tools or the kernel say; then the old rules are in force.
+    pub fn replace(&self, ruleset: Ruleset) -> Result<(), Error> {
+        match &self.0 {
+            Rules::Iptables(handle) => handle.replace(ruleset),
+            Rules::Nftables(handle) => Ok(handle.replace(ruleset)?),
+        }
+    }
+
+    /// Forgets all that was learned, in the kernel.
+    pub fn forget(&self) {
+        match &self.0 {
+            Rules::Iptables(handle) => handle.forget(),
+            Rules::Nftables(handle) => handle.forget(),
+        }
+    }
+
     /// Keeps the rules acting for another [`PULSE`](super::PULSE); see [`Handle::beat`].
     ///
     /// # Errors

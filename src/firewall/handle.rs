@@ -4,17 +4,18 @@ use super::PULSE;
 use super::doubts;
 use super::error::Error;
 use super::ipset_netlink::{Change, Connection};
-use super::iptables;
+use super::iptables::{self, Part};
 use super::monitor::{Follow, Monitor};
 use super::place;
 use super::reconcile::{cleanup, detach, withdraw};
+use super::renew;
 use super::ruleset::{Family, Ipv6, Ruleset};
 use super::sets::{self, Entry, Set};
 use super::tools::{Ipset, Iptables, kernel_has};
 use crate::route::Route;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
@@ -22,6 +23,11 @@ use tracing::{debug, info, warn};
 #[derive(Debug)]
 pub struct Handle {
     sets: Arc<Sets>,
+    ipset: Ipset,
+    /// Of the families that have rules.
+    tools: Vec<(Family, Iptables)>,
+    /// What is in force; the follower of the network writes it too.
+    now: Arc<Mutex<Ruleset>>,
     /// Follows the network; `None` if that could not be started, or after the release.
     monitor: Mutex<Option<Monitor>>,
     installed: bool,
@@ -79,23 +85,119 @@ impl Handle {
                 result => result?,
             }
         }
-        let sets = Arc::new(sets);
         let tools = tools.iter().filter(|(family, _)| sets.families.contains(family));
-        let follower =
-            Follower { sets: Arc::clone(&sets), tools: tools.cloned().collect(), complaint: None };
-        let monitor = match Monitor::start(ruleset.clone(), follower) {
-            Ok(monitor) => Some(monitor),
-            Err(error) => {
-                warn!("changes of the network are not followed: {error}");
-                None
-            }
+        let handle = Handle {
+            tools: tools.cloned().collect(),
+            sets: Arc::new(sets),
+            ipset: ipset.clone(),
+            now: Arc::new(Mutex::new(ruleset.clone())),
+            monitor: Mutex::new(None),
+            installed: true,
         };
         std::mem::forget(unfinished);
-        Ok(Handle { sets, monitor: Mutex::new(monitor), installed: true })
+        handle.watch();
+        Ok(handle)
+    }
+
+    /// Other rules instead, for the same ports, while traffic flows; see [`renew`](super::renew).
+    /// What was learned, and the pulse, go on.
+    ///
+    /// # Errors
+    /// What the tools or the kernel say; then the old rules are in force again.
+    pub fn replace(&self, new: Ruleset) -> Result<(), Error> {
+        // Two must not change the same things.
+        self.unwatch();
+        let old = lock(&self.now).clone();
+        let result = self.turn(&old, &new);
+        *lock(&self.now) = if result.is_ok() { new } else { old };
+        // It looks at the network and at the rules, and mends what a failure left.
+        self.watch();
+        result
+    }
+
+    fn turn(&self, old: &Ruleset, new: &Ruleset) -> Result<(), Error> {
+        let Sets { connection, families, .. } = &*self.sets;
+        let set = |changes: &[Change]| {
+            connection.apply(changes).map_err(|source| Error::Netlink { source })
+        };
+        let undo_sets = || {
+            if let Err(error) = set(&sets::changes(new, old, families)) {
+                warn!("the sets are not as they were: {error}; restart snet");
+            }
+            self.destroy(new, old);
+        };
+        self.ipset.restore(&sets::restore_new(old, new, families))?;
+        let turned = set(&sets::changes(old, new, families))
+            .and_then(|()| self.turn_tables(old, new))
+            .inspect_err(|_| undo_sets());
+        if turned.is_ok() {
+            self.destroy(old, new);
+        }
+        turned
+    }
+
+    fn turn_tables(&self, old: &Ruleset, new: &Ruleset) -> Result<(), Error> {
+        let mut turned: Vec<(&Iptables, Family, Part)> = Vec::new();
+        for (family, tools) in &self.tools {
+            for part in renew::order(old, new, *family) {
+                let Some(text) = renew::text(part, old, new, *family) else { continue };
+                if let Err(error) = tools.restore(&text) {
+                    for (tools, family, part) in turned.into_iter().rev() {
+                        let back = renew::text(part, new, old, family).unwrap_or_default();
+                        if let Err(error) = tools.restore(&back) {
+                            warn!("{tools}: {error}");
+                        }
+                    }
+                    return Err(error);
+                }
+                turned.push((tools, *family, part));
+            }
+        }
+        Ok(())
+    }
+
+    /// Destroys the sets that only the rules of `before` had. One that is busy still goes with the
+    /// others at the end.
+    fn destroy(&self, before: &Ruleset, after: &Ruleset) {
+        let kept = sets::names(after);
+        let gone = sets::names(before).into_iter().filter(|name| !kept.contains(name));
+        if let Err(error) = self.ipset.restore(&sets::destroy(gone)) {
+            debug!("{error}");
+        }
+    }
+
+    /// Forgets all that was learned.
+    pub fn forget(&self) {
+        let flush = |family: Family| {
+            [Route::Block, Route::Proxy, Route::Direct]
+                .map(|route| Change::Flush { set: Set::learned(route).name(family), family })
+        };
+        self.sets.change(Family::ALL.into_iter().flat_map(flush).collect());
+    }
+
+    /// Follows the network and the rules from now on.
+    fn watch(&self) {
+        let follower = Follower {
+            sets: Arc::clone(&self.sets),
+            tools: self.tools.clone(),
+            now: Arc::clone(&self.now),
+            complaint: None,
+        };
+        let now = lock(&self.now).clone();
+        match Monitor::start(now, follower) {
+            Ok(monitor) => *lock(&self.monitor) = Some(monitor),
+            Err(error) => warn!("changes of the network are not followed: {error}"),
+        }
     }
 
     /// Adds addresses of upstream servers to those that are never captured.
     pub fn exempt(&self, servers: Vec<IpAddr>) {
+        {
+            let known = &mut lock(&self.now).servers;
+            let new = servers.iter().filter(|server| !known.contains(server)).copied();
+            let new: Vec<IpAddr> = new.collect();
+            known.extend(new);
+        }
         let add = |address: IpAddr| {
             let address = address.to_canonical();
             let family = Family::of(address);
@@ -172,9 +274,14 @@ impl Handle {
 
     /// Nothing is put back from now on.
     fn unwatch(&self) {
-        let monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let monitor = lock(&self.monitor).take();
         drop(monitor);
     }
+}
+
+/// What is behind these locks is replaced whole: a panic elsewhere leaves no half of it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Handle {
@@ -210,10 +317,7 @@ struct Sets {
 impl Sets {
     fn change(&self, mut changes: Vec<Change>) {
         // A family without rules has no sets.
-        changes.retain(|change| {
-            let (Change::Add { family, .. } | Change::Delete { family, .. }) = change;
-            self.families.contains(family)
-        });
+        changes.retain(|change| self.families.contains(&change.family()));
         if let Err(error) = self.connection.apply(&changes)
             && !self.complained.swap(true, Ordering::Relaxed)
         {
@@ -229,12 +333,14 @@ impl Sets {
 struct Follower {
     sets: Arc<Sets>,
     tools: Vec<(Family, Iptables)>,
+    now: Arc<Mutex<Ruleset>>,
     /// The last thing that was said, so that it is said once.
     complaint: Option<String>,
 }
 
 impl Follow for Follower {
     fn network(&mut self, before: &Ruleset, after: &Ruleset) {
+        lock(&self.now).look_like(after);
         self.sets.change(sets::changes(before, after, &self.sets.families));
         let Some(text) = iptables::follow(before, after) else { return };
         for (_, tools) in self.tools.iter().filter(|(family, _)| *family == Family::V6) {

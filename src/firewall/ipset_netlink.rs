@@ -18,13 +18,26 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// A change of one set by one entry.
+/// A change of one set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// Adds it, or renews its time-out if it is there (`-exist`). No time-out: for ever.
     Add { set: String, family: Family, entry: Entry, timeout: Option<Duration> },
     /// Deletes it if it is there.
     Delete { set: String, family: Family, entry: Entry },
+    /// Deletes all there is.
+    Flush { set: String, family: Family },
+}
+
+impl Change {
+    /// The family of the set.
+    pub(super) fn family(&self) -> Family {
+        match self {
+            Change::Add { family, .. }
+            | Change::Delete { family, .. }
+            | Change::Flush { family, .. } => *family,
+        }
+    }
 }
 
 /// A netlink socket to the kernel's ipset. It stays in the network namespace it was opened in.
@@ -102,6 +115,7 @@ const NFNETLINK_V0: u8 = 0;
 
 // linux/netfilter/ipset/ip_set.h
 const IPSET_PROTOCOL: u8 = 6;
+const IPSET_CMD_FLUSH: u16 = 4;
 const IPSET_CMD_ADD: u16 = 9;
 const IPSET_CMD_DEL: u16 = 10;
 const IPSET_ATTR_PROTOCOL: u16 = 1;
@@ -122,13 +136,12 @@ const IPSET_MAX_TIMEOUT: u64 = (u32::MAX as u64 >> 1) / 1000;
 /// The whole message. The flag NLM_F_EXCL is left out: that is `-exist` (ip_set_core.c,
 /// flag_exist).
 fn encode(change: &Change, sequence: u32) -> Vec<u8> {
-    let (command, set, family, entry, timeout) = match change {
-        Change::Add { set, family, entry, timeout } => {
-            (IPSET_CMD_ADD, set, family, entry, *timeout)
-        }
-        Change::Delete { set, family, entry } => (IPSET_CMD_DEL, set, family, entry, None),
+    let (command, set, entry, timeout) = match change {
+        Change::Add { set, entry, timeout, .. } => (IPSET_CMD_ADD, set, Some(entry), *timeout),
+        Change::Delete { set, entry, .. } => (IPSET_CMD_DEL, set, Some(entry), None),
+        Change::Flush { set, .. } => (IPSET_CMD_FLUSH, set, None, None),
     };
-    let family = match family {
+    let family = match change.family() {
         Family::V4 => AddressFamily::Inet,
         Family::V6 => AddressFamily::Inet6,
     };
@@ -136,6 +149,22 @@ fn encode(change: &Change, sequence: u32) -> Vec<u8> {
     attribute(&mut payload, IPSET_ATTR_PROTOCOL, &[IPSET_PROTOCOL]);
     attribute(&mut payload, IPSET_ATTR_SETNAME, &[set.as_bytes(), b"\0"].concat());
 
+    if let Some(entry) = entry {
+        attribute(&mut payload, IPSET_ATTR_DATA | NLA_F_NESTED, &data(entry, timeout));
+    }
+
+    let length = u32::try_from(NLMSG_HEADER + payload.len()).unwrap_or(u32::MAX);
+    let mut message = Vec::with_capacity(NLMSG_HEADER + payload.len());
+    message.extend(length.to_ne_bytes());
+    message.extend(((NFNL_SUBSYS_IPSET << 8) | command).to_ne_bytes());
+    message.extend((NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
+    message.extend(sequence.to_ne_bytes());
+    message.extend(0u32.to_ne_bytes()); // to the kernel
+    message.extend(payload);
+    message
+}
+
+fn data(entry: &Entry, timeout: Option<Duration>) -> Vec<u8> {
     let mut data = Vec::new();
     match entry {
         Entry::Address(address) => attribute_ip(&mut data, *address),
@@ -151,17 +180,7 @@ fn encode(change: &Change, sequence: u32) -> Vec<u8> {
         let seconds = seconds(timeout).to_be_bytes();
         attribute(&mut data, IPSET_ATTR_TIMEOUT | NLA_F_NET_BYTEORDER, &seconds);
     }
-    attribute(&mut payload, IPSET_ATTR_DATA | NLA_F_NESTED, &data);
-
-    let length = u32::try_from(NLMSG_HEADER + payload.len()).unwrap_or(u32::MAX);
-    let mut message = Vec::with_capacity(NLMSG_HEADER + payload.len());
-    message.extend(length.to_ne_bytes());
-    message.extend(((NFNL_SUBSYS_IPSET << 8) | command).to_ne_bytes());
-    message.extend((NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
-    message.extend(sequence.to_ne_bytes());
-    message.extend(0u32.to_ne_bytes()); // to the kernel
-    message.extend(payload);
-    message
+    data
 }
 
 fn attribute_ip(buffer: &mut Vec<u8>, address: IpAddr) {

@@ -130,7 +130,7 @@ impl Part {
 }
 
 /// Our part of one table.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Table {
     pub(super) part: Part,
     /// The rules that lead to us, each as it stands behind `-I`.
@@ -139,7 +139,7 @@ pub(super) struct Table {
 }
 
 /// A chain of ours with its rules, each as it stands behind `-A CHAIN`.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Chain {
     pub(super) name: &'static str,
     pub(super) rules: Vec<String>,

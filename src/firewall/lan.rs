@@ -69,6 +69,13 @@ impl Ruleset {
         }
     }
 
+    /// Takes over what another one found when it looked around.
+    pub(super) fn look_like(&mut self, other: &Ruleset) {
+        self.connected.clone_from(&other.connected);
+        self.link_local.clone_from(&other.link_local);
+        self.lan.clone_from(&other.lan);
+    }
+
     pub(super) fn take_in(&mut self, network: &Network) -> Result<(), Error> {
         let links = || network.links.iter().filter(|link| !link.is_loopback());
         self.connected = links().flat_map(|link| network.on_link(link)).collect();

@@ -79,6 +79,7 @@ mod network;
 pub mod nftables;
 mod place;
 mod reconcile;
+mod renew;
 mod route_netlink;
 mod ruleset;
 mod sets;

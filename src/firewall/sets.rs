@@ -9,7 +9,7 @@ use super::ruleset::{Family, Ruleset};
 use crate::ipset::IpSet;
 use crate::route::Route;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
@@ -53,7 +53,7 @@ pub(super) enum Set {
 }
 
 /// What a set holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Entry {
     Prefix(IpNet),
     Address(IpAddr),
@@ -210,9 +210,21 @@ pub(super) enum Kind {
 
 /// Creates and fills all sets of these families.
 pub(super) fn restore(ruleset: &Ruleset, families: &[Family]) -> String {
+    create(&Set::of(ruleset), ruleset, families)
+}
+
+/// Creates and fills the sets that the rules of `after` have and those of `before` had not.
+pub(super) fn restore_new(before: &Ruleset, after: &Ruleset, families: &[Family]) -> String {
+    let known = Set::of(before);
+    let mut new = Set::of(after);
+    new.retain(|set| !known.contains(set));
+    create(&new, after, families)
+}
+
+fn create(sets: &[Set], ruleset: &Ruleset, families: &[Family]) -> String {
     let mut text = String::new();
     for family in families {
-        for set in Set::of(ruleset) {
+        for set in sets {
             let (name, content) = (set.name(*family), set.content(ruleset, *family));
             let (inet, size) = (family.inet(), hash_size(content.len()));
             // A String takes every write.
@@ -266,20 +278,32 @@ pub(super) fn destroy(names: impl IntoIterator<Item = String>) -> String {
     names.into_iter().map(|name| format!("destroy {name}\n")).collect()
 }
 
-/// What turns the sets of `before` into those of `after`, as far as they follow the network. An
-/// interface becomes LAN side when all is known of it, and ceases to be before that is forgotten.
+/// What turns the content of the sets of `before` into that of `after`: all additions, then all
+/// deletions, for the reason given in [`renew`](super::renew). An interface becomes LAN side when
+/// all is known of it, and ceases to be before that is forgotten. Sets that only one of the two has
+/// are left out, and so is what comes with time.
 pub(super) fn changes(before: &Ruleset, after: &Ruleset, families: &[Family]) -> Vec<Change> {
-    const FOLLOWED: [Set; 3] = [Set::Connected, Set::OnLink, Set::Lan];
     let (mut added, mut deleted) = (Vec::new(), Vec::new());
-    for set in FOLLOWED {
+    let known = Set::of(before);
+    let lasting = |set: &Set| !matches!(set.kind(), Kind::Pulse | Kind::Expiring);
+    let mut sets = Set::of(after);
+    sets.retain(|set| known.contains(set) && lasting(set));
+    // See above: Lan is the last one that grows, and the first one that shrinks.
+    sets.sort_by_key(|set| *set == Set::Lan);
+    for set in sets {
         for family in families.iter().copied() {
             let (old, new) = (set.content(before, family), set.content(after, family));
+            if old == new {
+                continue;
+            }
+            let (was, is): (HashSet<_>, HashSet<_>) =
+                (old.iter().cloned().collect(), new.iter().cloned().collect());
             let name = set.name(family);
-            added.extend(new.iter().filter(|entry| !old.contains(entry)).map(|entry| {
+            added.extend(new.iter().filter(|entry| !was.contains(entry)).map(|entry| {
                 Change::Add { set: name.clone(), family, entry: entry.clone(), timeout: None }
             }));
             deleted.extend(
-                old.into_iter().filter(|entry| !new.contains(entry)).map(|entry| Change::Delete {
+                old.into_iter().filter(|entry| !is.contains(entry)).map(|entry| Change::Delete {
                     set: name.clone(),
                     family,
                     entry,

@@ -7,7 +7,7 @@ use super::owner::Owner;
 use crate::firewall::monitor::{Follow, Monitor};
 use crate::firewall::ruleset::Ruleset;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::warn;
 
 /// A [`Handle`] that is kept up to date. Its drop removes the table.
@@ -17,17 +17,41 @@ pub(in crate::firewall) struct Followed {
     /// `None` if it could not be started, or after the release.
     monitor: Mutex<Option<Monitor>>,
     handle: Arc<Handle>,
+    /// What is in force; the follower writes it too.
+    now: Arc<Mutex<Ruleset>>,
 }
 
 impl Followed {
     /// As [`Handle::install`].
     pub(in crate::firewall) fn install(owner: Owner, ruleset: Ruleset) -> Result<Self, Error> {
         let handle = Arc::new(Handle::install(owner, ruleset.clone())?);
-        let follower = Follower { handle: Arc::clone(&handle), complaint: None };
-        let monitor = Monitor::start(ruleset, follower)
+        let now = Arc::new(Mutex::new(ruleset));
+        let followed = Followed { monitor: Mutex::new(None), handle, now };
+        followed.watch();
+        Ok(followed)
+    }
+
+    /// As [`Handle::replace`].
+    pub(in crate::firewall) fn replace(&self, new: Ruleset) -> Result<(), Error> {
+        self.unwatch();
+        let result = self.handle.replace(&new);
+        if result.is_ok() {
+            *lock(&self.now) = new;
+        }
+        self.watch();
+        result
+    }
+
+    fn watch(&self) {
+        let now = lock(&self.now).clone();
+        let follower = Follower {
+            handle: Arc::clone(&self.handle),
+            now: Arc::clone(&self.now),
+            complaint: None,
+        };
+        *lock(&self.monitor) = Monitor::start(now, follower)
             .inspect_err(|error| warn!("changes of the network are not followed: {error}"))
             .ok();
-        Ok(Followed { monitor: Mutex::new(monitor), handle })
     }
 
     /// As [`Handle::release`]; nothing is followed from now on.
@@ -44,9 +68,14 @@ impl Followed {
     }
 
     fn unwatch(&self) {
-        let monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let monitor = lock(&self.monitor).take();
         drop(monitor);
     }
+}
+
+/// What is behind these locks is replaced whole: a panic elsewhere leaves no half of it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Deref for Followed {
@@ -59,6 +88,7 @@ impl Deref for Followed {
 
 struct Follower {
     handle: Arc<Handle>,
+    now: Arc<Mutex<Ruleset>>,
     /// The last thing that was said, so that it is said once.
     complaint: Option<String>,
 }
@@ -77,6 +107,7 @@ impl Follower {
 
 impl Follow for Follower {
     fn network(&mut self, _before: &Ruleset, after: &Ruleset) {
+        lock(&self.now).look_like(after);
         let result = self.handle.connect(after);
         self.tell(result);
     }

@@ -99,6 +99,13 @@ impl Handle {
         Ok(())
     }
 
+    /// Forgets all that was learned.
+    pub fn forget(&self) {
+        let mut batch = Batch::new(TABLE);
+        rules::all_learned().iter().for_each(|set| batch.refill(set));
+        self.attempt(batch);
+    }
+
     /// Other prefixes on the links, in one transaction. All other sets are kept.
     ///
     /// # Errors

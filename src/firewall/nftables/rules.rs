@@ -102,6 +102,15 @@ pub(super) fn learned(address: IpAddr, route: Route) -> Set {
     Set { elements, ..empty_set(set, family) }
 }
 
+/// The sets of what was learned, empty.
+pub(super) fn all_learned() -> Vec<Set> {
+    let of = |family| {
+        [Route::Block, Route::Proxy, Route::Direct]
+            .map(|route| empty_set(sets::Set::learned(route), family))
+    };
+    Family::ALL.into_iter().flat_map(of).collect()
+}
+
 /// The set of upstream servers, with these addresses of one family.
 pub(super) fn servers(addresses: &[IpAddr], family: Family) -> Set {
     let ours = addresses.iter().copied().filter(|address| Family::of(*address) == family);

@@ -91,6 +91,10 @@ impl Beating {
         Beating(handle)
     }
 
+    pub(super) fn replace(&self, ruleset: Ruleset) {
+        self.0.lock().unwrap().as_ref().unwrap().replace(ruleset).unwrap();
+    }
+
     pub(super) fn release(&self) {
         self.0.lock().unwrap().as_ref().unwrap().release().unwrap();
     }

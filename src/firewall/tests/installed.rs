@@ -42,6 +42,29 @@ impl Handle {
         }
     }
 
+    pub(super) fn replace(&self, ruleset: Ruleset) -> Result<(), Box<dyn Error>> {
+        match self {
+            Handle::Iptables(handle) => handle.replace(ruleset)?,
+            Handle::Nftables(beating) => beating.handle.replace(&ruleset)?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget(&self) {
+        match self {
+            Handle::Iptables(handle) => handle.forget(),
+            Handle::Nftables(beating) => beating.handle.forget(),
+        }
+    }
+
+    /// The rules act for another while.
+    pub(super) fn beat(&self) {
+        match self {
+            Handle::Iptables(handle) => handle.beat().unwrap(),
+            Handle::Nftables(beating) => beating.handle.beat().unwrap(),
+        }
+    }
+
     pub(super) fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
         match self {
             Handle::Iptables(handle) => handle.learn(address, route, ttl),

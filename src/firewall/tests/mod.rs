@@ -15,6 +15,7 @@ mod lab;
 mod life_cycle;
 mod nftables;
 mod pulse;
+mod replace;
 mod router;
 mod traffic;
 

@@ -26,6 +26,7 @@ in_both_variants! {
     a_router_with_one_interface,
     living_connections_of_the_lan_go_on,
     reverse_path_filters_are_no_obstacle,
+    from_local_mode_to_a_router_and_back,
 }
 
 const FOREIGN: [&str; 2] = ["198.51.100.1", "2001:db8:f::1"];
@@ -505,4 +506,29 @@ fn reverse_path_filters_are_no_obstacle() {
     assert_eq!(seen(&house.one, FOREIGN[0], 80), Seen::Captured);
     assert_eq!(seen(&house.one, "203.0.113.1", 80), Seen::Direct);
     assert_eq!(asked(&house, &house.one, FOREIGN[0], &resolver), Seen::Captured);
+}
+
+fn from_local_mode_to_a_router_and_back() {
+    let house = House::new();
+    house.internet.greet(80, b'I');
+    for port in [1111, 1211] {
+        greet(TcpListener::bind(at("::", port)).unwrap(), b'S');
+    }
+    let before = run("iptables-save -t filter");
+    let local = || Ruleset { lan: None, ..router() };
+    let handle = Beating::install(local());
+    let seen = |address: &'static str| house.one.run(move || tcp(at(address, 80), None));
+    for _ in 0..3 {
+        assert_eq!(seen("198.51.100.1"), Seen::Direct, "the LAN is left alone");
+        assert_eq!(tcp(at("198.51.100.1", 80), None), Seen::Captured);
+        handle.replace(router());
+        assert_eq!(seen("198.51.100.1"), Seen::Captured);
+        assert_eq!(seen("203.0.113.1"), Seen::Direct);
+        assert_eq!(tcp(at("198.51.100.1", 80), None), Seen::Captured);
+        handle.replace(local());
+    }
+    handle.remove();
+    let counters = |text: &str| text.lines().filter(|l| !l.starts_with([':', '#'])).count();
+    assert_eq!(counters(&run("iptables-save -t filter")), counters(&before));
+    assert!(run("ipset list -name").is_empty());
 }

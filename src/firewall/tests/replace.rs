@@ -1,0 +1,148 @@
+//! Other rules while traffic flows: no connection sees a state that is neither the old nor the new.
+
+use super::in_every_variant;
+use super::installed::Handle;
+use super::internet::{Internet, Seen, at, connect, echoes, greet, tcp, udp};
+use super::lab::{Variant, variant};
+use super::{in_both_variants, ruleset, set};
+use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
+use crate::ipset::IpSet;
+use crate::route::Route;
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+in_every_variant! {
+    nothing_slips_through_while_the_rules_change,
+    what_was_learned_goes_on_until_it_is_forgotten,
+    a_failure_leaves_the_old_rules,
+}
+
+/// An address, and what may become of connections to it while the rules change.
+const PROBES: [(&str, &[Seen]); 6] = [
+    ("198.51.100.1", &[Seen::Captured]),
+    ("203.0.113.1", &[Seen::Direct]),
+    ("2001:db8:c::1", &[Seen::Direct]),
+    // In China, and by turns in rules.proxy and in rules.block.
+    ("203.0.113.33", &[Seen::Captured, Seen::Refused]),
+    // By turns China and foreign.
+    ("192.88.98.1", &[Seen::Captured, Seen::Direct]),
+    // By turns proxied and blocked.
+    ("2001:db8:f::1", &[Seen::Captured, Seen::Refused]),
+];
+
+/// Asks all the time what becomes of connections, and counts it.
+struct Prober {
+    stop: Arc<AtomicBool>,
+    thread: thread::JoinHandle<BTreeMap<(usize, String), u32>>,
+}
+
+impl Prober {
+    fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let mut counts = BTreeMap::new();
+            while !stopped.load(Ordering::Relaxed) {
+                for (index, (address, allowed)) in PROBES.iter().enumerate() {
+                    let seen = tcp(at(address, 80), None);
+                    assert!(allowed.contains(&seen), "{address}: {seen:?}");
+                    *counts.entry((index, format!("{seen:?}"))).or_default() += 1;
+                }
+            }
+            counts
+        });
+        Prober { stop, thread }
+    }
+
+    fn end(self) -> BTreeMap<(usize, String), u32> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+fn our_ports() -> [std::net::UdpSocket; 2] {
+    for address in [at("127.0.0.1", 1111), at("::1", 1111)] {
+        greet(TcpListener::bind(address).unwrap(), b'S');
+    }
+    [udp(at("127.0.0.1", 1211)), udp(at("::1", 1211))]
+}
+
+fn other() -> Ruleset {
+    let base = ruleset();
+    Ruleset {
+        proxy: set("10.8.0.0/16 2001:db8:c:1::/64"),
+        block: set("198.51.100.64/28 2001:db8:b::/48 203.0.113.32/28"),
+        china: Arc::new(set("203.0.113.0/24 2001:db8:c::/48 192.88.98.0/24")),
+        ipv6: Ipv6::Block,
+        quic: Quic::Direct,
+        ..base
+    }
+}
+
+fn nothing_slips_through_while_the_rules_change() {
+    let internet = Internet::new();
+    internet.greet(80, b'I');
+    let _resolvers = our_ports();
+    let handle = Handle::install(ruleset()).unwrap();
+    let (mut captured, _) = connect(at("198.51.100.1", 80), None).unwrap();
+    let (mut direct, _) = connect(at("203.0.113.1", 80), None).unwrap();
+    let prober = Prober::start();
+    for round in 0..20 {
+        handle.beat();
+        handle.replace(if round % 2 == 0 { other() } else { ruleset() }).unwrap();
+        assert!(echoes(&mut captured) && echoes(&mut direct), "a living connection, round {round}");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let counts = prober.end();
+    // Every state was really seen.
+    let expected: usize = PROBES.iter().map(|(_, allowed)| allowed.len()).sum();
+    assert_eq!(counts.len(), expected, "{counts:?}");
+    handle.beat();
+    assert_eq!(tcp(at("198.51.100.1", 80), None), Seen::Captured);
+    handle.remove().unwrap();
+    assert_eq!(tcp(at("198.51.100.1", 80), None), Seen::Direct);
+}
+
+fn what_was_learned_goes_on_until_it_is_forgotten() {
+    let internet = Internet::new();
+    internet.greet(80, b'I');
+    let _resolvers = our_ports();
+    let handle = Handle::install(ruleset()).unwrap();
+    handle.learn("198.51.100.9".parse().unwrap(), Route::Direct, Duration::from_secs(600));
+    handle.exempt(vec!["198.51.100.10".parse().unwrap()]);
+    assert_eq!(tcp(at("198.51.100.9", 80), None), Seen::Direct);
+    assert_eq!(tcp(at("198.51.100.10", 80), None), Seen::Direct);
+    handle.replace(other()).unwrap();
+    handle.beat();
+    assert_eq!(tcp(at("198.51.100.9", 80), None), Seen::Direct, "learned");
+    assert_eq!(tcp(at("198.51.100.10", 80), None), Seen::Captured, "no server any more");
+    assert_eq!(tcp(at("198.51.100.80", 80), None), Seen::Direct, "a server still");
+    handle.forget();
+    assert_eq!(tcp(at("198.51.100.9", 80), None), Seen::Captured, "forgotten");
+    handle.remove().unwrap();
+}
+
+fn a_failure_leaves_the_old_rules() {
+    let internet = Internet::new();
+    internet.greet(80, b'I');
+    let _resolvers = our_ports();
+    let handle = Handle::install(ruleset()).unwrap();
+    // More than a set of ipset takes here. nf_tables has no such bound.
+    let addresses = (0..70_000u32).map(|n| std::net::Ipv4Addr::from(0x0b00_0000 + n * 2).into());
+    let addresses: IpSet = addresses.collect::<Vec<std::net::IpAddr>>().into_iter().collect();
+    let too_many = Ruleset { proxy: addresses, ..other() };
+    let result = handle.replace(too_many);
+    handle.beat();
+    assert_eq!(result.is_err(), !matches!(variant(), Variant::Native), "{result:?}");
+    if result.is_err() {
+        assert_eq!(tcp(at("203.0.113.33", 80), None), Seen::Captured, "rules.proxy of before");
+        assert_eq!(tcp(at("192.88.98.1", 80), None), Seen::Captured, "foreign as before");
+        assert_eq!(tcp(at("2001:db8:f::1", 80), None), Seen::Captured, "IPv6 as before");
+    }
+    handle.replace(ruleset()).unwrap();
+    handle.remove().unwrap();
+}
