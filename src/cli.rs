@@ -2,25 +2,22 @@
 //!
 //! Exit codes follow sysexits.h: 64 usage, 69 unavailable, 70 bug, 77 permission, 78 configuration.
 
-use crate::config::{Config, Loaded, LogLevel, Purpose};
-use crate::{daemon, firewall, selftest};
+use crate::config::{self, CONTROL_SOCKET, Config, Loaded, LogLevel, Purpose};
+use crate::daemon::{CONFIG, UNAVAILABLE};
+use crate::{daemon, selftest};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tracing::level_filters::LevelFilter;
 use tracing::{error, warn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 /// Wrong arguments (EX_USAGE).
 const USAGE: u8 = 64;
-/// Something outside is missing: a tool, a port, a kernel module (EX_UNAVAILABLE).
-pub const UNAVAILABLE: u8 = 69;
-/// A fault of ours (EX_SOFTWARE).
-const SOFTWARE: u8 = 70;
-/// Not allowed (EX_NOPERM).
-const NOPERM: u8 = 77;
-/// The configuration file (EX_CONFIG).
-const CONFIG: u8 = 78;
 
 /// Transparent proxy: redirects this machine's TCP, sends domestic traffic direct and the rest
 /// through a proxy, and answers names without poison.
@@ -52,6 +49,8 @@ enum Command {
     Check(File),
     /// Print exactly what the kernel would be told; do nothing.
     Rules(File),
+    /// Let a running snet take in its changed configuration; connections live on.
+    Reload(Control),
     /// Remove whatever a killed snet has left in the kernel.
     Cleanup,
     /// Try everything in a sealed little internet on this very kernel; needs no root.
@@ -75,6 +74,13 @@ struct File {
     dns_only: bool,
 }
 
+#[derive(Debug, Args)]
+struct Control {
+    /// Its `control.socket`.
+    #[arg(long, value_name = "PATH", default_value = CONTROL_SOCKET)]
+    socket: PathBuf,
+}
+
 /// Runs the program; called by `main` before any thread exists.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -89,6 +95,7 @@ pub fn main() -> ExitCode {
         None => run(&cli.run),
         Some(Command::Check(file)) => check(&file),
         Some(Command::Rules(file)) => rules(&file),
+        Some(Command::Reload(at)) => reload(&at),
         Some(Command::Cleanup) => cleanup(),
         Some(Command::Selftest) => selftest::run(),
         Some(Command::SelftestHost { arguments }) => selftest::host(&arguments),
@@ -102,24 +109,38 @@ fn run(run: &Run) -> ExitCode {
         Ok(loaded) => loaded,
         Err(problems) => return fail(CONFIG, problems),
     };
-    log_to_stderr(loaded.config.log_level, run.verbose);
+    let log = Log::to_stderr(loaded.config.log_level, run.verbose);
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    match daemon::run(loaded.config, purpose) {
+    let source = Watched { path: path.clone(), purpose, log };
+    match daemon::run(loaded.config, purpose, Arc::new(source)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             error!("{failure}");
-            exit_code(&failure).into()
+            failure.kind().exit_code().into()
         }
     }
 }
 
-fn exit_code(failure: &daemon::Error) -> u8 {
-    match failure.kind() {
-        daemon::Kind::Permission => NOPERM,
-        daemon::Kind::Unavailable => UNAVAILABLE,
-        daemon::Kind::Bug => SOFTWARE,
+/// The file that the daemon runs with, and the log, whose level it says.
+struct Watched {
+    path: PathBuf,
+    purpose: Purpose,
+    log: Log,
+}
+
+impl daemon::Source for Watched {
+    fn load(&self) -> Result<Config, config::Error> {
+        let Loaded { config, warnings } = Config::load(&self.path, self.purpose)?;
+        for warning in warnings {
+            warn!("{warning}");
+        }
+        Ok(config)
+    }
+
+    fn taken(&self, config: &Config) {
+        self.log.set(config.log_level);
     }
 }
 
@@ -139,19 +160,27 @@ fn rules(file: &File) -> ExitCode {
     match Config::load(&file.config, purpose(file.dns_only)) {
         Ok(Loaded { config, .. }) => match daemon::rules(&config) {
             Ok(text) => print(&text),
-            Err(failure) => fail(exit_code(&failure), failure),
+            Err(failure) => fail(failure.kind().exit_code(), failure),
         },
         Err(problems) => fail(CONFIG, problems),
     }
 }
 
 fn cleanup() -> ExitCode {
-    log_to_stderr(LogLevel::Info, 0);
-    match firewall::cleanup() {
+    Log::to_stderr(LogLevel::Info, 0);
+    match daemon::cleanup() {
         Ok(cleaned) => print(&cleaned.to_string()),
+        Err(failure) => fail(failure.kind().exit_code(), failure),
+    }
+}
+
+fn reload(at: &Control) -> ExitCode {
+    match daemon::ask(&at.socket, daemon::Verb::Reload) {
+        Ok(daemon::Answer::Done(words)) => print(&format!("reloaded: {words}")),
+        Ok(daemon::Answer::Refused(code, why)) => fail(code, why),
         Err(failure) => {
-            let failure = daemon::Error::from(failure);
-            fail(exit_code(&failure), failure)
+            let socket = at.socket.display();
+            fail(UNAVAILABLE, format_args!("no snet answers at {socket}: {failure}"))
         }
     }
 }
@@ -178,25 +207,44 @@ fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// To stderr: the terminal's or the journal's, which has a clock of its own.
-fn log_to_stderr(level: LogLevel, verbose: u8) {
-    let level = match (level, verbose) {
+/// The log, which goes to stderr.
+struct Log {
+    verbose: u8,
+    filter: reload::Handle<LevelFilter, Registry>,
+}
+
+impl Log {
+    /// To stderr: the terminal's or the journal's, which has a clock of its own.
+    fn to_stderr(level: LogLevel, verbose: u8) -> Self {
+        let (level, filter) = reload::Layer::new(filter(level, verbose));
+        let lines = tracing_subscriber::fmt::layer()
+            // A terminal that is gone must not end the daemon: complaining there would panic.
+            .log_internal_errors(false)
+            .with_target(false)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr);
+        let log = tracing_subscriber::registry().with(level);
+        if std::env::var_os("JOURNAL_STREAM").is_some() {
+            log.with(lines.without_time()).init();
+        } else {
+            log.with(lines).init();
+        }
+        Log { verbose, filter }
+    }
+
+    fn set(&self, level: LogLevel) {
+        // It fails only where there is no log any more.
+        let _ = self.filter.reload(filter(level, self.verbose));
+    }
+}
+
+/// `-v` adds to what the file says.
+fn filter(level: LogLevel, verbose: u8) -> LevelFilter {
+    match (level, verbose) {
         (_, 2..) | (LogLevel::Trace, _) | (LogLevel::Debug, 1) => LevelFilter::TRACE,
         (LogLevel::Debug, 0) | (_, 1) => LevelFilter::DEBUG,
         (LogLevel::Info, 0) => LevelFilter::INFO,
         (LogLevel::Warn, 0) => LevelFilter::WARN,
         (LogLevel::Error, 0) => LevelFilter::ERROR,
-    };
-    let builder = tracing_subscriber::fmt()
-        // A terminal that is gone must not end the daemon: complaining there would panic.
-        .log_internal_errors(false)
-        .with_max_level(level)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        builder.without_time().init();
-    } else {
-        builder.init();
     }
 }

@@ -95,14 +95,14 @@ pub enum Error {
 }
 
 impl Dispatcher {
-    /// Puts the parts together. `upstreams` in order of preference.
+    /// Puts the parts together. `upstreams` in order of preference; one of a former dispatcher
+    /// brings along what is known of its health.
     pub fn new(
         router: Router,
         learned: Arc<Learned>,
         direct: Box<dyn Proxy>,
-        upstreams: Vec<Upstream>,
+        upstreams: Vec<Arc<Upstream>>,
     ) -> Self {
-        let upstreams = upstreams.into_iter().map(Arc::new).collect();
         Dispatcher { router, learned, direct, upstreams }
     }
 
@@ -112,8 +112,13 @@ impl Dispatcher {
     }
 
     /// What the resolver learned.
-    pub fn learned(&self) -> &Learned {
+    pub fn learned(&self) -> &Arc<Learned> {
         &self.learned
+    }
+
+    /// The upstream of this name.
+    pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.upstreams.iter().find(|upstream| upstream.name() == name)
     }
 
     /// Decides and dials.
@@ -217,9 +222,10 @@ impl Current {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on, this one.
-    pub fn swap(&self, dispatcher: Dispatcher) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(dispatcher);
+    /// From now on, this one. Returns the former one.
+    pub fn swap(&self, dispatcher: Arc<Dispatcher>) -> Arc<Dispatcher> {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *current, dispatcher)
     }
 }
 

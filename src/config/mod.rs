@@ -31,6 +31,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The default of `control.socket`.
+pub use read::CONTROL_SOCKET;
+
 /// The whole configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -84,7 +87,7 @@ pub struct Listen {
 }
 
 /// One `[[proxy]]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
     /// Unique; by default the server as written, made unique by `#2`, `#3`, ...
     pub name: String,
@@ -99,7 +102,7 @@ pub struct Proxy {
 }
 
 /// The protocol of a `[[proxy]]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProxyKind {
     /// `type = "shadowsocks"`
     Shadowsocks {

@@ -1,6 +1,6 @@
 //! From the configuration to the parts: pure construction, no socket and no rule.
 
-use crate::config::{Backend, Config, Mode, ProxyKind, Scope, Via};
+use crate::config::{self, Backend, Config, Mode, ProxyKind, Scope, Via};
 use crate::dispatch::{Dispatcher, Upstream};
 use crate::fault::{self, Fault};
 use crate::firewall::{Lan, Ruleset};
@@ -18,17 +18,46 @@ use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// One endpoint for each `[[proxy]]`, in their order.
-pub(super) fn endpoints(config: &Config) -> Vec<Arc<Endpoint>> {
-    config.proxies.iter().map(|proxy| Arc::new(Endpoint::new(&proxy.host, proxy.port))).collect()
+/// What is running while another configuration is taken in: its parts that did not change go on.
+#[derive(Debug)]
+pub(super) struct Running<'a> {
+    pub(super) config: &'a Config,
+    pub(super) endpoints: &'a [Arc<Endpoint>],
+    pub(super) dispatcher: &'a Dispatcher,
+}
+
+/// One endpoint for each `[[proxy]]`, in their order. The addresses of a server that is known
+/// already are known again.
+pub(super) fn endpoints(config: &Config, running: Option<&Running<'_>>) -> Vec<Arc<Endpoint>> {
+    let known = |proxy: &config::Proxy| {
+        let Running { config, endpoints, .. } = running?;
+        let same = |known: &&config::Proxy| *known == proxy;
+        let near = |known: &&config::Proxy| (&known.host, known.port) == (&proxy.host, proxy.port);
+        let place = |is: &dyn Fn(&&config::Proxy) -> bool| {
+            config.proxies.iter().position(|known| is(&known))
+        };
+        endpoints.get(place(&same).or_else(|| place(&near))?).cloned()
+    };
+    let endpoint = |proxy: &config::Proxy| {
+        known(proxy).unwrap_or_else(|| Arc::new(Endpoint::new(&proxy.host, proxy.port)))
+    };
+    config.proxies.iter().map(endpoint).collect()
 }
 
 pub(super) fn dispatcher(
     config: &Config,
     outbound: &Outbound,
     endpoints: &[Arc<Endpoint>],
+    running: Option<&Running<'_>>,
 ) -> Dispatcher {
+    let known = |proxy: &config::Proxy| {
+        let Running { config, dispatcher, .. } = running?;
+        config.proxies.contains(proxy).then(|| dispatcher.upstream(&proxy.name).cloned())?
+    };
     let upstreams = config.proxies.iter().zip(endpoints).map(|(proxy, endpoint)| {
+        if let Some(known) = known(proxy) {
+            return known;
+        }
         let (name, endpoint, outbound) =
             (proxy.name.clone(), Arc::clone(endpoint), outbound.clone());
         let way: Box<dyn Proxy> = match &proxy.kind {
@@ -42,7 +71,7 @@ pub(super) fn dispatcher(
                 Box::new(HttpConnect::new(name, endpoint, outbound, credentials))
             }
         };
-        Upstream::new(way, proxy.connect_timeout)
+        Arc::new(Upstream::new(way, proxy.connect_timeout))
     });
     let router = Router {
         direct: config.rules.direct.clone(),
@@ -52,7 +81,11 @@ pub(super) fn dispatcher(
         reserved: ipset::reserved(),
     };
     let direct = Box::new(Direct::new(outbound.clone()));
-    Dispatcher::new(router, Arc::default(), direct, upstreams.collect())
+    // What names taught holds for as long as the rules for names do.
+    let same_names = |running: &&Running<'_>| running.config.rules.names == config.rules.names;
+    let learned =
+        running.filter(same_names).map(|running| Arc::clone(running.dispatcher.learned()));
+    Dispatcher::new(router, learned.unwrap_or_default(), direct, upstreams.collect())
 }
 
 pub(super) fn dns(config: &Config, addresses: &[IpAddr]) -> dns::Settings {

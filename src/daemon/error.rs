@@ -51,6 +51,21 @@ pub enum Error {
     /// The rules could not be installed or removed.
     #[error(transparent)]
     Firewall(#[from] firewall::Error),
+    /// Another snet has the rules of this network namespace.
+    #[error("another snet runs already, as process {pid}; two would take each other's rules away")]
+    Alone {
+        /// Its process.
+        pid: i32,
+    },
+    /// `snet cleanup` beside a living snet.
+    #[error("snet runs, as process {pid}, and will remove its rules when it is stopped")]
+    Alive {
+        /// Its process.
+        pid: i32,
+    },
+    /// The lock cannot be had.
+    #[error("cannot see whether another snet runs: {0}")]
+    Lock(io::Error),
     /// A task ended by a panic or without being told.
     #[error("{0} died; this is a bug of snet, please report it")]
     Died(&'static str),
@@ -65,6 +80,24 @@ pub enum Kind {
     Unavailable,
     /// Ours.
     Bug,
+}
+
+/// Exit codes, as in sysexits.h: EX_UNAVAILABLE, EX_SOFTWARE, EX_NOPERM, EX_CONFIG.
+pub const UNAVAILABLE: u8 = 69;
+const SOFTWARE: u8 = 70;
+const NOPERM: u8 = 77;
+/// The configuration file is wrong.
+pub const CONFIG: u8 = 78;
+
+impl Kind {
+    /// What a command that failed so exits with.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Permission => NOPERM,
+            Kind::Unavailable => UNAVAILABLE,
+            Kind::Bug => SOFTWARE,
+        }
+    }
 }
 
 impl Error {
@@ -82,6 +115,9 @@ impl Error {
             | Error::Listen { .. }
             | Error::Dns { .. }
             | Error::Accept { .. }
+            | Error::Alone { .. }
+            | Error::Alive { .. }
+            | Error::Lock(_)
             | Error::Firewall(_) => Kind::Unavailable,
             Error::Died(_) => Kind::Bug,
         }

@@ -3,7 +3,7 @@
 
 use super::Error;
 use crate::dns::bootstrap::Exempt;
-use crate::firewall::{self, Installed as Handle};
+use crate::firewall::{self, Installed as Handle, Ruleset};
 use crate::route::{Route, Teach};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +53,11 @@ impl Installed {
         if !self.fails.swap(true, Ordering::Relaxed) {
             warn!("cannot keep the rules alive, so nothing is captured: {failure}; restart snet");
         }
+    }
+
+    /// Other rules, if there are some.
+    pub(super) async fn replace(self: &Arc<Self>, ruleset: Ruleset) -> Result<(), Error> {
+        self.blocking(move |handle| handle.replace(ruleset)).await
     }
 
     /// Captures nothing more; what was captured goes on until [`remove`](Self::remove).

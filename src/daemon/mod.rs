@@ -6,34 +6,42 @@
 //! fails on the way, the rules are removed: they belong to
 //! a [`firewall::Installed`], whose drop removes them, also when a panic unwinds.
 
+mod alone;
 mod build;
+mod control;
 mod error;
 mod heartbeat;
 mod installed;
 mod limits;
 mod notify;
 mod privileges;
+mod reload;
 mod signals;
 
-pub use error::{Error, Kind};
+pub use control::{Answer, Verb, ask};
+pub use error::{CONFIG, Error, Kind, UNAVAILABLE};
 
-use crate::config::{Config, Purpose};
+use crate::config::{self, Config, Purpose};
 use crate::dispatch::Current;
+use crate::dns::bootstrap::Bootstrap;
 use crate::inbound::Intercept;
 use crate::inbound::tcp::Inbound;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal, listen};
+use crate::proxy::endpoint::Endpoint;
 use crate::stats::Stats;
 use crate::{dns, firewall};
+use control::{Control, Request};
 use installed::{ExemptServers, Installed, TeachKernel};
-use signals::Signals;
+use reload::World;
+use signals::{Asked, Signals};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::{debug, info, warn};
 
 /// How long a stop waits for open connections.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -41,11 +49,23 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// How long cut connections may take to be gone; they have nothing to wait for.
 const CUT: Duration = Duration::from_secs(1);
 
+/// Where the configuration comes from, for the next time, and who else has to know of it.
+pub trait Source: Send + Sync {
+    /// Reads it again.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    fn load(&self) -> Result<Config, config::Error>;
+
+    /// It is in force now.
+    fn taken(&self, config: &Config);
+}
+
 /// Runs until a signal asks to stop.
 ///
 /// # Errors
 /// What kept it from starting, or what died while it ran; the rules are gone in either case.
-pub fn run(config: Config, purpose: Purpose) -> Result<(), Error> {
+pub fn run(config: Config, purpose: Purpose, source: Arc<dyn Source>) -> Result<(), Error> {
     privileges::keep_only(privileges::needed(&config, purpose))?;
     let backend = match purpose {
         Purpose::Daemon => build::backend(&config),
@@ -53,6 +73,7 @@ pub fn run(config: Config, purpose: Purpose) -> Result<(), Error> {
     };
     // Before any other descriptor: see `firewall::nftables::Owner`.
     let firewall = backend.map(firewall::Backend::prepare).transpose()?;
+    let _alone = firewall.is_some().then(alone::claim).transpose()?;
     let limit = limits::connections();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -60,14 +81,22 @@ pub fn run(config: Config, purpose: Purpose) -> Result<(), Error> {
         .build()
         .map_err(Error::Runtime)?;
     let result = runtime.block_on(async {
-        match purpose {
-            Purpose::DnsOnly => dns_only(&config).await,
-            Purpose::Daemon => Daemon::start(&config, firewall, limit).await?.supervise().await,
-        }
+        Daemon::start(config, purpose, source, firewall, limit).await?.supervise().await
     });
     // What is still open after the drain is cut: nobody may wait for a stop.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
+}
+
+/// What `snet cleanup` does, unless a living snet has the rules.
+///
+/// # Errors
+/// [`Error::Alone`]; what the tools or the kernel say.
+pub fn cleanup() -> Result<firewall::Cleaned, Error> {
+    match alone::holder() {
+        Some(pid) => Err(Error::Alive { pid }),
+        None => Ok(firewall::cleanup()?),
+    }
 }
 
 /// What `snet rules` prints. Asks nobody: host names of upstream servers are named as such.
@@ -79,7 +108,7 @@ pub fn rules(config: &Config) -> Result<String, Error> {
         return Ok("# backend = \"none\": no rule is installed\n".into());
     };
     let listeners: Vec<IpAddr> = config.listen.addresses.clone();
-    let endpoints = build::endpoints(config);
+    let endpoints = build::endpoints(config, None);
     let mut text = firewall::render(backend, &build::ruleset(config, &listeners, &endpoints)?)?;
     for endpoint in endpoints.iter().filter(|endpoint| endpoint.is_name()) {
         text.push_str(&format!(
@@ -93,17 +122,23 @@ pub fn rules(config: &Config) -> Result<String, Error> {
 /// Everything that runs.
 #[derive(Debug)]
 struct Daemon {
+    world: World,
     firewall: Arc<Installed>,
     inbound: Arc<Inbound>,
     /// Accept loops, resolver, bootstrap: none of them may end before it is told to.
     tasks: JoinSet<Result<(), Error>>,
+    /// Of [`World`], the one task that a reload replaces.
+    bootstrap: AbortHandle,
     stop: watch::Sender<bool>,
     signals: Signals,
+    requests: mpsc::Receiver<Request>,
 }
 
 impl Daemon {
     async fn start(
-        config: &Config,
+        config: Config,
+        purpose: Purpose,
+        source: Arc<dyn Source>,
         prepared: Option<firewall::Prepared>,
         limit: u32,
     ) -> Result<Self, Error> {
@@ -115,22 +150,21 @@ impl Daemon {
         let outbound = Outbound::new(Fwmark::SNET, refusal);
         outbound.probe().map_err(Error::Mark)?;
 
-        let listeners = listen_tcp(config)?;
-        let families: Vec<IpAddr> = listeners.iter().map(|(address, _)| *address).collect();
-        let endpoints = build::endpoints(config);
-        let current = Current::new(build::dispatcher(config, &outbound, &endpoints));
-        let resolver = dns::bind(build::dns(config, &families), outbound.clone(), current.clone())
+        let listeners = match purpose {
+            Purpose::Daemon => listen_tcp(&config)?,
+            Purpose::DnsOnly => Vec::new(),
+        };
+        let families: Vec<IpAddr> = match purpose {
+            Purpose::Daemon => listeners.iter().map(|(address, _)| *address).collect(),
+            Purpose::DnsOnly => config.listen.addresses.clone(),
+        };
+        let endpoints = build::endpoints(&config, None);
+        let current = Current::new(build::dispatcher(&config, &outbound, &endpoints, None));
+        let resolver = dns::bind(build::dns(&config, &families), outbound.clone(), current.clone())
             .map_err(|source| Error::Dns { source })?;
 
         let firewall = Arc::new(Installed::default());
-        let bootstrap = dns::bootstrap::start(
-            endpoints.clone(),
-            config.dns.china_over_udp(),
-            config.dns.bogus.clone(),
-            outbound.clone(),
-            Box::new(ExemptServers(Arc::clone(&firewall))),
-        )
-        .await;
+        let bootstrap = bootstrap(&config, &endpoints, &outbound, &firewall).await;
 
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -148,12 +182,13 @@ impl Daemon {
                 accepting.await.map_err(|source| Error::Accept { address, source })
             });
         }
-        tasks.spawn(supervised("resolver", dns::spawn(resolver, stopped.clone())));
-        tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped.clone())));
+        let (settings, reloads) = mpsc::unbounded_channel();
+        tasks.spawn(supervised("resolver", dns::spawn(resolver, reloads, stopped.clone())));
+        let bootstrap = tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped.clone())));
 
         // The rules come last: everything they lead to answers by now.
         if let Some(prepared) = prepared {
-            let ruleset = build::ruleset(config, &families, &endpoints)?;
+            let ruleset = build::ruleset(&config, &families, &endpoints)?;
             let handle = tokio::task::spawn_blocking(move || prepared.install(ruleset))
                 .await
                 .map_err(|_| Error::Died("firewall"))??;
@@ -163,8 +198,8 @@ impl Daemon {
             firewall.with(|handle| handle.exempt(resolved.map(|address| address.ip()).collect()));
             current.load().learned().connect_kernel(Box::new(TeachKernel(Arc::clone(&firewall))));
         }
-        let (tcp, dns) = (config.listen.tcp_port, config.listen.dns_port);
-        let pulse = heartbeat::Pulse::new(outbound, &families, Some(tcp), dns);
+        let tcp = (purpose == Purpose::Daemon).then_some(config.listen.tcp_port);
+        let pulse = heartbeat::Pulse::new(outbound.clone(), &families, tcp, config.listen.dns_port);
         let kept = Arc::clone(&firewall);
         let renew = async move || {
             kept.beat().await;
@@ -172,23 +207,43 @@ impl Daemon {
         };
         let beating = async move { pulse.beat(renew, stopped).await };
         tasks.spawn(supervised("heartbeat", beating));
-        let ready = build::describe(config, &families);
+        let (asking, requests) = mpsc::channel(1);
+        control(&config, purpose, &mut tasks, asking);
+        let world =
+            World { config, purpose, source, outbound, families, endpoints, current, settings };
+        let ready = world.describe();
         info!("ready: {ready}");
         notify::ready(&ready);
-        Ok(Daemon { firewall, inbound, tasks, stop, signals })
+        Ok(Daemon { world, firewall, inbound, tasks, bootstrap, stop, signals, requests })
+    }
+
+    /// Runs until a signal asks to stop, or until something died.
+    async fn run(&mut self) -> Result<(), Error> {
+        loop {
+            tokio::select! {
+                asked = self.signals.next() => match asked {
+                    Asked::Stop(signal) => {
+                        info!("stopping on {signal}");
+                        return Ok(());
+                    }
+                    Asked::Reload => drop(self.reload().await),
+                },
+                Some(Request { verb: Verb::Reload, answer }) = self.requests.recv() => {
+                    // Who asked may have left.
+                    let _ = answer.send(self.reload().await);
+                }
+                Some(ended) = self.tasks.join_next() => match ended {
+                    // The bootstrap of a former world.
+                    Err(error) if error.is_cancelled() => {}
+                    Ok(Err(error)) => return Err(error),
+                    Ok(Ok(())) | Err(_) => return Err(Error::Died("a task")),
+                },
+            }
+        }
     }
 
     async fn supervise(mut self) -> Result<(), Error> {
-        let result = tokio::select! {
-            signal = self.signals.stop() => {
-                info!("stopping on {signal}");
-                Ok(())
-            }
-            died = self.tasks.join_next() => Err(match died {
-                Some(Ok(Err(error))) => error,
-                _ => Error::Died("a task"),
-            }),
-        };
+        let result = self.run().await;
         notify::stopping("waiting for open connections");
         let released = self.firewall.release().await;
         // Nobody is listening if every task died; then there is nobody to tell.
@@ -220,46 +275,39 @@ impl Drop for Daemon {
     }
 }
 
-/// The resolver alone: no mark is needed, no rule is installed.
-async fn dns_only(config: &Config) -> Result<(), Error> {
-    let mut signals = Signals::new().map_err(Error::Runtime)?;
-    let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
-    let endpoints = build::endpoints(config);
-    let current = Current::new(build::dispatcher(config, &outbound, &endpoints));
-    let settings = build::dns(config, &config.listen.addresses);
-    let resolver =
-        dns::bind(settings, outbound.clone(), current).map_err(|source| Error::Dns { source })?;
-    let nobody = Box::new(ExemptServers(Arc::default()));
-    let bootstrap = dns::bootstrap::start(
-        endpoints,
+/// Resolves the names of the upstream servers.
+async fn bootstrap(
+    config: &Config,
+    endpoints: &[Arc<Endpoint>],
+    outbound: &Outbound,
+    firewall: &Arc<Installed>,
+) -> Bootstrap {
+    dns::bootstrap::start(
+        endpoints.to_vec(),
         config.dns.china_over_udp(),
         config.dns.bogus.clone(),
         outbound.clone(),
-        nobody,
+        Box::new(ExemptServers(Arc::clone(firewall))),
     )
-    .await;
-    let (stop, stopped) = watch::channel(false);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(supervised("resolver", dns::spawn(resolver, stopped.clone())));
-    tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped.clone())));
-    let pulse =
-        heartbeat::Pulse::new(outbound, &config.listen.addresses, None, config.listen.dns_port);
-    let beating = async move { pulse.beat(async || notify::alive(), stopped).await };
-    tasks.spawn(supervised("heartbeat", beating));
-    let ready = build::describe_dns(config);
-    info!("ready: {ready}");
-    notify::ready(&ready);
-    tokio::select! {
-        signal = signals.stop() => {
-            info!("stopping on {signal}");
-            notify::stopping("");
-            let _ = stop.send(true);
-            Ok(())
-        }
-        died = tasks.join_next() => Err(match died {
-            Some(Ok(Err(error))) => error,
-            _ => Error::Died("a task"),
-        }),
+    .await
+}
+
+/// Opens the control socket. Without it everything else works, and SIGHUP reloads too.
+fn control(
+    config: &Config,
+    purpose: Purpose,
+    tasks: &mut JoinSet<Result<(), Error>>,
+    requests: mpsc::Sender<Request>,
+) {
+    let path = &config.control_socket;
+    match Control::bind(path) {
+        Ok(control) => drop(tasks.spawn(supervised("control", control.serve(requests)))),
+        // An ordinary user has no place there.
+        Err(error) if purpose == Purpose::DnsOnly => debug!("{}: {error}", path.display()),
+        Err(error) => warn!(
+            "no control socket at {} ({error}): `snet reload` does not find this snet, SIGHUP does",
+            path.display()
+        ),
     }
 }
 

@@ -38,7 +38,6 @@ pub(super) fn stopping(status: &str) {
 }
 
 /// A reload has begun; [`ready`] ends it, whether it succeeded or not.
-#[expect(dead_code, reason = "for the reload")]
 pub(super) fn reloading() {
     // The manager compares the time with that of its request (sd_notify(3), RELOADING=1).
     match clock_gettime(ClockId::CLOCK_MONOTONIC) {

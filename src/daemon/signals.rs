@@ -1,8 +1,16 @@
-//! The signals that ask the daemon to stop.
+//! The signals that ask the daemon to stop, or to read its configuration again.
 
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::warn;
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// To stop; the name of the signal.
+    Stop(&'static str),
+    /// SIGHUP.
+    Reload,
+}
 
 /// Handlers are in place from [`Signals::new`] on: a signal during the start is kept until somebody
 /// waits for it.
@@ -24,16 +32,21 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal that asks to stop and names it.
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
+            _ = self.quit.recv() => Asked::Stop("SIGQUIT"),
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    /// Waits for one that asks to stop and names it.
     pub(super) async fn stop(&mut self) -> &'static str {
         loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.quit.recv() => return "SIGQUIT",
-                _ = self.hangup.recv() => {
-                    warn!("SIGHUP: a running snet cannot reload its configuration yet; restart it");
-                }
+            if let Asked::Stop(name) = self.next().await {
+                return name;
             }
         }
     }

@@ -65,6 +65,11 @@ impl Cache {
         Cache { entries: Clock::new(limit) }
     }
 
+    /// Another limit in bytes; what is too much goes.
+    pub fn resize(&mut self, limit: usize) {
+        self.entries.resize(limit);
+    }
+
     /// The fresh answer to a query.
     pub fn get(&mut self, query: &Query, now: Instant) -> Option<Hit<'_>> {
         let entry = self.entries.get(query.key())?;

@@ -5,7 +5,7 @@
 //! who ask the same at that moment: it chooses whom to ask, and for a name that nobody listed
 //! [`judge`] asks both sides and lets [`split`] decide, or with `dns.no-leak` [`no_leak`] asks one
 //! after the other. [`upstream`] does the asking. Beside the story stand [`limit`] (floods),
-//! [`loops`] (our own questions), [`persistence`] (the cache's file) and [`query_log`].
+//! [`loops`] (our own questions), [`present`] (other settings while it runs), [`persistence`] (the cache's file) and [`query_log`].
 //!
 //! Everything runs on one thread of its own with a runtime of its own: nothing is locked, and a
 //! busy relay does not delay a name. Messages are kept and sent as bytes ([`wire`], [`reply`]).
@@ -26,6 +26,7 @@ mod judge;
 mod loops;
 mod no_leak;
 mod persistence;
+mod present;
 mod query_log;
 mod resolver;
 mod rewriting;
@@ -44,10 +45,10 @@ use std::time::Duration;
 
 pub use name_server::{NameServer, Transport};
 pub use options::{HttpsRecords, Options};
-pub use server::{Bound, bind, spawn};
+pub use server::{Bound, Reloads, bind, spawn};
 
 /// What the resolver is told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Addresses to listen on, UDP and TCP.
     pub listen: Vec<SocketAddr>,
@@ -85,6 +86,26 @@ pub struct Settings {
     pub no_foreign_aaaa: bool,
     /// Further wishes.
     pub options: Options,
+}
+
+impl Settings {
+    /// Whether these settings give the same answers as those: then what was answered still holds.
+    /// How long is waited, how much is kept and what is logged does not matter.
+    pub(super) fn answer_like(&self, other: &Settings) -> bool {
+        let alike = Settings {
+            listen: other.listen.clone(),
+            timeout: other.timeout,
+            cache_size: other.cache_size,
+            options: Options {
+                rate_limit: other.options.rate_limit,
+                log_queries: other.options.log_queries,
+                cache_file: other.options.cache_file.clone(),
+                ..self.options.clone()
+            },
+            ..self.clone()
+        };
+        alike == *other
+    }
 }
 
 #[cfg(test)]

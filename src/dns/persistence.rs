@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::rc::Rc;
+use std::rc::Weak;
 use std::time::Duration;
 use tracing::{debug, warn};
 
@@ -35,11 +35,15 @@ impl Resolver {
         }
     }
 
-    /// Writes the file from time to time.
-    pub(super) async fn keep_cache(self: Rc<Self>) {
+    /// Writes the file from time to time. Does not keep the resolver, which one with other settings
+    /// may replace: its connections end with it.
+    pub(super) async fn keep_cache(resolver: Weak<Self>) {
         loop {
             tokio::time::sleep(INTERVAL).await;
-            self.save_cache();
+            match resolver.upgrade() {
+                Some(resolver) if !resolver.is_retired() => resolver.save_cache(),
+                _ => return,
+            }
         }
     }
 

@@ -66,6 +66,9 @@ pub(super) struct Resolver {
     reserved: IpSet,
     system: RefCell<SystemServers>,
     pending: Cell<u32>,
+    /// Another one has taken its place: what it answers from now on is for those who have asked it,
+    /// and teaches nobody.
+    retired: Cell<bool>,
 }
 
 /// A query, and how it came.
@@ -119,10 +122,31 @@ impl Resolver {
             reserved: ipset::reserved(),
             system: RefCell::default(),
             pending: Cell::new(0),
+            retired: Cell::new(false),
             settings,
             outbound,
             current,
         })
+    }
+
+    /// One with other settings in the place of this one. It inherits what the new settings leave
+    /// true: answers, verdicts and forged addresses if they would be the same.
+    pub(super) fn succeed(&self, settings: Settings, tls: Tls) -> Rc<Self> {
+        let inherits = settings.answer_like(&self.settings);
+        let next = Resolver::new(settings, self.outbound.clone(), self.current.clone(), tls);
+        if inherits {
+            next.cache.swap(&self.cache);
+            next.cache.borrow_mut().resize(next.settings.cache_size);
+            next.verdicts.swap(&self.verdicts);
+            next.bogus.swap(&self.bogus);
+        }
+        next.patience.swap(&self.patience);
+        self.retired.set(true);
+        next
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.get()
     }
 
     /// Answers from what is known, by appending to `out`; false if upstream servers have to be
@@ -332,6 +356,9 @@ impl Resolver {
 
     /// Steers the traffic of names with a route of their own.
     pub(super) fn learn(&self, query: &Query, stored: &Stored) {
+        if self.is_retired() {
+            return;
+        }
         let Some(route @ (Route::Direct | Route::Proxy)) = self.rule(query) else { return };
         let ttl = Duration::from_secs(stored.lifetime().min(LEARNED_AT_MOST).into());
         let dispatcher = self.current.load();

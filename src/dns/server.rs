@@ -1,9 +1,9 @@
 //! The listeners: UDP and TCP on every address, on a thread of their own.
 
 use super::Settings;
+use super::present::Present;
 use super::reply;
 use super::resolver::{Asked, Resolver};
-use super::rewriting;
 use super::upstream::tcp::{Incoming, frame};
 use super::upstream::tls::Tls;
 use super::wire::{Query, TCP_SIZE};
@@ -83,12 +83,19 @@ fn context(address: SocketAddr, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{address}: {error}"))
 }
 
+/// Other settings for a resolver that runs. The listening addresses in them do not count.
+pub type Reloads = mpsc::UnboundedReceiver<Settings>;
+
 /// Runs the resolver until `stopped` turns true; the result says whether it ended for that reason.
 /// Dropping the future stops it too.
-pub fn spawn(bound: Bound, stopped: watch::Receiver<bool>) -> impl Future<Output = bool> {
+pub fn spawn(
+    bound: Bound,
+    reloads: Reloads,
+    stopped: watch::Receiver<bool>,
+) -> impl Future<Output = bool> {
     let (ended, end) = oneshot::channel();
     let thread = std::thread::Builder::new().name("snet-dns".into()).spawn(move || {
-        match run(bound, stopped) {
+        match run(bound, reloads, stopped) {
             Ok(()) => drop(ended.send(true)),
             // The sender is dropped: the end was not asked for.
             Err(failure) => error!("the resolver ended: {failure}"),
@@ -105,38 +112,39 @@ pub fn spawn(bound: Bound, stopped: watch::Receiver<bool>) -> impl Future<Output
     }
 }
 
-fn run(bound: Bound, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
+fn run(bound: Bound, mut reloads: Reloads, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
     // Tasks of its own thread are woken without a system call.
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let Bound { udp, tcp, settings, outbound, current } = bound;
         let resolver = Resolver::new(settings, outbound, current, Tls::default());
-        resolver.restore_cache();
-        tokio::task::spawn_local(Rc::clone(&resolver).keep_cache());
-        tokio::task::spawn_local(rewriting::detect(Rc::clone(&resolver)));
+        let present = Rc::new(Present::new(resolver));
         let clients = Arc::new(Semaphore::new(MOST_CLIENTS));
         let mut listeners = JoinSet::new();
         for socket in udp {
-            listeners.spawn_local(datagrams(Rc::clone(&resolver), Rc::new(socket.listen()?)));
+            listeners.spawn_local(datagrams(Rc::clone(&present), Rc::new(socket.listen()?)));
         }
         for socket in tcp {
             let listener = TcpListener::from_std(socket)?;
-            listeners.spawn_local(streams(Rc::clone(&resolver), listener, Arc::clone(&clients)));
+            listeners.spawn_local(streams(Rc::clone(&present), listener, Arc::clone(&clients)));
         }
-        let ended = tokio::select! {
-            _ = stopped.wait_for(|stopped| *stopped) => Ok(()),
-            Some(ended) = listeners.join_next() => match ended {
-                Ok(Err(failure)) => Err(failure),
-                Ok(Ok(())) => Err(io::Error::other("a listener ended")),
-                Err(panic) => Err(io::Error::other(panic)),
-            },
+        let ended = loop {
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => break Ok(()),
+                Some(settings) = reloads.recv() => present.reload(settings),
+                Some(ended) = listeners.join_next() => break match ended {
+                    Ok(Err(failure)) => Err(failure),
+                    Ok(Ok(())) => Err(io::Error::other("a listener ended")),
+                    Err(panic) => Err(io::Error::other(panic)),
+                },
+            }
         };
-        resolver.save_cache();
+        present.load().save_cache();
         ended
     })
 }
 
-async fn datagrams(resolver: Rc<Resolver>, listener: Rc<UdpListener>) -> io::Result<()> {
+async fn datagrams(present: Rc<Present>, listener: Rc<UdpListener>) -> io::Result<()> {
     let (mut inbox, mut outbox) = (listener.inbox(LARGEST_QUERY), listener.outbox());
     loop {
         listener.readable().await?;
@@ -151,6 +159,7 @@ async fn datagrams(resolver: Rc<Resolver>, listener: Rc<UdpListener>) -> io::Res
             }
         }
         let now = Instant::now();
+        let resolver = present.load();
         for (message, asker) in inbox.datagrams() {
             let parsed = Query::parse(message);
             let in_limit = resolver.rate_limit.borrow_mut().allows(asker.address.ip(), now);
@@ -204,7 +213,7 @@ fn lost(asker: &Asker, error: io::Error) {
 }
 
 async fn streams(
-    resolver: Rc<Resolver>,
+    present: Rc<Present>,
     listener: TcpListener,
     clients: Arc<Semaphore>,
 ) -> io::Result<()> {
@@ -212,7 +221,7 @@ async fn streams(
         let permit = Arc::clone(&clients).acquire_owned().await.map_err(io::Error::other)?;
         match listener.accept().await {
             Ok((stream, client)) => {
-                let serving = serve(Rc::clone(&resolver), stream, client, permit);
+                let serving = serve(Rc::clone(&present), stream, client, permit);
                 tokio::task::spawn_local(async move {
                     if let Err(error) = serving.await {
                         debug!(%client, "a client of the resolver broke off: {error}");
@@ -233,7 +242,7 @@ async fn streams(
 
 /// Serves one TCP client: queries are answered as their answers come, in any order (RFC 7766, 7).
 async fn serve(
-    resolver: Rc<Resolver>,
+    present: Rc<Present>,
     stream: TcpStream,
     client: SocketAddr,
     _permit: OwnedSemaphorePermit,
@@ -261,7 +270,7 @@ async fn serve(
             }
         };
         let slot = Arc::clone(&pipelined).acquire_owned().await.map_err(io::Error::other)?;
-        let (resolver, answers) = (Rc::clone(&resolver), answers.clone());
+        let (resolver, answers) = (present.load(), answers.clone());
         tokio::task::spawn_local(async move {
             let asked = Asked { query: &query, limit: TCP_SIZE, client, at: Instant::now() };
             let mut answer = Vec::new();

@@ -23,6 +23,13 @@ pub struct DomainMap<T> {
     hasher: RandomState,
 }
 
+/// The same names with the same values, given in the same order, as a file read again gives them.
+impl<T: PartialEq> PartialEq for DomainMap<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries && self.arena == other.arena
+    }
+}
+
 impl<T> Default for DomainMap<T> {
     fn default() -> Self {
         DomainMap {

@@ -38,6 +38,7 @@ mod open_before;
 mod peers;
 mod reach;
 mod refusals;
+mod reload;
 mod restored;
 mod router;
 mod rules;

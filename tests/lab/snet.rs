@@ -94,6 +94,11 @@ impl Config {
 
     /// Writes the file and returns its path.
     pub fn write(&self) -> PathBuf {
+        write_config(&self.text())
+    }
+
+    /// The file.
+    pub fn text(&self) -> String {
         let mut text = self.top.join("\n");
         for (name, lines) in [
             ("listen", &self.listen),
@@ -106,7 +111,7 @@ impl Config {
         for proxy in &self.proxies {
             text.push_str(&format!("\n[[proxy]]\n{proxy}\n"));
         }
-        write_config(&text)
+        text
     }
 }
 
@@ -221,6 +226,10 @@ impl Snet {
         if let Some(status) = self.0.ended() {
             panic!("snet ended with {status}:\n{}", self.log());
         }
+    }
+
+    pub fn pid(&self) -> nix::unistd::Pid {
+        self.0.pid()
     }
 
     /// How many descriptors it holds.

@@ -43,6 +43,14 @@ impl<V> Clock<V> {
         Clock { index: HashMap::new(), slots: Vec::new(), hand: 0, weight: 0, limit }
     }
 
+    /// Another limit; what is too much goes.
+    pub fn resize(&mut self, limit: usize) {
+        self.limit = limit;
+        while self.weight > limit {
+            self.evict(&|_| false);
+        }
+    }
+
     pub fn get(&mut self, key: &[u8]) -> Option<&mut V> {
         let number = *self.index.get(key)?;
         let slot = self.slots.get_mut(number as usize)?;

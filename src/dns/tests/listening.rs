@@ -16,13 +16,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
 struct Listening {
     address: SocketAddr,
     stop: watch::Sender<bool>,
+    /// Open for as long as the resolver runs.
+    reloads: mpsc::UnboundedSender<Settings>,
     ended: JoinHandle<bool>,
 }
 
@@ -33,16 +35,20 @@ fn free() -> SocketAddr {
 }
 
 fn start(china: SocketAddr, cache_file: Option<PathBuf>) -> Listening {
-    let address = free();
     let options = dns::Options { cache_file, ..dns::Options::default() };
-    let (listen, china) = (vec![address], vec![china.into()]);
-    let settings = Settings { listen, china, options, ..settings() };
+    start_with(Settings { china: vec![china.into()], options, ..settings() })
+}
+
+fn start_with(settings: Settings) -> Listening {
+    let address = free();
+    let settings = Settings { listen: vec![address], ..settings };
     let direct = Box::new(Direct::new(outbound()));
     let dispatcher = Dispatcher::new(Router::default(), Arc::default(), direct, Vec::new());
     let bound = dns::bind(settings, outbound(), Current::new(dispatcher)).unwrap();
     let (stop, stopped) = watch::channel(false);
-    let ended = tokio::spawn(dns::spawn(bound, stopped));
-    Listening { address, stop, ended }
+    let (reloads, reloaded) = mpsc::unbounded_channel();
+    let ended = tokio::spawn(dns::spawn(bound, reloaded, stopped));
+    Listening { address, stop, reloads, ended }
 }
 
 fn question(name: &str) -> Message {
@@ -71,7 +77,7 @@ async fn udp_and_tcp_answer_and_garbage_does_no_harm() {
                 true => nothing(query, ResponseCode::NXDomain),
                 false => addresses(query, 60, &[CN]),
             }));
-            let Listening { address, stop, ended } = start(china.address, None);
+            let Listening { address, stop, ended, .. } = start(china.address, None);
             let socket = client(address).await;
             let answer =
                 exchange(&socket, &question("a.example.").to_vec().unwrap()).await.unwrap();
@@ -139,7 +145,8 @@ async fn answers_survive_a_restart() {
             let file = std::env::temp_dir().join(format!("snet-cache-{}", std::process::id()));
             for is_up in [true, false] {
                 up.set(is_up);
-                let Listening { address, stop, ended } = start(china.address, Some(file.clone()));
+                let listening = start(china.address, Some(file.clone()));
+                let Listening { address, stop, ended, reloads: _reloads } = listening;
                 let socket = client(address).await;
                 let query = question("a.example.").to_vec().unwrap();
                 let answer = exchange(&socket, &query).await.expect("an answer, also when silent");
@@ -148,6 +155,58 @@ async fn answers_survive_a_restart() {
                 assert!(timeout(Duration::from_secs(5), ended).await.unwrap().unwrap());
             }
             std::fs::remove_file(&file).unwrap();
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn other_settings_keep_the_answers_that_they_would_give_too() {
+    LocalSet::new()
+        .run_until(async {
+            let up = Rc::new(Cell::new(true));
+            let state = Rc::clone(&up);
+            let china = over_udp(Rc::new(move |query: &Message| match state.get() {
+                true if asks_for_probe(query) => {
+                    vec![say(0, nothing(query, ResponseCode::NXDomain))]
+                }
+                true => vec![say(0, addresses(query, 600, &[CN]))],
+                false => vec![],
+            }));
+            let first = Settings { china: vec![china.address.into()], ..settings() };
+            let Listening { address, stop, reloads, ended } = start_with(first.clone());
+            let socket = client(address).await;
+            let ask = async |name: &str| exchange(&socket, &question(name).to_vec().unwrap()).await;
+            let mut stream = outbound().tcp(&[address]).await.unwrap();
+            assert_eq!(found(&ask("a.example.").await.unwrap()), [CN]);
+            up.set(false);
+
+            // Other waits and other logs: what was answered holds.
+            let mut next = first.clone();
+            next.options.log_queries = true;
+            next.cache_size /= 2;
+            next.timeout = Duration::from_millis(600);
+            reloads.send(next.clone()).unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(found(&ask("a.example.").await.unwrap()), [CN], "kept");
+
+            // A name from the file: it is answered, and nothing of before holds.
+            next.hosts.insert("b.example".parse().unwrap(), vec!["192.0.2.7".parse().unwrap()]);
+            reloads.send(next).unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(found(&ask("b.example.").await.unwrap()), ["192.0.2.7"]);
+            let forgotten = ask("a.example.").await.unwrap();
+            assert_eq!(forgotten.metadata.response_code, ResponseCode::ServFail);
+
+            // A client that was connected before asks the new one.
+            let bytes = question("b.example.").to_vec().unwrap();
+            stream.write_u16(u16::try_from(bytes.len()).unwrap()).await.unwrap();
+            stream.write_all(&bytes).await.unwrap();
+            let mut bytes = vec![0; stream.read_u16().await.unwrap().into()];
+            stream.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(found(&Message::from_vec(&bytes).unwrap()), ["192.0.2.7"]);
+
+            stop.send(true).unwrap();
+            assert!(timeout(Duration::from_secs(5), ended).await.unwrap().unwrap());
         })
         .await;
 }

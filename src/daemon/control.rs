@@ -1,0 +1,224 @@
+//! The control socket: one request a connection, in words.
+//!
+//! The client sends a line with a verb and reads to the end. The first line of the answer is `ok` or
+//! `refused N`, N being the exit code that the command should have; the rest is for the operator. Only
+//! root and the daemon's own user are heard (the mode of the socket, and SO_PEERCRED).
+
+use nix::unistd::geteuid;
+use std::fs::{self, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream as Client;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+/// A client that says nothing for so long is not listened to.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a command waits for its answer: a reload resolves the names of new servers first.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// No verb is longer.
+const LONGEST_LINE: u64 = 64;
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Read the configuration again.
+    Reload,
+}
+
+impl Verb {
+    fn word(self) -> &'static str {
+        match self {
+            Verb::Reload => "reload",
+        }
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        [Verb::Reload].into_iter().find(|verb| verb.word() == line.trim_end())
+    }
+}
+
+/// What comes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It was done; in words.
+    Done(String),
+    /// It was not: the exit code, and why.
+    Refused(u8, String),
+}
+
+/// A request on its way to the one who can do it.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) verb: Verb,
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+/// The socket in the file system. Its drop removes it.
+#[derive(Debug)]
+pub(super) struct Control {
+    listener: UnixListener,
+    _file: SocketFile,
+}
+
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Control {
+    /// Makes the socket, and its folder if only that is missing. One that a dead process left is
+    /// replaced.
+    ///
+    /// # Errors
+    /// EADDRINUSE if somebody answers there; what the file system says.
+    pub(super) fn bind(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path.parent()
+            && let Err(error) = fs::create_dir(folder)
+            && error.kind() != io::ErrorKind::AlreadyExists
+        {
+            return Err(error);
+        }
+        let listener = match UnixListener::bind(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
+                fs::remove_file(path)?;
+                UnixListener::bind(path)?
+            }
+            listener => listener?,
+        };
+        let file = SocketFile(path.to_owned());
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        Ok(Control { listener, _file: file })
+    }
+
+    /// Hands requests over, one after the other. Never ends.
+    pub(super) async fn serve(self, requests: mpsc::Sender<Request>) -> bool {
+        loop {
+            match self.listener.accept().await {
+                Ok((client, _)) => {
+                    let requests = requests.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = converse(client, requests).await {
+                            debug!("a client of the control socket: {error}");
+                        }
+                    });
+                }
+                Err(error) => {
+                    debug!("the control socket: {error}");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+fn is_stale(path: &Path) -> bool {
+    matches!(Client::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+async fn converse(mut client: UnixStream, requests: mpsc::Sender<Request>) -> io::Result<()> {
+    let user = client.peer_cred()?.uid();
+    if user != 0 && user != geteuid().as_raw() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let mut line = String::new();
+    timeout(PATIENCE, (&mut client).take(LONGEST_LINE).read_to_string(&mut line)).await??;
+    let answer = match Verb::parse(&line) {
+        None => Answer::Refused(64, format!("found {:?}; accepted: reload", line.trim_end())),
+        Some(verb) => {
+            let (answer, answered) = oneshot::channel();
+            let gone = || io::Error::other("snet is stopping");
+            requests.send(Request { verb, answer }).await.map_err(|_| gone())?;
+            answered.await.map_err(|_| gone())?
+        }
+    };
+    timeout(PATIENCE, client.write_all(answer.text().as_bytes())).await??;
+    client.shutdown().await
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        match self {
+            Answer::Done(words) => format!("ok\n{words}\n"),
+            Answer::Refused(code, words) => format!("refused {code}\n{words}\n"),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (first, words) = text.split_once('\n')?;
+        let words = words.trim_end().to_owned();
+        match first.split_once(' ') {
+            None if first == "ok" => Some(Answer::Done(words)),
+            Some(("refused", code)) => Some(Answer::Refused(code.parse().ok()?, words)),
+            _ => None,
+        }
+    }
+}
+
+/// Asks the daemon behind this socket.
+///
+/// # Errors
+/// Nobody answers there, or what answers is no snet.
+pub fn ask(socket: &Path, verb: Verb) -> io::Result<Answer> {
+    let mut daemon = Client::connect(socket)?;
+    daemon.set_read_timeout(Some(LONGEST))?;
+    writeln!(daemon, "{}", verb.word())?;
+    daemon.shutdown(std::net::Shutdown::Write)?;
+    let mut text = String::new();
+    daemon.read_to_string(&mut text)?;
+    Answer::parse(&text).ok_or_else(|| io::Error::other("no answer; is it stopping?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_as_it_was_written() {
+        for answer in [
+            Answer::Done("two lines\nof words".into()),
+            Answer::Refused(78, "snet.toml:1: mode: found 5".into()),
+        ] {
+            assert_eq!(Answer::parse(&answer.text()), Some(answer));
+        }
+        for text in ["", "ok", "refused\n", "refused x\n", "hello\n"] {
+            assert_eq!(Answer::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_request_reaches_the_daemon_and_its_answer_the_client() {
+        let folder = std::env::temp_dir().join(format!("snet-control-{}", std::process::id()));
+        let path = folder.join("control.sock");
+        let control = Control::bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let taken = Control::bind(&path).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse, "somebody answers there");
+        let (requests, mut asked) = mpsc::channel(1);
+        let serving = tokio::spawn(control.serve(requests));
+        let at = path.clone();
+        let client = tokio::task::spawn_blocking(move || ask(&at, Verb::Reload));
+        let request = asked.recv().await.unwrap();
+        assert_eq!(request.verb, Verb::Reload);
+        request.answer.send(Answer::Refused(78, "no".into())).unwrap();
+        assert_eq!(client.await.unwrap().unwrap(), Answer::Refused(78, "no".into()));
+        serving.abort();
+        assert!(serving.await.is_err());
+        assert!(!path.exists(), "removed with the daemon");
+        // What a killed one leaves.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(Control::bind(&path).unwrap());
+        fs::remove_dir(&folder).unwrap();
+    }
+}

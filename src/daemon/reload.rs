@@ -1,0 +1,262 @@
+//! Another configuration while the daemon runs.
+//!
+//! Theory of operation. The new world is built beside the old one: read, checked, names of new servers
+//! resolved, the LAN side looked at. Nothing has changed until then, and whatever is wrong is told and
+//! leaves it so. Then, in this order:
+//!
+//! 1. **The dispatcher** is swapped. A connection that is captured from now on is judged by the new
+//!    rules, whichever rules captured it; what is being relayed keeps the dispatcher it began with.
+//! 2. **The kernel's rules** are turned ([`firewall::Installed::replace`]). If that fails the old
+//!    dispatcher comes back, and nothing has changed.
+//! 3. **The resolver** gets its settings; queries in flight are answered by the old ones.
+//!
+//! What goes on: listeners, connections, the pulse; proxies whose entry is the same, with what is known
+//! of their health; addresses of servers that are known; what names taught if the rules for names are
+//! the same ([`build::dispatcher`]); answers and verdicts if they would be the same
+//! ([`dns::Settings`]).
+//!
+//! What is bound, or chosen once, cannot change: see [`needs_restart`].
+
+use super::control::Answer;
+use super::installed::TeachKernel;
+use super::{Daemon, Error, Source, bootstrap, build, notify, supervised};
+use crate::config::{self, Config, Purpose};
+use crate::dispatch::Current;
+use crate::dns;
+#[cfg(doc)]
+use crate::firewall;
+use crate::net::Outbound;
+use crate::proxy::endpoint::Endpoint;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+/// What a configuration has become.
+pub(super) struct World {
+    pub(super) config: Config,
+    pub(super) purpose: Purpose,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) outbound: Outbound,
+    /// The addresses that are really listened on.
+    pub(super) families: Vec<IpAddr>,
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
+    pub(super) current: Current,
+    /// To the resolver.
+    pub(super) settings: mpsc::UnboundedSender<dns::Settings>,
+}
+
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    /// The file.
+    #[error("{0}")]
+    Config(config::Error),
+    /// Keys that only a start reads.
+    #[error("{} cannot change while snet runs; restart it", .0.join(", "))]
+    Fixed(Vec<&'static str>),
+    /// The rest.
+    #[error(transparent)]
+    Daemon(#[from] Error),
+}
+
+impl World {
+    /// For the log line that says "ready".
+    pub(super) fn describe(&self) -> String {
+        match self.purpose {
+            Purpose::Daemon => build::describe(&self.config, &self.families),
+            Purpose::DnsOnly => build::describe_dns(&self.config),
+        }
+    }
+}
+
+impl Daemon {
+    /// Reloads, and tells the log, the service manager and the caller what came of it.
+    pub(super) async fn reload(&mut self) -> Answer {
+        notify::reloading();
+        let result = self.try_reload().await;
+        let now = self.world.describe();
+        let answer = match result {
+            Ok(()) => {
+                info!("reloaded: {now}");
+                Answer::Done(now.clone())
+            }
+            Err(refused) => {
+                let code = refused.exit_code();
+                let why = format!("nothing has changed: {refused}");
+                match refused {
+                    Refused::Daemon(_) => error!("reload: {why}"),
+                    Refused::Config(_) | Refused::Fixed(_) => warn!("reload: {why}"),
+                }
+                Answer::Refused(code, why)
+            }
+        };
+        notify::ready(&now);
+        answer
+    }
+
+    async fn try_reload(&mut self) -> Result<(), Refused> {
+        let World { purpose, outbound, families, current, .. } = &self.world;
+        let config = self.world.load().await?;
+        let fixed = needs_restart(&self.world.config, &config);
+        if !fixed.is_empty() {
+            return Err(Refused::Fixed(fixed));
+        }
+        let old = current.load();
+        let running = Some(&build::Running {
+            config: &self.world.config,
+            endpoints: &self.world.endpoints,
+            dispatcher: &old,
+        });
+        let endpoints = build::endpoints(&config, running);
+        let new = Arc::new(build::dispatcher(&config, outbound, &endpoints, running));
+        let bootstrap = bootstrap(&config, &endpoints, outbound, &self.firewall).await;
+        let is_captured = *purpose == Purpose::Daemon && build::backend(&config).is_some();
+        let ruleset = is_captured
+            .then(|| build::ruleset(&config, families, &endpoints).map_err(Error::from))
+            .transpose()?;
+
+        current.swap(Arc::clone(&new));
+        if let Some(ruleset) = ruleset
+            && let Err(error) = self.firewall.replace(ruleset).await
+        {
+            current.swap(old);
+            return Err(error.into());
+        }
+        if !Arc::ptr_eq(new.learned(), old.learned()) {
+            self.firewall.with(firewall_forget);
+            if is_captured {
+                let kernel = TeachKernel(Arc::clone(&self.firewall));
+                new.learned().connect_kernel(Box::new(kernel));
+            }
+        }
+        // A resolver that died ends the daemon elsewhere.
+        let _ = self.world.settings.send(build::dns(&config, families));
+        let keeping = bootstrap.keep_fresh(self.stop.subscribe());
+        self.bootstrap.abort();
+        self.bootstrap = self.tasks.spawn(supervised("bootstrap", keeping));
+        self.world.source.taken(&config);
+        self.world.endpoints = endpoints;
+        self.world.config = config;
+        Ok(())
+    }
+}
+
+fn firewall_forget(handle: &crate::firewall::Installed) {
+    handle.forget();
+}
+
+impl World {
+    /// A list of a hundred thousand names is not read on a thread that serves connections.
+    async fn load(&self) -> Result<Config, Refused> {
+        let source = Arc::clone(&self.source);
+        let loading = tokio::task::spawn_blocking(move || source.load());
+        loading
+            .await
+            .map_err(|_| Error::Died("the reading of the configuration"))?
+            .map_err(Refused::Config)
+    }
+}
+
+impl Refused {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Refused::Config(_) => super::CONFIG,
+            Refused::Fixed(_) => super::UNAVAILABLE,
+            Refused::Daemon(error) => error.kind().exit_code(),
+        }
+    }
+}
+
+/// The keys that differ and that only a start reads.
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let keys = [
+        ("listen.address", old.listen.addresses != new.listen.addresses),
+        ("listen.tcp-port", old.listen.tcp_port != new.listen.tcp_port),
+        ("listen.dns-port", old.listen.dns_port != new.listen.dns_port),
+        ("firewall.backend", old.firewall.backend != new.firewall.backend),
+        ("control.socket", old.control_socket != new.control_socket),
+    ];
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("purpose", &self.purpose).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mark::Fwmark;
+    use crate::net::Refusal;
+    use std::path::PathBuf;
+
+    const FIRST: &str = "[[proxy]]
+name = \"one\"
+type = \"http\"
+server = \"one.example:8080\"
+[[proxy]]
+name = \"two\"
+type = \"http\"
+server = \"two.example:8080\"
+";
+
+    fn config(text: &str) -> Config {
+        let name = format!("snet-reload-{}-{:p}", std::process::id(), text);
+        let path: PathBuf = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        let loaded = Config::load(&path, Purpose::Daemon);
+        std::fs::remove_file(&path).unwrap();
+        loaded.unwrap().config
+    }
+
+    #[test]
+    fn what_is_bound_or_chosen_once_needs_a_restart() {
+        let old = config(FIRST);
+        assert_eq!(needs_restart(&old, &config(FIRST)), [] as [&str; 0]);
+        let other = format!(
+            "mode = \"router\"\n[listen]\ntcp-port = 2\ndns-port = 3\n[firewall]\n\
+             backend = \"none\"\n[control]\nsocket = \"/run/other\"\n{FIRST}"
+        );
+        let expected = [
+            "listen.address",
+            "listen.tcp-port",
+            "listen.dns-port",
+            "firewall.backend",
+            "control.socket",
+        ];
+        assert_eq!(needs_restart(&old, &config(&other)), expected);
+        let harmless = format!("scope = \"global\"\n[firewall]\nquic = \"direct\"\n{FIRST}");
+        assert_eq!(needs_restart(&old, &config(&harmless)), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn what_did_not_change_goes_on() {
+        let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
+        let old = config(FIRST);
+        let endpoints = build::endpoints(&old, None);
+        let dispatcher = build::dispatcher(&old, &outbound, &endpoints, None);
+        let running =
+            build::Running { config: &old, endpoints: &endpoints, dispatcher: &dispatcher };
+        // The first one has another port, the second one stays, and comes first.
+        let (one, two) = FIRST.split_at(FIRST.rfind("[[proxy]]").unwrap());
+        let new = config(&format!("{two}{}", one.replace("8080", "8081")));
+        let next = build::endpoints(&new, Some(&running));
+        assert!(Arc::ptr_eq(&next[0], &endpoints[1]));
+        assert!(!next.iter().any(|endpoint| Arc::ptr_eq(endpoint, &endpoints[0])));
+        let after = build::dispatcher(&new, &outbound, &next, Some(&running));
+        let same = |name| {
+            let (old, new) = (dispatcher.upstream(name).unwrap(), after.upstream(name).unwrap());
+            Arc::ptr_eq(old, new)
+        };
+        assert!(same("two") && !same("one"));
+        assert!(Arc::ptr_eq(after.learned(), dispatcher.learned()));
+        // Other rules for names: what they taught is void.
+        let rules = config(&format!("[rules]\ndirect = [\"example.com\"]\n{FIRST}"));
+        let after = build::dispatcher(&rules, &outbound, &endpoints, Some(&running));
+        assert!(!Arc::ptr_eq(after.learned(), dispatcher.learned()));
+    }
+}

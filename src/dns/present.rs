@@ -1,0 +1,48 @@
+//! The resolver of the present moment, and how one with other settings takes its place.
+//!
+//! Listeners and sockets stay; each query is answered to its end by the resolver that took it.
+//! Answers and verdicts go over to the next one if the new settings would give the same
+//! ([`Settings::answer_like`]); connections to name servers are dialled anew.
+
+use super::Settings;
+use super::resolver::Resolver;
+use super::rewriting;
+use super::upstream::tls::Tls;
+use std::cell::RefCell;
+use std::rc::Rc;
+use tracing::debug;
+
+/// Shared by all listeners of the thread.
+pub(super) struct Present(RefCell<Rc<Resolver>>);
+
+impl Present {
+    /// Begins with this one, and starts what it does beside answering.
+    pub(super) fn new(resolver: Rc<Resolver>) -> Self {
+        resolver.restore_cache();
+        begin(&resolver, true);
+        Present(RefCell::new(resolver))
+    }
+
+    /// The one for a query that comes now.
+    pub(super) fn load(&self) -> Rc<Resolver> {
+        Rc::clone(&self.0.borrow())
+    }
+
+    /// From now on, one with these settings.
+    pub(super) fn reload(&self, settings: Settings) {
+        let old = self.load();
+        let same_servers = settings.china == old.settings.china;
+        let next = old.succeed(settings, Tls::default());
+        let kept = next.cache.borrow().len();
+        debug!("the resolver has new settings; {kept} answers are kept");
+        begin(&next, !same_servers);
+        *self.0.borrow_mut() = next;
+    }
+}
+
+fn begin(resolver: &Rc<Resolver>, servers_are_new: bool) {
+    tokio::task::spawn_local(Resolver::keep_cache(Rc::downgrade(resolver)));
+    if servers_are_new || resolver.bogus.borrow().is_empty() {
+        tokio::task::spawn_local(rewriting::detect(Rc::clone(resolver)));
+    }
+}
