@@ -19,11 +19,6 @@ impl Firewall {
                          firewall of your own does",
                     );
                 }
-                if (backend, mode) == (Backend::Nftables, Mode::Router) {
-                    return item.not_yet(
-                        "\"auto\", \"iptables\", \"none\"; \"nftables\" with mode = \"local\"",
-                    );
-                }
                 Some(backend)
             }),
             interfaces: section.or("interfaces", Vec::new(), |item| {

@@ -109,7 +109,7 @@ pub fn rules(config: &Config) -> Result<String, Error> {
     };
     let listeners: Vec<IpAddr> = config.listen.addresses.clone();
     let endpoints = build::endpoints(config, None);
-    let mut text = firewall::render(backend, &build::ruleset(config, &listeners, &endpoints)?)?;
+    let mut text = firewall::render(backend, &build::ruleset(config, &listeners, &endpoints)?);
     for endpoint in endpoints.iter().filter(|endpoint| endpoint.is_name()) {
         text.push_str(&format!(
             "# the addresses of {} join the set of upstream servers once they are resolved\n",

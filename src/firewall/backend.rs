@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 pub enum Backend {
     /// The tools iptables and ipset.
     Iptables,
-    /// nf_tables over netlink; needs no tool, knows local mode only.
+    /// nf_tables over netlink; needs no tool.
     Nftables,
 }
 
@@ -167,14 +167,10 @@ impl Installed {
 }
 
 /// Exactly what an installation of these rules gives to the tools or to the kernel. Asks neither.
-///
-/// # Errors
-/// [`nftables::Error::Router`].
-pub fn render(backend: Backend, ruleset: &Ruleset) -> Result<String, Error> {
+pub fn render(backend: Backend, ruleset: &Ruleset) -> String {
     match backend {
-        Backend::Iptables => Ok(ruleset::render(ruleset)),
-        Backend::Nftables if ruleset.lan.is_some() => Err(nftables::Error::Router.into()),
-        Backend::Nftables => Ok(nftables::render(ruleset)),
+        Backend::Iptables => ruleset::render(ruleset),
+        Backend::Nftables => nftables::render(ruleset),
     }
 }
 

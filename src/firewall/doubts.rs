@@ -11,12 +11,24 @@ use crate::mark::Fwmark;
 use std::fs;
 use std::path::Path;
 
-/// All of them, one line each.
-pub(super) fn all(ruleset: &Ruleset, tools: &[(Family, Iptables)]) -> Vec<String> {
+/// All of them, one line each. `opens`: our rules open our ports in the tables of iptables, where an
+/// accept of nf_tables does not count.
+pub(super) fn all(ruleset: &Ruleset, tools: &[(Family, Iptables)], opens: bool) -> Vec<String> {
     let mut doubts = Vec::new();
     for (_, tools) in tools {
         // What cannot be read is told by whoever needs it.
         let saved = tools.save().unwrap_or_default();
+        if let Some(lan) = &ruleset.lan
+            && !opens
+        {
+            doubts.extend(shut(&saved, lan).map(|interface| {
+                format!(
+                    "{tools} drops what comes in by {interface} by policy; if LAN hosts find ports \
+                     {} and {} closed: {tools} -I INPUT -m conntrack --ctstate DNAT -j ACCEPT",
+                    ruleset.tcp_port, ruleset.dns_port
+                )
+            }));
+        }
         doubts.extend(overwritten(&saved, ruleset.mark).map(|rule| {
             format!(
                 "{tools}: the rule `{rule}` in table mangle overwrites snet's mark {}: if snet's own \
@@ -109,6 +121,22 @@ fn bridged(lan: &Lan) -> Vec<String> {
     )]
 }
 
+/// The first LAN-side interface that no rule in INPUT accepts as such, where the policy is to drop.
+fn shut<'a>(saved: &str, lan: &'a Lan) -> Option<&'a str> {
+    let mut filter = saved.lines().skip_while(|line| *line != "*filter");
+    let filter: Vec<&str> = filter.by_ref().take_while(|line| *line != "COMMIT").collect();
+    let drops = filter.iter().any(|line| line.starts_with(":INPUT DROP"));
+    let accepts = |words: &str| {
+        let of_input = filter.iter().filter(|line| line.starts_with("-A INPUT "));
+        of_input.clone().any(|line| line.contains(words) && line.ends_with("-j ACCEPT"))
+    };
+    if !drops || accepts("--ctstate DNAT") {
+        return None;
+    }
+    let mut names = lan.interfaces.iter().map(|at| at.name.as_str());
+    names.find(|name| !accepts(&format!("-i {name} ")))
+}
+
 /// The rules of all nft tables, as text; nothing where nft is not installed.
 fn native_rules() -> String {
     let listed = command::find("nft").map(|nft| command::run(&nft, &["list", "ruleset"], ""));
@@ -183,6 +211,21 @@ mod tests {
         assert_eq!(closed(&ours, &lan).count(), 0);
         let mended = fw4.replace("iif \"lo\" accept", "ct status dnat accept");
         assert_eq!(closed(&mended, &lan).count(), 0);
+    }
+
+    #[test]
+    fn an_input_chain_of_iptables_that_drops() {
+        let lan = router().lan.unwrap();
+        let saved = |policy, rule| {
+            format!(
+                "*nat\n:INPUT ACCEPT [0:0]\nCOMMIT\n*filter\n:INPUT {policy} [0:0]\n{rule}\nCOMMIT\n"
+            )
+        };
+        assert_eq!(shut(&saved("ACCEPT", ""), &lan), None);
+        assert_eq!(shut(&saved("DROP", ""), &lan), Some("br-lan"));
+        assert_eq!(shut(&saved("DROP", "-A INPUT -i br-lan -j ACCEPT"), &lan), Some("wg0"));
+        let remedy = "-A INPUT -m conntrack --ctstate DNAT -j ACCEPT";
+        assert_eq!(shut(&saved("DROP", remedy), &lan), None);
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Handle {
         if let Some(lan) = &ruleset.lan {
             info!("the LAN side: {}", lan.describe());
         }
-        doubts::all(&ruleset, &tools).iter().for_each(|doubt| warn!("{doubt}"));
+        doubts::all(&ruleset, &tools, true).iter().for_each(|doubt| warn!("{doubt}"));
         match Self::attempt(&ruleset, &ipset, &tools) {
             // A tool outlives a snet that is killed, and may finish its work after we looked.
             Err(error) if error.is_interference() => {
@@ -192,12 +192,7 @@ impl Handle {
 
     /// Adds addresses of upstream servers to those that are never captured.
     pub fn exempt(&self, servers: Vec<IpAddr>) {
-        {
-            let known = &mut lock(&self.now).servers;
-            let new = servers.iter().filter(|server| !known.contains(server)).copied();
-            let new: Vec<IpAddr> = new.collect();
-            known.extend(new);
-        }
+        lock(&self.now).know_servers(&servers);
         let add = |address: IpAddr| {
             let address = address.to_canonical();
             let family = Family::of(address);

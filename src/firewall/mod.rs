@@ -1,7 +1,7 @@
 //! What the kernel is told: a [`Ruleset`] is a value; a backend renders and applies it whole.
 //!
 //! There are two backends ([`Backend`]). What follows is about iptables (nft or legacy, whichever
-//! `iptables-restore` is) with ipset; [`nftables`] needs no tool, and does the same in local mode.
+//! `iptables-restore` is) with ipset; [`nftables`] needs no tool, and does the same.
 //! Synchronous; knows no tokio.
 //!
 //! # Theory of operation

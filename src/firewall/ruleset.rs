@@ -124,6 +124,13 @@ impl Ruleset {
         self.listeners.contains(&Ipv6Addr::UNSPECIFIED.into())
     }
 
+    /// Further addresses of upstream servers.
+    pub(super) fn know_servers(&mut self, servers: &[IpAddr]) {
+        let new = servers.iter().filter(|server| !self.servers.contains(server));
+        let new: Vec<IpAddr> = new.copied().collect();
+        self.servers.extend(new);
+    }
+
     /// Why a family is not captured, in words for the operator; `None` if it is.
     pub(super) fn uncaptured(&self, family: Family) -> Option<String> {
         (!self.listens(family)).then(|| {

@@ -12,6 +12,11 @@ use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, MACHINE, SILEN
 const TIMES: u64 = 50;
 
 #[test]
+fn nothing_leaks_with_nftables() {
+    sealed(|_| nothing_leaks(Variant::Native));
+}
+
+#[test]
 fn nothing_leaks_with_iptables_nft() {
     sealed(|_| nothing_leaks(Variant::Nft));
 }

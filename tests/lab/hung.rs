@@ -16,6 +16,11 @@ use std::time::Duration;
 const WITHIN: Duration = Duration::from_secs(10);
 
 #[test]
+fn hung_and_dead_with_nftables() {
+    sealed(|_| hung_and_dead(Variant::Native));
+}
+
+#[test]
 fn hung_and_dead_with_iptables_nft() {
     sealed(|_| hung_and_dead(Variant::Nft));
 }

@@ -14,6 +14,11 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 #[test]
+fn connections_live_through_start_and_stop_with_nftables() {
+    sealed(|_| connections_live_on(Variant::Native));
+}
+
+#[test]
 fn connections_live_through_start_and_stop_with_iptables_nft() {
     sealed(|_| connections_live_on(Variant::Nft));
 }
@@ -56,6 +61,11 @@ fn connections_live_on(variant: Variant) {
     let mut direct = connect(FOREIGN_SITE.port(Family::V4, service::ECHO));
     echo(&mut direct, b"nobody between").expect("an echo");
     assert_eq!(counters.captured(), 1);
+}
+
+#[test]
+fn name_client_with_one_port_is_captured_and_released_with_nftables() {
+    sealed(|_| one_port(Variant::Native));
 }
 
 #[test]

@@ -20,17 +20,17 @@ use std::time::Duration;
 
 #[test]
 fn reloads_under_load_with_iptables_nft() {
-    sealed(|_| reloads_under_load(Variant::Nft, "iptables"));
+    sealed(|_| reloads_under_load(Variant::Nft));
 }
 
 #[test]
 fn reloads_under_load_with_iptables_legacy() {
-    sealed(|_| reloads_under_load(Variant::Legacy, "iptables"));
+    sealed(|_| reloads_under_load(Variant::Legacy));
 }
 
 #[test]
 fn reloads_under_load_with_nftables() {
-    sealed(|_| reloads_under_load(Variant::Nft, "nftables"));
+    sealed(|_| reloads_under_load(Variant::Native));
 }
 
 /// `SNET_RELOADS` sets another number.
@@ -38,13 +38,12 @@ fn rounds() -> usize {
     std::env::var("SNET_RELOADS").ok().and_then(|text| text.parse().ok()).unwrap_or(35)
 }
 
-fn reloads_under_load(variant: Variant, backend: &str) {
+fn reloads_under_load(variant: Variant) {
     service::start();
     let _names = [names::domestic(), names::trusted(), names::system()];
     let (_one, one) = Upstream::Libev("aes-128-gcm").start(Family::V4);
     let (_two, two) = Upstream::Tinyproxy.start(Family::V4);
-    let mut usual = Config::through(Family::V4, &[one.clone(), two.clone()]);
-    Config::set(&mut usual.firewall, "backend", &format!("\"{backend}\""));
+    let usual = Config::through(Family::V4, &[one.clone(), two.clone()]).by(variant);
     let mut swapped = usual.clone();
     swapped.proxies = vec![two, one];
     let mut rules = usual.clone();

@@ -12,6 +12,11 @@ use nix::sys::signal::Signal;
 use std::process::Command;
 
 #[test]
+fn stop_leaves_no_table() {
+    sealed(|_| stop_restores(Variant::Native));
+}
+
+#[test]
 fn stop_restores_the_tables_of_iptables_nft() {
     sealed(|_| stop_restores(Variant::Nft));
 }

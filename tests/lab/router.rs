@@ -124,6 +124,11 @@ fn router(family: Family, proxy: String) -> Config {
 }
 
 #[test]
+fn a_household_with_nftables() {
+    sealed(|_| household(Variant::Native));
+}
+
+#[test]
 fn a_household_with_iptables_nft() {
     sealed(|_| household(Variant::Nft));
 }

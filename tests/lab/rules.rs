@@ -12,6 +12,11 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 #[test]
+fn rules_hold_with_nftables() {
+    sealed(|_| rules_hold(Variant::Native));
+}
+
+#[test]
 fn rules_hold_with_iptables_nft() {
     sealed(|_| rules_hold(Variant::Nft));
 }

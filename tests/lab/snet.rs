@@ -17,19 +17,28 @@ pub const DNS_PORT: u16 = 1211;
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(15);
 
-/// Which iptables.
+/// Which iptables; or nftables without a tool, and then iptables-nft is that of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
     Nft,
     Legacy,
+    Native,
 }
 
 impl Variant {
     /// The program behind all the names.
     fn program(self) -> &'static str {
         match self {
-            Variant::Nft => "xtables-nft-multi",
+            Variant::Nft | Variant::Native => "xtables-nft-multi",
             Variant::Legacy => "xtables-legacy-multi",
+        }
+    }
+
+    /// `firewall.backend`
+    fn backend(self) -> &'static str {
+        match self {
+            Variant::Nft | Variant::Legacy => "\"iptables\"",
+            Variant::Native => "\"nftables\"",
         }
     }
 
@@ -84,6 +93,13 @@ impl Config {
             rules: vec![format!("china-ip-file = \"{}\"", china.display())],
             firewall: vec!["backend = \"iptables\"".into()],
         }
+    }
+
+    /// The same with the backend of this variant.
+    pub fn by(&self, variant: Variant) -> Self {
+        let mut config = self.clone();
+        Config::set(&mut config.firewall, "backend", variant.backend());
+        config
     }
 
     /// Replaces the line of a key in a table, or adds it.
@@ -165,7 +181,7 @@ pub struct Snet(Running);
 impl Snet {
     /// Starts it and waits until it is ready.
     pub fn start(variant: Variant, config: &Config) -> Self {
-        Self::ready(snet(variant).arg("-c").arg(config.write()))
+        Self::ready(snet(variant).arg("-c").arg(config.by(variant).write()))
     }
 
     /// Starts this command and waits until it is ready.

@@ -1,4 +1,4 @@
-//! What the kernel holds: the tables of both variants of iptables, and ipset.
+//! What the kernel holds: the tables of both variants of iptables, our table, and ipset.
 
 use crate::process::{Place, finish};
 use crate::snet::{IPTABLES, Variant};
@@ -15,6 +15,10 @@ pub fn snapshot() -> String {
             text.push_str(&format!("{save} {variant:?}\n{}", essence(&finished.stdout)));
         }
     }
+    let tables = crate::process::run(Place::Machine, "nft", &["list", "tables"]);
+    text.extend(
+        tables.lines().filter(|line| line.contains("snet")).map(|line| format!("{line}\n")),
+    );
     text.push_str("ipset\n");
     text.push_str(&crate::process::run(Place::Machine, "ipset", &["save"]));
     text

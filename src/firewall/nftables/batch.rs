@@ -36,6 +36,7 @@ const NFTA_SET_KEY_LEN: u16 = 5;
 const NFTA_SET_DESC: u16 = 9;
 const NFTA_SET_ID: u16 = 10;
 const NFTA_SET_TIMEOUT: u16 = 11;
+const NFTA_SET_USERDATA: u16 = 13;
 const NFTA_SET_DESC_SIZE: u16 = 1;
 const NFT_SET_INTERVAL: u32 = 0x4;
 const NFT_SET_TIMEOUT: u32 = 0x10;
@@ -97,23 +98,49 @@ impl Batch {
         self.fill(table);
     }
 
-    /// In a table that is there: new chains, new content of the sets whose content does not come
-    /// with time. What expires, the switch and what was learned, stays.
-    pub(super) fn replace(&mut self, old: &Table, new: &Table) {
+    /// In a table that is there: what differs. What comes with time, the switch and what was
+    /// learned, stays in the sets that both have.
+    pub(super) fn turn(&mut self, old: &Table, new: &Table) {
         let name = self.table;
-        let rules = format!("the rules of table {name}");
-        self.push(Act::DelRule, 0, rules, |all| all.text(NFTA_TABLE_NAME, name));
-        for chain in old.chains.iter().filter(|chain| chain.hook.is_none()) {
+        let old_set = |set: &Set| old.sets.iter().find(|old| old.name == set.name);
+        for set in &new.sets {
+            match old_set(set) {
+                None => {
+                    self.define(set);
+                    self.add(set, None);
+                }
+                Some(old) if set.is_lasting() && old.elements != set.elements => self.refill(set),
+                Some(_) => {}
+            }
+        }
+        let same = |chain: &Chain, table: &Table| table.chains.contains(chain);
+        let gone = |chain: &Chain, table: &Table| {
+            table.chains.iter().all(|other| other.name != chain.name || other.hook != chain.hook)
+        };
+        for chain in old.chains.iter().filter(|chain| !same(chain, new)) {
+            self.push(Act::DelRule, 0, format!("the rules of chain {}", chain.name), |all| {
+                all.text(expression::NFTA_RULE_TABLE, name);
+                all.text(expression::NFTA_RULE_CHAIN, &chain.name);
+            });
+        }
+        for chain in old.chains.iter().filter(|chain| gone(chain, new)) {
             self.push(Act::DelChain, 0, format!("chain {}", chain.name), |delete| {
                 delete.text(NFTA_CHAIN_TABLE, name);
                 delete.text(NFTA_CHAIN_NAME, &chain.name);
             });
         }
-        let lasting = |set: &&Set| matches!(set.shape, Shape::Intervals | Shape::Values);
-        for set in new.sets.iter().filter(lasting) {
-            self.refill(set);
+        for chain in new.chains.iter().filter(|chain| gone(chain, old)) {
+            self.chain(chain);
         }
-        self.fill(new);
+        for chain in new.chains.iter().filter(|chain| !same(chain, old)) {
+            self.rules(chain);
+        }
+        for set in old.sets.iter().filter(|set| new.sets.iter().all(|new| new.name != set.name)) {
+            self.push(Act::DelSet, 0, format!("set {}", set.name), |delete| {
+                delete.text(NFTA_SET_TABLE, name);
+                delete.text(NFTA_SET_NAME, &set.name);
+            });
+        }
     }
 
     /// These elements instead of all that are there.
@@ -191,6 +218,9 @@ impl Batch {
             let (kind, length) = key(set.key);
             new.number(NFTA_SET_KEY_TYPE, kind);
             new.number(NFTA_SET_KEY_LEN, length);
+            if set.key == Key::Interface {
+                new.bytes(NFTA_SET_USERDATA, &in_host_order());
+            }
             match set.shape {
                 Shape::Intervals => new.number(NFTA_SET_FLAGS, NFT_SET_INTERVAL),
                 Shape::Values => {}
@@ -225,17 +255,21 @@ impl Batch {
             self.chain(chain);
         }
         for chain in &table.chains {
-            for rule in &chain.rules {
-                let name = self.table;
-                let what = format!("the rule `{}` of chain {}", line(rule), chain.name);
-                self.push(Act::NewRule, NLM_F_CREATE | NLM_F_APPEND, what, |new| {
-                    new.text(expression::NFTA_RULE_TABLE, name);
-                    new.text(expression::NFTA_RULE_CHAIN, &chain.name);
-                    new.nest(expression::NFTA_RULE_EXPRESSIONS, |list| {
-                        expression::encode(rule, list);
-                    });
+            self.rules(chain);
+        }
+    }
+
+    fn rules(&mut self, chain: &Chain) {
+        for rule in &chain.rules {
+            let name = self.table;
+            let what = format!("the rule `{}` of chain {}", line(rule), chain.name);
+            self.push(Act::NewRule, NLM_F_CREATE | NLM_F_APPEND, what, |new| {
+                new.text(expression::NFTA_RULE_TABLE, name);
+                new.text(expression::NFTA_RULE_CHAIN, &chain.name);
+                new.nest(expression::NFTA_RULE_EXPRESSIONS, |list| {
+                    expression::encode(rule, list);
                 });
-            }
+            });
         }
     }
 
@@ -267,10 +301,17 @@ impl Batch {
     }
 }
 
+/// For nft(8) alone, which without it shows empty names: the keys are in the order of this machine
+/// (libnftnl, NFTNL_UDATA_SET_KEYBYTEORDER; a kind, a length, a number).
+fn in_host_order() -> Vec<u8> {
+    [&[0, 4][..], &1u32.to_ne_bytes()].concat()
+}
+
 /// The type, as nft(8) numbers them (the kernel only keeps it), and the bytes of a key.
 fn key(key: Key) -> (u32, u32) {
     match key {
         Key::Family => (2, 1),
+        Key::Interface => (41, 16),
         Key::Address(Family::V4) => (7, 4),
         Key::Address(Family::V6) => (8, 16),
     }
@@ -292,6 +333,7 @@ fn encode(element: Element, shape: Shape, timeout: Option<Duration>, list: &mut 
     };
     match element {
         Element::Family(family) => push(&[nfproto(family)], 0),
+        Element::Interface(name) => push(&name.0, 0),
         Element::Range(first, last) => {
             push(&octets(first), 0);
             if shape == Shape::Intervals

@@ -6,12 +6,6 @@ use std::io;
 /// Why a table could not be installed, changed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The rules are for router mode.
-    #[error(
-        "router mode is not there yet with nftables; install iptables and ipset, and set \
-         firewall.backend = \"auto\", or set mode = \"local\""
-    )]
-    Router,
     /// Not root.
     #[error("nftables is not permitted; run snet as root or with CAP_NET_ADMIN")]
     NotPermitted,

@@ -29,21 +29,29 @@ const NFTA_VERDICT_CHAIN: u16 = 2;
 // enum nft_registers
 const NFT_REG_VERDICT: u32 = 0;
 const NFT_REG_1: u32 = 1;
+const NFT_REG_2: u32 = 2;
 
-// enum nft_verdicts
+// enum nft_verdicts, netfilter.h
+const NF_DROP: i32 = 0;
 const NFT_JUMP: i32 = -3;
 const NFT_GOTO: i32 = -4;
 const NFT_RETURN: i32 = -5;
 
 // enum nft_meta_keys
 const NFT_META_MARK: u32 = 3;
+const NFT_META_IIF: u32 = 4;
 const NFT_META_OIF: u32 = 5;
+const NFT_META_IIFNAME: u32 = 6;
+const NFT_META_OIFNAME: u32 = 7;
 const NFT_META_NFPROTO: u32 = 15;
 const NFT_META_L4PROTO: u32 = 16;
 
 // enum nft_ct_keys; NF_CT_STATE_BIT(IP_CT_NEW), IP_CT_DIR_ORIGINAL
 const NFT_CT_STATE: u32 = 0;
 const NFT_CT_DIRECTION: u32 = 1;
+const NFT_CT_STATUS: u32 = 2;
+/// enum ip_conntrack_status.
+const IPS_DST_NAT: u32 = 0x20;
 const NFT_CT_ZONE: u32 = 17;
 const STATE_NEW: u32 = 8;
 const ORIGINAL: u8 = 0;
@@ -54,6 +62,10 @@ const NFT_CMP_NEQ: u32 = 1;
 const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
 const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
 const NFT_LOOKUP_F_INV: u32 = 1;
+
+// enum nft_nat_types, linux/netfilter/nf_nat.h
+const NFT_NAT_DNAT: u32 = 1;
+const NF_NAT_RANGE_PROTO_SPECIFIED: u32 = 2;
 
 // enum nft_reject_types, nft_reject_inet_code
 const NFT_REJECT_TCP_RST: u32 = 1;
@@ -68,6 +80,9 @@ const NFTA_FIB_F_DADDR: u32 = 2;
 const LOOPBACK: u32 = 1;
 
 // Where fields are: struct tcphdr, udphdr, iphdr, ipv6hdr.
+/// In IPv4 and in IPv6.
+const SOURCE: [u32; 2] = [12, 8];
+const DESTINATION: [u32; 2] = [16, 24];
 const SOURCE_PORT: u32 = 0;
 const DESTINATION_PORT: u32 = 2;
 const TCP_FLAGS: u32 = 13;
@@ -108,6 +123,26 @@ impl Program<'_> {
                 self.meta(NFT_META_OIF);
                 self.compare(NFT_CMP_EQ, &LOOPBACK.to_ne_bytes());
             }
+            Expression::FromLoopback => {
+                self.meta(NFT_META_IIF);
+                self.compare(NFT_CMP_EQ, &LOOPBACK.to_ne_bytes());
+            }
+            Expression::FromInterfaceIn(is, set) => {
+                self.meta(NFT_META_IIFNAME);
+                self.lookup(set, *is);
+            }
+            Expression::FromInterface(name) => {
+                self.meta(NFT_META_IIFNAME);
+                self.compare(NFT_CMP_EQ, &name.0);
+            }
+            Expression::ToInterface(name) => {
+                self.meta(NFT_META_OIFNAME);
+                self.compare(NFT_CMP_EQ, &name.0);
+            }
+            Expression::FromSet(family, set) => {
+                self.address(*family, SOURCE, width(*family));
+                self.lookup(set, Is::In);
+            }
             Expression::SourcePort(protocol, port) => {
                 self.port(*protocol, SOURCE_PORT, Is::In, *port);
             }
@@ -121,18 +156,13 @@ impl Program<'_> {
             }
             Expression::To(is, prefix) => self.destination_in(*is, *prefix),
             Expression::ToSet(is, family, set) => {
-                let width = match family {
-                    Family::V4 => 4,
-                    Family::V6 => 16,
-                };
-                self.destination(*family, width);
+                self.address(*family, DESTINATION, width(*family));
                 self.lookup(set, *is);
             }
-            Expression::ToType(address_type) => self.destination_type(*address_type),
+            Expression::ToType(is, address_type) => self.destination_type(*is, *address_type),
+            Expression::Translated => self.conntrack_bit(NFT_CT_STATUS, IPS_DST_NAT),
             Expression::Begins => {
-                self.conntrack(NFT_CT_STATE);
-                self.mask(&STATE_NEW.to_ne_bytes());
-                self.compare(NFT_CMP_NEQ, &0u32.to_ne_bytes());
+                self.conntrack_bit(NFT_CT_STATE, STATE_NEW);
                 self.conntrack(NFT_CT_DIRECTION);
                 self.compare(NFT_CMP_EQ, &[ORIGINAL]);
             }
@@ -143,16 +173,28 @@ impl Program<'_> {
                 self.compare(NFT_CMP_EQ, &[SYN]);
             }
             Expression::Zone(zone) => {
-                self.immediate(&zone.to_ne_bytes());
+                self.immediate(NFT_REG_1, &zone.to_ne_bytes());
                 self.push("ct", |ct| {
                     ct.number(NFTA_CT_KEY, NFT_CT_ZONE);
                     ct.number(NFTA_CT_SREG, NFT_REG_1);
                 });
             }
             Expression::Redirect(port) => {
-                self.immediate(&port.to_be_bytes());
+                self.immediate(NFT_REG_1, &port.to_be_bytes());
                 self.push("redir", |redir| redir.number(NFTA_REDIR_REG_PROTO_MIN, NFT_REG_1));
             }
+            Expression::Translate(address, port) => {
+                self.immediate(NFT_REG_1, &address.octets());
+                self.immediate(NFT_REG_2, &port.to_be_bytes());
+                self.push("nat", |nat| {
+                    nat.number(NFTA_NAT_TYPE, NFT_NAT_DNAT);
+                    nat.number(NFTA_NAT_FAMILY, nfproto(Family::V6).into());
+                    nat.number(NFTA_NAT_REG_ADDR_MIN, NFT_REG_1);
+                    nat.number(NFTA_NAT_REG_PROTO_MIN, NFT_REG_2);
+                    nat.number(NFTA_NAT_FLAGS, NF_NAT_RANGE_PROTO_SPECIFIED);
+                });
+            }
+            Expression::Drop => self.verdict(NF_DROP, None),
             Expression::Reset => {
                 self.require_protocol(Protocol::Tcp);
                 self.reject(NFT_REJECT_TCP_RST, 0);
@@ -194,32 +236,32 @@ impl Program<'_> {
         let octets = octets(prefix.network());
         let bits = usize::from(prefix.prefix_len());
         let whole = if bits.is_multiple_of(8) { bits / 8 } else { octets.len() };
-        self.destination(family, whole);
+        self.address(family, DESTINATION, whole);
         if whole * 8 != bits {
             self.mask(&self::octets(prefix.netmask()));
         }
         self.compare(operation(is), &octets[..whole]);
     }
 
-    /// Loads the first bytes of the destination.
-    fn destination(&mut self, family: Family, width: usize) {
+    /// Loads the first bytes of the source or the destination.
+    fn address(&mut self, family: Family, [v4, v6]: [u32; 2], width: usize) {
         self.require_family(family);
         let offset = match family {
-            Family::V4 => 16,
-            Family::V6 => 24,
+            Family::V4 => v4,
+            Family::V6 => v6,
         };
         // At most 16.
         let width = u32::try_from(width).unwrap_or(u32::MAX);
         self.payload(NFT_PAYLOAD_NETWORK_HEADER, offset, width);
     }
 
-    fn destination_type(&mut self, address_type: AddressType) {
+    fn destination_type(&mut self, is: Is, address_type: AddressType) {
         self.push("fib", |fib| {
             fib.number(NFTA_FIB_DREG, NFT_REG_1);
             fib.number(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
             fib.number(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
         });
-        self.compare(NFT_CMP_EQ, &(address_type as u32).to_ne_bytes());
+        self.compare(operation(is), &(address_type as u32).to_ne_bytes());
     }
 
     fn meta(&mut self, key: u32) {
@@ -227,6 +269,13 @@ impl Program<'_> {
             meta.number(NFTA_META_DREG, NFT_REG_1);
             meta.number(NFTA_META_KEY, key);
         });
+    }
+
+    /// One of the flags that conntrack keeps.
+    fn conntrack_bit(&mut self, key: u32, bit: u32) {
+        self.conntrack(key);
+        self.mask(&bit.to_ne_bytes());
+        self.compare(NFT_CMP_NEQ, &0u32.to_ne_bytes());
     }
 
     fn conntrack(&mut self, key: u32) {
@@ -275,9 +324,9 @@ impl Program<'_> {
         });
     }
 
-    fn immediate(&mut self, value: &[u8]) {
+    fn immediate(&mut self, register: u32, value: &[u8]) {
         self.push("immediate", |immediate| {
-            immediate.number(NFTA_IMMEDIATE_DREG, NFT_REG_1);
+            immediate.number(NFTA_IMMEDIATE_DREG, register);
             immediate.nest(NFTA_IMMEDIATE_DATA, |data| data.bytes(NFTA_DATA_VALUE, value));
         });
     }
@@ -309,6 +358,13 @@ impl Program<'_> {
             element.text(NFTA_EXPR_NAME, name);
             element.nest(NFTA_EXPR_DATA, fill);
         });
+    }
+}
+
+fn width(family: Family) -> usize {
+    match family {
+        Family::V4 => 4,
+        Family::V6 => 16,
     }
 }
 
@@ -350,6 +406,11 @@ const NFTA_LOOKUP_FLAGS: u16 = 5;
 const NFTA_IMMEDIATE_DREG: u16 = 1;
 const NFTA_IMMEDIATE_DATA: u16 = 2;
 const NFTA_REDIR_REG_PROTO_MIN: u16 = 1;
+const NFTA_NAT_TYPE: u16 = 1;
+const NFTA_NAT_FAMILY: u16 = 2;
+const NFTA_NAT_REG_ADDR_MIN: u16 = 3;
+const NFTA_NAT_REG_PROTO_MIN: u16 = 5;
+const NFTA_NAT_FLAGS: u16 = 7;
 const NFTA_REJECT_TYPE: u16 = 1;
 const NFTA_REJECT_ICMP_CODE: u16 = 2;
 const NFTA_FIB_DREG: u16 = 1;

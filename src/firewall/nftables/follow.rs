@@ -4,11 +4,14 @@
 use super::error::Error;
 use super::handle::Handle;
 use super::owner::Owner;
+use crate::firewall::doubts;
 use crate::firewall::monitor::{Follow, Monitor};
-use crate::firewall::ruleset::Ruleset;
+use crate::firewall::ruleset::{Family, Ruleset};
+use crate::firewall::tools::Iptables;
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tracing::warn;
+use tracing::{info, warn};
 
 /// A [`Handle`] that is kept up to date. Its drop removes the table.
 #[derive(Debug)]
@@ -24,6 +27,12 @@ pub(in crate::firewall) struct Followed {
 impl Followed {
     /// As [`Handle::install`].
     pub(in crate::firewall) fn install(owner: Owner, ruleset: Ruleset) -> Result<Self, Error> {
+        if let Some(lan) = &ruleset.lan {
+            info!("the LAN side: {}", lan.describe());
+        }
+        let tools = |family| Iptables::every(family).into_iter().map(move |tools| (family, tools));
+        let tools: Vec<_> = Family::ALL.into_iter().flat_map(tools).collect();
+        doubts::all(&ruleset, &tools, false).iter().for_each(|doubt| warn!("{doubt}"));
         let handle = Arc::new(Handle::install(owner, ruleset.clone())?);
         let now = Arc::new(Mutex::new(ruleset));
         let followed = Followed { monitor: Mutex::new(None), handle, now };
@@ -40,6 +49,12 @@ impl Followed {
         }
         self.watch();
         result
+    }
+
+    /// As [`Handle::exempt`].
+    pub(in crate::firewall) fn exempt(&self, servers: Vec<IpAddr>) {
+        lock(&self.now).know_servers(&servers);
+        self.handle.exempt(servers);
     }
 
     fn watch(&self) {
@@ -107,8 +122,12 @@ impl Follower {
 
 impl Follow for Follower {
     fn network(&mut self, _before: &Ruleset, after: &Ruleset) {
-        lock(&self.now).look_like(after);
-        let result = self.handle.connect(after);
+        let now = {
+            let mut now = lock(&self.now);
+            now.look_like(after);
+            now.clone()
+        };
+        let result = self.handle.replace(&now);
         self.tell(result);
     }
 

@@ -50,8 +50,7 @@ impl Handle {
     /// [`beat`](Self::beat).
     ///
     /// # Errors
-    /// [`Error::Router`] before anything is touched, [`Error::Owned`] if a living process has the
-    /// table; else what the kernel says.
+    /// [`Error::Owned`] if a living process has the table; else what the kernel says.
     pub fn install(owner: Owner, ruleset: Ruleset) -> Result<Handle, Error> {
         Self::install_as(owner, ruleset, true)
     }
@@ -66,7 +65,6 @@ impl Handle {
     }
 
     fn install_as(owner: Owner, ruleset: Ruleset, owned: bool) -> Result<Handle, Error> {
-        local_only(&ruleset)?;
         for family in Family::ALL {
             if let Some(why) = ruleset.uncaptured(family) {
                 warn!("{why}");
@@ -89,11 +87,13 @@ impl Handle {
     /// # Errors
     /// What the kernel says; then the old rules stay.
     pub fn replace(&self, ruleset: &Ruleset) -> Result<(), Error> {
-        local_only(ruleset)?;
         let mut state = self.state();
         let new = rules::table(ruleset);
+        if new == state.table {
+            return Ok(());
+        }
         let mut batch = Batch::new(TABLE);
-        batch.replace(&state.table, &new);
+        batch.turn(&state.table, &new);
         self.commit(batch)?;
         state.table = new;
         Ok(())
@@ -104,24 +104,6 @@ impl Handle {
         let mut batch = Batch::new(TABLE);
         rules::all_learned().iter().for_each(|set| batch.refill(set));
         self.attempt(batch);
-    }
-
-    /// Other prefixes on the links, in one transaction. All other sets are kept.
-    ///
-    /// # Errors
-    /// What the kernel says; then the old prefixes stay.
-    pub fn connect(&self, ruleset: &Ruleset) -> Result<(), Error> {
-        let mut state = self.state();
-        let new = Family::ALL.map(|family| rules::connected(ruleset, family));
-        let mut batch = Batch::new(TABLE);
-        new.iter().for_each(|set| batch.refill(set));
-        self.commit(batch)?;
-        for new in new {
-            state.table.sets.iter_mut().filter(|set| set.name == new.name).for_each(|set| {
-                set.elements.clone_from(&new.elements);
-            });
-        }
-        Ok(())
     }
 
     /// Puts the rules back after somebody damaged or removed them. What was learned, and what was
@@ -140,14 +122,18 @@ impl Handle {
 
     /// Adds addresses of upstream servers to those that are never captured.
     pub fn exempt(&self, servers: Vec<IpAddr>) {
+        if servers.is_empty() {
+            return;
+        }
         let servers: Vec<IpAddr> = servers.iter().map(IpAddr::to_canonical).collect();
         let mut batch = Batch::new(TABLE);
         for family in Family::ALL {
-            batch.add(&rules::servers(&servers, family), None);
+            let new = rules::servers(&servers, family);
+            batch.add(&new, None);
+            // Other rules will take them out again.
+            self.state().table.note(&new);
         }
-        if !servers.is_empty() {
-            self.attempt(batch);
-        }
+        self.attempt(batch);
     }
 
     /// For `ttl`, connections to this address take this route. What was learned of it before is
@@ -273,11 +259,6 @@ impl Drop for Handle {
             warn!("the rules could not be removed ({error}); run `snet cleanup`");
         }
     }
-}
-
-/// The LAN side has no rules here yet: better none at all than half of them.
-fn local_only(ruleset: &Ruleset) -> Result<(), Error> {
-    if ruleset.lan.is_some() { Err(Error::Router) } else { Ok(()) }
 }
 
 /// No rule acts any more.

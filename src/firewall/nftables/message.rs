@@ -45,6 +45,7 @@ pub(super) enum Act {
     GetRule = 7,
     DelRule = 8,
     NewSet = 9,
+    DelSet = 11,
     NewElement = 12,
     DelElement = 14,
 }

@@ -2,14 +2,18 @@
 //!
 //! # Theory of operation
 //!
-//! **One table for both families**, `inet snet`: sets, three base chains at OUTPUT, and behind
+//! **One table for both families**, `inet snet`: sets, four base chains at OUTPUT, and behind
 //! them the chains of each family, which are those of the other backend:
 //!
 //! | base chain | priority | what it does |
 //! |---|---|---|
 //! | zone | -300, before conntrack | captured UDP queries and our replies get a zone of their own |
-//! | nat | -95, behind other people's DNAT | redirects: DNS to the resolver, foreign TCP to its port |
+//! | dns | -105, before other people's DNAT | redirects queries to the resolver |
+//! | nat | -95, behind other people's DNAT | redirects foreign TCP |
 //! | filter | -10, before other people's filters | rejects: `block`, foreign QUIC, foreign IPv6 |
+//!
+//! Router mode adds the same four, with `-lan` at their names, at PREROUTING and FORWARD, and `door` at
+//! INPUT, which turns strangers away (`lan.rs`).
 //!
 //! One table is one life: it comes in one transaction and goes in one, and there is never an IPv4
 //! half without its IPv6 half. (nat in a table of the family inet: since Linux 5.2.)
@@ -37,8 +41,9 @@
 //! so that an error says which rule this kernel cannot do. A batch without an end is tried and
 //! taken back: that is [`available`], and `nft -c`.
 //!
-//! **The network is followed**: the prefixes on the links are exchanged in one transaction when they
-//! change ([`Followed`]). A table without an owner is looked at, and put back.
+//! **The network is followed**: what differs is exchanged in one transaction when prefixes or
+//! interfaces come and go ([`Followed`]), and when other rules are given. A table without an owner is
+//! looked at, and put back.
 //!
 //! **Two readers of one value.** A [`table::Table`] is written as text for people ([`render`]) and
 //! encoded for the kernel. A test loads the text with nft(8), installs the table by netlink, and
@@ -54,6 +59,7 @@ mod error;
 mod expression;
 mod follow;
 mod handle;
+mod lan;
 mod message;
 mod owner;
 mod reconcile;

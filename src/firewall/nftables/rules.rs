@@ -3,14 +3,15 @@
 //! The ladder of destinations and the sets are those of the other backend, so that both capture
 //! the same. Chains of one family end in its digit; a base chain only sorts packets into them.
 
+use super::lan;
 use super::table::{
-    AddressType, Chain, Element, Expression, Hook, Is, Key, Kind, Point, Protocol, Rule, Set,
+    AddressType, Chain, Element, Expression, Hook, Is, Key, Kind, Name, Point, Protocol, Rule, Set,
     Shape, Table,
 };
-use crate::firewall::PULSE;
 use crate::firewall::iptables::{Destination, LADDER, LINK_LOCAL, Verdict, ZONE};
 use crate::firewall::ruleset::{Family, Foreign, Ipv6, Quic, Ruleset};
 use crate::firewall::sets::{self, Entry};
+use crate::firewall::{Lan, PULSE};
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use crate::route::Route;
@@ -25,27 +26,37 @@ pub(super) const TABLE: &str = "snet";
 pub(super) const ALIVE: &str = "alive";
 
 /// Before conntrack looks (NF_IP_PRI_CONNTRACK, -200): afterwards the zone is settled.
-const BEFORE_CONNTRACK: i32 = -300;
+pub(super) const BEFORE_CONNTRACK: i32 = -300;
+
+/// Before everybody's DNAT (NF_IP_PRI_NAT_DST, -100). A query has its zone by then, and in that zone
+/// nobody else's translation would find its replies: it has to be ours (seen: with a name server
+/// published by somebody's DNAT, the answers were lost).
+pub(super) const BEFORE_DNAT: i32 = -105;
 
 /// Behind everybody's DNAT (NF_IP_PRI_NAT_DST, -100): with equal priorities the one that was
 /// loaded first wins, and a container's published port must win always. Chains of nat are asked
 /// until one has decided (nf_nat_inet_fn).
-const BEHIND_DNAT: i32 = -95;
+pub(super) const BEHIND_DNAT: i32 = -95;
 
 /// Before the filters of others (NF_IP_PRI_FILTER, 0), some of which drop in silence. Behind
 /// [`BEHIND_DNAT`]: the destination of what was redirected is local by then.
-const BEFORE_FILTERS: i32 = -10;
+pub(super) const BEFORE_FILTERS: i32 = -10;
 
 /// Not "reject", which is a word of nft's language.
 const REFUSE: &str = "refuse";
 const QUIC: &str = "quic";
+const LINK: &str = "link6";
 
 pub(super) fn table(ruleset: &Ruleset) -> Table {
-    let mut chains = vec![zone(ruleset), filter(), nat(ruleset)];
+    let mut chains = vec![zone(ruleset), filter(), dns(ruleset), nat(ruleset)];
+    if let Some(lan) = &ruleset.lan {
+        chains.extend(lan::chains(ruleset, lan));
+    }
     for family in Family::ALL {
         let foreign = ruleset.foreign(family);
         if ruleset.listens(family) {
             chains.push(zone_of(ruleset, family));
+            chains.extend(dns_of(ruleset, family));
             chains.extend(nat_of(ruleset, family, foreign));
         }
         chains.push(filter_of(ruleset, family, foreign));
@@ -71,8 +82,8 @@ pub(super) fn everything() -> Table {
         reserved: IpSet::default(),
         china: Arc::default(),
         connected: IpSet::default(),
-        link_local: Vec::new(),
-        lan: None,
+        link_local: vec![("lo".into(), Ipv6Addr::LOCALHOST)],
+        lan: Some(Lan::default()),
         ipv6: Ipv6::Proxy,
         quic: Quic::Reject,
     })
@@ -118,30 +129,24 @@ pub(super) fn servers(addresses: &[IpAddr], family: Family) -> Set {
     Set { elements, ..empty_set(sets::Set::Servers, family) }
 }
 
-/// The prefixes on the links, of one family.
-pub(super) fn connected(ruleset: &Ruleset, family: Family) -> Set {
-    let set = sets::Set::Connected;
-    Set { elements: elements(&set.content(ruleset, family)), ..empty_set(set, family) }
-}
-
-/// The sets of local mode: what router mode has beside them is not here yet.
 fn all_sets(ruleset: &Ruleset) -> Vec<Set> {
     let filled = Family::ALL.into_iter().flat_map(|family| {
-        // Ours is another one, and serves both families.
-        let others = sets::Set::COMMON.into_iter().filter(|set| *set != sets::Set::Alive);
-        others.map(move |set| {
+        // The switch is another one here, and serves both families; the LAN side is in `lan`.
+        let mut others = sets::Set::of(ruleset);
+        others.retain(|set| !matches!(set.kind(), sets::Kind::Pulse | sets::Kind::AtInterfaces));
+        others.into_iter().map(move |set| {
             let content = set.content(ruleset, family);
             Set { elements: elements(&content), ..empty_set(set, family) }
         })
     });
-    std::iter::once(alive()).chain(filled).collect()
+    let lan = ruleset.lan.iter().flat_map(lan::sets);
+    std::iter::once(alive()).chain(filled).chain(lan).collect()
 }
 
 fn empty_set(set: sets::Set, family: Family) -> Set {
     let shape = match set.kind() {
-        // At interfaces: router mode, which is refused.
-        sets::Kind::Prefixes | sets::Kind::Pulse | sets::Kind::AtInterfaces => Shape::Intervals,
-        sets::Kind::Addresses => Shape::Values,
+        sets::Kind::Prefixes | sets::Kind::Pulse => Shape::Intervals,
+        sets::Kind::Addresses | sets::Kind::AtInterfaces => Shape::Values,
         sets::Kind::Expiring => {
             Shape::Expiring { size: u32::try_from(sets::GROWING).unwrap_or(u32::MAX) }
         }
@@ -187,22 +192,25 @@ fn zone(ruleset: &Ruleset) -> Chain {
             Expression::Jump(chain("zone", family)),
         ]
     };
-    base("zone", Kind::Filter, BEFORE_CONNTRACK, listening(ruleset).map(sort))
+    base("zone", Kind::Filter, Point::Output, BEFORE_CONNTRACK, listening(ruleset).map(sort))
 }
 
 /// Captured UDP queries and the replies to them get their zone. The exemptions are those of the
 /// DNS rules in nat.
 fn zone_of(ruleset: &Ruleset, family: Family) -> Chain {
+    // Replies to this machine's queries leave over loopback, since their destination is an address of
+    // this machine; those to LAN hosts by any interface. They are judged before the mark, in case
+    // their socket carries it, and before the switch: what was captured is answered.
+    let mut reply = vec![
+        Expression::SourcePort(Protocol::Udp, ruleset.dns_port),
+        Expression::Zone(ZONE),
+        Expression::Return,
+    ];
+    if ruleset.lan.is_none() {
+        reply.insert(0, Expression::ToLoopback);
+    }
     let rules = vec![
-        // Replies to redirected queries leave over loopback: their destination is an address of
-        // this machine. They are judged before the mark, in case their socket carries it, and
-        // before the switch: what was captured is answered.
-        vec![
-            Expression::ToLoopback,
-            Expression::SourcePort(Protocol::Udp, ruleset.dns_port),
-            Expression::Zone(ZONE),
-            Expression::Return,
-        ],
+        reply,
         vec![Expression::Port(Protocol::Udp, Is::NotIn, DNS), Expression::Return],
         marked(ruleset),
         vec![Expression::To(Is::In, loopback(family)), Expression::Return],
@@ -224,7 +232,7 @@ fn filter() -> Chain {
             Expression::Jump(chain("filter", family)),
         ]
     };
-    base("filter", Kind::Filter, BEFORE_FILTERS, Family::ALL.into_iter().map(sort))
+    base("filter", Kind::Filter, Point::Output, BEFORE_FILTERS, Family::ALL.into_iter().map(sort))
 }
 
 /// Rejects. The destination of what nat redirected is local by now, so it passes on the first
@@ -269,32 +277,54 @@ fn quic() -> Chain {
     Chain { name: QUIC.into(), hook: None, rules: vec![rule] }
 }
 
-/// The base chain of the redirects. It is there also when no rule leads out of it: translation
-/// goes on for as long as there is one.
-fn nat(ruleset: &Ruleset) -> Chain {
-    let sort = |family| {
-        vec![
-            Expression::FamilyIn(ALIVE),
-            Expression::Family(family),
-            Expression::Jump(chain("nat", family)),
-        ]
-    };
-    base("nat", Kind::Nat, BEHIND_DNAT, listening(ruleset).map(sort))
+/// The base chain of the queries.
+fn dns(ruleset: &Ruleset) -> Chain {
+    let rules = listening(ruleset).map(|family| awake(family, "dns"));
+    base("dns", Kind::Nat, Point::Output, BEFORE_DNAT, rules)
 }
 
-fn nat_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> {
+/// To the chain of this name and family, while the switch is on.
+pub(super) fn awake(family: Family, name: &str) -> Rule {
+    vec![
+        Expression::FamilyIn(ALIVE),
+        Expression::Family(family),
+        Expression::Jump(chain(name, family)),
+    ]
+}
+
+fn dns_of(ruleset: &Ruleset, family: Family) -> Vec<Chain> {
     let mut rules = vec![marked(ruleset)];
+    let mut chains = Vec::new();
     if let Some(link_local) = link_local(family) {
-        rules.push(vec![Expression::To(Is::In, link_local), Expression::Return]);
+        let then = if ruleset.listens_link_local() {
+            chains.push(link(ruleset));
+            Expression::Goto(LINK.into())
+        } else {
+            Expression::Return
+        };
+        rules.push(vec![Expression::To(Is::In, link_local), then]);
     }
     rules.extend(queries(family).map(|query| {
         let elsewhere = std::iter::once(Expression::To(Is::NotIn, loopback(family)));
         elsewhere.chain(query).chain([Expression::Redirect(ruleset.dns_port)]).collect()
     }));
-    let name = chain("nat", family);
+    chains.push(Chain { name: chain("dns", family), hook: None, rules });
+    chains
+}
+
+/// The base chain of the redirects of TCP. It is there also when no rule leads out of it: translation
+/// goes on for as long as there is one.
+fn nat(ruleset: &Ruleset) -> Chain {
+    let redirects = |family: &Family| matches!(ruleset.foreign(*family), Foreign::Redirect { .. });
+    let rules = listening(ruleset).filter(redirects).map(|family| awake(family, "nat"));
+    base("nat", Kind::Nat, Point::Output, BEHIND_DNAT, rules)
+}
+
+fn nat_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> {
     if !matches!(foreign, Foreign::Redirect { .. }) {
-        return vec![Chain { name, hook: None, rules }];
+        return Vec::new();
     }
+    let mut rules = vec![marked(ruleset)];
     rules.push(vec![Expression::Syn, Expression::Jump(chain("tcp", family))]);
     let ladder = LADDER.iter().flat_map(|(destination, verdict)| {
         let then = match verdict {
@@ -305,18 +335,34 @@ fn nat_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> {
         rungs(*destination, family, &then)
     });
     let tcp = Chain { name: chain("tcp", family), hook: None, rules: ladder.collect() };
-    vec![Chain { name, hook: None, rules }, tcp]
+    vec![Chain { name: chain("nat", family), hook: None, rules }, tcp]
+}
+
+/// Queries of this machine to the name servers of its links, each to the link's own address.
+fn link(ruleset: &Ruleset) -> Chain {
+    let rules = ruleset.link_local.iter().flat_map(|(name, own)| {
+        let to = Expression::ToInterface(Name::new(name));
+        queries(Family::V6).map(move |query| {
+            let then = Expression::Translate(*own, ruleset.dns_port);
+            std::iter::once(to.clone()).chain(query).chain([then]).collect()
+        })
+    });
+    Chain { name: LINK.into(), hook: None, rules: rules.collect() }
 }
 
 /// One rung of the ladder; a redirect needs to know the protocol.
 fn rungs(destination: Destination, family: Family, then: &Expression) -> Vec<Rule> {
     let matches = match (destination, family) {
         (Destination::Local, Family::V4) => vec![
-            Some(Expression::ToType(AddressType::Local)),
-            Some(Expression::ToType(AddressType::Broadcast)),
+            Some(Expression::ToType(Is::In, AddressType::Local)),
+            Some(Expression::ToType(Is::In, AddressType::Broadcast)),
         ],
-        (Destination::Local, Family::V6) => vec![Some(Expression::ToType(AddressType::Local))],
-        (Destination::Multicast, _) => vec![Some(Expression::ToType(AddressType::Multicast))],
+        (Destination::Local, Family::V6) => {
+            vec![Some(Expression::ToType(Is::In, AddressType::Local))]
+        }
+        (Destination::Multicast, _) => {
+            vec![Some(Expression::ToType(Is::In, AddressType::Multicast))]
+        }
         (Destination::In(set), _) => vec![Some(in_set(set, family))],
         (Destination::Anywhere, _) => vec![None],
     };
@@ -341,26 +387,32 @@ fn queries(family: Family) -> impl Iterator<Item = Rule> {
     })
 }
 
-const DNS: u16 = 53;
+pub(super) const DNS: u16 = 53;
 
-fn base(name: &str, kind: Kind, priority: i32, rules: impl Iterator<Item = Rule>) -> Chain {
-    let hook = Hook { kind, point: Point::Output, priority };
+pub(super) fn base(
+    name: &str,
+    kind: Kind,
+    point: Point,
+    priority: i32,
+    rules: impl Iterator<Item = Rule>,
+) -> Chain {
+    let hook = Hook { kind, point, priority };
     Chain { name: name.into(), hook: Some(hook), rules: rules.collect() }
 }
 
-fn chain(name: &str, family: Family) -> String {
+pub(super) fn chain(name: &str, family: Family) -> String {
     format!("{name}{}", family.digit())
 }
 
-fn listening(ruleset: &Ruleset) -> impl Iterator<Item = Family> {
+pub(super) fn listening(ruleset: &Ruleset) -> impl Iterator<Item = Family> {
     Family::ALL.into_iter().filter(|family| ruleset.listens(*family))
 }
 
-fn marked(ruleset: &Ruleset) -> Rule {
+pub(super) fn marked(ruleset: &Ruleset) -> Rule {
     vec![Expression::Marked(ruleset.mark), Expression::Return]
 }
 
-fn in_set(set: sets::Set, family: Family) -> Expression {
+pub(super) fn in_set(set: sets::Set, family: Family) -> Expression {
     Expression::ToSet(Is::In, family, set_name(set, family))
 }
 

@@ -7,7 +7,7 @@
 use crate::firewall::ruleset::Family;
 use crate::mark::Fwmark;
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 /// A table of the family inet.
@@ -26,10 +26,30 @@ pub(super) struct Set {
     pub(super) elements: Vec<Element>,
 }
 
+impl Table {
+    /// These elements are in the set of this name.
+    pub(super) fn note(&mut self, new: &Set) {
+        for set in self.sets.iter_mut().filter(|set| set.name == new.name) {
+            let unknown = new.elements.iter().filter(|element| !set.elements.contains(element));
+            let unknown: Vec<Element> = unknown.copied().collect();
+            set.elements.extend(unknown);
+        }
+    }
+}
+
+impl Set {
+    /// Whether its content does not come with time.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(self.shape, Shape::Intervals | Shape::Values)
+    }
+}
+
 /// What is looked up in a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Address(Family),
+    /// The name of an interface.
+    Interface,
     /// The packet's own family.
     Family,
 }
@@ -52,6 +72,20 @@ pub(super) enum Element {
     /// [`Shape::Values`] they are the same.
     Range(IpAddr, IpAddr),
     Family(Family),
+    Interface(Name),
+}
+
+/// The name of an interface, as the kernel keeps it (IFNAMSIZ).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Name(pub(super) [u8; 16]);
+
+impl Name {
+    /// What is longer than 15 bytes is no interface's.
+    pub(super) fn new(name: &str) -> Self {
+        let mut bytes = [0; 16];
+        name.bytes().zip(bytes.iter_mut().take(15)).for_each(|(byte, place)| *place = byte);
+        Name(bytes)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +114,9 @@ pub(super) enum Kind {
 /// enum nf_inet_hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Point {
+    Prerouting = 0,
+    Input = 1,
+    Forward = 2,
     Output = 3,
 }
 
@@ -95,6 +132,14 @@ pub(super) enum Expression {
     Protocol(Protocol),
     /// It leaves over the loopback interface.
     ToLoopback,
+    /// It came in over the loopback interface.
+    FromLoopback,
+    /// It came in by an interface in this set, or not.
+    FromInterfaceIn(Is, String),
+    FromInterface(Name),
+    ToInterface(Name),
+    /// The source is in a set.
+    FromSet(Family, String),
     SourcePort(Protocol, u16),
     Port(Protocol, Is, u16),
     Marked(Fwmark),
@@ -103,7 +148,9 @@ pub(super) enum Expression {
     /// The destination is in a set.
     ToSet(Is, Family, String),
     /// What the routing table says of the destination.
-    ToType(AddressType),
+    ToType(Is, AddressType),
+    /// Somebody translated the destination.
+    Translated,
     /// Conntrack takes the packet for the first of a connection (state new, original direction).
     Begins,
     /// SYN without ACK, RST and FIN.
@@ -113,6 +160,9 @@ pub(super) enum Expression {
     Zone(u16),
     /// To this port of this machine.
     Redirect(u16),
+    /// To this address and port.
+    Translate(Ipv6Addr, u16),
+    Drop,
     /// A TCP reset for the sender.
     Reset,
     /// Port unreachable, in the family's ICMP.

@@ -1,7 +1,7 @@
 //! A table in the syntax of nft(8), so that `nft -c -f -` takes it.
 
 use super::table::{
-    AddressType, Chain, Element, Expression, Is, Key, Kind, Protocol, Shape, Table,
+    AddressType, Chain, Element, Expression, Is, Key, Kind, Name, Protocol, Shape, Table,
 };
 use crate::firewall::ruleset::Family;
 use std::fmt::{self, Display, Formatter};
@@ -61,6 +61,11 @@ impl Display for Expression {
             Expression::FamilyIn(set) => write!(f, "meta nfproto @{set}"),
             Expression::Protocol(protocol) => write!(f, "meta l4proto {protocol}"),
             Expression::ToLoopback => f.write_str("oif lo"),
+            Expression::FromLoopback => f.write_str("iif lo"),
+            Expression::FromInterfaceIn(is, set) => write!(f, "iifname {is}@{set}"),
+            Expression::FromInterface(name) => write!(f, "iifname {name}"),
+            Expression::ToInterface(name) => write!(f, "oifname {name}"),
+            Expression::FromSet(family, set) => write!(f, "{} saddr @{set}", header(*family)),
             Expression::SourcePort(protocol, port) => write!(f, "{protocol} sport {port}"),
             Expression::Port(protocol, is, port) => write!(f, "{protocol} dport {is}{port}"),
             Expression::Marked(mark) => {
@@ -71,11 +76,16 @@ impl Display for Expression {
                 write!(f, "{} daddr {is}{range}", header(Family::of(prefix.addr())))
             }
             Expression::ToSet(is, family, set) => write!(f, "{} daddr {is}@{set}", header(*family)),
-            Expression::ToType(address_type) => write!(f, "fib daddr type {address_type}"),
+            Expression::ToType(is, address_type) => {
+                write!(f, "fib daddr type {is}{address_type}")
+            }
+            Expression::Translated => f.write_str("ct status dnat"),
             Expression::Begins => f.write_str("ct state new ct direction original"),
             Expression::Syn => f.write_str("tcp flags & (fin|syn|rst|ack) == syn"),
             Expression::Zone(zone) => write!(f, "ct zone set {zone}"),
             Expression::Redirect(port) => write!(f, "redirect to :{port}"),
+            Expression::Translate(address, port) => write!(f, "dnat ip6 to [{address}]:{port}"),
+            Expression::Drop => f.write_str("drop"),
             Expression::Reset => f.write_str("reject with tcp reset"),
             // In a table of both families that is port-unreachable of either.
             Expression::Unreachable => f.write_str("reject"),
@@ -90,6 +100,7 @@ impl Display for Element {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Element::Family(family) => f.write_str(nfproto(*family)),
+            Element::Interface(name) => name.fmt(f),
             Element::Range(first, last) if first == last => write!(f, "{first}"),
             Element::Range(first, last) => match prefix_length(*first, *last) {
                 Some(length) => write!(f, "{first}/{length}"),
@@ -114,12 +125,20 @@ fn prefix_length(first: IpAddr, last: IpAddr) -> Option<u32> {
     is_prefix.then(|| width - host.count_ones())
 }
 
+impl Display for Name {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let bytes = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
+        write!(f, "\"{}\"", String::from_utf8_lossy(bytes))
+    }
+}
+
 impl Display for Key {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Key::Address(Family::V4) => "ipv4_addr",
             Key::Address(Family::V6) => "ipv6_addr",
             Key::Family => "nf_proto",
+            Key::Interface => "ifname",
         })
     }
 }
@@ -165,6 +184,9 @@ impl Kind {
 impl super::table::Point {
     fn name(self) -> &'static str {
         match self {
+            super::table::Point::Prerouting => "prerouting",
+            super::table::Point::Input => "input",
+            super::table::Point::Forward => "forward",
             super::table::Point::Output => "output",
         }
     }

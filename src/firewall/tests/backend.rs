@@ -2,15 +2,15 @@
 
 use super::internet::{Internet, Seen, at, greet, tcp};
 use super::lab::{run, until};
-use super::{in_both_variants, router, ruleset};
-use crate::firewall::{Backend, Error, Handle, Installed, Ruleset, cleanup, nftables, render};
+use super::{in_both_variants, ruleset};
+use crate::firewall::{Backend, Error, Handle, Installed, Ruleset, cleanup, nftables};
 use std::net::TcpListener;
 
 in_both_variants! {
     either_removes_what_the_other_left,
     a_cleanup_removes_both,
 }
-in_both_variants!(native, Native: the_network_is_followed router_mode_is_refused_with_the_way_out);
+in_both_variants!(native, Native: the_network_is_followed);
 
 fn install(backend: Backend, ruleset: Ruleset) -> Result<Installed, Error> {
     backend.prepare()?.install(ruleset)
@@ -85,16 +85,4 @@ fn the_network_is_followed() {
     assert_eq!(seen("198.51.100.129"), Seen::Direct);
     handle.remove().unwrap();
     assert!(!has_table());
-}
-
-fn router_mode_is_refused_with_the_way_out() {
-    for refused in [
-        install(Backend::Nftables, router()).unwrap_err(),
-        render(Backend::Nftables, &router()).unwrap_err(),
-    ] {
-        assert!(refused.to_string().contains("install iptables and ipset"), "{refused}");
-    }
-    assert!(!has_table());
-    assert!(render(Backend::Nftables, &ruleset()).unwrap().contains("table inet snet"));
-    assert!(render(Backend::Iptables, &router()).unwrap().contains("SNET-LAN"));
 }

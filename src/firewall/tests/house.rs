@@ -9,9 +9,9 @@
 //! IPv4 is masqueraded, IPv6 is routed with public addresses, as at home.
 
 use super::internet::{Host, Internet};
-use super::lab::run;
+use super::lab::{Variant, run, variant};
 use super::ruleset;
-use crate::firewall::{Handle, Lan, Ruleset};
+use crate::firewall::{Backend, Installed, Lan, Ruleset};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -76,15 +76,20 @@ pub(super) fn of_the_network(mut ruleset: Ruleset) -> Ruleset {
 }
 
 /// Installed rules that are kept alive, as the daemon does.
-pub(super) struct Beating(Arc<Mutex<Option<Handle>>>);
+pub(super) struct Beating(Arc<Mutex<Option<Installed>>>);
 
 impl Beating {
     pub(super) fn install(ruleset: Ruleset) -> Self {
-        let handle = Arc::new(Mutex::new(Some(Handle::install(ruleset).unwrap())));
+        let backend = match variant() {
+            Variant::Nft | Variant::Legacy => Backend::Iptables,
+            Variant::Native => Backend::Nftables,
+        };
+        let handle = backend.prepare().unwrap().install(ruleset).unwrap();
+        let handle = Arc::new(Mutex::new(Some(handle)));
         let beating = Arc::clone(&handle);
         std::thread::spawn(move || {
             // A test may have taken the sets away: the result does not matter.
-            while beating.lock().unwrap().as_ref().map(Handle::beat).is_some() {
+            while beating.lock().unwrap().as_ref().map(Installed::beat).is_some() {
                 std::thread::sleep(Duration::from_secs(1));
             }
         });

@@ -2,6 +2,7 @@
 //! `SNET_BLESS=1 cargo test --lib firewall::tests::nftables::golden` writes the files anew; read
 //! the difference before you commit it.
 
+use super::super::router;
 use super::{in_a_lab, install, ruleset, run, set};
 use crate::firewall::nftables::render;
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
@@ -15,7 +16,7 @@ in_a_lab! {
 }
 
 /// A name, and rules. Together they hold everything that a table of ours may hold.
-fn examples() -> [(&'static str, Ruleset); 4] {
+fn examples() -> [(&'static str, Ruleset); 6] {
     let listeners = vec!["127.0.0.1".parse().unwrap(), "2001:db8:2::2".parse().unwrap()];
     let open_end = set("224.0.0.0/3 198.51.100.0/31 198.51.100.2/32 ff00::/8");
     [
@@ -23,6 +24,8 @@ fn examples() -> [(&'static str, Ruleset); 4] {
         ("ipv6-block-quic-direct", Ruleset { ipv6: Ipv6::Block, quic: Quic::Direct, ..ruleset() }),
         ("ipv6-direct", Ruleset { ipv6: Ipv6::Direct, proxy: set("0.0.0.0/0 ::/0"), ..ruleset() }),
         ("no-listener", Ruleset { listeners, block: open_end, ..ruleset() }),
+        ("router", router()),
+        ("router-ipv6-block", Ruleset { ipv6: Ipv6::Block, ..router() }),
     ]
 }
 

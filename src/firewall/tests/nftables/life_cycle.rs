@@ -4,7 +4,7 @@ use super::super::internet::{Internet, Seen, any, at, connect, datagram, greet, 
 use super::super::router;
 use super::{Actor, beat_for_ever, in_a_lab, install, listed, plays, ruleset, run, set};
 use crate::firewall::nftables::{Error, Handle, Holder, Owner, available, cleanup};
-use crate::firewall::ruleset::Ruleset;
+use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::route::Route;
 use ipnet::{IpNet, Ipv4Net};
 use std::io::{ErrorKind, Read, Write};
@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 in_a_lab! {
-    router_mode_is_refused_before_anything_is_touched,
+    a_table_that_was_turned_is_like_one_that_was_made,
     a_stop_leaves_everything_as_it_was,
     a_drop_removes_too,
     the_kernel_cleans_up_after_a_kill,
@@ -30,13 +30,47 @@ in_a_lab! {
     it_can_be_had_here,
 }
 
-fn router_mode_is_refused_before_anything_is_touched() {
-    let refused = install(router()).unwrap_err();
-    assert!(matches!(refused, Error::Router), "{refused}");
+/// What is turned into something by steps is what is made at once.
+fn a_table_that_was_turned_is_like_one_that_was_made() {
+    let worlds = [
+        ruleset(),
+        router(),
+        Ruleset { ipv6: Ipv6::Block, quic: Quic::Direct, ..router() },
+        Ruleset { quic: Quic::Direct, china: set("203.0.113.0/25").into(), ..ruleset() },
+        ruleset(),
+    ];
+    let lines = || {
+        let text = listed();
+        let lasting = text.lines().filter(|line| !line.contains("progname"));
+        let mut lines: Vec<String> = lasting.map(without_time).collect();
+        // Sets and chains stand in the order in which they were made.
+        lines.sort();
+        lines
+    };
+    let made = worlds.clone().map(|world| {
+        let handle = install(world).unwrap();
+        let made = lines();
+        handle.remove().unwrap();
+        made
+    });
+    let handle = install(worlds[0].clone()).unwrap();
+    for (world, made) in worlds.iter().zip(&made) {
+        handle.replace(world).unwrap();
+        handle.beat().unwrap();
+        assert_eq!(&lines(), made);
+        assert!(handle.is_intact().unwrap());
+    }
+    handle.remove().unwrap();
     assert_eq!(listed(), "");
-    let handle = install(ruleset()).unwrap();
-    assert!(matches!(handle.replace(&router()), Err(Error::Router)));
-    assert!(handle.is_intact().unwrap());
+}
+
+fn without_time(line: &str) -> String {
+    let words = line.trim().trim_end_matches(',').split_whitespace();
+    let is_time = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_digit()) && word.trim_end_matches(',').ends_with('s')
+    };
+    let words = words.filter(|word| !is_time(word) && *word != "expires");
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The rules of others, native and by way of iptables.

@@ -1,0 +1,185 @@
+//! Router mode in nf_tables: the hooks of what LAN hosts send. Pure; the theory is in
+//! [`crate::firewall`], "Router mode".
+//!
+//! The LAN side is a set of interface names for each family. What is on a link is no set but a few
+//! rules, since "in this prefix, seen at this interface" would need a set with ranges of two fields
+//! (pipapo, Linux 5.6); they change with the network, in the same transaction as the set.
+//!
+//! An accept is final only in its own table, so the guard at our ports drops strangers and accepts
+//! nobody: where somebody else's firewall drops what comes in, `doubts` tells the remedy.
+
+use super::rules::{
+    ALIVE, BEFORE_CONNTRACK, BEFORE_DNAT, BEFORE_FILTERS, BEHIND_DNAT, DNS, awake, base, chain,
+    in_set, listening, marked, set_name,
+};
+use super::table::{
+    AddressType, Chain, Element, Expression, Is, Key, Kind, Name, Point, Protocol, Rule, Set, Shape,
+};
+use crate::firewall::iptables::ZONE;
+use crate::firewall::lan::Lan;
+use crate::firewall::ruleset::{Family, Foreign, Ruleset};
+use crate::firewall::sets;
+use ipnet::IpNet;
+
+/// The interfaces of the LAN side, of each family.
+pub(super) fn sets(lan: &Lan) -> impl Iterator<Item = Set> {
+    Family::ALL.into_iter().map(|family| {
+        let captured = lan.interfaces.iter().filter(|interface| interface.captures(family));
+        let elements = captured.map(|at| Element::Interface(Name::new(&at.name))).collect();
+        let name = set_name(sets::Set::Lan, family);
+        Set { name, key: Key::Interface, shape: Shape::Values, elements }
+    })
+}
+
+/// What local mode has not.
+pub(super) fn chains(ruleset: &Ruleset, lan: &Lan) -> Vec<Chain> {
+    let mut chains = vec![zone(ruleset), filter(), dns(ruleset), nat(ruleset), input(ruleset)];
+    for family in Family::ALL {
+        let foreign = ruleset.foreign(family);
+        if ruleset.listens(family) {
+            chains.push(zone_of(ruleset, lan, family));
+            chains.push(dns_of(ruleset, family));
+            chains.push(queries_of(ruleset, lan, family));
+            if redirects(foreign) {
+                chains.push(nat_of(ruleset, family));
+            }
+        }
+        chains.push(filter_of(family));
+    }
+    chains
+}
+
+fn zone(ruleset: &Ruleset) -> Chain {
+    let sort = |family| {
+        vec![
+            Expression::Protocol(Protocol::Udp),
+            Expression::FamilyIn(ALIVE),
+            Expression::Family(family),
+            Expression::Jump(chain("zone-lan", family)),
+        ]
+    };
+    let rules = listening(ruleset).map(sort);
+    base("zone-lan", Kind::Filter, Point::Prerouting, BEFORE_CONNTRACK, rules)
+}
+
+fn zone_of(ruleset: &Ruleset, lan: &Lan, family: Family) -> Chain {
+    let not_dns = vec![Expression::Port(Protocol::Udp, Is::NotIn, DNS), Expression::Return];
+    let mut rules = vec![not_dns];
+    rules.extend(of_the_lan(family));
+    rules.push(marked(ruleset));
+    rules.extend(unasked(lan, family));
+    rules.push(vec![Expression::Zone(ZONE)]);
+    Chain { name: chain("zone-lan", family), hook: None, rules }
+}
+
+/// Lets go what is none of the LAN side's, and the hosts that shall be left alone.
+fn of_the_lan(family: Family) -> [Rule; 2] {
+    let [lan, sources] = [sets::Set::Lan, sets::Set::Sources].map(|set| set_name(set, family));
+    [
+        vec![Expression::FromInterfaceIn(Is::NotIn, lan), Expression::Return],
+        vec![Expression::FromSet(family, sources), Expression::Return],
+    ]
+}
+
+/// Lets go the queries that are not ours to answer: to an address in `rules.direct`, or to another
+/// host on the link they come from.
+fn unasked(lan: &Lan, family: Family) -> Vec<Rule> {
+    let captured = lan.interfaces.iter().filter(|interface| interface.captures(family));
+    let neighbours = captured.flat_map(|at| {
+        let prefixes: Vec<IpNet> = match family {
+            Family::V4 => at.on_link.prefixes_v4().map(IpNet::V4).collect(),
+            Family::V6 => at.on_link.prefixes_v6().map(IpNet::V6).collect(),
+        };
+        prefixes.into_iter().map(|prefix| {
+            vec![
+                Expression::ToType(Is::NotIn, AddressType::Local),
+                Expression::FromInterface(Name::new(&at.name)),
+                Expression::To(Is::In, prefix),
+                Expression::Return,
+            ]
+        })
+    });
+    let direct = vec![in_set(sets::Set::Direct, family), Expression::Return];
+    std::iter::once(direct).chain(neighbours).collect()
+}
+
+/// A redirect leads to the interface by which the packet came in.
+fn dns(ruleset: &Ruleset) -> Chain {
+    let rules = listening(ruleset).map(|family| awake(family, "dns-lan"));
+    base("dns-lan", Kind::Nat, Point::Prerouting, BEFORE_DNAT, rules)
+}
+
+fn dns_of(ruleset: &Ruleset, family: Family) -> Chain {
+    let mut rules = of_the_lan(family).to_vec();
+    let queries = || Expression::Jump(chain("queries", family));
+    rules.push(marked(ruleset));
+    rules.extend([
+        vec![Expression::Port(Protocol::Udp, Is::In, DNS), queries()],
+        vec![Expression::Port(Protocol::Tcp, Is::In, DNS), Expression::Syn, queries()],
+    ]);
+    Chain { name: chain("dns-lan", family), hook: None, rules }
+}
+
+fn nat(ruleset: &Ruleset) -> Chain {
+    let rules = listening(ruleset)
+        .filter(|family| redirects(ruleset.foreign(*family)))
+        .map(|family| awake(family, "nat-lan"));
+    base("nat-lan", Kind::Nat, Point::Prerouting, BEHIND_DNAT, rules)
+}
+
+fn redirects(foreign: Foreign) -> bool {
+    matches!(foreign, Foreign::Redirect { .. })
+}
+
+fn nat_of(ruleset: &Ruleset, family: Family) -> Chain {
+    let mut rules = of_the_lan(family).to_vec();
+    rules.push(marked(ruleset));
+    rules.push(vec![Expression::Syn, Expression::Jump(chain("tcp", family))]);
+    Chain { name: chain("nat-lan", family), hook: None, rules }
+}
+
+fn queries_of(ruleset: &Ruleset, lan: &Lan, family: Family) -> Chain {
+    let mut rules = unasked(lan, family);
+    rules.extend([Protocol::Udp, Protocol::Tcp].map(|protocol| {
+        vec![Expression::Protocol(protocol), Expression::Redirect(ruleset.dns_port)]
+    }));
+    Chain { name: chain("queries", family), hook: None, rules }
+}
+
+fn filter() -> Chain {
+    let sort = |family| {
+        vec![
+            Expression::Begins,
+            Expression::FamilyIn(ALIVE),
+            Expression::Family(family),
+            Expression::Jump(chain("filter-lan", family)),
+        ]
+    };
+    let rules = Family::ALL.into_iter().map(sort);
+    base("filter-lan", Kind::Filter, Point::Forward, BEFORE_FILTERS, rules)
+}
+
+fn filter_of(family: Family) -> Chain {
+    let mut rules = of_the_lan(family).to_vec();
+    rules.push(vec![Expression::Goto(chain("filter", family))]);
+    Chain { name: chain("filter-lan", family), hook: None, rules }
+}
+
+/// At our own door: strangers, who were not redirected, find nobody there, whether we are awake or
+/// not. A translation of somebody else's that leads here is left to the others' rules.
+fn input(ruleset: &Ruleset) -> Chain {
+    let ports = [
+        (Protocol::Tcp, ruleset.tcp_port),
+        (Protocol::Udp, ruleset.dns_port),
+        (Protocol::Tcp, ruleset.dns_port),
+    ];
+    let drops = listening(ruleset).flat_map(|family| {
+        ports.map(|(protocol, port)| {
+            let port = Expression::Port(protocol, Is::In, port);
+            vec![Expression::Family(family), port, Expression::Drop]
+        })
+    });
+    let passes = [Expression::FromLoopback, Expression::Translated];
+    let passes = passes.map(|is| vec![is, Expression::Return]);
+    base("door", Kind::Filter, Point::Input, BEFORE_FILTERS, passes.into_iter().chain(drops))
+}
