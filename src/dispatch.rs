@@ -116,6 +116,11 @@ impl Dispatcher {
         &self.learned
     }
 
+    /// The network is another one: every proxy is asked again at once.
+    pub fn wake(&self) {
+        self.upstreams.iter().for_each(|upstream| upstream.health.forget());
+    }
+
     /// The upstream of this name.
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.upstreams.iter().find(|upstream| upstream.name() == name)

@@ -17,6 +17,7 @@ mod notify;
 mod privileges;
 mod reload;
 mod signals;
+mod surroundings;
 
 pub use control::{Answer, Verb, ask};
 pub use error::{CONFIG, Error, Kind, UNAVAILABLE};
@@ -38,6 +39,7 @@ use signals::{Asked, Signals};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use surroundings::Moved;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -132,6 +134,7 @@ struct Daemon {
     stop: watch::Sender<bool>,
     signals: Signals,
     requests: mpsc::Receiver<Request>,
+    moves: mpsc::Receiver<Moved>,
 }
 
 impl Daemon {
@@ -182,8 +185,8 @@ impl Daemon {
                 accepting.await.map_err(|source| Error::Accept { address, source })
             });
         }
-        let (settings, reloads) = mpsc::unbounded_channel();
-        tasks.spawn(supervised("resolver", dns::spawn(resolver, reloads, stopped.clone())));
+        let (orders, told) = mpsc::unbounded_channel();
+        tasks.spawn(supervised("resolver", dns::spawn(resolver, told, stopped.clone())));
         let bootstrap = tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped.clone())));
 
         // The rules come last: everything they lead to answers by now.
@@ -205,16 +208,18 @@ impl Daemon {
             kept.beat().await;
             notify::alive();
         };
+        let (telling, moves) = mpsc::channel(1);
+        tasks.spawn(supervised("surroundings", surroundings::watch(telling, stopped.clone())));
         let beating = async move { pulse.beat(renew, stopped).await };
         tasks.spawn(supervised("heartbeat", beating));
         let (asking, requests) = mpsc::channel(1);
         control(&config, purpose, &mut tasks, asking);
         let world =
-            World { config, purpose, source, outbound, families, endpoints, current, settings };
+            World { config, purpose, source, outbound, families, endpoints, current, orders };
         let ready = world.describe();
         info!("ready: {ready}");
         notify::ready(&ready);
-        Ok(Daemon { world, firewall, inbound, tasks, bootstrap, stop, signals, requests })
+        Ok(Daemon { world, firewall, inbound, tasks, bootstrap, stop, signals, requests, moves })
     }
 
     /// Runs until a signal asks to stop, or until something died.
@@ -232,6 +237,7 @@ impl Daemon {
                     // Who asked may have left.
                     let _ = answer.send(self.reload().await);
                 }
+                Some(moved) = self.moves.recv() => self.moved(moved).await,
                 Some(ended) = self.tasks.join_next() => match ended {
                     // The bootstrap of a former world.
                     Err(error) if error.is_cancelled() => {}

@@ -19,10 +19,12 @@
 
 use super::control::Answer;
 use super::installed::TeachKernel;
+use super::surroundings::Moved;
 use super::{Daemon, Error, Source, bootstrap, build, notify, supervised};
 use crate::config::{self, Config, Purpose};
 use crate::dispatch::Current;
 use crate::dns;
+use crate::dns::bootstrap::Bootstrap;
 #[cfg(doc)]
 use crate::firewall;
 use crate::net::Outbound;
@@ -44,7 +46,7 @@ pub(super) struct World {
     pub(super) endpoints: Vec<Arc<Endpoint>>,
     pub(super) current: Current,
     /// To the resolver.
-    pub(super) settings: mpsc::UnboundedSender<dns::Settings>,
+    pub(super) orders: mpsc::UnboundedSender<dns::Order>,
 }
 
 /// Why a reload changed nothing.
@@ -132,14 +134,33 @@ impl Daemon {
             }
         }
         // A resolver that died ends the daemon elsewhere.
-        let _ = self.world.settings.send(build::dns(&config, families));
-        let keeping = bootstrap.keep_fresh(self.stop.subscribe());
-        self.bootstrap.abort();
-        self.bootstrap = self.tasks.spawn(supervised("bootstrap", keeping));
+        let settings = Box::new(build::dns(&config, families));
+        let _ = self.world.orders.send(dns::Order::Settings(settings));
+        self.keep_fresh(bootstrap);
         self.world.source.taken(&config);
         self.world.endpoints = endpoints;
         self.world.config = config;
         Ok(())
+    }
+}
+
+impl Daemon {
+    /// In another network, or after a sleep, the present world begins anew: connections to name servers
+    /// are dialled again, proxies are asked again at once, and their names too. Connections of programs
+    /// are theirs: keepalive ends those that are dead.
+    pub(super) async fn moved(&mut self, Moved { slept }: Moved) {
+        let World { config, outbound, endpoints, current, orders, .. } = &self.world;
+        current.load().wake();
+        // A resolver that died ends the daemon elsewhere.
+        let _ = orders.send(dns::Order::Moved { slept });
+        let bootstrap = bootstrap(config, endpoints, outbound, &self.firewall).await;
+        self.keep_fresh(bootstrap);
+    }
+
+    fn keep_fresh(&mut self, bootstrap: Bootstrap) {
+        let keeping = bootstrap.keep_fresh(self.stop.subscribe());
+        self.bootstrap.abort();
+        self.bootstrap = self.tasks.spawn(supervised("bootstrap", keeping));
     }
 }
 

@@ -43,6 +43,13 @@ impl Health {
         self.state().rests_until.is_some_and(|until| until > now)
     }
 
+    /// The network is another one: what was found out in the old one does not count.
+    pub(super) fn forget(&self) {
+        let mut state = self.state();
+        let probing = state.probing;
+        *state = State { probing, suspected: state.suspected, ..State::default() };
+    }
+
     /// Starts an attempt; `None` if it would only wait for what another one finds out. The
     /// attempt ends when it is told how it went, or dropped.
     pub(super) fn begin(&self, now: Instant) -> Option<Attempt<'_>> {

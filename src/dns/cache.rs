@@ -70,6 +70,15 @@ impl Cache {
         self.entries.resize(limit);
     }
 
+    /// All answers are older by so much: time has passed that no [`Instant`] knows of.
+    pub fn age(&mut self, by: Duration) {
+        self.entries.for_each_mut(|entry| {
+            // A clock that began later than that: the answer is as old as the clock.
+            entry.expiry = entry.expiry.checked_sub(by).unwrap_or(entry.birth);
+            entry.birth = entry.birth.checked_sub(by).unwrap_or(entry.birth);
+        });
+    }
+
     /// The fresh answer to a query.
     pub fn get(&mut self, query: &Query, now: Instant) -> Option<Hit<'_>> {
         let entry = self.entries.get(query.key())?;

@@ -45,7 +45,7 @@ use std::time::Duration;
 
 pub use name_server::{NameServer, Transport};
 pub use options::{HttpsRecords, Options};
-pub use server::{Bound, Reloads, bind, spawn};
+pub use server::{Bound, Order, bind, spawn};
 
 /// What the resolver is told.
 #[derive(Debug, Clone, PartialEq)]

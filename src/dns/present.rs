@@ -10,6 +10,7 @@ use super::rewriting;
 use super::upstream::tls::Tls;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 use tracing::debug;
 
 /// Shared by all listeners of the thread.
@@ -33,9 +34,22 @@ impl Present {
         let old = self.load();
         let same_servers = settings.china == old.settings.china;
         let next = old.succeed(settings, Tls::default());
+        next.patience.swap(&old.patience);
         let kept = next.cache.borrow().len();
         debug!("the resolver has new settings; {kept} answers are kept");
         begin(&next, !same_servers);
+        *self.0.borrow_mut() = next;
+    }
+
+    /// From now on, one that knows nothing of the network of before: its connections are dialled anew,
+    /// and whether the domestic side is there, or rewrites, is found out again. Answers stay, and are
+    /// older by the time that was slept.
+    pub(super) fn moved(&self, slept: Duration) {
+        let old = self.load();
+        let next = old.succeed(old.settings.clone(), Tls::default());
+        next.cache.borrow_mut().age(slept);
+        *next.bogus.borrow_mut() = next.settings.bogus.clone();
+        begin(&next, true);
         *self.0.borrow_mut() = next;
     }
 }

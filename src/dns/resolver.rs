@@ -140,7 +140,6 @@ impl Resolver {
             next.verdicts.swap(&self.verdicts);
             next.bogus.swap(&self.bogus);
         }
-        next.patience.swap(&self.patience);
         self.retired.set(true);
         next
     }

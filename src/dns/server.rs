@@ -83,19 +83,31 @@ fn context(address: SocketAddr, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{address}: {error}"))
 }
 
-/// Other settings for a resolver that runs. The listening addresses in them do not count.
-pub type Reloads = mpsc::UnboundedReceiver<Settings>;
+/// What a resolver that runs may be told.
+#[derive(Debug)]
+pub enum Order {
+    /// Other settings. The listening addresses in them do not count.
+    Settings(Box<Settings>),
+    /// The machine is in another network, or has slept: for so long.
+    Moved {
+        /// Time that no monotonic clock has counted.
+        slept: Duration,
+    },
+}
+
+/// From the daemon.
+pub type Orders = mpsc::UnboundedReceiver<Order>;
 
 /// Runs the resolver until `stopped` turns true; the result says whether it ended for that reason.
 /// Dropping the future stops it too.
 pub fn spawn(
     bound: Bound,
-    reloads: Reloads,
+    orders: Orders,
     stopped: watch::Receiver<bool>,
 ) -> impl Future<Output = bool> {
     let (ended, end) = oneshot::channel();
     let thread = std::thread::Builder::new().name("snet-dns".into()).spawn(move || {
-        match run(bound, reloads, stopped) {
+        match run(bound, orders, stopped) {
             Ok(()) => drop(ended.send(true)),
             // The sender is dropped: the end was not asked for.
             Err(failure) => error!("the resolver ended: {failure}"),
@@ -112,7 +124,7 @@ pub fn spawn(
     }
 }
 
-fn run(bound: Bound, mut reloads: Reloads, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
+fn run(bound: Bound, mut orders: Orders, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
     // Tasks of its own thread are woken without a system call.
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
@@ -131,7 +143,10 @@ fn run(bound: Bound, mut reloads: Reloads, mut stopped: watch::Receiver<bool>) -
         let ended = loop {
             tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => break Ok(()),
-                Some(settings) = reloads.recv() => present.reload(settings),
+                Some(order) = orders.recv() => match order {
+                    Order::Settings(settings) => present.reload(*settings),
+                    Order::Moved { slept } => present.moved(slept),
+                },
                 Some(ended) = listeners.join_next() => break match ended {
                     Ok(Err(failure)) => Err(failure),
                     Ok(Ok(())) => Err(io::Error::other("a listener ended")),

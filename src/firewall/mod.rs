@@ -85,6 +85,7 @@ mod ruleset;
 mod sets;
 mod tables_netlink;
 mod tools;
+mod way_out;
 
 /// The rules act for so long after a beat.
 pub const PULSE: Duration = Duration::from_secs(6);
@@ -100,3 +101,4 @@ pub use handle::Handle;
 pub use lan::{Interface, Lan};
 pub use ruleset::{Ipv6, Quic, Ruleset};
 pub use tools::{load_legacy_modules, needs_raw_sockets};
+pub use way_out::WayOut;

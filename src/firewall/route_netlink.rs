@@ -68,16 +68,18 @@ impl Changes {
         .map(Changes)
     }
 
-    /// Takes what has come; never waits.
+    /// Takes what has come, and says whether anything has; never waits.
     ///
     /// # Errors
     /// The socket is broken. That messages were lost is no error: they too say "changed".
-    pub(super) fn drain(&self) -> io::Result<()> {
+    pub(super) fn drain(&self) -> io::Result<bool> {
         let mut buffer = vec![0; BUFFER];
+        let mut any = false;
         loop {
             match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                Err(Errno::EAGAIN) => return Ok(()),
-                Ok(_) | Err(Errno::EINTR | Errno::ENOBUFS) => {}
+                Err(Errno::EAGAIN) => return Ok(any),
+                Err(Errno::EINTR) => {}
+                Ok(_) | Err(Errno::ENOBUFS) => any = true,
                 Err(error) => return Err(error.into()),
             }
         }

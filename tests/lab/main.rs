@@ -33,6 +33,7 @@ mod ends;
 mod garbage;
 mod hung;
 mod killed;
+mod moved;
 mod names;
 mod open_before;
 mod peers;

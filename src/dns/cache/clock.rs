@@ -77,6 +77,10 @@ impl<V> Clock<V> {
         self.weight += weight;
     }
 
+    pub fn for_each_mut(&mut self, act: impl FnMut(&mut V)) {
+        self.slots.iter_mut().map(|slot| &mut slot.value).for_each(act);
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &V)> {
         self.slots.iter().map(|slot| (&*slot.key, &slot.value))
     }

@@ -24,7 +24,7 @@ struct Listening {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     /// Open for as long as the resolver runs.
-    reloads: mpsc::UnboundedSender<Settings>,
+    reloads: mpsc::UnboundedSender<dns::Order>,
     ended: JoinHandle<bool>,
 }
 
@@ -159,6 +159,44 @@ async fn answers_survive_a_restart() {
         .await;
 }
 
+/// As after a suspend: the time of the answers has gone on, and what was forged before is asked again.
+#[tokio::test]
+async fn time_that_was_slept_counts() {
+    LocalSet::new()
+        .run_until(async {
+            let up = Rc::new(Cell::new(true));
+            let state = Rc::clone(&up);
+            let china = over_udp(Rc::new(move |query: &Message| match state.get() {
+                true if asks_for_probe(query) => {
+                    vec![say(0, nothing(query, ResponseCode::NXDomain))]
+                }
+                true => vec![say(0, addresses(query, 600, &[CN]))],
+                false => vec![],
+            }));
+            let settings = Settings { china: vec![china.address.into()], ..settings() };
+            let Listening { address, stop, reloads, ended } = start_with(settings);
+            let socket = client(address).await;
+            let ask = async || {
+                let answer = exchange(&socket, &question("a.example.").to_vec().unwrap()).await;
+                answer.unwrap().answers[0].ttl
+            };
+            assert_eq!(ask().await, 600);
+            up.set(false);
+            let sleep = async |seconds| {
+                let slept = Duration::from_secs(seconds);
+                reloads.send(dns::Order::Moved { slept }).unwrap();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            };
+            sleep(0).await;
+            assert!((595..=600).contains(&ask().await), "kept");
+            sleep(400).await;
+            assert!((195..=200).contains(&ask().await), "older");
+            stop.send(true).unwrap();
+            assert!(timeout(Duration::from_secs(5), ended).await.unwrap().unwrap());
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn other_settings_keep_the_answers_that_they_would_give_too() {
     LocalSet::new()
@@ -185,13 +223,13 @@ async fn other_settings_keep_the_answers_that_they_would_give_too() {
             next.options.log_queries = true;
             next.cache_size /= 2;
             next.timeout = Duration::from_millis(600);
-            reloads.send(next.clone()).unwrap();
+            reloads.send(dns::Order::Settings(Box::new(next.clone()))).unwrap();
             tokio::time::sleep(Duration::from_millis(100)).await;
             assert_eq!(found(&ask("a.example.").await.unwrap()), [CN], "kept");
 
             // A name from the file: it is answered, and nothing of before holds.
             next.hosts.insert("b.example".parse().unwrap(), vec!["192.0.2.7".parse().unwrap()]);
-            reloads.send(next).unwrap();
+            reloads.send(dns::Order::Settings(Box::new(next))).unwrap();
             tokio::time::sleep(Duration::from_millis(100)).await;
             assert_eq!(found(&ask("b.example.").await.unwrap()), ["192.0.2.7"]);
             let forgotten = ask("a.example.").await.unwrap();

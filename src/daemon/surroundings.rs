@@ -1,0 +1,65 @@
+//! Watches what changes around a daemon: another network, and time that was slept.
+//!
+//! Monotonic clocks stand still during a suspend (clock_gettime(2)); CLOCK_BOOTTIME does not, and how
+//! far the two have come apart says how long it was. A wall clock that jumps concerns nobody here: no
+//! timer and no TTL looks at it.
+
+use crate::firewall::WayOut;
+use nix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Less than this is no suspend that matters.
+const NAP: Duration = Duration::from_secs(5);
+
+/// What has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// How long the machine has slept.
+    pub(super) slept: Duration,
+}
+
+/// Tells of changes until `stopped` turns true. Returns true.
+pub(super) async fn watch(told: mpsc::Sender<Moved>, mut stopped: watch::Receiver<bool>) -> bool {
+    let mut way_out = WayOut::look()
+        .inspect_err(|error| warn!("changes of the network are not noticed: {error}"))
+        .ok();
+    let mut apart = apart();
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => return true,
+            _ = ticks.tick() => {}
+        }
+        let now = self::apart();
+        let slept = now.saturating_sub(apart);
+        apart = now;
+        let elsewhere = match way_out.as_mut().map(WayOut::has_changed) {
+            Some(Ok(changed)) => changed,
+            None => false,
+            Some(Err(error)) => {
+                warn!("changes of the network are no longer noticed: {error}");
+                way_out = None;
+                false
+            }
+        };
+        if slept >= NAP || elsewhere {
+            let what = if elsewhere { "another way out" } else { "awake again" };
+            info!("{what}: connections to name servers and what is known of proxies start anew");
+            // One that waits says as much as two.
+            let _ = told.try_send(Moved { slept });
+        }
+    }
+}
+
+/// How far the clock that counts a suspend is ahead of the one that does not.
+fn apart() -> Duration {
+    let read = |clock| clock_gettime(clock).map(Duration::from).unwrap_or_default();
+    let monotonic = read(ClockId::CLOCK_MONOTONIC);
+    read(ClockId::CLOCK_BOOTTIME).saturating_sub(monotonic)
+}
