@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
@@ -82,13 +83,24 @@ impl Pulse {
         }
     }
 
+    /// All at once: a round takes no longer than its slowest answer.
     async fn probe(&self) -> Result<(), (&'static str, io::Error)> {
-        for address in &self.tcp {
-            let answered = bounded(self.accept_loop(*address)).await;
-            answered.map_err(|error| ("the redirect port", error))?;
+        let mut asked = JoinSet::new();
+        for address in self.tcp.clone() {
+            let pulse = self.clone();
+            asked.spawn(async move {
+                let answered = bounded(pulse.accept_loop(address)).await;
+                answered.map_err(|error| ("the redirect port", error))
+            });
         }
-        for address in &self.dns {
-            bounded(self.resolver(*address)).await.map_err(|error| ("the resolver", error))?;
+        for address in self.dns.clone() {
+            let pulse = self.clone();
+            asked.spawn(async move {
+                bounded(pulse.resolver(address)).await.map_err(|error| ("the resolver", error))
+            });
+        }
+        while let Some(answered) = asked.join_next().await {
+            answered.map_err(|panic| ("the heartbeat", io::Error::other(panic)))??;
         }
         Ok(())
     }

@@ -1,10 +1,15 @@
 //! How many connections this process can serve.
 
+use crate::relay;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
-/// Kept for the resolver's sockets, listeners, the log and the tools; at most half of all.
+/// Kept for the resolver's sockets, pipes, listeners, the heartbeat, the log and the tools; at most
+/// half of all.
 const RESERVED: u64 = 1024;
+
+/// The part of it that may be in pipes.
+const IN_PIPES: u64 = 4;
 
 /// Both legs of a connection.
 const PER_CONNECTION: u64 = 2;
@@ -23,6 +28,7 @@ pub(super) fn connections() -> u32 {
         }
     };
     let reserved = RESERVED.min(files / 2);
+    relay::limit_pipes(usize::try_from(reserved / IN_PIPES / 2).unwrap_or(usize::MAX));
     let connections = ((files - reserved) / PER_CONNECTION).clamp(16, MOST);
     debug!(files, connections, "limits");
     u32::try_from(connections).unwrap_or(u32::MAX)

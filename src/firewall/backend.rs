@@ -131,7 +131,7 @@ impl Installed {
     pub fn replace(&self, ruleset: Ruleset) -> Result<(), Error> {
         match &self.0 {
             Rules::Iptables(handle) => handle.replace(ruleset),
-            Rules::Nftables(handle) => Ok(handle.replace(ruleset)?),
+            Rules::Nftables(handle) => handle.replace(ruleset),
         }
     }
 

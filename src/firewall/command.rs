@@ -2,6 +2,8 @@
 //! starts processes.
 
 use super::error::Error;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -98,7 +100,9 @@ fn converse(
             let left = deadline.saturating_duration_since(Instant::now());
             if in_time && ends.recv_timeout(left) == Err(mpsc::RecvTimeoutError::Timeout) {
                 in_time = false;
-                child.kill()?;
+                // The whole group: what a script of that name has started holds the pipes too.
+                let group = i32::try_from(child.id()).map_err(io::Error::other)?;
+                killpg(Pid::from_raw(group), Signal::SIGKILL)?;
                 child.wait()?;
             }
         }
@@ -146,8 +150,12 @@ mod tests {
     #[test]
     fn a_tool_that_hangs_is_killed() {
         let sh = find("sh").unwrap();
-        let error = run_within(Duration::ZERO, &sh, &["-c", "exec sleep 1000"], "").unwrap_err();
-        assert!(matches!(error, Error::Hangs { .. }), "{error}");
+        // By itself, and as a script that waits for another program.
+        for script in ["exec sleep 1000", "sleep 1000; true"] {
+            let limit = Duration::from_millis(100);
+            let error = run_within(limit, &sh, &["-c", script], "").unwrap_err();
+            assert!(matches!(error, Error::Hangs { .. }), "{error}");
+        }
     }
 
     #[test]

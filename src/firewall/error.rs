@@ -6,6 +6,16 @@ use std::time::Duration;
 /// Why rules could not be installed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// More LAN-side interfaces than a set of ipset holds.
+    #[error(
+        "{count} interfaces are LAN side, and ipset takes at most 64: name those that shall be \
+         captured in firewall.interfaces, or set firewall.backend = \"nftables\", which has no such \
+         limit"
+    )]
+    TooManyInterfaces {
+        /// How many there are.
+        count: usize,
+    },
     /// A tool is not installed.
     #[error("{tool} is not installed; on Debian and Ubuntu: apt install iptables ipset")]
     Missing {

@@ -30,6 +30,7 @@ pub struct Handle {
     now: Arc<Mutex<Ruleset>>,
     /// Follows the network; `None` if that could not be started, or after the release.
     monitor: Mutex<Option<Monitor>>,
+    released: AtomicBool,
     installed: bool,
 }
 
@@ -44,6 +45,11 @@ impl Handle {
     /// [`Error::Missing`] before anything is touched; else what the tools say.
     pub fn install(ruleset: Ruleset) -> Result<Handle, Error> {
         let ipset = Ipset::find()?;
+        if let Some(lan) = &ruleset.lan
+            && lan.interfaces.len() > sets::MOST_INTERFACES
+        {
+            return Err(Error::TooManyInterfaces { count: lan.interfaces.len() });
+        }
         let tools = every_tool(&ruleset)?;
         if let Some(lan) = &ruleset.lan {
             info!("the LAN side: {}", lan.describe());
@@ -92,6 +98,7 @@ impl Handle {
             ipset: ipset.clone(),
             now: Arc::new(Mutex::new(ruleset.clone())),
             monitor: Mutex::new(None),
+            released: AtomicBool::new(false),
             installed: true,
         };
         std::mem::forget(unfinished);
@@ -104,11 +111,11 @@ impl Handle {
     ///
     /// # Errors
     /// What the tools or the kernel say; then the old rules are in force again.
-    pub fn replace(&self, new: Ruleset) -> Result<(), Error> {
+    pub fn replace(&self, mut new: Ruleset) -> Result<(), Error> {
         // Two must not change the same things.
         self.unwatch();
         let old = lock(&self.now).clone();
-        let result = self.turn(&old, &new);
+        let result = new.keep_uplinks(&old).and_then(|()| self.turn(&old, &new));
         *lock(&self.now) = if result.is_ok() { new } else { old };
         // It looks at the network and at the rules, and mends what a failure left.
         self.watch();
@@ -220,11 +227,14 @@ impl Handle {
     }
 
     /// Keeps the rules acting for another [`PULSE`]. Whoever calls this vouches for whom the rules
-    /// lead to.
+    /// lead to. After [`release`](Self::release) it does nothing.
     ///
     /// # Errors
     /// The sets are gone, or the kernel does not let us.
     pub fn beat(&self) -> Result<(), Error> {
+        if self.released.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let renew = |family: Family| {
             let set = Set::Alive.name(family);
             let halves = sets::everything(family).into_iter();
@@ -250,6 +260,11 @@ impl Handle {
     /// What the tools say.
     pub fn release(&self) -> Result<(), Error> {
         self.unwatch();
+        self.released.store(true, Ordering::Relaxed);
+        // At once, whatever the tools then say.
+        let flush =
+            |family: &Family| Change::Flush { set: Set::Alive.name(*family), family: *family };
+        self.sets.change(self.sets.families.iter().map(flush).collect());
         detach()
     }
 

@@ -346,16 +346,18 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
         let quic = format!("-p udp --dport 443 -j REJECT --reject-with {unreachable}");
         chains.push(Chain { name: QUIC, rules: vec![quic] });
     }
-    let mut jumps = Part::Filter.jumps(ruleset.lan.is_some());
+    let mut jumps = Part::Filter.jumps(true);
     if ruleset.lan.is_some() {
         let mut rules = of_the_lan(family).to_vec();
         rules.push(format!("-g {CHAIN}"));
         chains.push(Chain { name: LAN, rules });
-        if ruleset.listens(family) {
-            chains.push(Chain { name: INPUT, rules: input(ruleset, family) });
-        } else {
-            jumps.retain(|jump| !jump.ends_with(INPUT));
-        }
+    } else {
+        jumps.retain(|jump| !jump.ends_with(LAN));
+    }
+    if ruleset.has_door() && ruleset.listens(family) {
+        chains.push(Chain { name: INPUT, rules: input(ruleset, family) });
+    } else {
+        jumps.retain(|jump| !jump.ends_with(INPUT));
     }
     Table { part: Part::Filter, jumps, chains }
 }
@@ -371,8 +373,10 @@ fn input(ruleset: &Ruleset, family: Family) -> Vec<String> {
     ];
     let lan = Set::Lan.name(family);
     let redirected = "-m conntrack --ctstate DNAT";
+    // In local mode nothing is redirected but over loopback.
     let accepts = ports
         .iter()
+        .filter(|_| ruleset.lan.is_some())
         .map(|port| format!("{port} {redirected} -m set --match-set {lan} src,src -j ACCEPT"));
     let drops = ports.iter().map(|port| format!("{port} -m conntrack ! --ctstate DNAT -j DROP"));
     accepts.chain(drops).collect()

@@ -69,6 +69,20 @@ impl Ruleset {
         }
     }
 
+    /// An uplink of before that has no default route at this moment (it is being redialled) is one
+    /// still.
+    ///
+    /// # Errors
+    /// As [`look_around`](Self::look_around).
+    pub(super) fn keep_uplinks(&mut self, old: &Ruleset) -> Result<(), Error> {
+        let (Some(lan), Some(old)) = (&mut self.lan, &old.lan) else { return Ok(()) };
+        if old.uplinks.is_subset(&lan.uplinks) {
+            return Ok(());
+        }
+        lan.uplinks.extend(old.uplinks.iter().cloned());
+        self.look_around()
+    }
+
     /// Takes over what another one found when it looked around.
     pub(super) fn look_like(&mut self, other: &Ruleset) {
         self.connected.clone_from(&other.connected);

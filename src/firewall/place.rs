@@ -8,7 +8,7 @@
 use super::error::Error;
 use super::iptables::{self, Part};
 use super::leftover::{self, Leftover};
-use super::reconcile::withdraw;
+use super::renew;
 use super::ruleset::{Family, Ruleset};
 use super::tools::Iptables;
 
@@ -42,11 +42,19 @@ pub(super) fn mend(
 ) -> Result<Option<String>, Error> {
     let saved = iptables.save()?;
     refuse_foreign(&saved, family)?;
-    let wanted = leftover::of(&iptables::tables(ruleset, family));
-    if let Some(table) = missing(&wanted, &leftover::find(&saved)) {
-        withdraw(iptables)?;
-        put(ruleset, family, iptables)?;
-        return Ok(Some(format!("the {family} rules in table {} were gone", table.table)));
+    let tables = iptables::tables(ruleset, family);
+    let (wanted, found) = (leftover::of(&tables), leftover::find(&saved));
+    let damaged: Vec<_> =
+        tables.iter().zip(&wanted).filter(|(_, wanted)| !is_whole(wanted, &found)).collect();
+    if !damaged.is_empty() {
+        // Only these, and each in one commit: what nobody has touched captures all the while.
+        for (table, wanted) in &damaged {
+            let nothing = Leftover { table: wanted.table.clone(), ..Leftover::default() };
+            let there = found.iter().find(|there| there.table == wanted.table);
+            iptables.restore(&renew::mended(there.unwrap_or(&nothing), table))?;
+        }
+        let names: Vec<&str> = damaged.iter().map(|(_, wanted)| wanted.table.as_str()).collect();
+        return Ok(Some(format!("{family} rules in {} were gone", names.join(", "))));
     }
     let filter = Part::Filter.table();
     let jumps = wanted.iter().filter(|table| table.table == filter).flat_map(|table| &table.jumps);
@@ -69,11 +77,13 @@ fn refuse_foreign(saved: &str, family: Family) -> Result<(), Error> {
 
 /// The first table in which not all is there, or too much.
 fn missing<'a>(wanted: &'a [Leftover], found: &[Leftover]) -> Option<&'a Leftover> {
-    wanted.iter().find(|wanted| {
-        !found.iter().any(|there| {
-            there.table == wanted.table
-                && there.jumps.len() == wanted.jumps.len()
-                && wanted.chains.iter().all(|chain| there.chains.contains(chain))
-        })
+    wanted.iter().find(|wanted| !is_whole(wanted, found))
+}
+
+fn is_whole(wanted: &Leftover, found: &[Leftover]) -> bool {
+    found.iter().any(|there| {
+        there.table == wanted.table
+            && there.jumps.len() == wanted.jumps.len()
+            && wanted.chains.iter().all(|chain| there.chains.contains(chain))
     })
 }

@@ -16,6 +16,7 @@
 //! is with every firewall, nf_tables' transactions included.
 
 use super::iptables::{self, Part, Table};
+use super::leftover::Leftover;
 use super::ruleset::{Family, Foreign, Ruleset};
 use std::fmt::Write;
 
@@ -48,30 +49,49 @@ pub(super) fn text(part: Part, old: &Ruleset, new: &Ruleset, family: Family) -> 
 }
 
 fn turn(old: &Table, new: &Table) -> String {
+    let kept = |jump: &&String| !new.jumps.contains(jump);
+    let there = Leftover {
+        table: old.part.table().into(),
+        jumps: old.jumps.iter().filter(kept).cloned().collect(),
+        chains: old.chains.iter().map(|chain| (chain.name.into(), chain.rules.len())).collect(),
+    };
+    let added = new.jumps.iter().filter(|jump| !old.jumps.contains(jump));
+    written(&there, new, added)
+}
+
+/// The input of `iptables-restore --noflush` that makes of what is there of ours in a table, whatever
+/// it is, what should be there. All of it is one commit: nothing is missing in between.
+pub(super) fn mended(there: &Leftover, wanted: &Table) -> String {
+    written(there, wanted, wanted.jumps.iter())
+}
+
+/// Takes the jumps of `there` out, fills the chains of `new`, and puts `jumps` in.
+fn written<'a>(there: &Leftover, new: &Table, jumps: impl Iterator<Item = &'a String>) -> String {
     let mut text = format!("*{}\n", new.part.table());
     let mut line = |line: std::fmt::Arguments<'_>| {
         // A String takes every write.
         let _ = writeln!(text, "{line}");
     };
-    let has = |table: &Table, name: &str| table.chains.iter().any(|chain| chain.name == name);
-    for chain in new.chains.iter().filter(|chain| !has(old, chain.name)) {
+    let had = |name: &str| there.chains.iter().any(|(known, _)| known == name);
+    for chain in new.chains.iter().filter(|chain| !had(chain.name)) {
         line(format_args!(":{} - [0:0]", chain.name));
     }
-    for jump in old.jumps.iter().filter(|jump| !new.jumps.contains(jump)) {
+    for jump in &there.jumps {
         line(format_args!("-D {jump}"));
     }
-    for chain in &old.chains {
-        line(format_args!("-F {}", chain.name));
+    for (name, _) in &there.chains {
+        line(format_args!("-F {name}"));
     }
     for chain in &new.chains {
         for rule in &chain.rules {
             line(format_args!("-A {} {rule}", chain.name));
         }
     }
-    for chain in old.chains.iter().filter(|chain| !has(new, chain.name)) {
-        line(format_args!("-X {}", chain.name));
+    let has = |name: &str| new.chains.iter().any(|chain| chain.name == name);
+    for (name, _) in there.chains.iter().filter(|(name, _)| !has(name)) {
+        line(format_args!("-X {name}"));
     }
-    for jump in new.jumps.iter().filter(|jump| !old.jumps.contains(jump)) {
+    for jump in jumps {
         line(format_args!("-I {jump}"));
     }
     line(format_args!("COMMIT"));

@@ -124,6 +124,12 @@ impl Ruleset {
         self.listeners.contains(&Ipv6Addr::UNSPECIFIED.into())
     }
 
+    /// Whether our ports can be reached from outside: then strangers are turned away. A listener on an
+    /// address that somebody wrote down by hand is meant to be reached, in local mode.
+    pub(super) fn has_door(&self) -> bool {
+        self.lan.is_some() || self.listeners.iter().any(IpAddr::is_unspecified)
+    }
+
     /// Further addresses of upstream servers.
     pub(super) fn know_servers(&mut self, servers: &[IpAddr]) {
         let new = servers.iter().filter(|server| !self.servers.contains(server));

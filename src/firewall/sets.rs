@@ -203,10 +203,13 @@ pub(super) enum Kind {
     Prefixes,
     Addresses,
     Expiring,
-    /// A prefix of length 0 is allowed here. ipset takes at most 64 interfaces for one prefix.
+    /// A prefix of length 0 is allowed here, but only [`MOST_INTERFACES`] for one prefix.
     AtInterfaces,
     Pulse,
 }
+
+/// ipset takes no more interfaces for one prefix (AHASH_MAX_TUNED, ip_set_hash_gen.h).
+pub(super) const MOST_INTERFACES: usize = 64;
 
 /// Creates and fills all sets of these families.
 pub(super) fn restore(ruleset: &Ruleset, families: &[Family]) -> String {

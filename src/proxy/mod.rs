@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod http;
 pub mod shadowsocks;
 
+use crate::net::listen::AcceptError;
 use crate::target::Target;
 use std::fmt::Debug;
 use std::future::Future;
@@ -137,5 +138,15 @@ impl Error {
     /// Whether the fault lies with this target and not with the proxy: another target may work.
     pub fn is_targets_fault(&self) -> bool {
         matches!(self, Error::Target { .. })
+    }
+
+    /// Whether it is ours: no descriptor or no memory is left. That says nothing of the proxy.
+    pub fn is_shortage(&self) -> bool {
+        match self {
+            Error::Dial { source, .. } | Error::Handshake { source, .. } => {
+                AcceptError::class(source) == AcceptError::Shortage
+            }
+            _ => false,
+        }
     }
 }

@@ -25,6 +25,11 @@ use crate::stats::Meter;
 use std::io;
 use tokio::net::TcpStream;
 
+/// At most so many pipes are in use at one moment; a pipe has two descriptors.
+pub fn limit_pipes(most: usize) {
+    pipes::limit(most);
+}
+
 /// How a relay ended.
 #[derive(Debug)]
 pub enum End {

@@ -105,10 +105,11 @@ async fn copy(source: &TcpStream, sink: &TcpStream, counter: &Counter, may_splic
 
 /// Splices until the source is empty.
 async fn splice(source: &TcpStream, sink: &TcpStream, counter: &Counter) -> Burst {
-    let Ok(mut pipe) = pipes::take() else { return Burst::Unspliceable };
-    let burst = through(&mut pipe, source, sink, counter).await;
-    pipes::give(pipe);
-    burst
+    let mut lent = pipes::take();
+    match lent.as_mut().ok().and_then(pipes::Lent::pipe) {
+        Some(pipe) => through(pipe, source, sink, counter).await,
+        None => Burst::Unspliceable,
+    }
 }
 
 async fn through(

@@ -53,7 +53,8 @@ fn killed_at_any_moment(variant: Variant) {
             // Domestic traffic is nobody's business, whatever happens.
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    assert!(reaches(DOMESTIC_SITE, family), "a domestic site, {family:?}");
+                    let echoed = visit(DOMESTIC_SITE, family, Duration::from_secs(10));
+                    echoed.unwrap_or_else(|error| panic!("a domestic site, {family:?}: {error}"));
                     thread::sleep(Duration::from_millis(20));
                 }
             });
@@ -111,11 +112,11 @@ fn lives(what: &str) {
 }
 
 fn reaches(site: Host, family: Family) -> bool {
-    let stream = try_connect(site.port(family, service::ECHO));
-    stream
-        .and_then(|mut stream| {
-            stream.set_read_timeout(Some(Duration::from_millis(500)))?;
-            echo(&mut stream, b"hello")
-        })
-        .is_ok()
+    visit(site, family, Duration::from_millis(500)).is_ok()
+}
+
+fn visit(site: Host, family: Family, patience: Duration) -> std::io::Result<()> {
+    let mut stream = try_connect(site.port(family, service::ECHO))?;
+    stream.set_read_timeout(Some(patience))?;
+    echo(&mut stream, b"hello")
 }

@@ -41,9 +41,13 @@ impl Followed {
     }
 
     /// As [`Handle::replace`].
-    pub(in crate::firewall) fn replace(&self, new: Ruleset) -> Result<(), Error> {
+    pub(in crate::firewall) fn replace(
+        &self,
+        mut new: Ruleset,
+    ) -> Result<(), crate::firewall::Error> {
         self.unwatch();
-        let result = self.handle.replace(&new);
+        let old = lock(&self.now).clone();
+        let result = new.keep_uplinks(&old).and_then(|()| Ok(self.handle.replace(&new)?));
         if result.is_ok() {
             *lock(&self.now) = new;
         }

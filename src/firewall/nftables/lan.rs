@@ -33,7 +33,7 @@ pub(super) fn sets(lan: &Lan) -> impl Iterator<Item = Set> {
 
 /// What local mode has not.
 pub(super) fn chains(ruleset: &Ruleset, lan: &Lan) -> Vec<Chain> {
-    let mut chains = vec![zone(ruleset), filter(), dns(ruleset), nat(ruleset), input(ruleset)];
+    let mut chains = vec![zone(ruleset), filter(), dns(ruleset), nat(ruleset)];
     for family in Family::ALL {
         let foreign = ruleset.foreign(family);
         if ruleset.listens(family) {
@@ -166,8 +166,9 @@ fn filter_of(family: Family) -> Chain {
 }
 
 /// At our own door: strangers, who were not redirected, find nobody there, whether we are awake or
-/// not. A translation of somebody else's that leads here is left to the others' rules.
-fn input(ruleset: &Ruleset) -> Chain {
+/// not. A translation of somebody else's that leads here is left to the others' rules. In local mode
+/// too, where `::` is listened on.
+pub(super) fn door(ruleset: &Ruleset) -> Chain {
     let ports = [
         (Protocol::Tcp, ruleset.tcp_port),
         (Protocol::Udp, ruleset.dns_port),

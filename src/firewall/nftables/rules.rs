@@ -52,6 +52,9 @@ pub(super) fn table(ruleset: &Ruleset) -> Table {
     if let Some(lan) = &ruleset.lan {
         chains.extend(lan::chains(ruleset, lan));
     }
+    if ruleset.has_door() {
+        chains.push(lan::door(ruleset));
+    }
     for family in Family::ALL {
         let foreign = ruleset.foreign(family);
         if ruleset.listens(family) {

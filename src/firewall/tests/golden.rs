@@ -51,11 +51,12 @@ fn router_mode_ipv6_block() {
 #[test]
 fn the_unspecified_ipv6_address_serves_both_families() {
     let listeners = vec!["::".parse().unwrap()];
-    // And the links' own addresses, to which queries to link-local name servers are translated.
+    // And the links' own addresses, to which queries to link-local name servers are translated; and
+    // strangers come to it, and are turned away.
     let without_links = |ruleset: Ruleset| {
         let text = render(&ruleset);
-        let lines =
-            text.lines().filter(|l| !l.contains("SNET-LINK") && !l.contains("fe80::/10 -j"));
+        let own = ["SNET-LINK", "SNET-INPUT", "fe80::/10 -j"];
+        let lines = text.lines().filter(|line| !own.iter().any(|word| line.contains(word)));
         lines.map(str::to_owned).collect::<Vec<String>>()
     };
     let both = without_links(Ruleset { listeners, ..ruleset() });

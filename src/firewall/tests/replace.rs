@@ -3,7 +3,7 @@
 use super::in_every_variant;
 use super::installed::Handle;
 use super::internet::{Internet, Seen, at, connect, echoes, greet, tcp, udp};
-use super::lab::{Variant, variant};
+use super::lab::{Variant, run, until, variant};
 use super::{in_both_variants, ruleset, set};
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::ipset::IpSet;
@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+in_both_variants!(mending_nft, Nft: nothing_slips_through_while_one_table_is_mended);
+in_both_variants!(mending_legacy, Legacy: nothing_slips_through_while_one_table_is_mended);
 in_every_variant! {
     nothing_slips_through_while_the_rules_change,
     what_was_learned_goes_on_until_it_is_forgotten,
@@ -105,6 +107,29 @@ fn nothing_slips_through_while_the_rules_change() {
     assert_eq!(tcp(at("198.51.100.1", 80), None), Seen::Captured);
     handle.remove().unwrap();
     assert_eq!(tcp(at("198.51.100.1", 80), None), Seen::Direct);
+}
+
+/// Somebody restores filter, and nat goes on all the while.
+fn nothing_slips_through_while_one_table_is_mended() {
+    let internet = Internet::new();
+    internet.greet(80, b'I');
+    let _resolvers = our_ports();
+    let handle = Handle::install(ruleset()).unwrap();
+    let (mut captured, _) = connect(at("198.51.100.1", 80), None).unwrap();
+    let prober = Prober::start();
+    let jumps = || run("iptables -S OUTPUT").matches("-j SNET").count();
+    for _ in 0..3 {
+        run("iptables -F OUTPUT");
+        assert_eq!(jumps(), 0);
+        until("the jump is back", || {
+            handle.beat();
+            jumps() == 1
+        });
+        assert!(echoes(&mut captured), "a living connection");
+    }
+    let counts = prober.end();
+    assert!(counts.values().sum::<u32>() > 100, "{counts:?}");
+    handle.remove().unwrap();
 }
 
 fn what_was_learned_goes_on_until_it_is_forgotten() {

@@ -20,6 +20,7 @@ in_every_variant! {
     forwarded_ports_and_hairpins_stay_alive,
     a_published_name_server_is_reached_if_it_is_named,
     strangers_find_nobody,
+    strangers_find_nobody_in_local_mode_either,
     what_a_bridge_passes_on_is_left_alone,
     policies_of_drop_let_the_captured_in,
     a_new_bridge_is_captured_and_a_new_address_exempted,
@@ -370,6 +371,25 @@ fn strangers_find_nobody() {
         TcpStream::connect_timeout(&to, Duration::from_secs(5)).unwrap_err().kind()
     });
     assert_eq!(refused, ErrorKind::ConnectionRefused, "no open resolver on port 53");
+}
+
+/// Where all addresses are listened on, say for link-local name servers.
+fn strangers_find_nobody_in_local_mode_either() {
+    let house = House::new();
+    let _resolver = our_ports();
+    let _handle = Beating::install(Ruleset { lan: None, ..router() });
+    for own in ["192.0.2.2", "2001:db8:2::2"] {
+        for port in [1111, 1211] {
+            let to = at(own, port);
+            let end = house.internet.run(move || {
+                TcpStream::connect_timeout(&to, Duration::from_millis(300)).unwrap_err().kind()
+            });
+            assert_eq!(end, ErrorKind::TimedOut, "{to}");
+        }
+    }
+    for foreign in FOREIGN {
+        assert_eq!(tcp(at(foreign, 80), None), Seen::Captured, "the machine itself");
+    }
 }
 
 /// With br_netfilter, iptables sees what a bridge passes on.
