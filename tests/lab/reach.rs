@@ -1,5 +1,5 @@
-//! Everything is reached, the right way: the matrix of iptables variant, family of the client,
-//! family of the proxy server, cipher and protocol.
+//! Everything is reached, the right way: the matrix of backend and iptables variant, family of
+//! the client, family of the proxy server, cipher and protocol.
 
 use crate::client::{curl, get};
 use crate::counters::Counters;
@@ -30,6 +30,16 @@ fn with_iptables_legacy_through_proxies_on_ipv4() {
 #[test]
 fn with_iptables_legacy_through_proxies_on_ipv6() {
     sealed(|_| every_upstream(Variant::Legacy, Family::V6));
+}
+
+#[test]
+fn with_nftables_through_proxies_on_ipv4() {
+    sealed(|_| every_upstream(Variant::Native, Family::V4));
+}
+
+#[test]
+fn with_nftables_through_proxies_on_ipv6() {
+    sealed(|_| every_upstream(Variant::Native, Family::V6));
 }
 
 fn every_upstream(variant: Variant, family: Family) {

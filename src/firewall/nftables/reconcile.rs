@@ -134,3 +134,27 @@ pub(super) fn explain(connection: &Connection, refusal: Refusal) -> Error {
         None => Error::NotPermitted,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a kernel says that was built without a piece, in the place of the message that needs it.
+    #[test]
+    fn a_kernel_that_lacks_a_piece_is_told_which() {
+        for (place, what, errno, told) in [
+            (0, "the batch", Errno::EPERM, "CAP_NET_ADMIN"),
+            (0, "the batch", Errno::EOPNOTSUPP, "no nf_tables for the family inet"),
+            (1, "table snet", Errno::EAFNOSUPPORT, "cannot do table snet"),
+            (4, "set alive", Errno::EOPNOTSUPP, "cannot do set alive"),
+            (9, "chain nat", Errno::ENOENT, "cannot do chain nat"),
+            (20, "rule of zone4", Errno::ENOENT, "cannot do rule of zone4"),
+        ] {
+            let error = unsupported(Refusal { place, what: what.into(), errno }).to_string();
+            assert!(error.contains(told) && !error.contains('\n'), "{errno} at {place}: {error}");
+        }
+        // No piece is missing: no advice to load modules.
+        let full = Refusal { place: 4, what: "set alive".into(), errno: Errno::ENOMEM };
+        assert!(matches!(unsupported(full), Error::Refused { .. }));
+    }
+}

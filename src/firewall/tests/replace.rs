@@ -1,5 +1,6 @@
 //! Other rules while traffic flows: no connection sees a state that is neither the old nor the new.
 
+use super::house::{Beating, House, router};
 use super::in_every_variant;
 use super::installed::Handle;
 use super::internet::{Internet, Seen, at, connect, echoes, greet, tcp, udp};
@@ -9,7 +10,7 @@ use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::ipset::IpSet;
 use crate::route::Route;
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -19,12 +20,16 @@ in_both_variants!(mending_nft, Nft: nothing_slips_through_while_one_table_is_men
 in_both_variants!(mending_legacy, Legacy: nothing_slips_through_while_one_table_is_mended);
 in_every_variant! {
     nothing_slips_through_while_the_rules_change,
+    nothing_slips_through_while_the_mode_changes,
     what_was_learned_goes_on_until_it_is_forgotten,
     a_failure_leaves_the_old_rules,
 }
 
-/// An address, and what may become of connections to it while the rules change.
-const PROBES: [(&str, &[Seen]); 6] = [
+/// Addresses, and what may become of connections to each.
+type Probes = &'static [(&'static str, &'static [Seen])];
+
+/// While the rules change.
+const PROBES: Probes = &[
     ("198.51.100.1", &[Seen::Captured]),
     ("203.0.113.1", &[Seen::Direct]),
     ("2001:db8:c::1", &[Seen::Direct]),
@@ -36,6 +41,24 @@ const PROBES: [(&str, &[Seen]); 6] = [
     ("2001:db8:f::1", &[Seen::Captured, Seen::Refused]),
 ];
 
+/// From the machine while the mode changes: both capture it alike.
+const MACHINE: Probes = &[
+    ("198.51.100.1", &[Seen::Captured]),
+    ("2001:db8:f::1", &[Seen::Captured]),
+    ("203.0.113.1", &[Seen::Direct]),
+    ("2001:db8:c::1", &[Seen::Direct]),
+    ("198.51.100.65", &[Seen::Refused]),
+];
+
+/// From a LAN host, which is captured by turns.
+const LAN: Probes = &[
+    ("198.51.100.1", &[Seen::Captured, Seen::Direct]),
+    ("2001:db8:f::1", &[Seen::Captured, Seen::Direct]),
+    ("203.0.113.1", &[Seen::Direct]),
+    ("2001:db8:c::1", &[Seen::Direct]),
+    ("198.51.100.65", &[Seen::Refused, Seen::Direct]),
+];
+
 /// Asks all the time what becomes of connections, and counts it.
 struct Prober {
     stop: Arc<AtomicBool>,
@@ -43,14 +66,14 @@ struct Prober {
 }
 
 impl Prober {
-    fn start() -> Self {
+    fn start(probes: Probes, ask: impl Fn(SocketAddr) -> Seen + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
             let mut counts = BTreeMap::new();
             while !stopped.load(Ordering::Relaxed) {
-                for (index, (address, allowed)) in PROBES.iter().enumerate() {
-                    let seen = tcp(at(address, 80), None);
+                for (index, (address, allowed)) in probes.iter().enumerate() {
+                    let seen = ask(at(address, 80));
                     assert!(allowed.contains(&seen), "{address}: {seen:?}");
                     *counts.entry((index, format!("{seen:?}"))).or_default() += 1;
                 }
@@ -92,17 +115,14 @@ fn nothing_slips_through_while_the_rules_change() {
     let handle = Handle::install(ruleset()).unwrap();
     let (mut captured, _) = connect(at("198.51.100.1", 80), None).unwrap();
     let (mut direct, _) = connect(at("203.0.113.1", 80), None).unwrap();
-    let prober = Prober::start();
+    let prober = Prober::start(PROBES, |to| tcp(to, None));
     for round in 0..20 {
         handle.beat();
         handle.replace(if round % 2 == 0 { other() } else { ruleset() }).unwrap();
         assert!(echoes(&mut captured) && echoes(&mut direct), "a living connection, round {round}");
         thread::sleep(Duration::from_millis(50));
     }
-    let counts = prober.end();
-    // Every state was really seen.
-    let expected: usize = PROBES.iter().map(|(_, allowed)| allowed.len()).sum();
-    assert_eq!(counts.len(), expected, "{counts:?}");
+    every_state_was_seen(PROBES, prober);
     handle.beat();
     assert_eq!(tcp(at("198.51.100.1", 80), None), Seen::Captured);
     handle.remove().unwrap();
@@ -116,7 +136,7 @@ fn nothing_slips_through_while_one_table_is_mended() {
     let _resolvers = our_ports();
     let handle = Handle::install(ruleset()).unwrap();
     let (mut captured, _) = connect(at("198.51.100.1", 80), None).unwrap();
-    let prober = Prober::start();
+    let prober = Prober::start(PROBES, |to| tcp(to, None));
     let jumps = || run("iptables -S OUTPUT").matches("-j SNET").count();
     for _ in 0..3 {
         run("iptables -F OUTPUT");
@@ -130,6 +150,32 @@ fn nothing_slips_through_while_one_table_is_mended() {
     let counts = prober.end();
     assert!(counts.values().sum::<u32>() > 100, "{counts:?}");
     handle.remove().unwrap();
+}
+
+fn every_state_was_seen(probes: Probes, prober: Prober) {
+    let counts = prober.end();
+    let expected: usize = probes.iter().map(|(_, allowed)| allowed.len()).sum();
+    assert_eq!(counts.len(), expected, "{counts:?}");
+}
+
+fn nothing_slips_through_while_the_mode_changes() {
+    let house = Arc::new(House::new());
+    house.internet.greet(80, b'I');
+    greet(TcpListener::bind(at("::", 1111)).unwrap(), b'S');
+    let local = || Ruleset { lan: None, ..router() };
+    let handle = Beating::install(local());
+    let machine = Prober::start(MACHINE, |to| tcp(to, None));
+    let host = Arc::clone(&house);
+    let lan = Prober::start(LAN, move |to| host.one.run(move || tcp(to, None)));
+    for _ in 0..10 {
+        for world in [router(), local()] {
+            handle.replace(world);
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+    every_state_was_seen(MACHINE, machine);
+    every_state_was_seen(LAN, lan);
+    handle.remove();
 }
 
 fn what_was_learned_goes_on_until_it_is_forgotten() {
