@@ -54,7 +54,11 @@ enum Command {
     /// Remove whatever a killed snet has left in the kernel.
     Cleanup,
     /// Try everything in a sealed little internet on this very kernel; needs no root.
-    Selftest,
+    Selftest {
+        /// Only with this one; otherwise with each that can be had here.
+        #[arg(long, value_parser = ["iptables", "nftables"])]
+        backend: Option<String>,
+    },
     /// One host of the selftest.
     #[command(name = selftest::HOST_COMMAND, hide = true)]
     SelftestHost {
@@ -97,7 +101,9 @@ pub fn main() -> ExitCode {
         Some(Command::Rules(file)) => rules(&file),
         Some(Command::Reload(at)) => reload(&at),
         Some(Command::Cleanup) => cleanup(),
-        Some(Command::Selftest) => selftest::run(),
+        Some(Command::Selftest { backend }) => {
+            selftest::run(backend.and_then(|word| word.parse().ok()))
+        }
         Some(Command::SelftestHost { arguments }) => selftest::host(&arguments),
     }
 }

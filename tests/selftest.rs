@@ -15,8 +15,12 @@ use std::time::{Duration, Instant};
 const SNET: &str = env!("CARGO_BIN_EXE_snet");
 
 fn selftest() -> Command {
+    with("iptables")
+}
+
+fn with(backend: &str) -> Command {
     let mut command = Command::new(SNET);
-    command.arg("selftest");
+    command.args(["selftest", "--backend", backend]);
     command
 }
 
@@ -37,7 +41,8 @@ fn must_be_well(output: &Output) {
     assert_eq!(tried(&text, "FAILED"), [""; 0], "{text}");
     assert!(tried(&text, " ok").len() > 30, "{text}");
     let last = text.lines().last().unwrap();
-    assert!(last.starts_with("selftest: ") && last.contains(", iptables "), "{text}");
+    let named = last.contains(", iptables ") || last.ends_with(", nftables");
+    assert!(last.starts_with("selftest: ") && named, "{text}");
     assert!(!text.contains('\x1b'), "colours are for terminals: {text}");
 }
 
@@ -75,6 +80,29 @@ impl Drop for Folder {
 #[test]
 fn all_is_well() {
     must_be_well(&selftest().output().unwrap());
+    must_be_well(&with("nftables").output().unwrap());
+}
+
+/// With both, one after the other.
+#[test]
+fn each_backend_is_tried() {
+    let output = Command::new(SNET).arg("selftest").output().unwrap();
+    must_be_well(&output);
+    let text = text(&output);
+    let ends: Vec<&str> = text.lines().filter(|line| line.starts_with("selftest: ")).collect();
+    assert_eq!(ends.len(), 2, "{text}");
+    assert!(ends[0].contains(", iptables ") && ends[1].ends_with(", nftables"), "{text}");
+}
+
+/// /usr/sbin, where Debian has the firewall tools, is searched beside PATH: it is hidden by a mount
+/// namespace.
+const WITHOUT_TOOLS: &str = "mount -t tmpfs none /usr/sbin; exec \"$0\" selftest";
+
+#[test]
+fn nftables_needs_no_firewall_tool() {
+    let output = in_namespaces("-Urm", WITHOUT_TOOLS);
+    must_be_well(&output);
+    assert!(text(&output).trim_end().ends_with(", nftables"), "{}", text(&output));
 }
 
 /// With the PATH of an ordinary user on Debian, where no firewall tool is.
@@ -151,15 +179,20 @@ fn each_fault_is_found() {
         ),
     ];
     for (fault, broken, whole) in faults {
-        let output = selftest().env("SNET_FAULT", fault).output().unwrap();
-        let text = text(&output);
-        assert_eq!(output.status.code(), Some(1), "{fault}: {text}");
-        let failed = tried(&text, "FAILED");
-        for row in broken {
-            assert!(failed.contains(row), "{fault}: {row}: {text}");
+        for backend in ["iptables", "nftables"] {
+            let output = with(backend).env("SNET_FAULT", fault).output().unwrap();
+            let text = text(&output);
+            assert_eq!(output.status.code(), Some(1), "{fault}: {text}");
+            let failed = tried(&text, "FAILED");
+            for row in broken {
+                assert!(failed.contains(row), "{fault}: {row}: {text}");
+            }
+            assert!(tried(&text, " ok").contains(&whole), "{fault}: {whole}: {text}");
+            assert!(
+                text.contains("last words") && text.contains("please report"),
+                "{fault}: {text}"
+            );
         }
-        assert!(tried(&text, " ok").contains(&whole), "{fault}: {whole}: {text}");
-        assert!(text.contains("last words") && text.contains("please report"), "{fault}: {text}");
     }
 }
 
@@ -181,8 +214,7 @@ fn a_daemon_that_cannot_start_is_quoted() {
 
 #[test]
 fn a_missing_tool_is_one_line() {
-    // /usr/sbin is searched beside PATH: it is hidden by a mount namespace.
-    let output = in_namespaces("-Urm", "mount -t tmpfs none /usr/sbin; exec \"$0\" selftest");
+    let output = in_namespaces("-Urm", &format!("{WITHOUT_TOOLS} --backend iptables"));
     must_be_one_line(&output, "apt install");
 }
 
@@ -218,7 +250,7 @@ fn a_host_is_not_taken_for_a_cell() {
     let script = "PATH=$PATH:/usr/sbin; ip link add one type veth peer name two; \
                   ip address add 192.0.2.9/24 dev one; ip link set one up; ip link set two up; \
                   before=$(ip -oneline link | wc -l); \
-                  \"$0\" selftest-host machine 'net:[1]' && exit 1; code=$?; \
+                  \"$0\" selftest-host machine 'net:[1]' iptables && exit 1; code=$?; \
                   test $(ip -oneline link | wc -l) = $before; exit $code";
     must_be_one_line(&in_namespaces("-Urnm", script), "still in the host's network");
 }

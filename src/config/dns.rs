@@ -126,6 +126,11 @@ fn options(section: &Section<'_>) -> Options {
         no_leak_subnet: section
             .or("no-leak-subnet", default.no_leak_subnet, |item| item.parse(prefix)),
         rate_limit: section.or("rate-limit", default.rate_limit, |item| item.integer(0, u16::MAX)),
+        case_randomization: section.or(
+            "case-randomization",
+            default.case_randomization,
+            Item::boolean,
+        ),
         log_queries: section.or("log-queries", default.log_queries, Item::boolean),
         cache_file: section.or("cache-file", None, |item| {
             let path = item.parse(absolute_path)?;

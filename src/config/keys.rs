@@ -40,6 +40,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
             "no-leak",
             "no-leak-subnet",
             "rate-limit",
+            "case-randomization",
             "log-queries",
             "cache-file",
         ],

@@ -149,7 +149,7 @@ pub struct Dns {
     /// `dns.hosts`
     pub hosts: HashMap<Name, Vec<IpAddr>>,
     /// `dns.https-records`, `dns.no-leak`, `dns.no-leak-subnet`, `dns.rate-limit`,
-    /// `dns.log-queries`, `dns.cache-file`
+    /// `dns.case-randomization`, `dns.log-queries`, `dns.cache-file`
     pub options: Options,
 }
 

@@ -6,7 +6,7 @@ use super::resolver::{Resolver, Way};
 use super::split::{DOMESTIC_SILENCE, Event};
 use super::upstream::domestic::Domestic as Upstream;
 use super::upstream::stagger::{Attempt, first_success};
-use super::upstream::udp;
+use super::upstream::udp::{self, Question};
 use super::wire::{Query, rcode, rr};
 use crate::ipset::IpSet;
 use std::cell::RefCell;
@@ -208,7 +208,11 @@ impl Resolver {
         };
         let socket = self.outbound.udp(address).await?;
         let _own = self.loops.note(socket.local_addr()?);
-        udp::ask_over(&socket, &self.outbound, address, query, patience).await
+        let question = match self.settings.options.case_randomization {
+            true => Question::in_random_case(query)?,
+            false => Question::plain(query)?,
+        };
+        udp::ask_over(&socket, &self.outbound, address, &question, patience).await
     }
 }
 

@@ -16,6 +16,9 @@ pub struct Options {
     pub no_leak_subnet: IpNet,
     /// `dns.rate-limit`: queries a second of one client that are answered over UDP; 0: all.
     pub rate_limit: u16,
+    /// `dns.case-randomization`: what is asked over UDP is written in random case, and only replies
+    /// that repeat it count (draft-vixie-dnsext-dns0x20).
+    pub case_randomization: bool,
     /// `dns.log-queries`
     pub log_queries: bool,
     /// `dns.cache-file`: answers are kept there over a restart.
@@ -48,6 +51,7 @@ impl Default for Options {
             no_leak: false,
             no_leak_subnet: Options::NO_LEAK_SUBNET,
             rate_limit: Options::RATE_LIMIT,
+            case_randomization: false,
             log_queries: false,
             cache_file: None,
         }

@@ -9,6 +9,7 @@ use super::tools::has_tools;
 use crate::route::Route;
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
@@ -37,6 +38,16 @@ impl Backend {
             Backend::Iptables => Prepared::Iptables,
             Backend::Nftables => Prepared::Nftables(Owner::open()?),
         })
+    }
+}
+
+/// As it is displayed.
+impl FromStr for Backend {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        let known = [Backend::Iptables, Backend::Nftables];
+        known.into_iter().find(|backend| backend.to_string() == word).ok_or(())
     }
 }
 

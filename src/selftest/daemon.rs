@@ -1,6 +1,7 @@
 //! The real daemon, as a process of its own: this very program with a real configuration file.
 
 use super::world;
+use crate::firewall::Backend;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File, OpenOptions};
@@ -34,12 +35,12 @@ impl Daemon {
     ///
     /// # Errors
     /// It cannot be started at all.
-    pub(super) fn start(has_ipv6: bool) -> io::Result<Started> {
+    pub(super) fn start(backend: Backend, has_ipv6: bool) -> io::Result<Started> {
         fs::write(CHINA, world::CHINA)?;
         // The file holds a password: nobody else may read it.
         let mut config =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(CONFIG)?;
-        config.write_all(world::config(CHINA, has_ipv6).as_bytes())?;
+        config.write_all(world::config(CHINA, backend, has_ipv6).as_bytes())?;
         let began = Instant::now();
         let child = Command::new("/proc/self/exe")
             .args(["-c", CONFIG])

@@ -26,6 +26,7 @@ mod trials;
 mod unmarked;
 mod world;
 
+use crate::firewall::{Backend, nftables};
 use hosts::{Internet, host_command};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -64,16 +65,41 @@ enum Unable {
     Command { tool: &'static str, said: String },
     #[error("{what}: {source}")]
     Trial { what: &'static str, source: io::Error },
+    #[error("{0}")]
+    Kernel(String),
 }
 
-/// Runs the selftest; called in plain `main`. Exit code 0: all is well; 1: a trial failed; 69: it
-/// could not take place, and one line says why.
-pub fn run() -> ExitCode {
-    if let Err(missing) = tools::require_all() {
+/// Runs the selftest; called in plain `main`. Without a backend: with each that can be had here, one
+/// after the other. Exit code 0: all is well; 1: a trial failed; 69: it could not take place, and one
+/// line says why.
+pub fn run(backend: Option<Backend>) -> ExitCode {
+    let backends = match backend {
+        Some(backend) => vec![backend],
+        None if tools::require(Backend::Iptables).is_ok() => {
+            vec![Backend::Iptables, Backend::Nftables]
+        }
+        None => vec![Backend::Nftables],
+    };
+    let mut worst = ExitCode::SUCCESS;
+    for backend in backends {
+        let end = run_with(backend);
+        if end == ExitCode::from(UNAVAILABLE) {
+            // What this kernel or this user lacks is lacking for the next one too.
+            return end;
+        }
+        if end != ExitCode::SUCCESS {
+            worst = end;
+        }
+    }
+    worst
+}
+
+fn run_with(backend: Backend) -> ExitCode {
+    if let Err(missing) = tools::require(backend) {
         return unable(&missing);
     }
     let cell = cell::network()
-        .and_then(|host| host_command(["cell", &host]).spawn())
+        .and_then(|host| host_command(["cell", &host, &backend.to_string()]).spawn())
         .and_then(|mut cell| cell.wait());
     match cell {
         Ok(status) => passed_on(status),
@@ -85,33 +111,39 @@ pub fn run() -> ExitCode {
 pub fn host(arguments: &[String]) -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let played = match words.as_slice() {
-        ["cell", network] => play_cell(network),
-        ["machine", network] => play_machine(network),
+        ["cell", network, backend] => play_cell(network, backend),
+        ["machine", network, backend] => match backend.parse() {
+            Ok(backend) => play_machine(network, backend),
+            Err(()) => return ExitCode::FAILURE,
+        },
         ["internet", network] => play_internet(network).map(|()| ExitCode::SUCCESS),
         _ => return ExitCode::FAILURE,
     };
     played.unwrap_or_else(|reason| unable(&reason))
 }
 
-fn play_cell(host_network: &str) -> Result<ExitCode, Unable> {
+fn play_cell(host_network: &str, backend: &str) -> Result<ExitCode, Unable> {
     die_with_parent()?;
     cell::leave_host()?;
-    let status = host_command(["machine", host_network])
+    let status = host_command(["machine", host_network, backend])
         .status()
         .map_err(|source| Unable::Tool { tool: "/proc/self/exe", source })?;
     Ok(passed_on(status))
 }
 
-fn play_machine(host_network: &str) -> Result<ExitCode, Unable> {
+fn play_machine(host_network: &str, backend: Backend) -> Result<ExitCode, Unable> {
     die_with_parent()?;
     require_sealed(host_network)?;
-    thread::spawn(give_up);
+    if backend == Backend::Nftables {
+        nftables::available().map_err(|error| Unable::Kernel(error.to_string()))?;
+    }
+    thread::spawn(move || give_up(backend));
     let began = Instant::now();
     let has_ipv6 = has_ipv6();
     let _internet = Internet::connect(has_ipv6)?;
 
     let mut table = Table::new();
-    let result = trials::run(&mut table, has_ipv6);
+    let result = trials::run(&mut table, backend, has_ipv6);
     let is_well = result.is_ok() && table.count(Verdict::Failed) == 0;
     if !is_well {
         print_last_words();
@@ -120,18 +152,18 @@ fn play_machine(host_network: &str) -> Result<ExitCode, Unable> {
     println!(
         "selftest: {table} in {:.1} s on {}",
         began.elapsed().as_secs_f32(),
-        tools::platform()
+        tools::platform(backend)
     );
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Ends this process, and so all the others, if a trial hangs.
-fn give_up() {
+fn give_up(backend: Backend) {
     thread::sleep(PATIENCE);
     // Held to the end, so that no row comes behind the last line.
     let _table = io::stdout().lock();
     print_last_words();
-    println!("selftest: not done after {} s on {}", PATIENCE.as_secs(), tools::platform());
+    println!("selftest: not done after {} s on {}", PATIENCE.as_secs(), tools::platform(backend));
     std::process::exit(1);
 }
 

@@ -2,9 +2,29 @@
 //! chains that hold nothing.
 
 use super::{Unable, tools};
+use crate::firewall::{Backend, nftables};
 
-/// What iptables, ip6tables (where there is IPv6) and ipset hold now.
-pub(super) fn now(has_ipv6: bool) -> Result<Vec<String>, Unable> {
+/// A rule of somebody else that makes the kernel track connections, as docker, ufw and the like do on
+/// most machines; in a fresh namespace that would begin with snet's rules, and nothing would be older
+/// than they are. snet must leave it as it is. Where no firewall tool is, there is no such rule.
+pub(super) fn track_connections(backend: Backend, has_ipv6: bool) -> Result<(), Unable> {
+    const RULE: &str = "*filter\n-A OUTPUT -m conntrack ! --ctstate INVALID\nCOMMIT\n";
+    if backend == Backend::Nftables {
+        return Ok(());
+    }
+    tools::run("iptables-restore", &["--noflush"], RULE)?;
+    if has_ipv6 {
+        tools::run("ip6tables-restore", &["--noflush"], RULE)?;
+    }
+    Ok(())
+}
+
+/// What iptables, ip6tables (where there is IPv6) and ipset hold now, or nf_tables of ours.
+pub(super) fn now(backend: Backend, has_ipv6: bool) -> Result<Vec<String>, Unable> {
+    if backend == Backend::Nftables {
+        let there = nftables::is_there().map_err(|error| Unable::Kernel(error.to_string()))?;
+        return Ok(if there { vec!["nftables: table inet snet".into()] } else { Vec::new() });
+    }
     let mut holders: Vec<(&'static str, &[&str])> =
         vec![("iptables-save", &[]), ("ipset", &["save"])];
     if has_ipv6 {

@@ -1,6 +1,7 @@
 //! The programs that the trials call.
 
 use super::Unable;
+use crate::firewall::Backend;
 use nix::sys::utsname::uname;
 use std::env;
 use std::ffi::OsString;
@@ -8,9 +9,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Their names, and the Debian package each comes with.
-const TOOLS: [(&str, &str); 5] = [
-    ("ip", "iproute2"),
+/// Their names, and the Debian package each comes with: what every trial needs, and what those of
+/// iptables need beside.
+const ALWAYS: [(&str, &str); 1] = [("ip", "iproute2")];
+const OF_IPTABLES: [(&str, &str); 4] = [
     ("iptables-restore", "iptables"),
     ("iptables-save", "iptables"),
     ("ip6tables-save", "iptables"),
@@ -30,10 +32,15 @@ pub(super) fn path() -> OsString {
 
 /// # Errors
 /// [`Unable::Missing`], for the first one.
-pub(super) fn require_all() -> Result<(), Unable> {
+pub(super) fn require(backend: Backend) -> Result<(), Unable> {
     let path = path();
     let is_there = |tool: &str| env::split_paths(&path).any(|folder| folder.join(tool).is_file());
-    match TOOLS.into_iter().find(|(tool, _)| !is_there(tool)) {
+    let of_backend = match backend {
+        Backend::Iptables => &OF_IPTABLES[..],
+        Backend::Nftables => &[],
+    };
+    let mut needed = ALWAYS.iter().chain(of_backend).copied();
+    match needed.find(|(tool, _)| !is_there(tool)) {
         Some((tool, package)) => Err(Unable::Missing { tool, package }),
         None => Ok(()),
     }
@@ -66,8 +73,11 @@ pub(super) fn run(tool: &'static str, arguments: &[&str], input: &str) -> Result
 
 /// The kernel and the firewall tool, for the last line and for reports:
 /// `Linux 6.1.0, iptables 1.8.9 (nf_tables)`.
-pub(super) fn platform() -> String {
+pub(super) fn platform(backend: Backend) -> String {
     let kernel = uname().map(|name| name.release().to_string_lossy().into_owned());
+    if backend == Backend::Nftables {
+        return format!("Linux {}, nftables", kernel.unwrap_or_default());
+    }
     let tool = run("iptables-save", &["--version"], "").unwrap_or_default();
     let version = tool.trim().trim_start_matches("iptables-save v");
     format!("Linux {}, iptables {version}", kernel.unwrap_or_default())

@@ -8,7 +8,9 @@ use super::client::{
 };
 use super::daemon::{self, Daemon, Started};
 use super::table::{Row, Table};
-use super::{Unable, tables, unmarked, world};
+use super::unmarked::Witness;
+use super::{Unable, tables, world};
+use crate::firewall::Backend;
 use hickory_proto::rr::RecordType::{A, AAAA};
 use std::io;
 
@@ -25,18 +27,19 @@ const PROXIED: &str = "proxied, all bytes";
 ///
 /// # Errors
 /// The little internet is broken, or a tool; a trial that goes wrong is a row.
-pub(super) fn run(table: &mut Table, has_ipv6: bool) -> Result<(), Unable> {
+pub(super) fn run(table: &mut Table, backend: Backend, has_ipv6: bool) -> Result<(), Unable> {
     // Opened before the kernel tracks connections, so that it is new to conntrack while the daemon
     // runs; the name server's client is asked for afterwards, so that its port is known already.
     let open = visit(world::FOREIGN.into());
-    unmarked::watch(has_ipv6)?;
-    let before = tables::now(has_ipv6)?;
+    let mut witness = Witness::new()?;
+    tables::track_connections(backend, has_ipv6)?;
+    let before = tables::now(backend, has_ipv6)?;
     let asker = Asker::new().map_err(unable("a client of name servers"))?;
     without(table, &asker);
-    let leaked = Leaks::now(has_ipv6)?;
+    let leaked = Leaks::now(&mut witness)?;
     leaked.must_have_been_seen(table);
 
-    let started = Daemon::start(has_ipv6).map_err(unable("starting the daemon"))?;
+    let started = Daemon::start(backend, has_ipv6).map_err(unable("starting the daemon"))?;
     let mut daemon = match started {
         Started::Ready(daemon, took) => {
             table.add(Row::ok("start", "ready", &format!("ready in {} ms", took.as_millis())));
@@ -47,12 +50,12 @@ pub(super) fn run(table: &mut Table, has_ipv6: bool) -> Result<(), Unable> {
             return Ok(());
         }
     };
-    let running = tables::now(has_ipv6)?;
+    let running = tables::now(backend, has_ipv6)?;
     sites(table, has_ipv6);
     names(table, &asker, has_ipv6);
     quic(table, has_ipv6);
     proxies(table, &asker).map_err(unable("the control port"))?;
-    Leaks::now(has_ipv6)?.must_be(&leaked, table);
+    Leaks::now(&mut witness)?.must_be(&leaked, table);
     same(table, "domestic connections inside the daemon", "none", inside(&daemon::log()));
     let lived = open.and_then(|visit| visit.say(MUCH)).unwrap_or_else(|error| error.to_string());
     same(table, "a connection opened before the start", DIRECT, lived);
@@ -60,7 +63,7 @@ pub(super) fn run(table: &mut Table, has_ipv6: bool) -> Result<(), Unable> {
     same(table, "stop", "exit status: 0", daemon.stop());
     let left = match before == running {
         true => "there never was a rule".into(),
-        false => tables::difference(&before, &tables::now(has_ipv6)?),
+        false => tables::difference(&before, &tables::now(backend, has_ipv6)?),
     };
     same(table, "tables and sets, before and after", "unchanged", left);
     same(table, "stopped: foreign site", DIRECT, try_site(world::FOREIGN, LITTLE));
@@ -158,9 +161,9 @@ struct Leaks {
 }
 
 impl Leaks {
-    fn now(has_ipv6: bool) -> Result<Self, Unable> {
+    fn now(witness: &mut Witness) -> Result<Self, Unable> {
         let [_, _, arrived] = control("tally").map_err(unable("the control port"))?;
-        Ok(Leaks { unmarked: unmarked::count(has_ipv6)?, arrived })
+        Ok(Leaks { unmarked: witness.count()?, arrived })
     }
 
     /// Without the daemon everything is one.

@@ -1,6 +1,7 @@
 //! The addresses of the little internet, all from the documentation ranges (RFC 5737, RFC 3849),
 //! and the commands that build it.
 
+use crate::firewall::Backend;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The machine that runs snet, and its router, on one link.
@@ -107,7 +108,7 @@ pub(super) fn internet_commands(has_ipv6: bool) -> String {
 }
 
 /// The daemon's file.
-pub(super) fn config(china: &str, has_ipv6: bool) -> String {
+pub(super) fn config(china: &str, backend: Backend, has_ipv6: bool) -> String {
     let listen = if has_ipv6 { r#"["127.0.0.1", "::1"]"# } else { r#""127.0.0.1""# };
     format!(
         r#"[listen]
@@ -135,7 +136,7 @@ trusted = ["{TRUSTED_NAMES}"]
 china-ip-file = "{china}"
 
 [firewall]
-backend = "iptables"
+backend = "{backend}"
 "#
     )
 }

@@ -1,8 +1,8 @@
 //! The clients of the machine: curl, and plain sockets whose every wait is bounded.
 
 use crate::process::{Finished, Place, command, finish};
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -53,4 +53,17 @@ pub fn get(url: &str) -> String {
     let finished = curl(&["--fail", "--max-time", "20", url]);
     assert!(finished.status.success(), "curl {url}: {}", finished.stderr);
     finished.stdout.trim().to_owned()
+}
+
+/// A datagram and its echo; an error of the kernel, or silence.
+pub fn ask(address: SocketAddr) -> io::Result<()> {
+    let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0u16; 8].into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(address)?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    // A rejected packet fails to leave, too (EPERM); what counts is the ICMP message behind it.
+    match socket.send(b"hello") {
+        Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(error),
+        _ => socket.recv(&mut [0; 16]).map(drop),
+    }
 }

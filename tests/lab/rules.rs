@@ -1,14 +1,13 @@
 //! Rules on the wire: block, direct, proxy, QUIC, and the other datagrams.
 
-use crate::client::{connect, echo, failure, try_connect};
+use crate::client::{ask, connect, echo, failure, try_connect};
 use crate::counters::Counters;
 use crate::peer::service;
 use crate::sealed::sealed;
 use crate::snet::{Config, Snet, Variant};
 use crate::upstream::Upstream;
 use crate::world::{BLOCKED_SITE, DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family};
-use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -130,17 +129,4 @@ fn ipv6_can_be_left_alone_or_blocked() {
         assert_eq!(counters.leaked(), leaked, "IPv6 left the machine");
         snet.stop();
     });
-}
-
-/// A datagram and its echo; an error of the kernel, or silence.
-fn ask(address: SocketAddr) -> io::Result<()> {
-    let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0u16; 8].into() };
-    let socket = UdpSocket::bind((any, 0))?;
-    socket.connect(address)?;
-    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-    // A rejected packet fails to leave, too (EPERM); what counts is the ICMP message behind it.
-    match socket.send(b"hello") {
-        Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(error),
-        _ => socket.recv(&mut [0; 16]).map(drop),
-    }
 }

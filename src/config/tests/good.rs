@@ -50,7 +50,7 @@ fn the_defaults() {
     assert_eq!((dns.min_ttl, dns.max_ttl), (Duration::ZERO, Duration::from_secs(86_400)));
 
     assert_eq!(dns.options, crate::dns::Options::default());
-    assert!(!dns.options.no_leak && !dns.options.log_queries);
+    assert!(!dns.options.no_leak && !dns.options.log_queries && !dns.options.case_randomization);
 
     let rules = config.rules;
     assert!(rules.direct.is_empty() && rules.proxy.is_empty() && rules.block.is_empty());
@@ -137,6 +137,7 @@ no-leak = true
 no-leak-subnet = "202.96.0.0/16"
 rate-limit = 5
 log-queries = true
+case-randomization = true
 [dns.forward]
 "corp.example" = ["10.0.0.53", "10.0.0.54:5353"]
 "lab.example" = "10.0.1.53"
@@ -195,7 +196,7 @@ fn everything() {
     assert!(dns.bogus.contains("198.51.100.9".parse().unwrap()));
     let options = dns.options;
     assert_eq!(options.https_records, crate::dns::HttpsRecords::StripHints);
-    assert!(options.no_leak && options.log_queries);
+    assert!(options.no_leak && options.log_queries && options.case_randomization);
     assert_eq!((options.no_leak_subnet, options.rate_limit), ("202.96.0.0/16".parse().unwrap(), 5));
     let forward = |text: &str| dns.forward.lookup(name(text).as_wire()).cloned();
     assert_eq!(forward("a.corp.example"), Some(servers(&["10.0.0.53:53", "10.0.0.54:5353"])));

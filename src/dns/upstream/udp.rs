@@ -2,7 +2,7 @@
 
 use super::{random_id, tcp};
 use crate::dns::reply::Reply;
-use crate::dns::wire::{Query, upstream_query};
+use crate::dns::wire::{HEADER, Query, upstream_query};
 use crate::net::Outbound;
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +19,9 @@ static SOCKETS: Semaphore = Semaphore::const_new(MOST_SOCKETS);
 /// Datagrams get lost: the same question again after this, from the same socket.
 const RESEND: Duration = Duration::from_secs(1);
 
+/// RFC 1035, 2.3.4.
+const LONGEST_NAME: usize = 255;
+
 /// Larger replies than we asked for come from servers that do not care.
 const LARGEST_REPLY: usize = 4096;
 
@@ -34,7 +37,55 @@ pub(in crate::dns) async fn ask(
     patience: Duration,
 ) -> io::Result<Vec<u8>> {
     let socket = outbound.udp(server).await?;
-    ask_over(&socket, outbound, server, query, patience).await
+    ask_over(&socket, outbound, server, &Question::plain(query)?, patience).await
+}
+
+/// A question on its way: its number, and its name as it is written.
+pub(in crate::dns) struct Question<'a> {
+    query: &'a Query,
+    id: u16,
+    message: Vec<u8>,
+}
+
+impl<'a> Question<'a> {
+    /// In lower case.
+    ///
+    /// # Errors
+    /// The kernel gives no random numbers.
+    pub(in crate::dns) fn plain(query: &'a Query) -> io::Result<Self> {
+        let id = random_id()?;
+        Ok(Question { query, id, message: upstream_query(query, id) })
+    }
+
+    /// In random case (draft-vixie-dnsext-dns0x20): a guess has to repeat it.
+    ///
+    /// # Errors
+    /// The kernel gives no random numbers.
+    pub(in crate::dns) fn in_random_case(query: &'a Query) -> io::Result<Self> {
+        let mut question = Self::plain(query)?;
+        let mut random = [0; LONGEST_NAME];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        // The length of a label is below 64, where no letter is.
+        for (byte, random) in question.name_mut().iter_mut().zip(random) {
+            if byte.is_ascii_alphabetic() && random & 1 == 1 {
+                *byte ^= 0x20;
+            }
+        }
+        Ok(question)
+    }
+
+    fn name_mut(&mut self) -> &mut [u8] {
+        let length = self.query.name().len();
+        &mut self.message[HEADER..HEADER + length]
+    }
+
+    /// Whether this message answers it. A name in lower case may come back in any, as it always could.
+    fn is_answered_by(&self, message: &[u8]) -> bool {
+        let name = HEADER..HEADER + self.query.name().len();
+        let is_plain = self.message[name.clone()] == *self.query.name();
+        Reply::parse(message).is_some_and(|reply| reply.matches(self.query, self.id))
+            && (is_plain || message.get(name.clone()) == Some(&self.message[name]))
+    }
 }
 
 /// The same over a socket that is connected to the server already.
@@ -45,17 +96,15 @@ pub(in crate::dns) async fn ask_over(
     socket: &UdpSocket,
     outbound: &Outbound,
     server: SocketAddr,
-    query: &Query,
+    question: &Question<'_>,
     patience: Duration,
 ) -> io::Result<Vec<u8>> {
     let _socket = SOCKETS.try_acquire().map_err(|_| io::ErrorKind::ResourceBusy)?;
     let end = Instant::now() + patience;
-    let id = random_id()?;
-    let message = upstream_query(query, id);
     let reply = loop {
-        socket.send(&message).await?;
+        socket.send(&question.message).await?;
         let until = end.min(Instant::now() + RESEND);
-        match timeout_at(until, receive(socket, query, id)).await {
+        match timeout_at(until, receive(socket, question)).await {
             Ok(reply) => break reply?,
             Err(_) if until < end => {}
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),
@@ -65,20 +114,53 @@ pub(in crate::dns) async fn ask_over(
         return Ok(reply);
     }
     let left = end.saturating_duration_since(Instant::now());
-    match timeout(left, tcp::ask(outbound, server, query)).await {
+    match timeout(left, tcp::ask(outbound, server, question.query)).await {
         Ok(Ok(whole)) => Ok(whole),
         _ => Ok(reply),
     }
 }
 
 /// The first datagram that is a reply to the question; others are somebody's guesses.
-async fn receive(socket: &UdpSocket, query: &Query, id: u16) -> io::Result<Vec<u8>> {
+async fn receive(socket: &UdpSocket, question: &Question<'_>) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0; LARGEST_REPLY];
     loop {
         let length = socket.recv(&mut buffer).await?;
         let message = &buffer[..length];
-        if Reply::parse(message).is_some_and(|reply| reply.matches(query, id)) {
+        if question.is_answered_by(message) {
             return Ok(message.to_vec());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::wire::rr;
+
+    fn reply_to(question: &Question<'_>) -> Vec<u8> {
+        let mut reply = question.message.clone();
+        reply[2] |= 0x80;
+        reply
+    }
+
+    #[test]
+    fn only_a_reply_in_the_same_case_answers() {
+        let name = "a-long-name-with-letters.example.com".parse().unwrap();
+        let query = Query::new(&name, rr::A);
+        let question = Question::in_random_case(&query).unwrap();
+        let mut written = question.message.clone();
+        assert_ne!(written, upstream_query(&query, question.id), "one in 2^30 is in lower case");
+        assert!(question.is_answered_by(&reply_to(&question)));
+        written[2] |= 0x80;
+        written[HEADER + 1] ^= 0x20;
+        assert!(!question.is_answered_by(&written), "one letter in another case");
+        let mut guess = upstream_query(&query, question.id);
+        guess[2] |= 0x80;
+        assert!(!question.is_answered_by(&guess), "a guess in lower case");
+
+        let plain = Question::plain(&query).unwrap();
+        let mut reply = reply_to(&plain);
+        reply[HEADER + 1] ^= 0x20;
+        assert!(plain.is_answered_by(&reply), "some servers answer in another case");
     }
 }

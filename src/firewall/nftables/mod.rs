@@ -74,7 +74,7 @@ pub use error::Error;
 pub(super) use follow::Followed;
 pub use handle::Handle;
 pub use owner::{Holder, Owner};
-pub use reconcile::{available, cleanup};
+pub use reconcile::{available, cleanup, is_there};
 
 /// The table of these rules in nft's own syntax; `nft -c -f -` takes it. Asks nobody.
 pub fn render(ruleset: &Ruleset) -> String {

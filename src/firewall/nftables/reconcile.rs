@@ -32,6 +32,15 @@ pub fn cleanup() -> Result<bool, Error> {
     }
 }
 
+/// Whether there is a table of ours, whoever has it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn is_there() -> Result<bool, Error> {
+    let connection = Connection::open()?;
+    Ok(owner::find(&connection, TABLE)?.is_some())
+}
+
 /// Whether this kernel, and our rights, suffice for all that a table of ours may hold: the
 /// transaction is tried and taken back.
 ///
