@@ -169,6 +169,11 @@ impl Dispatcher {
                     }
                     return Ok(Connected { link, via: Some(upstream) });
                 }
+                // No verdict on the proxy: it would rest for what it has not done.
+                Ok(Err(error)) if error.is_shortage() => {
+                    causes.push(format!("{}: {error}", upstream.name()));
+                    continue;
+                }
                 Ok(Err(error)) => {
                     let proxys_fault = !error.is_targets_fault();
                     (error.to_string(), proxys_fault)

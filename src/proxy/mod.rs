@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod http;
 pub mod shadowsocks;
 
+use crate::net::listen::AcceptError;
 use crate::target::Target;
 use std::fmt::Debug;
 use std::future::Future;
@@ -137,5 +138,11 @@ impl Error {
     /// Whether the fault lies with this target and not with the proxy: another target may work.
     pub fn is_targets_fault(&self) -> bool {
         matches!(self, Error::Target { .. })
+    }
+
+    /// Whether this machine ran short of descriptors or memory: it says nothing about the proxy.
+    pub fn is_shortage(&self) -> bool {
+        let Error::Dial { source, .. } = self else { return false };
+        AcceptError::class(source) == AcceptError::Shortage
     }
 }

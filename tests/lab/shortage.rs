@@ -27,8 +27,7 @@ fn without_descriptors_what_is_open_goes_on() {
             let newcomers: Vec<_> = (0..20).map(|_| try_connect(site)).collect();
             wait::until("the shortage is told", Duration::from_secs(20), || {
                 let log = snet.log();
-                log.contains("Too many open files")
-                    && (spare == 1 || log.contains("cannot accept"))
+                log.contains("Too many open files") && (spare == 1 || log.contains("cannot accept"))
             });
             echo(&mut open, &[7; 100_000]).expect("what is open goes on");
             drop(newcomers);
@@ -37,6 +36,7 @@ fn without_descriptors_what_is_open_goes_on() {
                 try_connect(site).and_then(|mut stream| echo(&mut stream, b"after")).is_ok()
             });
         }
+        assert!(!snet.log().contains("is down"), "the proxy was blamed:\n{}", snet.log());
         snet.assert_alive();
         snet.stop();
     });
