@@ -1,14 +1,20 @@
 #!/bin/sh
 # Measures snet beside the programs it wants to replace, on this machine, now.
 #
-#   scripts/bench.sh [--quick] [--rounds N] [--seconds N] [--only TEXT] [--snet FILE]
+#   scripts/bench.sh [--quick] [--rounds N] [--seconds N] [--only TEXT] [--peers NAME,NAME]
+#                    [--snet FILE] [--beside FILE]
 #
 # It builds a little internet of network namespaces and runs every contestant in it in turn, round
 # by round, against the same servers. No root is needed and nothing of this machine's network is
 # touched. What is not installed is named and left out. About ten minutes; --quick takes two.
 #
 #   --only TEXT    only the rows whose name contains TEXT
+#   --peers NAMES  only these peers, for example sslocal,redsocks
 #   --snet FILE    an executable to measure; the default is built here
+#   --beside FILE  another executable of snet, measured as one more peer
+#
+# While changing something, short rounds of one row beside the state before say most on a noisy
+# machine: --only "connections, HTTP" --peers redsocks --rounds 9 --seconds 1 --beside OLD
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)

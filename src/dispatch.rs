@@ -169,6 +169,7 @@ impl Dispatcher {
                     }
                     return Ok(Connected { link, via: Some(upstream) });
                 }
+                // No verdict on the proxy: it would rest for what it has not done.
                 Ok(Err(error)) if error.is_shortage() => {
                     causes.push(format!("{}: {error}", upstream.name()));
                     continue;

@@ -16,6 +16,23 @@ LISTEN, DNS = 1111, 1211
 HOLD = 7000
 
 
+# Which of the installed peers take part: all, unless some are named. A second executable of snet
+# may be one of them.
+chosen, second = None, None
+
+
+def choose(names, executable):
+    global chosen, second
+    chosen, second = names and names.split(","), executable
+
+
+def present(everyone):
+    """Those who take part: name and starter. snet always does."""
+    return {name: start for name, start in everyone.items()
+            if name == "snet" or (second if name == "snet beside" else
+                                  (not chosen or name in chosen) and have(name))}
+
+
 # The internet's side.
 
 def shadowsocks_servers():
@@ -188,20 +205,22 @@ def shadowsocks(executable, method):
     """Every contestant for this method that is installed: name and starter."""
     everyone = {
         "snet": lambda: snet_shadowsocks(executable, method),
+        "snet beside": lambda: snet_shadowsocks(second, method),
         "sslocal": lambda: sslocal(method),
         "sing-box": lambda: sing_box_shadowsocks(method),
         "ss-redir": lambda: ss_redir(method),
     }
-    return {name: start for name, start in everyone.items() if name == "snet" or have(name)}
+    return present(everyone)
 
 
 def http(executable, kind):
     everyone = {
         "snet": lambda: snet_http(executable, kind),
+        "snet beside": lambda: snet_http(second, kind),
         "redsocks": lambda: redsocks(kind),
         "sing-box": lambda: sing_box_http(kind),
     }
-    return {name: start for name, start in everyone.items() if name == "snet" or have(name)}
+    return present(everyone)
 
 
 # Name servers: each asks the same server, then answers from its cache.
@@ -241,7 +260,7 @@ def name_servers(executable):
         "dnsmasq": dnsmasq,
         "unbound": unbound,
     }
-    return {name: start for name, start in everyone.items() if name == "snet" or have(name)}
+    return present(everyone)
 
 
 def hint():

@@ -27,10 +27,13 @@ def parse():
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--only", default="")
     parser.add_argument("--snet", required=True)
+    parser.add_argument("--beside")
+    parser.add_argument("--peers")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.seconds = options.seconds or (1.5 if options.quick else 2.5)
     options.snet = os.path.abspath(options.snet)
+    peers.choose(options.peers, options.beside and os.path.abspath(options.beside))
     return options
 
 

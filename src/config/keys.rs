@@ -17,6 +17,8 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
             "password",
             "password-file",
             "connect-timeout",
+            "fast-open",
+            "multipath",
         ],
     ),
     (

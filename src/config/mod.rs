@@ -22,6 +22,7 @@ use crate::dns::{NameServer, Options, Transport};
 use crate::domain::{DomainMap, Name};
 use crate::firewall;
 use crate::ipset::IpSet;
+use crate::net::dial::Manner;
 use crate::proxy::shadowsocks::cipher::Method;
 use crate::route::Route;
 use crate::secret::Secret;
@@ -97,6 +98,8 @@ pub struct Proxy {
     pub port: u16,
     /// How long a dial may take.
     pub connect_timeout: Duration,
+    /// How connections to it are made: `fast-open`, `multipath`.
+    pub manner: Manner,
     /// The protocol and what it needs.
     pub kind: ProxyKind,
 }

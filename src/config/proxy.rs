@@ -6,6 +6,7 @@ use super::item::{Item, show_text};
 use super::section::Section;
 use super::value::duration;
 use super::{Listen, Proxy, ProxyKind, Purpose, Via};
+use crate::net::dial::Manner;
 use crate::proxy::shadowsocks::cipher::Method;
 use crate::secret::Secret;
 use std::collections::HashSet;
@@ -35,6 +36,7 @@ struct Draft {
     written: String,
     server: Server,
     connect_timeout: Duration,
+    manner: Manner,
     kind: ProxyKind,
 }
 
@@ -72,9 +74,13 @@ fn draft(section: &Section<'_>, names: &mut HashSet<String>, listen: &Listen) ->
     };
     let connect_timeout = section
         .or("connect-timeout", CONNECT_TIMEOUT, |item| item.parse(duration(CONNECT_TIMEOUTS)));
+    let manner = Manner {
+        fast_open: section.or("fast-open", false, |item| item.boolean()),
+        multipath: section.or("multipath", false, |item| item.boolean()),
+    };
     let kind = kind(section);
     let (written, server) = server?;
-    Some(Draft { name, written, server, connect_timeout, kind: kind? })
+    Some(Draft { name, written, server, connect_timeout, manner, kind: kind? })
 }
 
 /// Reads the server; the text as written comes along.
@@ -123,6 +129,7 @@ impl Draft {
             host: self.server.host,
             port: self.server.port,
             connect_timeout: self.connect_timeout,
+            manner: self.manner,
             kind: self.kind,
         }
     }

@@ -138,7 +138,9 @@ fn describe(proxy: &Proxy) -> String {
     };
     let (name, port) = (&proxy.name, proxy.port);
     let timeout = show_duration(proxy.connect_timeout);
-    format!("\"{name}\": {host}:{port}, {kind}, connect timeout {timeout}")
+    let fast_open = if proxy.manner.fast_open { ", fast open" } else { "" };
+    let multipath = if proxy.manner.multipath { ", multipath" } else { "" };
+    format!("\"{name}\": {host}:{port}, {kind}, connect timeout {timeout}{fast_open}{multipath}")
 }
 
 fn list<T: ToString>(items: &[T]) -> String {

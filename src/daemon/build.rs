@@ -59,7 +59,7 @@ pub(super) fn dispatcher(
             return known;
         }
         let (name, endpoint, outbound) =
-            (proxy.name.clone(), Arc::clone(endpoint), outbound.clone());
+            (proxy.name.clone(), Arc::clone(endpoint), outbound.clone().in_manner(proxy.manner));
         let way: Box<dyn Proxy> = match &proxy.kind {
             ProxyKind::Shadowsocks { method, password } => {
                 Box::new(Shadowsocks::new(name, endpoint, outbound, *method, password))

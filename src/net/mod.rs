@@ -5,6 +5,7 @@
 //! [`udp`] make listening ones, [`origin`] asks the kernel where a redirected connection
 //! wanted to go.
 
+pub mod dial;
 pub mod listen;
 pub mod origin;
 pub mod pipe;
@@ -15,12 +16,14 @@ mod own;
 
 use crate::fault::{self, Fault};
 use crate::mark::Fwmark;
+use dial::Manner;
 use own::Own;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket};
 
 /// RFC 8305, 5: the pause before the next address of a host is tried beside the first.
@@ -31,6 +34,7 @@ const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 pub struct Outbound {
     mark: Fwmark,
     refusal: Refusal,
+    manner: Manner,
     own: Arc<Own>,
 }
 
@@ -46,7 +50,18 @@ pub enum Refusal {
 impl Outbound {
     /// Sockets with this mark.
     pub fn new(mark: Fwmark, refusal: Refusal) -> Self {
-        Outbound { mark, refusal, own: Arc::default() }
+        Outbound { mark, refusal, manner: Manner::default(), own: Arc::default() }
+    }
+
+    /// The same way, in another manner.
+    #[must_use]
+    pub fn in_manner(self, manner: Manner) -> Self {
+        Outbound { manner, ..self }
+    }
+
+    /// Whether the first bytes should be at hand for [`tcp_saying`](Self::tcp_saying).
+    pub fn opens_fast(&self) -> bool {
+        self.manner.fast_open
     }
 
     /// Tries whether this process may set the mark.
@@ -69,9 +84,27 @@ impl Outbound {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to connect to"));
         };
         if rest.is_empty() {
-            return self.connect(*first).await;
+            return Ok(self.connect(*first, &[]).await?.0);
         }
         self.race(addresses).await
+    }
+
+    /// The same, and says `first` there. With Fast Open it leaves in the SYN, if only one address
+    /// is to be tried: of several, more than one server could take it for its own.
+    ///
+    /// # Errors
+    /// As [`tcp`](Self::tcp); what sending says.
+    pub async fn tcp_saying(
+        &self,
+        addresses: &[SocketAddr],
+        first: &[u8],
+    ) -> io::Result<TcpStream> {
+        let (mut stream, sent) = match addresses {
+            [address] if self.manner.fast_open => self.connect(*address, first).await?,
+            _ => (self.tcp(addresses).await?, 0),
+        };
+        stream.write_all(&first[sent..]).await?;
+        Ok(stream)
     }
 
     async fn race(&self, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
@@ -82,7 +115,7 @@ impl Outbound {
             match waiting.next() {
                 Some(address) => {
                     let (outbound, address) = (self.clone(), *address);
-                    attempts.spawn(async move { outbound.connect(address).await });
+                    attempts.spawn(async move { outbound.connect(address, &[]).await });
                 }
                 None if attempts.is_empty() => break,
                 None => {}
@@ -96,7 +129,7 @@ impl Outbound {
                 attempts.join_next().await
             };
             match finished {
-                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(Ok(Ok((stream, _)))) => return Ok(stream),
                 Some(Ok(Err(error))) => first_error = first_error.or(Some(error)),
                 Some(Err(died)) => first_error = first_error.or(Some(io::Error::other(died))),
                 None => {}
@@ -105,17 +138,13 @@ impl Outbound {
         Err(first_error.unwrap_or_else(|| io::Error::other("no attempt was made")))
     }
 
-    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let kind = Type::STREAM.nonblocking();
-        let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    /// Returns the connection, and how many of the `first` bytes have left.
+    async fn connect(&self, address: SocketAddr, first: &[u8]) -> io::Result<(TcpStream, usize)> {
+        let socket = dial::socket(address, self.manner)?;
         self.apply_mark(&socket)?;
         // The local address exists once connect(2) has been called; it is noted before anybody
         // can have accepted a looped connection from it and asked `is_own`.
-        match socket.connect(&address.into()) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32) => {}
-            Err(error) => return Err(error),
-        }
+        let sent = dial::begin(&socket, address, first)?;
         if let Some(local) = socket.local_addr()?.as_socket() {
             self.own.note(local, address);
         }
@@ -125,7 +154,7 @@ impl Outbound {
             return Err(error);
         }
         tune(&stream)?;
-        Ok(stream)
+        Ok((stream, sent))
     }
 
     /// A UDP socket connected to `peer` with a random local port. Connected, so that the kernel

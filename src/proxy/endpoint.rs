@@ -47,17 +47,17 @@ impl Endpoint {
         known.iter().map(|ip| SocketAddr::new(*ip, self.port)).collect()
     }
 
-    /// Connects to the server.
+    /// Connects to the server and says `first` there (see [`Outbound::tcp_saying`]).
     ///
     /// # Errors
     /// No address is known, or none of them answers.
-    pub(super) async fn dial(&self, outbound: &Outbound) -> Result<TcpStream, Error> {
+    pub(super) async fn dial(&self, outbound: &Outbound, first: &[u8]) -> Result<TcpStream, Error> {
         let addresses = self.addresses();
         if addresses.is_empty() {
             return Err(Error::Unresolved { host: self.host.clone() });
         }
         let failed = |source| Error::Dial { server: self.to_string(), source };
-        let stream = outbound.tcp(&addresses).await.map_err(failed)?;
+        let stream = outbound.tcp_saying(&addresses, first).await.map_err(failed)?;
         let mut last = self.last_reached.write().unwrap_or_else(PoisonError::into_inner);
         *last = Some(Instant::now());
         Ok(stream)

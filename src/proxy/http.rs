@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use response::{Answer, Malformed, Response};
 use std::io;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -54,9 +54,8 @@ impl HttpConnect {
     }
 
     async fn dial(&self, target: &Target) -> Result<Link, Error> {
-        let mut tcp = self.endpoint.dial(&self.outbound).await?;
         let request = request(target, self.credentials.as_ref());
-        tcp.write_all(&request).await.map_err(|source| self.broken(source))?;
+        let mut tcp = self.endpoint.dial(&self.outbound, &request).await?;
         let mut received = Vec::with_capacity(1024);
         loop {
             match response::parse(&received) {

@@ -46,6 +46,8 @@ pub(super) struct Gather<'a> {
     mark: u64,
     /// The mark that the socket has.
     set: u64,
+    /// The socket takes no mark (MPTCP of an old kernel): its bytes are read as they come.
+    markless: bool,
     wakes: u32,
     since: Since,
 }
@@ -61,18 +63,20 @@ impl<'a> Gather<'a> {
     /// `own` counts the bytes of this half, `other` those of the other one.
     pub(super) fn new(own: &'a Counter, other: &'a Counter) -> Self {
         let since = Since { time: Instant::now(), own: 0, other: 0 };
-        Gather { own, other, mark: 1, set: 1, wakes: 0, since }
+        Gather { own, other, mark: 1, set: 1, markless: false, wakes: 0, since }
     }
 
     /// Waits until the source has something to read: bytes, an end, an error.
     pub(super) async fn readable(&mut self, source: &TcpStream) -> io::Result<()> {
         let run = if self.mark > 1 { 1 } else { DENSE_WAKES };
         if self.wakes >= run {
-            self.mark = self.worthwhile();
+            self.mark = if self.markless { 1 } else { self.worthwhile() };
             self.begin_run();
         }
         self.wakes += 1;
-        self.set(source, self.mark)?;
+        if self.set(source, self.mark).is_err() {
+            (self.mark, self.markless) = (1, true);
+        }
         // Boxed: a timer is large, and most connections never get here.
         if self.mark > 1
             && let Ok(ready) = Box::pin(timeout(PATIENCE, source.readable())).await

@@ -5,6 +5,7 @@ use crate::config::read::parse;
 use crate::config::*;
 use crate::dns::NameServer;
 use crate::firewall::{Ipv6, Quic};
+use crate::net::dial::Manner;
 use std::net::Ipv4Addr;
 
 fn name(text: &str) -> Name {
@@ -105,6 +106,8 @@ server = "[2001:db8::1]:8388"
 method = "aes-256-gcm"
 password = "p\u00e4ss hunter2"
 connect-timeout = "500ms"
+fast-open = true
+multipath = true
 [[proxy]]
 type = "http"
 server = "Proxy.example.com:8080"
@@ -172,6 +175,8 @@ fn everything() {
     );
     assert_eq!(config.proxies[0].host, "2001:db8::1");
     assert_eq!(config.proxies[0].connect_timeout, Duration::from_millis(500));
+    let manners = [0, 1].map(|number: usize| config.proxies[number].manner);
+    assert_eq!(manners, [Manner { fast_open: true, multipath: true }, Manner::default()]);
     let ProxyKind::Shadowsocks { method, password } = &config.proxies[0].kind else { panic!() };
     assert_eq!((*method, password.expose()), (Method::Aes256Gcm, "päss hunter2".as_bytes()));
     let ProxyKind::Http { credentials: Some((user, password)) } = &config.proxies[1].kind else {
@@ -261,7 +266,7 @@ fn the_summary() {
         "mode      local: the connections of this machine
 scope     global: everything by proxy
 listen    127.0.0.2; TCP port 4096, DNS port 5300
-proxy 1   \"[2001:db8::1]:8388\": [2001:db8::1]:8388, shadowsocks, aes-256-gcm, connect timeout 500ms
+proxy 1   \"[2001:db8::1]:8388\": [2001:db8::1]:8388, shadowsocks, aes-256-gcm, connect timeout 500ms, fast open, multipath
 proxy 2   \"Proxy.example.com:8080\": proxy.example.com:8080, http, with user name, connect timeout 5s
 proxy 3   \"Proxy.example.com:8080#3\": proxy.example.com:8080, http, connect timeout 5s
 proxy 4   \"Proxy.example.com:8080#2\": 192.0.2.7:8080, http, connect timeout 5s

@@ -4,6 +4,7 @@ use super::*;
 use crate::mark::Fwmark;
 use crate::net::{Refusal, listen};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 /// A proxy that reads one request, then writes these pieces with a pause between, then closes
