@@ -83,7 +83,7 @@ const PROXY_DOWN: Row = Row { foreign: Way::Refused, ..RUNNING };
 fn what_flows_when(variant: Variant) {
     let state = State::begin();
     state.is("not started", ABSENT);
-    let mut before = Open::here(&state);
+    let mut before = Open::here();
 
     let (proxy, line) = Upstream::Rust("aes-256-gcm").start(Family::V4);
     let file = Config::through(Family::V4, &[line]).by(variant).write();
@@ -93,7 +93,7 @@ fn what_flows_when(variant: Variant) {
     };
     let snet = daemon("first");
     state.is("running", RUNNING);
-    let mut during = Open::here(&state);
+    let mut during = Open::here();
     before.lives("running");
 
     for round in 0..5 {
@@ -109,7 +109,7 @@ fn what_flows_when(variant: Variant) {
     before.lives("stopped");
 
     let snet = daemon("second");
-    let mut during = Open::here(&state);
+    let mut during = Open::here();
     snet.signal(Signal::SIGSTOP);
     state.becomes("hung", ABSENT, Duration::from_secs(10));
     before.lives("hung");
@@ -214,11 +214,14 @@ impl State {
 struct Open(Vec<TcpStream>);
 
 impl Open {
-    fn here(_: &State) -> Self {
+    fn here() -> Self {
         let sites = FAMILIES.into_iter().flat_map(|family| {
             [FOREIGN_SITE, DOMESTIC_SITE].map(|site| site.port(family, service::ECHO))
         });
-        Open(sites.map(connect).collect())
+        let mut open = Open(sites.map(connect).collect());
+        // Through the whole way: a connection that the daemon has yet to dial is not open.
+        open.lives("here");
+        open
     }
 
     fn lives(&mut self, state: &str) {
