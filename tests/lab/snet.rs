@@ -95,9 +95,12 @@ impl Config {
         }
     }
 
-    /// The same with the backend of this variant.
+    /// The same with the backend of this variant, unless it shall have none.
     pub fn by(&self, variant: Variant) -> Self {
         let mut config = self.clone();
+        if config.firewall.iter().any(|line| line == "backend = \"none\"") {
+            return config;
+        }
         Config::set(&mut config.firewall, "backend", variant.backend());
         config
     }
