@@ -69,11 +69,18 @@ pub(super) struct Control {
 }
 
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    /// The folder, if it was made for it.
+    folder: Option<PathBuf>,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(&self.path);
+        if let Some(folder) = &self.folder {
+            let _ = fs::remove_dir(folder);
+        }
     }
 }
 
@@ -84,11 +91,13 @@ impl Control {
     /// # Errors
     /// EADDRINUSE if somebody answers there; what the file system says.
     pub(super) fn bind(path: &Path) -> io::Result<Self> {
-        if let Some(folder) = path.parent()
-            && let Err(error) = fs::create_dir(folder)
-            && error.kind() != io::ErrorKind::AlreadyExists
-        {
-            return Err(error);
+        let mut made = None;
+        if let Some(folder) = path.parent() {
+            match fs::create_dir(folder) {
+                Ok(()) => made = Some(folder.to_owned()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
         }
         let listener = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
@@ -97,7 +106,7 @@ impl Control {
             }
             listener => listener?,
         };
-        let file = SocketFile(path.to_owned());
+        let file = SocketFile { path: path.to_owned(), folder: made };
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         Ok(Control { listener, _file: file })
     }
@@ -215,7 +224,8 @@ mod tests {
         assert_eq!(client.await.unwrap().unwrap(), Answer::Refused(78, "no".into()));
         serving.abort();
         assert!(serving.await.is_err());
-        assert!(!path.exists(), "removed with the daemon");
+        assert!(!folder.exists(), "removed with the daemon, and so is its folder");
+        fs::create_dir(&folder).unwrap();
         // What a killed one leaves.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         drop(Control::bind(&path).unwrap());

@@ -184,13 +184,18 @@ impl Handle {
 
     /// Follows the network and the rules from now on.
     fn watch(&self) {
-        let follower = Follower {
+        let mut follower = Follower {
             sets: Arc::clone(&self.sets),
             tools: self.tools.clone(),
             now: Arc::clone(&self.now),
+            doubts: Vec::new(),
             complaint: None,
         };
         let now = lock(&self.now).clone();
+        if follower.has_word() {
+            // At the start they have been told.
+            follower.doubts = doubts::all(&now, &follower.tools, true);
+        }
         match Monitor::start(now, follower) {
             Ok(monitor) => *lock(&self.monitor) = Some(monitor),
             Err(error) => warn!("changes of the network are not followed: {error}"),
@@ -344,6 +349,8 @@ struct Follower {
     sets: Arc<Sets>,
     tools: Vec<(Family, Iptables)>,
     now: Arc<Mutex<Ruleset>>,
+    /// What was told already of what will not work beside others' rules.
+    doubts: Vec<String>,
     /// The last thing that was said, so that it is said once.
     complaint: Option<String>,
 }
@@ -361,6 +368,14 @@ impl Follow for Follower {
     }
 
     fn rules(&mut self, now: &Ruleset) {
+        // Others have changed something: a door may be closed now that was open. Where there is no word
+        // of changes it would have to be read every few seconds.
+        if self.has_word() {
+            let doubts = doubts::all(now, &self.tools, true);
+            let new = doubts.iter().filter(|doubt| !self.doubts.contains(doubt));
+            new.for_each(|doubt| warn!("{doubt}"));
+            self.doubts = doubts;
+        }
         for (family, tools) in &self.tools {
             match place::mend(now, *family, tools) {
                 Ok(None) => {}

@@ -76,7 +76,8 @@ async fn connect_and_relay(
     if let Some(upstream) = &via {
         upstream.report(up, down);
     }
-    let seconds = began.elapsed().as_secs_f32();
+    // Milliseconds are enough for a reader.
+    let seconds = began.elapsed().as_millis() as f64 / 1000.0;
     match end {
         End::Closed if down == 0 && up > 0 => {
             info!(%client, %destination, via = way, up, down, seconds, "closed without a word from the other side");

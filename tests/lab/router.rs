@@ -271,3 +271,22 @@ fn without_a_default_route_the_lan_side_is_asked_for() {
         assert!(ended.stdout.contains("add snet-lan4 0.0.0.0/0,uplink"), "{}", ended.stderr);
     });
 }
+
+/// Another firewall that drops what comes in, loaded while snet runs: hosts lose all foreign sites, and
+/// nobody but snet can say why.
+#[test]
+fn a_door_that_closes_later_is_told_too() {
+    sealed(|_| {
+        LAN.move_in(Variant::Nft);
+        let (_server, proxy) = Upstream::Tinyproxy.start(Family::V4);
+        let snet = Snet::start(Variant::Nft, &router(Family::V4, proxy));
+        let table = "table inet mine {\nchain input {\ntype filter hook input priority 0; policy drop;\n\
+                     iif lo accept\n}\n}\n";
+        let file = std::path::Path::new(crate::process::FOLDER).join("mine.nft");
+        fs::write(&file, table).expect("the tmpfs is writable");
+        sh(Place::Machine, &format!("nft -f {}", file.display()));
+        let remedy = "nft insert rule inet mine input ct status dnat accept";
+        wait::until("the remedy", Duration::from_secs(15), || snet.log().contains(remedy));
+        snet.stop();
+    });
+}
