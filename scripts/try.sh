@@ -36,4 +36,4 @@ if ! command -v cargo >/dev/null; then
     exit 1
 fi
 cargo build --release
-exec ./target/release/snet selftest
+exec "${CARGO_TARGET_DIR:-target}/release/snet" selftest
