@@ -25,7 +25,6 @@ use crate::config::{self, Config, Purpose};
 use crate::dispatch::Current;
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
-#[cfg(doc)]
 use crate::firewall;
 use crate::net::Outbound;
 use crate::proxy::endpoint::Endpoint;
@@ -127,7 +126,7 @@ impl Daemon {
             return Err(error.into());
         }
         if !Arc::ptr_eq(new.learned(), old.learned()) {
-            self.firewall.with(firewall_forget);
+            self.firewall.with(firewall::Installed::forget);
             if is_captured {
                 let kernel = TeachKernel(Arc::clone(&self.firewall));
                 new.learned().connect_kernel(Box::new(kernel));
@@ -162,10 +161,6 @@ impl Daemon {
         self.bootstrap.abort();
         self.bootstrap = self.tasks.spawn(supervised("bootstrap", keeping));
     }
-}
-
-fn firewall_forget(handle: &crate::firewall::Installed) {
-    handle.forget();
 }
 
 impl World {

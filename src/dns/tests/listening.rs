@@ -1,5 +1,6 @@
 //! The listeners: UDP and TCP, garbage, and what a client that sends it gets.
 
+use super::servers::Server;
 use super::{CN, addresses, always, found, nothing, outbound, over_udp, say, settings};
 use crate::dispatch::{Current, Dispatcher};
 use crate::dns::{self, Settings};
@@ -49,6 +50,18 @@ fn start_with(settings: Settings) -> Listening {
     let (reloads, reloaded) = mpsc::unbounded_channel();
     let ended = tokio::spawn(dns::spawn(bound, reloaded, stopped));
     Listening { address, stop, reloads, ended }
+}
+
+/// A domestic server that answers every name for ten minutes, while it is up.
+fn with_a_switch() -> (Server, Rc<Cell<bool>>) {
+    let up = Rc::new(Cell::new(true));
+    let state = Rc::clone(&up);
+    let server = over_udp(Rc::new(move |query: &Message| match state.get() {
+        true if asks_for_probe(query) => vec![say(0, nothing(query, ResponseCode::NXDomain))],
+        true => vec![say(0, addresses(query, 600, &[CN]))],
+        false => vec![],
+    }));
+    (server, up)
 }
 
 fn question(name: &str) -> Message {
@@ -133,15 +146,7 @@ async fn a_taken_port_is_said_with_its_address() {
 async fn answers_survive_a_restart() {
     LocalSet::new()
         .run_until(async {
-            let up = Rc::new(Cell::new(true));
-            let state = Rc::clone(&up);
-            let china = over_udp(Rc::new(move |query: &Message| match state.get() {
-                true if asks_for_probe(query) => {
-                    vec![say(0, nothing(query, ResponseCode::NXDomain))]
-                }
-                true => vec![say(0, addresses(query, 600, &[CN]))],
-                false => vec![],
-            }));
+            let (china, up) = with_a_switch();
             let file = std::env::temp_dir().join(format!("snet-cache-{}", std::process::id()));
             for is_up in [true, false] {
                 up.set(is_up);
@@ -164,15 +169,7 @@ async fn answers_survive_a_restart() {
 async fn time_that_was_slept_counts() {
     LocalSet::new()
         .run_until(async {
-            let up = Rc::new(Cell::new(true));
-            let state = Rc::clone(&up);
-            let china = over_udp(Rc::new(move |query: &Message| match state.get() {
-                true if asks_for_probe(query) => {
-                    vec![say(0, nothing(query, ResponseCode::NXDomain))]
-                }
-                true => vec![say(0, addresses(query, 600, &[CN]))],
-                false => vec![],
-            }));
+            let (china, up) = with_a_switch();
             let settings = Settings { china: vec![china.address.into()], ..settings() };
             let Listening { address, stop, reloads, ended } = start_with(settings);
             let socket = client(address).await;
@@ -201,15 +198,7 @@ async fn time_that_was_slept_counts() {
 async fn other_settings_keep_the_answers_that_they_would_give_too() {
     LocalSet::new()
         .run_until(async {
-            let up = Rc::new(Cell::new(true));
-            let state = Rc::clone(&up);
-            let china = over_udp(Rc::new(move |query: &Message| match state.get() {
-                true if asks_for_probe(query) => {
-                    vec![say(0, nothing(query, ResponseCode::NXDomain))]
-                }
-                true => vec![say(0, addresses(query, 600, &[CN]))],
-                false => vec![],
-            }));
+            let (china, up) = with_a_switch();
             let first = Settings { china: vec![china.address.into()], ..settings() };
             let Listening { address, stop, reloads, ended } = start_with(first.clone());
             let socket = client(address).await;
