@@ -19,6 +19,7 @@ mod peer;
 mod process;
 mod sealed;
 mod snet;
+mod stillness;
 mod tables;
 mod tools;
 mod upstream;

@@ -6,6 +6,7 @@
 //! names, and does nothing if they are the same. Nothing is left over: when the inner run ends, is
 //! killed or loses its parent, the kernel kills everything in its process namespace.
 
+use crate::stillness::unless_still;
 use crate::tools;
 use crate::world::World;
 use std::fs::{self, File};
@@ -42,6 +43,12 @@ fn test_name<F>() -> String {
 
 fn run_again(test: &str) {
     tools::require_all();
+    if let Err(said) = unless_still(|| attempt(test)) {
+        panic!("{said}");
+    }
+}
+
+fn attempt(test: &str) -> Result<(), String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let output = folder.join(format!("{}.log", test.replace("::", "-")));
     let file = File::create(&output).expect("the log of the test can be created");
@@ -71,9 +78,12 @@ fn run_again(test: &str) {
         thread::sleep(Duration::from_millis(20));
     };
     let said = fs::read_to_string(&output).unwrap_or_default();
-    assert!(status.as_ref().is_some_and(ExitStatus::success), "{}", failure(status, &said));
+    if !status.as_ref().is_some_and(ExitStatus::success) {
+        return Err(failure(status, &said));
+    }
     // A name that matched nothing would succeed too.
     assert!(said.contains("1 passed"), "{test} did not run:\n{said}");
+    Ok(())
 }
 
 /// What the inner run said stands behind a bar: libtest's words in it are not the outer run's.

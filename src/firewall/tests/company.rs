@@ -2,7 +2,8 @@
 //!
 //! The rules are those of the programs, shortened and fitted to the addresses of [`House`].
 
-use super::house::{Beating, House, bridge, router};
+use super::house::{House, bridge, router};
+use super::installed::Handle;
 use super::internet::{Host, Seen, any, at, datagram, greet, tcp, udp};
 use super::lab::{Variant, run, until, variant};
 use super::{in_both_variants, ruleset};
@@ -83,11 +84,11 @@ impl Home {
     /// The whole life of our rules beside somebody else's; `change` is what those do meanwhile.
     fn beside(&self, change: impl FnOnce()) {
         let before = state();
-        let handle = Beating::install(router());
+        let handle = Handle::install(router()).unwrap();
         self.holds();
         change();
         self.holds();
-        handle.remove();
+        handle.remove().unwrap();
         let (before, after) = (before.lines(), state());
         let after = after.lines();
         let difference: Vec<_> =
@@ -246,7 +247,7 @@ fn a_door_that_is_closed_is_told_with_its_key() {
     let ruleset = router();
     let doubts = || doubts::all(&router(), &[], true);
     let told = doubts().into_iter().find(|doubt| doubt.contains("nft table inet fw4")).unwrap();
-    let _handle = Beating::install(ruleset);
+    let _handle = Handle::install(ruleset).unwrap();
     let closed = home.house.one.run(|| {
         let to = at(FOREIGN[0], 80);
         std::net::TcpStream::connect_timeout(&to, Duration::from_millis(300)).is_err()
@@ -282,11 +283,11 @@ fn rules_that_are_flushed_come_back() {
 }
 
 fn a_release_is_not_undone() {
-    let handle = Beating::install(ruleset());
-    handle.release();
+    let handle = Handle::install(ruleset()).unwrap();
+    handle.release().unwrap();
     // Longer than it would take.
     std::thread::sleep(monitor::EVERY + Duration::from_secs(2));
     assert!(!run("iptables -t nat -S OUTPUT").contains("SNET"));
     assert!(run("iptables -t nat -S").contains("SNET"));
-    handle.remove();
+    handle.remove().unwrap();
 }

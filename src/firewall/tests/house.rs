@@ -9,11 +9,9 @@
 //! IPv4 is masqueraded, IPv6 is routed with public addresses, as at home.
 
 use super::internet::{Host, Internet};
-use super::lab::{Variant, run, variant};
+use super::lab::run;
 use super::ruleset;
-use crate::firewall::{Backend, Installed, Lan, Ruleset};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use crate::firewall::{Lan, Ruleset};
 
 pub(super) struct House {
     pub(super) internet: Internet,
@@ -73,45 +71,4 @@ pub(super) fn router() -> Ruleset {
 pub(super) fn of_the_network(mut ruleset: Ruleset) -> Ruleset {
     ruleset.look_around().unwrap();
     ruleset
-}
-
-/// Installed rules that are kept alive, as the daemon does.
-pub(super) struct Beating(Arc<Mutex<Option<Installed>>>);
-
-impl Beating {
-    pub(super) fn install(ruleset: Ruleset) -> Self {
-        let backend = match variant() {
-            Variant::Nft | Variant::Legacy => Backend::Iptables,
-            Variant::Native => Backend::Nftables,
-        };
-        let handle = backend.prepare().unwrap().install(ruleset).unwrap();
-        let handle = Arc::new(Mutex::new(Some(handle)));
-        let beating = Arc::clone(&handle);
-        std::thread::spawn(move || {
-            // A test may have taken the sets away: the result does not matter.
-            while beating.lock().unwrap().as_ref().map(Installed::beat).is_some() {
-                std::thread::sleep(Duration::from_secs(1));
-            }
-        });
-        Beating(handle)
-    }
-
-    pub(super) fn replace(&self, ruleset: Ruleset) {
-        self.0.lock().unwrap().as_ref().unwrap().replace(ruleset).unwrap();
-    }
-
-    pub(super) fn release(&self) {
-        self.0.lock().unwrap().as_ref().unwrap().release().unwrap();
-    }
-
-    pub(super) fn remove(self) {
-        let handle = self.0.lock().unwrap().take();
-        handle.unwrap().remove().unwrap();
-    }
-}
-
-impl Drop for Beating {
-    fn drop(&mut self) {
-        drop(self.0.lock().unwrap().take());
-    }
 }

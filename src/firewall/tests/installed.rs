@@ -1,90 +1,68 @@
 //! Rules installed by the backend under test, whichever it is.
 
 use super::lab::{Variant, run, variant};
-use crate::firewall::ruleset::Ruleset;
-use crate::firewall::{self, nftables};
+use crate::firewall::{Backend, Error, Installed, Ruleset};
 use crate::route::Route;
-use std::error::Error;
 use std::net::IpAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+/// Installed rules that are kept alive, as the daemon does, also while they are replaced.
 #[derive(Debug)]
-pub(super) enum Handle {
-    Iptables(firewall::Handle),
-    Nftables(Beating),
+pub(super) struct Handle {
+    /// Until [`remove`](Self::remove).
+    rules: Option<Arc<Installed>>,
+    heart: Option<Heart>,
 }
 
-/// A handle, and a thread that keeps its rules acting.
 #[derive(Debug)]
-pub(super) struct Beating {
-    handle: Arc<nftables::Handle>,
-    stop: mpsc::Sender<()>,
-    heart: JoinHandle<()>,
+struct Heart {
+    stop: Option<mpsc::Sender<()>>,
+    beats: Option<JoinHandle<()>>,
 }
 
 impl Handle {
-    pub(super) fn install(ruleset: Ruleset) -> Result<Self, Box<dyn Error>> {
-        Ok(match variant() {
-            Variant::Nft | Variant::Legacy => Handle::Iptables(firewall::Handle::install(ruleset)?),
-            Variant::Native => {
-                let owner = nftables::Owner::open()?;
-                Handle::Nftables(Beating::new(nftables::Handle::install(owner, ruleset)?))
-            }
-        })
+    pub(super) fn install(ruleset: Ruleset) -> Result<Self, Error> {
+        let backend = match variant() {
+            Variant::Nft | Variant::Legacy => Backend::Iptables,
+            Variant::Native => Backend::Nftables,
+        };
+        let rules = Arc::new(backend.prepare()?.install(ruleset)?);
+        let heart = Some(Heart::start(&rules));
+        Ok(Handle { rules: Some(rules), heart })
+    }
+
+    fn rules(&self) -> &Installed {
+        self.rules.as_ref().unwrap()
     }
 
     pub(super) fn exempt(&self, servers: Vec<IpAddr>) {
-        match self {
-            Handle::Iptables(handle) => handle.exempt(servers),
-            Handle::Nftables(beating) => beating.handle.exempt(servers),
-        }
+        self.rules().exempt(servers);
     }
 
-    pub(super) fn replace(&self, ruleset: Ruleset) -> Result<(), Box<dyn Error>> {
-        match self {
-            Handle::Iptables(handle) => handle.replace(ruleset)?,
-            Handle::Nftables(beating) => beating.handle.replace(&ruleset)?,
-        }
-        Ok(())
+    pub(super) fn replace(&self, ruleset: Ruleset) -> Result<(), Error> {
+        self.rules().replace(ruleset)
     }
 
     pub(super) fn forget(&self) {
-        match self {
-            Handle::Iptables(handle) => handle.forget(),
-            Handle::Nftables(beating) => beating.handle.forget(),
-        }
-    }
-
-    /// The rules act for another while.
-    pub(super) fn beat(&self) {
-        match self {
-            Handle::Iptables(handle) => handle.beat().unwrap(),
-            Handle::Nftables(beating) => beating.handle.beat().unwrap(),
-        }
+        self.rules().forget();
     }
 
     pub(super) fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
-        match self {
-            Handle::Iptables(handle) => handle.learn(address, route, ttl),
-            Handle::Nftables(beating) => beating.handle.learn(address, route, ttl),
-        }
+        self.rules().learn(address, route, ttl);
     }
 
-    pub(super) fn release(&self) -> Result<(), Box<dyn Error>> {
-        match self {
-            Handle::Iptables(handle) => handle.release()?,
-            Handle::Nftables(beating) => beating.handle.release()?,
-        }
-        Ok(())
+    pub(super) fn release(&self) -> Result<(), Error> {
+        self.rules().release()
     }
 
     /// What the tool of this backend shows of a set.
+    #[expect(clippy::unused_self, reason = "there are no sets without it")]
     pub(super) fn list(&self, set: &str) -> String {
-        match self {
-            Handle::Iptables(_) => run(&format!("ipset list snet-{set}")),
-            Handle::Nftables(_) => run(&format!("nft list set inet snet {set}")),
+        match variant() {
+            Variant::Nft | Variant::Legacy => run(&format!("ipset list snet-{set}")),
+            Variant::Native => run(&format!("nft list set inet snet {set}")),
         }
     }
 
@@ -92,40 +70,45 @@ impl Handle {
     pub(super) fn seconds_left(&self, set: &str, address: &str) -> u64 {
         let listed = self.list(set);
         let (_, entry) = listed.split_once(&format!("{address} timeout ")).unwrap();
-        let left = match self {
-            Handle::Iptables(_) => entry,
-            Handle::Nftables(_) => entry.split_once("expires ").unwrap().1,
+        let left = match variant() {
+            Variant::Nft | Variant::Legacy => entry,
+            Variant::Native => entry.split_once("expires ").unwrap().1,
         };
         seconds(left.split_whitespace().next().unwrap())
     }
 
-    pub(super) fn remove(self) -> Result<(), Box<dyn Error>> {
-        match self {
-            Handle::Iptables(handle) => handle.remove()?,
-            Handle::Nftables(beating) => beating.end().remove()?,
-        }
-        Ok(())
+    pub(super) fn remove(mut self) -> Result<(), Error> {
+        drop(self.heart.take());
+        Arc::into_inner(self.rules.take().unwrap()).unwrap().remove()
     }
 }
 
-impl Beating {
-    fn new(handle: nftables::Handle) -> Self {
-        let handle = Arc::new(handle);
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // The last one who has the rules removes them, and that shall be this thread.
+        drop(self.heart.take());
+    }
+}
+
+impl Heart {
+    fn start(rules: &Arc<Installed>) -> Heart {
         let (stop, stopped) = mpsc::channel();
-        let beats = Arc::clone(&handle);
-        let heart = thread::spawn(move || {
+        let rules = Arc::clone(rules);
+        let beats = thread::spawn(move || {
             let rest = Duration::from_secs(1);
             while stopped.recv_timeout(rest) == Err(mpsc::RecvTimeoutError::Timeout) {
-                beats.beat().unwrap();
+                // A test may have taken the sets away: the result does not matter.
+                let _ = rules.beat();
             }
         });
-        Beating { handle, stop, heart }
+        Heart { stop: Some(stop), beats: Some(beats) }
     }
+}
 
-    fn end(self) -> nftables::Handle {
-        drop(self.stop);
-        self.heart.join().unwrap();
-        Arc::into_inner(self.handle).unwrap()
+impl Drop for Heart {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.beats.take().map(JoinHandle::join);
     }
 }
 

@@ -1,5 +1,6 @@
 //! A network of its own for one test: the test binary runs itself again under unshare(1).
 
+use super::stillness::unless_still;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -37,20 +38,25 @@ pub(super) fn inside(path: &str, variant: Variant, body: fn()) {
     let mut search = vec![tools.0.clone()];
     search.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     search.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    let output = Command::new("unshare")
+    let mut command = Command::new("unshare");
+    command
         .args(["-Urnm", "--"])
         .arg(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env("PATH", std::env::join_paths(search).unwrap())
         .env(PARENT, here)
-        .env(VARIANT, format!("{variant:?}"))
-        .output()
-        .unwrap_or_else(|error| panic!("unshare: {error}; {INSTALL}"));
-    let text =
-        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let ran = output.status.success() && text[0].contains("1 passed");
-    assert!(ran, "{test} with {variant:?}, {}:\n{}", output.status, text.concat());
-    print!("{}", text.concat());
+        .env(VARIANT, format!("{variant:?}"));
+    let attempt = || {
+        let output = command.output().unwrap_or_else(|error| panic!("unshare: {error}; {INSTALL}"));
+        let text = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into());
+        let [said, complained]: [String; 2] = text;
+        let ran = output.status.success() && said.contains("1 passed");
+        if ran { Ok(said + &complained) } else { Err((output.status, said + &complained)) }
+    };
+    match unless_still(attempt) {
+        Ok(said) => print!("{said}"),
+        Err((status, said)) => panic!("{test} with {variant:?}, {status}:\n{said}"),
+    }
 }
 
 /// The variant of this lab.

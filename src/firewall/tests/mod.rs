@@ -17,6 +17,8 @@ mod nftables;
 mod pulse;
 mod replace;
 mod router;
+#[path = "../../../tests/lab/stillness.rs"]
+mod stillness;
 mod traffic;
 
 use super::lan::{Interface, Lan};

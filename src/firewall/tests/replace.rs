@@ -1,6 +1,6 @@
 //! Other rules while traffic flows: no connection sees a state that is neither the old nor the new.
 
-use super::house::{Beating, House, router};
+use super::house::{House, router};
 use super::in_every_variant;
 use super::installed::Handle;
 use super::internet::{Internet, Seen, at, connect, echoes, greet, tcp, udp};
@@ -117,13 +117,11 @@ fn nothing_slips_through_while_the_rules_change() {
     let (mut direct, _) = connect(at("203.0.113.1", 80), None).unwrap();
     let prober = Prober::start(PROBES, |to| tcp(to, None));
     for round in 0..20 {
-        handle.beat();
         handle.replace(if round % 2 == 0 { other() } else { ruleset() }).unwrap();
         assert!(echoes(&mut captured) && echoes(&mut direct), "a living connection, round {round}");
         thread::sleep(Duration::from_millis(50));
     }
     every_state_was_seen(PROBES, prober);
-    handle.beat();
     assert_eq!(tcp(at("198.51.100.1", 80), None), Seen::Captured);
     handle.remove().unwrap();
     assert_eq!(tcp(at("198.51.100.1", 80), None), Seen::Direct);
@@ -141,10 +139,7 @@ fn nothing_slips_through_while_one_table_is_mended() {
     for _ in 0..3 {
         run("iptables -F OUTPUT");
         assert_eq!(jumps(), 0);
-        until("the jump is back", || {
-            handle.beat();
-            jumps() == 1
-        });
+        until("the jump is back", || jumps() == 1);
         assert!(echoes(&mut captured), "a living connection");
     }
     let counts = prober.end();
@@ -163,19 +158,19 @@ fn nothing_slips_through_while_the_mode_changes() {
     house.internet.greet(80, b'I');
     greet(TcpListener::bind(at("::", 1111)).unwrap(), b'S');
     let local = || Ruleset { lan: None, ..router() };
-    let handle = Beating::install(local());
+    let handle = Handle::install(local()).unwrap();
     let machine = Prober::start(MACHINE, |to| tcp(to, None));
     let host = Arc::clone(&house);
     let lan = Prober::start(LAN, move |to| host.one.run(move || tcp(to, None)));
     for _ in 0..10 {
         for world in [router(), local()] {
-            handle.replace(world);
+            handle.replace(world).unwrap();
             thread::sleep(Duration::from_millis(50));
         }
     }
     every_state_was_seen(MACHINE, machine);
     every_state_was_seen(LAN, lan);
-    handle.remove();
+    handle.remove().unwrap();
 }
 
 fn what_was_learned_goes_on_until_it_is_forgotten() {
@@ -188,7 +183,6 @@ fn what_was_learned_goes_on_until_it_is_forgotten() {
     assert_eq!(tcp(at("198.51.100.9", 80), None), Seen::Direct);
     assert_eq!(tcp(at("198.51.100.10", 80), None), Seen::Direct);
     handle.replace(other()).unwrap();
-    handle.beat();
     assert_eq!(tcp(at("198.51.100.9", 80), None), Seen::Direct, "learned");
     assert_eq!(tcp(at("198.51.100.10", 80), None), Seen::Captured, "no server any more");
     assert_eq!(tcp(at("198.51.100.80", 80), None), Seen::Direct, "a server still");
@@ -207,7 +201,6 @@ fn a_failure_leaves_the_old_rules() {
     let addresses: IpSet = addresses.collect::<Vec<std::net::IpAddr>>().into_iter().collect();
     let too_many = Ruleset { proxy: addresses, ..other() };
     let result = handle.replace(too_many);
-    handle.beat();
     assert_eq!(result.is_err(), !matches!(variant(), Variant::Native), "{result:?}");
     if result.is_err() {
         assert_eq!(tcp(at("203.0.113.33", 80), None), Seen::Captured, "rules.proxy of before");

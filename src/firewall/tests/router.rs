@@ -1,6 +1,7 @@
 //! Router mode: what becomes of the packets of LAN hosts, and of strangers.
 
-use super::house::{Beating, House, bridge, of_the_network, router};
+use super::house::{House, bridge, of_the_network, router};
+use super::installed::Handle;
 use super::internet::{Host, Seen, any, at, connect, datagram, echoes, greet, settled, tcp, udp};
 use super::lab::{Variant, run, until, variant};
 use super::{in_both_variants, in_every_variant, set};
@@ -59,7 +60,7 @@ fn lan_hosts_are_captured_as_the_ladder_says() {
     house.two.greet(80, b'T');
     greet(TcpListener::bind(at("::", 80)).unwrap(), b'M');
     our_ports();
-    let handle = Beating::install(router());
+    let handle = Handle::install(router()).unwrap();
     for (address, expected, why) in [
         ("198.51.100.1", Seen::Captured, "foreign"),
         ("203.0.113.1", Seen::Direct, "China"),
@@ -84,7 +85,7 @@ fn lan_hosts_are_captured_as_the_ladder_says() {
     for foreign in FOREIGN {
         assert_eq!(tcp(at(foreign, 80), None), Seen::Captured);
     }
-    handle.remove();
+    handle.remove().unwrap();
     for foreign in FOREIGN {
         assert_eq!(seen(&house.one, foreign, 80), Seen::Direct);
     }
@@ -92,7 +93,7 @@ fn lan_hosts_are_captured_as_the_ladder_says() {
 
 fn the_original_destination_of_a_lan_host_is_known() {
     let house = House::new();
-    let _handle = Beating::install(router());
+    let _handle = Handle::install(router()).unwrap();
     let listener = TcpListener::bind(at("::", 1111)).unwrap();
     for foreign in FOREIGN {
         let to = at(foreign, 80);
@@ -114,7 +115,7 @@ fn the_dns_of_the_lan_is_captured_whatever_server_is_asked() {
     house.internet.greet(53, b'I');
     house.two.greet(53, b'T');
     let resolver = our_ports();
-    let _handle = Beating::install(router());
+    let _handle = Handle::install(router()).unwrap();
     for (address, expected, why) in [
         ("198.51.100.1", Seen::Captured, "foreign"),
         ("203.0.113.1", Seen::Captured, "China"),
@@ -143,7 +144,7 @@ fn the_dns_of_the_lan_is_captured_whatever_server_is_asked() {
 fn a_name_server_by_link_local_address() {
     let house = House::new();
     let resolver = our_ports();
-    let _handle = Beating::install(router());
+    let _handle = Handle::install(router()).unwrap();
     let shown = run("ip -6 -brief address show dev br-lan scope link");
     let own = shown.split_whitespace().nth(2).and_then(|word| word.split('/').next()).unwrap();
     let own = own.parse().unwrap();
@@ -159,7 +160,7 @@ fn a_name_server_by_link_local_address() {
 fn the_machines_own_link_local_name_servers() {
     let house = House::new();
     let resolver = our_ports();
-    let handle = Beating::install(router());
+    let handle = Handle::install(router()).unwrap();
     let scope = nix::net::if_::if_nametoindex("uplink").unwrap();
     let gateway = "fe80::1".parse().unwrap();
     let to = SocketAddrV6::new(gateway, 53, 0, scope).into();
@@ -188,7 +189,7 @@ fn the_machines_own_link_local_name_servers() {
     let client = udp(at("::", 0));
     assert_eq!(datagram(&client, to, &there, Some(&resolver)), Seen::Captured);
     assert_eq!(tcp(to, None), Seen::Captured);
-    handle.remove();
+    handle.remove().unwrap();
     assert_eq!(datagram(&client, to, &there, Some(&resolver)), Seen::Direct);
     assert_eq!(tcp(to, None), Seen::Direct);
 }
@@ -198,7 +199,7 @@ fn direct_sources_escape_everything() {
     house.internet.greet(80, b'I');
     let resolver = our_ports();
     let lan = Lan { direct_sources: set("192.168.1.10/32 2001:db8:1::10/128"), ..Lan::default() };
-    let _handle = Beating::install(of_the_network(Ruleset { lan: Some(lan), ..router() }));
+    let _handle = Handle::install(of_the_network(Ruleset { lan: Some(lan), ..router() })).unwrap();
     for foreign in FOREIGN {
         assert_eq!(seen(&house.one, foreign, 80), Seen::Direct);
         assert_eq!(seen(&house.two, foreign, 80), Seen::Captured);
@@ -242,7 +243,7 @@ fn quic_of_the_lan_is_rejected() {
     // Each is a new host to the limit of ICMP messages, which counts by destination.
     std::fs::write("/proc/sys/net/ipv4/icmp_ratelimit", "0").unwrap();
     std::fs::write("/proc/sys/net/ipv6/icmp/ratelimit", "0").unwrap();
-    let _handle = Beating::install(router());
+    let _handle = Handle::install(router()).unwrap();
     for (address, expected) in [
         ("198.51.100.1", true),
         ("203.0.113.1", false),
@@ -270,7 +271,7 @@ fn forwarded_ports_and_hairpins_stay_alive() {
     run("iptables -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER");
     run("iptables -t nat -A DOCKER -p tcp --dport 8080 -j DNAT --to-destination 192.168.1.10:80");
     run("iptables -t nat -A POSTROUTING -s 192.168.1.0/24 -d 192.168.1.0/24 -j MASQUERADE");
-    let _handle = Beating::install(router());
+    let _handle = Handle::install(router()).unwrap();
     run(
         "iptables -t nat -A PREROUTING -i uplink -p tcp --dport 8081 -j DNAT --to-destination 192.168.1.10:80",
     );
@@ -299,11 +300,11 @@ fn a_published_name_server_is_reached_if_it_is_named() {
     let to = at("192.168.1.1", 53);
     let published = house.one.udp(at("192.168.1.10", 53));
     let ask = || datagram(&house.two.udp(any(to, 0)), to, &published, Some(&resolver));
-    let handle = Beating::install(router());
+    let handle = Handle::install(router()).unwrap();
     assert_eq!(ask(), Seen::Captured);
-    handle.remove();
+    handle.remove().unwrap();
     let direct = set("192.168.1.1/32");
-    let _handle = Beating::install(of_the_network(Ruleset { direct, ..router() }));
+    let _handle = Handle::install(of_the_network(Ruleset { direct, ..router() })).unwrap();
     assert_eq!(ask(), Seen::Direct);
 }
 
@@ -324,7 +325,7 @@ fn strangers_find_nobody() {
     let house = House::new();
     let resolver = our_ports();
     resolver.set_nonblocking(true).unwrap();
-    let _handle = Beating::install(router());
+    let _handle = Handle::install(router()).unwrap();
     run("nft add table inet watch");
     run("nft add counter inet watch arrived");
     run("nft add chain inet watch input { type filter hook input priority -20 ; }");
@@ -377,7 +378,7 @@ fn strangers_find_nobody() {
 fn strangers_find_nobody_in_local_mode_either() {
     let house = House::new();
     let _resolver = our_ports();
-    let _handle = Beating::install(Ruleset { lan: None, ..router() });
+    let _handle = Handle::install(Ruleset { lan: None, ..router() }).unwrap();
     for own in ["192.0.2.2", "2001:db8:2::2"] {
         for port in [1111, 1211] {
             let to = at(own, port);
@@ -399,7 +400,7 @@ fn what_a_bridge_passes_on_is_left_alone() {
     house.two.greet(80, b'T');
     house.two.greet(53, b'T');
     let resolver = our_ports();
-    let _handle = Beating::install(router());
+    let _handle = Handle::install(router()).unwrap();
     for called in ["0", "1"] {
         for family in ["iptables", "ip6tables"] {
             let setting = format!("/proc/sys/net/bridge/bridge-nf-call-{family}");
@@ -441,7 +442,7 @@ fn policies_of_drop_let_the_captured_in() {
             run(&format!("{tool} -I INPUT -m conntrack --ctstate DNAT -j ACCEPT"));
         }
     }
-    let handle = Beating::install(router());
+    let handle = Handle::install(router()).unwrap();
     for foreign in FOREIGN {
         assert_eq!(seen(&house.one, foreign, 80), Seen::Captured, "{foreign}");
         assert_eq!(seen(&house.one, foreign, 53), Seen::Captured, "{foreign}");
@@ -449,16 +450,16 @@ fn policies_of_drop_let_the_captured_in() {
     }
     let to = at(FOREIGN[0], 80);
     let (mut during, _) = house.one.run(move || connect(to, None)).unwrap();
-    handle.release();
+    handle.release().unwrap();
     assert!(echoes(&mut during), "the first half of a stop closed the door");
-    handle.remove();
+    handle.remove().unwrap();
 }
 
 fn a_new_bridge_is_captured_and_a_new_address_exempted() {
     let house = House::new();
     house.internet.greet(80, b'I');
     let resolver = our_ports();
-    let _handle = Beating::install(router());
+    let _handle = Handle::install(router()).unwrap();
     let native = matches!(variant(), Variant::Native);
     let listed = |set: &str| match native {
         true if set == "on-link4" => run("nft list chain inet snet queries4"),
@@ -506,10 +507,10 @@ fn a_router_with_one_interface() {
     for (patterns, expected) in
         [(&[][..], Seen::Direct), (&["br*"], Seen::Direct), (&["br0"], Seen::Captured)]
     {
-        let handle = Beating::install(of(patterns));
+        let handle = Handle::install(of(patterns)).unwrap();
         assert_eq!(seen(&one, FOREIGN[0], 80), expected, "{patterns:?}");
         assert_eq!(seen(&one, "203.0.113.1", 80), Seen::Direct, "{patterns:?}");
-        handle.remove();
+        handle.remove().unwrap();
     }
 }
 
@@ -521,15 +522,15 @@ fn living_connections_of_the_lan_go_on() {
         let to = at(foreign, 80);
         let (mut before, seen) = house.one.run(move || connect(to, None)).unwrap();
         assert_eq!(seen, Seen::Direct);
-        let handle = Beating::install(router());
+        let handle = Handle::install(router()).unwrap();
         assert!(echoes(&mut before), "{foreign}: the start killed it");
         let (mut during, seen) = house.one.run(move || connect(to, None)).unwrap();
         assert_eq!(seen, Seen::Captured);
-        handle.release();
+        handle.release().unwrap();
         assert!(echoes(&mut during), "{foreign}: the first half of a stop killed it");
         let after = house.one.run(move || tcp(to, None));
         assert_eq!(after, Seen::Direct);
-        handle.remove();
+        handle.remove().unwrap();
         assert!(echoes(&mut before), "{foreign}: the stop killed it");
     }
 }
@@ -548,7 +549,7 @@ fn reverse_path_filters_are_no_obstacle() {
     run("ip route add 0.0.0.0/1 dev tun0 table 77");
     let ruleset = router();
     assert!(ruleset.lan.as_ref().unwrap().uplinks.contains("tun0"));
-    let _handle = Beating::install(ruleset);
+    let _handle = Handle::install(ruleset).unwrap();
     assert_eq!(seen(&house.one, FOREIGN[0], 80), Seen::Captured);
     assert_eq!(seen(&house.one, "203.0.113.1", 80), Seen::Direct);
     assert_eq!(asked(&house, &house.one, FOREIGN[0], &resolver), Seen::Captured);
@@ -562,18 +563,18 @@ fn from_local_mode_to_a_router_and_back() {
     }
     let before = run("iptables-save -t filter");
     let local = || Ruleset { lan: None, ..router() };
-    let handle = Beating::install(local());
+    let handle = Handle::install(local()).unwrap();
     let seen = |address: &'static str| house.one.run(move || tcp(at(address, 80), None));
     for _ in 0..3 {
         assert_eq!(seen("198.51.100.1"), Seen::Direct, "the LAN is left alone");
         assert_eq!(tcp(at("198.51.100.1", 80), None), Seen::Captured);
-        handle.replace(router());
+        handle.replace(router()).unwrap();
         assert_eq!(seen("198.51.100.1"), Seen::Captured);
         assert_eq!(seen("203.0.113.1"), Seen::Direct);
         assert_eq!(tcp(at("198.51.100.1", 80), None), Seen::Captured);
-        handle.replace(local());
+        handle.replace(local()).unwrap();
     }
-    handle.remove();
+    handle.remove().unwrap();
     let counters = |text: &str| text.lines().filter(|l| !l.starts_with([':', '#'])).count();
     assert_eq!(counters(&run("iptables-save -t filter")), counters(&before));
     assert!(run("ipset list -name").is_empty());
