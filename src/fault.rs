@@ -1,5 +1,10 @@
-//! Faults on purpose, so that the selftest can be seen to find them. Only debug builds have them:
-//! elsewhere [`is`] is a constant, and the compiler removes what it guards.
+//! Faults on purpose, so that the selftest can be seen to find them, and so that every step of the
+//! daemon's life can be seen to fail ([`Step`]). Only debug builds have them: elsewhere [`is`] is a
+//! constant, and the compiler removes what it guards.
+
+mod step;
+
+pub use step::{Step, at, pass};
 
 use std::sync::OnceLock;
 

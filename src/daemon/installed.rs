@@ -6,6 +6,7 @@ use crate::dns::bootstrap::Exempt;
 use crate::firewall::{self, Installed as Handle, Ruleset};
 use crate::route::{Route, Teach};
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,9 +35,19 @@ impl Installed {
         handle.map(|handle| act(&handle))
     }
 
-    /// Drops the rules, which removes them.
-    pub(super) fn take(&self) -> Option<Arc<Handle>> {
-        self.handle.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Takes the rules away from everybody, and waits for those who are just using them. `None`:
+    /// there are none, or whoever still has them removes them by dropping them.
+    fn take(&self) -> Option<Handle> {
+        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let tries = 100;
+        for _ in 0..tries {
+            match Arc::try_unwrap(handle) {
+                Ok(handle) => return Some(handle),
+                Err(shared) => handle = shared,
+            }
+            std::thread::sleep(BUSY / tries);
+        }
+        None
     }
 
     /// Keeps the rules acting.
@@ -65,19 +76,11 @@ impl Installed {
         self.blocking(Handle::release).await
     }
 
-    pub(super) async fn remove(&self) -> Result<(), Error> {
-        let Some(mut handle) = self.take() else { return Ok(()) };
-        let removal = tokio::task::spawn_blocking(move || {
-            let tries = 100;
-            for _ in 0..tries {
-                match Arc::try_unwrap(handle) {
-                    Ok(handle) => return handle.remove(),
-                    Err(shared) => handle = shared,
-                }
-                std::thread::sleep(BUSY / tries);
-            }
-            // Whoever still has it removes the rules by dropping it.
-            Ok(())
+    pub(super) async fn remove(self: &Arc<Self>) -> Result<(), Error> {
+        let installed = Arc::clone(self);
+        let removal = tokio::task::spawn_blocking(move || match installed.take() {
+            Some(handle) => handle.remove(),
+            None => Ok(()),
         });
         Ok(removal.await.map_err(|_| Error::Died("firewall"))??)
     }
@@ -90,6 +93,25 @@ impl Installed {
         let installed = Arc::clone(self);
         let acting = tokio::task::spawn_blocking(move || installed.with(act).unwrap_or(Ok(())));
         Ok(acting.await.map_err(|_| Error::Died("firewall"))??)
+    }
+}
+
+/// Whoever is responsible for the rules. When it is dropped they are removed, and not later: the
+/// other owners live in tasks, and those may end after the process.
+#[derive(Debug, Default)]
+pub(super) struct Responsible(Arc<Installed>);
+
+impl Deref for Responsible {
+    type Target = Arc<Installed>;
+
+    fn deref(&self) -> &Arc<Installed> {
+        &self.0
+    }
+}
+
+impl Drop for Responsible {
+    fn drop(&mut self) {
+        drop(self.0.take());
     }
 }
 

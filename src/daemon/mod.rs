@@ -25,6 +25,7 @@ pub use error::{CONFIG, Error, Kind, UNAVAILABLE};
 use crate::config::{self, Config, Purpose};
 use crate::dispatch::Current;
 use crate::dns::bootstrap::Bootstrap;
+use crate::fault::{self, Step};
 use crate::inbound::Intercept;
 use crate::inbound::tcp::Inbound;
 use crate::mark::Fwmark;
@@ -33,7 +34,7 @@ use crate::proxy::endpoint::Endpoint;
 use crate::stats::Stats;
 use crate::{dns, firewall};
 use control::{Control, Request};
-use installed::{ExemptServers, Installed, TeachKernel};
+use installed::{ExemptServers, Installed, Responsible, TeachKernel};
 use reload::World;
 use signals::{Asked, Signals};
 use std::net::{IpAddr, SocketAddr};
@@ -68,13 +69,16 @@ pub trait Source: Send + Sync {
 /// # Errors
 /// What kept it from starting, or what died while it ran; the rules are gone in either case.
 pub fn run(config: Config, purpose: Purpose, source: Arc<dyn Source>) -> Result<(), Error> {
+    step(Step::Rights)?;
     privileges::keep_only(privileges::needed(&config, purpose))?;
     let backend = match purpose {
         Purpose::Daemon => build::backend(&config),
         Purpose::DnsOnly => None,
     };
+    step(Step::Prepare)?;
     // Before any other descriptor: see `firewall::nftables::Owner`.
     let firewall = backend.map(firewall::Backend::prepare).transpose()?;
+    step(Step::Claim)?;
     let _alone = firewall.is_some().then(alone::claim).transpose()?;
     let limit = limits::connections();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -125,7 +129,7 @@ pub fn rules(config: &Config) -> Result<String, Error> {
 #[derive(Debug)]
 struct Daemon {
     world: World,
-    firewall: Arc<Installed>,
+    firewall: Responsible,
     inbound: Arc<Inbound>,
     /// Accept loops, resolver, bootstrap: none of them may end before it is told to.
     tasks: JoinSet<Result<(), Error>>,
@@ -153,6 +157,7 @@ impl Daemon {
         let outbound = Outbound::new(Fwmark::SNET, refusal);
         outbound.probe().map_err(Error::Mark)?;
 
+        step(Step::Listen)?;
         let listeners = match purpose {
             Purpose::Daemon => listen_tcp(&config)?,
             Purpose::DnsOnly => Vec::new(),
@@ -163,10 +168,12 @@ impl Daemon {
         };
         let endpoints = build::endpoints(&config, None);
         let current = Current::new(build::dispatcher(&config, &outbound, &endpoints, None));
+        step(Step::Resolver)?;
         let resolver = dns::bind(build::dns(&config, &families), outbound.clone(), current.clone())
             .map_err(|source| Error::Dns { source })?;
 
-        let firewall = Arc::new(Installed::default());
+        let firewall = Responsible::default();
+        step(Step::Bootstrap)?;
         let bootstrap = bootstrap(&config, &endpoints, &outbound, &firewall).await;
 
         let (stop, stopped) = watch::channel(false);
@@ -190,12 +197,14 @@ impl Daemon {
         let bootstrap = tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped.clone())));
 
         // The rules come last: everything they lead to answers by now.
+        step(Step::Rules)?;
         if let Some(prepared) = prepared {
             let ruleset = build::ruleset(&config, &families, &endpoints)?;
             let handle = tokio::task::spawn_blocking(move || prepared.install(ruleset))
                 .await
                 .map_err(|_| Error::Died("firewall"))??;
             firewall.hold(handle);
+            step(Step::Installed)?;
             // What was resolved since the ruleset was built.
             let resolved = endpoints.iter().flat_map(|endpoint| endpoint.addresses());
             firewall.with(|handle| handle.exempt(resolved.map(|address| address.ip()).collect()));
@@ -217,6 +226,7 @@ impl Daemon {
         let world =
             World { config, purpose, source, outbound, families, endpoints, current, orders };
         let ready = world.describe();
+        step(Step::Ready)?;
         info!("ready: {ready}");
         notify::ready(&ready);
         Ok(Daemon { world, firewall, inbound, tasks, bootstrap, stop, signals, requests, moves })
@@ -231,11 +241,13 @@ impl Daemon {
                         info!("stopping on {signal}");
                         return Ok(());
                     }
-                    Asked::Reload => drop(self.reload().await),
+                    Asked::Reload => self.reload().await.1?,
                 },
                 Some(Request { verb: Verb::Reload, answer }) = self.requests.recv() => {
+                    let (said, result) = self.reload().await;
                     // Who asked may have left.
-                    let _ = answer.send(self.reload().await);
+                    let _ = answer.send(said);
+                    result?;
                 }
                 Some(moved) = self.moves.recv() => self.moved(moved).await,
                 Some(ended) = self.tasks.join_next() => match ended {
@@ -251,7 +263,9 @@ impl Daemon {
     async fn supervise(mut self) -> Result<(), Error> {
         let result = self.run().await;
         notify::stopping("waiting for open connections");
+        fault::pass(Step::Release);
         let released = self.firewall.release().await;
+        fault::pass(Step::Drain);
         // Nobody is listening if every task died; then there is nobody to tell.
         let _ = self.stop.send(true);
         let open = self.inbound.open();
@@ -264,21 +278,21 @@ impl Daemon {
             },
             signal = self.signals.stop() => info!("{signal} again: not waiting"),
         }
+        fault::pass(Step::Cut);
         // Their resets have to leave while conntrack still translates them: a program that hears
         // nothing would go on sending, and without rules its bytes would leave directly.
         self.inbound.cut();
         let _ = tokio::time::timeout(CUT, self.inbound.drained()).await;
+        fault::pass(Step::Remove);
         let removed = self.firewall.remove().await;
+        fault::pass(Step::Removed);
         info!("stopped");
         result.and(released).and(removed)
     }
 }
 
-/// Also when a panic unwinds: the other owners of the rules live on threads that may never end.
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        drop(self.firewall.take());
-    }
+fn step(step: Step) -> Result<(), Error> {
+    fault::at(step).map_err(Error::Runtime)
 }
 
 /// Resolves the names of the upstream servers.

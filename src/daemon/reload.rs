@@ -20,11 +20,12 @@
 use super::control::Answer;
 use super::installed::TeachKernel;
 use super::surroundings::Moved;
-use super::{Daemon, Error, Source, bootstrap, build, notify, supervised};
+use super::{Daemon, Error, Source, bootstrap, build, notify, step, supervised};
 use crate::config::{self, Config, Purpose};
 use crate::dispatch::Current;
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
+use crate::fault::{self, Step};
 use crate::firewall;
 use crate::net::Outbound;
 use crate::proxy::endpoint::Endpoint;
@@ -74,7 +75,10 @@ impl World {
 
 impl Daemon {
     /// Reloads, and tells the log, the service manager and the caller what came of it.
-    pub(super) async fn reload(&mut self) -> Answer {
+    ///
+    /// # Errors
+    /// [`Error::Died`]: it broke off somewhere, and nobody knows in which world the kernel is.
+    pub(super) async fn reload(&mut self) -> (Answer, Result<(), Error>) {
         notify::reloading();
         let result = self.try_reload().await;
         let now = self.world.describe();
@@ -82,6 +86,10 @@ impl Daemon {
             Ok(()) => {
                 info!("reloaded: {now}");
                 Answer::Done(now.clone())
+            }
+            Err(Refused::Daemon(error @ Error::Died(_))) => {
+                let answer = Answer::Refused(error.kind().exit_code(), error.to_string());
+                return (answer, Err(error));
             }
             Err(refused) => {
                 let code = refused.exit_code();
@@ -94,11 +102,12 @@ impl Daemon {
             }
         };
         notify::ready(&now);
-        answer
+        (answer, Ok(()))
     }
 
     async fn try_reload(&mut self) -> Result<(), Refused> {
         let World { purpose, outbound, families, current, .. } = &self.world;
+        step(Step::Reload)?;
         let config = self.world.load().await?;
         let fixed = needs_restart(&self.world.config, &config);
         if !fixed.is_empty() {
@@ -118,13 +127,16 @@ impl Daemon {
             .then(|| build::ruleset(&config, families, &endpoints).map_err(Error::from))
             .transpose()?;
 
+        step(Step::Rebuilt)?;
         current.swap(Arc::clone(&new));
+        fault::pass(Step::Swapped);
         if let Some(ruleset) = ruleset
             && let Err(error) = self.firewall.replace(ruleset).await
         {
             current.swap(old);
             return Err(error.into());
         }
+        fault::pass(Step::Turned);
         if !Arc::ptr_eq(new.learned(), old.learned()) {
             self.firewall.with(firewall::Installed::forget);
             if is_captured {
@@ -139,6 +151,7 @@ impl Daemon {
         self.world.source.taken(&config);
         self.world.endpoints = endpoints;
         self.world.config = config;
+        fault::pass(Step::Reloaded);
         Ok(())
     }
 }

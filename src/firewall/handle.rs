@@ -12,6 +12,7 @@ use super::renew;
 use super::ruleset::{Family, Ipv6, Ruleset};
 use super::sets::{self, Entry, Set};
 use super::tools::{Ipset, Iptables, kernel_has};
+use crate::fault::{self, Step};
 use crate::route::Route;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,6 +80,7 @@ impl Handle {
         let mut sets = Sets { connection, families, complained: AtomicBool::new(false) };
         // From here on a failure is cleaned up after.
         let unfinished = Unfinished;
+        step(Step::MakeSets)?;
         ipset.restore(&sets::restore(ruleset, &sets.families))?;
         for (family, iptables) in tools {
             match place::put(ruleset, *family, iptables) {
@@ -102,6 +104,7 @@ impl Handle {
             installed: true,
         };
         std::mem::forget(unfinished);
+        step(Step::Follow)?;
         handle.watch();
         Ok(handle)
     }
@@ -133,8 +136,10 @@ impl Handle {
             }
             self.destroy(new, old);
         };
+        step(Step::NewSets)?;
         self.ipset.restore(&sets::restore_new(old, new, families))?;
-        let turned = set(&sets::changes(old, new, families))
+        let turned = step(Step::ChangeSets)
+            .and_then(|()| set(&sets::changes(old, new, families)))
             .and_then(|()| self.turn_tables(old, new))
             .inspect_err(|_| undo_sets());
         if turned.is_ok() {
@@ -148,7 +153,7 @@ impl Handle {
         for (family, tools) in &self.tools {
             for part in renew::order(old, new, *family) {
                 let Some(text) = renew::text(part, old, new, *family) else { continue };
-                if let Err(error) = tools.restore(&text) {
+                if let Err(error) = step(Step::TurnTable).and_then(|()| tools.restore(&text)) {
                     for (tools, family, part) in turned.into_iter().rev() {
                         let back = renew::text(part, new, old, family).unwrap_or_default();
                         if let Err(error) = tools.restore(&back) {
@@ -166,6 +171,7 @@ impl Handle {
     /// Destroys the sets that only the rules of `before` had. One that is busy still goes with the
     /// others at the end.
     fn destroy(&self, before: &Ruleset, after: &Ruleset) {
+        fault::pass(Step::DropSets);
         let kept = sets::names(after);
         let gone = sets::names(before).into_iter().filter(|name| !kept.contains(name));
         if let Err(error) = self.ipset.restore(&sets::destroy(gone)) {
@@ -270,6 +276,7 @@ impl Handle {
         let flush =
             |family: &Family| Change::Flush { set: Set::Alive.name(*family), family: *family };
         self.sets.change(self.sets.families.iter().map(flush).collect());
+        step(Step::Detach)?;
         detach()
     }
 
@@ -279,10 +286,11 @@ impl Handle {
     /// # Errors
     /// What the tools say; `snet cleanup` can be tried later.
     pub fn remove(mut self) -> Result<(), Error> {
-        self.installed = false;
         self.unwatch();
-        // Not inside the macro: where debug is off its arguments are not evaluated.
+        // Not inside the macro: where debug is off its arguments are not evaluated. After an error
+        // the drop tries once more.
         let cleaned = cleanup()?;
+        self.installed = false;
         debug!("{cleaned}");
         Ok(())
     }
@@ -307,6 +315,10 @@ impl Drop for Handle {
             drop(Unfinished);
         }
     }
+}
+
+fn step(step: Step) -> Result<(), Error> {
+    fault::at(step).map_err(|source| Error::Netlink { source })
 }
 
 /// Its drop removes what is there of ours.

@@ -11,14 +11,18 @@ use super::leftover::{self, Leftover};
 use super::renew;
 use super::ruleset::{Family, Ruleset};
 use super::tools::Iptables;
+use crate::fault::{self, Step};
 
 /// Installs the rules of one family and compares what is there with what should be.
 ///
 /// # Errors
 /// What the tools say; [`Error::Foreign`], [`Error::Unverified`].
 pub(super) fn put(ruleset: &Ruleset, family: Family, iptables: &Iptables) -> Result<(), Error> {
+    let step = |step| fault::at(step).map_err(|source| Error::Netlink { source });
     refuse_foreign(&iptables.save()?, family)?;
+    step(Step::PutTables)?;
     iptables.restore(&iptables::restore(ruleset, family))?;
+    step(Step::LookAtTables)?;
     let saved = iptables.save()?;
     let wanted = leftover::of(&iptables::tables(ruleset, family));
     match missing(&wanted, &leftover::find(&saved)) {

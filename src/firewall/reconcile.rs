@@ -7,6 +7,7 @@ use super::leftover::{self, Leftover};
 use super::ruleset::Family;
 use super::sets;
 use super::tools::{Ipset, Iptables};
+use crate::fault::{self, Step};
 use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -72,6 +73,8 @@ pub fn cleanup() -> Result<Cleaned, Error> {
 }
 
 fn remove_all(cleaned: &mut Cleaned) -> Result<(), Error> {
+    let step = |step| fault::at(step).map_err(|source| Error::Netlink { source });
+    step(Step::CleanRules)?;
     let mut first_error = Ok(());
     for family in Family::ALL {
         for tools in Iptables::every(family) {
@@ -80,7 +83,10 @@ fn remove_all(cleaned: &mut Cleaned) -> Result<(), Error> {
         }
     }
     match Ipset::find() {
-        Ok(ipset) => first_error.and(remove_sets(&ipset, cleaned)),
+        Ok(ipset) => {
+            step(Step::CleanSets)?;
+            first_error.and(remove_sets(&ipset, cleaned))
+        }
         Err(_) => first_error,
     }
 }

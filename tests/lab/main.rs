@@ -49,4 +49,5 @@ mod router;
 mod rules;
 mod shortage;
 mod soak;
+mod steps;
 mod transfer;

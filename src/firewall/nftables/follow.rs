@@ -4,6 +4,7 @@
 use super::error::Error;
 use super::handle::Handle;
 use super::owner::Owner;
+use crate::fault::{self, Step};
 use crate::firewall::doubts;
 use crate::firewall::monitor::{Follow, Monitor};
 use crate::firewall::ruleset::{Family, Ruleset};
@@ -36,6 +37,7 @@ impl Followed {
         let handle = Arc::new(Handle::install(owner, ruleset.clone())?);
         let now = Arc::new(Mutex::new(ruleset));
         let followed = Followed { monitor: Mutex::new(None), handle, now };
+        fault::at(Step::Follow).map_err(|source| Error::Netlink { source })?;
         followed.watch();
         Ok(followed)
     }

@@ -10,6 +10,7 @@ use super::reconcile::{create, explain};
 use super::rules::{self, TABLE};
 use super::table::Table;
 use super::{batch, expression};
+use crate::fault::{self, Step};
 #[cfg(doc)]
 use crate::firewall::PULSE;
 use crate::firewall::ruleset::{Family, Ruleset};
@@ -72,13 +73,16 @@ impl Handle {
         }
         let Owner { connection } = owner;
         let table = rules::table(&ruleset);
+        step(Step::MakeTable)?;
         let found = create(&connection, &table, owned)?;
-        Ok(Handle {
+        let handle = Handle {
             connection,
             state: Mutex::new(State { table, found, released: false }),
             complained: AtomicBool::new(false),
             installed: true,
-        })
+        };
+        step(Step::MadeTable)?;
+        Ok(handle)
     }
 
     /// Other rules instead, in one transaction: no packet meets neither the old nor the new ones.
@@ -94,6 +98,7 @@ impl Handle {
         }
         let mut batch = Batch::new(TABLE);
         batch.turn(&state.table, &new);
+        step(Step::ChangeTable)?;
         self.commit(batch)?;
         state.table = new;
         Ok(())
@@ -217,11 +222,13 @@ impl Handle {
     /// # Errors
     /// What the kernel says. It removes a table that has an owner now at the latest.
     pub fn remove(mut self) -> Result<(), Error> {
+        self.delete()?;
         self.installed = false;
-        self.delete()
+        Ok(())
     }
 
     fn delete(&self) -> Result<(), Error> {
+        step(Step::RemoveTable)?;
         let mut batch = Batch::new(TABLE);
         batch.delete();
         match self.connection.commit(&batch.seal())? {
@@ -259,6 +266,10 @@ impl Drop for Handle {
             warn!("the rules could not be removed ({error}); run `snet cleanup`");
         }
     }
+}
+
+fn step(step: Step) -> Result<(), Error> {
+    fault::at(step).map_err(|source| Error::Netlink { source })
 }
 
 /// No rule acts any more.
