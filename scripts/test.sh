@@ -14,7 +14,8 @@ peers='
     xtables-nft-multi:iptables xtables-legacy-multi:iptables ipset:ipset nft:nftables
     curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base nginx:nginx-light
     ss-server:shadowsocks-libev ss-local:shadowsocks-libev
-    squid:squid htpasswd:apache2-utils tinyproxy:tinyproxy'
+    squid:squid htpasswd:apache2-utils tinyproxy:tinyproxy
+    ufw:ufw'
 # ssserver forwards the end of one half of a connection; Debian has no package of it.
 ssserver=1.25.0
 threads=${SNET_TEST_THREADS:-3}

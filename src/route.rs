@@ -93,11 +93,24 @@ impl Learned {
     /// From now on every learned address goes to the kernel too; first those learned before.
     pub fn connect_kernel(&self, kernel: Box<dyn Teach>) {
         let mut connected = lock(&self.kernel);
+        self.teach_all(&*kernel);
+        *connected = Some(kernel);
+    }
+
+    /// Tells the kernel everything again, which has forgotten it.
+    pub fn teach_again(&self) {
+        if let Some(kernel) = &*lock(&self.kernel) {
+            self.teach_all(&**kernel);
+        }
+    }
+
+    fn teach_all(&self, kernel: &dyn Teach) {
         let now = Instant::now();
         for (address, (route, expiry)) in &*lock(&self.entries) {
-            kernel.teach(*address, *route, expiry.saturating_duration_since(now));
+            if *expiry > now {
+                kernel.teach(*address, *route, expiry.saturating_duration_since(now));
+            }
         }
-        *connected = Some(kernel);
     }
 
     /// Remembers that `address` takes `route` for `ttl`. Returns whether it was taken.

@@ -66,6 +66,11 @@ impl Installed {
         }
     }
 
+    /// Whether what was learned has to be told again; see [`Handle::forgot`].
+    pub(super) fn forgot(&self) -> bool {
+        self.with(Handle::forgot).unwrap_or(false)
+    }
+
     /// Other rules, if there are some.
     pub(super) async fn replace(self: &Arc<Self>, ruleset: Ruleset) -> Result<(), Error> {
         self.blocking(move |handle| handle.replace(ruleset)).await

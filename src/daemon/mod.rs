@@ -212,9 +212,13 @@ impl Daemon {
         }
         let tcp = (purpose == Purpose::Daemon).then_some(config.listen.tcp_port);
         let pulse = heartbeat::Pulse::new(outbound.clone(), &families, tcp, config.listen.dns_port);
-        let kept = Arc::clone(&firewall);
+        let (kept, learned) = (Arc::clone(&firewall), current.clone());
         let renew = async move || {
             kept.beat().await;
+            if kept.forgot() {
+                let learned = Arc::clone(learned.load().learned());
+                tokio::task::spawn_blocking(move || learned.teach_again());
+            }
             notify::alive();
         };
         let (telling, moves) = mpsc::channel(1);

@@ -143,6 +143,14 @@ impl Installed {
         }
     }
 
+    /// Whether what was learned has to be told again, since somebody emptied the sets. Says so once.
+    pub fn forgot(&self) -> bool {
+        match &self.0 {
+            Rules::Iptables(handle) => handle.forgot(),
+            Rules::Nftables(handle) => handle.forgot(),
+        }
+    }
+
     /// Keeps the rules acting for another [`PULSE`](super::PULSE); see [`Handle::beat`].
     ///
     /// # Errors

@@ -37,12 +37,22 @@ pub(super) fn all(ruleset: &Ruleset, tools: &[(Family, Iptables)], opens: bool) 
             )
         }));
     }
+    let native = native_rules();
+    if ruleset.uncaptured(Family::V6).is_none() {
+        doubts.extend(unreachable_loopback(&native).map(|table| {
+            format!(
+                "nft table {table} rejects what is redirected to ::1, so captured IPv6 connections of \
+                 this machine fail: with firewalld, set RFC3964_IPv4=no in \
+                 /etc/firewalld/firewalld.conf and run firewall-cmd --reload"
+            )
+        }));
+    }
     if let Some(lan) = &ruleset.lan {
         doubts.extend(lan.doubts());
         doubts.extend(forwarding(lan));
         doubts.extend(bridged(lan));
         let ports = [ruleset.tcp_port, ruleset.dns_port];
-        doubts.extend(closed(&native_rules(), lan).map(|(table, chain, interface)| {
+        doubts.extend(closed(&native, lan).map(|(table, chain, interface)| {
             format!(
                 "nft table {table} drops what comes in by {interface} unless a rule of its own \
                  accepts it; if LAN hosts find ports {} and {} closed: nft insert rule {table} \
@@ -174,10 +184,47 @@ fn closed<'a>(listed: &'a str, lan: &'a Lan) -> impl Iterator<Item = (&'a str, &
     })
 }
 
+/// The tables with a filter of RFC 3964 on the way out (firewalld has one by default): it rejects all
+/// of ::/96, and with it ::1. That the packet leaves by lo it cannot see, since the interface of a
+/// hook's walk is that of its beginning, before the redirect.
+fn unreachable_loopback(listed: &str) -> impl Iterator<Item = &str> {
+    let tables = listed.split("\ntable ").map(|text| text.trim_start_matches("table "));
+    let filters = tables.filter(|text| {
+        let mut goes_out = false;
+        text.lines().map(str::trim).any(|line| {
+            if line.starts_with("chain ") {
+                goes_out = false;
+            }
+            goes_out |= line.contains("hook output");
+            goes_out
+                && line.starts_with("ip6 daddr {")
+                && line.contains("::/96")
+                && (line.contains("reject") || line.contains("drop"))
+        })
+    });
+    filters.map(|text| text.split(" {").next().unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::firewall::tests::router;
+
+    /// As firewalld 1.3 has it.
+    #[test]
+    fn a_filter_that_rejects_the_loopback() {
+        let chain = |name: &str, hook: &str| {
+            format!(
+                "table inet {name} {{\n\tchain out {{\n\t\ttype filter hook {hook} priority \
+                 filter + 10; policy accept;\n\t\tct state {{ established, related }} accept\n\
+                 \t\toifname \"lo\" accept\n\t\tip6 daddr {{ ::/96, ::ffff:0.0.0.0/96, \
+                 2002::/24 }} reject with icmpv6 addr-unreachable\n\t}}\n}}\n"
+            )
+        };
+        let listed = chain("one", "forward") + &chain("firewalld", "output");
+        assert_eq!(unreachable_loopback(&listed).collect::<Vec<_>>(), ["inet firewalld"]);
+        assert_eq!(unreachable_loopback("").count(), 0);
+    }
 
     #[test]
     fn marks_that_are_overwritten() {

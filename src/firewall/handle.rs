@@ -3,8 +3,9 @@
 use super::PULSE;
 use super::doubts;
 use super::error::Error;
+use super::follower::{Follower, Sets};
 use super::ipset_netlink::{Change, Connection};
-use super::iptables::{self, Part};
+use super::iptables::Part;
 use super::monitor::{Follow, Monitor};
 use super::place;
 use super::reconcile::{cleanup, detach, withdraw};
@@ -77,7 +78,7 @@ impl Handle {
         }
         let connection = Connection::open().map_err(|source| Error::Netlink { source })?;
         let families: Vec<Family> = tools.iter().map(|(family, _)| *family).collect();
-        let mut sets = Sets { connection, families, complained: AtomicBool::new(false) };
+        let mut sets = Sets::new(connection, families);
         // From here on a failure is cleaned up after.
         let unfinished = Unfinished;
         step(Step::MakeSets)?;
@@ -188,14 +189,19 @@ impl Handle {
         self.sets.change(Family::ALL.into_iter().flat_map(flush).collect());
     }
 
+    /// Whether somebody emptied the sets, so that what was learned has to be told again. Says so once.
+    pub fn forgot(&self) -> bool {
+        self.sets.forgot()
+    }
+
     /// Follows the network and the rules from now on.
     fn watch(&self) {
         let mut follower = Follower {
             sets: Arc::clone(&self.sets),
+            ipset: self.ipset.clone(),
             tools: self.tools.clone(),
             now: Arc::clone(&self.now),
             doubts: Vec::new(),
-            complaint: None,
         };
         let now = lock(&self.now).clone();
         if follower.has_word() {
@@ -329,88 +335,6 @@ impl Drop for Unfinished {
         if let Err(error) = cleanup() {
             warn!("the rules could not be removed ({error}); run `snet cleanup`");
         }
-    }
-}
-
-/// The sets in the kernel, while the rules are installed.
-#[derive(Debug)]
-struct Sets {
-    connection: Connection,
-    families: Vec<Family>,
-    /// A set that is gone, or full, is told once and not with every answer.
-    complained: AtomicBool,
-}
-
-impl Sets {
-    fn change(&self, mut changes: Vec<Change>) {
-        // A family without rules has no sets.
-        changes.retain(|change| self.families.contains(&change.family()));
-        if let Err(error) = self.connection.apply(&changes)
-            && !self.complained.swap(true, Ordering::Relaxed)
-        {
-            warn!(
-                "cannot change the sets of the firewall: {error} ({changes:?}); if another program \
-                 removed them, restart snet",
-            );
-        }
-    }
-}
-
-/// Adapts sets and rules to the changes around them.
-struct Follower {
-    sets: Arc<Sets>,
-    tools: Vec<(Family, Iptables)>,
-    now: Arc<Mutex<Ruleset>>,
-    /// What was told already of what will not work beside others' rules.
-    doubts: Vec<String>,
-    /// The last thing that was said, so that it is said once.
-    complaint: Option<String>,
-}
-
-impl Follow for Follower {
-    fn network(&mut self, before: &Ruleset, after: &Ruleset) {
-        lock(&self.now).look_like(after);
-        self.sets.change(sets::changes(before, after, &self.sets.families));
-        let Some(text) = iptables::follow(before, after) else { return };
-        for (_, tools) in self.tools.iter().filter(|(family, _)| *family == Family::V6) {
-            if let Err(error) = tools.restore(&text) {
-                warn!("link-local name servers are not followed: {error}");
-            }
-        }
-    }
-
-    fn rules(&mut self, now: &Ruleset) {
-        // Others have changed something: a door may be closed now that was open. Where there is no word
-        // of changes it would have to be read every few seconds.
-        if self.has_word() {
-            let doubts = doubts::all(now, &self.tools, true);
-            let new = doubts.iter().filter(|doubt| !self.doubts.contains(doubt));
-            new.for_each(|doubt| warn!("{doubt}"));
-            self.doubts = doubts;
-        }
-        for (family, tools) in &self.tools {
-            match place::mend(now, *family, tools) {
-                Ok(None) => {}
-                Ok(Some(what)) => {
-                    warn!("another program changed the firewall, {what}; they are in place again");
-                    self.complaint = None;
-                }
-                Err(error) => {
-                    let error = error.to_string();
-                    if self.complaint.as_ref() != Some(&error) {
-                        warn!(
-                            "another program changed the firewall, and the rules cannot be put \
-                             back: {error}; restart snet"
-                        );
-                        self.complaint = Some(error);
-                    }
-                }
-            }
-        }
-    }
-
-    fn has_word(&self) -> bool {
-        !self.tools.iter().any(|(_, tools)| tools.is_legacy())
     }
 }
 

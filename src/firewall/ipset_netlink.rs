@@ -4,6 +4,8 @@
 //! struct nfgenmsg, attributes padded to four bytes (linux/netlink.h, netfilter/nfnetlink.h,
 //! netfilter/ipset/ip_set.h). Numbers of the protocol are the kernel's, and stable.
 
+mod listing;
+
 use super::ruleset::Family;
 use super::sets::Entry;
 use nix::errno::Errno;
@@ -12,6 +14,7 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -68,6 +71,30 @@ impl Connection {
         )?;
         setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(ACK_TIMEOUT, 0))?;
         Ok(Connection { socket: Mutex::new(Socket { fd, sequence: 0 }) })
+    }
+
+    /// How many entries each set has whose name begins so. Sets with time-outs count what is over
+    /// too, until the kernel has collected it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn counts(&self, prefix: &str) -> io::Result<HashMap<String, u32>> {
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        socket.sequence = socket.sequence.wrapping_add(1);
+        let (fd, sequence) = (socket.fd.as_raw_fd(), socket.sequence);
+        sendto(fd, &listing::request(sequence), &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+        let mut counts = HashMap::new();
+        let mut buffer = vec![0; listing::BUFFER];
+        loop {
+            let length = match recv(fd, &mut buffer, MsgFlags::empty()) {
+                Err(Errno::EINTR) => continue,
+                result => result?,
+            };
+            if listing::read(&buffer[..length], sequence, &mut counts)? {
+                counts.retain(|name, _| name.starts_with(prefix));
+                return Ok(counts);
+            }
+        }
     }
 
     /// Makes all changes, in order; one that fails does not hinder the next ones.

@@ -69,6 +69,8 @@ mod backend;
 mod command;
 mod doubts;
 mod error;
+mod fight;
+mod follower;
 mod handle;
 mod ipset_netlink;
 mod iptables;

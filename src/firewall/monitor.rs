@@ -5,6 +5,7 @@
 //! A thread of its own, which waits for word from the kernel and then looks anew. It knows no
 //! backend: that one [`Follow`]s.
 
+use super::fight::Fight;
 use super::route_netlink::Changes;
 use super::ruleset::Ruleset;
 use super::tables_netlink::TableChanges;
@@ -26,7 +27,7 @@ const QUIET: Duration = Duration::from_millis(300);
 const LATEST: Duration = Duration::from_secs(2);
 
 /// How often the rules are looked at: not more, since some programs change the firewall all the
-/// time, and where there is no word of changes (iptables-legacy) not less.
+/// time, and where there is no word of changes (iptables-legacy) not less. Rarer in a [`Fight`].
 pub(super) const EVERY: Duration = Duration::from_secs(5);
 
 /// What a backend does about changes.
@@ -34,8 +35,11 @@ pub(super) trait Follow: Send {
     /// The network is no longer as in `before`; adapt the sets.
     fn network(&mut self, before: &Ruleset, after: &Ruleset);
 
-    /// Look whether the rules are still in place, and put them back.
-    fn rules(&mut self, now: &Ruleset);
+    /// Looks whether the rules are still in place, and puts them back. Returns what was missing.
+    ///
+    /// # Errors
+    /// They cannot be put back.
+    fn rules(&mut self, now: &Ruleset) -> Result<Option<String>, String>;
 
     /// Whether the kernel gives word of changes of the rules (nf_tables does).
     fn has_word(&self) -> bool;
@@ -91,6 +95,7 @@ impl Watch {
         // The rules have just been looked at; the network, a moment before the subscription.
         let mut looked = Instant::now();
         let mut until = Some(QUIET);
+        let mut fight = Fight::default();
         while self.wait(until)? {
             let mut next = now.clone();
             match next.look_around() {
@@ -110,13 +115,14 @@ impl Watch {
                     }
                 }
             }
-            let rest = EVERY.saturating_sub(looked.elapsed());
+            let rest = fight.rest(Instant::now()).saturating_sub(looked.elapsed());
             until = if rest > Duration::ZERO {
                 Some(rest)
             } else {
-                follow.rules(&now);
+                let found = follow.rules(&now);
                 looked = Instant::now();
-                if self.tables.is_some() { None } else { Some(EVERY) }
+                fight.looked(looked, found);
+                if self.tables.is_some() { None } else { Some(fight.rest(looked)) }
             };
         }
         Ok(())

@@ -9,7 +9,7 @@ use super::ruleset::{Family, Ruleset};
 use crate::ipset::IpSet;
 use crate::route::Route;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
@@ -316,6 +316,51 @@ pub(super) fn changes(before: &Ruleset, after: &Ruleset, families: &[Family]) ->
     }
     deleted.reverse();
     [added, deleted].concat()
+}
+
+/// What has to be made or filled again, and the text that does it.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    pub(super) names: Vec<String>,
+    pub(super) text: String,
+}
+
+impl Missing {
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+/// Compares the number of entries in each set with what should be there.
+pub(super) fn missing(
+    ruleset: &Ruleset,
+    families: &[Family],
+    counts: &HashMap<String, u32>,
+) -> Missing {
+    let mut missing = Missing::default();
+    for family in families {
+        for set in Set::of(ruleset) {
+            let name = set.name(*family);
+            let content = set.content(ruleset, *family);
+            let wanted = match set.kind() {
+                // Renewed by every beat, or told by the resolver.
+                Kind::Pulse | Kind::Expiring => 0,
+                _ => content.len(),
+            };
+            match counts.get(&name) {
+                Some(count) if usize::try_from(*count).unwrap_or(usize::MAX) >= wanted => continue,
+                Some(_) => {
+                    for entry in content {
+                        // A String takes every write.
+                        let _ = writeln!(missing.text, "add {name} {entry} -exist");
+                    }
+                }
+                None => missing.text.push_str(&create(&[set], ruleset, &[*family])),
+            }
+            missing.names.push(name);
+        }
+    }
+    missing
 }
 
 /// The names of all sets of these rules, in both families.

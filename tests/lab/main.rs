@@ -32,6 +32,7 @@ mod crowd;
 mod dns_only;
 mod ends;
 mod flows;
+mod flushed;
 mod garbage;
 mod hung;
 mod killed;

@@ -25,6 +25,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("tinyproxy", "tinyproxy"),
     ("dnsmasq", "dnsmasq-base"),
     ("nginx", "nginx-light"),
+    ("ufw", "ufw"),
 ];
 
 /// Fails with the install line unless every peer is there.

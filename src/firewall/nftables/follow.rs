@@ -137,15 +137,15 @@ impl Follow for Follower {
         self.tell(result);
     }
 
-    fn rules(&mut self, _now: &Ruleset) {
-        let result = self.handle.is_intact().and_then(|intact| {
+    fn rules(&mut self, _now: &Ruleset) -> Result<Option<String>, String> {
+        let mend = || {
+            let intact = self.handle.is_intact()?;
             if !intact {
                 self.handle.restore()?;
-                warn!("another program changed the nftables table; it is in place again");
             }
-            Ok(())
-        });
-        self.tell(result);
+            Ok((!intact).then(|| "rules of the nftables table were gone".into()))
+        };
+        mend().map_err(|error: Error| error.to_string())
     }
 
     /// It does, of every beat and every learned address as well. So it is looked every now and

@@ -34,6 +34,8 @@ pub struct Handle {
     state: Mutex<State>,
     /// A change of a set that fails is told once and not with every answer.
     complained: AtomicBool,
+    /// The table was made anew: what was learned is gone.
+    forgot: AtomicBool,
     installed: bool,
 }
 
@@ -79,6 +81,7 @@ impl Handle {
             connection,
             state: Mutex::new(State { table, found, released: false }),
             complained: AtomicBool::new(false),
+            forgot: AtomicBool::new(false),
             installed: true,
         };
         step(Step::MadeTable)?;
@@ -111,18 +114,24 @@ impl Handle {
         self.attempt(batch);
     }
 
-    /// Puts the rules back after somebody damaged or removed them. What was learned, and what was
-    /// exempted since they were installed, has to be told again.
+    /// Puts the rules back after somebody damaged or removed them. What was learned has to be told
+    /// again, see [`forgot`](Self::forgot).
     ///
     /// # Errors
     /// As [`install`](Self::install).
     pub fn restore(&self) -> Result<(), Error> {
         let mut state = self.state();
         state.found = create(&self.connection, &state.table, true)?;
+        self.forgot.store(true, Ordering::Relaxed);
         if state.released {
             self.commit(silence())?;
         }
         Ok(())
+    }
+
+    /// Whether what was learned has to be told again. Says so once.
+    pub fn forgot(&self) -> bool {
+        self.forgot.swap(false, Ordering::Relaxed)
     }
 
     /// Adds addresses of upstream servers to those that are never captured.

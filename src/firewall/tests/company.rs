@@ -9,6 +9,7 @@ use super::lab::{Variant, run, until, variant};
 use super::{in_both_variants, ruleset};
 use crate::firewall::{doubts, monitor};
 use crate::mark::Fwmark;
+use crate::route::Route;
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -23,6 +24,7 @@ in_both_variants! {
     fw4,
     a_door_that_is_closed_is_told_with_its_key,
     rules_that_are_flushed_come_back,
+    sets_that_are_emptied_are_filled_and_the_learned_is_asked_for,
     a_release_is_not_undone,
 }
 
@@ -280,6 +282,25 @@ fn rules_that_are_flushed_come_back() {
             until("the rules are back", || state() == running);
         }
     });
+}
+
+fn sets_that_are_emptied_are_filled_and_the_learned_is_asked_for() {
+    let internet = super::internet::Internet::new();
+    internet.greet(80, b'I');
+    greet(TcpListener::bind(at("127.0.0.1", 1111)).unwrap(), b'S');
+    let handle = Handle::install(ruleset()).unwrap();
+    handle.learn("198.51.100.9".parse().unwrap(), Route::Direct, Duration::from_secs(600));
+    assert!(!handle.forgot());
+    for what in ["ipset flush snet-china4", "ipset flush"] {
+        run(what);
+        until("they are filled again", || handle.forgot());
+        assert!(!handle.forgot(), "{what}: told once");
+        assert_eq!(tcp(at("203.0.113.1", 80), None), Seen::Direct, "{what}: domestic");
+    }
+    // The switch was emptied too, until the next beat.
+    until("forgotten", || tcp(at("198.51.100.9", 80), None) == Seen::Captured);
+    assert_eq!(tcp(at("198.51.100.80", 80), None), Seen::Direct, "a server");
+    handle.remove().unwrap();
 }
 
 fn a_release_is_not_undone() {

@@ -45,6 +45,10 @@ impl Handle {
         self.rules().replace(ruleset)
     }
 
+    pub(super) fn forgot(&self) -> bool {
+        self.rules().forgot()
+    }
+
     pub(super) fn forget(&self) {
         self.rules().forget();
     }

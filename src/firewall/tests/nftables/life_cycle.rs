@@ -279,7 +279,9 @@ fn damage_is_seen() {
     }
     let damaged = Handle::install_plain(Owner::open().unwrap(), ruleset()).unwrap();
     run("nft flush ruleset");
+    assert!(!damaged.forgot());
     damaged.restore().unwrap();
+    assert!(damaged.forgot() && !damaged.forgot(), "what was learned is gone");
     assert!(damaged.is_intact().unwrap() && listed().contains("chain tcp4"));
     drop(damaged);
     let gone = Handle::install_plain(Owner::open().unwrap(), ruleset()).unwrap();

@@ -1,0 +1,120 @@
+//! The installed rules of iptables in a world that changes: links and addresses come and go, and
+//! other programs flush tables and sets.
+
+use super::doubts;
+use super::ipset_netlink::{Change, Connection};
+use super::iptables;
+use super::monitor::Follow;
+use super::place;
+use super::ruleset::{Family, Ruleset};
+use super::sets;
+use super::tools::{Ipset, Iptables};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+use tracing::warn;
+
+/// The sets in the kernel, while the rules are installed.
+#[derive(Debug)]
+pub(super) struct Sets {
+    pub(super) connection: Connection,
+    pub(super) families: Vec<Family>,
+    /// A set that is gone, or full, is told once and not with every answer.
+    complained: AtomicBool,
+    /// Somebody emptied them, and what was learned is gone.
+    forgot: AtomicBool,
+}
+
+impl Sets {
+    pub(super) fn new(connection: Connection, families: Vec<Family>) -> Self {
+        let (complained, forgot) = (AtomicBool::new(false), AtomicBool::new(false));
+        Sets { connection, families, complained, forgot }
+    }
+
+    /// Whether what was learned has to be told again; says so once.
+    pub(super) fn forgot(&self) -> bool {
+        self.forgot.swap(false, Ordering::Relaxed)
+    }
+
+    /// Fills again what somebody emptied and makes again what somebody destroyed. Returns what it
+    /// was.
+    fn mend(&self, now: &Ruleset, ipset: &Ipset) -> Result<Option<String>, String> {
+        let look = || {
+            let counts = self.connection.counts(sets::PREFIX).map_err(|error| error.to_string())?;
+            Ok::<_, String>(sets::missing(now, &self.families, &counts))
+        };
+        if look()?.is_empty() {
+            return Ok(None);
+        }
+        // An address that was just told to us may still be on its way into its set.
+        thread::sleep(Duration::from_millis(50));
+        let missing = look()?;
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        ipset.restore(&missing.text).map_err(|error| error.to_string())?;
+        self.forgot.store(true, Ordering::Relaxed);
+        Ok(Some(format!("the sets {} were gone or not whole", missing.names.join(" "))))
+    }
+
+    pub(super) fn change(&self, mut changes: Vec<Change>) {
+        // A family without rules has no sets.
+        changes.retain(|change| self.families.contains(&change.family()));
+        if let Err(error) = self.connection.apply(&changes)
+            && !self.complained.swap(true, Ordering::Relaxed)
+        {
+            warn!(
+                "cannot change the sets of the firewall: {error} ({changes:?}); if another program \
+                 removed them, restart snet",
+            );
+        }
+    }
+}
+
+/// Adapts sets and rules to the changes around them.
+pub(super) struct Follower {
+    pub(super) sets: Arc<Sets>,
+    pub(super) ipset: Ipset,
+    pub(super) tools: Vec<(Family, Iptables)>,
+    pub(super) now: Arc<Mutex<Ruleset>>,
+    /// What was told already of what will not work beside others' rules.
+    pub(super) doubts: Vec<String>,
+}
+
+impl Follow for Follower {
+    fn network(&mut self, before: &Ruleset, after: &Ruleset) {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).look_like(after);
+        self.sets.change(sets::changes(before, after, &self.sets.families));
+        let Some(text) = iptables::follow(before, after) else { return };
+        for (_, tools) in self.tools.iter().filter(|(family, _)| *family == Family::V6) {
+            if let Err(error) = tools.restore(&text) {
+                warn!("link-local name servers are not followed: {error}");
+            }
+        }
+    }
+
+    fn rules(&mut self, _now: &Ruleset) -> Result<Option<String>, String> {
+        // With the servers that were learned of since.
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Others have changed something: a door may be closed now that was open. Where there is no word
+        // of changes it would have to be read every few seconds.
+        if self.has_word() {
+            let doubts = doubts::all(&now, &self.tools, true);
+            let new = doubts.iter().filter(|doubt| !self.doubts.contains(doubt));
+            new.for_each(|doubt| warn!("{doubt}"));
+            self.doubts = doubts;
+        }
+        // A rule cannot name a set that is not there.
+        let mut mended: Vec<String> = self.sets.mend(&now, &self.ipset)?.into_iter().collect();
+        for (family, tools) in &self.tools {
+            let what = place::mend(&now, *family, tools).map_err(|error| error.to_string())?;
+            mended.extend(what);
+        }
+        Ok((!mended.is_empty()).then(|| mended.join("; ")))
+    }
+
+    fn has_word(&self) -> bool {
+        !self.tools.iter().any(|(_, tools)| tools.is_legacy())
+    }
+}
