@@ -7,7 +7,7 @@ use super::iptables;
 use super::monitor::Follow;
 use super::place;
 use super::ruleset::{Family, Ruleset};
-use super::sets;
+use super::sets::{self, Missing};
 use super::tools::{Ipset, Iptables};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,19 +37,20 @@ impl Sets {
         self.forgot.swap(false, Ordering::Relaxed)
     }
 
+    fn missing(&self, now: &Ruleset) -> Result<Missing, String> {
+        let counts = self.connection.counts(sets::PREFIX).map_err(|error| error.to_string())?;
+        Ok(sets::missing(now, &self.families, &counts))
+    }
+
     /// Fills again what somebody emptied and makes again what somebody destroyed. Returns what it
     /// was.
     fn mend(&self, now: &Ruleset, ipset: &Ipset) -> Result<Option<String>, String> {
-        let look = || {
-            let counts = self.connection.counts(sets::PREFIX).map_err(|error| error.to_string())?;
-            Ok::<_, String>(sets::missing(now, &self.families, &counts))
-        };
-        if look()?.is_empty() {
+        if self.missing(now)?.is_empty() {
             return Ok(None);
         }
         // An address that was just told to us may still be on its way into its set.
         thread::sleep(Duration::from_millis(50));
-        let missing = look()?;
+        let missing = self.missing(now)?;
         if missing.is_empty() {
             return Ok(None);
         }
@@ -116,5 +117,11 @@ impl Follow for Follower {
 
     fn has_word(&self) -> bool {
         !self.tools.iter().any(|(_, tools)| tools.is_legacy())
+    }
+
+    /// ipset has none.
+    fn is_disturbed(&self, _now: &Ruleset) -> bool {
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.sets.missing(&now).is_ok_and(|missing| !missing.is_empty())
     }
 }

@@ -43,6 +43,9 @@ pub(super) trait Follow: Send {
 
     /// Whether the kernel gives word of changes of the rules (nf_tables does).
     fn has_word(&self) -> bool;
+
+    /// What there is no word of, and costs little to ask every few seconds.
+    fn is_disturbed(&self, now: &Ruleset) -> bool;
 }
 
 /// The thread. Its drop ends it.
@@ -94,11 +97,17 @@ impl Watch {
         let mut told = None;
         // The rules have just been looked at; the network, a moment before the subscription.
         let mut looked = Instant::now();
-        let mut until = Some(QUIET);
+        let mut until = QUIET;
         let mut fight = Fight::default();
-        while self.wait(until)? {
+        // Both may have changed before the subscription.
+        let (mut heard, mut pending) = (true, true);
+        while let Some(word) = self.wait(until)? {
+            heard |= word;
+            pending |= word || self.tables.is_none();
             let mut next = now.clone();
-            match next.look_around() {
+            // The routes of a large router are not read every few seconds.
+            let around = if std::mem::take(&mut heard) { next.look_around() } else { Ok(()) };
+            match around {
                 Ok(()) if next == now => {}
                 Ok(()) => {
                     say(&now, &next);
@@ -116,20 +125,23 @@ impl Watch {
                 }
             }
             let rest = fight.rest(Instant::now()).saturating_sub(looked.elapsed());
-            until = if rest > Duration::ZERO {
-                Some(rest)
-            } else {
+            if rest > Duration::ZERO {
+                until = rest;
+                continue;
+            }
+            if std::mem::take(&mut pending) || follow.is_disturbed(&now) {
                 let found = follow.rules(&now);
-                looked = Instant::now();
-                fight.looked(looked, found);
-                if self.tables.is_some() { None } else { Some(fight.rest(looked)) }
-            };
+                fight.looked(Instant::now(), found);
+            }
+            looked = Instant::now();
+            until = fight.rest(looked);
         }
         Ok(())
     }
 
-    /// Waits for a change and for quiet after it, or so long. `false`: it is time to end.
-    fn wait(&self, mut limit: Option<Duration>) -> io::Result<bool> {
+    /// Waits for a change and for quiet after it, or so long. Returns whether there was word of one;
+    /// `None`: it is time to end.
+    fn wait(&self, mut limit: Duration) -> io::Result<Option<bool>> {
         let mut first = None;
         loop {
             let mut ready = vec![
@@ -138,23 +150,23 @@ impl Watch {
             ];
             let tables = self.tables.as_ref();
             ready.extend(tables.map(|tables| PollFd::new(tables.as_fd(), PollFlags::POLLIN)));
-            let timeout = limit.map_or(PollTimeout::NONE, |limit| {
-                PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)
-            });
+            let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
             let count = match poll(&mut ready, timeout) {
                 Err(Errno::EINTR) => continue,
                 count => count?,
             };
             if ready[0].any() != Some(false) {
-                return Ok(false);
+                return Ok(None);
             }
-            let first = *first.get_or_insert_with(Instant::now);
-            if count == 0 || first.elapsed() >= LATEST {
-                return Ok(true);
+            if count == 0 {
+                return Ok(Some(first.is_some()));
+            }
+            if first.get_or_insert_with(Instant::now).elapsed() >= LATEST {
+                return Ok(Some(true));
             }
             self.network.drain()?;
             self.tables.as_ref().map_or(Ok(()), TableChanges::drain)?;
-            limit = Some(QUIET);
+            limit = QUIET;
         }
     }
 }

@@ -162,6 +162,15 @@ impl Set {
         prefixes(set, family).map(Entry::Prefix).collect()
     }
 
+    /// How many entries [`content`](Self::content) has.
+    fn size(self, ruleset: &Ruleset, family: Family) -> usize {
+        match self {
+            // By far the longest one, and asked every few seconds.
+            Set::China => prefixes(&ruleset.china, family).count(),
+            _ => self.content(ruleset, family).len(),
+        }
+    }
+
     fn at_interfaces(self, lan: &Lan, family: Family) -> Vec<Entry> {
         let captured = lan.interfaces.iter().filter(|interface| interface.captures(family));
         match self {
@@ -341,16 +350,15 @@ pub(super) fn missing(
     for family in families {
         for set in Set::of(ruleset) {
             let name = set.name(*family);
-            let content = set.content(ruleset, *family);
             let wanted = match set.kind() {
                 // Renewed by every beat, or told by the resolver.
                 Kind::Pulse | Kind::Expiring => 0,
-                _ => content.len(),
+                _ => set.size(ruleset, *family),
             };
             match counts.get(&name) {
                 Some(count) if usize::try_from(*count).unwrap_or(usize::MAX) >= wanted => continue,
                 Some(_) => {
-                    for entry in content {
+                    for entry in set.content(ruleset, *family) {
                         // A String takes every write.
                         let _ = writeln!(missing.text, "add {name} {entry} -exist");
                     }

@@ -153,4 +153,9 @@ impl Follow for Follower {
     fn has_word(&self) -> bool {
         false
     }
+
+    /// [`rules`](Self::rules) looks at everything anyway.
+    fn is_disturbed(&self, _now: &Ruleset) -> bool {
+        false
+    }
 }
