@@ -98,6 +98,92 @@ fn taken_port_is_named_and_nothing_is_left() {
     });
 }
 
+/// iptables-legacy has its lock there; nobody else needs to write.
+#[test]
+fn a_read_only_run_is_named_or_does_no_harm() {
+    sealed(|_| {
+        let before = snapshot();
+        for variant in [Variant::Nft, Variant::Legacy, Variant::Native] {
+            let file = usual().by(variant).write();
+            let command = snet::snet(variant);
+            let script = "mount --bind /run /run && mount -o remount,bind,ro /run && exec \"$@\"";
+            let mut read_only = crate::process::command(crate::process::Place::Machine, "unshare");
+            read_only.args(["--mount", "--", "sh", "-c", script, "sh"]);
+            read_only.arg(command.get_program()).arg("-c").arg(file);
+            let path = command.get_envs().find(|(name, _)| *name == "PATH");
+            read_only.env("PATH", path.and_then(|(_, value)| value).expect("it has one"));
+            if variant == Variant::Legacy {
+                let refused = finish(&mut read_only);
+                assert_eq!(refused.code(), UNAVAILABLE, "{}", refused.stderr);
+                assert!(refused.stderr.contains("/run/xtables.lock"), "{}", refused.stderr);
+                assert_one_line(&refused.stderr);
+            } else {
+                let daemon = snet::Snet::ready(&mut read_only);
+                let told = daemon.lines("WARN");
+                assert!(told.iter().any(|line| line.contains("control socket")), "{told:?}");
+                daemon.stop();
+            }
+            assert_same(&before, &snapshot());
+        }
+    });
+}
+
+/// Tools in the place of the real ones say what those say where a module is missing.
+#[test]
+fn a_module_that_the_kernel_lacks_is_named_and_nothing_is_left() {
+    sealed(|_| {
+        let before = snapshot();
+        let folder = Path::new(FOLDER).join("lacking");
+        fs::create_dir_all(&folder).expect("the tmpfs is writable");
+        for (tool, says, remedy) in [
+            (
+                "iptables-restore",
+                "iptables-restore v1.8.9 (legacy): Couldn't load match `set':No such file or directory",
+                "modprobe -a xt_set",
+            ),
+            (
+                "ip6tables-restore",
+                "ip6tables-restore: line 9 failed\nNo chain/target/match by that name.",
+                "modprobe -a xt_set",
+            ),
+            ("ipset", "ipset v7.17: Cannot open session to kernel.", "modprobe -a ip_set"),
+        ] {
+            let file = folder.join(tool);
+            // It does what it is asked, but not this.
+            let real = match tool {
+                "ipset" => tools::path("ipset"),
+                _ => Variant::Nft.folder().join(tool),
+            };
+            let needle = if tool == "ipset" { "create snet" } else { "match-set" };
+            let script = format!(
+                "#!/bin/sh\ntext=$(cat)\ncase $text in\n*'{needle}'*) printf '%s\\n' \"{}\" >&2; exit 1;;\n\
+                 esac\nprintf '%s\\n' \"$text\" | exec {} \"$@\"\n",
+                says.replace('`', "\\`"),
+                real.display()
+            );
+            fs::write(&file, script).expect("the tmpfs is writable");
+            let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs::set_permissions(&file, executable).expect("it is ours");
+            let mut command = snet::snet(Variant::Nft);
+            let path = command.get_envs().find(|(name, _)| *name == "PATH");
+            let path = path.and_then(|(_, value)| value).expect("it has one").to_owned();
+            let path = format!("{}:{}", folder.display(), path.display());
+            let refused = finish(command.env("PATH", path).arg("-c").arg(usual().write()));
+            assert_eq!(refused.code(), UNAVAILABLE, "{tool}: {}", refused.stderr);
+            assert!(refused.stderr.contains(remedy), "{tool}: {}", refused.stderr);
+            assert_one_line(&refused.stderr);
+            fs::remove_file(&file).expect("it is ours");
+            assert_same(&before, &snapshot());
+        }
+    });
+}
+
+/// One that is no mere notice.
+fn assert_one_line(said: &str) {
+    let lines = said.lines().filter(|line| !line.contains(" INFO ") && !line.contains(" WARN "));
+    assert_eq!(lines.count(), 1, "{said}");
+}
+
 #[test]
 fn check_prints_a_summary() {
     sealed(|_| {
