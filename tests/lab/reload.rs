@@ -35,7 +35,7 @@ fn reloads_under_load_with_nftables() {
 
 /// `SNET_RELOADS` sets another number.
 fn rounds() -> usize {
-    std::env::var("SNET_RELOADS").ok().and_then(|text| text.parse().ok()).unwrap_or(35)
+    std::env::var("SNET_RELOADS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
 }
 
 fn reloads_under_load(variant: Variant) {
@@ -43,7 +43,12 @@ fn reloads_under_load(variant: Variant) {
     let _names = [names::domestic(), names::trusted(), names::system()];
     let (_one, one) = Upstream::Libev("aes-128-gcm").start(Family::V4);
     let (_two, two) = Upstream::Tinyproxy.start(Family::V4);
-    let usual = Config::through(Family::V4, &[one.clone(), two.clone()]).by(variant);
+    let mut usual = Config::through(Family::V4, &[one.clone(), two.clone()]).by(variant);
+    // Either mode can listen there.
+    Config::set(&mut usual.listen, "address", "[\"::\"]");
+    let mut router = usual.clone();
+    Config::set(&mut router.top, "mode", "\"router\"");
+    Config::set(&mut router.firewall, "interfaces", "[\"lan*\"]");
     let mut swapped = usual.clone();
     swapped.proxies = vec![two, one];
     let mut rules = usual.clone();
@@ -68,6 +73,7 @@ fn reloads_under_load(variant: Variant) {
         (&broken, 78),
         (&list, 0),
         (&elsewhere, 69),
+        (&router, 0),
         (&quic, 0),
         (&usual, 0),
     ];
