@@ -1,10 +1,11 @@
 //! Killed, or stopped by a debugger, at any moment of its life, under traffic: the network lives, and
-//! the next start finds nothing in its way. `SNET_KILLS` sets another number of moments.
+//! the next start finds nothing in its way. `SNET_KILLS` sets another number of moments, and then the
+//! network is waited for after each of them.
 
 use crate::client::{echo, try_connect};
-use crate::peer::service;
+use crate::peer::{names, service};
 use crate::sealed::sealed;
-use crate::snet::{self, Config, Snet, Variant};
+use crate::snet::{self, Config, Snet, Variant, dig};
 use crate::tables::{assert_same, snapshot};
 use crate::upstream::Upstream;
 use crate::wait;
@@ -32,16 +33,24 @@ fn killed_at_any_moment_with_nftables() {
 /// The promise.
 const WITHIN: Duration = Duration::from_secs(10);
 
+/// The kernel removes a table with its owner.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 /// A life: a start, some work, and from here on a stop.
 const STOP_BEGINS: u64 = 500;
 const LIFE: u64 = 900;
 
+fn asked_for() -> Option<u64> {
+    std::env::var("SNET_KILLS").ok().and_then(|text| text.parse().ok())
+}
+
 fn moments() -> u64 {
-    std::env::var("SNET_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(8)
+    asked_for().unwrap_or(8)
 }
 
 fn killed_at_any_moment(variant: Variant) {
     service::start();
+    let _names = [names::domestic(), names::trusted(), names::system()];
     let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
     let file = Config::through(Family::V4, &[proxy]).by(variant).write();
     crate::restored::neighbours(variant);
@@ -77,16 +86,20 @@ fn killed_at_any_moment(variant: Variant) {
                 thread::sleep(Duration::from_millis(moment - STOP_BEGINS));
             }
             let what = format!("{moment} ms after its start");
-            if number % 4 == 1 && daemon.ended().is_none() {
+            if number % 2 == 1 && daemon.ended().is_none() {
                 daemon.signal(Signal::SIGSTOP);
-                lives(&format!("stopped {what}"));
+                if asked_for().is_some() || number % 4 == 1 {
+                    lives(&format!("stopped {what}"), WITHIN);
+                }
             }
             if daemon.ended().is_none() {
                 daemon.signal(Signal::SIGKILL);
                 daemon.wait();
             }
-            if number % 4 == 2 {
-                lives(&format!("killed {what}"));
+            if variant == Variant::Native {
+                lives(&format!("killed {what}"), AT_ONCE);
+            } else if asked_for().is_some() || number % 4 == 2 {
+                lives(&format!("killed {what}"), WITHIN);
             }
             let next = Snet::ready(snet::snet(variant).arg("-c").arg(&file));
             assert!(reaches(FOREIGN_SITE, Family::V4), "through the next one; {what}");
@@ -105,10 +118,13 @@ impl Drop for Stop<'_> {
     }
 }
 
-fn lives(what: &str) {
+/// Connections and names, of both families.
+fn lives(what: &str, within: Duration) {
     for family in FAMILIES {
-        wait::until(what, WITHIN, || reaches(FOREIGN_SITE, family));
+        wait::until(what, within, || reaches(FOREIGN_SITE, family));
     }
+    let what = format!("{what}: a name");
+    wait::until(&what, within, || !dig("+short +timeout=1 domestic.example").is_empty());
 }
 
 fn reaches(site: Host, family: Family) -> bool {

@@ -19,8 +19,12 @@ use std::time::{Duration, Instant};
 /// Names the outer network namespace to the inner run.
 const TOKEN: &str = "SNET_LAB";
 
-/// No test takes longer; one that does is killed and fails.
-const LIMIT: Duration = Duration::from_secs(600);
+/// No test takes longer; one that does is killed and fails. `SNET_LAB_LIMIT` sets another number of
+/// seconds, for the runs that are made long by hand.
+fn limit() -> Duration {
+    let asked = std::env::var("SNET_LAB_LIMIT").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(asked.unwrap_or(600))
+}
 
 /// Runs `body` in a fresh world. To be called by a test as the only thing it does.
 pub fn sealed<F: FnOnce(&World)>(body: F) {
@@ -65,7 +69,7 @@ fn attempt(test: &str) -> Result<(), String> {
         .stderr(file)
         .spawn()
         .expect("unshare (util-linux) starts");
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + limit();
     let status = loop {
         if let Some(status) = child.try_wait().expect("the child can be waited for") {
             break Some(status);
@@ -90,7 +94,7 @@ fn attempt(test: &str) -> Result<(), String> {
 fn failure(status: Option<ExitStatus>, said: &str) -> String {
     let said: String = said.lines().map(|line| format!("| {line}\n")).collect();
     match status {
-        None => format!("killed after {} s:\n{said}", LIMIT.as_secs()),
+        None => format!("killed after {} s:\n{said}", limit().as_secs()),
         Some(status) => format!("{status}:\n{said}"),
     }
 }
