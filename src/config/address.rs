@@ -6,7 +6,7 @@ use crate::dns::{NameServer, Transport};
 use crate::domain::Name;
 use crate::target::canonical;
 use ipnet::IpNet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Reads an IP address. An IPv4-mapped one is a slip: nothing would ever match it.
 pub(super) fn address(text: &str) -> Result<IpAddr, String> {
@@ -167,6 +167,7 @@ pub(super) fn name_server(text: &str) -> Result<NameServer, String> {
 fn plain_name_server(text: &str, port: u16) -> Result<SocketAddr, String> {
     let address = text
         .parse::<IpAddr>()
+        .or_else(|_| in_brackets(text).parse::<Ipv6Addr>().map(IpAddr::V6))
         .map(|ip| SocketAddr::new(ip, port))
         .or_else(|_| text.parse::<SocketAddr>())
         .map_err(|_| {
@@ -176,6 +177,11 @@ fn plain_name_server(text: &str, port: u16) -> Result<SocketAddr, String> {
     let address = canonical(address);
     reachable(address)?;
     Ok(address)
+}
+
+/// An IPv6 address as it stands in a URL.
+fn in_brackets(text: &str) -> &str {
+    text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or_default()
 }
 
 /// Refuses what no connection can go to.
@@ -256,6 +262,7 @@ mod tests {
             assert_eq!(shown(text), text);
         }
         assert_eq!(shown("tls://dns.google@[2001:db8::1]:853"), "tls://dns.google@2001:db8::1");
+        assert_eq!(shown("tcp://[2001:db8::1]"), "tcp://2001:db8::1");
         let https = name_server("https://dns.google/dns-query@8.8.8.8").unwrap();
         assert_eq!(https.address.port(), 443);
         let (name, path) = ("dns.google".into(), "/dns-query".into());
@@ -266,6 +273,7 @@ mod tests {
             "8.8.8",
             "8.8.8.8:0",
             "0.0.0.0",
+            "[8.8.8.8]",
             "ff02::fb",
             "fe80::1",
             "tls://8.8.8.8",

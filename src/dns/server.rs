@@ -177,7 +177,8 @@ async fn datagrams(present: Rc<Present>, listener: Rc<UdpListener>) -> io::Resul
         let resolver = present.load();
         for (message, asker) in inbox.datagrams() {
             let parsed = Query::parse(message);
-            let in_limit = resolver.rate_limit.borrow_mut().allows(asker.address.ip(), now);
+            let in_limit = listener.is_own(asker)
+                || resolver.rate_limit.borrow_mut().allows(asker.address.ip(), now);
             let query = match parsed {
                 Ok(query) if in_limit => query,
                 Ok(query) => {

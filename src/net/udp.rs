@@ -34,6 +34,7 @@ pub struct Bound {
 pub struct UdpListener {
     socket: UdpSocket,
     wildcard: Option<Wildcard>,
+    is_loopback: bool,
 }
 
 /// A socket that takes datagrams to every address of this machine, and the family it belongs to.
@@ -99,7 +100,9 @@ impl Bound {
     /// # Errors
     /// What epoll says.
     pub fn listen(self) -> io::Result<UdpListener> {
-        Ok(UdpListener { socket: UdpSocket::from_std(self.socket)?, wildcard: self.wildcard })
+        let is_loopback = self.local_addr()?.ip().to_canonical().is_loopback();
+        let socket = UdpSocket::from_std(self.socket)?;
+        Ok(UdpListener { socket, wildcard: self.wildcard, is_loopback })
     }
 
     /// The address it is bound to.
@@ -112,6 +115,18 @@ impl Bound {
 }
 
 impl UdpListener {
+    /// Whether a program of this machine asked: what comes from elsewhere is never for a loopback
+    /// address (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3). One that was captured has the source address
+    /// that its way out would have had, and was redirected to loopback.
+    pub fn is_own(&self, asker: &Asker) -> bool {
+        let asked = match asker.asked {
+            Some(PacketInfo::V4(Source4(address))) => address.is_loopback(),
+            Some(PacketInfo::V6(Source6 { address, .. })) => address.to_canonical().is_loopback(),
+            None => self.is_loopback,
+        };
+        asked || asker.address.ip().to_canonical().is_loopback()
+    }
+
     /// Waits until a datagram is there; [`try_receive`](Self::try_receive) takes it.
     ///
     /// # Errors

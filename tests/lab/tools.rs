@@ -26,6 +26,11 @@ const NEEDED: &[(&str, &str)] = &[
     ("dnsmasq", "dnsmasq-base"),
     ("nginx", "nginx-light"),
     ("ufw", "ufw"),
+    ("unbound", "unbound"),
+    ("drill", "ldnsutils"),
+    ("kdig", "knot-dnsutils"),
+    ("getent", "libc-bin"),
+    ("musl-gcc", "musl-tools"),
 ];
 
 /// Fails with the install line unless every peer is there.

@@ -1,6 +1,7 @@
 //! TLS to name servers: the certificate has to be valid for the name that the operator gave, and be
 //! signed by an authority that Mozilla trusts (the list is compiled in: a router has none).
 
+use crate::fault;
 use crate::proxy::Stream;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -13,22 +14,38 @@ use tokio_rustls::TlsConnector;
 /// Two round trips through a proxy around the world take less.
 const HANDSHAKE: Duration = Duration::from_secs(3);
 
-/// Makes TLS connections.
+/// Makes TLS connections. Sessions are kept and resumed, which saves a server's certificate and a
+/// round trip or two.
 #[derive(Clone)]
 pub(in crate::dns) struct Tls {
-    roots: Arc<RootCertStore>,
+    /// Without a protocol. Copies of it share the sessions.
+    config: Arc<ClientConfig>,
 }
 
 impl Default for Tls {
     fn default() -> Self {
-        Tls::new(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        fault::roots(|authority| {
+            // A test that is not believed fails.
+            let _ = roots.add(authority.into());
+        });
+        Tls::new(roots)
     }
 }
 
 impl Tls {
     /// Trusts these authorities.
+    ///
+    /// # Panics
+    /// Never: ring can do both versions.
     pub(in crate::dns) fn new(roots: RootCertStore) -> Self {
-        Tls { roots: Arc::new(roots) }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring can do both versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Tls { config: Arc::new(config) }
     }
 
     /// Speaks TLS over a connection; `protocol` is what will be spoken inside (ALPN).
@@ -41,12 +58,7 @@ impl Tls {
         protocol: &[u8],
         stream: Box<dyn Stream>,
     ) -> io::Result<Box<dyn Stream>> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_root_certificates(Arc::clone(&self.roots))
-            .with_no_client_auth();
+        let mut config = ClientConfig::clone(&self.config);
         config.alpn_protocols = vec![protocol.to_vec()];
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);

@@ -19,6 +19,10 @@ pub enum Forgery {
     Foreign,
     /// A loopback address, everything else right.
     Loopback,
+    /// Several of both, everything else right.
+    Many,
+    /// A foreign address, everything else right, but behind the honest answer.
+    Late,
     /// A domestic address, but another id: the forger guesses.
     WrongId,
     /// A domestic address, but for another name.
@@ -27,8 +31,15 @@ pub enum Forgery {
     WrongPort,
 }
 
-pub const FORGERIES: [Forgery; 5] =
-    [Forgery::Foreign, Forgery::Loopback, Forgery::WrongId, Forgery::WrongName, Forgery::WrongPort];
+pub const FORGERIES: [Forgery; 7] = [
+    Forgery::Foreign,
+    Forgery::Loopback,
+    Forgery::Many,
+    Forgery::Late,
+    Forgery::WrongId,
+    Forgery::WrongName,
+    Forgery::WrongPort,
+];
 
 /// A domestic address where nobody is: believed, it would steer the client astray.
 pub const TRAP: Host = crate::world::SILENT_DOMESTIC;
@@ -39,7 +50,7 @@ const LAG: Duration = Duration::from_millis(30);
 impl Forgery {
     /// Whether nothing but the content tells it from the honest answer.
     pub fn is_on_path(self) -> bool {
-        matches!(self, Forgery::Foreign | Forgery::Loopback)
+        matches!(self, Forgery::Foreign | Forgery::Loopback | Forgery::Many)
     }
 }
 
@@ -90,16 +101,27 @@ fn serve(forger: &Forger, server: &UdpSocket, other: &UdpSocket) {
         let Ok((length, from)) = server.recv_from(&mut buffer) else { continue };
         let forgery = forger.present();
         let query = &buffer[..length];
-        let forged = forged(forgery, query);
-        let from_where = if forgery == Forgery::WrongPort { other } else { server };
-        if from_where.send_to(&forged, from).is_ok() {
-            forger.sent.fetch_add(1, Ordering::Relaxed);
-        }
         let honest = answer(query, honest_address(query));
+        let from_where = if forgery == Forgery::WrongPort { other } else { server };
+        let forgeries: &[Forgery] = match forgery {
+            Forgery::Many => &[Forgery::Foreign, Forgery::Loopback, Forgery::Foreign],
+            _ => &[forgery],
+        };
+        let lies: Vec<_> = forgeries.iter().map(|forgery| forged(*forgery, query)).collect();
+        let (first, second) = match forgery {
+            Forgery::Late => (vec![honest], lies),
+            _ => (lies, vec![honest]),
+        };
+        forger.sent.fetch_add(forgeries.len() as u64, Ordering::Relaxed);
+        for message in first {
+            let _ = from_where.send_to(&message, from);
+        }
         let server = server.try_clone().expect("a socket can be cloned");
         thread::spawn(move || {
             thread::sleep(LAG);
-            let _ = server.send_to(&honest, from);
+            for message in second {
+                let _ = server.send_to(&message, from);
+            }
         });
     }
 }
@@ -108,7 +130,7 @@ fn forged(forgery: Forgery, query: &[u8]) -> Vec<u8> {
     let family = asked_family(query);
     let trap = answer(query, Some(TRAP.ip(family)));
     match forgery {
-        Forgery::Foreign => answer(query, Some(FORGED.ip(family))),
+        Forgery::Foreign | Forgery::Many | Forgery::Late => answer(query, Some(FORGED.ip(family))),
         Forgery::Loopback => answer(
             query,
             Some(match family {

@@ -9,6 +9,7 @@ pub mod names;
 pub mod nginx;
 pub mod service;
 pub mod shadowsocks;
+pub mod unbound;
 
 use crate::process::{Place, Running, command, finish};
 use crate::wait;

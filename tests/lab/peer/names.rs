@@ -58,6 +58,7 @@ fn dnsmasq(host: Host, records: &[(&str, Host)]) -> Running {
         "--no-hosts",
         "--bind-interfaces",
         "--local=/example/",
+        "--local-ttl=300",
         "--pid-file=",
         "--log-facility=-",
     ]);
@@ -67,6 +68,9 @@ fn dnsmasq(host: Host, records: &[(&str, Host)]) -> Running {
     for (name, target) in records {
         let (v4, v6) = (target.ip(Family::V4), target.ip(Family::V6));
         command.arg(format!("--host-record={name},{v4},{v6},300"));
+        // Everything below it.
+        command.arg(format!("--address=/{name}/{v4}"));
+        command.arg(format!("--address=/{name}/{v6}"));
     }
     let mut server = Running::start("dnsmasq", &mut command);
     super::wait_for_listener(&mut server, host.port(Family::V6, 53));
