@@ -17,6 +17,9 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+/// How long an upstream may take nothing of a client that was reset.
+const STALL: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+
 /// How one half ended.
 #[derive(Debug)]
 pub(super) enum Half {
@@ -161,22 +164,43 @@ async fn closing(
     end
 }
 
-/// Writes all bytes and counts them.
+/// Writes all bytes and counts them. `client`: see [`writable`].
 pub(super) async fn write_all(
     sink: &TcpStream,
     mut bytes: &[u8],
     counter: &Counter,
-) -> io::Result<()> {
+    client: Option<&TcpStream>,
+) -> Result<(), Half> {
     while !bytes.is_empty() {
         match sink.try_write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(0) => return Err(Half::Sink(io::ErrorKind::WriteZero.into())),
             Ok(written) => {
                 counter.add(written as u64);
                 bytes = &bytes[written..];
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sink.writable().await?,
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                writable(sink, client).await?;
+            }
+            Err(error) => return Err(Half::Sink(error)),
         }
     }
     Ok(())
+}
+
+/// Waits until the sink takes bytes again. `client`: the source, if it is the client. Nobody reads
+/// it meanwhile, so nobody else would see its reset, and an upstream that has stalled for good would
+/// hold the connection for ever. What the client sent before is given [`STALL`] to leave. (Of an
+/// upstream's reset a client that stalls need not know: what came before it is worth reading.)
+pub(super) async fn writable(sink: &TcpStream, client: Option<&TcpStream>) -> Result<(), Half> {
+    let Some(client) = client else { return sink.writable().await.map_err(Half::Sink) };
+    tokio::select! {
+        biased;
+        ready = sink.writable() => return ready.map_err(Half::Sink),
+        // The error stays where it is, for whoever reads next.
+        _ = client.ready(Interest::ERROR) => {}
+    }
+    match tokio::time::timeout(STALL, sink.writable()).await {
+        Ok(ready) => ready.map_err(Half::Sink),
+        Err(_) => Err(Half::Source(io::ErrorKind::ConnectionReset.into())),
+    }
 }

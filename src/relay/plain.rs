@@ -16,7 +16,7 @@
 use super::End;
 use super::buffer::{self, Buffer};
 use super::gather::Gather;
-use super::halves::{Half, join, write_all};
+use super::halves::{Half, join, writable, write_all};
 use super::pipes;
 use crate::net::pipe::Pipe;
 use crate::net::stream::read;
@@ -35,14 +35,14 @@ pub(super) async fn relay(
     meter: &Meter,
 ) -> End {
     let up = async |source: &TcpStream, sink: &TcpStream| {
-        half(source, sink, &meter.up, &meter.down).await
+        half(source, sink, &meter.up, &meter.down, Some(source)).await
     };
     let down = async |source: &TcpStream, sink: &TcpStream| {
-        if let Err(error) = write_all(sink, &early, &meter.down).await {
-            return Half::Sink(error);
+        if let Err(broken) = write_all(sink, &early, &meter.down, None).await {
+            return broken;
         }
         drop(early);
-        half(source, sink, &meter.down, &meter.up).await
+        half(source, sink, &meter.down, &meter.up, None).await
     };
     join(client, upstream, up, down).await
 }
@@ -59,7 +59,14 @@ enum Burst {
     Unspliceable,
 }
 
-async fn half(source: &TcpStream, sink: &TcpStream, counter: &Counter, other: &Counter) -> Half {
+/// `client`: the source, if it is the client.
+async fn half(
+    source: &TcpStream,
+    sink: &TcpStream,
+    counter: &Counter,
+    other: &Counter,
+    client: Option<&TcpStream>,
+) -> Half {
     let mut gather = Gather::new(counter, other);
     let (mut spliceable, mut bulk) = (true, false);
     loop {
@@ -68,9 +75,9 @@ async fn half(source: &TcpStream, sink: &TcpStream, counter: &Counter, other: &C
         }
         // Boxed: a connection that idles shall not hold the room that a burst needs.
         let burst = if bulk && spliceable {
-            Box::pin(splice(source, sink, counter)).await
+            Box::pin(splice(source, sink, counter, client)).await
         } else {
-            Box::pin(copy(source, sink, counter, spliceable)).await
+            Box::pin(copy(source, sink, counter, client, spliceable)).await
         };
         match burst {
             Burst::Trickle => bulk = false,
@@ -82,14 +89,20 @@ async fn half(source: &TcpStream, sink: &TcpStream, counter: &Counter, other: &C
 }
 
 /// Copies until the source is empty, or until splicing is worth it.
-async fn copy(source: &TcpStream, sink: &TcpStream, counter: &Counter, may_splice: bool) -> Burst {
+async fn copy(
+    source: &TcpStream,
+    sink: &TcpStream,
+    counter: &Counter,
+    client: Option<&TcpStream>,
+    may_splice: bool,
+) -> Burst {
     let mut memory = Buffer::take(!may_splice);
     loop {
         match read(source, &mut memory) {
             Ok(0) => return Burst::Ended(Half::Finished),
             Ok(read) => {
-                if let Err(error) = write_all(sink, &memory[..read], counter).await {
-                    return Burst::Ended(Half::Sink(error));
+                if let Err(broken) = write_all(sink, &memory[..read], counter, client).await {
+                    return Burst::Ended(broken);
                 }
                 if may_splice && read == memory.len() {
                     return Burst::Bulk;
@@ -104,10 +117,15 @@ async fn copy(source: &TcpStream, sink: &TcpStream, counter: &Counter, may_splic
 }
 
 /// Splices until the source is empty.
-async fn splice(source: &TcpStream, sink: &TcpStream, counter: &Counter) -> Burst {
+async fn splice(
+    source: &TcpStream,
+    sink: &TcpStream,
+    counter: &Counter,
+    client: Option<&TcpStream>,
+) -> Burst {
     let mut lent = pipes::take();
     match lent.as_mut().ok().and_then(pipes::Lent::pipe) {
-        Some(pipe) => through(pipe, source, sink, counter).await,
+        Some(pipe) => through(pipe, source, sink, counter, client).await,
         None => Burst::Unspliceable,
     }
 }
@@ -117,6 +135,7 @@ async fn through(
     source: &TcpStream,
     sink: &TcpStream,
     counter: &Counter,
+    client: Option<&TcpStream>,
 ) -> Burst {
     let mut most = 0;
     loop {
@@ -135,8 +154,8 @@ async fn through(
             match pipe.drain(sink) {
                 Ok(moved) => counter.add(moved as u64),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if let Err(error) = sink.writable().await {
-                        return Burst::Ended(Half::Sink(error));
+                    if let Err(broken) = writable(sink, client).await {
+                        return Burst::Ended(broken);
                     }
                 }
                 Err(error) => return Burst::Ended(Half::Sink(error)),

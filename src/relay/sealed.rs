@@ -99,11 +99,11 @@ async fn seal_burst(
             *byte ^= 1;
         }
         let sealed = match sealer.seal(&mut memory, filled + payload) {
-            Ok(run) => send(sink, &memory[run]).await,
-            Err(error) => Err(error),
+            Ok(run) => send(sink, &memory[run], source).await,
+            Err(error) => Err(Half::Sink(error)),
         };
-        if let Err(error) = sealed {
-            return Burst::Ended(Half::Sink(error));
+        if let Err(broken) = sealed {
+            return Burst::Ended(broken);
         }
         counter.add(payload as u64);
         match read {
@@ -165,8 +165,8 @@ async fn open_burst(
             Ok(opened) => opened,
             Err(error) => return Burst::Ended(Half::Source(error)),
         };
-        if let Err(error) = write_all(sink, &memory[..plain], counter).await {
-            return Burst::Ended(Half::Sink(error));
+        if let Err(broken) = write_all(sink, &memory[..plain], counter, None).await {
+            return Burst::Ended(broken);
         }
         memory.copy_within(used..received, 0);
         received -= used;
@@ -188,8 +188,8 @@ fn is_bulk(read: usize) -> bool {
 }
 
 /// The sealed form is not what the client sent: its bytes are counted elsewhere.
-async fn send(sink: &TcpStream, run: &[u8]) -> io::Result<()> {
-    write_all(sink, run, &Counter::default()).await
+async fn send(sink: &TcpStream, run: &[u8], client: &TcpStream) -> Result<(), Half> {
+    write_all(sink, run, &Counter::default(), Some(client)).await
 }
 
 fn cut() -> io::Error {

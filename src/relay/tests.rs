@@ -168,6 +168,48 @@ async fn a_reset_of_the_server_reaches_the_client() {
     }
 }
 
+/// Nobody reads the client while its bytes wait for the upstream.
+#[tokio::test]
+async fn a_reset_of_the_client_is_seen_while_the_upstream_stalls() {
+    for kind in [Kind::Plain, Kind::Sealed] {
+        let Bench { program, server, relay, .. } = bench(kind, false).await;
+        // Until nothing moves any more.
+        let pieces = vec![7; 1 << 20];
+        while timeout(Duration::from_millis(300), program.writable()).await.is_ok() {
+            let _ = program.try_write(&pieces);
+        }
+        reset(program);
+        assert!(matches!(end(relay).await, End::Client(_)), "{kind:?}");
+        drop(server);
+    }
+}
+
+/// An upstream that stalls for a while gets all the same what came before the reset.
+#[tokio::test]
+async fn a_reset_waits_for_what_came_before_it() {
+    let Bench { program, mut server, relay, .. } = bench(Kind::Plain, false).await;
+    let piece = vec![7; 1 << 20];
+    let mut sent = 0;
+    while timeout(Duration::from_millis(300), program.writable()).await.is_ok() {
+        sent += program.try_write(&piece).unwrap_or(0);
+    }
+    reset(program);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut received = 0;
+    let mut buffer = vec![0; 1 << 20];
+    let error = loop {
+        match timeout(Duration::from_secs(5), server.read(&mut buffer)).await.unwrap() {
+            Ok(0) => panic!("a reset became an end"),
+            Ok(read) => received += read,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    // What the client's own kernel had not sent is lost with its reset.
+    assert!(received > 0 && received <= sent, "{received} of {sent}");
+    assert!(matches!(end(relay).await, End::Client(_)));
+}
+
 /// The half that writes may take the connection's only error away from the half that reads. Which
 /// half is asked first is chance.
 #[tokio::test]
