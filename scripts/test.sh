@@ -15,7 +15,8 @@ peers='
     curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base nginx:nginx-light
     ss-server:shadowsocks-libev ss-local:shadowsocks-libev
     squid:squid htpasswd:apache2-utils tinyproxy:tinyproxy
-    ufw:ufw'
+    ufw:ufw firewalld:firewalld dbus-daemon:dbus-daemon
+    unbound:unbound drill:ldnsutils kdig:knot-dnsutils getent:libc-bin musl-gcc:musl-tools'
 # ssserver forwards the end of one half of a connection; Debian has no package of it.
 ssserver=1.25.0
 threads=${SNET_TEST_THREADS:-3}
@@ -41,13 +42,15 @@ install_peers() {
         echo "    $command" >&2
         exit 1
     fi
-    echo "Installing ${absent}without starting any service"
+    echo "Installing ${absent}without starting any service, now or at the next boot"
     forbid_services
     trap allow_services EXIT
     trap 'exit 1' HUP INT TERM
+    enabled=$(enabled_services)
     export DEBIAN_FRONTEND=noninteractive
     apt-get update
     $command
+    disable_new_services
     allow_services
     trap - EXIT HUP INT TERM
     absent=$(missing)
@@ -72,6 +75,19 @@ allow_services() {
     if [ -e $policy.before-snet ] || [ -L $policy.before-snet ]; then
         mv $policy.before-snet $policy
     fi
+}
+
+# The services that start at boot. Whoever comes with a peer is taken out of them again.
+enabled_services() {
+    [ ! -d /etc/systemd/system ] ||
+        find /etc/systemd/system -path '*.wants/*.service' -printf '%f\n' | sort -u
+}
+disable_new_services() {
+    enabled_services | while read -r unit; do
+        if ! echo "$enabled" | grep -qxF "$unit"; then
+            systemctl --quiet disable "$unit" || echo "Could not disable $unit" >&2
+        fi
+    done
 }
 
 install_ssserver() {

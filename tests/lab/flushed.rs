@@ -8,7 +8,6 @@ use crate::process::{FOLDER, Place, Running, command, finish};
 use crate::sealed::sealed;
 use crate::snet::{self, Config, Snet, Variant, write_config};
 use crate::tables::snapshot;
-use crate::tools;
 use crate::upstream::Upstream;
 use crate::wait;
 use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family};
@@ -107,14 +106,9 @@ fn flushed_under_traffic(variant: Variant) {
         let ufw = Ufw::enable();
         a_life(variant, &file, &counters, "ufw reload", "ufw reload");
         drop(ufw);
-        if has_firewalld() {
-            let _firewalld = Firewalld::start();
-            let reload = "firewall-cmd --reload";
-            a_life(variant, &file, &counters, "firewalld reload", reload);
-            a_filter_is_told_with_its_remedy(variant, &file);
-        } else {
-            println!("firewalld is not installed: its reload is not tried");
-        }
+        let _firewalld = Firewalld::start();
+        a_life(variant, &file, &counters, "firewalld reload", "firewall-cmd --reload");
+        a_filter_is_told_with_its_remedy(variant, &file);
     });
 }
 
@@ -209,10 +203,6 @@ fn shell(variant: Variant, script: &str) {
 }
 
 const BUS: &str = "unix:path=/run/lab/bus";
-
-fn has_firewalld() -> bool {
-    ["firewalld", "firewall-cmd", "dbus-daemon"].iter().all(|name| tools::find(name).is_some())
-}
 
 /// The real ufw, with a configuration of its own.
 struct Ufw;
