@@ -12,6 +12,7 @@ mod house;
 mod installed;
 mod internet;
 mod lab;
+mod lan_dns;
 mod life_cycle;
 mod nftables;
 mod pulse;
@@ -19,6 +20,7 @@ mod replace;
 mod router;
 #[path = "../../../tests/lab/stillness.rs"]
 mod stillness;
+mod strangers;
 mod traffic;
 
 use super::lan::{Interface, Lan};

@@ -1,0 +1,118 @@
+//! What the operator wants of names.
+
+use super::servers::{addresses, always, over_udp, silent};
+use super::{ABROAD, CN, found, rules, run, world};
+use crate::dns::HttpsRecords;
+use crate::domain::DomainMap;
+use crate::route::Route;
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+use std::sync::Arc;
+
+#[tokio::test]
+async fn listed_names_have_one_side_and_steer_the_router() {
+    run(async || {
+        let domestic = always(|query| addresses(query, 60, &[ABROAD]));
+        let trusted = always(|query| addresses(query, 60, &[CN]));
+        let world = world(domestic, trusted, |settings| {
+            settings.rules = rules(&[
+                ("near.example", Some(Route::Direct)),
+                ("far.example", Some(Route::Proxy)),
+                ("bad.example", Some(Route::Block)),
+                ("good.bad.example", None),
+            ]);
+            let mut names = DomainMap::default();
+            names.insert(&"cn.example".parse().unwrap(), Some(()));
+            names.insert(&"hk.cn.example".parse().unwrap(), None);
+            settings.china_names = Arc::new(names);
+        });
+        assert_eq!(world.route(ABROAD), Route::Proxy);
+        assert_eq!(world.a("www.near.example").await, [ABROAD]);
+        assert_eq!(world.route(ABROAD), Route::Direct, "learned");
+        assert_eq!(world.trusted.asked.get(), 0);
+        assert_eq!(world.a("far.example").await, [CN]);
+        assert_eq!(world.domestic.asked.get(), 1, "never asked about a proxied name");
+        assert_eq!(world.a("a.cn.example").await, [ABROAD]);
+        let blocked = world.ask("x.bad.example", RecordType::A).await;
+        assert_eq!(blocked.metadata.response_code, ResponseCode::NXDomain);
+        assert_eq!(world.a("x.good.bad.example").await, [CN], "excepted, and so judged");
+        let asked = world.trusted.asked.get();
+        assert_eq!(world.a("a.hk.cn.example").await, [CN]);
+        assert_eq!(world.trusted.asked.get(), asked + 1, "excepted, and so judged");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_does_not_steer_local_addresses() {
+    run(async || {
+        let trusted = always(|query| addresses(query, 60, &["10.0.0.5", ABROAD]));
+        let world = world(silent(), trusted, |settings| {
+            Arc::make_mut(&mut settings.rules)
+                .insert(&"far.example".parse().unwrap(), Some(Route::Proxy));
+        });
+        world.a("far.example").await;
+        assert_eq!(format!("{:?}", world.current.load().learned()), "Learned(1 addresses)");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_direct_name_falls_back_to_the_trusted_side() {
+    run(async || {
+        let forged = always(|query| addresses(query, 60, &["127.0.0.1"]));
+        let trusted = always(|query| addresses(query, 60, &[ABROAD]));
+        let world = world(forged, trusted, |settings| {
+            settings.rules = rules(&[("near.example", Some(Route::Direct))]);
+        });
+        assert_eq!(world.a("near.example").await, [ABROAD]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn local_names_never_leave() {
+    run(async || {
+        let public = always(|query| addresses(query, 60, &[ABROAD]));
+        let local = over_udp(always(|query| addresses(query, 60, &["192.168.1.9"])));
+        let forward = over_udp(always(|query| addresses(query, 60, &["10.0.0.9"])));
+        let world = world(public.clone(), public, |settings| {
+            settings.local = vec![local.address];
+            let corp = "corp.example".parse().unwrap();
+            settings.forward.insert(&corp, vec![forward.address]);
+        });
+        assert_eq!(world.a("nas").await, ["192.168.1.9"]);
+        assert_eq!(world.a("nas.lan").await, ["192.168.1.9"]);
+        assert_eq!(world.a("www.corp.example").await, ["10.0.0.9"]);
+        assert_eq!(world.a("localhost").await, ["127.0.0.1"]);
+        assert_eq!((world.domestic.asked.get(), world.trusted.asked.get()), (0, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn foreign_names_have_no_ipv6_where_it_is_blocked() {
+    run(async || {
+        let both = always(|query| addresses(query, 60, &[ABROAD, "2001:db8:f::1"]));
+        let world = world(both.clone(), both, |settings| settings.no_foreign_aaaa = true);
+        let answer = world.ask("site.example", RecordType::AAAA).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+        assert_eq!(found(&answer), [""; 0]);
+        assert_eq!(world.a("site.example").await, [ABROAD]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn https_records_can_be_blocked() {
+    run(async || {
+        let domestic = always(|query| addresses(query, 60, &[CN]));
+        let world = world(domestic, silent(), |settings| {
+            settings.options.https_records = HttpsRecords::Block;
+        });
+        let answer = world.ask("site.example", RecordType::HTTPS).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+        assert_eq!((answer.answers.len(), world.domestic.asked.get()), (0, 0));
+    })
+    .await;
+}
