@@ -1,17 +1,6 @@
-//! Lists of names and of prefixes.
-
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use snet::domain::{DomainMap, Name, read_list};
-use snet::ipset::IpSet;
+#[path = "../bodies/lists.rs"]
+mod body;
 
-fuzz_target!(|text: &str| {
-    let mut names = DomainMap::default();
-    let _ = read_list(text, |name, listed| {
-        assert_eq!(Name::from_wire(name.as_wire()).as_ref(), Some(&name));
-        names.insert(&name, listed);
-        assert_eq!(names.lookup(name.as_wire()), Some(&listed));
-    });
-    let _ = IpSet::parse_list(text);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| body::run(data));

@@ -1,34 +1,6 @@
-//! What an upstream server sends: judge it, keep it, send it on, to clients large and small.
-
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use snet::dns::reply::{Clamp, Reply, Side, Stored, Ttls, classify, classify_trusted, without_hints};
-use snet::dns::wire::{Query, TCP_SIZE};
-use snet::ipset::IpSet;
-use std::time::Duration;
+#[path = "../bodies/reply.rs"]
+mod body;
 
-fuzz_target!(|message: &[u8]| {
-    let Some(reply) = Reply::parse(message) else { return };
-    let none = IpSet::default();
-    let _ = (classify(&reply, &none, &none, false), classify_trusted(&reply));
-    let _ = (reply.addresses(), reply.lifetime(), reply.is_negative());
-    if let Some(stripped) = without_hints(&reply) {
-        let stripped = Reply::parse(&stripped).expect("what we write is sound");
-        assert_eq!(without_hints(&stripped), None, "nothing is left");
-    }
-    let clamp = Clamp::new(Duration::ZERO, Duration::from_secs(86_400));
-    let stored = Stored::new(&reply, Side::Trusted, clamp);
-    // The question of the reply, asked.
-    let mut asking = message[..12].to_vec();
-    asking[2..12].copy_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-    asking.extend(&message[12..]);
-    let Ok(query) = Query::parse(&asking) else { return };
-    for limit in [512, 1232, TCP_SIZE] {
-        let mut out = Vec::new();
-        stored.write(&query, Ttls::Aged(3), None, limit, &mut out);
-        assert!(out.len() <= limit);
-        let sent = Reply::parse(&out).expect("what we send on is sound");
-        assert!(sent.matches(&query, query.id));
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| body::run(data));
