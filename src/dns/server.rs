@@ -1,12 +1,13 @@
 //! The listeners: UDP and TCP on every address, on a thread of their own.
 
+mod streams;
+
 use super::Settings;
 use super::present::Present;
 use super::reply;
 use super::resolver::{Asked, Resolver};
-use super::upstream::tcp::{Incoming, frame};
 use super::upstream::tls::Tls;
-use super::wire::{Query, TCP_SIZE};
+use super::wire::Query;
 use crate::dispatch::Current;
 use crate::net::Outbound;
 use crate::net::listen::{self, AcceptError};
@@ -14,25 +15,12 @@ use crate::net::udp::{self, Asker, UdpListener};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 use tracing::{debug, error, warn};
-
-/// A client that says nothing for so long has left (RFC 7766, 6.2.3: a few seconds will do).
-const IDLE: Duration = Duration::from_secs(20);
-
-/// TCP clients at one moment.
-const MOST_CLIENTS: usize = 512;
-
-/// Unanswered queries of one TCP client; beyond, it is not read.
-const MOST_PIPELINED: usize = 64;
 
 /// A larger query is none of ours; what does not fit is cut and found malformed.
 const LARGEST_QUERY: usize = 4096;
@@ -131,14 +119,18 @@ fn run(bound: Bound, mut orders: Orders, mut stopped: watch::Receiver<bool>) -> 
         let Bound { udp, tcp, settings, outbound, current } = bound;
         let resolver = Resolver::new(settings, outbound, current, Tls::default());
         let present = Rc::new(Present::new(resolver));
-        let clients = Arc::new(Semaphore::new(MOST_CLIENTS));
+        let room = streams::Room::new();
         let mut listeners = JoinSet::new();
         for socket in udp {
             listeners.spawn_local(datagrams(Rc::clone(&present), Rc::new(socket.listen()?)));
         }
         for socket in tcp {
             let listener = TcpListener::from_std(socket)?;
-            listeners.spawn_local(streams(Rc::clone(&present), listener, Arc::clone(&clients)));
+            listeners.spawn_local(streams::serve_all(
+                Rc::clone(&present),
+                listener,
+                Rc::clone(&room),
+            ));
         }
         let ended = loop {
             tokio::select! {
@@ -226,86 +218,4 @@ async fn answer(
 
 fn lost(asker: &Asker, error: io::Error) {
     debug!(client = %asker.address, "a reply was lost: {error}");
-}
-
-async fn streams(
-    present: Rc<Present>,
-    listener: TcpListener,
-    clients: Arc<Semaphore>,
-) -> io::Result<()> {
-    loop {
-        let permit = Arc::clone(&clients).acquire_owned().await.map_err(io::Error::other)?;
-        match listener.accept().await {
-            Ok((stream, client)) => {
-                let serving = serve(Rc::clone(&present), stream, client, permit);
-                tokio::task::spawn_local(async move {
-                    if let Err(error) = serving.await {
-                        debug!(%client, "a client of the resolver broke off: {error}");
-                    }
-                });
-            }
-            Err(error) => match AcceptError::class(&error) {
-                AcceptError::Transient => {}
-                AcceptError::Shortage => {
-                    warn!("cannot accept a query over TCP: {error}; resting");
-                    tokio::time::sleep(SHORTAGE_REST).await;
-                }
-                AcceptError::Fatal => return Err(error),
-            },
-        }
-    }
-}
-
-/// Serves one TCP client: queries are answered as their answers come, in any order (RFC 7766, 7).
-async fn serve(
-    present: Rc<Present>,
-    stream: TcpStream,
-    client: SocketAddr,
-    _permit: OwnedSemaphorePermit,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let (mut source, sink) = stream.into_split();
-    let (answers, queue) = mpsc::channel(MOST_PIPELINED);
-    let writing = tokio::task::spawn_local(write(sink, queue));
-    let pipelined = Arc::new(Semaphore::new(MOST_PIPELINED));
-    let mut incoming = Incoming::default();
-    while let Ok(message) = timeout(IDLE, incoming.next(&mut source)).await {
-        let Some(message) = message? else { break };
-        let query = match Query::parse(&message) {
-            Ok(query) => query,
-            Err(malformed) => {
-                let mut answer = Vec::new();
-                // Nothing that follows bytes without an answer is worth reading.
-                if !malformed.write_answer(&mut answer) {
-                    break;
-                }
-                if answers.send(answer).await.is_err() {
-                    break;
-                }
-                continue;
-            }
-        };
-        let slot = Arc::clone(&pipelined).acquire_owned().await.map_err(io::Error::other)?;
-        let (resolver, answers) = (present.load(), answers.clone());
-        tokio::task::spawn_local(async move {
-            let asked = Asked { query: &query, limit: TCP_SIZE, client, at: Instant::now() };
-            let mut answer = Vec::new();
-            if !resolver.answer_at_once(&asked, &mut answer) {
-                answer = resolver.answer(&asked).await;
-            }
-            // The client may have left.
-            let _ = answers.send(answer).await;
-            drop(slot);
-        });
-    }
-    // The writer ends when the last answer is sent.
-    drop(answers);
-    writing.await.map_err(io::Error::other)?
-}
-
-async fn write(mut sink: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
-    while let Some(answer) = queue.recv().await {
-        timeout(IDLE, sink.write_all(&frame(&answer))).await.map_err(io::Error::other)??;
-    }
-    Ok(())
 }

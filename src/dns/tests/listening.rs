@@ -21,8 +21,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
-struct Listening {
-    address: SocketAddr,
+pub(super) struct Listening {
+    pub(super) address: SocketAddr,
     stop: watch::Sender<bool>,
     /// Open for as long as the resolver runs.
     reloads: mpsc::UnboundedSender<dns::Order>,
@@ -40,7 +40,7 @@ fn start(china: SocketAddr, cache_file: Option<PathBuf>) -> Listening {
     start_with(Settings { china: vec![china.into()], options, ..settings() })
 }
 
-fn start_with(settings: Settings) -> Listening {
+pub(super) fn start_with(settings: Settings) -> Listening {
     let address = free();
     let settings = Settings { listen: vec![address], ..settings };
     let direct = Box::new(Direct::new(outbound()));
@@ -64,7 +64,7 @@ fn with_a_switch() -> (Server, Rc<Cell<bool>>) {
     (server, up)
 }
 
-fn question(name: &str) -> Message {
+pub(super) fn question(name: &str) -> Message {
     let mut query = Message::new(4711, MessageType::Query, OpCode::Query);
     query.metadata.recursion_desired = true;
     query.queries.push(Query::query(Name::from_ascii(name).unwrap(), RecordType::A));
@@ -239,6 +239,6 @@ async fn other_settings_keep_the_answers_that_they_would_give_too() {
 }
 
 /// A made-up name, which the resolver asks for at its start.
-fn asks_for_probe(query: &Message) -> bool {
+pub(super) fn asks_for_probe(query: &Message) -> bool {
     query.queries[0].name().to_ascii().ends_with(".com.")
 }

@@ -5,6 +5,7 @@ mod judgement;
 mod listening;
 mod servers;
 mod servers_that_fail;
+mod streams;
 mod wishes;
 
 use super::resolver::{Asked, Resolver};
