@@ -43,10 +43,10 @@ install_peers() {
         exit 1
     fi
     echo "Installing ${absent}without starting any service, now or at the next boot"
-    forbid_services
-    trap allow_services EXIT
-    trap 'exit 1' HUP INT TERM
     enabled=$(enabled_services)
+    forbid_services
+    trap 'disable_new_services; allow_services' EXIT
+    trap 'exit 1' HUP INT TERM
     export DEBIAN_FRONTEND=noninteractive
     apt-get update
     $command

@@ -97,10 +97,31 @@ impl Learned {
         *connected = Some(kernel);
     }
 
-    /// Tells the kernel everything again, which has forgotten it.
+    /// The kernel hears no more of what is learned here.
+    pub fn disconnect_kernel(&self) {
+        *lock(&self.kernel) = None;
+    }
+
+    /// Whether the kernel hears of it.
+    pub fn is_connected(&self) -> bool {
+        lock(&self.kernel).is_some()
+    }
+
+    /// Tells the kernel everything again, which has forgotten it. In small portions: who routes a
+    /// connection or learns another address meanwhile must not wait for all of it.
     pub fn teach_again(&self) {
-        if let Some(kernel) = &*lock(&self.kernel) {
-            self.teach_all(&**kernel);
+        let known: Vec<(IpAddr, (Route, Instant))> =
+            lock(&self.entries).iter().map(|(address, entry)| (*address, *entry)).collect();
+        for portion in known.chunks(64) {
+            let connected = lock(&self.kernel);
+            let Some(kernel) = &*connected else { return };
+            let now = Instant::now();
+            for (address, entry @ (route, expiry)) in portion {
+                let still = lock(&self.entries).get(address) == Some(entry);
+                if still && *expiry > now {
+                    kernel.teach(*address, *route, expiry.saturating_duration_since(now));
+                }
+            }
         }
     }
 

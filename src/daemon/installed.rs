@@ -62,7 +62,7 @@ impl Installed {
             Err(failure) => failure,
         };
         if !self.fails.swap(true, Ordering::Relaxed) {
-            warn!("cannot keep the rules alive, so nothing is captured: {failure}; restart snet");
+            warn!("cannot keep the rules alive, so nothing is captured: {failure}");
         }
     }
 

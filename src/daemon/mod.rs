@@ -215,8 +215,9 @@ impl Daemon {
         let (kept, learned) = (Arc::clone(&firewall), current.clone());
         let renew = async move || {
             kept.beat().await;
-            if kept.forgot() {
-                let learned = Arc::clone(learned.load().learned());
+            let learned = Arc::clone(learned.load().learned());
+            // In the middle of a reload nobody is connected: then at the next beat.
+            if learned.is_connected() && kept.forgot() {
                 tokio::task::spawn_blocking(move || learned.teach_again());
             }
             notify::alive();

@@ -138,6 +138,8 @@ impl Daemon {
         }
         fault::pass(Step::Turned);
         if !Arc::ptr_eq(new.learned(), old.learned()) {
+            // Whoever is just telling the kernel of the old ones has to stop first.
+            old.learned().disconnect_kernel();
             self.firewall.with(firewall::Installed::forget);
             if is_captured {
                 let kernel = TeachKernel(Arc::clone(&self.firewall));

@@ -1,7 +1,7 @@
 //! What around us will not work together with the rules, each in one line with its remedy.
 //!
-//! Looked at once, at the start. Nothing of it is an error: others may know what they do, and what
-//! is read here is a guess from their rules.
+//! Looked at at the start, by a reload, and with iptables-nft when others change their rules. Nothing
+//! of it is an error: others may know what they do, and what is read here is a guess from their rules.
 
 use super::command;
 use super::lan::Lan;
@@ -61,6 +61,22 @@ pub(super) fn all(ruleset: &Ruleset, tools: &[(Family, Iptables)], opens: bool) 
             )
         }));
     }
+    doubts
+}
+
+/// Those that come with other rules.
+pub(super) fn between(
+    old: &Ruleset,
+    new: &Ruleset,
+    tools: &[(Family, Iptables)],
+    opens: bool,
+) -> Vec<String> {
+    if (&old.lan, old.ipv6, &old.listeners) == (&new.lan, new.ipv6, &new.listeners) {
+        return Vec::new();
+    }
+    let known = all(old, tools, opens);
+    let mut doubts = all(new, tools, opens);
+    doubts.retain(|doubt| !known.contains(doubt));
     doubts
 }
 

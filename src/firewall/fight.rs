@@ -4,7 +4,7 @@
 //! it all the time will not be outrun: each round would cost both, and fill the log. So the looks
 //! become rare while it goes on, and it is said once.
 
-use super::monitor::EVERY;
+use super::monitor::{EVERY, Look};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tracing::{debug, warn};
@@ -25,26 +25,22 @@ pub(super) struct Fight {
 }
 
 impl Fight {
-    /// Takes in what a look has found: what was put back, if anything.
-    pub(super) fn looked(&mut self, now: Instant, found: Result<Option<String>, String>) {
-        match found {
-            Ok(None) => self.complaint = None,
-            Ok(Some(what)) => {
-                self.complaint = None;
-                self.forget(now);
-                self.mended.push_back(now);
-                self.tell(&what, now);
-            }
-            Err(error) => {
-                if self.complaint.as_ref() != Some(&error) {
-                    warn!(
-                        "another program changed the firewall, and the rules cannot be put back: \
-                         {error}; restart snet"
-                    );
-                    self.complaint = Some(error);
-                }
-            }
+    /// Takes in what a look has found.
+    pub(super) fn looked(&mut self, now: Instant, look: Look) {
+        if !look.mended.is_empty() {
+            self.forget(now);
+            self.mended.push_back(now);
+            self.tell(&look.mended.join("; "), now);
         }
+        if let Some(error) = &look.failed
+            && self.complaint.as_ref() != Some(error)
+        {
+            warn!(
+                "another program changed the firewall, and the rules cannot be put back: {error}; \
+                 restart snet"
+            );
+        }
+        self.complaint = look.failed;
     }
 
     fn tell(&self, what: &str, now: Instant) {
@@ -81,8 +77,12 @@ impl Fight {
 mod tests {
     use super::*;
 
-    fn mended() -> Result<Option<String>, String> {
-        Ok(Some("rules were gone".into()))
+    /// One family is mended time and again, while the other cannot be.
+    fn mended() -> Look {
+        let mut look = Look::default();
+        look.note(Err::<Option<String>, _>("native rules"));
+        look.note(Ok::<_, String>(Some("IPv6 rules were gone".into())));
+        look
     }
 
     #[test]

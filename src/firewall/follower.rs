@@ -4,7 +4,7 @@
 use super::doubts;
 use super::ipset_netlink::{Change, Connection};
 use super::iptables;
-use super::monitor::Follow;
+use super::monitor::{Follow, Look};
 use super::place;
 use super::ruleset::{Family, Ruleset};
 use super::sets::{self, Missing};
@@ -56,6 +56,7 @@ impl Sets {
         }
         ipset.restore(&missing.text).map_err(|error| error.to_string())?;
         self.forgot.store(true, Ordering::Relaxed);
+        self.complained.store(false, Ordering::Relaxed);
         Ok(Some(format!("the sets {} were gone or not whole", missing.names.join(" "))))
     }
 
@@ -67,7 +68,7 @@ impl Sets {
         {
             warn!(
                 "cannot change the sets of the firewall: {error} ({changes:?}); if another program \
-                 removed them, restart snet",
+                 removed them, they are made again within seconds",
             );
         }
     }
@@ -86,6 +87,15 @@ pub(super) struct Follower {
 impl Follow for Follower {
     fn network(&mut self, before: &Ruleset, after: &Ruleset) {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).look_like(after);
+        let interfaces =
+            |ruleset: &Ruleset| ruleset.lan.as_ref().map_or(0, |lan| lan.interfaces.len());
+        if interfaces(after) > sets::MOST_INTERFACES.max(interfaces(before)) {
+            warn!(
+                "{} interfaces are LAN side, and ipset takes at most {}: those beyond are not captured",
+                interfaces(after),
+                sets::MOST_INTERFACES
+            );
+        }
         self.sets.change(sets::changes(before, after, &self.sets.families));
         let Some(text) = iptables::follow(before, after) else { return };
         for (_, tools) in self.tools.iter().filter(|(family, _)| *family == Family::V6) {
@@ -95,7 +105,7 @@ impl Follow for Follower {
         }
     }
 
-    fn rules(&mut self, _now: &Ruleset) -> Result<Option<String>, String> {
+    fn rules(&mut self, _now: &Ruleset) -> Look {
         // With the servers that were learned of since.
         let now = self.now.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // Others have changed something: a door may be closed now that was open. Where there is no word
@@ -106,13 +116,14 @@ impl Follow for Follower {
             new.for_each(|doubt| warn!("{doubt}"));
             self.doubts = doubts;
         }
-        // A rule cannot name a set that is not there.
-        let mut mended: Vec<String> = self.sets.mend(&now, &self.ipset)?.into_iter().collect();
+        // A rule cannot name a set that is not there: the sets come first. But what of one part cannot
+        // be mended must not keep the others from it.
+        let mut look = Look::default();
+        look.note(self.sets.mend(&now, &self.ipset));
         for (family, tools) in &self.tools {
-            let what = place::mend(&now, *family, tools).map_err(|error| error.to_string())?;
-            mended.extend(what);
+            look.note(place::mend(&now, *family, tools));
         }
-        Ok((!mended.is_empty()).then(|| mended.join("; ")))
+        look
     }
 
     fn has_word(&self) -> bool {

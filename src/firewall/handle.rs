@@ -120,6 +120,11 @@ impl Handle {
         self.unwatch();
         let old = lock(&self.now).clone();
         let result = new.keep_uplinks(&old).and_then(|()| self.turn(&old, &new));
+        if result.is_ok() {
+            doubts::between(&old, &new, &self.tools, true)
+                .iter()
+                .for_each(|doubt| warn!("{doubt}"));
+        }
         *lock(&self.now) = if result.is_ok() { new } else { old };
         // It looks at the network and at the rules, and mends what a failure left.
         self.watch();

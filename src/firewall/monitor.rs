@@ -35,17 +35,33 @@ pub(super) trait Follow: Send {
     /// The network is no longer as in `before`; adapt the sets.
     fn network(&mut self, before: &Ruleset, after: &Ruleset);
 
-    /// Looks whether the rules are still in place, and puts them back. Returns what was missing.
-    ///
-    /// # Errors
-    /// They cannot be put back.
-    fn rules(&mut self, now: &Ruleset) -> Result<Option<String>, String>;
+    /// Looks whether the rules are still in place, and puts back whatever can be.
+    fn rules(&mut self, now: &Ruleset) -> Look;
 
     /// Whether the kernel gives word of changes of the rules (nf_tables does).
     fn has_word(&self) -> bool;
 
     /// What there is no word of, and costs little to ask every few seconds.
     fn is_disturbed(&self, now: &Ruleset) -> bool;
+}
+
+/// What a look at the rules has found.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// What was missing and is in place again, in words.
+    pub(super) mended: Vec<String>,
+    /// Why something could not be put back.
+    pub(super) failed: Option<String>,
+}
+
+impl Look {
+    /// Takes in what became of one part.
+    pub(super) fn note(&mut self, part: Result<Option<String>, impl ToString>) {
+        match part {
+            Ok(mended) => self.mended.extend(mended),
+            Err(error) => drop(self.failed.get_or_insert_with(|| error.to_string())),
+        }
+    }
 }
 
 /// The thread. Its drop ends it.
@@ -117,6 +133,8 @@ impl Watch {
                 }
                 // What was known stays in force, for instance while the only uplink is redialled.
                 Err(error) => {
+                    // And it is looked at again, whether there is word or not.
+                    heard = true;
                     let error = error.to_string();
                     if told.as_ref() != Some(&error) {
                         warn!("the rules stay as they are: {error}");
@@ -130,8 +148,8 @@ impl Watch {
                 continue;
             }
             if std::mem::take(&mut pending) || follow.is_disturbed(&now) {
-                let found = follow.rules(&now);
-                fight.looked(Instant::now(), found);
+                let look = follow.rules(&now);
+                fight.looked(Instant::now(), look);
             }
             looked = Instant::now();
             until = fight.rest(looked);

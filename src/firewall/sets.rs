@@ -172,7 +172,9 @@ impl Set {
     }
 
     fn at_interfaces(self, lan: &Lan, family: Family) -> Vec<Entry> {
+        // What does not fit is told by whoever adds interfaces.
         let captured = lan.interfaces.iter().filter(|interface| interface.captures(family));
+        let captured = captured.take(MOST_INTERFACES);
         match self {
             Set::OnLink => captured
                 .flat_map(|at| {

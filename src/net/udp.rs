@@ -17,7 +17,7 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -34,7 +34,8 @@ pub struct Bound {
 pub struct UdpListener {
     socket: UdpSocket,
     wildcard: Option<Wildcard>,
-    is_loopback: bool,
+    /// What it is bound to.
+    address: IpAddr,
 }
 
 /// A socket that takes datagrams to every address of this machine, and the family it belongs to.
@@ -100,9 +101,9 @@ impl Bound {
     /// # Errors
     /// What epoll says.
     pub fn listen(self) -> io::Result<UdpListener> {
-        let is_loopback = self.local_addr()?.ip().to_canonical().is_loopback();
+        let address = self.local_addr()?.ip().to_canonical();
         let socket = UdpSocket::from_std(self.socket)?;
-        Ok(UdpListener { socket, wildcard: self.wildcard, is_loopback })
+        Ok(UdpListener { socket, wildcard: self.wildcard, address })
     }
 
     /// The address it is bound to.
@@ -116,15 +117,17 @@ impl Bound {
 
 impl UdpListener {
     /// Whether a program of this machine asked: what comes from elsewhere is never for a loopback
-    /// address (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3). One that was captured has the source address
-    /// that its way out would have had, and was redirected to loopback.
+    /// address (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3), nor from the address that it is for. One that
+    /// was captured has the source address that its way out would have had, and was redirected to
+    /// loopback, or to the link's own address.
     pub fn is_own(&self, asker: &Asker) -> bool {
         let asked = match asker.asked {
-            Some(PacketInfo::V4(Source4(address))) => address.is_loopback(),
-            Some(PacketInfo::V6(Source6 { address, .. })) => address.to_canonical().is_loopback(),
-            None => self.is_loopback,
+            Some(PacketInfo::V4(Source4(address))) => address.into(),
+            Some(PacketInfo::V6(Source6 { address, .. })) => IpAddr::V6(address).to_canonical(),
+            None => self.address,
         };
-        asked || asker.address.ip().to_canonical().is_loopback()
+        let asking = asker.address.ip().to_canonical();
+        asked.is_loopback() || asking.is_loopback() || asking == asked
     }
 
     /// Waits until a datagram is there; [`try_receive`](Self::try_receive) takes it.

@@ -102,7 +102,8 @@ fn killed_at_any_moment(variant: Variant) {
                 lives(&format!("killed {what}"), WITHIN);
             }
             let next = Snet::ready(snet::snet(variant).arg("-c").arg(&file));
-            assert!(reaches(FOREIGN_SITE, Family::V4), "through the next one; {what}");
+            let through = format!("through the next one; {what}");
+            wait::until(&through, Duration::from_secs(3), || reaches(FOREIGN_SITE, Family::V4));
             next.stop();
             assert_same(&before, &snapshot());
         }

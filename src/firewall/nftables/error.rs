@@ -76,7 +76,7 @@ impl Error {
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::ResourceBusy => "; another program is changing the firewall, try again",
-        io::ErrorKind::NotFound => "; somebody removed our table, restart snet",
+        io::ErrorKind::NotFound => "; somebody removed our table, it is made again within seconds",
         _ => "",
     }
 }

@@ -6,7 +6,7 @@ use super::handle::Handle;
 use super::owner::Owner;
 use crate::fault::{self, Step};
 use crate::firewall::doubts;
-use crate::firewall::monitor::{Follow, Monitor};
+use crate::firewall::monitor::{Follow, Look, Monitor};
 use crate::firewall::ruleset::{Family, Ruleset};
 use crate::firewall::tools::Iptables;
 use std::net::IpAddr;
@@ -31,9 +31,7 @@ impl Followed {
         if let Some(lan) = &ruleset.lan {
             info!("the LAN side: {}", lan.describe());
         }
-        let tools = |family| Iptables::every(family).into_iter().map(move |tools| (family, tools));
-        let tools: Vec<_> = Family::ALL.into_iter().flat_map(tools).collect();
-        doubts::all(&ruleset, &tools, false).iter().for_each(|doubt| warn!("{doubt}"));
+        doubts::all(&ruleset, &every_tool(), false).iter().for_each(|doubt| warn!("{doubt}"));
         let handle = Arc::new(Handle::install(owner, ruleset.clone())?);
         let now = Arc::new(Mutex::new(ruleset));
         let followed = Followed { monitor: Mutex::new(None), handle, now };
@@ -51,6 +49,9 @@ impl Followed {
         let old = lock(&self.now).clone();
         let result = new.keep_uplinks(&old).and_then(|()| Ok(self.handle.replace(&new)?));
         if result.is_ok() {
+            doubts::between(&old, &new, &every_tool(), false)
+                .iter()
+                .for_each(|doubt| warn!("{doubt}"));
             *lock(&self.now) = new;
         }
         self.watch();
@@ -94,6 +95,12 @@ impl Followed {
     }
 }
 
+/// iptables is others' here.
+fn every_tool() -> Vec<(Family, Iptables)> {
+    let tools = |family| Iptables::every(family).into_iter().map(move |tools| (family, tools));
+    Family::ALL.into_iter().flat_map(tools).collect()
+}
+
 /// What is behind these locks is replaced whole: a panic elsewhere leaves no half of it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -120,7 +127,9 @@ impl Follower {
         if let Some(complaint) = &complaint
             && self.complaint.as_ref() != Some(complaint)
         {
-            warn!("the nftables table is not as it should be: {complaint}; restart snet");
+            warn!(
+                "the nftables table is not as it should be: {complaint}; it is looked at again within seconds"
+            );
         }
         self.complaint = complaint;
     }
@@ -137,15 +146,19 @@ impl Follow for Follower {
         self.tell(result);
     }
 
-    fn rules(&mut self, _now: &Ruleset) -> Result<Option<String>, String> {
+    fn rules(&mut self, _now: &Ruleset) -> Look {
         let mend = || {
             let intact = self.handle.is_intact()?;
             if !intact {
                 self.handle.restore()?;
             }
-            Ok((!intact).then(|| "rules of the nftables table were gone".into()))
+            // What it missed of the network while it was gone.
+            self.handle.replace(&lock(&self.now).clone())?;
+            Ok::<_, Error>((!intact).then(|| "rules of the nftables table were gone".into()))
         };
-        mend().map_err(|error: Error| error.to_string())
+        let mut look = Look::default();
+        look.note(mend());
+        look
     }
 
     /// It does, of every beat and every learned address as well. So it is looked every now and

@@ -123,6 +123,7 @@ impl Handle {
         let mut state = self.state();
         state.found = create(&self.connection, &state.table, true)?;
         self.forgot.store(true, Ordering::Relaxed);
+        self.complained.store(false, Ordering::Relaxed);
         if state.released {
             self.commit(silence())?;
         }
