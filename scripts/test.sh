@@ -19,7 +19,7 @@ peers='
     unbound:unbound drill:ldnsutils kdig:knot-dnsutils getent:libc-bin musl-gcc:musl-tools'
 # ssserver forwards the end of one half of a connection; Debian has no package of it.
 ssserver=1.25.0
-threads=${SNET_TEST_THREADS:-3}
+threads=${SNET_TEST_THREADS:-4}
 
 cd -- "$(CDPATH='' dirname -- "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-$HOME/.cargo}/bin

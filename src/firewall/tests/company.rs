@@ -15,7 +15,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 in_both_variants!(native, Native: docker ufw tailscale marks_of_others firewalld fw4);
+in_both_variants!(nft_only, Nft: what_cannot_be_mended_keeps_nobody_from_the_rest);
 in_both_variants! {
+    more_interfaces_than_fit_are_no_disturbance,
     docker,
     ufw,
     tailscale,
@@ -300,6 +302,41 @@ fn sets_that_are_emptied_are_filled_and_the_learned_is_asked_for() {
     // The switch was emptied too, until the next beat.
     until("forgotten", || tcp(at("198.51.100.9", 80), None) == Seen::Captured);
     assert_eq!(tcp(at("198.51.100.80", 80), None), Seen::Direct, "a server");
+    handle.remove().unwrap();
+}
+
+/// Native rules in a table of iptables-nft: there nothing can be written any more.
+fn what_cannot_be_mended_keeps_nobody_from_the_rest() {
+    let handle = Handle::install(ruleset()).unwrap();
+    let jumps = |tool: &str| run(&format!("{tool} -t nat -S OUTPUT")).matches("-j SNET").count();
+    load(
+        "nft",
+        &["-f", "-"],
+        "add rule ip nat OUTPUT ip daddr 203.0.113.9 tcp dport { 80, 81 } return",
+    );
+    run("ip6tables -t nat -F OUTPUT");
+    until("the other family is whole again", || jumps("ip6tables") == 1);
+    drop(handle);
+}
+
+/// ipset takes 64.
+fn more_interfaces_than_fit_are_no_disturbance() {
+    let _home = Home::new();
+    let add = |number: u32| {
+        run(&format!("ip link add d{number} type bridge"));
+        run(&format!("ip address add 10.9.{number}.1/24 dev d{number}"));
+        run(&format!("ip link set d{number} up"));
+    };
+    (0..60).for_each(add);
+    let handle = Handle::install(router()).unwrap();
+    (60..70).for_each(add);
+    let lan = || run("ipset list snet-lan4").lines().filter(|line| line.contains(",d")).count();
+    until("the set is full", || lan() >= 63);
+    run("iptables -t nat -F OUTPUT");
+    until("flushed rules come back", || run("iptables -t nat -S OUTPUT").contains("-j SNET"));
+    while handle.forgot() {}
+    std::thread::sleep(monitor::EVERY * 2 + Duration::from_secs(1));
+    assert!(!handle.forgot(), "the sets are mended for ever");
     handle.remove().unwrap();
 }
 
