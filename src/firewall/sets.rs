@@ -399,3 +399,51 @@ fn halves_v6(net: Ipv6Net) -> impl Iterator<Item = Ipv6Net> {
     let whole = halves.is_none().then_some(net);
     halves.into_iter().flatten().chain(whole)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::lan::Interface;
+    use crate::firewall::tests::router;
+
+    /// What `ipset list -terse` would say.
+    fn counts(ruleset: &Ruleset) -> HashMap<String, u32> {
+        let all = Family::ALL
+            .into_iter()
+            .flat_map(|family| Set::of(ruleset).into_iter().map(move |set| (set, family)));
+        all.map(|(set, family)| {
+            (set.name(family), u32::try_from(set.content(ruleset, family).len()).unwrap())
+        })
+        .collect()
+    }
+
+    #[test]
+    fn what_is_missing_is_made_or_filled() {
+        let ruleset = router();
+        let mut counts = counts(&ruleset);
+        assert!(missing(&ruleset, &Family::ALL, &counts).is_empty());
+        counts.insert("snet-china4".into(), 0);
+        counts.remove("snet-lan6");
+        let missing = missing(&ruleset, &Family::ALL, &counts);
+        assert_eq!(missing.names, ["snet-china4", "snet-lan6"]);
+        assert!(missing.text.contains("add snet-china4 203.0.113.0/24 -exist\n"));
+        assert!(missing.text.contains("create snet-lan6 hash:net,iface family inet6"));
+        // One family has no rules: nothing of it is missing.
+        assert_eq!(super::missing(&ruleset, &[Family::V6], &counts).names, ["snet-lan6"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_missing() {
+        let mut ruleset = router();
+        let lan = ruleset.lan.as_mut().unwrap();
+        lan.interfaces.extend((0..70).map(|number| Interface {
+            name: format!("d{number}"),
+            captured: [true, true],
+            on_link: IpSet::default(),
+            is_bridge: true,
+        }));
+        let mut counts = counts(&ruleset);
+        counts.insert("snet-lan4".into(), 64);
+        assert!(missing(&ruleset, &Family::ALL, &counts).is_empty());
+    }
+}
