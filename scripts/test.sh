@@ -101,6 +101,26 @@ install_ssserver() {
     rm -rf target/lab-tools/build
 }
 
+# Debian's package of systemd-resolved takes over /etc/resolv.conf: only the program is taken out.
+install_resolved() {
+    if [ -x target/lab-tools/bin/systemd-resolved ] || [ -x /lib/systemd/systemd-resolved ]; then
+        return 0
+    fi
+    echo "Taking systemd-resolved out of its package into target/lab-tools, without installing it"
+    folder=$(mktemp -d)
+    mkdir -p target/lab-tools/bin
+    (
+        cd "$folder"
+        apt-get -o APT::Sandbox::User=root download systemd-resolved
+        dpkg -x systemd-resolved_*.deb .
+    )
+    cp "$folder/lib/systemd/systemd-resolved" target/lab-tools/bin/
+    rm -r "$folder"
+    if ldd target/lab-tools/bin/systemd-resolved | grep -q 'not found'; then
+        apt-get install -y --no-install-recommends libsystemd-shared
+    fi
+}
+
 run_tests() {
     output=target/test-output.txt
     # The tests of the lab are long and busy: few at a time.
@@ -129,4 +149,5 @@ if ! command -v cargo >/dev/null; then
 fi
 install_peers
 install_ssserver
+install_resolved
 run_tests

@@ -2,7 +2,7 @@
 //! no hang.
 
 use crate::counters::Counters;
-use crate::peer::{forger, names, unbound};
+use crate::peer::{forger, names, resolved, unbound};
 use crate::process::{FOLDER, Place, command, finish};
 use crate::question::{self, Answer, ask_all, kind};
 use crate::sealed::sealed;
@@ -189,6 +189,34 @@ fn every_client_is_satisfied() {
         assert!(run("getent", &["ahosts", "nas.lan"]).contains("192.168.7.7"), "glibc, hosts");
         both(&musl("foreign.example"), "musl");
         a_browser_asks(&snet);
+        snet.stop();
+    });
+}
+
+/// It asks with EDNS, keeps what it learns of a server's abilities, and is what most desktops have.
+#[test]
+fn systemd_resolved_is_satisfied() {
+    sealed(|_| {
+        let _names = [names::domestic(), names::trusted(), names::system()];
+        let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+        let snet = Snet::start(Variant::Native, &Config::through(Family::V4, &[proxy]));
+        let _resolved = resolved::start(SYSTEM_NAMES);
+        for number in 0..5 {
+            for (side, site) in [("foreign", FOREIGN_SITE), ("domestic", DOMESTIC_SITE)] {
+                for family in FAMILIES {
+                    let kind = if family == Family::V4 { "A" } else { "AAAA" };
+                    for transport in ["+notcp", "+tcp"] {
+                        let said = dig(&format!(
+                            "@127.0.0.53 +short {transport} n{number}.{side}.example {kind}"
+                        ));
+                        let expected = format!("{}\n", site.ip(family));
+                        assert_eq!(said, expected, "{transport} {side} {kind}\n{}", snet.log());
+                    }
+                }
+            }
+        }
+        assert!(dig("@127.0.0.53 absent.example").contains("NXDOMAIN"), "{}", snet.log());
+        assert!(dig("@127.0.0.53 foreign.example TYPE65").contains("NOERROR"));
         snet.stop();
     });
 }

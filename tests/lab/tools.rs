@@ -47,10 +47,9 @@ pub fn require_all() {
         "the lab needs {}: apt-get install --no-install-recommends {packages} (or ./scripts/test.sh)",
         programs.join(", ")
     );
-    assert!(
-        find("ssserver").is_some(),
-        "the lab needs ssserver: run ./scripts/test.sh, or cargo install shadowsocks-rust"
-    );
+    for program in ["ssserver", "systemd-resolved"] {
+        assert!(find(program).is_some(), "the lab needs {program}: run ./scripts/test.sh");
+    }
 }
 
 /// The path of a program, looked for where scripts/test.sh puts what it builds, in PATH, and where
@@ -58,7 +57,7 @@ pub fn require_all() {
 pub fn find(program: &str) -> Option<PathBuf> {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/lab-tools/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/lib/systemd"].map(PathBuf::from);
     let home = std::env::home_dir().map(|home| home.join(".cargo/bin"));
     std::iter::once(built)
         .chain(std::env::split_paths(&path))

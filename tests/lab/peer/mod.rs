@@ -7,6 +7,7 @@ pub mod http_proxy;
 pub mod liar;
 pub mod names;
 pub mod nginx;
+pub mod resolved;
 pub mod service;
 pub mod shadowsocks;
 pub mod unbound;
