@@ -2,6 +2,10 @@
 //!
 //! Each exists once for a family, since an ipset holds one family only. Format: ipset(8), "restore".
 
+mod missing;
+
+pub(super) use missing::{Missing, missing};
+
 use super::PULSE;
 use super::ipset_netlink::Change;
 use super::lan::{Lan, anywhere};
@@ -9,7 +13,7 @@ use super::ruleset::{Family, Ruleset};
 use crate::ipset::IpSet;
 use crate::route::Route;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
@@ -329,50 +333,6 @@ pub(super) fn changes(before: &Ruleset, after: &Ruleset, families: &[Family]) ->
     [added, deleted].concat()
 }
 
-/// What has to be made or filled again, and the text that does it.
-#[derive(Debug, Default)]
-pub(super) struct Missing {
-    pub(super) names: Vec<String>,
-    pub(super) text: String,
-}
-
-impl Missing {
-    pub(super) fn is_empty(&self) -> bool {
-        self.names.is_empty()
-    }
-}
-
-/// Compares the number of entries in each set with what should be there.
-pub(super) fn missing(
-    ruleset: &Ruleset,
-    families: &[Family],
-    counts: &HashMap<String, u32>,
-) -> Missing {
-    let mut missing = Missing::default();
-    for family in families {
-        for set in Set::of(ruleset) {
-            let name = set.name(*family);
-            let wanted = match set.kind() {
-                // Renewed by every beat, or told by the resolver.
-                Kind::Pulse | Kind::Expiring => 0,
-                _ => set.size(ruleset, *family),
-            };
-            match counts.get(&name) {
-                Some(count) if usize::try_from(*count).unwrap_or(usize::MAX) >= wanted => continue,
-                Some(_) => {
-                    for entry in set.content(ruleset, *family) {
-                        // A String takes every write.
-                        let _ = writeln!(missing.text, "add {name} {entry} -exist");
-                    }
-                }
-                None => missing.text.push_str(&create(&[set], ruleset, &[*family])),
-            }
-            missing.names.push(name);
-        }
-    }
-    missing
-}
-
 /// The names of all sets of these rules, in both families.
 pub(super) fn names(ruleset: &Ruleset) -> Vec<String> {
     let sets = Set::of(ruleset);
@@ -398,52 +358,4 @@ fn halves_v6(net: Ipv6Net) -> impl Iterator<Item = Ipv6Net> {
     let halves = if net.prefix_len() == 0 { net.subnets(1).ok() } else { None };
     let whole = halves.is_none().then_some(net);
     halves.into_iter().flatten().chain(whole)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::firewall::lan::Interface;
-    use crate::firewall::tests::router;
-
-    /// What `ipset list -terse` would say.
-    fn counts(ruleset: &Ruleset) -> HashMap<String, u32> {
-        let all = Family::ALL
-            .into_iter()
-            .flat_map(|family| Set::of(ruleset).into_iter().map(move |set| (set, family)));
-        all.map(|(set, family)| {
-            (set.name(family), u32::try_from(set.content(ruleset, family).len()).unwrap())
-        })
-        .collect()
-    }
-
-    #[test]
-    fn what_is_missing_is_made_or_filled() {
-        let ruleset = router();
-        let mut counts = counts(&ruleset);
-        assert!(missing(&ruleset, &Family::ALL, &counts).is_empty());
-        counts.insert("snet-china4".into(), 0);
-        counts.remove("snet-lan6");
-        let missing = missing(&ruleset, &Family::ALL, &counts);
-        assert_eq!(missing.names, ["snet-china4", "snet-lan6"]);
-        assert!(missing.text.contains("add snet-china4 203.0.113.0/24 -exist\n"));
-        assert!(missing.text.contains("create snet-lan6 hash:net,iface family inet6"));
-        // One family has no rules: nothing of it is missing.
-        assert_eq!(super::missing(&ruleset, &[Family::V6], &counts).names, ["snet-lan6"]);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_not_missing() {
-        let mut ruleset = router();
-        let lan = ruleset.lan.as_mut().unwrap();
-        lan.interfaces.extend((0..70).map(|number| Interface {
-            name: format!("d{number}"),
-            captured: [true, true],
-            on_link: IpSet::default(),
-            is_bridge: true,
-        }));
-        let mut counts = counts(&ruleset);
-        counts.insert("snet-lan4".into(), 64);
-        assert!(missing(&ruleset, &Family::ALL, &counts).is_empty());
-    }
 }

@@ -54,3 +54,4 @@ mod shortage;
 mod soak;
 mod steps;
 mod transfer;
+mod wishes;
