@@ -66,11 +66,8 @@ impl Followed {
 
     fn watch(&self) {
         let now = lock(&self.now).clone();
-        let follower = Follower {
-            handle: Arc::clone(&self.handle),
-            now: Arc::clone(&self.now),
-            complaint: None,
-        };
+        let follower =
+            Follower { handle: Arc::clone(&self.handle), now: Arc::clone(&self.now), behind: None };
         *lock(&self.monitor) = Monitor::start(now, follower)
             .inspect_err(|error| warn!("changes of the network are not followed: {error}"))
             .ok();
@@ -117,21 +114,21 @@ impl Deref for Followed {
 struct Follower {
     handle: Arc<Handle>,
     now: Arc<Mutex<Ruleset>>,
-    /// The last thing that was said, so that it is said once.
-    complaint: Option<String>,
+    /// A change of the network could not be followed, and why: it is said once, and made up for.
+    behind: Option<String>,
 }
 
 impl Follower {
     fn tell(&mut self, result: Result<(), Error>) {
         let complaint = result.err().map(|error| error.to_string());
         if let Some(complaint) = &complaint
-            && self.complaint.as_ref() != Some(complaint)
+            && self.behind.as_ref() != Some(complaint)
         {
             warn!(
-                "the nftables table is not as it should be: {complaint}; it is looked at again within seconds"
+                "the nftables table does not follow the network: {complaint}; it is tried again within seconds"
             );
         }
-        self.complaint = complaint;
+        self.behind = complaint;
     }
 }
 
@@ -153,11 +150,17 @@ impl Follow for Follower {
                 self.handle.restore()?;
             }
             // What it missed of the network while it was gone.
-            self.handle.replace(&lock(&self.now).clone())?;
+            if !intact || self.behind.is_some() {
+                self.handle.replace(&lock(&self.now).clone())?;
+            }
             Ok::<_, Error>((!intact).then(|| "rules of the nftables table were gone".into()))
         };
+        let mended = mend();
+        if mended.is_ok() {
+            self.behind = None;
+        }
         let mut look = Look::default();
-        look.note(mend());
+        look.note(mended);
         look
     }
 
