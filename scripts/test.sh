@@ -111,7 +111,9 @@ install_resolved() {
     mkdir -p target/lab-tools/bin
     (
         cd "$folder"
-        apt-get -o APT::Sandbox::User=root download systemd-resolved
+        # Lists that are too old name a version that is gone.
+        download="apt-get -o APT::Sandbox::User=root download systemd-resolved"
+        $download || { apt-get update && $download; }
         dpkg -x systemd-resolved_*.deb .
     )
     cp "$folder/lib/systemd/systemd-resolved" target/lab-tools/bin/
