@@ -61,6 +61,27 @@ async fn a_connection_that_ends_is_dialled_again() {
     .await;
 }
 
+/// As dnsmasq does after a hundred.
+#[tokio::test]
+async fn a_server_that_closes_after_some_queries_answers_them_all() {
+    run(async || {
+        let foreign = always(|query| addresses(query, 60, &[FORGED]));
+        let trusted = over_tcp(always(|query| addresses(query, 60, &[ABROAD])), 20);
+        let world =
+            world(foreign, silent(), |settings| settings.trusted = vec![trusted.address.into()]);
+        let world = Rc::new(world);
+        let mut asking = tokio::task::JoinSet::new();
+        for number in 0..100 {
+            let world = Rc::clone(&world);
+            asking.spawn_local(async move { world.a(&format!("n{number}.example")).await });
+        }
+        let answers = asking.join_all().await;
+        let missing = answers.iter().filter(|answer| **answer != [ABROAD]).count();
+        assert_eq!(missing, 0, "of {}", answers.len());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn the_second_trusted_server_helps() {
     run(async || {

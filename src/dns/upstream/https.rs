@@ -74,8 +74,8 @@ async fn answer(client: SendRequest<Bytes>, url: String, request: Request) -> io
             // The server speaks, but not sensibly to this question.
             (Err(Unanswered::Failed(error)), Ok(0))
         }
-        Ok(Err(error)) => (Err(Unanswered::Ended), Err(error)),
-        Err(_) => (Err(Unanswered::Ended), Err(io::ErrorKind::TimedOut.into())),
+        Ok(Err(error)) => (Err(Unanswered::Ended { useful: false }), Err(error)),
+        Err(_) => (Err(Unanswered::Ended { useful: false }), Err(io::ErrorKind::TimedOut.into())),
     };
     // Whoever gave up waiting does not want to know.
     let _ = request.reply.send(reply);

@@ -2,7 +2,9 @@
 //! through the proxy or directly: DNS over TCP, over TLS (RFC 7858), or over HTTPS (RFC 8484).
 //!
 //! Queries go out as they come and replies are matched by number. When the connection ends, or
-//! stalls, the queries it leaves unanswered are handed back; whoever asked may ask once more.
+//! stalls, the queries it leaves unanswered are handed back; whoever asked asks once more, or more often
+//! if the connection had answered something: many servers close after so many queries (RFC 7766, 6.2.3),
+//! and with many in flight a query may meet that more than once.
 
 use super::https::{self, Ended};
 use super::random_id;
@@ -32,6 +34,12 @@ const IDLE: Duration = Duration::from_secs(120);
 
 /// Unanswered queries on one connection. Numbers stay free to choose from.
 const MOST_IN_FLIGHT: usize = 4096;
+
+/// A query is on that many connections that end without a single answer,
+const MOST_FRUITLESS: u32 = 2;
+
+/// and on that many in all.
+const MOST_TRIES: u32 = 8;
 
 /// Queries waiting for the dial; more are refused.
 const QUEUE: usize = 1024;
@@ -64,8 +72,8 @@ pub(super) struct Request {
 pub(super) enum Unanswered {
     /// No connection could be made, or the server does not want to answer.
     Failed(io::Error),
-    /// The connection ended first.
-    Ended,
+    /// The connection ended first. `useful`: it had answered other queries.
+    Ended { useful: bool },
 }
 
 impl Kept {
@@ -81,22 +89,27 @@ impl Kept {
         &self.server
     }
 
-    /// Asks, and asks once more if the connection ends before the reply. Has no time-out.
+    /// Asks, and asks again if the connection ends before the reply. Has no time-out.
     ///
     /// # Errors
-    /// No connection, two that ended, or too many queries waiting.
+    /// No connection, too many that ended, or too many queries waiting.
     pub(in crate::dns) async fn ask(&self, query: &Query) -> io::Result<Vec<u8>> {
-        for _ in 0..2 {
+        let mut fruitless = 0;
+        for _ in 0..MOST_TRIES {
             let (reply, answer) = oneshot::channel();
             let request = Request { query: query.clone(), reply };
             self.requests.try_send(request).map_err(|_| busy())?;
             match answer.await {
                 Ok(Ok(message)) => return Ok(message),
                 Ok(Err(Unanswered::Failed(error))) => return Err(error),
-                Ok(Err(Unanswered::Ended)) | Err(_) => {}
+                Ok(Err(Unanswered::Ended { useful: true })) => {}
+                Ok(Err(Unanswered::Ended { useful: false })) | Err(_) => fruitless += 1,
+            }
+            if fruitless >= MOST_FRUITLESS {
+                break;
             }
         }
-        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended twice"))
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "connections end before the answer"))
     }
 }
 
@@ -181,12 +194,13 @@ async fn serve(
         stream,
         incoming: Incoming::default(),
         in_flight: HashMap::new(),
+        useful: false,
         sent: 0,
         received: 0,
     };
     let cause = connection.run(first, queue).await;
     for (_, request) in connection.in_flight {
-        let _ = request.reply.send(Err(Unanswered::Ended));
+        let _ = request.reply.send(Err(Unanswered::Ended { useful: connection.useful }));
     }
     Ended { cause, sent: connection.sent, received: connection.received }
 }
@@ -195,6 +209,8 @@ struct Connection {
     stream: Box<dyn Stream>,
     incoming: Incoming,
     in_flight: HashMap<u16, Request>,
+    /// It has answered a query.
+    useful: bool,
     /// Bytes, to tell a silent proxy.
     sent: u64,
     received: u64,
@@ -280,6 +296,7 @@ impl Connection {
         if !self.in_flight.get(&id).is_some_and(|request| reply.matches(&request.query, id)) {
             return;
         }
+        self.useful = true;
         if let Some(request) = self.in_flight.remove(&id) {
             let _ = request.reply.send(Ok(message));
         }
