@@ -29,7 +29,7 @@ def choose(names, executable):
 def present(everyone):
     """Those who take part: name and starter. snet always does."""
     return {name: start for name, start in everyone.items()
-            if name == "snet" or (second if name == "snet beside" else
+            if name in ("snet", "snet with its rules") or (second if name == "snet beside" else
                                   (not chosen or name in chosen) and have(name))}
 
 
@@ -254,9 +254,31 @@ def dnsmasq():
                     "--cache-size=10000"])
 
 
+def snet_dns_only(executable):
+    """The resolver alone, as the peers are: no rules, and with them no conntrack."""
+    file = write("dns-only.toml", f"""
+[listen]
+dns-port = {DNS}
+[dns]
+china = ["{SERVER}"]
+trusted = ["{TRUSTED}"]
+trusted-via = "direct"
+[log]
+level = "warn"
+""")
+    process = Process([executable, "--dns-only", "-c", file], log="snet.log")
+    deadline = time.monotonic() + 10
+    while str(DNS) not in run("ss -Hlnu").stdout:
+        if time.monotonic() > deadline or process.child.poll() is not None:
+            raise RuntimeError("snet does not start: " + process.said())
+        time.sleep(0.05)
+    return process
+
+
 def name_servers(executable):
     everyone = {
-        "snet": lambda: snet_shadowsocks(executable, "aes-256-gcm"),
+        "snet": lambda: snet_dns_only(executable),
+        "snet with its rules": lambda: snet_shadowsocks(executable, "aes-256-gcm"),
         "dnsmasq": dnsmasq,
         "unbound": unbound,
     }
