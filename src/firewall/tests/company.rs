@@ -309,11 +309,7 @@ fn sets_that_are_emptied_are_filled_and_the_learned_is_asked_for() {
 fn what_cannot_be_mended_keeps_nobody_from_the_rest() {
     let handle = Handle::install(ruleset()).unwrap();
     let jumps = |tool: &str| run(&format!("{tool} -t nat -S OUTPUT")).matches("-j SNET").count();
-    load(
-        "nft",
-        &["-f", "-"],
-        "add rule ip nat OUTPUT ip daddr 203.0.113.9 tcp dport { 80, 81 } return",
-    );
+    run("nft add rule ip nat OUTPUT meta mark set numgen inc mod 2");
     run("ip6tables -t nat -F OUTPUT");
     until("the other family is whole again", || jumps("ip6tables") == 1);
     drop(handle);
