@@ -126,6 +126,16 @@ class Redirect:
         return getattr(self.process, name)
 
 
+def started(process, is_ready):
+    """The process, once it is ready."""
+    deadline = time.monotonic() + 10
+    while not is_ready():
+        if time.monotonic() > deadline or process.child.poll() is not None:
+            raise RuntimeError("snet does not start: " + process.said())
+        time.sleep(0.05)
+    return process
+
+
 def snet(executable, proxy, extra=""):
     file = write("snet.toml", f"""
 [listen]
@@ -142,13 +152,7 @@ backend = "iptables"
 level = "{'info' if 'info' in extra else 'warn'}"
 """)
     process = Process([executable, "-c", file], log="snet.log")
-    deadline = time.monotonic() + 10
-    rules = "iptables -t nat -S OUTPUT"
-    while "snet" not in run(rules).stdout.lower():
-        if time.monotonic() > deadline or process.child.poll() is not None:
-            raise RuntimeError("snet does not start: " + process.said())
-        time.sleep(0.05)
-    return process
+    return started(process, lambda: "snet" in run("iptables -t nat -S OUTPUT").stdout.lower())
 
 
 def snet_shadowsocks(executable, method):
@@ -267,12 +271,7 @@ trusted-via = "direct"
 level = "warn"
 """)
     process = Process([executable, "--dns-only", "-c", file], log="snet.log")
-    deadline = time.monotonic() + 10
-    while str(DNS) not in run("ss -Hlnu").stdout:
-        if time.monotonic() > deadline or process.child.poll() is not None:
-            raise RuntimeError("snet does not start: " + process.said())
-        time.sleep(0.05)
-    return process
+    return started(process, lambda: str(DNS) in run("ss -Hlnu").stdout)
 
 
 def name_servers(executable):

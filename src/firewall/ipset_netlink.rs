@@ -180,11 +180,16 @@ fn encode(change: &Change, sequence: u32) -> Vec<u8> {
         attribute(&mut payload, IPSET_ATTR_DATA | NLA_F_NESTED, &data(entry, timeout));
     }
 
+    message(command, NLM_F_ACK, sequence, &payload)
+}
+
+/// A request with its header.
+fn message(command: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(NLMSG_HEADER + payload.len()).unwrap_or(u32::MAX);
     let mut message = Vec::with_capacity(NLMSG_HEADER + payload.len());
     message.extend(length.to_ne_bytes());
     message.extend(((NFNL_SUBSYS_IPSET << 8) | command).to_ne_bytes());
-    message.extend((NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
+    message.extend((NLM_F_REQUEST | flags).to_ne_bytes());
     message.extend(sequence.to_ne_bytes());
     message.extend(0u32.to_ne_bytes()); // to the kernel
     message.extend(payload);

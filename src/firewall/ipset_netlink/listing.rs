@@ -4,8 +4,7 @@
 
 use super::{
     IPSET_ATTR_DATA, IPSET_ATTR_PROTOCOL, IPSET_ATTR_SETNAME, IPSET_PROTOCOL, NFNETLINK_V0,
-    NFNL_SUBSYS_IPSET, NLA_F_NESTED, NLA_F_NET_BYTEORDER, NLM_F_REQUEST, NLMSG_ERROR, NLMSG_HEADER,
-    attribute,
+    NLA_F_NESTED, NLA_F_NET_BYTEORDER, NLMSG_ERROR, NLMSG_HEADER, attribute,
 };
 use nix::sys::socket::AddressFamily;
 use std::collections::HashMap;
@@ -29,15 +28,7 @@ pub(super) fn request(sequence: u32) -> Vec<u8> {
     attribute(&mut payload, IPSET_ATTR_PROTOCOL, &[IPSET_PROTOCOL]);
     let flags = IPSET_FLAG_LIST_HEADER.to_be_bytes();
     attribute(&mut payload, IPSET_ATTR_FLAGS | NLA_F_NET_BYTEORDER, &flags);
-    let length = u32::try_from(NLMSG_HEADER + payload.len()).unwrap_or(u32::MAX);
-    let mut message = Vec::with_capacity(NLMSG_HEADER + payload.len());
-    message.extend(length.to_ne_bytes());
-    message.extend(((NFNL_SUBSYS_IPSET << 8) | IPSET_CMD_LIST).to_ne_bytes());
-    message.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    message.extend(sequence.to_ne_bytes());
-    message.extend(0u32.to_ne_bytes()); // to the kernel
-    message.extend(payload);
-    message
+    super::message(IPSET_CMD_LIST, NLM_F_DUMP, sequence, &payload)
 }
 
 /// Takes in a datagram of the answer. Returns whether it was the last one; answers to others are
