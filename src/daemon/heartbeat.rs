@@ -71,6 +71,8 @@ impl Pulse {
                     was_alive = true;
                     renew().await;
                 }
+                // Whoever does not answer was told to stop.
+                Err(_) if *stopped.borrow() || stopped.has_changed().is_err() => return true,
                 Err((part, error)) => {
                     if was_alive {
                         warn!(
@@ -157,6 +159,7 @@ mod tests {
     use crate::dns::wire::Query;
     use crate::mark::Fwmark;
     use crate::net::{Refusal, listen, reset, udp};
+    use std::sync::{Arc, Mutex};
 
     #[test]
     fn the_question_is_one() {
@@ -202,5 +205,47 @@ mod tests {
         assert!(pulse(true, true).await.probe().await.is_ok());
         assert_eq!(pulse(false, true).await.probe().await.unwrap_err().0, "the redirect port");
         assert_eq!(pulse(true, false).await.probe().await.unwrap_err().0, "the resolver");
+    }
+
+    /// What is said while it beats and the resolver is dumb; `end` comes in the middle of a probe.
+    async fn said(end: impl AsyncFnOnce(watch::Sender<bool>)) -> String {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&log);
+        let subscriber =
+            tracing_subscriber::fmt().with_writer(move || Log(Arc::clone(&writer))).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let (stop, stopped) = watch::channel(false);
+        let pulse = pulse(true, false).await;
+        let beating = pulse.beat(async || panic!("nobody answered"), stopped);
+        let ending = async {
+            tokio::time::sleep(PATIENCE / 10).await;
+            end(stop).await;
+        };
+        assert!(tokio::join!(beating, ending).0);
+        let log = log.lock().unwrap();
+        String::from_utf8(log.clone()).unwrap()
+    }
+
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_told_to_stop_need_not_answer() {
+        assert_eq!(said(async |stop| drop(stop)).await, "", "after an error");
+        assert_eq!(said(async |stop| stop.send(true).unwrap()).await, "");
+        let late = said(async |stop| {
+            tokio::time::sleep(PATIENCE * 2).await;
+            drop(stop);
+        });
+        assert!(late.await.contains("the resolver does not answer"));
     }
 }

@@ -176,8 +176,9 @@ impl Daemon {
         step(Step::Bootstrap)?;
         let bootstrap = bootstrap(&config, &endpoints, &outbound, &firewall).await;
 
-        let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        // After an error it is dropped before the tasks, and so tells them.
+        let (stop, stopped) = watch::channel(false);
         let stats = Arc::new(Stats::default());
         let inbound = Arc::new(Inbound::new(
             Intercept::Redirect,

@@ -16,7 +16,6 @@ use super::tools::{Ipset, Iptables, kernel_has};
 use crate::fault::{self, Step};
 use crate::route::Route;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tracing::{debug, info, warn};
@@ -32,8 +31,16 @@ pub struct Handle {
     now: Arc<Mutex<Ruleset>>,
     /// Follows the network; `None` if that could not be started, or after the release.
     monitor: Mutex<Option<Monitor>>,
-    released: AtomicBool,
+    pulse: Mutex<Pulse>,
     installed: bool,
+}
+
+/// What keeps the rules acting. Its connection is its own: a beat waits for nobody's long list.
+#[derive(Debug)]
+struct Pulse {
+    connection: Connection,
+    /// No beat counts any more.
+    released: bool,
 }
 
 impl Handle {
@@ -76,9 +83,9 @@ impl Handle {
         if !left.is_empty() {
             info!("rules of an earlier run were left: {left}");
         }
-        let connection = Connection::open().map_err(|source| Error::Netlink { source })?;
+        let pulse = Pulse { connection: open()?, released: false };
         let families: Vec<Family> = tools.iter().map(|(family, _)| *family).collect();
-        let mut sets = Sets::new(connection, families);
+        let mut sets = Sets::new(open()?, families);
         // From here on a failure is cleaned up after.
         let unfinished = Unfinished;
         step(Step::MakeSets)?;
@@ -101,7 +108,7 @@ impl Handle {
             ipset: ipset.clone(),
             now: Arc::new(Mutex::new(ruleset.clone())),
             monitor: Mutex::new(None),
-            released: AtomicBool::new(false),
+            pulse: Mutex::new(pulse),
             installed: true,
         };
         std::mem::forget(unfinished);
@@ -132,7 +139,9 @@ impl Handle {
     }
 
     fn turn(&self, old: &Ruleset, new: &Ruleset) -> Result<(), Error> {
-        let Sets { connection, families, .. } = &*self.sets;
+        let families = &self.sets.families;
+        // Not the one over which the resolver tells what it learned.
+        let connection = open()?;
         let set = |changes: &[Change]| {
             connection.apply(changes).map_err(|source| Error::Netlink { source })
         };
@@ -254,7 +263,8 @@ impl Handle {
     /// # Errors
     /// The sets are gone, or the kernel does not let us.
     pub fn beat(&self) -> Result<(), Error> {
-        if self.released.load(Ordering::Relaxed) {
+        let pulse = lock(&self.pulse);
+        if pulse.released {
             return Ok(());
         }
         let renew = |family: Family| {
@@ -268,7 +278,7 @@ impl Handle {
             })
         };
         let changes: Vec<Change> = self.sets.families.iter().copied().flat_map(renew).collect();
-        self.sets.connection.apply(&changes).map_err(|source| Error::Netlink { source })
+        pulse.connection.apply(&changes).map_err(|source| Error::Netlink { source })
     }
 
     /// The first half of a stop: from now on nothing that begins is captured, and what was
@@ -282,11 +292,13 @@ impl Handle {
     /// What the tools say.
     pub fn release(&self) -> Result<(), Error> {
         self.unwatch();
-        self.released.store(true, Ordering::Relaxed);
-        // At once, whatever the tools then say.
+        // At once, whatever the tools then say; and no beat comes after it.
         let flush =
             |family: &Family| Change::Flush { set: Set::Alive.name(*family), family: *family };
+        let mut pulse = lock(&self.pulse);
+        pulse.released = true;
         self.sets.change(self.sets.families.iter().map(flush).collect());
+        drop(pulse);
         step(Step::Detach)?;
         detach()
     }
@@ -326,6 +338,10 @@ impl Drop for Handle {
             drop(Unfinished);
         }
     }
+}
+
+fn open() -> Result<Connection, Error> {
+    Connection::open().map_err(|source| Error::Netlink { source })
 }
 
 fn step(step: Step) -> Result<(), Error> {

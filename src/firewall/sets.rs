@@ -72,6 +72,10 @@ const DEFAULT_TIMEOUT: u32 = 300;
 /// Entries in a set that grows while the daemon runs: as many as `route::Learned` remembers.
 pub(super) const GROWING: usize = 65_536;
 
+/// Entries in a set of prefixes, where a reload may bring a longer list, and adds it before the old
+/// one goes. The kernel takes memory for those that are there only.
+const PREFIXES: usize = 1 << 20;
+
 impl Set {
     /// What both modes have.
     pub(super) const COMMON: [Set; 11] = [
@@ -250,7 +254,7 @@ fn create(sets: &[Set], ruleset: &Ruleset, families: &[Family]) -> String {
                 Kind::Prefixes => writeln!(
                     text,
                     "create {name} hash:net family {inet} hashsize {size} maxelem {}",
-                    content.len().max(GROWING)
+                    (2 * content.len()).max(PREFIXES)
                 ),
                 Kind::Pulse => writeln!(
                     text,

@@ -32,6 +32,7 @@ const MOST: Duration = Duration::from_secs(2_147_483);
 pub struct Handle {
     connection: Connection,
     state: Mutex<State>,
+    pulse: Mutex<Pulse>,
     /// A change of a set that fails is told once and not with every answer.
     complained: AtomicBool,
     /// The table was made anew: what was learned is gone.
@@ -44,6 +45,13 @@ struct State {
     table: Table,
     /// As the kernel shows it while nobody has touched it.
     found: Found,
+}
+
+/// What keeps the rules acting. It has a lock of its own: a beat does not wait until long lists are
+/// written down, only for the kernel.
+#[derive(Debug, Default)]
+struct Pulse {
+    /// No beat counts any more.
     released: bool,
 }
 
@@ -79,7 +87,8 @@ impl Handle {
         let found = create(&connection, &table, owned)?;
         let handle = Handle {
             connection,
-            state: Mutex::new(State { table, found, released: false }),
+            state: Mutex::new(State { table, found }),
+            pulse: Mutex::default(),
             complained: AtomicBool::new(false),
             forgot: AtomicBool::new(false),
             installed: true,
@@ -102,6 +111,8 @@ impl Handle {
         let mut batch = Batch::new(TABLE);
         batch.turn(&state.table, &new);
         step(Step::ChangeTable)?;
+        // The kernel works on long lists for a while, and no beat comes in between.
+        self.beat()?;
         self.commit(batch)?;
         state.table = new;
         Ok(())
@@ -124,7 +135,7 @@ impl Handle {
         state.found = create(&self.connection, &state.table, true)?;
         self.forgot.store(true, Ordering::Relaxed);
         self.complained.store(false, Ordering::Relaxed);
-        if state.released {
+        if self.pulse().released {
             self.commit(silence())?;
         }
         Ok(())
@@ -174,8 +185,8 @@ impl Handle {
     /// # Errors
     /// What the kernel says; the table may be gone.
     pub fn beat(&self) -> Result<(), Error> {
-        let state = self.state();
-        if state.released {
+        let pulse = self.pulse();
+        if pulse.released {
             return Ok(());
         }
         let mut batch = Batch::new(TABLE);
@@ -220,9 +231,9 @@ impl Handle {
     /// # Errors
     /// What the kernel says.
     pub fn release(&self) -> Result<(), Error> {
-        let mut state = self.state();
+        let mut pulse = self.pulse();
         self.commit(silence())?;
-        state.released = true;
+        pulse.released = true;
         Ok(())
     }
 
@@ -260,6 +271,10 @@ impl Handle {
     fn commit(&self, batch: Batch) -> Result<(), Error> {
         let result = self.connection.commit(&batch.seal())?;
         result.map_err(|refusal| explain(&self.connection, refusal))
+    }
+
+    fn pulse(&self) -> MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Each change of it is one assignment: a panic leaves it whole.

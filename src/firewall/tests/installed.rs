@@ -37,6 +37,10 @@ impl Handle {
         self.rules.as_ref().unwrap()
     }
 
+    pub(super) fn beat(&self) -> Result<(), Error> {
+        self.rules().beat()
+    }
+
     pub(super) fn exempt(&self, servers: Vec<IpAddr>) {
         self.rules().exempt(servers);
     }
