@@ -2,7 +2,7 @@
 
 use super::Stray;
 use super::tcp::Inbound;
-use crate::dispatch::{self, Connected};
+use crate::dispatch::{self, Connected, Upstream};
 use crate::net::origin::OrigDst;
 use crate::net::{self, ResetOnDrop};
 use crate::relay::{End, relay};
@@ -19,11 +19,49 @@ use tracing::{debug, error, info};
 pub(super) async fn serve(inbound: &Inbound, stream: TcpStream, client: SocketAddr) {
     let client = canonical(client);
     let destination = match inbound.intercept().destination(&stream, client, inbound.outbound()) {
-        Ok(destination) => destination,
+        Ok(OrigDst(destination)) => destination,
         Err(stray) => return turn_away(inbound, stream, client, &stray),
     };
     inbound.stats().accepted.add(1);
-    connect_and_relay(inbound, stream, client, destination).await;
+    let began = Instant::now();
+    // Boxed: what dialling needs shall not stay for as long as the connection lives.
+    let dialled = Box::pin(connect(inbound, &stream, client, destination)).await;
+    let Some(Connected { link, via }) = dialled else { return };
+    let meter = Meter::default();
+    let end = relay(stream, link, &meter).await;
+    inbound.stats().ended.add(1);
+    inbound.stats().bytes.up.add(meter.up.get());
+    inbound.stats().bytes.down.add(meter.down.get());
+    if let Some(upstream) = &via {
+        upstream.report(meter.up.get(), meter.down.get());
+    }
+    tell(client, destination, name(via.as_deref()), &meter, began, &end);
+}
+
+/// The one line that every connection leaves in the log.
+fn tell(
+    client: SocketAddr,
+    destination: SocketAddr,
+    way: &str,
+    meter: &Meter,
+    began: Instant,
+    end: &End,
+) {
+    let (up, down) = (meter.up.get(), meter.down.get());
+    // Milliseconds are enough for a reader.
+    let seconds = began.elapsed().as_millis() as f64 / 1000.0;
+    match end {
+        End::Closed if down == 0 && up > 0 => {
+            info!(%client, %destination, via = way, up, down, seconds, "closed without a word from the other side");
+        }
+        End::Closed => info!(%client, %destination, via = way, up, down, seconds, "closed"),
+        End::Client(cause) => {
+            info!(%client, %destination, via = way, up, down, seconds, "client broke off: {cause}");
+        }
+        End::Upstream(cause) => {
+            info!(%client, %destination, via = way, up, down, seconds, "upstream broke off: {cause}");
+        }
+    }
 }
 
 fn turn_away(inbound: &Inbound, stream: TcpStream, client: SocketAddr, stray: &Stray) {
@@ -39,55 +77,36 @@ fn turn_away(inbound: &Inbound, stream: TcpStream, client: SocketAddr, stray: &S
     }
 }
 
-async fn connect_and_relay(
+/// Dials for the client. `None`: it was refused, and that is said.
+async fn connect(
     inbound: &Inbound,
-    stream: TcpStream,
+    stream: &TcpStream,
     client: SocketAddr,
-    OrigDst(destination): OrigDst,
-) {
-    let began = Instant::now();
+    destination: SocketAddr,
+) -> Option<Connected> {
     // A session may be dropped while it dials, at the end of a stop.
-    let cut = ResetOnDrop::new([&stream]);
+    let cut = ResetOnDrop::new([stream]);
     let stats = inbound.stats();
     let dispatcher = inbound.current().load();
-    let Connected { link, via } = match dispatcher.connect(&Target::addr(destination)).await {
-        Ok(connected) => connected,
+    match dispatcher.connect(&Target::addr(destination)).await {
+        Ok(connected) => {
+            let via = &connected.via;
+            if via.is_some() { &stats.proxied } else { &stats.direct }.add(1);
+            debug!(%client, %destination, via = name(via.as_deref()), "connected");
+            cut.disarm();
+            Some(connected)
+        }
         Err(cause) => {
             stats.refused.add(1);
             match cause {
                 dispatch::Error::Blocked => debug!(%client, %destination, "refused: {cause}"),
                 _ => info!(%client, %destination, "refused: {cause}"),
             }
-            return;
-        }
-    };
-    let way = via.as_ref().map_or("direct", |upstream| upstream.name());
-    if via.is_some() { &stats.proxied } else { &stats.direct }.add(1);
-    debug!(%client, %destination, via = way, "connected");
-
-    cut.disarm();
-    let meter = Meter::default();
-    let end = relay(stream, link, &meter).await;
-
-    let (up, down) = (meter.up.get(), meter.down.get());
-    stats.ended.add(1);
-    stats.bytes.up.add(up);
-    stats.bytes.down.add(down);
-    if let Some(upstream) = &via {
-        upstream.report(up, down);
-    }
-    // Milliseconds are enough for a reader.
-    let seconds = began.elapsed().as_millis() as f64 / 1000.0;
-    match end {
-        End::Closed if down == 0 && up > 0 => {
-            info!(%client, %destination, via = way, up, down, seconds, "closed without a word from the other side");
-        }
-        End::Closed => info!(%client, %destination, via = way, up, down, seconds, "closed"),
-        End::Client(cause) => {
-            info!(%client, %destination, via = way, up, down, seconds, "client broke off: {cause}");
-        }
-        End::Upstream(cause) => {
-            info!(%client, %destination, via = way, up, down, seconds, "upstream broke off: {cause}");
+            None
         }
     }
+}
+
+fn name(via: Option<&Upstream>) -> &str {
+    via.map_or("direct", Upstream::name)
 }

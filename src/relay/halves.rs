@@ -57,22 +57,22 @@ pub(super) struct Sides {
     pub(super) upstream: Broken,
 }
 
-/// Relays between two bare connections, then closes both as they deserve.
+/// Runs both halves of a relay between two bare connections, which then close as they deserve when
+/// the caller drops them.
+///
+/// The halves are pinned by the caller: a future that takes another one by value holds it twice.
 pub(super) async fn join(
-    client: TcpStream,
-    upstream: TcpStream,
-    up: impl AsyncFnOnce(&TcpStream, &TcpStream) -> Half,
-    down: impl AsyncFnOnce(&TcpStream, &TcpStream) -> Half,
+    client: &TcpStream,
+    upstream: &TcpStream,
+    up: Pin<&mut impl Future<Output = Half>>,
+    down: Pin<&mut impl Future<Output = Half>>,
 ) -> End {
     // Also when the whole relay is dropped, at the end of a stop.
-    let cut = net::ResetOnDrop::new([&client, &upstream]);
-    let end = {
-        let sides = Sides::default();
-        let (up, down) = (pin!(up(&client, &upstream)), pin!(down(&upstream, &client)));
-        let up = pin!(closing(up, &upstream, &sides.client, &sides.upstream));
-        let down = pin!(closing(down, &client, &sides.upstream, &sides.client));
-        run(up, down, Some((&client, &upstream))).await
-    };
+    let cut = net::ResetOnDrop::new([client, upstream]);
+    let sides = Sides::default();
+    let up = pin!(closing(up, upstream, &sides.client, &sides.upstream));
+    let down = pin!(closing(down, client, &sides.upstream, &sides.client));
+    let end = run(up, down, Some((client, upstream))).await;
     if matches!(end, End::Closed) {
         cut.disarm();
     }

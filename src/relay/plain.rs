@@ -22,6 +22,7 @@ use crate::net::pipe::Pipe;
 use crate::net::stream::read;
 use crate::stats::{Counter, Meter};
 use std::io;
+use std::pin::pin;
 use tokio::net::TcpStream;
 
 /// Bytes at a time below which splicing is no gain any more.
@@ -34,17 +35,16 @@ pub(super) async fn relay(
     early: Vec<u8>,
     meter: &Meter,
 ) -> End {
-    let up = async |source: &TcpStream, sink: &TcpStream| {
-        half(source, sink, &meter.up, &meter.down, Some(source)).await
-    };
-    let down = async |source: &TcpStream, sink: &TcpStream| {
-        if let Err(broken) = write_all(sink, &early, &meter.down, None).await {
+    let up = pin!(half(&client, &upstream, &meter.up, &meter.down, Some(&client)));
+    let down = pin!(async {
+        if !early.is_empty()
+            && let Err(broken) = Box::pin(write_all(&client, &early, &meter.down, None)).await
+        {
             return broken;
         }
-        drop(early);
-        half(source, sink, &meter.down, &meter.up, None).await
-    };
-    join(client, upstream, up, down).await
+        half(&upstream, &client, &meter.down, &meter.up, None).await
+    });
+    join(&client, &upstream, up, down).await
 }
 
 /// What one burst of bytes, from readable to empty, came to.

@@ -21,6 +21,7 @@ use crate::proxy::shadowsocks::sealer::{self, Sealer};
 use crate::proxy::shadowsocks::{LONGEST_PAYLOAD, Sealed};
 use crate::stats::{Counter, Meter};
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -33,14 +34,11 @@ const FIRST_PAYLOAD: Duration = Duration::from_millis(5);
 const _: () = assert!(buffer::SMALL >= sealer::memory(1) && buffer::SMALL >= opener::LEAST_MEMORY);
 const _: () = assert!(buffer::LARGE >= sealer::memory(sealer::MOST_CHUNKS));
 
-pub(super) async fn relay(client: TcpStream, sealed: Box<Sealed>, meter: &Meter) -> End {
-    let Sealed { tcp, sealer, opener, header } = *sealed;
-    let up = async |source: &TcpStream, sink: &TcpStream| {
-        seal_half(source, sink, sealer, header, meter).await
-    };
-    let down =
-        async |source: &TcpStream, sink: &TcpStream| open_half(source, sink, opener, meter).await;
-    join(client, tcp, up, down).await
+pub(super) async fn relay(client: TcpStream, mut sealed: Box<Sealed>, meter: &Meter) -> End {
+    let Sealed { tcp, sealer, opener, header } = &mut *sealed;
+    let up = pin!(seal_half(&client, tcp, sealer, header, meter));
+    let down = pin!(open_half(tcp, &client, opener, meter));
+    join(&client, tcp, up, down).await
 }
 
 /// What one burst of bytes, from readable to empty, came to.
@@ -54,21 +52,23 @@ enum Burst {
 async fn seal_half(
     source: &TcpStream,
     sink: &TcpStream,
-    mut sealer: Sealer,
-    header: Vec<u8>,
+    sealer: &mut Sealer,
+    header: &mut Vec<u8>,
     meter: &Meter,
 ) -> Half {
     let mut gather = Gather::new(&meter.up, &meter.down);
     // Whether bytes came or not, the header goes now; what went wrong shows below.
     let _ = Box::pin(timeout(FIRST_PAYLOAD, source.readable())).await;
-    let mut header = Some(header);
     let mut bulk = false;
     loop {
         // Boxed: a connection that idles shall not hold the room that a burst needs.
-        let burst = seal_burst(source, sink, &mut sealer, header.take(), &meter.up, bulk);
+        let burst = seal_burst(source, sink, sealer, header, &meter.up, bulk);
         match Box::pin(burst).await {
             Burst::Empty { bulk: now } => bulk = now,
             Burst::Ended(half) => return half,
+        }
+        if !bulk {
+            sealer.rest();
         }
         if let Err(error) = gather.readable(source).await {
             return Half::Source(error);
@@ -80,13 +80,13 @@ async fn seal_burst(
     source: &TcpStream,
     sink: &TcpStream,
     sealer: &mut Sealer,
-    mut header: Option<Vec<u8>>,
+    header: &mut Vec<u8>,
     counter: &Counter,
     mut bulk: bool,
 ) -> Burst {
     let mut memory = Buffer::take(bulk);
     loop {
-        let filled = header.take().map_or(0, |header| sealer::place(&mut memory, 0, &header));
+        let filled = sealer::place(&mut memory, 0, &std::mem::take(header));
         let read = match read_vectored(source, &mut sealer::gaps(&mut memory, filled)) {
             Ok(read) => Some(read),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
@@ -122,7 +122,7 @@ async fn seal_burst(
 async fn open_half(
     source: &TcpStream,
     sink: &TcpStream,
-    mut opener: Opener,
+    opener: &mut Opener,
     meter: &Meter,
 ) -> Half {
     let mut gather = Gather::new(&meter.down, &meter.up);
@@ -133,10 +133,13 @@ async fn open_half(
         if let Err(error) = gather.readable(source).await {
             return Half::Source(error);
         }
-        let burst = open_burst(source, sink, &mut opener, &mut waiting, &meter.down, bulk);
+        let burst = open_burst(source, sink, opener, &mut waiting, &meter.down, bulk);
         match Box::pin(burst).await {
             Burst::Empty { bulk: now } => bulk = now,
             Burst::Ended(half) => return half,
+        }
+        if !bulk {
+            opener.rest();
         }
     }
 }

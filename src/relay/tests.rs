@@ -281,6 +281,6 @@ async fn a_relay_is_small() {
         };
         let meter = Meter::default();
         let size = size_of_val(&*relay(client, link, &meter));
-        assert!(size <= 2304, "{kind:?}: {size}");
+        assert!(size <= 1408, "{kind:?}: {size}");
     }
 }

@@ -117,12 +117,17 @@ impl MasterKey {
     /// The cipher of one direction of one connection.
     pub(super) fn session(&self, salt: &[u8]) -> Session {
         let key_len = self.method.key_len();
-        let mut subkey = Zeroizing::new([0; 32]);
-        let subkey = &mut subkey[..key_len];
+        let mut bytes = Zeroizing::new([0; 32]);
+        let subkey = &mut bytes[..key_len];
         // HKDF refuses only outputs of more than 255 blocks.
         let _ = Hkdf::<Sha1>::new(Some(salt), &self.bytes[..key_len]).expand(b"ss-subkey", subkey);
-        // The length fits by construction: `None` cannot come.
-        Session { key: Key::new(self.method, subkey), nonce: [0; NONCE] }
+        Session {
+            method: self.method,
+            subkey: bytes,
+            key: None,
+            nonce: [0; NONCE],
+            is_spent: false,
+        }
     }
 }
 
@@ -135,9 +140,13 @@ impl fmt::Debug for MasterKey {
 
 /// One direction of one connection: a key and a nonce that counts.
 pub(super) struct Session {
-    /// `None` once the nonce is used up.
+    method: Method,
+    subkey: Zeroizing<[u8; 32]>,
+    /// Ready for use: for AES half a kilobyte, so not while the connection [rests](Self::rest).
     key: Option<Key>,
     nonce: [u8; NONCE],
+    /// The nonce has come round.
+    is_spent: bool,
 }
 
 /// The bytes do not authenticate (or, after 2^96 of them, nothing does).
@@ -147,7 +156,8 @@ pub(super) struct Forged;
 impl Session {
     /// Seals in place and returns the tag.
     pub(super) fn seal(&mut self, bytes: &mut [u8]) -> Result<[u8; TAG], Forged> {
-        let tag = self.key.as_ref().ok_or(Forged)?.seal(self.nonce, bytes);
+        let nonce = self.nonce;
+        let tag = self.key()?.seal(nonce, bytes);
         self.step();
         tag
     }
@@ -155,9 +165,26 @@ impl Session {
     /// Opens what lies behind the first `gap` bytes, with the tag at the end of `bytes`, and puts
     /// the plain bytes at the front. All bytes are worthless if this fails.
     pub(super) fn open(&mut self, bytes: &mut [u8], gap: usize) -> Result<(), Forged> {
-        self.key.as_ref().ok_or(Forged)?.open(self.nonce, bytes, gap)?;
+        let nonce = self.nonce;
+        self.key()?.open(nonce, bytes, gap)?;
         self.step();
         Ok(())
+    }
+
+    /// Gives back what can be made again, in less time than a system call takes.
+    pub(super) fn rest(&mut self) {
+        self.key = None;
+    }
+
+    fn key(&mut self) -> Result<&Key, Forged> {
+        if self.is_spent {
+            return Err(Forged);
+        }
+        if self.key.is_none() {
+            self.key = Key::new(self.method, &self.subkey[..self.method.key_len()]);
+        }
+        // The length fits by construction: `None` cannot come.
+        self.key.as_ref().ok_or(Forged)
     }
 
     /// Counts the nonce up, least significant byte first.
@@ -168,7 +195,7 @@ impl Session {
                 return;
             }
         }
-        self.key = None;
+        self.is_spent = true;
     }
 }
 

@@ -21,18 +21,14 @@ pub const LEAST_MEMORY: usize = LONGEST_SALT + HEAD + LONGEST_PAYLOAD + TAG;
 
 /// The state of one direction.
 #[derive(Debug)]
-pub struct Opener {
-    key: MasterKey,
-    expected: Expected,
-    session: Option<Session>,
-}
+pub struct Opener(Stage);
 
-/// What comes next on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expected {
-    Salt,
-    Length,
-    Payload(usize),
+#[derive(Debug)]
+enum Stage {
+    /// The salt is still to come.
+    Unsalted(MasterKey),
+    /// The next on the wire is a length or, where one came, its payload.
+    Salted { session: Session, length: Option<usize> },
 }
 
 /// What became of the bytes received so far.
@@ -47,7 +43,7 @@ pub struct Opened {
 impl Opener {
     /// A direction whose salt is still to come.
     pub fn new(key: MasterKey) -> Self {
-        Opener { key, expected: Expected::Salt, session: None }
+        Opener(Stage::Unsalted(key))
     }
 
     /// Opens as many chunks as have come whole.
@@ -64,53 +60,62 @@ impl Opener {
     /// Whether the direction may end after `waiting` unused bytes: between two chunks, or before
     /// anything came. A server that has nothing to say may close its half and still listen.
     pub fn may_end(&self, waiting: usize) -> bool {
-        waiting == 0 && !matches!(self.expected, Expected::Payload(_))
+        waiting == 0 && !matches!(self.0, Stage::Salted { length: Some(_), .. })
+    }
+
+    /// Holds as little memory as it can until the next [`open`](Self::open).
+    pub fn rest(&mut self) {
+        if let Stage::Salted { session, .. } = &mut self.0 {
+            session.rest();
+        }
     }
 
     /// Takes what is expected; `false` if it has not come whole.
     fn step(&mut self, received: &mut [u8], opened: &mut Opened) -> io::Result<bool> {
         let Opened { plain, used } = *opened;
         let rest = received.len() - used;
-        match self.expected {
-            Expected::Salt => {
-                let salt_len = self.key.salt_len();
+        match &mut self.0 {
+            Stage::Unsalted(key) => {
+                let salt_len = key.salt_len();
                 if rest < salt_len {
                     return Ok(false);
                 }
-                self.session = Some(self.key.session(&received[used..used + salt_len]));
-                self.expected = Expected::Length;
+                let session = key.session(&received[used..used + salt_len]);
+                self.0 = Stage::Salted { session, length: None };
                 opened.used += salt_len;
             }
-            Expected::Length => {
-                if rest < HEAD {
-                    return Ok(false);
+            Stage::Salted { session, length } => match *length {
+                None => {
+                    if rest < HEAD {
+                        return Ok(false);
+                    }
+                    let head = &mut received[used..used + HEAD];
+                    authenticate(session, head, 0)?;
+                    let announced = usize::from(u16::from_be_bytes([head[0], head[1]]));
+                    if announced > LONGEST_PAYLOAD {
+                        return Err(invalid("a chunk announces more than 16383 bytes"));
+                    }
+                    *length = Some(announced);
+                    opened.used += HEAD;
                 }
-                let head = &mut received[used..used + HEAD];
-                self.authenticate(head, 0)?;
-                let length = usize::from(u16::from_be_bytes([head[0], head[1]]));
-                if length > LONGEST_PAYLOAD {
-                    return Err(invalid("a chunk announces more than 16383 bytes"));
+                Some(payload) => {
+                    if rest < payload + TAG {
+                        return Ok(false);
+                    }
+                    let whole = &mut received[plain..used + payload + TAG];
+                    authenticate(session, whole, used - plain)?;
+                    *length = None;
+                    opened.plain += payload;
+                    opened.used += payload + TAG;
                 }
-                self.expected = Expected::Payload(length);
-                opened.used += HEAD;
-            }
-            Expected::Payload(length) => {
-                if rest < length + TAG {
-                    return Ok(false);
-                }
-                self.authenticate(&mut received[plain..used + length + TAG], used - plain)?;
-                self.expected = Expected::Length;
-                opened.plain += length;
-                opened.used += length + TAG;
-            }
+            },
         }
         Ok(true)
     }
+}
 
-    fn authenticate(&mut self, bytes: &mut [u8], gap: usize) -> io::Result<()> {
-        let session = self.session.as_mut().ok_or_else(|| invalid("the salt has not come"))?;
-        session.open(bytes, gap).map_err(|_| {
-            invalid("the server's bytes do not authenticate; wrong password or method?")
-        })
-    }
+fn authenticate(session: &mut Session, bytes: &mut [u8], gap: usize) -> io::Result<()> {
+    session
+        .open(bytes, gap)
+        .map_err(|_| invalid("the server's bytes do not authenticate; wrong password or method?"))
 }

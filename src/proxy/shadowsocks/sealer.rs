@@ -80,6 +80,11 @@ impl Sealer {
         Ok(begin..LONGEST_SALT + sent)
     }
 
+    /// Holds as little memory as it can until the next [`seal`](Self::seal).
+    pub fn rest(&mut self) {
+        self.session.rest();
+    }
+
     fn seal_chunk(&mut self, slot: &mut [u8], length: usize) -> io::Result<()> {
         let (head, rest) = slot.split_at_mut(HEAD);
         let (size, size_tag) = head.split_at_mut(2);
