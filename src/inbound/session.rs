@@ -7,7 +7,7 @@ use crate::net::origin::OrigDst;
 use crate::net::{self, ResetOnDrop};
 use crate::relay::{End, relay};
 use crate::stats::Meter;
-use crate::target::{Target, canonical};
+use crate::target::Target;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use tokio::net::TcpStream;
@@ -15,18 +15,20 @@ use tokio::time::Instant;
 use tracing::{debug, error, info};
 
 /// Serves one accepted connection to its end. Whatever cannot be served is reset, so that the
-/// program behind it sees "refused" at once and not silence.
-pub(super) async fn serve(inbound: &Inbound, stream: TcpStream, client: SocketAddr) {
-    let client = canonical(client);
-    let destination = match inbound.intercept().destination(&stream, client, inbound.outbound()) {
+/// program behind it sees "refused" at once and not silence; that is when the caller drops it.
+pub(super) async fn serve(inbound: &Inbound, stream: &mut TcpStream, client: SocketAddr) {
+    let destination = match inbound.intercept().destination(stream, client, inbound.outbound()) {
         Ok(OrigDst(destination)) => destination,
         Err(stray) => return turn_away(inbound, stream, client, &stray),
     };
     inbound.stats().accepted.add(1);
     let began = Instant::now();
     // Boxed: what dialling needs shall not stay for as long as the connection lives.
-    let dialled = Box::pin(connect(inbound, &stream, client, destination)).await;
-    let Some(Connected { link, via }) = dialled else { return };
+    let Some(Connected { link, via }) =
+        Box::pin(connect(inbound, stream, client, destination)).await
+    else {
+        return;
+    };
     let meter = Meter::default();
     let end = relay(stream, link, &meter).await;
     inbound.stats().ended.add(1);
@@ -64,12 +66,12 @@ fn tell(
     }
 }
 
-fn turn_away(inbound: &Inbound, stream: TcpStream, client: SocketAddr, stray: &Stray) {
+fn turn_away(inbound: &Inbound, stream: &TcpStream, client: SocketAddr, stray: &Stray) {
+    net::reset_on_close(stream);
     if matches!(stray, Stray::Pulse) {
-        return net::reset(stream);
+        return;
     }
     inbound.stats().refused.add(1);
-    net::reset(stream);
     if matches!(stray, Stray::Own(_)) && !inbound.loop_reported.swap(true, Ordering::Relaxed) {
         error!(%client, "reset a connection: {stray}; exempt marked packets there (this is said once)");
     } else {

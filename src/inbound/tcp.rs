@@ -10,6 +10,7 @@ use crate::dispatch::Current;
 use crate::net::listen::AcceptError;
 use crate::net::{Outbound, reset};
 use crate::stats::Stats;
+use crate::target::canonical;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -79,7 +80,7 @@ impl Inbound {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, client)) => self.admit(stream, client),
+                Ok((stream, client)) => self.admit(stream, canonical(client)),
                 Err(error) => match AcceptError::class(&error) {
                     AcceptError::Transient => {
                         debug!("a connection died before it was accepted: {error}")
@@ -98,7 +99,7 @@ impl Inbound {
     }
 
     /// Starts a session, if there is room for one more.
-    fn admit(self: &Arc<Self>, stream: TcpStream, client: SocketAddr) {
+    fn admit(self: &Arc<Self>, mut stream: TcpStream, client: SocketAddr) {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             if !self.limit_reported.swap(true, Ordering::Relaxed) {
                 warn!("{} connections are open, the limit; newcomers are refused", self.limit);
@@ -109,7 +110,7 @@ impl Inbound {
         let (inbound, mut cut) = (Arc::clone(self), self.cut.subscribe());
         tokio::spawn(async move {
             tokio::select! {
-                () = session::serve(&inbound, stream, client) => {}
+                () = session::serve(&inbound, &mut stream, client) => {}
                 _ = cut.wait_for(|cut| *cut) => {}
             }
             inbound.limit_reported.store(false, Ordering::Relaxed);

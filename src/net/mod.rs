@@ -238,8 +238,7 @@ impl<'a, const N: usize> ResetOnDrop<'a, N> {
 impl<const N: usize> Drop for ResetOnDrop<'_, N> {
     fn drop(&mut self) {
         for stream in self.0.into_iter().flatten() {
-            // A socket that is gone already needs no reset.
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            reset_on_close(stream);
         }
     }
 }
@@ -247,7 +246,12 @@ impl<const N: usize> Drop for ResetOnDrop<'_, N> {
 /// Closes a connection by a reset instead of a FIN (SO_LINGER of zero, socket(7)), so that the
 /// program at the other end sees an error and not an orderly end.
 pub fn reset(stream: TcpStream) {
-    // A socket that is gone already needs no reset: the result carries no news.
-    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    reset_on_close(&stream);
     drop(stream);
+}
+
+/// The same, once the connection is closed.
+pub fn reset_on_close(stream: &TcpStream) {
+    // A socket that is gone already needs no reset: the result carries no news.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

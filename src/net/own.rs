@@ -2,6 +2,7 @@
 
 use crate::target::canonical;
 use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
@@ -9,24 +10,26 @@ use std::sync::{Mutex, PoisonError};
 /// bounded by count, which needs no clock.
 const REMEMBERED: usize = 4096;
 
-type Pair = (SocketAddr, SocketAddr);
-
 /// Pairs of local and remote address. The pair, and not the local address alone: the kernel gives
 /// the same local port to connections with different destinations.
+///
+/// Of each only a keyed hash is kept, an eighth of its size: one of ours is always recognised, and
+/// nobody can choose a pair that is taken for one (by chance it is, once in 2^52).
 #[derive(Debug, Default)]
 pub(super) struct Own {
+    hasher: RandomState,
     recent: Mutex<Recent>,
 }
 
 #[derive(Debug, Default)]
 struct Recent {
-    order: VecDeque<Pair>,
-    pairs: HashSet<Pair>,
+    order: VecDeque<u64>,
+    pairs: HashSet<u64>,
 }
 
 impl Own {
     pub(super) fn note(&self, local: SocketAddr, remote: SocketAddr) {
-        let pair = (canonical(local), canonical(remote));
+        let pair = self.hash(local, remote);
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if !recent.pairs.insert(pair) {
             return;
@@ -41,7 +44,11 @@ impl Own {
 
     pub(super) fn contains(&self, local: SocketAddr, remote: SocketAddr) -> bool {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.pairs.contains(&(canonical(local), canonical(remote)))
+        recent.pairs.contains(&self.hash(local, remote))
+    }
+
+    fn hash(&self, local: SocketAddr, remote: SocketAddr) -> u64 {
+        self.hasher.hash_one((canonical(local), canonical(remote)))
     }
 }
 

@@ -11,7 +11,7 @@ use std::pin::pin;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub(super) async fn relay(mut client: TcpStream, upstream: Box<dyn Stream>, meter: &Meter) -> End {
+pub(super) async fn relay(client: &mut TcpStream, upstream: Box<dyn Stream>, meter: &Meter) -> End {
     let (upstream_source, upstream_sink) = tokio::io::split(upstream);
     let end = {
         let (client_source, client_sink) = client.split();
@@ -21,7 +21,7 @@ pub(super) async fn relay(mut client: TcpStream, upstream: Box<dyn Stream>, mete
         run(up, down, None).await
     };
     if !matches!(end, End::Closed) {
-        net::reset(client);
+        net::reset_on_close(client);
     }
     end
 }

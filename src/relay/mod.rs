@@ -42,11 +42,11 @@ pub enum End {
 }
 
 /// Relays between the client and the link until both halves have ended or one side broke. Bytes
-/// are counted in `meter` as they pass. Consumes both: on return everything is closed, by FIN or
-/// by reset as the other side did.
+/// are counted in `meter` as they pass. On return everything is closed, by FIN or by reset as the
+/// other side did, once the caller drops the client.
 ///
 /// Boxed, so that a connection pays for its own kind of link and not for the largest.
-pub fn relay(client: TcpStream, link: Link, meter: &Meter) -> BoxFuture<'_, End> {
+pub fn relay<'a>(client: &'a mut TcpStream, link: Link, meter: &'a Meter) -> BoxFuture<'a, End> {
     match link {
         Link::Plain { tcp, early } => Box::pin(plain::relay(client, tcp, early, meter)),
         Link::Sealed(sealed) => Box::pin(sealed::relay(client, sealed, meter)),

@@ -30,21 +30,21 @@ const LITTLE: usize = buffer::SMALL / 2;
 
 /// `early`: bytes of the upstream that came before the relay began.
 pub(super) async fn relay(
-    client: TcpStream,
+    client: &TcpStream,
     upstream: TcpStream,
     early: Vec<u8>,
     meter: &Meter,
 ) -> End {
-    let up = pin!(half(&client, &upstream, &meter.up, &meter.down, Some(&client)));
+    let up = pin!(half(client, &upstream, &meter.up, &meter.down, Some(client)));
     let down = pin!(async {
         if !early.is_empty()
-            && let Err(broken) = Box::pin(write_all(&client, &early, &meter.down, None)).await
+            && let Err(broken) = Box::pin(write_all(client, &early, &meter.down, None)).await
         {
             return broken;
         }
-        half(&upstream, &client, &meter.down, &meter.up, None).await
+        half(&upstream, client, &meter.down, &meter.up, None).await
     });
-    join(&client, &upstream, up, down).await
+    join(client, &upstream, up, down).await
 }
 
 /// What one burst of bytes, from readable to empty, came to.

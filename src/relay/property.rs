@@ -201,7 +201,7 @@ const PIECE: usize = 1400;
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 async fn run(case: Case) -> Result<(), TestCaseError> {
-    let (program, client) = tcp_pair().await;
+    let (program, mut client) = tcp_pair().await;
     let (near, far) = tcp_pair().await;
     for (stream, script) in [(&program, &case.program), (&far, &case.server)] {
         if script.ending == Ending::Reset {
@@ -218,7 +218,7 @@ async fn run(case: Case) -> Result<(), TestCaseError> {
     };
     let meter = std::sync::Arc::new(Meter::default());
     let counted = std::sync::Arc::clone(&meter);
-    let relayed = tokio::spawn(async move { relay(client, link, &counted).await });
+    let relayed = tokio::spawn(async move { relay(&mut client, link, &counted).await });
     let server = async {
         let mut far = far_end(case.kind, far);
         if case.kind == Kind::Sealed {

@@ -34,11 +34,11 @@ const FIRST_PAYLOAD: Duration = Duration::from_millis(5);
 const _: () = assert!(buffer::SMALL >= sealer::memory(1) && buffer::SMALL >= opener::LEAST_MEMORY);
 const _: () = assert!(buffer::LARGE >= sealer::memory(sealer::MOST_CHUNKS));
 
-pub(super) async fn relay(client: TcpStream, mut sealed: Box<Sealed>, meter: &Meter) -> End {
+pub(super) async fn relay(client: &TcpStream, mut sealed: Box<Sealed>, meter: &Meter) -> End {
     let Sealed { tcp, sealer, opener, header } = &mut *sealed;
-    let up = pin!(seal_half(&client, tcp, sealer, header, meter));
-    let down = pin!(open_half(tcp, &client, opener, meter));
-    join(&client, tcp, up, down).await
+    let up = pin!(seal_half(client, tcp, sealer, header, meter));
+    let down = pin!(open_half(tcp, client, opener, meter));
+    join(client, tcp, up, down).await
 }
 
 /// What one burst of bytes, from readable to empty, came to.

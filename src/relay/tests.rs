@@ -58,7 +58,7 @@ pub(super) fn far_end(kind: Kind, far: TcpStream) -> Box<dyn Stream> {
 
 /// `abrupt`: dropping the server resets its connection.
 async fn bench(kind: Kind, abrupt: bool) -> Bench {
-    let (program, client) = tcp_pair().await;
+    let (program, mut client) = tcp_pair().await;
     let (near, far) = tcp_pair().await;
     if abrupt {
         socket2::SockRef::from(&far).set_linger(Some(Duration::ZERO)).unwrap();
@@ -72,7 +72,7 @@ async fn bench(kind: Kind, abrupt: bool) -> Bench {
     };
     let meter = Arc::new(Meter::default());
     let counted = Arc::clone(&meter);
-    let relay = tokio::spawn(async move { relay(client, link, &counted).await });
+    let relay = tokio::spawn(async move { relay(&mut client, link, &counted).await });
     let mut program = program;
     let server: Box<dyn Stream> = match kind {
         Kind::Plain => {
@@ -242,10 +242,10 @@ async fn a_reset_behind_a_fin_is_seen_too() {
 
 #[tokio::test]
 async fn bytes_that_do_not_authenticate_reset_the_client() {
-    let (mut program, client) = tcp_pair().await;
+    let (mut program, mut client) = tcp_pair().await;
     let (near, mut far) = tcp_pair().await;
     let link = Link::Sealed(Box::new(seal(near, vec![1, 2, 3])));
-    let relay = tokio::spawn(async move { relay(client, link, &Meter::default()).await });
+    let relay = tokio::spawn(async move { relay(&mut client, link, &Meter::default()).await });
     far.write_all(&[7; 100]).await.unwrap();
     let read = timeout(Duration::from_secs(5), program.read(&mut [0; 9])).await.unwrap();
     assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
@@ -256,12 +256,12 @@ async fn bytes_that_do_not_authenticate_reset_the_client() {
 /// The first payload and the header leave in one packet: an observer sees one, and so do we.
 #[tokio::test]
 async fn header_and_first_payload_go_together() {
-    let (mut program, client) = tcp_pair().await;
+    let (mut program, mut client) = tcp_pair().await;
     let (near, mut far) = tcp_pair().await;
     program.write_all(b"GET /").await.unwrap();
     client.readable().await.unwrap();
     let link = Link::Sealed(Box::new(seal(near, vec![1, 2, 3])));
-    let _relay = tokio::spawn(async move { relay(client, link, &Meter::default()).await });
+    let _relay = tokio::spawn(async move { relay(&mut client, link, &Meter::default()).await });
     let mut packet = [0; 1000];
     let read = timeout(Duration::from_secs(5), far.read(&mut packet)).await.unwrap();
     assert_eq!(read.unwrap(), 16 + 18 + 3 + 5 + 16);
@@ -272,7 +272,7 @@ async fn header_and_first_payload_go_together() {
 #[tokio::test]
 async fn a_relay_is_small() {
     for kind in KINDS {
-        let (_program, client) = tcp_pair().await;
+        let (_program, mut client) = tcp_pair().await;
         let (near, _far) = tcp_pair().await;
         let link = match kind {
             Kind::Plain => Link::Plain { tcp: near, early: Vec::new() },
@@ -280,7 +280,7 @@ async fn a_relay_is_small() {
             Kind::Stream => Link::Stream(Box::new(near)),
         };
         let meter = Meter::default();
-        let size = size_of_val(&*relay(client, link, &meter));
+        let size = size_of_val(&*relay(&mut client, link, &meter));
         assert!(size <= 1408, "{kind:?}: {size}");
     }
 }
