@@ -57,7 +57,7 @@ impl Intercept {
         if outbound.is_own(client, here) {
             return Err(Stray::Pulse);
         }
-        let destination = original_dst(stream).map_err(Stray::Unknown)?;
+        let destination = original_dst(stream, client).map_err(Stray::Unknown)?;
         if destination.0 == here {
             return Err(Stray::Undirected);
         }

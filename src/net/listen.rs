@@ -46,7 +46,7 @@ pub enum AcceptError {
     /// The connection died in the queue: go on at once. accept(2) also hands out pending network
     /// errors of the new socket, which are of no concern.
     Transient,
-    /// Out of descriptors or memory: rest, then go on.
+    /// The kernel has run out of something (`net::is_shortage`): rest, then go on.
     Shortage,
     /// The listener itself is broken.
     Fatal,
@@ -56,7 +56,7 @@ impl AcceptError {
     /// Classes an error of accept(2) by its number.
     pub fn class(error: &io::Error) -> Self {
         match error.raw_os_error() {
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => Self::Shortage,
+            _ if super::is_shortage(error) => Self::Shortage,
             Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP | libc::EFAULT) => {
                 Self::Fatal
             }

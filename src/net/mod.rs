@@ -210,6 +210,14 @@ pub fn tune<'a>(socket: impl Into<SockRef<'a>>) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
+/// Whether the kernel has run out of something that it needs for one more connection: descriptors,
+/// memory, room in epoll (fs.epoll.max_user_watches), local ports. No peer is to blame for it.
+pub fn is_shortage(error: &io::Error) -> bool {
+    use nix::libc::{EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
+    let shortage = [EMFILE, ENFILE, ENOMEM, ENOBUFS, ENOSPC, EADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|number| shortage.contains(&number))
+}
+
 /// Sends a FIN and leaves the other direction open (shutdown(2), SHUT_WR).
 ///
 /// # Errors

@@ -11,14 +11,14 @@ use tokio::net::TcpStream;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OrigDst(pub SocketAddr);
 
-/// Asks conntrack. The family of the option is that of the peer in canonical form: an IPv4 flow
+/// Asks conntrack. The family of the option is that of the client in canonical form: an IPv4 flow
 /// on a dual-stack socket answers to the IPv4 option only.
 ///
 /// # Errors
 /// ENOENT: the connection did not come through conntrack; ENOPROTOOPT: the module is missing.
-pub fn original_dst(stream: &TcpStream) -> io::Result<OrigDst> {
+pub fn original_dst(stream: &TcpStream, client: SocketAddr) -> io::Result<OrigDst> {
     let socket = SockRef::from(stream);
-    let address = if stream.peer_addr()?.ip().to_canonical().is_ipv4() {
+    let address = if canonical(client).is_ipv4() {
         socket.original_dst_v4()?
     } else {
         socket.original_dst_v6()?

@@ -9,7 +9,7 @@ pub mod endpoint;
 pub mod http;
 pub mod shadowsocks;
 
-use crate::net::listen::AcceptError;
+use crate::net;
 use crate::target::Target;
 use std::fmt::Debug;
 use std::future::Future;
@@ -140,11 +140,11 @@ impl Error {
         matches!(self, Error::Target { .. })
     }
 
-    /// Whether it is ours: no descriptor or no memory is left. That says nothing of the proxy.
+    /// Whether it is ours, or the kernel's; see [`net::is_shortage`]. That says nothing of the proxy.
     pub fn is_shortage(&self) -> bool {
         match self {
             Error::Dial { source, .. } | Error::Handshake { source, .. } => {
-                AcceptError::class(source) == AcceptError::Shortage
+                net::is_shortage(source)
             }
             _ => false,
         }

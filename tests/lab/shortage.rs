@@ -3,7 +3,7 @@
 
 use crate::client::{connect, echo, try_connect};
 use crate::peer::service;
-use crate::process::{Place, sh};
+use crate::process::{Place, Running, command, sh};
 use crate::sealed::sealed;
 use crate::snet::{Config, Snet, Variant};
 use crate::upstream::Upstream;
@@ -40,6 +40,64 @@ fn without_descriptors_what_is_open_goes_on() {
         snet.assert_alive();
         snet.stop();
     });
+}
+
+/// What the kernel says when it has nothing left for anybody, in place of the real answer.
+#[test]
+fn a_shortage_of_the_kernel_passes() {
+    sealed(|_| {
+        service::start();
+        let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+        let mut snet = Snet::start(Variant::Nft, &Config::through(Family::V4, &[proxy]));
+        let site = FOREIGN_SITE.port(Family::V4, service::ECHO);
+        let mut open = connect(site);
+        echo(&mut open, b"before").expect("an echo");
+
+        for (call, error, told, in_words) in [
+            ("accept4", "ENFILE", "cannot accept", "Too many open files in system"),
+            ("accept4", "ENOBUFS", "cannot accept", "No buffer space available"),
+            ("accept4", "ENOMEM", "cannot accept", "Cannot allocate memory"),
+            ("epoll_ctl", "ENOSPC", "cannot accept", "No space left on device"),
+            ("socket", "ENFILE", "refused", "Too many open files in system"),
+            ("socket", "ENOBUFS", "refused", "No buffer space available"),
+            ("connect", "EADDRNOTAVAIL", "refused", "Cannot assign requested address"),
+        ] {
+            let known = snet.log().len();
+            let answering = answer_instead(&snet, call, error);
+            let newcomers: Vec<_> = (0..5).map(|_| try_connect(site)).collect();
+            wait::until(&format!("{call}: {error}"), Duration::from_secs(5), || {
+                let log = snet.log();
+                let mut lines = log[known..].lines();
+                lines.any(|line| line.contains(told) && line.contains(in_words))
+            });
+            echo(&mut open, &[7; 100_000]).expect("what is open goes on");
+            drop(newcomers);
+            drop(answering);
+            wait::until("newcomers are served again", Duration::from_secs(20), || {
+                try_connect(site).and_then(|mut stream| echo(&mut stream, b"after")).is_ok()
+            });
+        }
+        assert!(!snet.log().contains("is down"), "the proxy was blamed:\n{}", snet.log());
+        snet.assert_alive();
+        snet.stop();
+    });
+}
+
+/// strace(1) gives this error for every such call, until what is returned is dropped.
+fn answer_instead(snet: &Snet, call: &str, error: &str) -> Running {
+    let mut strace = command(Place::Machine, "strace");
+    strace.args([
+        "-f",
+        "-e",
+        &format!("trace={call}"),
+        "-e",
+        &format!("inject={call}:error={error}"),
+    ]);
+    let strace = Running::start("strace", strace.args(["-p", &snet.pid().to_string()]));
+    wait::until("strace is attached", Duration::from_secs(10), || {
+        strace.log().contains("attached")
+    });
+    strace
 }
 
 /// prlimit(1): the daemon's soft limit of open files.

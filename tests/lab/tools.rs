@@ -25,6 +25,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("tinyproxy", "tinyproxy"),
     ("dnsmasq", "dnsmasq-base"),
     ("nginx", "nginx-light"),
+    ("strace", "strace"),
     ("ufw", "ufw"),
     ("firewalld", "firewalld"),
     ("firewall-cmd", "firewalld"),
