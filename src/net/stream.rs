@@ -2,9 +2,10 @@
 //! empty, and waking only for many bytes.
 
 use nix::libc::{self, SO_RCVLOWAT, SOL_SOCKET};
-use nix::sys::socket::setsockopt;
+use nix::sys::socket::{MsgFlags, recv, setsockopt};
 use nix::sys::uio::readv;
 use std::io::{self, IoSliceMut};
+use std::os::fd::AsRawFd;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -19,7 +20,11 @@ use tokio::net::TcpStream;
 /// `WouldBlock`: nothing is there. Else what readv(2) says.
 pub fn read_vectored(stream: &TcpStream, pieces: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
     let room: usize = pieces.iter().map(|piece| piece.len()).sum();
-    taking(stream, room, || Ok(readv(stream, pieces)?))
+    match pieces {
+        // readv(2) takes the way of files, which is longer.
+        [only, ..] if only.len() == room => read(stream, only),
+        _ => taking(stream, room, || Ok(readv(stream, pieces)?)),
+    }
 }
 
 /// The same into one piece.
@@ -27,7 +32,7 @@ pub fn read_vectored(stream: &TcpStream, pieces: &mut [IoSliceMut<'_>]) -> io::R
 /// # Errors
 /// As [`read_vectored`].
 pub fn read(stream: &TcpStream, piece: &mut [u8]) -> io::Result<usize> {
-    read_vectored(stream, &mut [IoSliceMut::new(piece)])
+    taking(stream, piece.len(), || Ok(recv(stream.as_raw_fd(), piece, MsgFlags::empty())?))
 }
 
 /// Runs `take`, which takes up to `room` bytes off the socket, and remembers whether that has
