@@ -52,6 +52,14 @@ def build():
     run(f"ip route add default via {SERVER}")
     run("ip -6 route add default via 2001:db8:2::1")
     inside(f"iptables -A INPUT -i downlink -d {TARGET} -j DROP")
+    # Thousands of connections a second use up the local ports, whose time to wait is a minute, and
+    # fill conntrack's table: then every contestant waits for the kernel, and nothing is measured.
+    states = ("time_wait", "close", "close_wait", "last_ack", "fin_wait")
+    for setting in ["net.ipv4.tcp_tw_reuse=1", "net.ipv4.ip_local_port_range=10000 65000"] + [
+            f"net.netfilter.nf_conntrack_tcp_timeout_{state}=1" for state in states]:
+        name, _, value = setting.partition("=")
+        for prefix in ([], ["ip", "netns", "exec", "internet"]):
+            subprocess.run(prefix + ["sysctl", "-qw", f"{name}={value}"], check=True)
 
 
 def inside(line):

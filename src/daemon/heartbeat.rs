@@ -207,8 +207,11 @@ mod tests {
         assert_eq!(pulse(true, false).await.probe().await.unwrap_err().0, "the resolver");
     }
 
-    /// What is said while it beats and the resolver is dumb; `end` comes in the middle of a probe.
-    async fn said(end: impl AsyncFnOnce(watch::Sender<bool>)) -> String {
+    /// What is said while it beats and the resolver is dumb; `end` comes in the middle of a probe, and
+    /// keeps the sender if it is to live on.
+    async fn said(
+        end: impl AsyncFnOnce(watch::Sender<bool>) -> Option<watch::Sender<bool>>,
+    ) -> String {
         let log = Arc::new(Mutex::new(Vec::new()));
         let writer = Arc::clone(&log);
         let subscriber =
@@ -219,9 +222,10 @@ mod tests {
         let beating = pulse.beat(async || panic!("nobody answered"), stopped);
         let ending = async {
             tokio::time::sleep(PATIENCE / 10).await;
-            end(stop).await;
+            end(stop).await
         };
-        assert!(tokio::join!(beating, ending).0);
+        let (stopped, _stop) = tokio::join!(beating, ending);
+        assert!(stopped);
         let log = log.lock().unwrap();
         String::from_utf8(log.clone()).unwrap()
     }
@@ -240,11 +244,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_was_told_to_stop_need_not_answer() {
-        assert_eq!(said(async |stop| drop(stop)).await, "", "after an error");
-        assert_eq!(said(async |stop| stop.send(true).unwrap()).await, "");
-        let late = said(async |stop| {
+        assert_eq!(said(async |_stop| None).await, "", "after an error");
+        let in_order = said(async |stop| {
+            stop.send(true).unwrap();
+            Some(stop)
+        });
+        assert_eq!(in_order.await, "");
+        let late = said(async |_stop| {
             tokio::time::sleep(PATIENCE * 2).await;
-            drop(stop);
+            None
         });
         assert!(late.await.contains("the resolver does not answer"));
     }

@@ -72,9 +72,9 @@ const DEFAULT_TIMEOUT: u32 = 300;
 /// Entries in a set that grows while the daemon runs: as many as `route::Learned` remembers.
 pub(super) const GROWING: usize = 65_536;
 
-/// Entries in a set of prefixes, where a reload may bring a longer list, and adds it before the old
-/// one goes. The kernel takes memory for those that are there only.
-const PREFIXES: usize = 1 << 20;
+/// Entries that a set of prefixes has room for, at least: a reload adds the new list before the old
+/// one goes. Only those that are there take memory.
+const ROOM: usize = 1 << 20;
 
 impl Set {
     /// What both modes have.
@@ -254,7 +254,7 @@ fn create(sets: &[Set], ruleset: &Ruleset, families: &[Family]) -> String {
                 Kind::Prefixes => writeln!(
                     text,
                     "create {name} hash:net family {inet} hashsize {size} maxelem {}",
-                    (2 * content.len()).max(PREFIXES)
+                    (2 * content.len()).max(ROOM)
                 ),
                 Kind::Pulse => writeln!(
                     text,

@@ -114,6 +114,9 @@ impl Inbound {
                 _ = cut.wait_for(|cut| *cut) => {}
             }
             inbound.limit_reported.store(false, Ordering::Relaxed);
+            // Whoever waits for the permit may count on it that the connection is closed: at a stop the
+            // rules go next, and a reset has to leave while they still translate it.
+            drop(stream);
             drop(permit);
         });
     }

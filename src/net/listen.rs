@@ -55,8 +55,10 @@ pub enum AcceptError {
 impl AcceptError {
     /// Classes an error of accept(2) by its number.
     pub fn class(error: &io::Error) -> Self {
+        if super::is_shortage(error) {
+            return Self::Shortage;
+        }
         match error.raw_os_error() {
-            _ if super::is_shortage(error) => Self::Shortage,
             Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP | libc::EFAULT) => {
                 Self::Fatal
             }

@@ -144,7 +144,8 @@ impl Outbound {
         self.apply_mark(&socket)?;
         // The local address exists once connect(2) has been called; it is noted before anybody
         // can have accepted a looped connection from it and asked `is_own`.
-        let sent = dial::begin(&socket, address, first)?;
+        let sent =
+            dial::begin(&socket, address, first).map_err(|error| no_source(error, address))?;
         if let Some(local) = socket.local_addr()?.as_socket() {
             self.own.note(local, address);
         }
@@ -208,6 +209,15 @@ pub fn tune<'a>(socket: impl Into<SockRef<'a>>) -> io::Result<()> {
         .with_interval(Duration::from_secs(30))
         .with_retries(4);
     socket.set_tcp_keepalive(&keepalive)
+}
+
+/// In IPv6, EADDRNOTAVAIL means that there is a route and no address of ours to take it
+/// (ipv6_dev_get_saddr): no shortage, which [`is_shortage`] would take it for.
+fn no_source(error: io::Error, address: SocketAddr) -> io::Error {
+    if error.kind() == io::ErrorKind::AddrNotAvailable && address.is_ipv6() {
+        return io::Error::new(error.kind(), "no local address to reach it from");
+    }
+    error
 }
 
 /// Whether the kernel has run out of something that it needs for one more connection: descriptors,

@@ -13,7 +13,7 @@ const REMEMBERED: usize = 4096;
 /// Pairs of local and remote address. The pair, and not the local address alone: the kernel gives
 /// the same local port to connections with different destinations.
 ///
-/// Of each only a keyed hash is kept, an eighth of its size: one of ours is always recognised, and
+/// Of each only a keyed hash is kept, an eighth of its size: one that is remembered is always recognised, and
 /// nobody can choose a pair that is taken for one (by chance it is, once in 2^52).
 #[derive(Debug, Default)]
 pub(super) struct Own {

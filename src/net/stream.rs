@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 /// visible.
 ///
 /// # Errors
-/// `WouldBlock`: nothing is there. Else what readv(2) says.
+/// `WouldBlock`: nothing is there. Else what recv(2) and readv(2) say.
 pub fn read_vectored(stream: &TcpStream, pieces: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
     let room: usize = pieces.iter().map(|piece| piece.len()).sum();
     match pieces {

@@ -42,8 +42,8 @@ pub enum End {
 }
 
 /// Relays between the client and the link until both halves have ended or one side broke. Bytes
-/// are counted in `meter` as they pass. On return everything is closed, by FIN or by reset as the
-/// other side did, once the caller drops the client.
+/// are counted in `meter` as they pass. On return the link is closed, and the client closes when the
+/// caller drops it: by FIN or by reset, as the other side did.
 ///
 /// Boxed, so that a connection pays for its own kind of link and not for the largest.
 pub fn relay<'a>(client: &'a mut TcpStream, link: Link, meter: &'a Meter) -> BoxFuture<'a, End> {

@@ -32,16 +32,18 @@ const LITTLE: usize = buffer::SMALL / 2;
 pub(super) async fn relay(
     client: &TcpStream,
     upstream: TcpStream,
-    early: Vec<u8>,
+    mut early: Vec<u8>,
     meter: &Meter,
 ) -> End {
     let up = pin!(half(client, &upstream, &meter.up, &meter.down, Some(client)));
     let down = pin!(async {
+        let early = std::mem::take(&mut early);
         if !early.is_empty()
             && let Err(broken) = Box::pin(write_all(client, &early, &meter.down, None)).await
         {
             return broken;
         }
+        drop(early);
         half(&upstream, client, &meter.down, &meter.up, None).await
     });
     join(client, &upstream, up, down).await

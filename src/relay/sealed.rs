@@ -5,7 +5,8 @@
 //! source is empty. Nothing is copied between read and write, and nothing is allocated in the
 //! loop. Reads that fill a chunk ask for a large piece, which takes several chunks a system call;
 //! the next burst begins with one. Bytes of an unfinished chunk are kept aside when the piece is
-//! given back.
+//! given back, and so is the schedule of the key, unless the burst ended in bulk: then the next one
+//! is near.
 //!
 //! Only bytes that authenticated reach the client, and after the first that did not the connection
 //! is reset.
@@ -86,7 +87,10 @@ async fn seal_burst(
 ) -> Burst {
     let mut memory = Buffer::take(bulk);
     loop {
-        let filled = sealer::place(&mut memory, 0, &std::mem::take(header));
+        let filled = match std::mem::take(header) {
+            header if header.is_empty() => 0,
+            header => sealer::place(&mut memory, 0, &header),
+        };
         let read = match read_vectored(source, &mut sealer::gaps(&mut memory, filled)) {
             Ok(read) => Some(read),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,

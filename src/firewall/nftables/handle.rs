@@ -11,7 +11,6 @@ use super::rules::{self, TABLE};
 use super::table::Table;
 use super::{batch, expression};
 use crate::fault::{self, Step};
-#[cfg(doc)]
 use crate::firewall::PULSE;
 use crate::firewall::ruleset::{Family, Ruleset};
 use crate::route::Route;
@@ -19,7 +18,7 @@ use nix::errno::Errno;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::warn;
 
 /// Time-outs of learned addresses. 0 would mean for ever; more is of no use (and the other
@@ -51,6 +50,8 @@ struct State {
 /// written down, only for the kernel.
 #[derive(Debug, Default)]
 struct Pulse {
+    /// When somebody last vouched for us.
+    beaten: Option<Instant>,
     /// No beat counts any more.
     released: bool,
 }
@@ -111,8 +112,7 @@ impl Handle {
         let mut batch = Batch::new(TABLE);
         batch.turn(&state.table, &new);
         step(Step::ChangeTable)?;
-        // The kernel works on long lists for a while, and no beat comes in between.
-        self.beat()?;
+        self.renew_ahead();
         self.commit(batch)?;
         state.table = new;
         Ok(())
@@ -185,13 +185,23 @@ impl Handle {
     /// # Errors
     /// What the kernel says; the table may be gone.
     pub fn beat(&self) -> Result<(), Error> {
-        let pulse = self.pulse();
+        let mut pulse = self.pulse();
         if pulse.released {
             return Ok(());
         }
-        let mut batch = Batch::new(TABLE);
-        batch.renew(&rules::alive(), None);
-        self.commit(batch)
+        self.commit(renewal())?;
+        pulse.beaten = Some(Instant::now());
+        Ok(())
+    }
+
+    /// The kernel works on long lists for a while, and no beat comes in between: who was alive just
+    /// now has the whole time before him. Who was not gains nothing.
+    fn renew_ahead(&self) {
+        let pulse = self.pulse();
+        let was_alive = pulse.beaten.is_some_and(|beaten| beaten.elapsed() < PULSE / 2);
+        if was_alive && !pulse.released {
+            self.attempt(renewal());
+        }
     }
 
     /// Whether the table is as it was installed. Nobody can change one that has an owner; a plain
@@ -295,6 +305,13 @@ impl Drop for Handle {
 
 fn step(step: Step) -> Result<(), Error> {
     fault::at(step).map_err(|source| Error::Netlink { source })
+}
+
+/// All rules act for another [`PULSE`].
+fn renewal() -> Batch {
+    let mut batch = Batch::new(TABLE);
+    batch.renew(&rules::alive(), None);
+    batch
 }
 
 /// No rule acts any more.

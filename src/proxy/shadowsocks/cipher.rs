@@ -142,7 +142,7 @@ impl fmt::Debug for MasterKey {
 pub(super) struct Session {
     method: Method,
     subkey: Zeroizing<[u8; 32]>,
-    /// Ready for use: for AES half a kilobyte, so not while the connection [rests](Self::rest).
+    /// Ready for use: for AES half a kilobyte. Made when it is needed; see [`rest`](Self::rest).
     key: Option<Key>,
     nonce: [u8; NONCE],
     /// The nonce has come round.
@@ -171,7 +171,8 @@ impl Session {
         Ok(())
     }
 
-    /// Gives back what can be made again, in less time than a system call takes.
+    /// Gives back what can be made again (with the instructions of a processor for AES in less time
+    /// than a system call takes).
     pub(super) fn rest(&mut self) {
         self.key = None;
     }

@@ -3,12 +3,14 @@
 use super::super::internet::{Internet, Seen, any, at, datagram, greet, refused, tcp, udp};
 use super::{in_a_lab, install, ruleset, wait_for};
 use crate::firewall::nftables::Handle;
+use crate::firewall::ruleset::{Quic, Ruleset};
 use std::net::TcpListener;
 
 in_a_lab! {
     without_a_beat_the_network_is_free,
     a_beat_gives_the_whole_time,
     after_a_release_no_beat_counts,
+    other_rules_are_no_sign_of_life,
 }
 
 const FOREIGN: [&str; 2] = ["198.51.100.1", "2001:db8:f::1"];
@@ -70,6 +72,19 @@ fn a_beat_gives_the_whole_time() {
     assert_eq!(left(&handle), 2);
     wait_for(|| super::run("nft list set inet snet alive").contains("expires 4s"));
     assert_eq!(left(&handle), 2, "renewed");
+}
+
+fn other_rules_are_no_sign_of_life() {
+    let handle = install(ruleset()).unwrap();
+    let is_whole = || super::run("nft list set inet snet alive").matches("expires 5s").count() == 2;
+    handle.beat().unwrap();
+    wait_for(|| !is_whole());
+    handle.replace(&Ruleset { quic: Quic::Direct, ..ruleset() }).unwrap();
+    assert!(is_whole(), "alive just now: the time of the change does not count");
+    wait_for(|| super::run("nft list set inet snet alive").contains("expires 1s"));
+    handle.replace(&ruleset()).unwrap();
+    assert!(!is_whole(), "silent for long");
+    handle.remove().unwrap();
 }
 
 fn after_a_release_no_beat_counts() {
