@@ -301,4 +301,18 @@ mod tests {
             assert!(doubts[0].contains("br-lan") && doubts[0].contains("sysctl -w"), "{doubts:?}");
         }
     }
+
+    #[test]
+    fn a_reload_tells_only_what_is_new() {
+        let with = |patterns: &[&str]| {
+            let mut ruleset = router();
+            let lan = ruleset.lan.as_mut().unwrap();
+            lan.patterns = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+            ruleset
+        };
+        let (old, new) = (with(&["br-lan", "wlan?"]), with(&["br-lan", "wlan?", "usb?"]));
+        let told = between(&old, &new, &[], true);
+        assert!(told.len() == 1 && told[0].contains("usb?"), "{told:?}");
+        assert!(all(&new, &[], true).iter().any(|doubt| doubt.contains("wlan?")));
+    }
 }
