@@ -1,23 +1,21 @@
 //! Adds and deletes set entries over nfnetlink: one system call each way, no process.
 //!
-//! Only what the daemon does while it runs; sets are made by the tool. Layout: struct nlmsghdr,
-//! struct nfgenmsg, attributes padded to four bytes (linux/netlink.h, netfilter/nfnetlink.h,
-//! netfilter/ipset/ip_set.h). Numbers of the protocol are the kernel's, and stable.
+//! Only what the daemon does while it runs; sets are made by the tool. Layout: see [`netlink`];
+//! netfilter/ipset/ip_set.h.
 
 mod listing;
 
+use super::netlink::{
+    self, Attributes, Message, NLA_F_NET_BYTEORDER, NLM_F_ACK, NLMSG_ERROR, nfgenmsg,
+};
 use super::ruleset::Family;
 use super::sets::Entry;
-use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto,
-    setsockopt, socket, sockopt,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockProtocol, setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,12 +61,7 @@ impl Connection {
     /// # Errors
     /// What the kernel says of the socket.
     pub(super) fn open() -> io::Result<Self> {
-        let fd = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkNetFilter,
-        )?;
+        let fd = netlink::open(SockProtocol::NetlinkNetFilter, 0)?;
         setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(ACK_TIMEOUT, 0))?;
         Ok(Connection { socket: Mutex::new(Socket { fd, sequence: 0 }) })
     }
@@ -81,16 +74,13 @@ impl Connection {
     pub(super) fn counts(&self, prefix: &str) -> io::Result<HashMap<String, u32>> {
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         socket.sequence = socket.sequence.wrapping_add(1);
-        let (fd, sequence) = (socket.fd.as_raw_fd(), socket.sequence);
-        sendto(fd, &listing::request(sequence), &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+        let Socket { fd, sequence } = &*socket;
+        netlink::send(fd, &listing::request(*sequence))?;
         let mut counts = HashMap::new();
         let mut buffer = vec![0; listing::BUFFER];
         loop {
-            let length = match recv(fd, &mut buffer, MsgFlags::empty()) {
-                Err(Errno::EINTR) => continue,
-                result => result?,
-            };
-            if listing::read(&buffer[..length], sequence, &mut counts)? {
+            let length = netlink::receive(fd, &mut buffer, MsgFlags::empty())?;
+            if listing::read(&buffer[..length], *sequence, &mut counts)? {
                 counts.retain(|name, _| name.starts_with(prefix));
                 return Ok(counts);
             }
@@ -112,14 +102,10 @@ impl Socket {
     fn request(&mut self, change: &Change) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let message = encode(change, self.sequence);
-        let fd = self.fd.as_raw_fd();
-        sendto(fd, &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+        netlink::send(&self.fd, &message)?;
         let mut buffer = [0; 4096];
         loop {
-            let length = match recv(fd, &mut buffer, MsgFlags::empty()) {
-                Err(Errno::EINTR) => continue,
-                result => result?,
-            };
+            let length = netlink::receive(&self.fd, &mut buffer, MsgFlags::empty())?;
             // A late answer to an earlier request, one whose wait timed out, is passed over.
             if let Some(result) = acknowledgement(&buffer[..length], self.sequence) {
                 return result;
@@ -128,17 +114,8 @@ impl Socket {
     }
 }
 
-// linux/netlink.h
-const NLM_F_REQUEST: u16 = 0x01;
-const NLM_F_ACK: u16 = 0x04;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_HEADER: usize = 16;
-const NLA_F_NESTED: u16 = 1 << 15;
-const NLA_F_NET_BYTEORDER: u16 = 1 << 14;
-
 // linux/netfilter/nfnetlink.h
 const NFNL_SUBSYS_IPSET: u16 = 6;
-const NFNETLINK_V0: u8 = 0;
 
 // linux/netfilter/ipset/ip_set.h
 const IPSET_PROTOCOL: u8 = 6;
@@ -172,69 +149,50 @@ fn encode(change: &Change, sequence: u32) -> Vec<u8> {
         Family::V4 => AddressFamily::Inet,
         Family::V6 => AddressFamily::Inet6,
     };
-    let mut payload = vec![family as u8, NFNETLINK_V0, 0, 0];
-    attribute(&mut payload, IPSET_ATTR_PROTOCOL, &[IPSET_PROTOCOL]);
-    attribute(&mut payload, IPSET_ATTR_SETNAME, &[set.as_bytes(), b"\0"].concat());
-
-    if let Some(entry) = entry {
-        attribute(&mut payload, IPSET_ATTR_DATA | NLA_F_NESTED, &data(entry, timeout));
-    }
-
-    message(command, NLM_F_ACK, sequence, &payload)
+    request(command, NLM_F_ACK, sequence, family, |all| {
+        all.text(IPSET_ATTR_SETNAME, set);
+        if let Some(entry) = entry {
+            all.nest(IPSET_ATTR_DATA, |data| fill(data, entry, timeout));
+        }
+    })
 }
 
-/// A request with its header.
-fn message(command: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(NLMSG_HEADER + payload.len()).unwrap_or(u32::MAX);
-    let mut message = Vec::with_capacity(NLMSG_HEADER + payload.len());
-    message.extend(length.to_ne_bytes());
-    message.extend(((NFNL_SUBSYS_IPSET << 8) | command).to_ne_bytes());
-    message.extend((NLM_F_REQUEST | flags).to_ne_bytes());
-    message.extend(sequence.to_ne_bytes());
-    message.extend(0u32.to_ne_bytes()); // to the kernel
-    message.extend(payload);
-    message
+fn request(
+    command: u16,
+    flags: u16,
+    sequence: u32,
+    family: AddressFamily,
+    fill: impl FnOnce(&mut Attributes),
+) -> Vec<u8> {
+    let mut attributes = Attributes::default();
+    attributes.bytes(IPSET_ATTR_PROTOCOL, &[IPSET_PROTOCOL]);
+    fill(&mut attributes);
+    let kind = (NFNL_SUBSYS_IPSET << 8) | command;
+    let head = nfgenmsg(family as u8, 0);
+    netlink::request(kind, flags, sequence, &[&head, attributes.as_bytes()])
 }
 
-fn data(entry: &Entry, timeout: Option<Duration>) -> Vec<u8> {
-    let mut data = Vec::new();
+fn fill(data: &mut Attributes, entry: &Entry, timeout: Option<Duration>) {
     match entry {
-        Entry::Address(address) => attribute_ip(&mut data, *address),
+        Entry::Address(address) => fill_ip(data, *address),
         Entry::Prefix(net) | Entry::At(net, _) => {
-            attribute_ip(&mut data, net.addr());
-            attribute(&mut data, IPSET_ATTR_CIDR, &[net.prefix_len()]);
+            fill_ip(data, net.addr());
+            data.bytes(IPSET_ATTR_CIDR, &[net.prefix_len()]);
         }
     }
     if let Entry::At(_, interface) = entry {
-        attribute(&mut data, IPSET_ATTR_IFACE, &[interface.as_bytes(), b"\0"].concat());
+        data.text(IPSET_ATTR_IFACE, interface);
     }
     if let Some(timeout) = timeout {
-        let seconds = seconds(timeout).to_be_bytes();
-        attribute(&mut data, IPSET_ATTR_TIMEOUT | NLA_F_NET_BYTEORDER, &seconds);
+        data.number(IPSET_ATTR_TIMEOUT | NLA_F_NET_BYTEORDER, seconds(timeout));
     }
-    data
 }
 
-fn attribute_ip(buffer: &mut Vec<u8>, address: IpAddr) {
-    let mut ip = Vec::new();
-    match address {
-        IpAddr::V4(v4) => {
-            attribute(&mut ip, IPSET_ATTR_IPADDR_IPV4 | NLA_F_NET_BYTEORDER, &v4.octets());
-        }
-        IpAddr::V6(v6) => {
-            attribute(&mut ip, IPSET_ATTR_IPADDR_IPV6 | NLA_F_NET_BYTEORDER, &v6.octets());
-        }
-    }
-    attribute(buffer, IPSET_ATTR_IP | NLA_F_NESTED, &ip);
-}
-
-fn attribute(buffer: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    // A name of 31 characters is the longest value there is.
-    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
-    buffer.extend(length.to_ne_bytes());
-    buffer.extend(kind.to_ne_bytes());
-    buffer.extend(value);
-    buffer.resize(buffer.len().next_multiple_of(4), 0);
+fn fill_ip(data: &mut Attributes, address: IpAddr) {
+    data.nest(IPSET_ATTR_IP, |ip| match address {
+        IpAddr::V4(v4) => ip.bytes(IPSET_ATTR_IPADDR_IPV4 | NLA_F_NET_BYTEORDER, &v4.octets()),
+        IpAddr::V6(v6) => ip.bytes(IPSET_ATTR_IPADDR_IPV6 | NLA_F_NET_BYTEORDER, &v6.octets()),
+    });
 }
 
 /// Rounded up: an entry must not end before the answer it came from, and 0 would mean for ever.
@@ -243,15 +201,13 @@ fn seconds(timeout: Duration) -> u32 {
     u32::try_from(whole.clamp(1, IPSET_MAX_TIMEOUT)).unwrap_or(u32::MAX)
 }
 
-/// The result in the message, if it answers this request.
-fn acknowledgement(message: &[u8], sequence: u32) -> Option<io::Result<()>> {
-    let bytes = |at: usize| message.get(at..at + 4)?.try_into().ok();
-    let kind = u16::from_ne_bytes(message.get(4..6)?.try_into().ok()?);
-    if kind != NLMSG_ERROR || u32::from_ne_bytes(bytes(8)?) != sequence {
-        return None;
-    }
-    // struct nlmsgerr: a negative errno, or 0.
-    Some(match -i32::from_ne_bytes(bytes(NLMSG_HEADER)?) {
+/// The result in the datagram, if it answers this request.
+fn acknowledgement(datagram: &[u8], sequence: u32) -> Option<io::Result<()>> {
+    let mut messages = Message::all(datagram);
+    let answer = messages.find(|message| {
+        message.kind == NLMSG_ERROR && message.sequence == sequence && message.body.len() >= 4
+    })?;
+    Some(match answer.errno() {
         0 => Ok(()),
         IPSET_ERR_HASH_FULL => Err(io::Error::other("the set is full")),
         number if number >= IPSET_ERR_PRIVATE => {

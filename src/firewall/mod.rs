@@ -77,6 +77,7 @@ mod iptables;
 mod lan;
 mod leftover;
 mod monitor;
+mod netlink;
 mod network;
 pub mod nftables;
 mod place;

@@ -1,18 +1,19 @@
 //! Links, addresses and routes of this machine, read over rtnetlink; and word of their changes.
 //!
-//! Reads only. Layout: struct nlmsghdr, then ifinfomsg, ifaddrmsg or rtmsg, then attributes padded
-//! to four bytes (rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h).
+//! Reads only. Layout: see [`netlink`]; the body is an ifinfomsg, ifaddrmsg or rtmsg, then
+//! attributes (rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h).
 
+use super::netlink::{
+    self, Message, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, attribute, attributes,
+    u16_at, u32_at,
+};
 use super::network::{Address, Link, Network, Route};
 use ipnet::IpNet;
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto,
-    socket,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockProtocol};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How often a dump is asked for again because the tables changed under it.
 const ATTEMPTS: usize = 5;
@@ -76,9 +77,8 @@ impl Changes {
         let mut buffer = vec![0; BUFFER];
         let mut any = false;
         loop {
-            match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+            match netlink::receive(&self.0, &mut buffer, MsgFlags::MSG_DONTWAIT) {
                 Err(Errno::EAGAIN) => return Ok(any),
-                Err(Errno::EINTR) => {}
                 Ok(_) | Err(Errno::ENOBUFS) => any = true,
                 Err(error) => return Err(error.into()),
             }
@@ -93,14 +93,7 @@ impl AsFd for Changes {
 }
 
 fn open(groups: u32) -> io::Result<OwnedFd> {
-    let fd = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
-    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
-    Ok(fd)
+    Ok(netlink::open(SockProtocol::NetlinkRoute, groups)?)
 }
 
 /// Hands every message of a dump to `take`, as its type and its body.
@@ -127,49 +120,36 @@ fn attempt(
     family: u8,
     messages: &mut Vec<(u16, Vec<u8>)>,
 ) -> io::Result<bool> {
-    // The largest of the three headers; the kernel takes a longer one for each.
-    let mut message = Vec::new();
-    message.extend(u32::to_ne_bytes(32));
-    message.extend(request.to_ne_bytes());
-    message.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    message.extend([0; 8]);
-    message.extend([family]);
-    message.extend([0; 15]);
-    let fd = socket.as_raw_fd();
-    sendto(fd, &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+    // The largest of the three bodies; the kernel takes a longer one for each.
+    let mut body = [0; 16];
+    body[0] = family;
+    netlink::send(socket, &netlink::request(request, NLM_F_DUMP, 0, &[&body]))?;
     let mut buffer = vec![0; BUFFER];
     let mut is_whole = true;
     loop {
-        let length = match recv(fd, &mut buffer, MsgFlags::empty()) {
-            Err(Errno::EINTR) => continue,
-            result => result?,
-        };
-        for Message { kind, flags, body } in Messages(&buffer[..length]) {
-            is_whole &= flags & NLM_F_DUMP_INTR == 0;
-            match kind {
+        let length = netlink::receive(socket, &mut buffer, MsgFlags::empty())?;
+        for message in Message::all(&buffer[..length]) {
+            is_whole &= message.flags & NLM_F_DUMP_INTR == 0;
+            match message.kind {
                 NLMSG_DONE => return Ok(is_whole),
-                NLMSG_ERROR => {
-                    let number = body.get(..4).and_then(|bytes| bytes.try_into().ok());
-                    let number = number.map_or(0, i32::from_ne_bytes);
-                    return Err(io::Error::from_raw_os_error(-number));
-                }
-                _ => messages.push((kind, body.to_vec())),
+                NLMSG_ERROR => return Err(io::Error::from_raw_os_error(message.errno())),
+                kind => messages.push((kind, message.body.to_vec())),
             }
         }
     }
 }
 
 fn link(body: &[u8]) -> Option<Link> {
-    let index = word(body, 4)?;
-    let flags = word(body, 8)?;
+    let index = u32_at(body, 4)?;
+    let flags = u32_at(body, 8)?;
     let mut link = Link { index, flags, ..Link::default() };
     for (kind, value) in attributes(body.get(IFINFOMSG..)?) {
         match kind {
             IFLA_IFNAME => link.name = text(value),
-            IFLA_MASTER => link.master = word(value, 0),
+            IFLA_MASTER => link.master = u32_at(value, 0),
             IFLA_LINKINFO => {
-                let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
-                link.is_bridge = kind.is_some_and(|(_, value)| text(value) == "bridge");
+                let kind = attribute(value, IFLA_INFO_KIND);
+                link.is_bridge = kind.is_some_and(|kind| text(kind) == "bridge");
             }
             _ => {}
         }
@@ -181,13 +161,13 @@ fn address(body: &[u8], family: u8) -> Option<Address> {
     if *body.first()? != family {
         return None;
     }
-    let (length, link) = (*body.get(1)?, word(body, 4)?);
+    let (length, link) = (*body.get(1)?, u32_at(body, 4)?);
     let (mut peer, mut own, mut flags) = (None, None, u32::from(*body.get(2)?));
     for (kind, value) in attributes(body.get(IFADDRMSG..)?) {
         match kind {
             IFA_ADDRESS => peer = ip(value),
             IFA_LOCAL => own = ip(value),
-            IFA_FLAGS => flags = word(value, 0)?,
+            IFA_FLAGS => flags = u32_at(value, 0)?,
             _ => {}
         }
     }
@@ -199,7 +179,7 @@ fn address(body: &[u8], family: u8) -> Option<Address> {
 }
 
 fn route(body: &[u8], family: u8) -> Option<Route> {
-    let flags = word(body, 8)?;
+    let flags = u32_at(body, 8)?;
     if *body.first()? != family || *body.get(7)? != RTN_UNICAST || flags & RTM_F_CLONED != 0 {
         return None;
     }
@@ -212,7 +192,7 @@ fn route(body: &[u8], family: u8) -> Option<Route> {
     for (kind, value) in attributes(body.get(RTMSG..)?) {
         match kind {
             RTA_DST => destination = ip(value)?,
-            RTA_OIF => links.push(word(value, 0)?),
+            RTA_OIF => links.push(u32_at(value, 0)?),
             RTA_GATEWAY | RTA_VIA => has_gateway = true,
             RTA_MULTIPATH => {
                 has_gateway = true;
@@ -228,52 +208,12 @@ fn route(body: &[u8], family: u8) -> Option<Route> {
 /// The links of a multipath route: struct rtnexthop, each with attributes of its own.
 fn next_hops(mut value: &[u8]) -> Vec<u32> {
     let mut links = Vec::new();
-    while let (Some(length), Some(link)) = (half(value, 0), word(value, 4)) {
+    while let (Some(length), Some(link)) = (u16_at(value, 0), u32_at(value, 4)) {
         links.push(link);
         let length = usize::from(length).next_multiple_of(4).max(8);
         value = value.get(length..).unwrap_or_default();
     }
     links
-}
-
-struct Message<'a> {
-    kind: u16,
-    flags: u16,
-    body: &'a [u8],
-}
-
-/// The messages in one datagram.
-struct Messages<'a>(&'a [u8]);
-
-impl<'a> Iterator for Messages<'a> {
-    type Item = Message<'a>;
-
-    fn next(&mut self) -> Option<Message<'a>> {
-        let length = usize::try_from(word(self.0, 0)?).ok()?;
-        let body = self.0.get(NLMSGHDR..length)?;
-        let (kind, flags) = (half(self.0, 4)?, half(self.0, 6)?);
-        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Message { kind, flags, body })
-    }
-}
-
-/// Attributes as type and value. One that is longer than what is left ends the list.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(half(bytes, 0)?);
-        let value = bytes.get(4..length)?;
-        let kind = half(bytes, 2)? & !NLA_F_NESTED;
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
-    })
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
-}
-
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
 }
 
 fn ip(value: &[u8]) -> Option<IpAddr> {
@@ -284,15 +224,6 @@ fn ip(value: &[u8]) -> Option<IpAddr> {
 fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
 }
-
-// linux/netlink.h
-const NLMSGHDR: usize = 16;
-const NLM_F_REQUEST: u16 = 0x01;
-const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLM_F_DUMP: u16 = 0x300;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLA_F_NESTED: u16 = 1 << 15;
 
 // linux/rtnetlink.h
 const RTM_NEWLINK: u16 = 16;
@@ -354,12 +285,5 @@ mod tests {
         assert_eq!(next_hops(&[hop(3), hop(5)].concat()), [3, 5]);
         assert_eq!(next_hops(&[0; 8]), [0], "a length of zero ends it");
         assert_eq!(next_hops(&[1, 0]), [] as [u32; 0]);
-    }
-
-    #[test]
-    fn what_is_cut_off_is_no_attribute() {
-        assert_eq!(attributes(&[8, 0, 1, 0, 1, 2]).count(), 0);
-        assert_eq!(attributes(&[3, 0, 1, 0]).count(), 0);
-        assert_eq!(Messages(&[200, 0, 0, 0, 1, 0, 0, 0]).count(), 0);
     }
 }

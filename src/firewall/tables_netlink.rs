@@ -3,13 +3,11 @@
 //!
 //! Source: net/netfilter/nf_tables_api.c (nf_tables_gen_notify), linux/netfilter/nfnetlink.h.
 
+use super::netlink;
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt,
-    socket, sockopt,
-};
+use nix::sys::socket::{MsgFlags, SockProtocol, setsockopt, sockopt};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// NFNLGRP_NFTABLES, as a bit.
 const GROUP: u32 = 1 << (7 - 1);
@@ -24,15 +22,9 @@ impl TableChanges {
     /// # Errors
     /// What the kernel says, for instance that it has no nf_tables.
     pub(super) fn subscribe() -> io::Result<Self> {
-        let fd = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkNetFilter,
-        )?;
+        let fd = netlink::open(SockProtocol::NetlinkNetFilter, GROUP)?;
         // What is said does not matter, and a large ruleset says much.
         setsockopt(&fd, sockopt::RcvBuf, &(16 * 1024))?;
-        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, GROUP))?;
         Ok(TableChanges(fd))
     }
 
@@ -43,9 +35,9 @@ impl TableChanges {
     pub(super) fn drain(&self) -> io::Result<()> {
         let mut buffer = [0; 4096];
         loop {
-            match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+            match netlink::receive(&self.0, &mut buffer, MsgFlags::MSG_DONTWAIT) {
                 Err(Errno::EAGAIN) => return Ok(()),
-                Ok(_) | Err(Errno::EINTR | Errno::ENOBUFS) => {}
+                Ok(_) | Err(Errno::ENOBUFS) => {}
                 Err(error) => return Err(error.into()),
             }
         }

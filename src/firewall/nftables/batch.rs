@@ -3,12 +3,12 @@
 
 use super::expression::{self, NFTA_DATA_VALUE, nfproto, octets};
 use super::message::{
-    Act, Attributes, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFTA_LIST_ELEM, NLM_F_ACK,
-    NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, bracket, request,
+    Act, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFTA_LIST_ELEM, bracket, request,
 };
 use super::rules::successor;
 use super::table::{Chain, Element, Hook, Key, Set, Shape, Table};
 use super::text::line;
+use crate::firewall::netlink::{Attributes, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use crate::firewall::ruleset::Family;
 use std::time::Duration;
 

@@ -6,15 +6,12 @@
 
 use super::batch::Sealed;
 use super::error::Error;
-use super::message::{
-    Act, Attributes, Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
-    request,
+use super::message::{Act, request};
+use crate::firewall::netlink::{
+    self, Attributes, Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
 };
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname,
-    recv, sendto, setsockopt, socket, sockopt,
-};
+use nix::sys::socket::{MsgFlags, NetlinkAddr, SockProtocol, getsockname, setsockopt, sockopt};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
@@ -51,21 +48,11 @@ impl Connection {
     /// # Errors
     /// [`Error::Absent`] from a kernel without netfilter, else [`Error::Netlink`].
     pub(super) fn open() -> Result<Self, Error> {
-        let fd = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkNetFilter,
-        )
-        .map_err(|errno| match errno {
+        let fd = netlink::open(SockProtocol::NetlinkNetFilter, 0).map_err(|errno| match errno {
             Errno::EPROTONOSUPPORT => Error::Absent { source: errno.into() },
-            _ => Error::Netlink { source: errno.into() },
+            _ => netlink(errno),
         })?;
-        // Port 0: the kernel gives it our process id, if no other socket of ours has it.
-        let port = bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))
-            .and_then(|()| getsockname::<NetlinkAddr>(fd.as_raw_fd()))
-            .map_err(netlink)?
-            .pid();
+        let port = getsockname::<NetlinkAddr>(fd.as_raw_fd()).map_err(netlink)?.pid();
         Ok(Connection { socket: Mutex::new(fd), port })
     }
 
@@ -168,15 +155,14 @@ fn converse(fd: &OwnedFd, message: &[u8]) -> Result<Vec<u8>, Error> {
     let mut answers = Vec::new();
     drain(fd, &mut buffer, &mut answers)?;
     answers.clear();
-    retried(|| sendto(fd.as_raw_fd(), message, &NetlinkAddr::new(0, 0), MsgFlags::empty()))
-        .map_err(netlink)?;
+    netlink::send(fd, message).map_err(netlink)?;
     drain(fd, &mut buffer, &mut answers)?;
     Ok(answers)
 }
 
 fn drain(fd: &OwnedFd, buffer: &mut [u8], answers: &mut Vec<u8>) -> Result<(), Error> {
     loop {
-        match retried(|| recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)) {
+        match netlink::receive(fd, buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(length) => {
                 answers.extend(&buffer[..length]);
                 answers.resize(answers.len().next_multiple_of(4), 0);
@@ -200,16 +186,6 @@ fn make_room(fd: &OwnedFd, bytes: usize) -> Result<(), Error> {
     }
     // What the kernel itself needs of it (netlink_sendmsg: sk_sndbuf - 32).
     if room()? < bytes.saturating_add(32) { Err(Error::TooLarge { bytes }) } else { Ok(()) }
-}
-
-fn retried<T>(call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
-    let mut call = call;
-    loop {
-        match call() {
-            Err(Errno::EINTR) => {}
-            result => return result,
-        }
-    }
 }
 
 fn netlink(errno: Errno) -> Error {

@@ -7,8 +7,9 @@
 //!
 //! Source: linux/netfilter/nf_tables.h for attributes and numbers; `nft --debug=netlink`.
 
-use super::message::{Attributes, NFTA_LIST_ELEM};
+use super::message::NFTA_LIST_ELEM;
 use super::table::{AddressType, Expression, Is, Protocol};
+use crate::firewall::netlink::Attributes;
 use crate::firewall::ruleset::Family;
 use ipnet::IpNet;
 use std::net::IpAddr;
