@@ -10,37 +10,44 @@ use crate::upstream::Upstream;
 use crate::wait;
 use crate::world::{FOREIGN_SITE, Family};
 use nix::sys::signal::Signal;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 #[test]
 fn without_descriptors_what_is_open_goes_on() {
     sealed(|_| {
-        service::start();
-        let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
-        let mut snet = Snet::start(Variant::Nft, &Config::through(Family::V4, &[proxy]));
-        let site = FOREIGN_SITE.port(Family::V4, service::ECHO);
-        let mut open = connect(site);
-        echo(&mut open, b"before").expect("an echo");
-
-        // One for the accepted connection, none to dial with; then not even that one.
-        for spare in [1, 0] {
-            set_limit(&snet, snet.descriptors() + spare);
-            let newcomers: Vec<_> = (0..20).map(|_| try_connect(site)).collect();
-            wait::until("the shortage is told", Duration::from_secs(20), || {
-                let log = snet.log();
-                log.contains("Too many open files") && (spare == 1 || log.contains("cannot accept"))
-            });
-            echo(&mut open, &[7; 100_000]).expect("what is open goes on");
-            drop(newcomers);
-            set_limit(&snet, 4096);
-            is_served(&snet, site);
-        }
-        assert!(!snet.log().contains("is down"), "the proxy was blamed:\n{}", snet.log());
-        snet.assert_alive();
-        snet.stop();
+        beside_an_open_connection(|snet, site, open| {
+            // One for the accepted connection, none to dial with; then not even that one.
+            for spare in [1, 0] {
+                set_limit(snet, snet.descriptors() + spare);
+                let newcomers: Vec<_> = (0..20).map(|_| try_connect(site)).collect();
+                wait::until("the shortage is told", Duration::from_secs(20), || {
+                    let log = snet.log();
+                    log.contains("Too many open files")
+                        && (spare == 1 || log.contains("cannot accept"))
+                });
+                echo(open, &[7; 100_000]).expect("what is open goes on");
+                drop(newcomers);
+                set_limit(snet, 4096);
+                is_served(snet, site);
+            }
+        });
     });
+}
+
+/// It was there before the shortage, and nobody blames the proxy for that.
+fn beside_an_open_connection(shortage: impl FnOnce(&Snet, SocketAddr, &mut TcpStream)) {
+    service::start();
+    let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+    let mut snet = Snet::start(Variant::Nft, &Config::through(Family::V4, &[proxy]));
+    let site = FOREIGN_SITE.port(Family::V4, service::ECHO);
+    let mut open = connect(site);
+    echo(&mut open, b"before").expect("an echo");
+    shortage(&snet, site, &mut open);
+    assert!(!snet.log().contains("is down"), "the proxy was blamed:\n{}", snet.log());
+    snet.assert_alive();
+    snet.stop();
 }
 
 /// By snet: if its rules have gone to sleep meanwhile, the site is reached without it.
@@ -57,41 +64,33 @@ fn is_served(snet: &Snet, site: SocketAddr) {
 #[test]
 fn a_shortage_of_the_kernel_passes() {
     sealed(|_| {
-        service::start();
-        let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
-        let mut snet = Snet::start(Variant::Nft, &Config::through(Family::V4, &[proxy]));
-        let site = FOREIGN_SITE.port(Family::V4, service::ECHO);
-        let mut open = connect(site);
-        echo(&mut open, b"before").expect("an echo");
-
-        for (call, error, told, in_words) in [
-            ("accept4", "ENFILE", "cannot accept", "Too many open files in system"),
-            ("accept4", "ENOBUFS", "cannot accept", "No buffer space available"),
-            ("accept4", "ENOMEM", "cannot accept", "Cannot allocate memory"),
-            ("epoll_ctl", "ENOSPC", "cannot accept", "No space left on device"),
-            ("socket", "ENFILE", "refused", "Too many open files in system"),
-            ("socket", "ENOBUFS", "refused", "No buffer space available"),
-            ("connect", "EADDRNOTAVAIL", "refused", "Cannot assign requested address"),
-        ] {
-            let known = snet.log().len();
-            let mut strace = answer_instead(&snet, call, error);
-            let mut newcomers = Vec::new();
-            wait::until(&format!("{call}: {error}"), Duration::from_secs(10), || {
-                newcomers.push(try_connect(site));
-                thread::sleep(Duration::from_millis(20));
-                let log = snet.log();
-                let mut lines = log[known..].lines();
-                lines.any(|line| line.contains(told) && line.contains(in_words))
-            });
-            echo(&mut open, &[7; 100_000]).expect("what is open goes on");
-            strace.signal(Signal::SIGINT);
-            strace.wait(Duration::from_secs(10));
-            drop(newcomers);
-            is_served(&snet, site);
-        }
-        assert!(!snet.log().contains("is down"), "the proxy was blamed:\n{}", snet.log());
-        snet.assert_alive();
-        snet.stop();
+        beside_an_open_connection(|snet, site, open| {
+            for (call, error, told, in_words) in [
+                ("accept4", "ENFILE", "cannot accept", "Too many open files in system"),
+                ("accept4", "ENOBUFS", "cannot accept", "No buffer space available"),
+                ("accept4", "ENOMEM", "cannot accept", "Cannot allocate memory"),
+                ("epoll_ctl", "ENOSPC", "cannot accept", "No space left on device"),
+                ("socket", "ENFILE", "refused", "Too many open files in system"),
+                ("socket", "ENOBUFS", "refused", "No buffer space available"),
+                ("connect", "EADDRNOTAVAIL", "refused", "Cannot assign requested address"),
+            ] {
+                let known = snet.log().len();
+                let mut strace = answer_instead(snet, call, error);
+                let mut newcomers = Vec::new();
+                wait::until(&format!("{call}: {error}"), Duration::from_secs(10), || {
+                    newcomers.push(try_connect(site));
+                    thread::sleep(Duration::from_millis(20));
+                    let log = snet.log();
+                    let mut lines = log[known..].lines();
+                    lines.any(|line| line.contains(told) && line.contains(in_words))
+                });
+                echo(open, &[7; 100_000]).expect("what is open goes on");
+                strace.signal(Signal::SIGINT);
+                strace.wait(Duration::from_secs(10));
+                drop(newcomers);
+                is_served(snet, site);
+            }
+        });
     });
 }
 
