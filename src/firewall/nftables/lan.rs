@@ -10,7 +10,7 @@
 
 use super::rules::{
     ALIVE, BEFORE_CONNTRACK, BEFORE_DNAT, BEFORE_FILTERS, BEHIND_DNAT, DNS, awake, base, chain,
-    in_set, listening, marked, set_name,
+    filter, in_set, listening, marked, set_name,
 };
 use super::table::{
     AddressType, Chain, Element, Expression, Is, Key, Kind, Name, Point, Protocol, Rule, Set, Shape,
@@ -33,7 +33,8 @@ pub(super) fn sets(lan: &Lan) -> impl Iterator<Item = Set> {
 
 /// What local mode has not.
 pub(super) fn chains(ruleset: &Ruleset, lan: &Lan) -> Vec<Chain> {
-    let mut chains = vec![zone(ruleset), filter(), dns(ruleset), nat(ruleset)];
+    let mut chains =
+        vec![zone(ruleset), filter("filter-lan", Point::Forward), dns(ruleset), nat(ruleset)];
     for family in Family::ALL {
         let foreign = ruleset.foreign(family);
         if ruleset.listens(family) {
@@ -144,19 +145,6 @@ fn queries_of(ruleset: &Ruleset, lan: &Lan, family: Family) -> Chain {
         vec![Expression::Protocol(protocol), Expression::Redirect(ruleset.dns_port)]
     }));
     Chain { name: chain("queries", family), hook: None, rules }
-}
-
-fn filter() -> Chain {
-    let sort = |family| {
-        vec![
-            Expression::Begins,
-            Expression::FamilyIn(ALIVE),
-            Expression::Family(family),
-            Expression::Jump(chain("filter-lan", family)),
-        ]
-    };
-    let rules = Family::ALL.into_iter().map(sort);
-    base("filter-lan", Kind::Filter, Point::Forward, BEFORE_FILTERS, rules)
 }
 
 fn filter_of(family: Family) -> Chain {

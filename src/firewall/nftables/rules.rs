@@ -48,7 +48,8 @@ const QUIC: &str = "quic";
 const LINK: &str = "link6";
 
 pub(super) fn table(ruleset: &Ruleset) -> Table {
-    let mut chains = vec![zone(ruleset), filter(), dns(ruleset), nat(ruleset)];
+    let mut chains =
+        vec![zone(ruleset), filter("filter", Point::Output), dns(ruleset), nat(ruleset)];
     if let Some(lan) = &ruleset.lan {
         chains.extend(lan::chains(ruleset, lan));
     }
@@ -226,16 +227,16 @@ fn zone_of(ruleset: &Ruleset, family: Family) -> Chain {
 /// The base chain of the rejects. It takes the first packets of connections only, so that the
 /// bytes of a running transfer cost one match, and so that a QUIC connection or a game that was
 /// there before us goes on.
-fn filter() -> Chain {
+pub(super) fn filter(name: &str, point: Point) -> Chain {
     let sort = |family| {
         vec![
             Expression::Begins,
             Expression::FamilyIn(ALIVE),
             Expression::Family(family),
-            Expression::Jump(chain("filter", family)),
+            Expression::Jump(chain(name, family)),
         ]
     };
-    base("filter", Kind::Filter, Point::Output, BEFORE_FILTERS, Family::ALL.into_iter().map(sort))
+    base(name, Kind::Filter, point, BEFORE_FILTERS, Family::ALL.into_iter().map(sort))
 }
 
 /// Rejects. The destination of what nat redirected is local by now, so it passes on the first
