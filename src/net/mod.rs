@@ -273,3 +273,8 @@ pub fn reset_on_close(stream: &TcpStream) {
     // A socket that is gone already needs no reset: the result carries no news.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
+
+/// Takes [`reset_on_close`] back.
+pub fn finish_on_close(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(None);
+}

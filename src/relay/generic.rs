@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub(super) async fn relay(client: &mut TcpStream, upstream: Box<dyn Stream>, meter: &Meter) -> End {
+    // Whoever drops this relay cuts the connection, and that is no end.
+    net::reset_on_close(client);
     let (upstream_source, upstream_sink) = tokio::io::split(upstream);
     let end = {
         let (client_source, client_sink) = client.split();
@@ -20,8 +22,8 @@ pub(super) async fn relay(client: &mut TcpStream, upstream: Box<dyn Stream>, met
         let down = pin!(half(upstream_source, client_sink, &meter.down, upstream, client));
         run(up, down, None).await
     };
-    if !matches!(end, End::Closed) {
-        net::reset_on_close(client);
+    if matches!(end, End::Closed) {
+        net::finish_on_close(client);
     }
     end
 }

@@ -185,6 +185,22 @@ async fn a_reset_of_the_client_is_seen_while_the_upstream_stalls() {
 }
 
 /// An upstream that stalls for a while gets all the same what came before the reset.
+/// At the end of a stop.
+#[tokio::test]
+async fn what_is_cut_is_reset_on_both_sides() {
+    for kind in KINDS {
+        let Bench { mut program, mut server, relay, .. } = bench(kind, false).await;
+        program.write_all(b"hello").await.unwrap();
+        server.read_exact(&mut [0; 5]).await.unwrap();
+        relay.abort();
+        let error = program.read(&mut [0]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{kind:?}");
+        let told = server.read(&mut [0]).await;
+        // What carries a stream is not known there.
+        assert!(told.is_err() || kind == Kind::Stream, "{kind:?}: {told:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_reset_waits_for_what_came_before_it() {
     let Bench { program, mut server, relay, meter } = bench(Kind::Plain, false).await;
