@@ -51,6 +51,7 @@ mod restored;
 mod router;
 mod rules;
 mod shortage;
+mod slept;
 mod soak;
 mod steps;
 mod transfer;

@@ -12,6 +12,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("nsenter", "util-linux"),
     ("sha256sum", "coreutils"),
     ("ip", "iproute2"),
+    ("ss", "iproute2"),
+    ("cc", "gcc"),
     ("xtables-nft-multi", "iptables"),
     ("xtables-legacy-multi", "iptables"),
     ("ipset", "ipset"),
