@@ -49,10 +49,10 @@ pub(super) async fn watch(told: mpsc::Sender<Moved>, mut stopped: watch::Receive
             }
         };
         if slept >= NAP || elsewhere {
-            let what = if elsewhere { "another way out" } else { "awake again" };
-            info!("{what}: connections to name servers and what is known of proxies start anew");
             // One that waits says as much as two.
             let _ = told.try_send(Moved { slept });
+            let what = if elsewhere { "another way out" } else { "awake again" };
+            info!("{what}: connections to name servers and what is known of proxies start anew");
         }
     }
 }

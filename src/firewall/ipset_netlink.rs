@@ -204,9 +204,8 @@ fn seconds(timeout: Duration) -> u32 {
 /// The result in the datagram, if it answers this request.
 fn acknowledgement(datagram: &[u8], sequence: u32) -> Option<io::Result<()>> {
     let mut messages = Message::all(datagram);
-    let answer = messages.find(|message| {
-        message.kind == NLMSG_ERROR && message.sequence == sequence && message.body.len() >= 4
-    })?;
+    let answer =
+        messages.find(|message| message.kind == NLMSG_ERROR && message.sequence == sequence)?;
     Some(match answer.errno() {
         0 => Ok(()),
         IPSET_ERR_HASH_FULL => Err(io::Error::other("the set is full")),

@@ -3,7 +3,7 @@
 //!
 //! Layout: struct nlmsghdr and its body, in the byte order of the machine; attributes padded to four
 //! bytes (linux/netlink.h, linux/netfilter/nfnetlink.h). All numbers are the kernel's, and stable.
-//! What is read is never trusted to be whole: what is cut off ends the reading.
+//! What is read is never trusted to be whole.
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -36,7 +36,8 @@ pub(super) const NFGENMSG: usize = 4;
 /// each).
 ///
 /// # Errors
-/// EPROTONOSUPPORT: the kernel does not have the protocol. ENFILE, EMFILE, ENOBUFS.
+/// EPROTONOSUPPORT: the kernel does not have the protocol. EPERM: no right to hear of these groups.
+/// ENFILE, EMFILE, ENOBUFS.
 pub(super) fn open(protocol: SockProtocol, groups: u32) -> nix::Result<OwnedFd> {
     let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
     // Port 0: the kernel gives it our process id, if no other socket of ours has it.
@@ -146,26 +147,27 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// The messages of one datagram.
+    /// The messages of one datagram. The body of the last one is shorter than it says if the datagram
+    /// did not fit into the buffer: an error quotes what was asked.
     pub(super) fn all(mut datagram: &'a [u8]) -> impl Iterator<Item = Message<'a>> {
         std::iter::from_fn(move || {
-            let length = usize::try_from(u32_at(datagram, 0)?).ok()?;
+            let length = usize::try_from(u32_at(datagram, 0)?).ok()?.min(datagram.len());
             let message = Message {
                 kind: u16_at(datagram, 4)?,
                 flags: u16_at(datagram, 6)?,
                 sequence: u32_at(datagram, 8)?,
-                // An error quotes what was asked, and may be longer than our buffer.
-                body: datagram.get(NLMSGHDR..length.min(datagram.len()))?,
+                body: datagram.get(NLMSGHDR..length)?,
             };
             datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
             Some(message)
         })
     }
 
-    /// Of an [`NLMSG_ERROR`] or [`NLMSG_DONE`]: the error number, 0 for success.
+    /// Of an [`NLMSG_ERROR`] or [`NLMSG_DONE`]: the error number, 0 for success. One that is cut off
+    /// is EBADMSG.
     pub(super) fn errno(&self) -> i32 {
-        let number = self.body.first_chunk().copied().map_or(0, i32::from_ne_bytes);
-        number.saturating_neg()
+        let number = self.body.first_chunk().copied().map(i32::from_ne_bytes);
+        number.map_or(Errno::EBADMSG as i32, i32::saturating_neg)
     }
 }
 
@@ -245,6 +247,11 @@ mod tests {
             }
         }
         assert_eq!(Message::all(&[0; 32]).count(), 0, "a length of zero");
+        assert_eq!(Message::all(&[0xff; 32]).count(), 1, "and the largest");
+        let odd = [request(1, 0, 7, &[b"odd"]), vec![0], message()].concat();
+        assert_eq!(Message::all(&odd).count(), 2, "padded to four bytes");
+        let cut = request(NLMSG_DONE, 0, 7, &[]);
+        assert_ne!(Message::all(&cut).next().unwrap().errno(), 0);
         assert_eq!(Message::all(&[200, 0, 0, 0, 1, 0, 0, 0]).count(), 0);
         assert_eq!(attributes(&[8, 0, 1, 0, 1, 2]).count(), 0);
         assert_eq!(attributes(&[3, 0, 1, 0]).count(), 0);

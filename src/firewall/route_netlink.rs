@@ -131,8 +131,10 @@ fn attempt(
         for message in Message::all(&buffer[..length]) {
             is_whole &= message.flags & NLM_F_DUMP_INTR == 0;
             match message.kind {
-                NLMSG_DONE => return Ok(is_whole),
-                NLMSG_ERROR => return Err(io::Error::from_raw_os_error(message.errno())),
+                NLMSG_DONE if message.errno() == 0 => return Ok(is_whole),
+                NLMSG_DONE | NLMSG_ERROR => {
+                    return Err(io::Error::from_raw_os_error(message.errno()));
+                }
                 kind => messages.push((kind, message.body.to_vec())),
             }
         }

@@ -12,7 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub(super) async fn relay(client: &mut TcpStream, upstream: Box<dyn Stream>, meter: &Meter) -> End {
-    // Whoever drops this relay cuts the connection, and that is no end.
+    // Whoever drops this relay cuts the connection, and that is no end. (`net::ResetOnDrop` would
+    // borrow what is split.)
     net::reset_on_close(client);
     let (upstream_source, upstream_sink) = tokio::io::split(upstream);
     let end = {

@@ -184,7 +184,6 @@ async fn a_reset_of_the_client_is_seen_while_the_upstream_stalls() {
     }
 }
 
-/// An upstream that stalls for a while gets all the same what came before the reset.
 /// At the end of a stop.
 #[tokio::test]
 async fn what_is_cut_is_reset_on_both_sides() {
@@ -201,6 +200,7 @@ async fn what_is_cut_is_reset_on_both_sides() {
     }
 }
 
+/// An upstream that stalls for a while gets all the same what came before the reset.
 #[tokio::test]
 async fn a_reset_waits_for_what_came_before_it() {
     let Bench { program, mut server, relay, meter } = bench(Kind::Plain, false).await;

@@ -42,8 +42,6 @@ fn after_a_suspend_names_are_answered_at_once() {
         command.env("LD_PRELOAD", clock()).env("SLEPT", &slept);
         let snet = Snet::ready(command.arg("-c").arg(config));
         assert!(dig("+short foreign.example").contains("203.0.113.10"));
-        let mut open = connect(FOREIGN_SITE.port(Family::V4, service::ECHO));
-        echo(&mut open, b"before").expect("an echo");
         assert!(!snet.log().contains("awake again"), "{}", snet.log());
 
         // Whoever translates addresses on the way has forgotten the kept connection meanwhile.

@@ -1,8 +1,7 @@
 //! The conversation with nf_tables: a request and its answers, over one netlink socket.
 //!
-//! The kernel carries a request out, and queues its answers, before sendto(2) returns
-//! (netlink_unicast_kernel). So nobody waits here, and what is still in the queue before a request
-//! belongs to an earlier one. Only a dump goes on while it is read.
+//! Answers are there when the request has been sent (see [`netlink::send`]). So nobody waits here,
+//! and what is still in the queue before a request belongs to an earlier one.
 
 use super::batch::Sealed;
 use super::error::Error;
@@ -50,9 +49,9 @@ impl Connection {
     pub(super) fn open() -> Result<Self, Error> {
         let fd = netlink::open(SockProtocol::NetlinkNetFilter, 0).map_err(|errno| match errno {
             Errno::EPROTONOSUPPORT => Error::Absent { source: errno.into() },
-            _ => netlink(errno),
+            _ => broken(errno),
         })?;
-        let port = getsockname::<NetlinkAddr>(fd.as_raw_fd()).map_err(netlink)?.pid();
+        let port = getsockname::<NetlinkAddr>(fd.as_raw_fd()).map_err(broken)?.pid();
         Ok(Connection { socket: Mutex::new(fd), port })
     }
 
@@ -155,7 +154,7 @@ fn converse(fd: &OwnedFd, message: &[u8]) -> Result<Vec<u8>, Error> {
     let mut answers = Vec::new();
     drain(fd, &mut buffer, &mut answers)?;
     answers.clear();
-    netlink::send(fd, message).map_err(netlink)?;
+    netlink::send(fd, message).map_err(broken)?;
     drain(fd, &mut buffer, &mut answers)?;
     Ok(answers)
 }
@@ -168,7 +167,7 @@ fn drain(fd: &OwnedFd, buffer: &mut [u8], answers: &mut Vec<u8>) -> Result<(), E
                 answers.resize(answers.len().next_multiple_of(4), 0);
             }
             Err(Errno::EAGAIN) => return Ok(()),
-            Err(errno) => return Err(netlink(errno)),
+            Err(errno) => return Err(broken(errno)),
         }
     }
 }
@@ -177,18 +176,18 @@ fn drain(fd: &OwnedFd, buffer: &mut [u8], answers: &mut Vec<u8>) -> Result<(), E
 /// it as large as it likes; root of a container only as large as everybody.
 fn make_room(fd: &OwnedFd, bytes: usize) -> Result<(), Error> {
     let wanted = bytes.saturating_mul(2).max(MODEST);
-    let room = || nix::sys::socket::getsockopt(fd, sockopt::SndBuf).map_err(netlink);
+    let room = || nix::sys::socket::getsockopt(fd, sockopt::SndBuf).map_err(broken);
     if room()? / 2 >= bytes {
         return Ok(());
     }
     if setsockopt(fd, sockopt::SndBufForce, &wanted).is_err() {
-        setsockopt(fd, sockopt::SndBuf, &wanted).map_err(netlink)?;
+        setsockopt(fd, sockopt::SndBuf, &wanted).map_err(broken)?;
     }
     // What the kernel itself needs of it (netlink_sendmsg: sk_sndbuf - 32).
     if room()? < bytes.saturating_add(32) { Err(Error::TooLarge { bytes }) } else { Ok(()) }
 }
 
-fn netlink(errno: Errno) -> Error {
+fn broken(errno: Errno) -> Error {
     Error::Netlink { source: errno.into() }
 }
 

@@ -88,6 +88,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn requests_are_of_the_family_inet() {
+        if cfg!(target_endian = "little") {
+            let expected = [20, 0, 0, 0, 0, 10, 5, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+            assert_eq!(request(Act::NewTable, netlink::NLM_F_ACK, 7, |_| {}), expected);
+        }
+    }
+
+    #[test]
     fn a_batch_is_bracketed() {
         if cfg!(target_endian = "little") {
             let expected = [20, 0, 0, 0, 0x10, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10];

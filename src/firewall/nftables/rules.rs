@@ -224,7 +224,7 @@ fn zone_of(ruleset: &Ruleset, family: Family) -> Chain {
     Chain { name: chain("zone", family), hook: None, rules }
 }
 
-/// The base chain of the rejects. It takes the first packets of connections only, so that the
+/// A base chain of the rejects, of our own traffic or of the LAN's. It takes the first packets of connections only, so that the
 /// bytes of a running transfer cost one match, and so that a QUIC connection or a game that was
 /// there before us goes on.
 pub(super) fn filter(name: &str, point: Point) -> Chain {
