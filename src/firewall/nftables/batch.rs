@@ -84,7 +84,7 @@ impl Batch {
         Batch { table, bytes, last: 0, what: vec!["the batch".into()], sets: 0 }
     }
 
-    /// Makes the table, and all that is in it. It must not be there.
+    /// Makes the table, and all that is in it, asleep: the switch stays empty. It must not be there.
     pub(super) fn create(&mut self, table: &Table, owned: bool) {
         let name = self.table;
         self.push(Act::NewTable, NLM_F_CREATE | NLM_F_EXCL, format!("table {name}"), |new| {
@@ -93,7 +93,9 @@ impl Batch {
         });
         for set in &table.sets {
             self.define(set);
-            self.add(set, None);
+            if !matches!(set.shape, Shape::Switch { .. }) {
+                self.add(set, None);
+            }
         }
         self.fill(table);
     }

@@ -53,11 +53,16 @@ pub fn available() -> Result<(), Error> {
     let table = Table { name: PROBE, ..rules::everything() };
     let mut batch = Batch::new(PROBE);
     batch.create(&table, false);
+    batch.add(&rules::alive(), None);
     connection.commit(&batch.seal_dry())?.map_err(unsupported)
 }
 
 /// Makes the table, in the place of one that nobody living has. With an owner if it is wanted and
 /// the kernel can, else without.
+///
+/// The rules wake in a transaction of their own: some kernels let rules act a moment before the sets
+/// of the same transaction hold anything (seen on 6.18: a domestic connection was captured at one
+/// start in two hundred).
 pub(super) fn create(
     connection: &Connection,
     table: &Table,
@@ -83,6 +88,7 @@ pub(super) fn create(
         let place = batch.next_place();
         batch.create(table, owned);
         let Err(refusal) = connection.commit(&batch.seal())? else {
+            wake(connection)?;
             let gone =
                 || Error::Refused { what: format!("table {TABLE}"), source: Errno::ENOENT.into() };
             return owner::find(connection, TABLE)?.ok_or_else(gone);
@@ -105,6 +111,20 @@ pub(super) fn create(
             _ => return Err(unsupported(refusal)),
         }
     }
+}
+
+/// After an error nothing is left.
+fn wake(connection: &Connection) -> Result<(), Error> {
+    let mut batch = Batch::new(TABLE);
+    batch.add(&rules::alive(), None);
+    let woken = connection.commit(&batch.seal()).and_then(|result| result.map_err(unsupported));
+    if woken.is_err() {
+        let mut batch = Batch::new(TABLE);
+        batch.delete();
+        // The first error is the one to tell.
+        let _ = connection.commit(&batch.seal());
+    }
+    woken
 }
 
 /// Why something new was refused.

@@ -4,7 +4,7 @@ use super::house::{House, router};
 use super::in_every_variant;
 use super::installed::Handle;
 use super::internet::{Internet, Seen, at, connect, echoes, greet, tcp, udp};
-use super::lab::{run, until};
+use super::lab::{Variant, run, until, variant};
 use super::{in_both_variants, ruleset, set};
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::ipset::IpSet;
@@ -25,6 +25,7 @@ in_every_variant! {
     nothing_slips_through_while_the_rules_change,
     nothing_slips_through_while_the_mode_changes,
     what_was_learned_goes_on_until_it_is_forgotten,
+    nothing_domestic_is_captured_while_rules_come_and_go,
 }
 
 /// Addresses, and what may become of connections to each.
@@ -195,6 +196,29 @@ fn a_long_list_is_taken_in() {
 fn addresses(first: u32) -> IpSet {
     let every = (0..60_000u32).map(|n| std::net::Ipv4Addr::from(first + n * 2).into());
     every.collect::<Vec<std::net::IpAddr>>().into_iter().collect()
+}
+
+/// Domestic, whatever happens.
+const DOMESTIC: Probes = &[("203.0.113.1", &[Seen::Direct]), ("2001:db8:c::1", &[Seen::Direct])];
+
+/// With a list that takes the kernel a while.
+fn nothing_domestic_is_captured_while_rules_come_and_go() {
+    let internet = Internet::new();
+    internet.greet(80, b'I');
+    let _resolvers = our_ports();
+    let many = addresses(0x0b00_0000);
+    let ours = set("203.0.113.0/24 2001:db8:c::/48");
+    let v4 = many.prefixes_v4().chain(ours.prefixes_v4()).map(ipnet::IpNet::V4);
+    let china = Arc::new(v4.chain(ours.prefixes_v6().map(ipnet::IpNet::V6)).collect::<IpSet>());
+    let probers = [(); 3].map(|()| Prober::start(DOMESTIC, |to| tcp(to, None)));
+    let rounds = if matches!(variant(), Variant::Native) { 20 } else { 3 };
+    for _ in 0..rounds {
+        let handle = Handle::install(Ruleset { china: Arc::clone(&china), ..ruleset() }).unwrap();
+        handle.remove().unwrap();
+    }
+    for prober in probers {
+        every_state_was_seen(DOMESTIC, prober);
+    }
 }
 
 fn every_state_was_seen(probes: Probes, prober: Prober) {
