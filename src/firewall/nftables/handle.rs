@@ -58,7 +58,8 @@ struct Pulse {
 
 impl Handle {
     /// Installs these rules in one transaction; a table that a dead process left goes in the same
-    /// one. After an error nothing has changed. The rules act for one [`PULSE`], then only after a
+    /// one, and after an error in it nothing has changed. A second one wakes the rules; after an error
+    /// in that no table of ours is left. They act for one [`PULSE`], then only after a
     /// [`beat`](Self::beat).
     ///
     /// # Errors
