@@ -1,10 +1,12 @@
 //! Which backend, and the installed rules whichever it is.
 
+use super::adopt;
 use super::error::Error;
 use super::handle::Handle;
 use super::nftables::{self, Followed, Owner};
 use super::reconcile;
 use super::ruleset::{self, Ruleset};
+use super::switch::{OnFailure, Switches};
 use super::tools::has_tools;
 use crate::route::Route;
 use std::fmt;
@@ -77,22 +79,42 @@ impl Prepared {
     /// As [`Handle::install`]; [`Error::Nftables`].
     pub fn install(self, ruleset: Ruleset) -> Result<Installed, Error> {
         match self {
+            // What is closed stays so: what the other backend left goes once ours stand.
+            Prepared::Iptables if ruleset.on_failure == OnFailure::Closed => {
+                let handle = Handle::install(ruleset)?;
+                clean_nftables()?;
+                Ok(Installed(Rules::Iptables(handle)))
+            }
+            Prepared::Nftables(owner) if ruleset.on_failure == OnFailure::Closed => {
+                let handle = Followed::install(owner, ruleset)?;
+                clean_iptables();
+                Ok(Installed(Rules::Nftables(handle)))
+            }
             Prepared::Iptables => {
-                if remove_table()? {
-                    info!("an nftables table of an earlier run was left");
-                }
+                clean_nftables()?;
                 Ok(Installed(Rules::Iptables(Handle::install(ruleset)?)))
             }
             Prepared::Nftables(owner) => {
-                match reconcile::cleanup() {
-                    Ok(left) if left.is_empty() => {}
-                    Ok(left) => info!("rules of an earlier run were left: {left}"),
-                    // Rules that nobody keeps alive let everything pass.
-                    Err(error) => warn!("iptables rules of an earlier run may be left: {error}"),
-                }
+                clean_iptables();
                 Ok(Installed(Rules::Nftables(Followed::install(owner, ruleset)?)))
             }
         }
+    }
+}
+
+fn clean_nftables() -> Result<(), Error> {
+    if remove_table()? {
+        info!("an nftables table of an earlier run was left");
+    }
+    Ok(())
+}
+
+fn clean_iptables() {
+    match reconcile::cleanup() {
+        Ok(left) if left.is_empty() => {}
+        Ok(left) => info!("rules of an earlier run were left: {left}"),
+        // Rules that nobody keeps alive let everything pass.
+        Err(error) => warn!("iptables rules of an earlier run may be left: {error}"),
     }
 }
 
@@ -151,14 +173,32 @@ impl Installed {
         }
     }
 
-    /// Keeps the rules acting for another [`PULSE`](super::PULSE); see [`Handle::beat`].
+    /// Sets the switches for another [`PULSE`](super::PULSE); see [`Handle::beat`].
     ///
     /// # Errors
     /// The rules are gone, or the kernel does not let us.
-    pub fn beat(&self) -> Result<(), Error> {
+    pub fn beat(&self, switches: Switches) -> Result<(), Error> {
         match &self.0 {
-            Rules::Iptables(handle) => handle.beat(),
-            Rules::Nftables(handle) => Ok(handle.beat()?),
+            Rules::Iptables(handle) => handle.beat(switches),
+            Rules::Nftables(handle) => Ok(handle.beat(switches)?),
+        }
+    }
+
+    /// The rules are proven and in use: from now on a failure leaves them closed, where they are so
+    /// ([`OnFailure::Closed`]).
+    pub fn commit(&self) {
+        match &self.0 {
+            Rules::Iptables(handle) => handle.commit(),
+            Rules::Nftables(handle) => handle.commit(),
+        }
+    }
+
+    /// Nobody stands behind the rules any more, because the daemon fails. Returns whether they stay,
+    /// because they are closed; else they are to be removed.
+    pub fn abandon(&self) -> bool {
+        match &self.0 {
+            Rules::Iptables(handle) => handle.abandon(),
+            Rules::Nftables(handle) => handle.abandon(),
         }
     }
 
@@ -219,6 +259,18 @@ pub fn cleanup() -> Result<Cleaned, Error> {
     // One backend that fails must not keep the other from its work.
     let table = remove_table();
     Ok(Cleaned { rules: reconcile::cleanup()?, table: table? })
+}
+
+/// Whether an earlier run, which is dead, left the network closed ([`OnFailure::Closed`]).
+///
+/// # Errors
+/// What the tools or the kernel say.
+pub fn is_closed() -> Result<bool, Error> {
+    match nftables::is_closed() {
+        Err(nftables::Error::Absent { .. }) => adopt::is_anything_closed(),
+        Ok(false) => adopt::is_anything_closed(),
+        closed => Ok(closed?),
+    }
 }
 
 /// A kernel without nf_tables cannot have a table of ours.

@@ -1,6 +1,7 @@
 //! The installed rules: whoever holds the [`Handle`] is responsible for them.
 
 use super::PULSE;
+use super::adopt;
 use super::doubts;
 use super::error::Error;
 use super::follower::{Follower, Sets};
@@ -12,6 +13,7 @@ use super::reconcile::{cleanup, detach, withdraw};
 use super::renew;
 use super::ruleset::{Family, Ipv6, Ruleset};
 use super::sets::{self, Entry, Set};
+use super::switch::{OnFailure, Switch, Switches};
 use super::tools::{Ipset, Iptables, kernel_has};
 use crate::fault::{self, Step};
 use crate::route::Route;
@@ -32,7 +34,7 @@ pub struct Handle {
     /// Follows the network; `None` if that could not be started, or after the release.
     monitor: Mutex<Option<Monitor>>,
     pulse: Mutex<Pulse>,
-    installed: bool,
+    at_drop: Mutex<AtDrop>,
 }
 
 /// What keeps the rules acting. Its connection is its own: a beat waits for nobody's long list.
@@ -43,9 +45,25 @@ struct Pulse {
     released: bool,
 }
 
+/// What becomes of the rules when the handle is dropped, or could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AtDrop {
+    /// They are removed.
+    Remove,
+    /// Nobody keeps them active any more, and they reject what is foreign
+    /// ([`OnFailure::Closed`](super::OnFailure::Closed)).
+    LeaveClosed,
+    /// They are gone already.
+    Nothing,
+}
+
 impl Handle {
     /// Removes what any earlier start left behind, then installs these rules and looks whether
-    /// they are there. After an error nothing of ours is left.
+    /// they are there. After an error nothing of ours is left. They do not act before the first
+    /// [`beat`](Self::beat).
+    ///
+    /// Rules that an earlier run left closed stay so if these are closed as well: they are turned
+    /// into the new ones, and not one foreign packet passes in between, whatever fails.
     ///
     /// A machine without IPv6, or whose IPv6 cannot be filtered, gets the IPv4 rules and a
     /// warning.
@@ -79,19 +97,30 @@ impl Handle {
         ipset: &Ipset,
         tools: &[(Family, Iptables)],
     ) -> Result<Handle, Error> {
-        let left = cleanup()?;
-        if !left.is_empty() {
-            info!("rules of an earlier run were left: {left}");
-        }
+        let stays_closed = ruleset.on_failure == OnFailure::Closed && adopt::is_closed(tools)?;
+        let unfinished = if stays_closed {
+            info!("the network was left closed by an earlier run, and stays so");
+            None
+        } else {
+            let left = cleanup()?;
+            if !left.is_empty() {
+                info!("rules of an earlier run were left: {left}");
+            }
+            // From here on a failure is cleaned up after.
+            Some(Unfinished)
+        };
         let pulse = Pulse { connection: open()?, released: false };
         let families: Vec<Family> = tools.iter().map(|(family, _)| *family).collect();
         let mut sets = Sets::new(open()?, families);
-        // From here on a failure is cleaned up after.
-        let unfinished = Unfinished;
         step(Step::MakeSets)?;
-        ipset.restore(&sets::restore(ruleset, &sets.families))?;
+        if stays_closed {
+            adopt::sets(ruleset, &sets.families, ipset)?;
+        } else {
+            ipset.restore(&sets::restore(ruleset, &sets.families))?;
+        }
         for (family, iptables) in tools {
-            match place::put(ruleset, *family, iptables) {
+            let put = if stays_closed { place::turn } else { place::put };
+            match put(ruleset, *family, iptables) {
                 Err(error) if *family == Family::V6 && error.is_unsupported() => {
                     warn_unfiltered(ruleset, &error);
                     // Tables are committed one by one: some of them may be in place.
@@ -101,7 +130,11 @@ impl Handle {
                 result => result?,
             }
         }
+        if stays_closed {
+            adopt::remove_others(ruleset, tools, ipset);
+        }
         let tools = tools.iter().filter(|(family, _)| sets.families.contains(family));
+        let at_drop = if stays_closed { AtDrop::LeaveClosed } else { AtDrop::Remove };
         let handle = Handle {
             tools: tools.cloned().collect(),
             sets: Arc::new(sets),
@@ -109,12 +142,19 @@ impl Handle {
             now: Arc::new(Mutex::new(ruleset.clone())),
             monitor: Mutex::new(None),
             pulse: Mutex::new(pulse),
-            installed: true,
+            at_drop: Mutex::new(at_drop),
         };
         std::mem::forget(unfinished);
         step(Step::Follow)?;
         handle.watch();
         Ok(handle)
+    }
+
+    /// The rules are proven and in use: from now on a failure leaves them closed, where they are so.
+    pub fn commit(&self) {
+        if lock(&self.now).on_failure == OnFailure::Closed {
+            *lock(&self.at_drop) = AtDrop::LeaveClosed;
+        }
     }
 
     /// Other rules instead, for the same ports, while traffic flows; see [`renew`](super::renew).
@@ -257,27 +297,20 @@ impl Handle {
         self.sets.change(changes);
     }
 
-    /// Keeps the rules acting for another [`PULSE`]. Whoever calls this vouches for whom the rules
+    /// Sets the switches for another [`PULSE`]. Whoever calls this vouches for whom the rules
     /// lead to. After [`release`](Self::release) it does nothing.
     ///
     /// # Errors
     /// The sets are gone, or the kernel does not let us.
-    pub fn beat(&self) -> Result<(), Error> {
+    pub fn beat(&self, switches: Switches) -> Result<(), Error> {
         let pulse = lock(&self.pulse);
         if pulse.released {
             return Ok(());
         }
-        let renew = |family: Family| {
-            let set = Set::Alive.name(family);
-            let halves = sets::everything(family).into_iter();
-            halves.map(move |entry| Change::Add {
-                set: set.clone(),
-                family,
-                entry,
-                timeout: Some(PULSE),
-            })
-        };
-        let changes: Vec<Change> = self.sets.families.iter().copied().flat_map(renew).collect();
+        let mut changes = Vec::new();
+        for family in &self.sets.families {
+            changes.extend(switched(*family, switches.of(*family)));
+        }
         pulse.connection.apply(&changes).map_err(|source| Error::Netlink { source })
     }
 
@@ -292,15 +325,35 @@ impl Handle {
     /// What the tools say.
     pub fn release(&self) -> Result<(), Error> {
         self.unwatch();
+        if lock(&self.now).on_failure == OnFailure::Closed {
+            // Once nobody captures any more these rules reject: the jumps go first.
+            *lock(&self.at_drop) = AtDrop::Remove;
+            let detached = step(Step::Detach).and_then(|()| detach());
+            self.switch_off();
+            return detached;
+        }
         // At once, whatever the tools then say; and no beat comes after it.
-        let flush =
-            |family: &Family| Change::Flush { set: Set::Alive.name(*family), family: *family };
-        let mut pulse = lock(&self.pulse);
-        pulse.released = true;
-        self.sets.change(self.sets.families.iter().map(flush).collect());
-        drop(pulse);
+        self.switch_off();
         step(Step::Detach)?;
         detach()
+    }
+
+    /// Nobody stands behind the rules any more. What was captured goes on until the process ends.
+    /// Returns whether the rules stay, because they are closed.
+    pub fn abandon(&self) -> bool {
+        self.unwatch();
+        self.switch_off();
+        *lock(&self.at_drop) == AtDrop::LeaveClosed
+    }
+
+    fn switch_off(&self) {
+        let mut pulse = lock(&self.pulse);
+        pulse.released = true;
+        let off = |family: &Family| {
+            [Set::Alive, Set::Rejected]
+                .map(|set| Change::Flush { set: set.name(*family), family: *family })
+        };
+        self.sets.change(self.sets.families.iter().flat_map(off).collect());
     }
 
     /// Removes the rules and sets. Connections that were captured may end here; see
@@ -308,12 +361,12 @@ impl Handle {
     ///
     /// # Errors
     /// What the tools say; `snet cleanup` can be tried later.
-    pub fn remove(mut self) -> Result<(), Error> {
+    pub fn remove(self) -> Result<(), Error> {
         self.unwatch();
         // Not inside the macro: where debug is off its arguments are not evaluated. After an error
         // the drop tries once more.
         let cleaned = cleanup()?;
-        self.installed = false;
+        *lock(&self.at_drop) = AtDrop::Nothing;
         debug!("{cleaned}");
         Ok(())
     }
@@ -334,10 +387,34 @@ impl Drop for Handle {
     fn drop(&mut self) {
         // First of all, so that nothing is changed while it is removed.
         self.unwatch();
-        if self.installed {
-            drop(Unfinished);
+        match *lock(&self.at_drop) {
+            AtDrop::Remove => drop(Unfinished),
+            AtDrop::LeaveClosed => {
+                self.switch_off();
+                warn!(
+                    "the network stays closed, as firewall.on-failure says: `snet cleanup` opens it"
+                );
+            }
+            AtDrop::Nothing => {}
         }
     }
+}
+
+/// What sets the switches of one family.
+fn switched(family: Family, switch: Switch) -> impl Iterator<Item = Change> {
+    [(Set::Alive, Switch::Capture), (Set::Rejected, Switch::Reject)].into_iter().flat_map(
+        move |(set, on)| {
+            let set = set.name(family);
+            sets::everything(family).into_iter().map(move |entry| {
+                let set = set.clone();
+                if switch == on {
+                    Change::Add { set, family, entry, timeout: Some(PULSE) }
+                } else {
+                    Change::Delete { set, family, entry }
+                }
+            })
+        },
+    )
 }
 
 fn open() -> Result<Connection, Error> {

@@ -6,8 +6,10 @@
 //! from PREROUTING and FORWARD too, behind the question [`of_the_lan`] whether the packet is one of
 //! the LAN side.
 
+use super::probe;
 use super::ruleset::{Family, Foreign, Ruleset};
 use super::sets::Set;
+use super::switch::OnFailure;
 use std::fmt::Write;
 
 /// The conntrack zone of captured queries, see [`super`]. Any number but 0 that nobody else uses
@@ -21,6 +23,16 @@ pub(super) const LOCK_SECONDS: &str = "10";
 pub(super) const CHAIN: &str = "SNET";
 const TCP: &str = "SNET-TCP";
 const REJECT: &str = "SNET-REJECT";
+const FOREIGN: &str = "SNET-FOREIGN";
+/// The ladder of the rejects.
+const FILTER: &str = "SNET-FILTER";
+/// What filter does while the family is not captured, as [`OnFailure`] says.
+const INACTIVE: &str = "SNET-INACTIVE";
+/// By its name a closed network is recognised, whoever left it.
+pub(super) const CLOSED: &str = "SNET-CLOSED";
+/// Where the daemon's proof goes.
+const PROBE: &str = "SNET-PROBE";
+/// Of an earlier version.
 const QUIC: &str = "SNET-QUIC";
 const LAN: &str = "SNET-LAN";
 const LAN_DNS: &str = "SNET-LAN-DNS";
@@ -123,8 +135,8 @@ impl Part {
     pub(super) fn chains(self) -> &'static [&'static str] {
         match self {
             Part::Raw => &[CHAIN, LAN],
-            Part::Filter => &[CHAIN, REJECT, QUIC, LAN, INPUT],
-            Part::Nat => &[CHAIN, TCP, LINK, LAN, LAN_DNS],
+            Part::Filter => &[CHAIN, INACTIVE, CLOSED, FILTER, FOREIGN, REJECT, QUIC, LAN, INPUT],
+            Part::Nat => &[CHAIN, PROBE, TCP, LINK, LAN, LAN_DNS],
         }
     }
 }
@@ -198,6 +210,8 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
         format!("{replies} -j CT --zone {ZONE}"),
         format!("{replies} -j RETURN"),
         "-p udp ! --dport 53 -j RETURN".into(),
+        format!("{}-j CT --zone {ZONE}", to_probe(family)),
+        format!("{}-j RETURN", to_probe(family)),
         asleep(family),
         marked(ruleset),
         format!("-d {} -j RETURN", loopback(family)),
@@ -206,7 +220,7 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
     ];
     let mut chains = vec![Chain { name: CHAIN, rules }];
     if ruleset.lan.is_some() {
-        let mut rules = vec!["-p udp ! --dport 53 -j RETURN".into()];
+        let mut rules = vec!["-p udp ! --dport 53 -j RETURN".into(), asleep(family)];
         rules.extend(of_the_lan(family));
         rules.push(marked(ruleset));
         rules.extend(unasked(family));
@@ -216,12 +230,10 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
     Table { part: Part::Raw, jumps: Part::Raw.jumps(ruleset.lan.is_some()), chains }
 }
 
-/// Lets go what is none of the LAN side's: everything while the daemon is dead, what comes in elsewhere, and the hosts that shall be
-/// left alone.
-fn of_the_lan(family: Family) -> [String; 3] {
+/// Lets go what is none of the LAN side's: what comes in elsewhere, and the hosts that are left alone.
+fn of_the_lan(family: Family) -> [String; 2] {
     let (lan, sources) = (Set::Lan.name(family), Set::Sources.name(family));
     [
-        asleep(family),
         format!("-m set ! --match-set {lan} src,src -j RETURN"),
         format!("-m set --match-set {sources} src -j RETURN"),
     ]
@@ -239,7 +251,13 @@ fn unasked(family: Family) -> [String; 2] {
 
 /// Redirects. Only packets that conntrack takes for the first of a connection come here.
 fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
-    let mut rules = vec![asleep(family), marked(ruleset)];
+    let mut rules = vec![
+        // First of all: it proves the way also while the rules sleep, and also where everything else
+        // of root's is left alone.
+        format!("{}-g {PROBE}", to_probe(family)),
+        asleep(family),
+        marked(ruleset),
+    ];
     let link_local = family == Family::V6 && ruleset.listens_link_local();
     if link_local {
         rules.push(format!("-d {LINK_LOCAL} -g {LINK}"));
@@ -249,7 +267,11 @@ fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
     rules.extend(queries(family).map(|query| {
         format!("! -d {} {query} -j REDIRECT --to-ports {}", loopback(family), ruleset.dns_port)
     }));
-    let mut chains = vec![Chain { name: CHAIN, rules }];
+    let proof = vec![
+        format!("-p tcp --syn -j REDIRECT --to-ports {}", ruleset.tcp_port),
+        format!("-p udp -j REDIRECT --to-ports {}", ruleset.dns_port),
+    ];
+    let mut chains = vec![Chain { name: CHAIN, rules }, Chain { name: PROBE, rules: proof }];
     let foreign_tcp = matches!(foreign, Foreign::Redirect { .. });
     if foreign_tcp {
         chains[0].rules.push(format!("-p tcp --syn -j {TCP}"));
@@ -270,7 +292,8 @@ fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
     }
     if ruleset.lan.is_some() {
         // A redirect leads to the interface by which the packet came in.
-        let mut rules = of_the_lan(family).to_vec();
+        let mut rules = vec![asleep(family)];
+        rules.extend(of_the_lan(family));
         rules.push(marked(ruleset));
         rules.extend([
             format!("-p udp --dport 53 -j {LAN_DNS}"),
@@ -320,31 +343,60 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
         Family::V4 => "icmp-port-unreachable",
         Family::V6 => "icmp6-port-unreachable",
     };
-    let mut rules = vec![asleep(family), marked(ruleset)];
+    // While the family is not captured.
+    let (inactive, mut otherwise) = match ruleset.on_failure {
+        OnFailure::Closed => (CLOSED, Vec::new()),
+        OnFailure::Open => {
+            let rejected = Set::Rejected.name(family);
+            (INACTIVE, vec![format!("-m set ! --match-set {rejected} dst -j RETURN")])
+        }
+    };
+    let not_captured = format!("-m set ! --match-set {} dst", Set::Alive.name(family));
+    // The proof never leaves this machine, whoever took it out of our redirect.
+    let mut rules = vec![
+        format!("{}-g {REJECT}", to_probe(family)),
+        marked(ruleset),
+        format!("{not_captured} -g {inactive}"),
+    ];
     if family == Family::V6 && ruleset.listens(family) {
         rules.extend(queries(family).map(|query| format!("-d {LINK_LOCAL} {query} -g {REJECT}")));
     }
-    rules.extend(LADDER.iter().map(|(destination, verdict)| {
+    rules.push(format!("-g {FILTER}"));
+    if foreign != Foreign::Pass {
+        otherwise.extend(
+            queries(family).map(|query| format!("! -d {} {query} -g {REJECT}", loopback(family))),
+        );
+    }
+    otherwise.push(format!("-g {FILTER}"));
+    let ladder = LADDER.iter().map(|(destination, verdict)| {
         let then = match (verdict, foreign) {
             (Verdict::Block, _) | (Verdict::Foreign, Foreign::Reject) => format!("-g {REJECT}"),
-            (Verdict::Foreign, Foreign::Redirect { reject_quic: true }) => format!("-g {QUIC}"),
-            (Verdict::Pass | Verdict::Foreign, _) => "-j RETURN".into(),
+            (Verdict::Foreign, Foreign::Redirect { .. }) => format!("-g {FOREIGN}"),
+            (Verdict::Pass, _) | (Verdict::Foreign, Foreign::Pass) => "-j RETURN".into(),
         };
         format!("{}{then}", destination.matching(family))
-    }));
-    let mut chains = vec![Chain { name: CHAIN, rules }];
-    chains.push(Chain {
-        name: REJECT,
-        rules: vec![
-            "-p tcp --syn -j REJECT --reject-with tcp-reset".into(),
-            // A TCP connection that conntrack picked up in its middle: not ours to end.
-            "-p tcp -j RETURN".into(),
-            format!("-j REJECT --reject-with {unreachable}"),
-        ],
     });
-    if foreign == (Foreign::Redirect { reject_quic: true }) {
-        let quic = format!("-p udp --dport 443 -j REJECT --reject-with {unreachable}");
-        chains.push(Chain { name: QUIC, rules: vec![quic] });
+    let mut chains = vec![
+        Chain { name: CHAIN, rules },
+        Chain { name: inactive, rules: otherwise },
+        Chain { name: FILTER, rules: ladder.collect() },
+        Chain {
+            name: REJECT,
+            rules: vec![
+                "-p tcp --syn -j REJECT --reject-with tcp-reset".into(),
+                // A TCP connection that conntrack picked up in its middle: not ours to end.
+                "-p tcp -j RETURN".into(),
+                format!("-j REJECT --reject-with {unreachable}"),
+            ],
+        },
+    ];
+    if let Foreign::Redirect { reject_quic } = foreign {
+        // Foreign TCP that is captured is local by now, so only other protocols come here.
+        let mut rules = vec![format!("{not_captured} -g {REJECT}")];
+        if reject_quic {
+            rules.push(format!("-p udp --dport 443 -j REJECT --reject-with {unreachable}"));
+        }
+        chains.push(Chain { name: FOREIGN, rules });
     }
     let mut jumps = Part::Filter.jumps(true);
     if ruleset.lan.is_some() {
@@ -398,10 +450,15 @@ fn queries(family: Family) -> impl Iterator<Item = String> {
         .map(move |query| format!("{query} -m set ! --match-set {exempt} dst"))
 }
 
-/// The dead man's switch: nothing acts unless the daemon has just renewed this set, see
+/// The dead man's switch: nothing is redirected unless the daemon has just renewed this set, see
 /// [`Handle::beat`](super::Handle::beat).
 fn asleep(family: Family) -> String {
     format!("-m set ! --match-set {} dst -j RETURN", Set::Alive.name(family))
+}
+
+/// The match of the daemon's proof, see [`probe`].
+fn to_probe(family: Family) -> String {
+    format!("-d {} ", probe::prefix(family))
 }
 
 fn marked(ruleset: &Ruleset) -> String {

@@ -33,7 +33,13 @@
 //!
 //! - **The dead man's switch**: the first rule of each chain lets everything pass unless a set holds
 //!   the destination, and that set holds all of them, for [`PULSE`]. Only [`Handle::beat`] renews
-//!   it. A daemon that was killed, that hangs or is stopped so lets the network go.
+//!   it. A daemon that was killed, that hangs or is stopped so lets the network go; with
+//!   [`OnFailure::Closed`] filter rejects what is foreign instead.
+//! - **One family beside the other**: one that cannot be captured is rejected while the other one is
+//!   ([`Switch::Reject`]), by a second set that has to be renewed like the first.
+//! - **The proof** ([`probe`]): one foreign address is redirected at any time, whether the rules are
+//!   active or not, so that the daemon sees whether others let through what we redirect before it
+//!   activates the rules, and at every beat.
 //!
 //! # Router mode
 //!
@@ -65,6 +71,7 @@
 //! # Source
 //! iptables-extensions(8), ipset(8), net/netfilter/nf_conntrack_core.c, xt_CT.c, nf_nat_redirect.c.
 
+mod adopt;
 mod backend;
 mod command;
 mod doubts;
@@ -81,11 +88,13 @@ mod netlink;
 mod network;
 pub mod nftables;
 mod place;
+pub mod probe;
 mod reconcile;
 mod renew;
 mod route_netlink;
 mod ruleset;
 mod sets;
+mod switch;
 mod tables_netlink;
 mod tools;
 mod way_out;
@@ -98,10 +107,11 @@ mod tests;
 
 use std::time::Duration;
 
-pub use backend::{Backend, Cleaned, Installed, Prepared, cleanup, render};
+pub use backend::{Backend, Cleaned, Installed, Prepared, cleanup, is_closed, render};
 pub use error::Error;
 pub use handle::Handle;
 pub use lan::{Interface, Lan};
-pub use ruleset::{Ipv6, Quic, Ruleset};
+pub use ruleset::{Family, Ipv6, Quic, Ruleset};
+pub use switch::{OnFailure, Switch, Switches};
 pub use tools::{load_legacy_modules, needs_raw_sockets};
 pub use way_out::WayOut;

@@ -18,10 +18,34 @@ use crate::fault::{self, Step};
 /// # Errors
 /// What the tools say; [`Error::Foreign`], [`Error::Unverified`].
 pub(super) fn put(ruleset: &Ruleset, family: Family, iptables: &Iptables) -> Result<(), Error> {
-    let step = |step| fault::at(step).map_err(|source| Error::Netlink { source });
     refuse_foreign(&iptables.save()?, family)?;
     step(Step::PutTables)?;
     iptables.restore(&iptables::restore(ruleset, family))?;
+    verify(ruleset, family, iptables)
+}
+
+/// The same in the place of rules that are there, table by table, each in one commit.
+///
+/// # Errors
+/// As [`put`].
+pub(super) fn turn(ruleset: &Ruleset, family: Family, iptables: &Iptables) -> Result<(), Error> {
+    let saved = iptables.save()?;
+    refuse_foreign(&saved, family)?;
+    step(Step::PutTables)?;
+    let found = leftover::find(&saved);
+    for table in iptables::tables(ruleset, family) {
+        let nothing = Leftover { table: table.part.table().into(), ..Leftover::default() };
+        let there = found.iter().find(|there| there.table == nothing.table);
+        iptables.restore(&renew::mended(there.unwrap_or(&nothing), &table))?;
+    }
+    verify(ruleset, family, iptables)
+}
+
+fn step(step: Step) -> Result<(), Error> {
+    fault::at(step).map_err(|source| Error::Netlink { source })
+}
+
+fn verify(ruleset: &Ruleset, family: Family, iptables: &Iptables) -> Result<(), Error> {
     step(Step::LookAtTables)?;
     let saved = iptables.save()?;
     let wanted = leftover::of(&iptables::tables(ruleset, family));

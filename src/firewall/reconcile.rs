@@ -109,6 +109,16 @@ pub(super) fn withdraw(tools: &Iptables) -> Result<(), Error> {
     remove_rules(tools, &mut Cleaned::default())
 }
 
+/// Removes those tables' parts of ours that these tools see and that are meant.
+pub(super) fn remove_rules_of(
+    tools: &Iptables,
+    is_meant: impl Fn(&Leftover) -> bool,
+) -> Result<(), Error> {
+    let found: Vec<Leftover> =
+        leftover::find(&tools.save()?).into_iter().filter(is_meant).collect();
+    if found.is_empty() { Ok(()) } else { tools.restore(&leftover::removal(&found)) }
+}
+
 fn remove_rules(tools: &Iptables, cleaned: &mut Cleaned) -> Result<(), Error> {
     let saved = change(tools, leftover::removal, |found| {
         cleaned.rules.extend(found.iter().map(|left| describe(tools, left)));

@@ -1,6 +1,7 @@
 //! The [`Ruleset`]: what shall be captured, rejected or left alone, as a value.
 
 use super::lan::Lan;
+use super::switch::OnFailure;
 use super::{iptables, leftover, sets};
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
@@ -73,6 +74,8 @@ pub struct Ruleset {
     pub ipv6: Ipv6,
     /// What becomes of foreign QUIC.
     pub quic: Quic,
+    /// What becomes of foreign traffic while nobody keeps the rules active.
+    pub on_failure: OnFailure,
 }
 
 /// Exactly what an installation of these rules gives to the tools, in order, and what its removal
@@ -97,12 +100,12 @@ pub(super) fn render(ruleset: &Ruleset) -> String {
 }
 
 impl Ruleset {
-    /// What becomes of connections to foreign destinations of this family.
+    /// What becomes of connections to foreign destinations of this family. Where nobody listens in it
+    /// there is no redirect, and it is rejected while the other family is captured.
     pub(super) fn foreign(&self, family: Family) -> Foreign {
         match (family, self.ipv6) {
             (Family::V6, Ipv6::Block) => Foreign::Reject,
             (Family::V6, Ipv6::Direct) => Foreign::Pass,
-            _ if !self.listens(family) => Foreign::Pass,
             _ => Foreign::Redirect { reject_quic: self.quic == Quic::Reject },
         }
     }
@@ -141,8 +144,8 @@ impl Ruleset {
     pub(super) fn uncaptured(&self, family: Family) -> Option<String> {
         (!self.listens(family)).then(|| {
             format!(
-                "{family} is not captured: redirected packets arrive at {}, and no listen.address \
-                 is that one or unspecified",
+                "{family} is not captured, and foreign destinations in it are rejected: redirected \
+                 packets arrive at {}, and no listen.address is that one or unspecified",
                 family.loopback()
             )
         })
@@ -165,13 +168,16 @@ pub(super) enum Foreign {
 
 /// An address family, with all that its tools name differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+pub enum Family {
+    /// IPv4.
     V4,
+    /// IPv6.
     V6,
 }
 
 impl Family {
-    pub(super) const ALL: [Family; 2] = [Family::V4, Family::V6];
+    /// Both.
+    pub const ALL: [Family; 2] = [Family::V4, Family::V6];
 
     pub(super) fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Family::V4 } else { Family::V6 }

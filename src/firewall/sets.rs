@@ -26,8 +26,10 @@ pub(super) const PREFIX: &str = "snet-";
 /// One of our sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Set {
-    /// Every address, for as long as the daemon is alive.
+    /// Every address, for as long as the daemon is alive and proven to capture this family.
     Alive,
+    /// Every address, for as long as this family cannot be captured and the other one is.
+    Rejected,
     /// The prefixes on our links.
     Connected,
     /// `rules.block`.
@@ -78,8 +80,9 @@ const ROOM: usize = 1 << 20;
 
 impl Set {
     /// What both modes have.
-    pub(super) const COMMON: [Set; 11] = [
+    pub(super) const COMMON: [Set; 12] = [
         Set::Alive,
+        Set::Rejected,
         Set::Connected,
         Set::Block,
         Set::Proxy,
@@ -114,6 +117,7 @@ impl Set {
     pub(super) fn name(self, family: Family) -> String {
         let name = match self {
             Set::Alive => "alive",
+            Set::Rejected => "rejected",
             Set::Connected => "connected",
             Set::Block => "block",
             Set::Proxy => "proxy",
@@ -133,7 +137,7 @@ impl Set {
 
     pub(super) fn kind(self) -> Kind {
         match self {
-            Set::Alive => Kind::Pulse,
+            Set::Alive | Set::Rejected => Kind::Pulse,
             Set::Servers => Kind::Addresses,
             Set::LearnedBlock | Set::LearnedProxy | Set::LearnedDirect => Kind::Expiring,
             Set::Lan | Set::OnLink => Kind::AtInterfaces,
@@ -150,7 +154,6 @@ impl Set {
     pub(super) fn content(self, ruleset: &Ruleset, family: Family) -> Vec<Entry> {
         let lan = ruleset.lan.as_ref();
         let set = match self {
-            Set::Alive => return everything(family),
             Set::Connected => &ruleset.connected,
             Set::Block => &ruleset.block,
             Set::Proxy => &ruleset.proxy,
@@ -158,7 +161,11 @@ impl Set {
             Set::Reserved => &ruleset.reserved,
             Set::China => &ruleset.china,
             Set::Servers => return addresses(&ruleset.servers, family),
-            Set::LearnedBlock | Set::LearnedProxy | Set::LearnedDirect => return Vec::new(),
+            Set::Alive
+            | Set::Rejected
+            | Set::LearnedBlock
+            | Set::LearnedProxy
+            | Set::LearnedDirect => return Vec::new(),
             Set::Sources => match lan {
                 Some(lan) => &lan.direct_sources,
                 None => return Vec::new(),
@@ -243,45 +250,74 @@ pub(super) fn restore_new(before: &Ruleset, after: &Ruleset, families: &[Family]
     create(&new, after, families)
 }
 
+/// Creates and fills all sets of these families; one of those that are `there` is exchanged for the
+/// new one at one moment, also while rules name it.
+pub(super) fn exchange(ruleset: &Ruleset, families: &[Family], there: &[String]) -> String {
+    let is_there = |name: &str| there.iter().any(|known| known == name);
+    let mut text = String::new();
+    if is_there(EXCHANGED) {
+        text.push_str(&destroy([EXCHANGED.to_owned()]));
+    }
+    for family in families {
+        for set in Set::of(ruleset) {
+            let name = set.name(*family);
+            if !is_there(&name) {
+                text.push_str(&create(&[set], ruleset, &[*family]));
+                continue;
+            }
+            create_as(EXCHANGED, set, ruleset, *family, &mut text);
+            // A String takes every write.
+            let _ = writeln!(text, "swap {EXCHANGED} {name}\ndestroy {EXCHANGED}");
+        }
+    }
+    text
+}
+
+/// The set that is filled beside another one.
+const EXCHANGED: &str = "snet-exchanged";
+
 fn create(sets: &[Set], ruleset: &Ruleset, families: &[Family]) -> String {
     let mut text = String::new();
     for family in families {
         for set in sets {
-            let (name, content) = (set.name(*family), set.content(ruleset, *family));
-            let (inet, size) = (family.inet(), hash_size(content.len()));
-            // A String takes every write.
-            let _ = match set.kind() {
-                Kind::Prefixes => writeln!(
-                    text,
-                    "create {name} hash:net family {inet} hashsize {size} maxelem {}",
-                    (2 * content.len()).max(ROOM)
-                ),
-                Kind::Pulse => writeln!(
-                    text,
-                    "create {name} hash:net family {inet} hashsize {size} maxelem {GROWING} \
-                     timeout {}",
-                    PULSE.as_secs()
-                ),
-                Kind::Addresses => writeln!(
-                    text,
-                    "create {name} hash:ip family {inet} hashsize {size} maxelem {GROWING}"
-                ),
-                Kind::Expiring => writeln!(
-                    text,
-                    "create {name} hash:ip family {inet} hashsize {size} maxelem {GROWING} \
-                     timeout {DEFAULT_TIMEOUT}"
-                ),
-                Kind::AtInterfaces => writeln!(
-                    text,
-                    "create {name} hash:net,iface family {inet} hashsize {size} maxelem {GROWING}"
-                ),
-            };
-            for entry in content {
-                let _ = writeln!(text, "add {name} {entry}");
-            }
+            create_as(&set.name(*family), *set, ruleset, *family, &mut text);
         }
     }
     text
+}
+
+fn create_as(name: &str, set: Set, ruleset: &Ruleset, family: Family, text: &mut String) {
+    let content = set.content(ruleset, family);
+    let (inet, size) = (family.inet(), hash_size(content.len()));
+    // A String takes every write.
+    let _ = match set.kind() {
+        Kind::Prefixes => writeln!(
+            text,
+            "create {name} hash:net family {inet} hashsize {size} maxelem {}",
+            (2 * content.len()).max(ROOM)
+        ),
+        Kind::Pulse => writeln!(
+            text,
+            "create {name} hash:net family {inet} hashsize {size} maxelem {GROWING} \
+                     timeout {}",
+            PULSE.as_secs()
+        ),
+        Kind::Addresses => {
+            writeln!(text, "create {name} hash:ip family {inet} hashsize {size} maxelem {GROWING}")
+        }
+        Kind::Expiring => writeln!(
+            text,
+            "create {name} hash:ip family {inet} hashsize {size} maxelem {GROWING} \
+                     timeout {DEFAULT_TIMEOUT}"
+        ),
+        Kind::AtInterfaces => writeln!(
+            text,
+            "create {name} hash:net,iface family {inet} hashsize {size} maxelem {GROWING}"
+        ),
+    };
+    for entry in content {
+        let _ = writeln!(text, "add {name} {entry}");
+    }
 }
 
 /// As ipset(8) writes it.

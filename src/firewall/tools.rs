@@ -59,6 +59,11 @@ impl Iptables {
         Some(Iptables { name: name.into(), family, save, restore })
     }
 
+    /// Whether these are the same programs, whatever they are called.
+    pub(super) fn is_alike(&self, other: &Iptables) -> bool {
+        self.family == other.family && program(&self.save) == program(&other.save)
+    }
+
     pub(super) fn is_legacy(&self) -> bool {
         program(&self.save).to_string_lossy().contains("legacy")
     }

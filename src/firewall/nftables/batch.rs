@@ -20,8 +20,10 @@ pub(super) const NFTA_TABLE_OWNER: u16 = 7;
 /// The kernel removes the table when the socket that made it closes, and lets nobody else change
 /// it; since Linux 5.12.
 pub(super) const NFT_TABLE_F_OWNER: u32 = 2;
+/// A table with an owner outlives it, and then has none; since Linux 6.9.
+pub(super) const NFT_TABLE_F_PERSIST: u32 = 4;
 pub(super) const NFTA_CHAIN_TABLE: u16 = 1;
-const NFTA_CHAIN_NAME: u16 = 3;
+pub(super) const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_CHAIN_HOOK: u16 = 4;
 const NFTA_CHAIN_POLICY: u16 = 5;
 const NFTA_CHAIN_TYPE: u16 = 7;
@@ -67,6 +69,27 @@ pub(super) struct Batch {
     sets: u32,
 }
 
+/// Whose a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ownership {
+    /// It goes with the socket that made it, and nobody else can change it.
+    Owned,
+    /// Nobody else can change it, and it stays when the socket closes.
+    Persistent,
+    /// Anybody's; it stays.
+    Plain,
+}
+
+impl Ownership {
+    fn flags(self) -> u32 {
+        match self {
+            Ownership::Owned => NFT_TABLE_F_OWNER,
+            Ownership::Persistent => NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST,
+            Ownership::Plain => 0,
+        }
+    }
+}
+
 /// What is sent.
 #[derive(Debug)]
 pub(super) struct Sealed {
@@ -84,16 +107,16 @@ impl Batch {
         Batch { table, bytes, last: 0, what: vec!["the batch".into()], sets: 0 }
     }
 
-    /// Makes the table, and all that is in it, asleep: the switch stays empty. It must not be there.
-    pub(super) fn create(&mut self, table: &Table, owned: bool) {
+    /// Makes the table, and all that is in it, asleep: the switches stay empty. It must not be there.
+    pub(super) fn create(&mut self, table: &Table, ownership: Ownership) {
         let name = self.table;
         self.push(Act::NewTable, NLM_F_CREATE | NLM_F_EXCL, format!("table {name}"), |new| {
             new.text(NFTA_TABLE_NAME, name);
-            new.number(NFTA_TABLE_FLAGS, if owned { NFT_TABLE_F_OWNER } else { 0 });
+            new.number(NFTA_TABLE_FLAGS, ownership.flags());
         });
         for set in &table.sets {
             self.define(set);
-            if !matches!(set.shape, Shape::Switch { .. }) {
+            if !matches!(set.shape, Shape::Switch { .. } | Shape::Latch) {
                 self.add(set, None);
             }
         }
@@ -225,7 +248,7 @@ impl Batch {
             }
             match set.shape {
                 Shape::Intervals => new.number(NFTA_SET_FLAGS, NFT_SET_INTERVAL),
-                Shape::Values => {}
+                Shape::Values | Shape::Latch => {}
                 Shape::Expiring { size } => {
                     new.number(NFTA_SET_FLAGS, NFT_SET_TIMEOUT);
                     new.nest(NFTA_SET_DESC, |desc| desc.number(NFTA_SET_DESC_SIZE, size));

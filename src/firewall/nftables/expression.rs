@@ -116,9 +116,9 @@ impl Program<'_> {
         match expression {
             Expression::Family(family) => self.require_family(*family),
             Expression::Protocol(protocol) => self.require_protocol(*protocol),
-            Expression::FamilyIn(set) => {
+            Expression::FamilyIn(is, set) => {
                 self.meta(NFT_META_NFPROTO);
-                self.lookup(set, Is::In);
+                self.lookup(set, *is);
             }
             Expression::ToLoopback => {
                 self.meta(NFT_META_OIF);

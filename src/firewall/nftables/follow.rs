@@ -4,13 +4,16 @@
 use super::error::Error;
 use super::handle::Handle;
 use super::owner::Owner;
+use super::reconcile;
 use crate::fault::{self, Step};
 use crate::firewall::doubts;
 use crate::firewall::monitor::{Follow, Look, Monitor};
 use crate::firewall::ruleset::{Family, Ruleset};
+use crate::firewall::switch::OnFailure;
 use crate::firewall::tools::Iptables;
 use std::net::IpAddr;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::{info, warn};
 
@@ -23,6 +26,8 @@ pub(in crate::firewall) struct Followed {
     handle: Arc<Handle>,
     /// What is in force; the follower writes it too.
     now: Arc<Mutex<Ruleset>>,
+    /// A failure leaves the table, which is closed.
+    leave_closed: AtomicBool,
 }
 
 impl Followed {
@@ -32,9 +37,11 @@ impl Followed {
             info!("the LAN side: {}", lan.describe());
         }
         doubts::all(&ruleset, &every_tool(), false).iter().for_each(|doubt| warn!("{doubt}"));
+        let stays_closed = ruleset.on_failure == OnFailure::Closed && reconcile::is_closed()?;
         let handle = Arc::new(Handle::install(owner, ruleset.clone())?);
         let now = Arc::new(Mutex::new(ruleset));
-        let followed = Followed { monitor: Mutex::new(None), handle, now };
+        let leave_closed = AtomicBool::new(stays_closed);
+        let followed = Followed { monitor: Mutex::new(None), handle, now, leave_closed };
         fault::at(Step::Follow).map_err(|source| Error::Netlink { source })?;
         followed.watch();
         Ok(followed)
@@ -73,22 +80,57 @@ impl Followed {
             .ok();
     }
 
+    /// The rules are proven and in use: from now on a failure leaves them closed, where they are so.
+    pub(in crate::firewall) fn commit(&self) {
+        let is_closed = lock(&self.now).on_failure == OnFailure::Closed;
+        self.leave_closed.fetch_or(is_closed, Ordering::Relaxed);
+    }
+
     /// As [`Handle::release`]; nothing is followed from now on.
     pub(in crate::firewall) fn release(&self) -> Result<(), Error> {
         self.unwatch();
+        self.leave_closed.store(false, Ordering::Relaxed);
+        let mut now = lock(&self.now);
+        if now.on_failure == OnFailure::Closed {
+            // Once nobody captures any more these rules reject: they change first.
+            now.on_failure = OnFailure::Open;
+            self.handle.replace(&now)?;
+        }
         self.handle.release()
+    }
+
+    /// Nobody stands behind the rules any more. Returns whether they stay, because they are closed.
+    pub(in crate::firewall) fn abandon(&self) -> bool {
+        self.unwatch();
+        // The kernel does it by itself within seconds.
+        let _ = self.handle.release();
+        self.leave_closed.load(Ordering::Relaxed)
     }
 
     /// As [`Handle::remove`].
     pub(in crate::firewall) fn remove(self) -> Result<(), Error> {
         self.unwatch();
-        // The follower had the only other one, and its thread has ended.
-        Arc::into_inner(self.handle).map_or(Ok(()), Handle::remove)
+        self.leave_closed.store(false, Ordering::Relaxed);
+        self.handle.delete()?;
+        self.handle.keep();
+        Ok(())
     }
 
     fn unwatch(&self) {
         let monitor = lock(&self.monitor).take();
         drop(monitor);
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.unwatch();
+        if self.leave_closed.load(Ordering::Relaxed) {
+            // The kernel does it by itself within seconds.
+            let _ = self.handle.release();
+            self.handle.keep();
+            warn!("the network stays closed, as firewall.on-failure says: `snet cleanup` opens it");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The installed table: whoever holds the [`Handle`] is responsible for it, and keeps it acting
 //! by [`beat`](Handle::beat).
 
-use super::batch::Batch;
+use super::batch::{Batch, Ownership};
 use super::connection::{Connection, Refusal};
 use super::error::Error;
 use super::message::Act;
@@ -13,6 +13,7 @@ use super::{batch, expression};
 use crate::fault::{self, Step};
 use crate::firewall::PULSE;
 use crate::firewall::ruleset::{Family, Ruleset};
+use crate::firewall::switch::{OnFailure, Switch, Switches};
 use crate::route::Route;
 use nix::errno::Errno;
 use std::net::IpAddr;
@@ -36,7 +37,9 @@ pub struct Handle {
     complained: AtomicBool,
     /// The table was made anew: what was learned is gone.
     forgot: AtomicBool,
-    installed: bool,
+    ownership: Ownership,
+    /// The drop removes the table.
+    installed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -50,22 +53,25 @@ struct State {
 /// written down, only for the kernel.
 #[derive(Debug, Default)]
 struct Pulse {
-    /// When somebody last vouched for us.
-    beaten: Option<Instant>,
+    /// When somebody last vouched for us, and how the switches were set.
+    beaten: Option<(Instant, Switches)>,
     /// No beat counts any more.
     released: bool,
 }
 
 impl Handle {
     /// Installs these rules in one transaction; a table that a dead process left goes in the same
-    /// one, and after an error in it nothing has changed. A second one wakes the rules; after an error
-    /// in that no table of ours is left. They act for one [`PULSE`], then only after a
-    /// [`beat`](Self::beat).
+    /// one, and after an error in it nothing has changed. They do not act before the first
+    /// [`beat`](Self::beat); a closed table rejects what is foreign until then.
     ///
     /// # Errors
     /// [`Error::Owned`] if a living process has the table; else what the kernel says.
     pub fn install(owner: Owner, ruleset: Ruleset) -> Result<Handle, Error> {
-        Self::install_as(owner, ruleset, true)
+        let ownership = match ruleset.on_failure {
+            OnFailure::Open => Ownership::Owned,
+            OnFailure::Closed => Ownership::Persistent,
+        };
+        Self::install_as(owner, ruleset, ownership)
     }
 
     /// As on a kernel without owner tables.
@@ -74,10 +80,10 @@ impl Handle {
         owner: Owner,
         ruleset: Ruleset,
     ) -> Result<Handle, Error> {
-        Self::install_as(owner, ruleset, false)
+        Self::install_as(owner, ruleset, Ownership::Plain)
     }
 
-    fn install_as(owner: Owner, ruleset: Ruleset, owned: bool) -> Result<Handle, Error> {
+    fn install_as(owner: Owner, ruleset: Ruleset, ownership: Ownership) -> Result<Handle, Error> {
         for family in Family::ALL {
             if let Some(why) = ruleset.uncaptured(family) {
                 warn!("{why}");
@@ -86,14 +92,15 @@ impl Handle {
         let Owner { connection } = owner;
         let table = rules::table(&ruleset);
         step(Step::MakeTable)?;
-        let found = create(&connection, &table, owned)?;
+        let found = create(&connection, &table, ownership)?;
         let handle = Handle {
             connection,
             state: Mutex::new(State { table, found }),
             pulse: Mutex::default(),
             complained: AtomicBool::new(false),
             forgot: AtomicBool::new(false),
-            installed: true,
+            ownership,
+            installed: AtomicBool::new(true),
         };
         step(Step::MadeTable)?;
         Ok(handle)
@@ -133,12 +140,11 @@ impl Handle {
     /// As [`install`](Self::install).
     pub fn restore(&self) -> Result<(), Error> {
         let mut state = self.state();
-        state.found = create(&self.connection, &state.table, true)?;
+        state.found = create(&self.connection, &state.table, self.ownership)?;
         self.forgot.store(true, Ordering::Relaxed);
         self.complained.store(false, Ordering::Relaxed);
-        if self.pulse().released {
-            self.commit(silence())?;
-        }
+        drop(state);
+        self.renew_ahead();
         Ok(())
     }
 
@@ -179,19 +185,19 @@ impl Handle {
         self.attempt(batch);
     }
 
-    /// Keeps the rules acting for another [`PULSE`]. To be called, every two seconds, by one who
-    /// knows that connections and queries are really served. After [`release`](Self::release) it
-    /// does nothing.
+    /// Sets the switches for another [`PULSE`]. To be called, every two seconds, by one who
+    /// knows that connections and queries are really captured and served. After
+    /// [`release`](Self::release) it does nothing.
     ///
     /// # Errors
     /// What the kernel says; the table may be gone.
-    pub fn beat(&self) -> Result<(), Error> {
+    pub fn beat(&self, switches: Switches) -> Result<(), Error> {
         let mut pulse = self.pulse();
         if pulse.released {
             return Ok(());
         }
-        self.commit(renewal())?;
-        pulse.beaten = Some(Instant::now());
+        self.commit(switched(switches))?;
+        pulse.beaten = Some((Instant::now(), switches));
         Ok(())
     }
 
@@ -199,9 +205,11 @@ impl Handle {
     /// now has the whole time before him. Who was not gains nothing.
     fn renew_ahead(&self) {
         let pulse = self.pulse();
-        let was_alive = pulse.beaten.is_some_and(|beaten| beaten.elapsed() < PULSE / 2);
-        if was_alive && !pulse.released {
-            self.attempt(renewal());
+        if let Some((beaten, switches)) = pulse.beaten
+            && beaten.elapsed() < PULSE / 2
+            && !pulse.released
+        {
+            self.attempt(switched(switches));
         }
     }
 
@@ -243,9 +251,14 @@ impl Handle {
     /// What the kernel says.
     pub fn release(&self) -> Result<(), Error> {
         let mut pulse = self.pulse();
-        self.commit(silence())?;
+        self.commit(switched(Switches::OFF))?;
         pulse.released = true;
         Ok(())
+    }
+
+    /// The drop leaves the table, which rejects what is foreign.
+    pub fn keep(&self) {
+        self.installed.store(false, Ordering::Relaxed);
     }
 
     /// Removes the table. Connections that were captured may end here; see
@@ -253,13 +266,13 @@ impl Handle {
     ///
     /// # Errors
     /// What the kernel says. It removes a table that has an owner now at the latest.
-    pub fn remove(mut self) -> Result<(), Error> {
+    pub fn remove(self) -> Result<(), Error> {
         self.delete()?;
-        self.installed = false;
+        self.keep();
         Ok(())
     }
 
-    fn delete(&self) -> Result<(), Error> {
+    pub(super) fn delete(&self) -> Result<(), Error> {
         step(Step::RemoveTable)?;
         let mut batch = Batch::new(TABLE);
         batch.delete();
@@ -296,7 +309,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if self.installed
+        if self.installed.load(Ordering::Relaxed)
             && let Err(error) = self.delete()
         {
             warn!("the rules could not be removed ({error}); run `snet cleanup`");
@@ -308,16 +321,14 @@ fn step(step: Step) -> Result<(), Error> {
     fault::at(step).map_err(|source| Error::Netlink { source })
 }
 
-/// All rules act for another [`PULSE`].
-fn renewal() -> Batch {
+/// The switches are as they should be, for another [`PULSE`].
+fn switched(switches: Switches) -> Batch {
     let mut batch = Batch::new(TABLE);
-    batch.renew(&rules::alive(), None);
-    batch
-}
-
-/// No rule acts any more.
-fn silence() -> Batch {
-    let mut batch = Batch::new(TABLE);
-    batch.remove(&rules::alive());
+    for (name, on) in [(rules::ALIVE, Switch::Capture), (rules::REJECTED, Switch::Reject)] {
+        let (is_on, is_off): (Vec<Family>, Vec<Family>) =
+            Family::ALL.into_iter().partition(|family| switches.of(*family) == on);
+        batch.renew(&rules::switch(name, &is_on), None);
+        batch.remove(&rules::switch(name, &is_off));
+    }
     batch
 }

@@ -54,7 +54,7 @@ fn zone(ruleset: &Ruleset) -> Chain {
     let sort = |family| {
         vec![
             Expression::Protocol(Protocol::Udp),
-            Expression::FamilyIn(ALIVE),
+            Expression::FamilyIn(Is::In, ALIVE),
             Expression::Family(family),
             Expression::Jump(chain("zone-lan", family)),
         ]

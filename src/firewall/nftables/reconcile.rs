@@ -1,12 +1,14 @@
 //! From whatever is there to our table, and back to none. Needs no memory.
 
-use super::batch::Batch;
+use super::batch::{self, Batch, Ownership};
 use super::connection::{Connection, Refusal};
 use super::error::Error;
+use super::message::Act;
 use super::owner::{self, Found};
 use super::rules::{self, TABLE};
-use super::table::Table;
+use super::table::{Shape, Table};
 use crate::firewall::PULSE;
+use crate::firewall::ruleset::Family;
 use nix::errno::Errno;
 use tracing::info;
 
@@ -52,21 +54,22 @@ pub fn available() -> Result<(), Error> {
     let connection = Connection::open()?;
     let table = Table { name: PROBE, ..rules::everything() };
     let mut batch = Batch::new(PROBE);
-    batch.create(&table, false);
-    batch.add(&rules::alive(), None);
+    batch.create(&table, Ownership::Plain);
+    batch.add(&rules::switch(rules::ALIVE, &Family::ALL), None);
     connection.commit(&batch.seal_dry())?.map_err(unsupported)
 }
 
-/// Makes the table, in the place of one that nobody living has. With an owner if it is wanted and
-/// the kernel can, else without.
+/// Makes the table, in the place of one that nobody living has, in one transaction: what was closed
+/// stays closed. With the ownership that is wanted if the kernel can, else without.
 ///
-/// The rules wake in a transaction of their own: some kernels let rules act a moment before the sets
-/// of the same transaction hold anything (seen on 6.18: a domestic connection was captured at one
-/// start in two hundred).
+/// The rules do not act before the first beat, which is a transaction of its own: some kernels let
+/// rules act a moment before the sets of the same transaction hold anything (seen on 6.18: a domestic
+/// connection was captured at one start in two hundred). A closed table rejects from its beginning,
+/// so until it is settled it drops instead: programs send their first packet again.
 pub(super) fn create(
     connection: &Connection,
     table: &Table,
-    mut owned: bool,
+    mut ownership: Ownership,
 ) -> Result<Found, Error> {
     let mut attempt = 1;
     loop {
@@ -86,21 +89,29 @@ pub(super) fn create(
             batch.delete();
         }
         let place = batch.next_place();
-        batch.create(table, owned);
+        batch.create(table, ownership);
         let Err(refusal) = connection.commit(&batch.seal())? else {
-            wake(connection)?;
+            settle(connection, table)?;
             let gone =
                 || Error::Refused { what: format!("table {TABLE}"), source: Errno::ENOENT.into() };
             return owner::find(connection, TABLE)?.ok_or_else(gone);
         };
         match refusal.errno {
-            Errno::EINVAL | Errno::EOPNOTSUPP if owned && refusal.place == place => {
-                info!(
-                    "this kernel has no tables with an owner (Linux 5.12): should snet be killed, \
-                     its rules cease to act after {} s, and `snet cleanup` removes them",
-                    PULSE.as_secs()
-                );
-                owned = false;
+            Errno::EINVAL | Errno::EOPNOTSUPP
+                if ownership != Ownership::Plain && refusal.place == place =>
+            {
+                match ownership {
+                    Ownership::Persistent => info!(
+                        "this kernel has no tables that outlive their owner (Linux 6.9): others can \
+                         flush snet's table; it is put back within seconds"
+                    ),
+                    _ => info!(
+                        "this kernel has no tables with an owner (Linux 5.12): should snet be killed, \
+                         its rules cease to act after {} s, and `snet cleanup` removes them",
+                        PULSE.as_secs()
+                    ),
+                }
+                ownership = Ownership::Plain;
             }
             // Between our look and our act somebody made it, or removed it.
             Errno::EEXIST | Errno::ENOENT | Errno::EPERM
@@ -114,17 +125,44 @@ pub(super) fn create(
 }
 
 /// After an error nothing is left.
-fn wake(connection: &Connection) -> Result<(), Error> {
+fn settle(connection: &Connection, table: &Table) -> Result<(), Error> {
+    let latches = table.sets.iter().filter(|set| set.shape == Shape::Latch);
     let mut batch = Batch::new(TABLE);
-    batch.add(&rules::alive(), None);
-    let woken = connection.commit(&batch.seal()).and_then(|result| result.map_err(unsupported));
-    if woken.is_err() {
+    let empty = batch.next_place();
+    latches.for_each(|set| batch.add(set, None));
+    if batch.next_place() == empty {
+        return Ok(());
+    }
+    let settled = connection.commit(&batch.seal()).and_then(|result| result.map_err(unsupported));
+    if settled.is_err() {
         let mut batch = Batch::new(TABLE);
         batch.delete();
         // The first error is the one to tell.
         let _ = connection.commit(&batch.seal());
     }
-    woken
+    settled
+}
+
+/// Whether an earlier run, which is dead, left the network closed.
+///
+/// # Errors
+/// What the kernel says.
+pub(in crate::firewall) fn is_closed() -> Result<bool, Error> {
+    let connection = Connection::open()?;
+    let closed = connection.count(
+        Act::GetChain,
+        |_| {},
+        |chain| {
+            let is = |number, text: &str| {
+                chain.attribute(number) == Some(&[text.as_bytes(), b"\0"].concat())
+            };
+            is(batch::NFTA_CHAIN_TABLE, TABLE)
+                && Family::ALL
+                    .iter()
+                    .any(|family| is(batch::NFTA_CHAIN_NAME, &rules::chain(rules::CLOSED, *family)))
+        },
+    )?;
+    Ok(closed > 0)
 }
 
 /// Why something new was refused.

@@ -11,7 +11,8 @@ use super::table::{
 use crate::firewall::iptables::{Destination, LADDER, LINK_LOCAL, Verdict, ZONE};
 use crate::firewall::ruleset::{Family, Foreign, Ipv6, Quic, Ruleset};
 use crate::firewall::sets::{self, Entry};
-use crate::firewall::{Lan, PULSE};
+use crate::firewall::switch::OnFailure;
+use crate::firewall::{Lan, PULSE, probe};
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use crate::route::Route;
@@ -24,6 +25,12 @@ pub(super) const TABLE: &str = "snet";
 
 /// The dead man's switch: the rules act while the family of the packet is in it.
 pub(super) const ALIVE: &str = "alive";
+
+/// Families that are rejected while the other one is captured.
+pub(super) const REJECTED: &str = "rejected";
+
+/// In a closed table: both families, once its sets hold what they should.
+const SETTLED: &str = "settled";
 
 /// Before conntrack looks (NF_IP_PRI_CONNTRACK, -200): afterwards the zone is settled.
 pub(super) const BEFORE_CONNTRACK: i32 = -300;
@@ -44,7 +51,11 @@ pub(super) const BEFORE_FILTERS: i32 = -10;
 
 /// Not "reject", which is a word of nft's language.
 const REFUSE: &str = "refuse";
-const QUIC: &str = "quic";
+const FOREIGN: &str = "foreign";
+/// What the filter does while the family is not captured.
+const INACTIVE: &str = "inactive";
+/// By its name a closed network is recognised, whoever left it.
+pub(super) const CLOSED: &str = "closed";
 const LINK: &str = "link6";
 
 pub(super) fn table(ruleset: &Ruleset) -> Table {
@@ -63,12 +74,9 @@ pub(super) fn table(ruleset: &Ruleset) -> Table {
             chains.extend(dns_of(ruleset, family));
             chains.extend(nat_of(ruleset, family, foreign));
         }
-        chains.push(filter_of(ruleset, family, foreign));
+        chains.extend(filter_of(ruleset, family, foreign));
     }
     chains.push(refuse());
-    if ruleset.quic == Quic::Reject {
-        chains.push(quic());
-    }
     Table { name: TABLE, sets: all_sets(ruleset), chains }
 }
 
@@ -90,6 +98,7 @@ pub(super) fn everything() -> Table {
         lan: Some(Lan::default()),
         ipv6: Ipv6::Proxy,
         quic: Quic::Reject,
+        on_failure: OnFailure::Closed,
     })
 }
 
@@ -99,13 +108,13 @@ pub(super) fn set_name(set: sets::Set, family: Family) -> String {
     name.strip_prefix(sets::PREFIX).unwrap_or(&name).to_string()
 }
 
-/// The switch as it is while we live.
-pub(super) fn alive() -> Set {
+/// The switch of this name, with these families.
+pub(super) fn switch(name: &str, families: &[Family]) -> Set {
     Set {
-        name: ALIVE.into(),
+        name: name.into(),
         key: Key::Family,
         shape: Shape::Switch { timeout: PULSE },
-        elements: Family::ALL.map(Element::Family).into(),
+        elements: families.iter().copied().map(Element::Family).collect(),
     }
 }
 
@@ -144,7 +153,16 @@ fn all_sets(ruleset: &Ruleset) -> Vec<Set> {
         })
     });
     let lan = ruleset.lan.iter().flat_map(lan::sets);
-    std::iter::once(alive()).chain(filled).chain(lan).collect()
+    let mut sets = vec![switch(ALIVE, &Family::ALL), switch(REJECTED, &[])];
+    if ruleset.on_failure == OnFailure::Closed {
+        sets.push(Set {
+            name: SETTLED.into(),
+            key: Key::Family,
+            shape: Shape::Latch,
+            elements: Family::ALL.map(Element::Family).into(),
+        });
+    }
+    sets.into_iter().chain(filled).chain(lan).collect()
 }
 
 fn empty_set(set: sets::Set, family: Family) -> Set {
@@ -216,10 +234,11 @@ fn zone_of(ruleset: &Ruleset, family: Family) -> Chain {
     let rules = vec![
         reply,
         vec![Expression::Port(Protocol::Udp, Is::NotIn, DNS), Expression::Return],
+        vec![to_probe(family), Expression::Zone(ZONE), Expression::Return],
         marked(ruleset),
         vec![Expression::To(Is::In, loopback(family)), Expression::Return],
         vec![in_set(sets::Set::Direct, family), Expression::Return],
-        vec![Expression::FamilyIn(ALIVE), Expression::Zone(ZONE)],
+        vec![Expression::FamilyIn(Is::In, ALIVE), Expression::Zone(ZONE)],
     ];
     Chain { name: chain("zone", family), hook: None, rules }
 }
@@ -229,41 +248,91 @@ fn zone_of(ruleset: &Ruleset, family: Family) -> Chain {
 /// there before us goes on.
 pub(super) fn filter(name: &str, point: Point) -> Chain {
     let sort = |family| {
-        vec![
-            Expression::Begins,
-            Expression::FamilyIn(ALIVE),
-            Expression::Family(family),
-            Expression::Jump(chain(name, family)),
-        ]
+        vec![Expression::Begins, Expression::Family(family), Expression::Jump(chain(name, family))]
     };
     base(name, Kind::Filter, point, BEFORE_FILTERS, Family::ALL.into_iter().map(sort))
 }
 
 /// Rejects. The destination of what nat redirected is local by now, so it passes on the first
 /// rung.
-fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Chain {
-    let mut rules = vec![marked(ruleset)];
+fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> {
+    let is_closed = ruleset.on_failure == OnFailure::Closed;
+    let inactive = chain(if is_closed { CLOSED } else { INACTIVE }, family);
+    let ladder = chain("ladder", family);
+    let refuse = || Expression::Goto(REFUSE.into());
+    let not_captured = || Expression::FamilyIn(Is::NotIn, ALIVE);
+    let refused_queries = |to: Expression| {
+        queries(family).map(move |query| {
+            std::iter::once(to.clone()).chain(query).chain([refuse()]).collect::<Rule>()
+        })
+    };
+
+    // The proof never leaves this machine, whoever took it out of our redirect.
+    let mut rules = vec![
+        vec![to_probe(family), refuse()],
+        marked(ruleset),
+        vec![not_captured(), Expression::Goto(inactive.clone())],
+    ];
     if let Some(link_local) = link_local(family)
         && ruleset.listens(family)
     {
-        rules.extend(queries(family).map(|query| {
-            let to = std::iter::once(Expression::To(Is::In, link_local));
-            to.chain(query).chain([Expression::Goto(REFUSE.into())]).collect()
-        }));
+        rules.extend(refused_queries(Expression::To(Is::In, link_local)));
     }
+    rules.push(vec![Expression::Goto(ladder.clone())]);
+
+    let mut otherwise = Vec::new();
+    if !is_closed {
+        otherwise.push(vec![Expression::FamilyIn(Is::NotIn, REJECTED), Expression::Return]);
+    }
+    if foreign != Foreign::Pass {
+        otherwise.extend(refused_queries(Expression::To(Is::NotIn, loopback(family))));
+    }
+    otherwise.push(vec![Expression::Goto(ladder.clone())]);
+
+    let mut rungs_of = Vec::new();
     for (destination, verdict) in LADDER {
         let then = match (verdict, foreign) {
-            (Verdict::Block, _) | (Verdict::Foreign, Foreign::Reject) => {
-                Expression::Goto(REFUSE.into())
+            (Verdict::Block, _) => refuse(),
+            (Verdict::Foreign, Foreign::Redirect { .. } | Foreign::Reject) => {
+                Expression::Goto(chain(FOREIGN, family))
             }
-            (Verdict::Foreign, Foreign::Redirect { reject_quic: true }) => {
-                Expression::Goto(QUIC.into())
-            }
-            (Verdict::Pass | Verdict::Foreign, _) => Expression::Return,
+            (Verdict::Pass, _) | (Verdict::Foreign, Foreign::Pass) => Expression::Return,
         };
-        rules.extend(rungs(destination, family, &then));
+        rungs_of.extend(rungs(destination, family, &then));
     }
-    Chain { name: chain("filter", family), hook: None, rules }
+    let named = |name: String, rules| Chain { name, hook: None, rules };
+    let mut chains = vec![
+        named(chain("filter", family), rules),
+        named(inactive, otherwise),
+        named(ladder, rungs_of),
+    ];
+    if foreign != Foreign::Pass {
+        chains.push(named(chain(FOREIGN, family), foreign_of(is_closed, foreign)));
+    }
+    chains
+}
+
+/// What becomes of foreign destinations that nat has not redirected.
+fn foreign_of(is_closed: bool, foreign: Foreign) -> Vec<Rule> {
+    let not_captured = || Expression::FamilyIn(Is::NotIn, ALIVE);
+    let mut rules = Vec::new();
+    if is_closed {
+        // The sets may still be empty, and this a domestic destination.
+        let unsettled = Expression::FamilyIn(Is::NotIn, SETTLED);
+        rules.push(vec![not_captured(), unsettled, Expression::Drop]);
+    }
+    let refuse = Expression::Goto(REFUSE.into());
+    match foreign {
+        Foreign::Redirect { reject_quic } => {
+            rules.push(vec![not_captured(), refuse]);
+            if reject_quic {
+                let quic = Expression::Port(Protocol::Udp, Is::In, 443);
+                rules.push(vec![quic, Expression::Unreachable]);
+            }
+        }
+        Foreign::Reject | Foreign::Pass => rules.push(vec![refuse]),
+    }
+    rules
 }
 
 fn refuse() -> Chain {
@@ -276,21 +345,21 @@ fn refuse() -> Chain {
     Chain { name: REFUSE.into(), hook: None, rules }
 }
 
-fn quic() -> Chain {
-    let rule = vec![Expression::Port(Protocol::Udp, Is::In, 443), Expression::Unreachable];
-    Chain { name: QUIC.into(), hook: None, rules: vec![rule] }
-}
-
 /// The base chain of the queries.
 fn dns(ruleset: &Ruleset) -> Chain {
-    let rules = listening(ruleset).map(|family| awake(family, "dns"));
+    let port = ruleset.dns_port;
+    let proof = listening(ruleset).map(move |family| {
+        let query = Expression::Port(Protocol::Udp, Is::In, DNS);
+        vec![to_probe(family), query, Expression::Redirect(port)]
+    });
+    let rules = proof.chain(listening(ruleset).map(|family| awake(family, "dns")));
     base("dns", Kind::Nat, Point::Output, BEFORE_DNAT, rules)
 }
 
 /// To the chain of this name and family, while the switch is on.
 pub(super) fn awake(family: Family, name: &str) -> Rule {
     vec![
-        Expression::FamilyIn(ALIVE),
+        Expression::FamilyIn(Is::In, ALIVE),
         Expression::Family(family),
         Expression::Jump(chain(name, family)),
     ]
@@ -320,7 +389,11 @@ fn dns_of(ruleset: &Ruleset, family: Family) -> Vec<Chain> {
 /// goes on for as long as there is one.
 fn nat(ruleset: &Ruleset) -> Chain {
     let redirects = |family: &Family| matches!(ruleset.foreign(*family), Foreign::Redirect { .. });
+    let port = ruleset.tcp_port;
+    let proof = listening(ruleset)
+        .map(move |family| vec![to_probe(family), Expression::Syn, Expression::Redirect(port)]);
     let rules = listening(ruleset).filter(redirects).map(|family| awake(family, "nat"));
+    let rules = proof.chain(rules);
     base("nat", Kind::Nat, Point::Output, BEHIND_DNAT, rules)
 }
 
@@ -414,6 +487,11 @@ pub(super) fn listening(ruleset: &Ruleset) -> impl Iterator<Item = Family> {
 
 pub(super) fn marked(ruleset: &Ruleset) -> Rule {
     vec![Expression::Marked(ruleset.mark), Expression::Return]
+}
+
+/// The daemon's proof, see [`probe`].
+fn to_probe(family: Family) -> Expression {
+    Expression::To(Is::In, probe::prefix(family))
 }
 
 pub(super) fn in_set(set: sets::Set, family: Family) -> Expression {

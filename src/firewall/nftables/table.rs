@@ -64,6 +64,8 @@ pub(super) enum Shape {
     Expiring { size: u32 },
     /// A hash in which every element has this time-out.
     Switch { timeout: Duration },
+    /// A hash that is filled once the other sets of the table hold what they should.
+    Latch,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +129,8 @@ pub(super) type Rule = Vec<Expression>;
 pub(super) enum Expression {
     /// The packet is of this family.
     Family(Family),
-    /// The family is in this set.
-    FamilyIn(&'static str),
+    /// The family is in this set, or not.
+    FamilyIn(Is, &'static str),
     Protocol(Protocol),
     /// It leaves over the loopback interface.
     ToLoopback,

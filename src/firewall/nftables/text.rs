@@ -15,7 +15,7 @@ impl Display for Table {
             writeln!(f, "\n\tset {} {{\n\t\ttype {}", set.name, set.key)?;
             match set.shape {
                 Shape::Intervals => writeln!(f, "\t\tflags interval")?,
-                Shape::Values => {}
+                Shape::Values | Shape::Latch => {}
                 Shape::Expiring { size } => writeln!(f, "\t\tsize {size}\n\t\tflags timeout")?,
                 Shape::Switch { timeout } => {
                     writeln!(f, "\t\tflags timeout\n\t\ttimeout {}s", timeout.as_secs())?;
@@ -58,7 +58,7 @@ impl Display for Expression {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Expression::Family(family) => write!(f, "meta nfproto {}", nfproto(*family)),
-            Expression::FamilyIn(set) => write!(f, "meta nfproto @{set}"),
+            Expression::FamilyIn(is, set) => write!(f, "meta nfproto {is}@{set}"),
             Expression::Protocol(protocol) => write!(f, "meta l4proto {protocol}"),
             Expression::ToLoopback => f.write_str("oif lo"),
             Expression::FromLoopback => f.write_str("iif lo"),

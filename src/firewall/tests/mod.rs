@@ -25,6 +25,7 @@ mod traffic;
 
 use super::lan::{Interface, Lan};
 use super::ruleset::{Ipv6, Quic, Ruleset};
+use super::switch::OnFailure;
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use ipnet::IpNet;
@@ -84,6 +85,7 @@ pub(super) fn ruleset() -> Ruleset {
         lan: None,
         ipv6: Ipv6::Proxy,
         quic: Quic::Reject,
+        on_failure: OnFailure::Open,
     }
 }
 
