@@ -80,6 +80,7 @@ mod monitor;
 mod netlink;
 mod network;
 pub mod nftables;
+mod others;
 mod place;
 mod reconcile;
 mod renew;

@@ -113,6 +113,11 @@ pub(super) fn has_tools() -> bool {
     Ipset::find().is_ok() && Iptables::of_system(Family::V4).is_ok()
 }
 
+/// Whether there may be tables whose changes nobody tells of.
+pub(super) fn has_silent_tables() -> bool {
+    Family::ALL.into_iter().any(|family| has_legacy_tables(family) != Some(false))
+}
+
 /// Whether the tools need CAP_NET_RAW: iptables asks for the number of a set over a raw socket, in
 /// both variants (libxt_set.h: "Can't open socket to ipset"). Without ipset there is no such rule.
 pub fn needs_raw_sockets() -> bool {

@@ -77,6 +77,7 @@ pub(super) use follow::Followed;
 pub use handle::Handle;
 pub use owner::{Holder, Owner};
 pub use reconcile::{available, cleanup, is_there};
+pub(super) use rules::TABLE;
 
 /// The table of these rules in nft's own syntax; `nft -c -f -` takes it. Asks nobody.
 pub fn render(ruleset: &Ruleset) -> String {

@@ -103,6 +103,7 @@ pub(super) fn router() -> Ruleset {
             interface("wg0", [true, false], "10.7.0.0/24", false),
         ],
         uplinks: ["eth0".into()].into(),
+        ..Lan::default()
     };
     Ruleset {
         listeners: vec!["::".parse().unwrap()],
