@@ -32,7 +32,7 @@ const LATEST: Duration = Duration::from_secs(2);
 pub(super) const EVERY: Duration = Duration::from_secs(5);
 
 /// How often the forwarding rules of others are read where nobody tells of changes (iptables-legacy).
-const UNTOLD: Duration = Duration::from_secs(15);
+const UNTOLD: Duration = Duration::from_secs(10);
 
 /// What a backend does about changes.
 pub(super) trait Follow: Send {

@@ -7,6 +7,7 @@
 
 mod backend;
 mod company;
+mod forwarding;
 mod golden;
 mod house;
 mod installed;
