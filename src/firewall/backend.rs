@@ -5,10 +5,12 @@ use super::handle::Handle;
 use super::nftables::{self, Followed, Owner};
 use super::reconcile;
 use super::ruleset::{self, Ruleset};
-use super::tools::has_tools;
+use super::saved_files;
+use super::tools::{has_tools, unreadable_tables};
 use crate::route::Route;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 use tracing::{debug, info, warn};
@@ -23,9 +25,23 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// iptables where iptables and ipset are installed, else nftables.
+    /// iptables where iptables and ipset are installed and can work with the tables that are there, else
+    /// nftables. It says so if it is the tables.
     pub fn of_system() -> Self {
-        if has_tools() { Backend::Iptables } else { Backend::Nftables }
+        if !has_tools() {
+            return Backend::Nftables;
+        }
+        match unreadable_tables().as_slice() {
+            [] => Backend::Iptables,
+            tables => {
+                warn!(
+                    "iptables cannot work with {}, which holds native nft rules, so the rules go in \
+                     through nftables; to say so yourself: firewall.backend = \"nftables\"",
+                    tables.join(", ")
+                );
+                Backend::Nftables
+            }
+        }
     }
 
     /// Gets ready. Before any other descriptor is opened, see [`Owner`].
@@ -76,6 +92,7 @@ impl Prepared {
     /// # Errors
     /// As [`Handle::install`]; [`Error::Nftables`].
     pub fn install(self, ruleset: Ruleset) -> Result<Installed, Error> {
+        saved_files::told(Path::new("/")).iter().for_each(|told| warn!("{told}"));
         match self {
             Prepared::Iptables => {
                 if remove_table()? {

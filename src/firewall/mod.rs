@@ -86,6 +86,7 @@ mod reconcile;
 mod renew;
 mod route_netlink;
 mod ruleset;
+mod saved_files;
 mod sets;
 mod tables_netlink;
 mod tools;

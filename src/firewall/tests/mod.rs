@@ -15,6 +15,7 @@ mod internet;
 mod lab;
 mod lan_dns;
 mod life_cycle;
+mod natives;
 mod nftables;
 mod pulse;
 mod replace;
