@@ -18,6 +18,7 @@ mod life_cycle;
 mod natives;
 mod nftables;
 mod pulse;
+mod quiet;
 mod replace;
 mod router;
 #[path = "../../../tests/lab/stillness.rs"]
