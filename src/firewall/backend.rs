@@ -2,6 +2,7 @@
 
 use super::error::Error;
 use super::handle::Handle;
+use super::nftables::translation::{self, Translation};
 use super::nftables::{self, Followed, Owner};
 use super::reconcile;
 use super::ruleset::{self, Ruleset};
@@ -51,7 +52,8 @@ impl Backend {
     pub fn prepare(self) -> Result<Prepared, Error> {
         debug!("the rules go in through {self}");
         Ok(match self {
-            Backend::Iptables => Prepared::Iptables,
+            // It goes without.
+            Backend::Iptables => Prepared::Iptables(Owner::open().ok()),
             Backend::Nftables => Prepared::Nftables(Owner::open()?),
         })
     }
@@ -79,8 +81,8 @@ impl fmt::Display for Backend {
 /// A backend, ready to install.
 #[derive(Debug)]
 pub enum Prepared {
-    /// It needs nothing.
-    Iptables,
+    /// The socket of the table that keeps connections translated; `None`: the kernel has no nf_tables.
+    Iptables(Option<Owner>),
     /// The socket that the table will belong to.
     Nftables(Owner),
 }
@@ -94,11 +96,13 @@ impl Prepared {
     pub fn install(self, ruleset: Ruleset) -> Result<Installed, Error> {
         saved_files::told(Path::new("/")).iter().for_each(|told| warn!("{told}"));
         match self {
-            Prepared::Iptables => {
+            Prepared::Iptables(owner) => {
                 if remove_table()? {
                     info!("an nftables table of an earlier run was left");
                 }
-                Ok(Installed(Rules::Iptables(Handle::install(ruleset)?)))
+                let held = owner.map(Translation::hold).transpose();
+                let held = held.inspect_err(|error| debug!("a flush by others will cut: {error}"));
+                Ok(Installed(Rules::Iptables(Handle::install(ruleset)?, held.ok().flatten())))
             }
             Prepared::Nftables(owner) => {
                 match reconcile::cleanup() {
@@ -119,7 +123,8 @@ pub struct Installed(Rules);
 
 #[derive(Debug)]
 enum Rules {
-    Iptables(Handle),
+    /// Dropped in this order: what is translated goes on to the end.
+    Iptables(Handle, Option<Translation>),
     Nftables(Followed),
 }
 
@@ -127,7 +132,7 @@ impl Installed {
     /// Adds addresses of upstream servers to those that are never captured.
     pub fn exempt(&self, servers: Vec<IpAddr>) {
         match &self.0 {
-            Rules::Iptables(handle) => handle.exempt(servers),
+            Rules::Iptables(handle, _) => handle.exempt(servers),
             Rules::Nftables(handle) => handle.exempt(servers),
         }
     }
@@ -135,7 +140,7 @@ impl Installed {
     /// For `ttl`, connections to this address take this route; see [`Handle::learn`].
     pub fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
         match &self.0 {
-            Rules::Iptables(handle) => handle.learn(address, route, ttl),
+            Rules::Iptables(handle, _) => handle.learn(address, route, ttl),
             Rules::Nftables(handle) => handle.learn(address, route, ttl),
         }
     }
@@ -147,7 +152,7 @@ impl Installed {
     /// What the tools or the kernel say; then the old rules are in force.
     pub fn replace(&self, ruleset: Ruleset) -> Result<(), Error> {
         match &self.0 {
-            Rules::Iptables(handle) => handle.replace(ruleset),
+            Rules::Iptables(handle, _) => handle.replace(ruleset),
             Rules::Nftables(handle) => handle.replace(ruleset),
         }
     }
@@ -155,7 +160,7 @@ impl Installed {
     /// Forgets all that was learned, in the kernel.
     pub fn forget(&self) {
         match &self.0 {
-            Rules::Iptables(handle) => handle.forget(),
+            Rules::Iptables(handle, _) => handle.forget(),
             Rules::Nftables(handle) => handle.forget(),
         }
     }
@@ -163,7 +168,7 @@ impl Installed {
     /// Whether what was learned has to be told again, since somebody emptied the sets. Says so once.
     pub fn forgot(&self) -> bool {
         match &self.0 {
-            Rules::Iptables(handle) => handle.forgot(),
+            Rules::Iptables(handle, _) => handle.forgot(),
             Rules::Nftables(handle) => handle.forgot(),
         }
     }
@@ -174,7 +179,7 @@ impl Installed {
     /// The rules are gone, or the kernel does not let us.
     pub fn beat(&self) -> Result<(), Error> {
         match &self.0 {
-            Rules::Iptables(handle) => handle.beat(),
+            Rules::Iptables(handle, _) => handle.beat(),
             Rules::Nftables(handle) => Ok(handle.beat()?),
         }
     }
@@ -185,7 +190,7 @@ impl Installed {
     /// What the tools or the kernel say.
     pub fn release(&self) -> Result<(), Error> {
         match &self.0 {
-            Rules::Iptables(handle) => handle.release(),
+            Rules::Iptables(handle, _) => handle.release(),
             Rules::Nftables(handle) => Ok(handle.release()?),
         }
     }
@@ -196,7 +201,7 @@ impl Installed {
     /// What the tools or the kernel say; `snet cleanup` can be tried later.
     pub fn remove(self) -> Result<(), Error> {
         match self.0 {
-            Rules::Iptables(handle) => handle.remove(),
+            Rules::Iptables(handle, _held) => handle.remove(),
             Rules::Nftables(handle) => Ok(handle.remove()?),
         }
     }
@@ -205,7 +210,12 @@ impl Installed {
 /// Exactly what an installation of these rules gives to the tools or to the kernel. Asks neither.
 pub fn render(backend: Backend, ruleset: &Ruleset) -> String {
     match backend {
-        Backend::Iptables => ruleset::render(ruleset),
+        Backend::Iptables => format!(
+            "{}\n# As with `nft -f -`, where the kernel has nf_tables: connections stay translated while \
+             others flush their rules\n{}",
+            ruleset::render(ruleset),
+            translation::render()
+        ),
         Backend::Nftables => nftables::render(ruleset),
     }
 }

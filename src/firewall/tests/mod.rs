@@ -7,6 +7,7 @@
 
 mod backend;
 mod company;
+mod flushes;
 mod forwarding;
 mod golden;
 mod house;
