@@ -187,6 +187,49 @@ fn neighbours() {
     }
 }
 
+/// What ufw 0.36.2 and firewalld 1.3.3 themselves made, where br-lan may go out by uplink and br-iot not, and
+/// firewalld once more before it has a policy; less the chains of other hooks.
+#[test]
+fn neighbours_as_they_are() {
+    let closed = include_str!("real/firewalld-without-policy.nft");
+    for (tables, family, lan) in [
+        (saved::read(include_str!("real/ufw.save"), "iptables", Family::V4), Family::V4, true),
+        (saved::read(include_str!("real/ufw6.save"), "ip6tables", Family::V6), Family::V6, true),
+        (listed::read(include_str!("real/firewalld.nft")), Family::V4, true),
+        (listed::read(include_str!("real/firewalld.nft")), Family::V6, true),
+        (listed::read(closed), Family::V4, false),
+    ] {
+        assert!(tables.iter().any(|table| table.chains.len() > 3));
+        assert_eq!(refusal(&tables, "br-lan", family).is_none(), lan, "{family} {tables:#?}");
+        let why = refusal(&tables, "br-iot", family);
+        assert!(why.is_some(), "{family} {tables:#?}");
+    }
+}
+
+/// As libvirt writes them: one network that is routed and one that is isolated.
+#[test]
+fn an_isolated_network_of_libvirt() {
+    let tables = saved_with(
+        "ACCEPT",
+        &[
+            "FORWARD -j LIBVIRT_FWX",
+            "FORWARD -j LIBVIRT_FWI",
+            "FORWARD -j LIBVIRT_FWO",
+            "LIBVIRT_FWX -i virbr1 -o virbr1 -j ACCEPT",
+            "LIBVIRT_FWX -i virbr0 -o virbr0 -j ACCEPT",
+            "LIBVIRT_FWI -o virbr1 -j REJECT --reject-with icmp-port-unreachable",
+            "LIBVIRT_FWI -d 192.168.122.0/24 -o virbr0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            "LIBVIRT_FWI -o virbr0 -j REJECT --reject-with icmp-port-unreachable",
+            "LIBVIRT_FWO -i virbr1 -j REJECT --reject-with icmp-port-unreachable",
+            "LIBVIRT_FWO -s 192.168.122.0/24 -i virbr0 -j ACCEPT",
+            "LIBVIRT_FWO -i virbr0 -j REJECT --reject-with icmp-port-unreachable",
+        ],
+    );
+    assert_eq!(refusal(&tables, "virbr0", Family::V4), None);
+    assert!(refusal(&tables, "virbr1", Family::V4).unwrap().contains("LIBVIRT_FWO -i virbr1"));
+    assert_eq!(refusal(&tables, "br-lan", Family::V4), None);
+}
+
 #[test]
 fn without_a_known_way_out_every_way_is_one() {
     let tables = saved_with("DROP", &["FORWARD -i iot -o ppp0 -j ACCEPT"]);
