@@ -25,14 +25,16 @@ pub(in crate::firewall) fn read(listed: &str) -> Vec<Table> {
         } else if let (false, Some(declared)) = (in_chain, line.strip_prefix("chain ")) {
             in_chain = true;
             let name = declared.split(' ').next().unwrap_or_default().into();
-            let chains = tables.last_mut().map(|table| &mut table.chains);
-            chains.map(|chains| chains.push(Chain { name, base: None, rules: Vec::new() }));
+            if let Some(table) = tables.last_mut() {
+                table.chains.push(Chain { name, base: None, rules: Vec::new() });
+            }
         } else if line == "}" {
             in_table = in_chain;
             in_chain = false;
         } else if in_chain {
-            let chain = tables.last_mut().and_then(|table| table.chains.last_mut());
-            chain.map(|chain| take_in(chain, line));
+            if let Some(chain) = tables.last_mut().and_then(|table| table.chains.last_mut()) {
+                take_in(chain, line);
+            }
         } else if line.starts_with("flags ") && line.contains("dormant") {
             tables.pop();
             in_table = false;
