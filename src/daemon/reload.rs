@@ -21,7 +21,7 @@ use super::control::Answer;
 use super::installed::TeachKernel;
 use super::surroundings::Moved;
 use super::{Daemon, Error, Source, bootstrap, build, notify, step, supervised};
-use crate::config::{self, Config, Purpose};
+use crate::config::{self, Backend, Config, Purpose};
 use crate::dispatch::Current;
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
@@ -122,7 +122,7 @@ impl Daemon {
         let endpoints = build::endpoints(&config, running);
         let new = Arc::new(build::dispatcher(&config, outbound, &endpoints, running));
         let bootstrap = bootstrap(&config, &endpoints, outbound, &self.firewall).await;
-        let is_captured = *purpose == Purpose::Daemon && build::backend(&config).is_some();
+        let is_captured = *purpose == Purpose::Daemon && config.firewall.backend != Backend::None;
         let ruleset = is_captured
             .then(|| build::ruleset(&config, families, &endpoints).map_err(Error::from))
             .transpose()?;

@@ -3,14 +3,17 @@
 use super::adopt;
 use super::error::Error;
 use super::handle::Handle;
+use super::nftables::translation::{self, Translation};
 use super::nftables::{self, Followed, Owner};
 use super::reconcile;
 use super::ruleset::{self, Ruleset};
+use super::saved_files;
 use super::switch::{OnFailure, Switches};
-use super::tools::has_tools;
+use super::tools::{has_tools, unreadable_tables};
 use crate::route::Route;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 use tracing::{debug, info, warn};
@@ -25,9 +28,23 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// iptables where iptables and ipset are installed, else nftables.
+    /// iptables where iptables and ipset are installed and can work with the tables that are there, else
+    /// nftables. It says so if it is the tables.
     pub fn of_system() -> Self {
-        if has_tools() { Backend::Iptables } else { Backend::Nftables }
+        if !has_tools() {
+            return Backend::Nftables;
+        }
+        match unreadable_tables().as_slice() {
+            [] => Backend::Iptables,
+            tables => {
+                warn!(
+                    "iptables cannot work with {}, which holds native nft rules, so the rules go in \
+                     through nftables; to say so yourself: firewall.backend = \"nftables\"",
+                    tables.join(", ")
+                );
+                Backend::Nftables
+            }
+        }
     }
 
     /// Gets ready. Before any other descriptor is opened, see [`Owner`].
@@ -37,7 +54,8 @@ impl Backend {
     pub fn prepare(self) -> Result<Prepared, Error> {
         debug!("the rules go in through {self}");
         Ok(match self {
-            Backend::Iptables => Prepared::Iptables,
+            // It goes without.
+            Backend::Iptables => Prepared::Iptables(Owner::open().ok()),
             Backend::Nftables => Prepared::Nftables(Owner::open()?),
         })
     }
@@ -65,8 +83,8 @@ impl fmt::Display for Backend {
 /// A backend, ready to install.
 #[derive(Debug)]
 pub enum Prepared {
-    /// It needs nothing.
-    Iptables,
+    /// The socket of the table that keeps connections translated; `None`: the kernel has no nf_tables.
+    Iptables(Option<Owner>),
     /// The socket that the table will belong to.
     Nftables(Owner),
 }
@@ -78,21 +96,23 @@ impl Prepared {
     /// # Errors
     /// As [`Handle::install`]; [`Error::Nftables`].
     pub fn install(self, ruleset: Ruleset) -> Result<Installed, Error> {
+        saved_files::told(Path::new("/")).iter().for_each(|told| warn!("{told}"));
         match self {
             // What is closed stays so: what the other backend left goes once ours stand.
-            Prepared::Iptables if ruleset.on_failure == OnFailure::Closed => {
+            Prepared::Iptables(owner) if ruleset.on_failure == OnFailure::Closed => {
                 let handle = Handle::install(ruleset)?;
                 clean_nftables()?;
-                Ok(Installed(Rules::Iptables(handle)))
+                Ok(Installed(Rules::Iptables(handle, hold(owner))))
             }
             Prepared::Nftables(owner) if ruleset.on_failure == OnFailure::Closed => {
                 let handle = Followed::install(owner, ruleset)?;
                 clean_iptables();
                 Ok(Installed(Rules::Nftables(handle)))
             }
-            Prepared::Iptables => {
+            Prepared::Iptables(owner) => {
                 clean_nftables()?;
-                Ok(Installed(Rules::Iptables(Handle::install(ruleset)?)))
+                let held = hold(owner);
+                Ok(Installed(Rules::Iptables(Handle::install(ruleset)?, held)))
             }
             Prepared::Nftables(owner) => {
                 clean_iptables();
@@ -100,6 +120,12 @@ impl Prepared {
             }
         }
     }
+}
+
+/// What keeps translations while others flush; without it everything else works.
+fn hold(owner: Option<Owner>) -> Option<Translation> {
+    let held = owner.map(Translation::hold).transpose();
+    held.inspect_err(|error| debug!("a flush by others will cut: {error}")).ok().flatten()
 }
 
 fn clean_nftables() -> Result<(), Error> {
@@ -124,7 +150,8 @@ pub struct Installed(Rules);
 
 #[derive(Debug)]
 enum Rules {
-    Iptables(Handle),
+    /// Dropped in this order: what is translated goes on to the end.
+    Iptables(Handle, Option<Translation>),
     Nftables(Followed),
 }
 
@@ -132,7 +159,7 @@ impl Installed {
     /// Adds addresses of upstream servers to those that are never captured.
     pub fn exempt(&self, servers: Vec<IpAddr>) {
         match &self.0 {
-            Rules::Iptables(handle) => handle.exempt(servers),
+            Rules::Iptables(handle, _) => handle.exempt(servers),
             Rules::Nftables(handle) => handle.exempt(servers),
         }
     }
@@ -140,7 +167,7 @@ impl Installed {
     /// For `ttl`, connections to this address take this route; see [`Handle::learn`].
     pub fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
         match &self.0 {
-            Rules::Iptables(handle) => handle.learn(address, route, ttl),
+            Rules::Iptables(handle, _) => handle.learn(address, route, ttl),
             Rules::Nftables(handle) => handle.learn(address, route, ttl),
         }
     }
@@ -152,7 +179,7 @@ impl Installed {
     /// What the tools or the kernel say; then the old rules are in force.
     pub fn replace(&self, ruleset: Ruleset) -> Result<(), Error> {
         match &self.0 {
-            Rules::Iptables(handle) => handle.replace(ruleset),
+            Rules::Iptables(handle, _) => handle.replace(ruleset),
             Rules::Nftables(handle) => handle.replace(ruleset),
         }
     }
@@ -160,7 +187,7 @@ impl Installed {
     /// Forgets all that was learned, in the kernel.
     pub fn forget(&self) {
         match &self.0 {
-            Rules::Iptables(handle) => handle.forget(),
+            Rules::Iptables(handle, _) => handle.forget(),
             Rules::Nftables(handle) => handle.forget(),
         }
     }
@@ -168,7 +195,7 @@ impl Installed {
     /// Whether what was learned has to be told again, since somebody emptied the sets. Says so once.
     pub fn forgot(&self) -> bool {
         match &self.0 {
-            Rules::Iptables(handle) => handle.forgot(),
+            Rules::Iptables(handle, _) => handle.forgot(),
             Rules::Nftables(handle) => handle.forgot(),
         }
     }
@@ -179,7 +206,7 @@ impl Installed {
     /// The rules are gone, or the kernel does not let us.
     pub fn beat(&self, switches: Switches) -> Result<(), Error> {
         match &self.0 {
-            Rules::Iptables(handle) => handle.beat(switches),
+            Rules::Iptables(handle, _) => handle.beat(switches),
             Rules::Nftables(handle) => Ok(handle.beat(switches)?),
         }
     }
@@ -188,7 +215,7 @@ impl Installed {
     /// ([`OnFailure::Closed`]).
     pub fn commit(&self) {
         match &self.0 {
-            Rules::Iptables(handle) => handle.commit(),
+            Rules::Iptables(handle, _) => handle.commit(),
             Rules::Nftables(handle) => handle.commit(),
         }
     }
@@ -197,7 +224,7 @@ impl Installed {
     /// because they are closed; else they are to be removed.
     pub fn abandon(&self) -> bool {
         match &self.0 {
-            Rules::Iptables(handle) => handle.abandon(),
+            Rules::Iptables(handle, _) => handle.abandon(),
             Rules::Nftables(handle) => handle.abandon(),
         }
     }
@@ -208,7 +235,7 @@ impl Installed {
     /// What the tools or the kernel say.
     pub fn release(&self) -> Result<(), Error> {
         match &self.0 {
-            Rules::Iptables(handle) => handle.release(),
+            Rules::Iptables(handle, _) => handle.release(),
             Rules::Nftables(handle) => Ok(handle.release()?),
         }
     }
@@ -219,7 +246,7 @@ impl Installed {
     /// What the tools or the kernel say; `snet cleanup` can be tried later.
     pub fn remove(self) -> Result<(), Error> {
         match self.0 {
-            Rules::Iptables(handle) => handle.remove(),
+            Rules::Iptables(handle, _held) => handle.remove(),
             Rules::Nftables(handle) => Ok(handle.remove()?),
         }
     }
@@ -228,7 +255,12 @@ impl Installed {
 /// Exactly what an installation of these rules gives to the tools or to the kernel. Asks neither.
 pub fn render(backend: Backend, ruleset: &Ruleset) -> String {
     match backend {
-        Backend::Iptables => ruleset::render(ruleset),
+        Backend::Iptables => format!(
+            "{}\n# As with `nft -f -`, where the kernel has nf_tables: connections stay translated while \
+             others flush their rules\n{}",
+            ruleset::render(ruleset),
+            translation::render()
+        ),
         Backend::Nftables => nftables::render(ruleset),
     }
 }

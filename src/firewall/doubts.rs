@@ -3,8 +3,8 @@
 //! Looked at at the start, by a reload, and with iptables-nft when others change their rules. Nothing
 //! of it is an error: others may know what they do, and what is read here is a guess from their rules.
 
-use super::command;
 use super::lan::Lan;
+use super::others::native_rules;
 use super::ruleset::{Family, Ruleset};
 use super::tools::Iptables;
 use crate::mark::Fwmark;
@@ -161,12 +161,6 @@ fn shut<'a>(saved: &str, lan: &'a Lan) -> Option<&'a str> {
     }
     let mut names = lan.interfaces.iter().map(|at| at.name.as_str());
     names.find(|name| !accepts(&format!("-i {name} ")))
-}
-
-/// The rules of all nft tables, as text; nothing where nft is not installed.
-fn native_rules() -> String {
-    let listed = command::find("nft").map(|nft| command::run(&nft, &["list", "ruleset"], ""));
-    listed.and_then(Result::ok).unwrap_or_default()
 }
 
 /// Input chains outside of iptables that drop by policy, with each LAN-side interface that no rule

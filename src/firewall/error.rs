@@ -59,7 +59,8 @@ pub enum Error {
     /// A table holds rules that iptables cannot read, so it must not write there.
     #[error(
         "the {family} table `{table}` holds native nft rules that iptables cannot work with \
-         (`nft list ruleset` shows them); move them to a table of another name"
+         (`nft list ruleset` shows them); set firewall.backend = \"nftables\", which does not need that \
+         table, or move them to a table of another name"
     )]
     Foreign {
         /// IPv4 or IPv6.
@@ -163,7 +164,9 @@ const KERNEL_LACKS: [&str; 5] = [
 /// What the operator can do.
 fn hint(said: &str) -> &'static str {
     let any = |needles: &[&str]| needles.iter().any(|needle| said.contains(needle));
-    if any(&["xtables lock"]) {
+    if any(&["is incompatible, use 'nft' tool"]) {
+        "; it holds native nft rules, set firewall.backend = \"nftables\""
+    } else if any(&["xtables lock"]) {
         "; another program is changing the firewall, try again"
     } else if any(&["in use by a kernel component"]) {
         "; a rule that is not ours names this set, `iptables-save | grep snet-` shows it"
@@ -200,6 +203,16 @@ mod tests {
         );
         assert!(legacy.is_unsupported());
         assert!(legacy.to_string().contains("modprobe"));
+    }
+
+    #[test]
+    fn a_table_that_iptables_cannot_read_is_told_with_the_way_out() {
+        let told =
+            error("iptables v1.8.9 (nf_tables): table `nat' is incompatible, use 'nft' tool.");
+        let found = Error::Foreign { family: "IPv6".into(), table: "raw" };
+        for text in [told.to_string(), found.to_string()] {
+            assert!(text.contains("firewall.backend = \"nftables\""), "{text}");
+        }
     }
 
     #[test]

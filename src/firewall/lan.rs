@@ -7,12 +7,14 @@
 
 use super::error::Error;
 use super::network::{Link, Network};
+use super::others::{Hook, Others, Packet};
 use super::route_netlink;
 use super::ruleset::{Family, Ruleset};
 use crate::ipset::IpSet;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use tracing::warn;
 
 /// What router mode needs beyond local mode.
@@ -26,6 +28,19 @@ pub struct Lan {
     pub interfaces: Vec<Interface>,
     /// The interfaces that have, or had, a default route; [`Ruleset::look_around`] fills it in.
     pub uplinks: BTreeSet<String>,
+    /// The rules of others; `None`: nobody has looked yet. [`Ruleset::look_around`] fills it in.
+    pub(crate) others: Option<Arc<Others>>,
+    /// What others' rules forward nothing from; [`Ruleset::look_around`] fills it in.
+    pub(crate) shut: Vec<Shut>,
+}
+
+/// An interface that is no LAN side in one family, since without us nothing would get out from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shut {
+    name: String,
+    family: Family,
+    /// Where, and by which rule.
+    why: String,
 }
 
 /// A LAN-side interface.
@@ -56,6 +71,9 @@ impl Ruleset {
     /// # Errors
     /// In router mode: what the kernel says, or nothing tells the uplink from the LAN.
     pub fn look_around(&mut self) -> Result<(), Error> {
+        if let Some(lan) = &mut self.lan {
+            lan.others.get_or_insert_with(|| Arc::new(Others::look()));
+        }
         match route_netlink::survey() {
             Ok(network) => self.take_in(&network),
             Err(source) if self.lan.is_some() => Err(Error::Survey { source }),
@@ -66,6 +84,13 @@ impl Ruleset {
                 );
                 Ok(())
             }
+        }
+    }
+
+    /// [`look_around`](Self::look_around) reads the rules of others anew.
+    pub(super) fn forget_others(&mut self) {
+        if let Some(lan) = &mut self.lan {
+            lan.others = None;
         }
     }
 
@@ -101,11 +126,23 @@ impl Ruleset {
         lan.uplinks.retain(|name| there.contains(name));
         lan.uplinks.extend(network.uplinks());
         let is_clear = !lan.patterns.is_empty() || !lan.uplinks.is_empty();
-        lan.interfaces = links()
+        let candidates = links()
             .filter(|link| is_clear && lan.has(&link.name) && !network.is_port(link))
-            .map(|link| self.interface(network, link))
-            .filter(|interface| interface.captured != [false; 2])
-            .collect();
+            .map(|link| self.interface(network, link));
+        let ways_out = network.ways_out();
+        let ways_out: Vec<String> = ways_out.union(&lan.uplinks).cloned().collect();
+        let (mut interfaces, mut shut) = (Vec::new(), Vec::new());
+        for mut interface in candidates {
+            let closed = lan.closed(&interface, &ways_out);
+            for closed in &closed {
+                interface.captured[usize::from(closed.family == Family::V6)] = false;
+            }
+            shut.extend(closed);
+            if interface.captured != [false; 2] {
+                interfaces.push(interface);
+            }
+        }
+        (lan.interfaces, lan.shut) = (interfaces, shut);
         self.lan = Some(lan);
         if is_clear { Ok(()) } else { Err(Error::Unclear { there: Vec::from_iter(there) }) }
     }
@@ -146,10 +183,27 @@ impl Lan {
         }
     }
 
+    /// In which families nothing that begins at this interface would be forwarded. What is listed by
+    /// its own name shall be served all the same.
+    fn closed(&self, interface: &Interface, ways_out: &[String]) -> Vec<Shut> {
+        let Some(others) = &self.others else { return Vec::new() };
+        let name = &interface.name;
+        if self.patterns.contains(name) {
+            return Vec::new();
+        }
+        let captured = Family::ALL.into_iter().filter(|family| interface.captures(*family));
+        let shut = |family| {
+            let packet = Packet { family, from: Some(name), out: ways_out, to: None };
+            let why = others.refusal(Hook::Forward, &packet)?;
+            Some(Shut { name: name.clone(), family, why })
+        };
+        captured.filter_map(shut).collect()
+    }
+
     /// What the operator should know of the choice; one line each.
     pub(super) fn doubts(&self) -> Vec<String> {
-        let mut doubts = Vec::new();
-        if self.interfaces.is_empty() && self.patterns.is_empty() {
+        let mut doubts: Vec<String> = self.shut.iter().map(|shut| self.tell(shut)).collect();
+        if self.interfaces.is_empty() && self.shut.is_empty() && self.patterns.is_empty() {
             doubts.push(format!(
                 "every interface with an address is an uplink ({}), so only this machine is \
                  captured; if LAN hosts are behind one of them, name it: \
@@ -168,6 +222,19 @@ impl Lan {
             }
         }
         doubts
+    }
+
+    fn tell(&self, Shut { name, family, why }: &Shut) -> String {
+        let mut named = self.patterns.clone();
+        if named.is_empty() {
+            named.extend(self.interfaces.iter().map(|at| at.name.clone()));
+            named.retain(|known| known != name);
+        }
+        named.push(name.clone());
+        format!(
+            "nothing new from {name} is forwarded to the internet in {family}, so snet does not capture \
+             it either ({why}); to serve {name} all the same: firewall.interfaces = {named:?}"
+        )
     }
 
     /// `br-lan (IPv4, IPv6), docker0 (IPv4)`

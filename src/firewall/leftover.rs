@@ -122,7 +122,7 @@ pub(super) fn removal(found: &[Leftover]) -> String {
     text
 }
 
-fn is_ours(chain: &str) -> bool {
+pub(super) fn is_ours(chain: &str) -> bool {
     chain.strip_prefix(CHAIN).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
@@ -134,7 +134,7 @@ fn target(rule: &str) -> Option<&str> {
 }
 
 /// The words of a saved rule; quotes as iptables-save writes them, with `\"` inside.
-struct Words<'a>(&'a str);
+pub(super) struct Words<'a>(pub(super) &'a str);
 
 impl<'a> Iterator for Words<'a> {
     type Item = &'a str;

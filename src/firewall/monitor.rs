@@ -9,6 +9,7 @@ use super::fight::Fight;
 use super::route_netlink::Changes;
 use super::ruleset::Ruleset;
 use super::tables_netlink::TableChanges;
+use super::tools::has_silent_tables;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
@@ -30,6 +31,9 @@ const LATEST: Duration = Duration::from_secs(2);
 /// time, and where there is no word of changes (iptables-legacy) not less. Rarer in a [`Fight`].
 pub(super) const EVERY: Duration = Duration::from_secs(5);
 
+/// How often the forwarding rules of others are read where nobody tells of changes (iptables-legacy).
+const UNTOLD: Duration = Duration::from_secs(10);
+
 /// What a backend does about changes.
 pub(super) trait Follow: Send {
     /// The network is no longer as in `before`; adapt the sets.
@@ -38,7 +42,7 @@ pub(super) trait Follow: Send {
     /// Looks whether the rules are still in place, and puts back whatever can be.
     fn rules(&mut self, now: &Ruleset) -> Look;
 
-    /// Whether the kernel gives word of changes of the rules (nf_tables does).
+    /// Whether the kernel gives word of changes of our own rules (nf_tables does).
     fn has_word(&self) -> bool;
 
     /// What there is no word of, and costs little to ask every few seconds.
@@ -79,7 +83,10 @@ impl Monitor {
     /// No netlink socket, no thread.
     pub(super) fn start(ruleset: Ruleset, follow: impl Follow + 'static) -> io::Result<Self> {
         let (stop, stopped) = UnixStream::pair()?;
-        let tables = if follow.has_word() { Some(TableChanges::subscribe()?) } else { None };
+        let tables = match TableChanges::subscribe() {
+            Err(error) if follow.has_word() => return Err(error),
+            tables => tables.ok(),
+        };
         let watch = Watch { stopped, network: Changes::subscribe()?, tables };
         let thread = thread::Builder::new().name("snet-network".into()).spawn(move || {
             if let Err(error) = watch.follow(ruleset, follow) {
@@ -104,8 +111,16 @@ impl Drop for Monitor {
 struct Watch {
     stopped: UnixStream,
     network: Changes,
-    /// `None`: no word of them; they are looked at every now and then.
+    /// `None`: the kernel has no nf_tables.
     tables: Option<TableChanges>,
+}
+
+/// What there was word of.
+#[derive(Clone, Copy, Debug, Default)]
+struct Word {
+    network: bool,
+    /// Rules of others, or ours of iptables-nft.
+    rules: bool,
 }
 
 impl Watch {
@@ -115,12 +130,21 @@ impl Watch {
         let mut looked = Instant::now();
         let mut until = QUIET;
         let mut fight = Fight::default();
-        // Both may have changed before the subscription.
-        let (mut heard, mut pending) = (true, true);
+        // All may have changed before the subscription.
+        let (mut heard, mut pending, mut others) = (true, true, true);
+        let mut read = Instant::now();
         while let Some(word) = self.wait(until)? {
-            heard |= word;
-            pending |= word || self.tables.is_none();
+            heard |= word.network;
+            pending |= word.rules || !follow.has_word();
+            others |= word.rules;
             let mut next = now.clone();
+            // Only router mode asks what others forward, and like our own rules not more often than that.
+            let is_time = looked.elapsed() >= fight.rest(Instant::now());
+            let untold = || read.elapsed() >= UNTOLD && has_silent_tables();
+            if now.lan.is_some() && is_time && (others || untold()) {
+                next.forget_others();
+                (heard, others, read) = (true, false, Instant::now());
+            }
             // The routes of a large router are not read every few seconds.
             let around = if std::mem::take(&mut heard) { next.look_around() } else { Ok(()) };
             match around {
@@ -157,10 +181,12 @@ impl Watch {
         Ok(())
     }
 
-    /// Waits for a change and for quiet after it, or so long. Returns whether there was word of one;
-    /// `None`: it is time to end.
-    fn wait(&self, mut limit: Duration) -> io::Result<Option<bool>> {
-        let mut first = None;
+    /// Waits for a change and for quiet after it, or so long. Returns what there was word of; `None`: it
+    /// is time to end.
+    fn wait(&self, limit: Duration) -> io::Result<Option<Word>> {
+        let mut word = Word::default();
+        let mut latest = None;
+        let mut deadline = Instant::now() + limit;
         loop {
             let mut ready = vec![
                 PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN),
@@ -168,7 +194,10 @@ impl Watch {
             ];
             let tables = self.tables.as_ref();
             ready.extend(tables.map(|tables| PollFd::new(tables.as_fd(), PollFlags::POLLIN)));
-            let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+            let left = deadline.saturating_duration_since(Instant::now());
+            // poll(2) counts whole milliseconds.
+            let left = left + Duration::from_millis(u64::from(!left.is_zero()));
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
             let count = match poll(&mut ready, timeout) {
                 Err(Errno::EINTR) => continue,
                 count => count?,
@@ -177,14 +206,20 @@ impl Watch {
                 return Ok(None);
             }
             if count == 0 {
-                return Ok(Some(first.is_some()));
+                return Ok(Some(word));
             }
-            if first.get_or_insert_with(Instant::now).elapsed() >= LATEST {
-                return Ok(Some(true));
-            }
+            let network = ready[1].any() != Some(false);
             self.network.drain()?;
-            self.tables.as_ref().map_or(Ok(()), TableChanges::drain)?;
-            limit = QUIET;
+            let rules = self.tables.as_ref().map_or(Ok(false), TableChanges::drain)?;
+            // Elements of sets are no word, and do not prolong the waiting for it.
+            if network || rules {
+                let now = Instant::now();
+                let latest = *latest.get_or_insert(now + LATEST);
+                deadline = latest.min(now + QUIET);
+                word = Word { network: word.network || network, rules: word.rules || rules };
+            } else if Instant::now() >= deadline {
+                return Ok(Some(word));
+            }
         }
     }
 }

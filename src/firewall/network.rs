@@ -3,6 +3,7 @@
 //! An uplink is a link with a default route, in any table and either family; "default" also in
 //! two or more pieces, as VPNs write it (0.0.0.0/1 and 128.0.0.0/1, 2000::/3).
 
+use super::others;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
@@ -85,6 +86,22 @@ impl Network {
         let indices: BTreeSet<u32> = defaults.flat_map(|route| route.links.clone()).collect();
         let links = self.links.iter().filter(|link| !link.is_loopback());
         links.filter(|link| indices.contains(&link.index)).map(|link| link.name.clone()).collect()
+    }
+
+    /// The interfaces that lead to the internet or a part of it: what is routed there is neither
+    /// reserved nor on the link.
+    pub(super) fn ways_out(&self) -> BTreeSet<String> {
+        let leads_out = |link: &&Link| {
+            let mut prefixes = self.addresses.iter().filter(|address| address.link == link.index);
+            let mut routes = self.routes.iter().filter(|route| route.links.contains(&link.index));
+            routes.any(|route| {
+                route.is_default()
+                    || !others::is_reserved(route.destination)
+                        && !prefixes.any(|at| at.prefix.contains(&route.destination))
+            })
+        };
+        let links = self.links.iter().filter(|link| !link.is_loopback());
+        links.filter(leads_out).map(|link| link.name.clone()).collect()
     }
 
     /// What is on this link: the prefixes of its addresses, and on a link with neighbours also

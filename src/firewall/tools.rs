@@ -3,6 +3,7 @@
 use super::command::{self, run};
 use super::error::Error;
 use super::iptables::LOCK_SECONDS;
+use super::leftover;
 use super::ruleset::Family;
 use rustix::thread::{CapabilitySet, capabilities};
 use std::fmt;
@@ -116,6 +117,23 @@ impl Ipset {
 /// Whether all tools of this backend are installed, for IPv4 at least.
 pub(super) fn has_tools() -> bool {
     Ipset::find().is_ok() && Iptables::of_system(Family::V4).is_ok()
+}
+
+/// The tables of ours that iptables-nft cannot work with, as nft names them: somebody made rules there that
+/// it cannot express. What cannot be asked is not among them.
+pub(super) fn unreadable_tables() -> Vec<String> {
+    let of = |family: Family| {
+        let saved = Iptables::of_system(family).and_then(|tools| tools.save());
+        let parts = leftover::unreadable(&saved.unwrap_or_default());
+        let name = if family == Family::V4 { "ip" } else { "ip6" };
+        parts.into_iter().map(move |part| format!("table {name} {}", part.table()))
+    };
+    Family::ALL.into_iter().filter(|family| kernel_has(*family)).flat_map(of).collect()
+}
+
+/// Whether there may be tables whose changes nobody tells of.
+pub(super) fn has_silent_tables() -> bool {
+    Family::ALL.into_iter().any(|family| has_legacy_tables(family) != Some(false))
 }
 
 /// Whether the tools need CAP_NET_RAW: iptables asks for the number of a set over a raw socket, in

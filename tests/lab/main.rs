@@ -12,6 +12,7 @@
     reason = "clients and peers of the lab are no part of snet: their sockets must not be marked"
 )]
 
+mod auto;
 mod client;
 mod counters;
 mod digest;

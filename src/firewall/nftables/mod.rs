@@ -68,6 +68,7 @@ mod reconcile;
 mod rules;
 mod table;
 mod text;
+pub(super) mod translation;
 
 use super::ruleset::{Family, Ruleset};
 use std::fmt::Write;
@@ -77,6 +78,8 @@ pub(super) use follow::Followed;
 pub use handle::Handle;
 pub use owner::{Holder, Owner};
 pub use reconcile::{available, cleanup, is_there};
+pub(super) use reconcile::is_closed;
+pub(super) use rules::TABLE;
 
 /// The table of these rules in nft's own syntax; `nft -c -f -` takes it. Asks nobody.
 pub fn render(ruleset: &Ruleset) -> String {

@@ -21,7 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// The one table of ours.
-pub(super) const TABLE: &str = "snet";
+pub(in crate::firewall) const TABLE: &str = "snet";
 
 /// The dead man's switch: the rules act while the family of the packet is in it.
 pub(super) const ALIVE: &str = "alive";

@@ -7,6 +7,8 @@
 
 mod backend;
 mod company;
+mod flushes;
+mod forwarding;
 mod golden;
 mod house;
 mod installed;
@@ -14,8 +16,10 @@ mod internet;
 mod lab;
 mod lan_dns;
 mod life_cycle;
+mod natives;
 mod nftables;
 mod pulse;
+mod quiet;
 mod replace;
 mod router;
 #[path = "../../../tests/lab/stillness.rs"]
@@ -105,6 +109,7 @@ pub(super) fn router() -> Ruleset {
             interface("wg0", [true, false], "10.7.0.0/24", false),
         ],
         uplinks: ["eth0".into()].into(),
+        ..Lan::default()
     };
     Ruleset {
         listeners: vec!["::".parse().unwrap()],

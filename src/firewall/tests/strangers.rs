@@ -150,6 +150,8 @@ fn policies_of_drop_let_the_captured_in() {
             .replace("ipv6-icmp", if tool == "iptables" { "icmp" } else { "ipv6-icmp" }));
         run(&format!("{tool} -P INPUT DROP"));
         run(&format!("{tool} -P FORWARD DROP"));
+        // What nothing is forwarded from is not served.
+        run(&format!("{tool} -A FORWARD -i br-lan -j ACCEPT"));
         if matches!(variant(), Variant::Native) {
             // The remedy that is told.
             run(&format!("{tool} -I INPUT -m conntrack --ctstate DNAT -j ACCEPT"));
