@@ -67,6 +67,7 @@
 
 mod backend;
 mod command;
+mod conntrack_netlink;
 mod doubts;
 mod error;
 mod fight;
@@ -99,6 +100,7 @@ mod tests;
 use std::time::Duration;
 
 pub use backend::{Backend, Cleaned, Installed, Prepared, cleanup, render};
+pub use conntrack_netlink::Conntrack;
 pub use error::Error;
 pub use handle::Handle;
 pub use lan::{Interface, Lan};

@@ -2,10 +2,12 @@
 
 use super::SHORTAGE_REST;
 use crate::dns::present::Present;
-use crate::dns::resolver::Asked;
+use crate::dns::resolver::{Arrival, Asked};
 use crate::dns::upstream::tcp::{Incoming, frame};
 use crate::dns::wire::{Query, TCP_SIZE};
 use crate::net::listen::AcceptError;
+use crate::net::origin::{self, OrigDst};
+use crate::target::canonical;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -91,6 +93,7 @@ async fn serve(
     _permit: OwnedSemaphorePermit,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let arrival = Arrival::Stream(asked_server(&stream, client, &present));
     let (mut source, sink) = stream.into_split();
     let (answers, queue) = mpsc::channel(MOST_PIPELINED);
     let writing = tokio::task::spawn_local(write(sink, queue));
@@ -127,7 +130,8 @@ async fn serve(
         let slot = Arc::clone(&pipelined).acquire_owned().await.map_err(io::Error::other)?;
         let (resolver, answers) = (present.load(), answers.clone());
         tokio::task::spawn_local(async move {
-            let asked = Asked { query: &query, limit: TCP_SIZE, client, at: Instant::now() };
+            let at = Instant::now();
+            let asked = Asked { query: &query, limit: TCP_SIZE, client, arrival, at };
             let mut answer = Vec::new();
             if !resolver.answer_at_once(&asked, &mut answer) {
                 answer = resolver.answer(&asked).await;
@@ -140,6 +144,15 @@ async fn serve(
     // The writer ends when the last answer is sent.
     drop(answers);
     writing.await.map_err(io::Error::other)?
+}
+
+/// The name server that was dialled, if the connection was redirected and that matters.
+fn asked_server(stream: &TcpStream, client: SocketAddr, present: &Present) -> Option<SocketAddr> {
+    if !present.load().horizon.is_open() {
+        return None;
+    }
+    let OrigDst(server) = origin::original_dst(stream, client).ok()?;
+    (stream.local_addr().ok().map(canonical) != Some(server)).then_some(server)
 }
 
 async fn write(mut sink: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
