@@ -53,6 +53,7 @@ mod rules;
 mod shortage;
 mod slept;
 mod soak;
+mod split_horizon;
 mod steps;
 mod transfer;
 mod wishes;

@@ -58,6 +58,8 @@ fn dnsmasq(host: Host, records: &[(&str, Host)]) -> Running {
         "--no-hosts",
         "--bind-interfaces",
         "--local=/example/",
+        "--local=/podman/",
+        "--local=/local/",
         "--local-ttl=300",
         "--pid-file=",
         "--log-facility=-",
