@@ -315,8 +315,7 @@ async fn bootstrap(
 ) -> Bootstrap {
     dns::bootstrap::start(
         endpoints.to_vec(),
-        config.dns.china_over_udp(),
-        config.dns.bogus.clone(),
+        build::dns(config, &[]),
         outbound.clone(),
         Box::new(ExemptServers(Arc::clone(firewall))),
     )

@@ -49,7 +49,7 @@ pub(super) async fn detect(resolver: Rc<Resolver>) {
 }
 
 /// Twenty random letters under `com`.
-fn random_name() -> Option<Name> {
+pub(super) fn random_name() -> Option<Name> {
     let mut bytes = [0; 20];
     getrandom::fill(&mut bytes).ok()?;
     let letters: String = bytes.iter().map(|byte| char::from(b'a' + byte % 26)).collect();

@@ -1,5 +1,6 @@
 //! The resolver whole, against scripted servers on loopback.
 
+mod bootstrap;
 mod encrypted;
 mod judgement;
 mod listening;
