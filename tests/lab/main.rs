@@ -43,6 +43,7 @@ mod moved;
 mod names;
 mod open_before;
 mod peers;
+mod proxy_name;
 mod queries;
 mod reach;
 mod refusals;

@@ -8,7 +8,8 @@
 //! 3. for local names (`nas`, `nas.lan`) `dns.local`, else the system's servers, and nobody else;
 //! 4. the domestic servers. Where some of them are asked over TLS or HTTPS, only those are: else a
 //!    forged answer over UDP would be believed as well. Likewise TCP goes before UDP;
-//! 5. `dns.local`, else the system's servers, if they know a private address.
+//! 5. `dns.local`, else those of the system's servers that are in a private network, if they know a
+//!    private address.
 //!
 //! An address of `dns.bogus`, or one that a server gives for names that cannot exist, is nobody's, and
 //! names that do not exist by definition (`proxy.invalid`) are not asked.
@@ -93,7 +94,10 @@ impl Asker {
         if let Some(found) = self.ask_domestic(name).await {
             return Some(found);
         }
-        let found = self.ask_near(&self.local_servers(), name).await?;
+        let mut servers = self.local_servers();
+        // Public ones would only hear the name, in the clear.
+        servers.retain(|server| self.settings.local.contains(server) || is_private(server.ip()));
+        let found = self.ask_near(&servers, name).await?;
         found.addresses.iter().all(|address| is_private(*address)).then_some(found)
     }
 

@@ -122,8 +122,10 @@ async fn what_can_be_forged_is_not_asked_beside_what_cannot() {
         let tcp = over_tcp(honest(), u32::MAX);
         let tls = encrypted::over_tls(honest());
         let server = |address, transport| NameServer { address, transport };
+        let https = encrypted::over_https(honest());
         let dot = Transport::Tls { name: "dns.example".into() };
-        for (safe, transport) in [(&tcp, Transport::Tcp), (&tls, dot)] {
+        let doh = Transport::Https { name: "dns.example".into(), path: "/dns-query".into() };
+        for (safe, transport) in [(&tcp, Transport::Tcp), (&tls, dot), (&https, doh)] {
             let mut settings = asking(&[forger.address]);
             settings.china.push(server(safe.address, transport));
             let found = resolve("ss.example", settings).await;

@@ -86,7 +86,7 @@ pub(super) fn over_tls(script: Script) -> Server {
 }
 
 /// `GET` and other paths are not found.
-fn over_https(script: Script) -> Server {
+pub(super) fn over_https(script: Script) -> Server {
     listen(b"h2", move |stream, asked| {
         let script = Rc::clone(&script);
         async move {
