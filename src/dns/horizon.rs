@@ -13,7 +13,7 @@ use crate::net;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ pub(super) struct Horizon {
     pub(super) answers: RefCell<Cache>,
     /// Until when they are passed over.
     silent: RefCell<Memory<SocketAddr, ()>>,
-    own: RefCell<Memory<IpAddr, bool>>,
+    own: RefCell<Memory<SocketAddr, bool>>,
 }
 
 impl Horizon {
@@ -64,19 +64,19 @@ impl Horizon {
     pub(super) fn server(&self, asked: &Asked<'_>, listen: &[SocketAddr]) -> Option<SocketAddr> {
         let server = match asked.arrival {
             Arrival::Stream(server) => server?,
-            Arrival::Datagram(local) => self.origins.as_ref()?.of_datagram(asked.client, local)?,
+            Arrival::Datagram(local) => {
+                on_link_of(self.origins.as_ref()?.of_datagram(asked.client, local)?, local)?
+            }
         };
-        let address = server.ip();
-        let needs_interface = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-        let counts = !needs_interface && (is_private(address) || self.is_own(address, asked.at));
+        let counts = is_private(server.ip()) || self.is_own(server, asked.at);
         let is_us = || {
-            listen.iter().any(|own| own.port() == server.port()) && self.is_own(address, asked.at)
+            listen.iter().any(|own| own.port() == server.port()) && self.is_own(server, asked.at)
         };
         (counts && !is_us()).then_some(server)
     }
 
     /// Whether the address is one of this machine.
-    pub(super) fn is_own(&self, address: IpAddr, now: Instant) -> bool {
+    pub(super) fn is_own(&self, address: SocketAddr, now: Instant) -> bool {
         if let Some(known) = self.own.borrow().get(&address, now) {
             return known;
         }
@@ -91,6 +91,19 @@ impl Horizon {
 
     pub(super) fn was_silent(&self, server: SocketAddr, now: Instant) {
         self.silent.borrow_mut().insert(server, (), now, SILENT_FOR);
+    }
+}
+
+/// The server, with the link that its address means if it is a link-local one: that of the address to
+/// which the query was redirected. `None` if that cannot be told.
+pub(super) fn on_link_of(server: SocketAddr, local: SocketAddr) -> Option<SocketAddr> {
+    match (server, local) {
+        (SocketAddr::V6(mut server), local) if server.ip().is_unicast_link_local() => {
+            let SocketAddr::V6(local) = local else { return None };
+            server.set_scope_id(local.scope_id());
+            (local.scope_id() != 0).then_some(server.into())
+        }
+        _ => Some(server),
     }
 }
 
@@ -123,6 +136,17 @@ impl<K: Eq + Hash, V: Copy> Memory<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_local_server_is_on_the_link_of_the_query() {
+        let on_link = |server: &str, local: &str| {
+            on_link_of(server.parse().unwrap(), local.parse().unwrap()).map(|at| at.to_string())
+        };
+        assert_eq!(on_link("[fe80::1]:53", "[fe80::2%3]:1211").unwrap(), "[fe80::1%3]:53");
+        assert_eq!(on_link("[fe80::1]:53", "[fd00::2]:1211"), None);
+        assert_eq!(on_link("[fd00::1]:53", "[fe80::2%3]:1211").unwrap(), "[fd00::1]:53");
+        assert_eq!(on_link("10.0.0.1:53", "127.0.0.1:1211").unwrap(), "10.0.0.1:53");
+    }
 
     #[test]
     fn facts_end_and_are_bounded() {

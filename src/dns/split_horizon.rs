@@ -197,7 +197,7 @@ impl Resolver {
         if !is_local && !is_address && !self.is_known_there(query, server).await {
             return Outcome::Servfail(UNKNOWN);
         }
-        let remote = !self.horizon.is_own(server.ip(), Instant::now());
+        let remote = !self.horizon.is_own(server, Instant::now());
         let _asking = remote.then(|| self.loops.note_question(query, server.ip()));
         let server_address = Upstream::Datagrams(server);
         let asked = self.ask_server(&server_address, query, self.patience()).await;

@@ -196,15 +196,14 @@ impl Outbound {
 
 /// Whether this machine itself has the address: then a socket that is connected to it has it too. (To
 /// bind would not tell: ip(7), ip_nonlocal_bind.) Nothing is sent.
-pub fn is_own_address(address: IpAddr) -> bool {
-    let peer = SocketAddr::new(address, 53);
+pub fn is_own_address(peer: SocketAddr) -> bool {
     let local = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP)).and_then(
         |socket| {
             socket.connect(&peer.into())?;
             socket.local_addr()
         },
     );
-    local.is_ok_and(|local| local.as_socket().is_some_and(|local| local.ip() == address))
+    local.is_ok_and(|local| local.as_socket().is_some_and(|local| local.ip() == peer.ip()))
 }
 
 /// Options of every relayed connection, on both legs: no Nagle (the other side has delayed

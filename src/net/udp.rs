@@ -18,7 +18,7 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -129,12 +129,14 @@ impl UdpListener {
 
     /// The address of ours that a datagram came to; where a redirect led, if it was redirected.
     pub fn arrived_at(&self, asker: &Asker) -> SocketAddr {
-        let address = match asker.asked {
-            Some(PacketInfo::V4(Source4(address))) => address.into(),
-            Some(PacketInfo::V6(Source6 { address, .. })) => IpAddr::V6(address).to_canonical(),
-            None => self.local.ip(),
-        };
-        SocketAddr::new(address, self.local.port())
+        let port = self.local.port();
+        match asker.asked {
+            Some(PacketInfo::V4(Source4(address))) => SocketAddr::new(address.into(), port),
+            Some(PacketInfo::V6(Source6 { address, interface })) => {
+                canonical(SocketAddrV6::new(address, port, 0, interface).into())
+            }
+            None => self.local,
+        }
     }
 
     /// Waits until a datagram is there; [`try_receive`](Self::try_receive) takes it.

@@ -2,7 +2,8 @@
 //! a VPN. Nothing of it is configured.
 //!
 //! ```text
-//!   box  10.89.0.10 == podman0 10.89.0.1, dnsmasq      machine   uplink ---- internet
+//!   box  10.89.0.10  fd00:89::10 == podman0 10.89.0.1  fd00:89::1  fe80::1, dnsmasq
+//!                                                      machine   uplink ---- internet
 //!   pod  10.42.0.5, dnsmasq == cni0 10.42.0.1
 //!           10.43.0.10: translated to the pod, as kube-proxy does it
 //!   vpn  10.8.0.1, dnsmasq  == tun 10.8.0.2
@@ -100,6 +101,17 @@ fn knows_and_keeps_apart(asker: Asker, snet: &Snet) {
         let heard = dig(asker, &format!("@{server} {name} AAAA"));
         assert!(heard.contains("status: NOERROR"), "no other address is no other name: {heard}");
     }
+    // The bridge by its other addresses. On another link only who is there can mean the last one.
+    let mut others = vec!["fd00:89::1"];
+    if asker == Asker::Container {
+        others.push("fe80::1%eth0");
+    }
+    for server in others {
+        for transport in ["+notcp", "+tcp"] {
+            let heard = dig(asker, &format!("+short {transport} @{server} web.dns.podman"));
+            assert_eq!(heard.trim(), "10.89.0.7", "{transport} @{server}\n{}", snet.log());
+        }
+    }
     let pointer = dig(asker, &format!("+short @{BRIDGE} -x 10.89.0.7"));
     assert_eq!(pointer.trim(), "web.dns.podman.", "{}", snet.log());
     let service = dig(asker, &format!("+short @{VPN} _git._tcp.git.corp.example SRV"));
@@ -160,9 +172,11 @@ fn surroundings(variant: Variant) -> [Running; 3] {
         for line in [
             format!("ip netns add {namespace}"),
             format!("ip link add {bridge} type bridge"),
+            format!("ip link set {bridge} addrgenmode none"),
             format!("ip link add port-{namespace} type veth peer name eth0 netns {namespace}"),
             format!("ip link set port-{namespace} master {bridge} up"),
             format!("ip link set {bridge} up"),
+            format!("ip -n {namespace} link set eth0 addrgenmode none"),
             format!("ip addr add {gateway}/24 dev {bridge}"),
             format!("ip -n {namespace} link set lo up"),
             format!("ip -n {namespace} link set eth0 up"),
@@ -171,6 +185,15 @@ fn surroundings(variant: Variant) -> [Running; 3] {
         ] {
             sh(Place::Machine, &line);
         }
+    }
+    for line in [
+        "ip addr add fd00:89::1/64 dev podman0 nodad",
+        "ip addr add fe80::1/64 dev podman0 nodad",
+        "ip -n box addr add fd00:89::10/64 dev eth0 nodad",
+        "ip -n box addr add fe80::10/64 dev eth0 nodad",
+        "ip -n box -6 route add default via fd00:89::1",
+    ] {
+        sh(Place::Machine, line);
     }
     kube_proxy(variant);
     [
@@ -221,12 +244,14 @@ fn dnsmasq(namespace: Option<&str>, address: &str, records: &[&str]) -> Running 
         "--no-resolv",
         "--no-hosts",
         "--bind-interfaces",
+        "--except-interface=lo",
         "--local=//",
         "--local=/#/",
         "--pid-file=",
         "--log-facility=-",
     ]);
-    command.arg(format!("--listen-address={address}")).args(records);
+    command.arg(format!("--interface={}", if namespace.is_some() { "eth0" } else { "podman0" }));
+    command.args(records);
     let mut server = Running::start("dnsmasq", &mut command);
     wait::until("a name server of the surroundings", Duration::from_secs(15), || {
         assert!(server.ended().is_none(), "{}", server.log());

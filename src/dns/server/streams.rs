@@ -1,6 +1,7 @@
 //! Clients over TCP (RFC 7766).
 
 use super::SHORTAGE_REST;
+use crate::dns::horizon;
 use crate::dns::present::Present;
 use crate::dns::resolver::{Arrival, Asked};
 use crate::dns::upstream::tcp::{Incoming, frame};
@@ -152,7 +153,9 @@ fn asked_server(stream: &TcpStream, client: SocketAddr, present: &Present) -> Op
         return None;
     }
     let OrigDst(server) = origin::original_dst(stream, client).ok()?;
-    (stream.local_addr().ok().map(canonical) != Some(server)).then_some(server)
+    let local = canonical(stream.local_addr().ok()?);
+    let is_redirected = (server.ip(), server.port()) != (local.ip(), local.port());
+    is_redirected.then(|| horizon::on_link_of(server, local)).flatten()
 }
 
 async fn write(mut sink: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {

@@ -14,8 +14,8 @@ const LONGEST_NAME: usize = 255;
 /// Type, class and one byte of flags follow the name in the key,
 const FLAGS_END: usize = 5;
 
-/// and an address and a port of who alone is asked.
-const SERVER: usize = 18;
+/// and address, port and link of who alone is asked.
+const SERVER: usize = 22;
 
 const LONGEST_KEY: usize = LONGEST_NAME + FLAGS_END + SERVER;
 
@@ -285,7 +285,9 @@ impl Query {
         };
         let place = self.name_length() + FLAGS_END;
         self.key[place..place + 16].copy_from_slice(&address.octets());
-        self.key[place + 16..place + SERVER].copy_from_slice(&server.port().to_be_bytes());
+        self.key[place + 16..place + 18].copy_from_slice(&server.port().to_be_bytes());
+        let link = if let SocketAddr::V6(v6) = server { v6.scope_id() } else { 0 };
+        self.key[place + 18..place + SERVER].copy_from_slice(&link.to_be_bytes());
     }
 
     fn into_malformed(self, rcode: u16) -> Malformed {
