@@ -13,7 +13,7 @@ use crate::counters::Counters;
 use crate::peer::names;
 use crate::process::{Place, Running, command, finish, sh};
 use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant};
+use crate::snet::{Config, DNS_PORT, Snet, Variant};
 use crate::upstream::Upstream;
 use crate::wait;
 use crate::world::{DOMESTIC_NAMES, DOMESTIC_SITE, FOREIGN_SITE, FORGED, Family, SYSTEM_NAMES};
@@ -26,6 +26,46 @@ const VPN: &str = "10.8.0.1";
 
 /// Where nobody is: the link is there, the host is not.
 const SILENT: &str = "10.8.0.9";
+
+/// A dnsmasq of this machine that asks us what it does not know, or whose questions are captured.
+#[test]
+fn an_asked_server_that_asks_us_in_turn_ends() {
+    sealed(|_| {
+        let _names = [names::domestic(), names::trusted(), names::system()];
+        let (_proxy, proxy) = Upstream::Squid.start(Family::V4);
+        let mut config = Config::through(Family::V4, &[proxy]);
+        let local = format!("[\"{}\"]", DOMESTIC_NAMES.ip(Family::V4));
+        Config::set(&mut config.dns, "local", &local);
+        sh(Place::Machine, "ip link add podman0 type bridge");
+        sh(Place::Machine, &format!("ip addr add {BRIDGE}/24 dev podman0"));
+        sh(Place::Machine, "ip link set podman0 up");
+        for upstream in [
+            format!("127.0.0.1#{DNS_PORT}"),
+            SYSTEM_NAMES.ip(Family::V4).to_string(),
+            // Itself, which a redirected query does not reach.
+            BRIDGE.to_owned(),
+        ] {
+            let server = format!("--server={upstream}");
+            let known = "--host-record=web.dns.podman,10.89.0.7";
+            let _server = dnsmasq(None, BRIDGE, &[&server, known]);
+            let snet = Snet::start(Variant::Nft, &config);
+            for (number, name) in
+                ["nosuch.example", "x.nosuch.dns.podman", "nosuch.local", "y.nosuch.local"]
+                    .into_iter()
+                    .enumerate()
+            {
+                let began = Instant::now();
+                let heard = dig(Asker::Machine, &format!("@{BRIDGE} {number}.{name}"));
+                let context = format!("{upstream} {name}: {heard}\n{}", snet.log());
+                assert!(heard.contains("status: NXDOMAIN"), "{context}");
+                assert!(began.elapsed() < Duration::from_secs(4), "{context}");
+            }
+            let heard = dig(Asker::Machine, &format!("+short @{BRIDGE} web.dns.podman"));
+            assert_eq!(heard.trim(), "10.89.0.7", "{upstream}\n{}", snet.log());
+            snet.stop();
+        }
+    });
+}
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,7 +265,7 @@ fn surroundings(variant: Variant) -> [Running; 3] {
     ]
 }
 
-/// A server that knows these names, and that all others do not exist.
+/// A server that knows these names, and that all others do not exist, unless it asks another.
 fn dnsmasq(namespace: Option<&str>, address: &str, records: &[&str]) -> Running {
     let mut open_ports = match namespace {
         Some(namespace) => inside(namespace, "sh"),
@@ -237,7 +277,8 @@ fn dnsmasq(namespace: Option<&str>, address: &str, records: &[&str]) -> Running 
         Some(namespace) => inside(namespace, "unshare"),
         None => command(Place::Machine, "unshare"),
     };
-    command.args(["--user", "--map-user=1000", "--map-group=1000", "--"]);
+    // It wants the right to bind to its port if it asks others.
+    command.args(["--user", "--map-user=1000", "--map-group=1000", "--keep-caps", "--"]);
     command.arg(crate::tools::path("dnsmasq")).args([
         "--keep-in-foreground",
         "--conf-file=/dev/null",
@@ -245,24 +286,25 @@ fn dnsmasq(namespace: Option<&str>, address: &str, records: &[&str]) -> Running 
         "--no-hosts",
         "--bind-interfaces",
         "--except-interface=lo",
-        "--local=//",
-        "--local=/#/",
         "--pid-file=",
         "--log-facility=-",
     ]);
     command.arg(format!("--interface={}", if namespace.is_some() { "eth0" } else { "podman0" }));
     command.args(records);
+    if !records.iter().any(|record| record.starts_with("--server=")) {
+        command.args(["--local=//", "--local=/#/"]);
+    }
     let mut server = Running::start("dnsmasq", &mut command);
     wait::until("a name server of the surroundings", Duration::from_secs(15), || {
         assert!(server.ended().is_none(), "{}", server.log());
-        let question = format!("+time=1 @{address} nosuch.example A");
+        let question = format!("+time=1 @{address} version.bind CH TXT");
         let mut dig = match namespace {
             Some(namespace) => inside(namespace, "dig"),
             None => self::command(Place::Machine, "dig"),
         };
         finish(dig.args(["+tries=1"]).args(question.split_whitespace()))
             .stdout
-            .contains("status: N")
+            .contains("status: NOERROR")
     });
     server
 }
