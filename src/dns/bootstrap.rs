@@ -138,10 +138,26 @@ impl Named {
             self.wait = RETRY;
             return;
         };
-        self.wait = found.lifetime.clamp(SOONEST, LATEST);
+        self.wait = wait(found.lifetime);
         exempt.exempt(found.addresses.clone());
         if self.endpoint.resolved(found.addresses) {
             info!("the proxy {host} is at {:?}", self.endpoint.addresses());
         }
+    }
+}
+
+/// When to ask again about records that live so long.
+fn wait(lifetime: Duration) -> Duration {
+    lifetime.clamp(SOONEST, LATEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_asked_for_again_when_it_ends() {
+        let wait = |seconds| super::wait(Duration::from_secs(seconds)).as_secs();
+        assert_eq!([0, 1, 5, 30, 300, 86_400].map(wait), [5, 5, 5, 30, 300, 3600]);
     }
 }

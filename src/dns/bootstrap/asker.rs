@@ -155,9 +155,14 @@ impl Asker {
     }
 
     async fn ask_nonsense(&self, server: &NameServer) -> Option<Vec<IpAddr>> {
-        let query = Query::new(&random_name()?, rr::A);
-        let message = once::ask(&self.outbound, &self.tls, server, &query, PATIENCE).await.ok()?;
-        Some(Reply::parse(&message)?.addresses())
+        let name = random_name()?;
+        let (v4, v6) = (Query::new(&name, rr::A), Query::new(&name, rr::AAAA));
+        let ask = |query| once::ask(&self.outbound, &self.tls, server, query, PATIENCE);
+        let (v4, v6) = tokio::join!(ask(&v4), ask(&v6));
+        let heard = [v4, v6].into_iter().flatten();
+        let found: Vec<_> =
+            heard.filter_map(|message| Some(Reply::parse(&message)?.addresses())).collect();
+        (!found.is_empty()).then(|| found.concat())
     }
 
     /// Both kinds of addresses of one server.

@@ -61,6 +61,8 @@ async fn what_stands_in_the_place_of_nxdomain_is_no_proxy() {
         assert_eq!(resolve("nosuch.example", asking(&[rewriting.address])).await, nothing);
         let found = resolve("ss.example", asking(&[rewriting.address, honest.address])).await;
         assert_eq!(found, [PROXY, "2001:db8::20"]);
+        let of_one_kind = over_udp(always(|query| addresses(query, 60, &["2001:db8:f::66"])));
+        assert_eq!(resolve("nosuch.example", asking(&[of_one_kind.address])).await, nothing);
         let rewriting = over_udp(always(|query| match name(query).as_str() {
             "ss.example." => addresses(query, 60, &[PROXY]),
             _ => addresses(query, 60, &[FORGED]),
