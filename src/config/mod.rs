@@ -18,7 +18,7 @@ mod source;
 mod summary;
 mod value;
 
-use crate::dns::{NameServer, Options, Transport};
+use crate::dns::{NameServer, Options};
 use crate::domain::{DomainMap, Name};
 use crate::firewall;
 use crate::ipset::IpSet;
@@ -151,19 +151,6 @@ pub struct Dns {
     /// `dns.https-records`, `dns.no-leak`, `dns.no-leak-subnet`, `dns.rate-limit`,
     /// `dns.case-randomization`, `dns.log-queries`, `dns.cache-file`
     pub options: Options,
-}
-
-impl Dns {
-    /// Where the domestic servers are asked over plain UDP, for the proxies' own names.
-    pub fn china_over_udp(&self) -> Vec<SocketAddr> {
-        let over_udp = |server: &NameServer| match server.transport {
-            Transport::Plain | Transport::Tcp => server.address,
-            Transport::Tls { .. } | Transport::Https { .. } => {
-                SocketAddr::new(server.address.ip(), Transport::Plain.port())
-            }
-        };
-        self.china.iter().map(over_udp).collect()
-    }
 }
 
 /// How the trusted name servers are reached.

@@ -14,6 +14,7 @@ mod heartbeat;
 mod installed;
 mod limits;
 mod notify;
+mod origins;
 mod privileges;
 mod reload;
 mod signals;
@@ -171,6 +172,10 @@ impl Daemon {
         step(Step::Resolver)?;
         let resolver = dns::bind(build::dns(&config, &families), outbound.clone(), current.clone())
             .map_err(|source| Error::Dns { source })?;
+        let resolver = match prepared.as_ref().and_then(|_| origins::open()) {
+            Some(origins) => resolver.with_origins(origins),
+            None => resolver,
+        };
 
         let firewall = Responsible::default();
         step(Step::Bootstrap)?;
@@ -310,8 +315,7 @@ async fn bootstrap(
 ) -> Bootstrap {
     dns::bootstrap::start(
         endpoints.to_vec(),
-        config.dns.china_over_udp(),
-        config.dns.bogus.clone(),
+        build::dns(config, &[]),
         outbound.clone(),
         Box::new(ExemptServers(Arc::clone(firewall))),
     )

@@ -1,34 +1,35 @@
-//! The addresses of the proxies' own host names: asked of the domestic servers over marked UDP,
-//! never by getaddrinfo, which would come back to us, and never through a proxy.
+//! The addresses of the proxies' own host names: never from getaddrinfo, which would come back to us,
+//! and never through a proxy. Whom is asked is for [`asker`] to say.
 //!
-//! New addresses go to the kernel's set of exempted servers before anybody dials them.
+//! Names are asked for again when their records end, and at once when no address answers any more. New
+//! addresses go to the kernel's set of exempted servers before anybody dials them.
 
-use super::reply::{Domestic, Reply, classify};
-use super::upstream::udp;
-use super::wire::{Query, rr};
+mod asker;
+mod hosts_file;
+
+use super::Settings;
+use super::upstream::tls::Tls;
 use crate::domain::Name;
-use crate::ipset::IpSet;
 use crate::net::Outbound;
 use crate::proxy::endpoint::Endpoint;
-use std::net::{IpAddr, SocketAddr};
+use asker::Asker;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 /// A start waits at most so long for the names; whoever dials earlier hears "not resolved".
 const START: Duration = Duration::from_secs(3);
 
-/// One round of questions.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Bounds of the time between two rounds, whatever the TTL says.
-const SOONEST: Duration = Duration::from_secs(60);
+/// Bounds of the time between two rounds, whatever the TTL says. A proxy behind an address that changes
+/// has a short one.
+const SOONEST: Duration = Duration::from_secs(5);
 const LATEST: Duration = Duration::from_secs(3600);
 
-/// After a round without an answer.
+/// After a round without an answer, and at least between two rounds for want of an address that answers.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The kernel's side: traffic to these addresses must not be captured. `daemon` provides it.
@@ -41,54 +42,57 @@ pub trait Exempt: Send + Sync {
 pub struct Bootstrap {
     names: Vec<Named>,
     asker: Arc<Asker>,
+    exempt: Arc<dyn Exempt>,
 }
 
 struct Named {
     endpoint: Arc<Endpoint>,
     name: Name,
+    /// When it was asked for.
+    asked: Option<Instant>,
     /// When to ask again.
     wait: Duration,
-}
-
-struct Asker {
-    servers: Vec<SocketAddr>,
-    bogus: IpSet,
-    outbound: Outbound,
-    exempt: Box<dyn Exempt>,
 }
 
 /// Resolves the endpoints that have names, as far as that succeeds within three seconds.
 pub async fn start(
     endpoints: Vec<Arc<Endpoint>>,
-    servers: Vec<SocketAddr>,
-    bogus: IpSet,
+    settings: Settings,
     outbound: Outbound,
+    exempt: Box<dyn Exempt>,
+) -> Bootstrap {
+    start_with(endpoints, settings, outbound, Tls::default(), exempt).await
+}
+
+/// The same, with these authorities.
+pub(super) async fn start_with(
+    endpoints: Vec<Arc<Endpoint>>,
+    settings: Settings,
+    outbound: Outbound,
+    tls: Tls,
     exempt: Box<dyn Exempt>,
 ) -> Bootstrap {
     let names = endpoints.into_iter().filter(|endpoint| endpoint.is_name());
     let names = names.filter_map(|endpoint| {
         let name = endpoint.host().parse().ok()?;
-        Some(Named { endpoint, name, wait: Duration::ZERO })
+        Some(Named { endpoint, name, asked: None, wait: Duration::ZERO })
     });
     let names = names.collect();
-    let asker = Arc::new(Asker { servers, bogus, outbound, exempt });
-    let mut bootstrap = Bootstrap { names, asker };
+    let asker = Arc::new(Asker::new(settings, outbound, tls));
+    let mut bootstrap = Bootstrap { names, asker, exempt: Arc::from(exempt) };
     let mut rounds = JoinSet::new();
     for mut named in std::mem::take(&mut bootstrap.names) {
-        let asker = Arc::clone(&bootstrap.asker);
+        let (asker, exempt) = (Arc::clone(&bootstrap.asker), Arc::clone(&bootstrap.exempt));
         rounds.spawn(async move {
             // A round that is cut by the time-out is repeated at once by `keep_fresh`.
-            let _ = timeout(START, named.refresh(&asker)).await;
+            let _ = timeout(START, named.refresh(&asker, &*exempt)).await;
             named
         });
     }
     bootstrap.names = rounds.join_all().await;
     for named in &bootstrap.names {
         if named.endpoint.addresses().is_empty() {
-            warn!(
-                "the domestic name servers give no address for the proxy {}; still trying",
-                named.endpoint.host()
-            );
+            warn!("no name server gives an address for the proxy {}; still trying", named.name);
         }
     }
     bootstrap
@@ -100,11 +104,11 @@ impl Bootstrap {
     pub async fn keep_fresh(self, mut stopped: watch::Receiver<bool>) -> bool {
         let mut tasks = JoinSet::new();
         for mut named in self.names {
-            let asker = Arc::clone(&self.asker);
+            let (asker, exempt) = (Arc::clone(&self.asker), Arc::clone(&self.exempt));
             tasks.spawn(async move {
                 loop {
-                    sleep(named.wait).await;
-                    named.refresh(&asker).await;
+                    named.until_due().await;
+                    named.refresh(&asker, &*exempt).await;
                 }
             });
         }
@@ -116,62 +120,44 @@ impl Bootstrap {
 }
 
 impl Named {
-    async fn refresh(&mut self, asker: &Arc<Asker>) {
-        let (v4, v6) = tokio::join!(
-            Arc::clone(asker).ask(Query::new(&self.name, rr::A)),
-            Arc::clone(asker).ask(Query::new(&self.name, rr::AAAA)),
-        );
-        let lifetime = [&v4, &v6].into_iter().flatten().map(|found| found.lifetime).min();
-        // IPv4 first: where IPv6 is broken, it is broken in silence.
-        let addresses: Vec<IpAddr> =
-            [v4, v6].into_iter().flatten().flat_map(|found| found.addresses).collect();
+    /// Waits until the addresses are old, or none of them answers.
+    async fn until_due(&self) {
+        let Some(asked) = self.asked else { return };
+        tokio::select! {
+            () = sleep_until(asked + self.wait) => {}
+            () = self.endpoint.was_missed() => sleep_until(asked + RETRY).await,
+        }
+    }
+
+    async fn refresh(&mut self, asker: &Arc<Asker>, exempt: &dyn Exempt) {
+        let found = asker.resolve(&self.name).await;
+        self.asked = Some(Instant::now());
         let host = self.endpoint.host();
-        if addresses.is_empty() {
+        let Some(found) = found else {
             debug!("no address for {host}");
             self.wait = RETRY;
             return;
-        }
-        self.wait = lifetime.unwrap_or(SOONEST).clamp(SOONEST, LATEST);
-        asker.exempt.exempt(addresses.clone());
-        if self.endpoint.resolved(addresses) {
+        };
+        self.wait = wait(found.lifetime);
+        exempt.exempt(found.addresses.clone());
+        if self.endpoint.resolved(found.addresses) {
             info!("the proxy {host} is at {:?}", self.endpoint.addresses());
         }
     }
 }
 
-struct Found {
-    addresses: Vec<IpAddr>,
-    lifetime: Duration,
+/// When to ask again about records that live so long.
+fn wait(lifetime: Duration) -> Duration {
+    lifetime.clamp(SOONEST, LATEST)
 }
 
-impl Asker {
-    /// The first true answer of any server.
-    async fn ask(self: Arc<Self>, query: Query) -> Option<Found> {
-        let mut asked = JoinSet::new();
-        for server in self.servers.clone() {
-            let (asker, query) = (Arc::clone(&self), query.clone());
-            asked.spawn(async move {
-                let message = udp::ask(&asker.outbound, server, &query, PATIENCE).await.ok()?;
-                asker.read(&message)
-            });
-        }
-        while let Some(finished) = asked.join_next().await {
-            if let Ok(Some(found)) = finished {
-                return Some(found);
-            }
-        }
-        None
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// The addresses of a reply; `None` for one without, or with one that cannot be true. A
-    /// private address is the operator's business: the proxy may stand in the LAN.
-    fn read(&self, message: &[u8]) -> Option<Found> {
-        let reply = Reply::parse(message)?;
-        match classify(&reply, &IpSet::default(), &self.bogus, true) {
-            Domestic::Cn | Domestic::Foreign => {}
-            _ => return None,
-        }
-        let lifetime = Duration::from_secs(reply.lifetime().unwrap_or(0).into());
-        Some(Found { addresses: reply.addresses(), lifetime })
+    #[test]
+    fn a_record_is_asked_for_again_when_it_ends() {
+        let wait = |seconds| super::wait(Duration::from_secs(seconds)).as_secs();
+        assert_eq!([0, 1, 5, 30, 300, 86_400].map(wait), [5, 5, 5, 30, 300, 3600]);
     }
 }

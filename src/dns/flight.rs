@@ -68,19 +68,9 @@ impl Resolver {
     }
 
     async fn fly(self: &Rc<Self>, query: &Query) -> Outcome {
-        let patience = self.settings.timeout;
-        let outcome = match self.way(query) {
-            Way::Servers(servers) => self.ask_only(servers, query).await,
-            Way::Domestic => self.domestic_first(query, patience).await,
-            Way::Trusted => self.ask_trusted_only(query, patience).await,
-            Way::Judge if matches!(query.qtype(), rr::A | rr::AAAA) => {
-                if self.settings.options.no_leak {
-                    self.judge_without_leak(query).await
-                } else {
-                    self.judge(query).await
-                }
-            }
-            Way::Judge => self.follow(query, patience).await,
+        let outcome = match query.server() {
+            Some(server) => self.ask_there(query, server).await,
+            None => self.ask_sides(query).await,
         };
         if let Outcome::Stale(ede) | Outcome::Servfail(ede) = outcome {
             let failure = Failure { ede, allows_stale: matches!(outcome, Outcome::Stale(_)) };
@@ -93,6 +83,23 @@ impl Resolver {
             self.learn(query, hit.stored());
         }
         outcome
+    }
+
+    async fn ask_sides(self: &Rc<Self>, query: &Query) -> Outcome {
+        let patience = self.settings.timeout;
+        match self.way(query) {
+            Way::Servers(servers) => self.ask_only(servers, query).await,
+            Way::Domestic => self.domestic_first(query, patience).await,
+            Way::Trusted => self.ask_trusted_only(query, patience).await,
+            Way::Judge if matches!(query.qtype(), rr::A | rr::AAAA) => {
+                if self.settings.options.no_leak {
+                    self.judge_without_leak(query).await
+                } else {
+                    self.judge(query).await
+                }
+            }
+            Way::Judge => self.follow(query, patience).await,
+        }
     }
 
     /// Other types follow the verdict about the name's addresses; those that stand for an address

@@ -2,13 +2,14 @@
 //!
 //! Two ways lead there. Somebody's rule overwrites our mark, so that our own datagram is redirected
 //! to us: its source is one of our sockets. Or a name server that we ask forwards to us: then a
-//! name comes back that we made up for this server alone (see [`rewriting`](super::rewriting)).
+//! name comes back that we made up for this server alone (see [`rewriting`](super::rewriting)). If it is
+//! the server that a program asked ([`split_horizon`](super::split_horizon)), the very question comes back.
 
 use super::wire::Query;
 use crate::domain::Name;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use tracing::warn;
 
@@ -19,10 +20,29 @@ pub(super) struct Loops {
     sockets: Rc<Sockets>,
     /// Made-up names and whom they were asked of.
     probes: RefCell<HashMap<Name, SocketAddr>>,
+    /// What is being asked of servers that programs asked.
+    questions: Rc<Questions>,
     warned: Cell<bool>,
 }
 
 type Sockets = RefCell<HashSet<SocketAddr>>;
+
+/// Name, type and server.
+type Question = (Box<[u8]>, u16, IpAddr);
+type Questions = RefCell<HashSet<Question>>;
+
+/// A question to a server, known as ours until dropped.
+#[derive(Debug)]
+pub(super) struct Asking {
+    question: Question,
+    questions: Rc<Questions>,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.questions.borrow_mut().remove(&self.question);
+    }
+}
 
 /// One of our sockets, known as such until dropped.
 #[derive(Debug)]
@@ -49,6 +69,13 @@ impl Loops {
         self.probes.borrow_mut().insert(name, server);
     }
 
+    /// This server elsewhere is about to be asked the question that a program asked it.
+    pub(super) fn note_question(&self, query: &Query, server: IpAddr) -> Asking {
+        let question = (query.name().into(), query.qtype(), server);
+        self.questions.borrow_mut().insert(question.clone());
+        Asking { question, questions: Rc::clone(&self.questions) }
+    }
+
     /// Whether a query is our own; says so once.
     pub(super) fn closes(&self, query: &Query, client: SocketAddr) -> bool {
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
@@ -57,6 +84,12 @@ impl Loops {
                 "our own queries come back to us: a rule of somebody else overwrites our mark; \
                  `iptables -t mangle -S` and `nft list ruleset` show who sets marks",
             );
+            return true;
+        }
+        let questions = self.questions.borrow();
+        if !questions.is_empty()
+            && questions.contains(&(query.name().into(), query.qtype(), client.ip()))
+        {
             return true;
         }
         let probes = self.probes.borrow();
@@ -93,6 +126,12 @@ mod tests {
         assert!(!closes("a.example", "192.0.2.1:4001"));
         drop(own);
         assert!(!closes("a.example", "192.0.2.1:4000"));
+        loops.warned.set(false);
+        let asking = loops.note_question(&query("b.example"), "192.0.2.1".parse().unwrap());
+        assert!(closes("B.example", "192.0.2.1:4000") && !closes("b.example", "192.0.2.2:4000"));
+        assert!(!loops.warned.get(), "that is nobody's fault");
+        drop(asking);
+        assert!(!closes("b.example", "192.0.2.1:4000"));
         loops.note_probe("qwe.com".parse().unwrap(), "192.0.2.53:53".parse().unwrap());
         assert!(closes("QWE.com", "192.0.2.7:1"));
         assert!(loops.warned.get());

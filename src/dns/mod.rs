@@ -5,7 +5,7 @@
 //! who ask the same at that moment: it chooses whom to ask, and for a name that nobody listed
 //! [`judge`] asks both sides and lets [`split`] decide, or with `dns.no-leak` [`no_leak`] asks one
 //! after the other. [`upstream`] does the asking. Beside the story stand [`limit`] (floods),
-//! [`loops`] (our own questions), [`present`] (other settings while it runs), [`persistence`] (the cache's file) and [`query_log`].
+//! [`loops`] (our own questions), [`split_horizon`] (names that only the asked server knows), [`present`] (other settings while it runs), [`persistence`] (the cache's file) and [`query_log`].
 //!
 //! Everything runs on one thread of its own with a runtime of its own: nothing is locked, and a
 //! busy relay does not delay a name. Messages are kept and sent as bytes ([`wire`], [`reply`]).
@@ -22,6 +22,7 @@ pub mod split;
 pub mod wire;
 
 mod flight;
+mod horizon;
 mod judge;
 mod loops;
 mod no_leak;
@@ -32,6 +33,7 @@ mod resolver;
 mod rewriting;
 mod server;
 mod siblings;
+mod split_horizon;
 mod system;
 mod upstream;
 
@@ -45,7 +47,7 @@ use std::time::Duration;
 
 pub use name_server::{NameServer, Transport};
 pub use options::{HttpsRecords, Options};
-pub use server::{Bound, Order, bind, spawn};
+pub use server::{Bound, Order, Origins, bind, spawn};
 
 /// What the resolver is told.
 #[derive(Debug, Clone, PartialEq)]

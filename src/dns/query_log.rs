@@ -19,6 +19,8 @@ pub(super) enum Source {
     Stale(Side),
     /// A server, just now.
     Asked(Side),
+    /// The name server that the program asked.
+    AskedServer,
     /// Nobody answered.
     Failed,
 }
@@ -91,6 +93,7 @@ impl fmt::Display for Source {
             Source::Cache(from) => write!(f, "cache, {}", side(*from)),
             Source::Stale(from) => write!(f, "stale, {}", side(*from)),
             Source::Asked(from) => write!(f, "{}", side(*from)),
+            Source::AskedServer => write!(f, "the asked name server"),
             Source::Failed => write!(f, "nobody answered"),
         }
     }

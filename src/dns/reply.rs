@@ -2,6 +2,7 @@
 //! keeping it in a form that can be sent on ([`Stored`]), and making our own ([`answer`]).
 
 mod answer;
+mod confined;
 mod hints;
 mod judge;
 mod stored;
@@ -10,8 +11,9 @@ pub use answer::{
     Ede, addresses, blocked, error, minimal_any, nodata, nxdomain, pointers, refused, servfail,
     truncated,
 };
+pub use confined::confined;
 pub use hints::without_hints;
-pub use judge::{Domestic, Trusted, classify, classify_trusted};
+pub use judge::{Domestic, Trusted, classify, classify_trusted, is_private};
 pub use stored::{Clamp, Side, Stored, Ttls};
 
 use super::wire::{CLASS_IN, HEADER, Query, Record, Records, WireName, flag, rcode, rr, u16_at};
@@ -170,6 +172,13 @@ impl<'a> Reply<'a> {
         let asked = self.qtype();
         self.rcode == rcode::NXDOMAIN
             || !self.answers().any(|record| record.kind == asked || asked == rr::ANY)
+    }
+
+    /// Whether it says that there is no such name because there is no such top-level domain: the root
+    /// says so.
+    pub fn denies_top_level(&self) -> bool {
+        let is_root = |soa: &Record<'_>| soa.is_at_root();
+        self.rcode == rcode::NXDOMAIN && self.soa().is_some_and(|soa| is_root(&soa))
     }
 
     /// The name asked for and the names it is an alias of, in order.

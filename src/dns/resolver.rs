@@ -5,6 +5,7 @@
 
 use super::cache::{Cache, Failures, Verdict, Verdicts};
 use super::flight::{Flights, Outcome};
+use super::horizon::Horizon;
 use super::hosts::Hosts;
 use super::judge::Events;
 use super::limit::RateLimit;
@@ -14,6 +15,7 @@ use super::reply::{self, Clamp, Ede, Reply, Side, Stored};
 use super::siblings::Siblings;
 use super::special::{self, Special};
 use super::split::Patience;
+use super::split_horizon::AtOnce;
 use super::system::SystemServers;
 use super::upstream::domestic::Domestic;
 use super::upstream::kept::Dialler;
@@ -59,6 +61,7 @@ pub(super) struct Resolver {
     pub(super) flights: Flights,
     pub(super) siblings: Siblings<Events>,
     pub(super) loops: Loops,
+    pub(super) horizon: Horizon,
     pub(super) rate_limit: RefCell<RateLimit>,
     pub(super) clamp: Clamp,
     current: Current,
@@ -78,7 +81,17 @@ pub(super) struct Asked<'a> {
     /// Bytes that the client takes.
     pub(super) limit: usize,
     pub(super) client: SocketAddr,
+    pub(super) arrival: Arrival,
     pub(super) at: Instant,
+}
+
+/// How a query came in: what it was meant for can be told from that.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Arrival {
+    /// A datagram to this address of ours.
+    Datagram(SocketAddr),
+    /// A connection, redirected from this address if from any.
+    Stream(Option<SocketAddr>),
 }
 
 /// Whom a query is for.
@@ -101,6 +114,7 @@ impl Resolver {
         outbound: Outbound,
         current: Current,
         tls: Tls,
+        horizon: Horizon,
     ) -> Rc<Self> {
         let direct = Dialler { current: current.clone(), through_proxy: false, tls };
         let dialler = Dialler { through_proxy: settings.trusted_via_proxy, ..direct.clone() };
@@ -116,6 +130,7 @@ impl Resolver {
             flights: Flights::default(),
             siblings: Siblings::default(),
             loops: Loops::default(),
+            horizon,
             rate_limit: RefCell::new(RateLimit::new(settings.options.rate_limit)),
             clamp: Clamp::new(settings.min_ttl, settings.max_ttl),
             hosts: Hosts::new(&settings.hosts),
@@ -133,7 +148,8 @@ impl Resolver {
     /// true: answers, verdicts and forged addresses if they would be the same.
     pub(super) fn succeed(&self, settings: Settings, tls: Tls) -> Rc<Self> {
         let inherits = settings.answer_like(&self.settings);
-        let next = Resolver::new(settings, self.outbound.clone(), self.current.clone(), tls);
+        let (outbound, current) = (self.outbound.clone(), self.current.clone());
+        let next = Resolver::new(settings, outbound, current, tls, self.horizon.afresh());
         if inherits {
             next.cache.swap(&self.cache);
             next.cache.borrow_mut().resize(next.settings.cache_size);
@@ -154,9 +170,9 @@ impl Resolver {
     /// The cache is looked at first: what is in it once came down the whole ladder.
     pub(super) fn answer_at_once(self: &Rc<Self>, asked: &Asked<'_>, out: &mut Vec<u8>) -> bool {
         let begin = out.len();
-        let Some(source) = self.try_cache(asked, out).or_else(|| self.try_ladder(asked, out))
-        else {
-            return false;
+        let source = match self.try_at_once(asked, out) {
+            AtOnce::Answered(source) => source,
+            AtOnce::Ask | AtOnce::Unconcerned => return false,
         };
         if self.settings.options.log_queries {
             self.log(asked, &out[begin..], source);
@@ -164,29 +180,63 @@ impl Resolver {
         true
     }
 
-    fn try_cache(self: &Rc<Self>, asked: &Asked<'_>, out: &mut Vec<u8>) -> Option<Source> {
+    fn try_at_once(self: &Rc<Self>, asked: &Asked<'_>, out: &mut Vec<u8>) -> AtOnce {
+        // A local name may mean something else to the server that was asked.
+        let may_be_its_own = self.horizon.is_open()
+            && self.is_local(asked.query)
+            && self.known(asked.query, asked.limit).is_none();
+        let mut tried = AtOnce::Unconcerned;
+        if may_be_its_own {
+            tried = self.look_there(asked, out);
+        }
+        if let AtOnce::Unconcerned = tried {
+            tried = self.try_cache(asked, out);
+        }
+        if let AtOnce::Unconcerned = tried {
+            tried = self.try_ladder(asked, out);
+        }
+        tried
+    }
+
+    fn try_cache(self: &Rc<Self>, asked: &Asked<'_>, out: &mut Vec<u8>) -> AtOnce {
         let mut cache = self.cache.borrow_mut();
-        let hit = cache.get(asked.query, asked.at)?;
+        let Some(hit) = cache.get(asked.query, asked.at) else { return AtOnce::Unconcerned };
+        if self.horizon.is_open()
+            && !self.is_local(asked.query)
+            && self.is_denial(asked.query, hit.stored())
+        {
+            match self.look_there(asked, out) {
+                AtOnce::Unconcerned => {}
+                found => return found,
+            }
+        }
         hit.write(asked.query, asked.limit, out);
         let side = hit.stored().side();
         if hit.refresh {
             self.refresh(asked.query);
         }
-        Some(Source::Cache(side))
+        AtOnce::Answered(Source::Cache(side))
     }
 
-    fn try_ladder(&self, asked: &Asked<'_>, out: &mut Vec<u8>) -> Option<Source> {
-        let Asked { query, limit, client, at } = *asked;
+    fn try_ladder(self: &Rc<Self>, asked: &Asked<'_>, out: &mut Vec<u8>) -> AtOnce {
+        let Asked { query, limit, client, at, .. } = *asked;
         let ready = self.known(query, limit).or_else(|| {
             self.loops.closes(query, client).then(|| reply::refused(query, Some(Ede::LOOP)))
         });
         if let Some(message) = ready {
             out.extend(message);
-            return Some(Source::Local);
+            return AtOnce::Answered(Source::Local);
         }
         // What failed a moment ago is not asked again.
-        let failure = self.failures.borrow_mut().get(query, at)?;
-        Some(self.fail(asked, failure.ede, failure.allows_stale, out))
+        let failure = self.failures.borrow_mut().get(query, at);
+        let Some(failure) = failure else { return AtOnce::Unconcerned };
+        if self.horizon.is_open() && !self.is_local(query) && self.denied(query) {
+            match self.look_there(asked, out) {
+                AtOnce::Unconcerned => {}
+                found => return found,
+            }
+        }
+        AtOnce::Answered(self.fail(asked, failure.ede, failure.allows_stale, out))
     }
 
     /// The stale answer, where that is allowed, or SERVFAIL.
@@ -210,15 +260,15 @@ impl Resolver {
             const FLOODED: Ede = Ede::unreachable("too many queries wait for an answer");
             return reply::servfail(query, Some(FLOODED));
         }
-        let outcome = {
+        let (outcome, by_asked_server) = {
             let _pending = Pending::new(&self.pending);
-            self.resolve(query).await
+            self.resolve_for(asked).await
         };
         let mut out = Vec::with_capacity(512);
         let source = match &*outcome {
             Outcome::Reply { stored, ttls } => {
                 stored.write(query, *ttls, None, limit, &mut out);
-                Source::Asked(stored.side())
+                if by_asked_server { Source::AskedServer } else { Source::Asked(stored.side()) }
             }
             Outcome::Stale(ede) => self.fail(asked, *ede, true, &mut out),
             Outcome::Servfail(ede) => self.fail(asked, *ede, false, &mut out),
@@ -253,7 +303,7 @@ impl Resolver {
     }
 
     /// Asks for a name again whose answer will soon end; nobody waits for it.
-    fn refresh(self: &Rc<Self>, query: &Query) {
+    pub(super) fn refresh(self: &Rc<Self>, query: &Query) {
         let (resolver, query) = (Rc::clone(self), query.clone());
         tokio::task::spawn_local(async move {
             resolver.resolve(&query).await;
@@ -301,7 +351,7 @@ impl Resolver {
         (qtype == rr::ANY).then(|| reply::minimal_any(query))
     }
 
-    fn rule(&self, query: &Query) -> Option<Route> {
+    pub(super) fn rule(&self, query: &Query) -> Option<Route> {
         self.settings.rules.lookup(query.name()).copied().flatten()
     }
 
@@ -310,12 +360,8 @@ impl Resolver {
         if let Some(servers) = self.settings.forward.lookup(query.name()) {
             return Way::Servers(servers.clone());
         }
-        if Special::of(query.name()) == Special::Local && !self.is_about_a_zone(query) {
-            let servers = match self.settings.local.as_slice() {
-                [] => self.system.borrow_mut().now(Instant::now()),
-                configured => configured.to_vec(),
-            };
-            return Way::Servers(servers);
+        if self.is_local(query) {
+            return Way::Servers(self.local_servers());
         }
         match self.rule(query) {
             Some(Route::Direct) => Way::Domestic,
@@ -324,6 +370,21 @@ impl Resolver {
                 Way::Domestic
             }
             _ => Way::Judge,
+        }
+    }
+
+    /// Whether it is for the servers of local names.
+    pub(super) fn is_local(&self, query: &Query) -> bool {
+        Special::of(query.name()) == Special::Local
+            && !self.is_about_a_zone(query)
+            && self.settings.forward.lookup(query.name()).is_none()
+    }
+
+    /// The servers of local names.
+    pub(super) fn local_servers(&self) -> Vec<SocketAddr> {
+        match self.settings.local.as_slice() {
+            [] => self.system.borrow_mut().now(Instant::now()),
+            configured => configured.to_vec(),
         }
     }
 

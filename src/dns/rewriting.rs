@@ -25,13 +25,15 @@ pub(super) async fn detect(resolver: Rc<Resolver>) {
     let servers = resolver.settings.china.iter().zip(resolver.domestic.clone());
     for (NameServer { address, .. }, server) in servers {
         for name in std::iter::repeat_with(random_name).take(NAMES).flatten() {
-            let (resolver, query) = (Rc::clone(&resolver), Query::new(&name, rr::A));
+            for qtype in [rr::A, rr::AAAA] {
+                let (resolver, query) = (Rc::clone(&resolver), Query::new(&name, qtype));
+                let server = server.clone();
+                asked.spawn_local(async move {
+                    let message = resolver.ask_server(&server, &query, PATIENCE).await.ok()?;
+                    Some(Reply::parse(&message)?.addresses())
+                });
+            }
             resolver.loops.note_probe(name, *address);
-            let server = server.clone();
-            asked.spawn_local(async move {
-                let message = resolver.ask_server(&server, &query, PATIENCE).await.ok()?;
-                Some(Reply::parse(&message)?.addresses())
-            });
         }
     }
     let mut found: Vec<IpAddr> = asked.join_all().await.into_iter().flatten().flatten().collect();
@@ -49,7 +51,7 @@ pub(super) async fn detect(resolver: Rc<Resolver>) {
 }
 
 /// Twenty random letters under `com`.
-fn random_name() -> Option<Name> {
+pub(super) fn random_name() -> Option<Name> {
     let mut bytes = [0; 20];
     getrandom::fill(&mut bytes).ok()?;
     let letters: String = bytes.iter().map(|byte| char::from(b'a' + byte % 26)).collect();

@@ -3,15 +3,18 @@
 mod streams;
 
 use super::Settings;
+use super::horizon::Horizon;
 use super::present::Present;
 use super::reply;
-use super::resolver::{Asked, Resolver};
+use super::resolver::{Arrival, Asked, Resolver};
 use super::upstream::tls::Tls;
 use super::wire::Query;
 use crate::dispatch::Current;
 use crate::net::Outbound;
 use crate::net::listen::{self, AcceptError};
 use crate::net::udp::{self, Asker, UdpListener};
+use crate::target::canonical;
+use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -36,6 +39,22 @@ pub struct Bound {
     settings: Settings,
     outbound: Outbound,
     current: Current,
+    origins: Option<Box<dyn Origins>>,
+}
+
+/// Where redirected queries wanted to go. `daemon` provides it where rules redirect.
+pub trait Origins: Debug + Send {
+    /// The name server that a datagram was meant for which came from `client` to `local`, an address of
+    /// ours; `None` if it was meant for us. Never waits.
+    fn of_datagram(&self, client: SocketAddr, local: SocketAddr) -> Option<SocketAddr>;
+}
+
+impl Bound {
+    /// Lets the resolver know which server was asked, so that it can ask that one too.
+    #[must_use]
+    pub fn with_origins(self, origins: Box<dyn Origins>) -> Self {
+        Bound { origins: Some(origins), ..self }
+    }
 }
 
 /// Binds every listening address. One that this machine does not have is left out, with a warning.
@@ -63,7 +82,7 @@ pub fn bind(settings: Settings, outbound: Outbound, current: Current) -> io::Res
     }
     match absent {
         Some(error) if udp.is_empty() => Err(error),
-        _ => Ok(Bound { udp, tcp, settings, outbound, current }),
+        _ => Ok(Bound { udp, tcp, settings, outbound, current, origins: None }),
     }
 }
 
@@ -116,8 +135,9 @@ fn run(bound: Bound, mut orders: Orders, mut stopped: watch::Receiver<bool>) -> 
     // Tasks of its own thread are woken without a system call.
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
-        let Bound { udp, tcp, settings, outbound, current } = bound;
-        let resolver = Resolver::new(settings, outbound, current, Tls::default());
+        let Bound { udp, tcp, settings, outbound, current, origins } = bound;
+        let horizon = Horizon::new(origins.map(Rc::from));
+        let resolver = Resolver::new(settings, outbound, current, Tls::default(), horizon);
         let present = Rc::new(Present::new(resolver));
         let room = streams::Room::new();
         let mut listeners = JoinSet::new();
@@ -185,7 +205,7 @@ async fn datagrams(present: Rc<Present>, listener: Rc<UdpListener>) -> io::Resul
                     continue;
                 }
             };
-            let asked = over_udp(&query, asker, now);
+            let asked = over_udp(&query, &listener, asker, now);
             if !outbox.add(asker, |out| resolver.answer_at_once(&asked, out)) {
                 let (resolver, listener) = (Rc::clone(&resolver), Rc::clone(&listener));
                 tokio::task::spawn_local(answer(resolver, listener, *asker, query, now));
@@ -198,8 +218,10 @@ async fn datagrams(present: Rc<Present>, listener: Rc<UdpListener>) -> io::Resul
     }
 }
 
-fn over_udp<'a>(query: &'a Query, asker: &Asker, at: Instant) -> Asked<'a> {
-    Asked { query, limit: query.udp_limit(), client: asker.address, at }
+fn over_udp<'a>(query: &'a Query, listener: &UdpListener, asker: &Asker, at: Instant) -> Asked<'a> {
+    let arrival = Arrival::Datagram(listener.arrived_at(asker));
+    let client = canonical(asker.address);
+    Asked { query, limit: query.udp_limit(), client, arrival, at }
 }
 
 /// Asks upstream servers for one client.
@@ -210,7 +232,7 @@ async fn answer(
     query: Query,
     at: Instant,
 ) {
-    let answer = resolver.answer(&over_udp(&query, &asker, at)).await;
+    let answer = resolver.answer(&over_udp(&query, &listener, &asker, at)).await;
     if let Err(error) = listener.reply(&asker, &answer) {
         lost(&asker, error);
     }

@@ -1,5 +1,5 @@
 //! Asking other name servers: over UDP ([`udp`]), over one TCP connection for one query ([`tcp`]),
-//! and over a kept, pipelined connection ([`kept`]), direct or through the proxy, bare, in TLS
+//! in any way for one query ([`once`]), and over a kept, pipelined connection ([`kept`]), direct or through the proxy, bare, in TLS
 //! ([`tls`]) or over HTTPS ([`https`]).
 //!
 //! A reply counts only if number, name, type and class are those of the question, and it came over
@@ -8,6 +8,7 @@
 pub(super) mod domestic;
 mod https;
 pub(super) mod kept;
+pub(super) mod once;
 pub(super) mod stagger;
 pub(super) mod tcp;
 pub(super) mod tls;

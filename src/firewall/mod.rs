@@ -74,6 +74,7 @@
 mod adopt;
 mod backend;
 mod command;
+mod conntrack_netlink;
 mod doubts;
 mod error;
 mod fight;
@@ -110,6 +111,7 @@ mod tests;
 use std::time::Duration;
 
 pub use backend::{Backend, Cleaned, Installed, Prepared, cleanup, is_closed, render};
+pub use conntrack_netlink::Conntrack;
 pub use error::Error;
 pub use handle::Handle;
 pub use lan::{Interface, Lan};

@@ -194,6 +194,18 @@ impl Outbound {
     }
 }
 
+/// Whether this machine itself has the address: then a socket that is connected to it has it too. (To
+/// bind would not tell: ip(7), ip_nonlocal_bind.) Nothing is sent.
+pub fn is_own_address(peer: SocketAddr) -> bool {
+    let local = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP)).and_then(
+        |socket| {
+            socket.connect(&peer.into())?;
+            socket.local_addr()
+        },
+    );
+    local.is_ok_and(|local| local.as_socket().is_some_and(|local| local.ip() == peer.ip()))
+}
+
 /// Options of every relayed connection, on both legs: no Nagle (the other side has delayed
 /// enough), and keepalive after two minutes, so that a vanished peer is found in four. Set on a
 /// listener, they are those of every connection it accepts (sk_clone_lock), which saves five

@@ -9,6 +9,7 @@ mod batch;
 
 pub use batch::{Inbox, Outbox};
 
+use crate::target::canonical;
 use nix::cmsg_space;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
@@ -17,7 +18,7 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -35,7 +36,7 @@ pub struct UdpListener {
     socket: UdpSocket,
     wildcard: Option<Wildcard>,
     /// What it is bound to.
-    address: IpAddr,
+    local: SocketAddr,
 }
 
 /// A socket that takes datagrams to every address of this machine, and the family it belongs to.
@@ -101,9 +102,9 @@ impl Bound {
     /// # Errors
     /// What epoll says.
     pub fn listen(self) -> io::Result<UdpListener> {
-        let address = self.local_addr()?.ip().to_canonical();
+        let local = canonical(self.local_addr()?);
         let socket = UdpSocket::from_std(self.socket)?;
-        Ok(UdpListener { socket, wildcard: self.wildcard, address })
+        Ok(UdpListener { socket, wildcard: self.wildcard, local })
     }
 
     /// The address it is bound to.
@@ -121,13 +122,21 @@ impl UdpListener {
     /// was captured has the source address that its way out would have had, and was redirected to
     /// loopback, or to the link's own address.
     pub fn is_own(&self, asker: &Asker) -> bool {
-        let asked = match asker.asked {
-            Some(PacketInfo::V4(Source4(address))) => address.into(),
-            Some(PacketInfo::V6(Source6 { address, .. })) => IpAddr::V6(address).to_canonical(),
-            None => self.address,
-        };
+        let asked = self.arrived_at(asker).ip();
         let asking = asker.address.ip().to_canonical();
         asked.is_loopback() || asking.is_loopback() || asking == asked
+    }
+
+    /// The address of ours that a datagram came to; where a redirect led, if it was redirected.
+    pub fn arrived_at(&self, asker: &Asker) -> SocketAddr {
+        let port = self.local.port();
+        match asker.asked {
+            Some(PacketInfo::V4(Source4(address))) => SocketAddr::new(address.into(), port),
+            Some(PacketInfo::V6(Source6 { address, interface })) => {
+                canonical(SocketAddrV6::new(address, port, 0, interface).into())
+            }
+            None => self.local,
+        }
     }
 
     /// Waits until a datagram is there; [`try_receive`](Self::try_receive) takes it.

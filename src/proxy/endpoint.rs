@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{PoisonError, RwLock};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// A proxy server.
@@ -17,6 +18,8 @@ pub struct Endpoint {
     port: u16,
     addresses: RwLock<Vec<IpAddr>>,
     last_reached: RwLock<Option<Instant>>,
+    /// A dial was in vain.
+    missed: Notify,
 }
 
 impl Endpoint {
@@ -28,6 +31,7 @@ impl Endpoint {
             port,
             addresses: RwLock::new(literal.into_iter().collect()),
             last_reached: RwLock::default(),
+            missed: Notify::new(),
         }
     }
 
@@ -56,11 +60,19 @@ impl Endpoint {
         if addresses.is_empty() {
             return Err(Error::Unresolved { host: self.host.clone() });
         }
+        let missed = MissedOnDrop(Some(&self.missed));
         let failed = |source| Error::Dial { server: self.to_string(), source };
         let stream = outbound.tcp_saying(&addresses, first).await.map_err(failed)?;
+        missed.disarm();
         let mut last = self.last_reached.write().unwrap_or_else(PoisonError::into_inner);
         *last = Some(Instant::now());
         Ok(stream)
+    }
+
+    /// Waits until a dial was in vain: no address answered, or none did in time. One that happened while
+    /// nobody waited counts.
+    pub async fn was_missed(&self) {
+        self.missed.notified().await;
     }
 
     /// Whether TCP to the server has come to stand at `moment` or later.
@@ -79,6 +91,23 @@ impl Endpoint {
         let changed = *known != addresses;
         *known = addresses;
         changed
+    }
+}
+
+/// A dial that fails is in vain, and so is one that is given up.
+struct MissedOnDrop<'a>(Option<&'a Notify>);
+
+impl MissedOnDrop<'_> {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for MissedOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(missed) = self.0 {
+            missed.notify_one();
+        }
     }
 }
 
@@ -109,6 +138,29 @@ mod tests {
         assert!(!endpoint.is_name());
         assert_eq!(endpoint.addresses(), ["[2001:db8::1]:8388".parse().unwrap()]);
         assert_eq!(endpoint.to_string(), "[2001:db8::1]:8388");
+    }
+
+    #[tokio::test]
+    async fn a_dial_in_vain_is_told_once() {
+        use crate::mark::Fwmark;
+        use crate::net::{Refusal, listen};
+        use std::time::Duration;
+        use tokio::time::timeout;
+        let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
+        let told = async |endpoint: &Endpoint| {
+            timeout(Duration::from_millis(50), endpoint.was_missed()).await.is_ok()
+        };
+        let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let endpoint = Endpoint::new("127.0.0.1", listener.local_addr().unwrap().port());
+        endpoint.dial(&outbound, &[]).await.unwrap();
+        assert!(!told(&endpoint).await);
+        drop(listener);
+        assert!(endpoint.dial(&outbound, &[]).await.is_err());
+        assert!(endpoint.dial(&outbound, &[]).await.is_err());
+        assert!(told(&endpoint).await && !told(&endpoint).await);
+        // Whoever has no time left gives up.
+        drop(timeout(Duration::ZERO, endpoint.dial(&outbound, &[])).await);
+        assert!(told(&endpoint).await);
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The server's host name has no address yet.
-    #[error("no address is known for {host}: the domestic name servers did not give one")]
+    #[error("no address is known for {host}: no name server has given one")]
     Unresolved {
         /// The name.
         host: String,

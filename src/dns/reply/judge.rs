@@ -54,7 +54,7 @@ pub fn classify(reply: &Reply<'_>, china: &IpSet, bogus: &IpSet, name_is_local: 
         is_impossible(inside)
             || bogus.contains(*address)
             || bogus.contains(inside)
-            || !name_is_local && is_private(inside)
+            || !name_is_local && is_inward(inside)
     };
     if addresses.iter().any(is_bogus) {
         Domestic::Bogus
@@ -102,8 +102,15 @@ fn is_impossible(address: IpAddr) -> bool {
     }
 }
 
+/// Whether the address is one of a network of somebody's own: private, of a carrier's NAT (where VPNs
+/// live too), unique local, or of a link (RFC 3927: name servers of clouds).
+pub fn is_private(address: IpAddr) -> bool {
+    let inside = judged(address);
+    is_inward(inside) || matches!(inside, IpAddr::V4(v4) if v4.is_link_local())
+}
+
 /// RFC 1918, RFC 6598 (carrier-grade NAT), RFC 4193; link-local RFC 4291 and site-local RFC 3879.
-fn is_private(address: IpAddr) -> bool {
+fn is_inward(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_private() || v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64,
         IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local() || is_site_local(v6),

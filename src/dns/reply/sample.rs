@@ -2,7 +2,7 @@
 
 use crate::dns::wire::Query;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query as Question, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::BinEncodable;
 use std::str::FromStr;
@@ -16,6 +16,7 @@ fn record(text: &str) -> Record {
         "A" => RData::A(A(data.parse().unwrap())),
         "AAAA" => RData::AAAA(AAAA(data.parse().unwrap())),
         "CNAME" => RData::CNAME(CNAME(name(data))),
+        "TXT" => RData::TXT(TXT::new(vec![data.into()])),
         // The minimum.
         "SOA" => RData::SOA(SOA::new(name("a"), name("b"), 1, 2, 3, 4, data.parse().unwrap())),
         _ => panic!("not a type: {kind}"),

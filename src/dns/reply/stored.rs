@@ -141,6 +141,11 @@ impl Stored {
         self.rcode
     }
 
+    /// See [`Reply::denies_top_level`].
+    pub fn denies_top_level(&self) -> bool {
+        Reply::parse(&self.message).is_some_and(|reply| reply.denies_top_level())
+    }
+
     /// The message, which [`Reply::parse`] reads; TTLs are those of its beginning.
     pub fn message(&self) -> &[u8] {
         &self.message

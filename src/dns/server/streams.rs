@@ -1,11 +1,14 @@
 //! Clients over TCP (RFC 7766).
 
 use super::SHORTAGE_REST;
+use crate::dns::horizon;
 use crate::dns::present::Present;
-use crate::dns::resolver::Asked;
+use crate::dns::resolver::{Arrival, Asked};
 use crate::dns::upstream::tcp::{Incoming, frame};
 use crate::dns::wire::{Query, TCP_SIZE};
 use crate::net::listen::AcceptError;
+use crate::net::origin::{self, OrigDst};
+use crate::target::canonical;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -91,6 +94,7 @@ async fn serve(
     _permit: OwnedSemaphorePermit,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let arrival = Arrival::Stream(asked_server(&stream, client, &present));
     let (mut source, sink) = stream.into_split();
     let (answers, queue) = mpsc::channel(MOST_PIPELINED);
     let writing = tokio::task::spawn_local(write(sink, queue));
@@ -127,7 +131,8 @@ async fn serve(
         let slot = Arc::clone(&pipelined).acquire_owned().await.map_err(io::Error::other)?;
         let (resolver, answers) = (present.load(), answers.clone());
         tokio::task::spawn_local(async move {
-            let asked = Asked { query: &query, limit: TCP_SIZE, client, at: Instant::now() };
+            let at = Instant::now();
+            let asked = Asked { query: &query, limit: TCP_SIZE, client, arrival, at };
             let mut answer = Vec::new();
             if !resolver.answer_at_once(&asked, &mut answer) {
                 answer = resolver.answer(&asked).await;
@@ -140,6 +145,17 @@ async fn serve(
     // The writer ends when the last answer is sent.
     drop(answers);
     writing.await.map_err(io::Error::other)?
+}
+
+/// The name server that was dialled, if the connection was redirected and that matters.
+fn asked_server(stream: &TcpStream, client: SocketAddr, present: &Present) -> Option<SocketAddr> {
+    if !present.load().horizon.is_open() {
+        return None;
+    }
+    let OrigDst(server) = origin::original_dst(stream, client).ok()?;
+    let local = canonical(stream.local_addr().ok()?);
+    let is_redirected = (server.ip(), server.port()) != (local.ip(), local.port());
+    is_redirected.then(|| horizon::on_link_of(server, local)).flatten()
 }
 
 async fn write(mut sink: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {

@@ -68,7 +68,7 @@ fn answer(script: &Script, query: &[u8]) -> Vec<u8> {
     script(&Message::from_vec(query).unwrap())[0].message.to_vec().unwrap()
 }
 
-fn over_tls(script: Script) -> Server {
+pub(super) fn over_tls(script: Script) -> Server {
     listen(b"dot", move |mut stream, asked| {
         let script = Rc::clone(&script);
         async move {
@@ -86,7 +86,7 @@ fn over_tls(script: Script) -> Server {
 }
 
 /// `GET` and other paths are not found.
-fn over_https(script: Script) -> Server {
+pub(super) fn over_https(script: Script) -> Server {
     listen(b"h2", move |stream, asked| {
         let script = Rc::clone(&script);
         async move {

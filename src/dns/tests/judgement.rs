@@ -133,12 +133,14 @@ async fn a_missing_address_type_is_believed_once_the_other_is_domestic() {
 async fn a_rewriting_provider_is_found_out() {
     run(async || {
         // Everything has a domestic address, says the provider.
-        let rewriting = always(|query| addresses(query, 60, &["198.51.100.66"]));
+        let rewriting = always(|query| addresses(query, 60, &["198.51.100.66", "2001:db8:c::66"]));
         let trusted = always(|query| nothing(query, ResponseCode::NXDomain));
         let world = world(rewriting, trusted, |_| {});
         crate::dns::rewriting::detect(Rc::clone(&world.resolver)).await;
-        let answer = world.ask("typo.example", RecordType::A).await;
-        assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
+        for kind in [RecordType::A, RecordType::AAAA] {
+            let answer = world.ask("typo.example", kind).await;
+            assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain, "{kind}");
+        }
     })
     .await;
 }

@@ -1,16 +1,19 @@
 //! The resolver whole, against scripted servers on loopback.
 
+mod bootstrap;
 mod encrypted;
 mod judgement;
 mod listening;
 mod servers;
 mod servers_that_fail;
+mod split_horizon;
 mod streams;
 mod wishes;
 
-use super::resolver::{Asked, Resolver};
+use super::horizon::Horizon;
+use super::resolver::{Arrival, Asked, Resolver};
 use super::wire::{Query, TCP_SIZE};
-use super::{Options, Settings};
+use super::{Options, Origins, Settings};
 use crate::dispatch::{Current, Dispatcher};
 use crate::domain::DomainMap;
 use crate::ipset::IpSet;
@@ -23,8 +26,9 @@ use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 use ipnet::IpNet;
 use servers::{Script, Server, addresses, always, nothing, over_tcp, over_udp, say};
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +44,18 @@ struct World {
     current: Current,
     domestic: Server,
     trusted: Server,
+    /// Which server the program means to ask.
+    asked: Cell<Option<SocketAddr>>,
+}
+
+/// Queries come over TCP here, and that tells.
+#[derive(Debug)]
+struct NoDatagrams;
+
+impl Origins for NoDatagrams {
+    fn of_datagram(&self, _: SocketAddr, _: SocketAddr) -> Option<SocketAddr> {
+        None
+    }
 }
 
 fn settings() -> Settings {
@@ -92,8 +108,9 @@ fn world(domestic: Script, trusted: Script, adjust: impl FnOnce(&mut Settings)) 
     let direct = Box::new(Direct::new(outbound()));
     let dispatcher = Dispatcher::new(Router::default(), Arc::default(), direct, Vec::new());
     let current = Current::new(dispatcher);
-    let resolver = Resolver::new(settings, outbound(), current.clone(), encrypted::tls());
-    World { resolver, current, domestic, trusted }
+    let horizon = Horizon::new(Some(Rc::new(NoDatagrams)));
+    let resolver = Resolver::new(settings, outbound(), current.clone(), encrypted::tls(), horizon);
+    World { resolver, current, domestic, trusted, asked: Cell::new(None) }
 }
 
 impl World {
@@ -101,7 +118,8 @@ impl World {
         let query = Query::new(&name.parse().unwrap(), kind.into());
         let client = "127.0.0.1:4000".parse().unwrap();
         let at = std::time::Instant::now();
-        let asked = Asked { query: &query, limit: TCP_SIZE, client, at };
+        let arrival = Arrival::Stream(self.asked.get());
+        let asked = Asked { query: &query, limit: TCP_SIZE, client, arrival, at };
         let mut out = Vec::new();
         if !self.resolver.answer_at_once(&asked, &mut out) {
             out = Rc::clone(&self.resolver).answer(&asked).await;

@@ -119,6 +119,24 @@ async fn collect(mut body: h2::RecvStream) -> io::Result<Vec<u8>> {
     Ok(message)
 }
 
+/// Asks one question over a connection of its own. Has no time-out.
+///
+/// # Errors
+/// The connection ended first, or the answer makes no sense.
+pub(super) async fn ask_once(
+    url: &str,
+    stream: Box<dyn Stream>,
+    query: &Query,
+) -> io::Result<Vec<u8>> {
+    let (client, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
+    tokio::select! {
+        answer = ask(client, url, query) => answer,
+        ended = connection => {
+            Err(ended.err().map_or_else(|| io::ErrorKind::UnexpectedEof.into(), io::Error::other))
+        }
+    }
+}
+
 fn senseless(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }

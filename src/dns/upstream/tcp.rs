@@ -6,7 +6,7 @@ use crate::dns::wire::{Query, upstream_query};
 use crate::net::Outbound;
 use std::io;
 use std::net::SocketAddr;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Asks one question over a connection of its own: for what did not fit into a datagram. Has no
 /// time-out.
@@ -18,9 +18,20 @@ pub(in crate::dns) async fn ask(
     server: SocketAddr,
     query: &Query,
 ) -> io::Result<Vec<u8>> {
-    let mut stream = outbound.tcp(&[server]).await?;
+    ask_over(outbound.tcp(&[server]).await?, query).await
+}
+
+/// The same over a connection that stands.
+///
+/// # Errors
+/// As above.
+pub(super) async fn ask_over(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    query: &Query,
+) -> io::Result<Vec<u8>> {
     let id = random_id()?;
     stream.write_all(&frame(&upstream_query(query, id))).await?;
+    stream.flush().await?;
     let mut incoming = Incoming::default();
     while let Some(message) = incoming.next(&mut stream).await? {
         if Reply::parse(&message).is_some_and(|reply| reply.matches(query, id)) {

@@ -6,13 +6,18 @@ use crate::dns::reply::{self, Ede};
 use crate::domain::Name;
 use ipnet::IpNet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// RFC 1035, 2.3.4.
 const LONGEST_NAME: usize = 255;
 
-/// Type, class and one byte of flags follow the name in the key.
-const LONGEST_KEY: usize = LONGEST_NAME + 5;
+/// Type, class and one byte of flags follow the name in the key,
+const FLAGS_END: usize = 5;
+
+/// and address, port and link of who alone is asked.
+const SERVER: usize = 22;
+
+const LONGEST_KEY: usize = LONGEST_NAME + FLAGS_END + SERVER;
 
 /// The options that carry a client subnet (RFC 7871) and extended errors (RFC 8914).
 const OPTION_SUBNET: u16 = 8;
@@ -32,9 +37,11 @@ pub struct Query {
     pub edns: Option<Edns>,
     /// The operator's wish for whom to ask upstream; nothing of the client's.
     subnet: Option<IpNet>,
+    /// The only name server it is for, see [`Query::at`].
+    server: Option<SocketAddr>,
     /// The name as asked: some clients vary the case and want it back.
     asked: [u8; LONGEST_NAME],
-    /// The name in lower case, the type, the class, and DO, CD and RD.
+    /// The name in lower case, the type, the class, DO, CD and RD, and the server.
     key: [u8; LONGEST_KEY],
     /// At least 1, at most 255.
     length: u8,
@@ -116,6 +123,29 @@ impl Query {
         Query { subnet: Some(subnet), ..self.clone() }
     }
 
+    /// The same question for this name server alone: its answer is kept apart from that of all others.
+    pub fn at(&self, server: SocketAddr) -> Query {
+        let mut query = Query { server: Some(server), ..self.clone() };
+        query.set_key_server();
+        query
+    }
+
+    /// The only name server it is for, if it is.
+    pub fn server(&self) -> Option<SocketAddr> {
+        self.server
+    }
+
+    /// The same question about another name, asked of whoever the query is for.
+    pub fn with_name(&self, name: &Name) -> Query {
+        let mut query = self.clone();
+        let wire = name.as_wire();
+        query.length = u8::try_from(wire.len()).unwrap_or(u8::MAX);
+        query.asked[..wire.len()].copy_from_slice(wire);
+        query.set_question(self.qtype(), self.qclass());
+        query.set_key_flags();
+        query
+    }
+
     /// The name in lower-case wire form.
     pub fn name(&self) -> &[u8] {
         &self.key[..self.name_length()]
@@ -142,9 +172,11 @@ impl Query {
     }
 
     /// What tells queries with different answers apart: lower-case name, type, class, DO, CD, and
-    /// RD, since an upstream may refuse or leave empty what it is not to recurse for.
+    /// RD, since an upstream may refuse or leave empty what it is not to recurse for; and the server
+    /// that alone is asked.
     pub fn key(&self) -> &[u8] {
-        &self.key[..self.name_length() + 5]
+        let server = if self.server.is_some() { SERVER } else { 0 };
+        &self.key[..self.name_length() + FLAGS_END + server]
     }
 
     /// Whether DNSSEC records are wanted.
@@ -177,6 +209,7 @@ impl Query {
             flags,
             edns: None,
             subnet: None,
+            server: None,
             asked: [0; LONGEST_NAME],
             key: [0; LONGEST_KEY],
             length: 1,
@@ -241,6 +274,20 @@ impl Query {
         let bit = |flag| u8::from(self.flags & flag != 0);
         self.key[self.name_length() + 4] =
             u8::from(self.dnssec_ok()) << 2 | bit(flag::CD) << 1 | bit(flag::RD);
+        self.set_key_server();
+    }
+
+    fn set_key_server(&mut self) {
+        let Some(server) = self.server else { return };
+        let address = match server.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        let place = self.name_length() + FLAGS_END;
+        self.key[place..place + 16].copy_from_slice(&address.octets());
+        self.key[place + 16..place + 18].copy_from_slice(&server.port().to_be_bytes());
+        let link = if let SocketAddr::V6(v6) = server { v6.scope_id() } else { 0 };
+        self.key[place + 18..place + SERVER].copy_from_slice(&link.to_be_bytes());
     }
 
     fn into_malformed(self, rcode: u16) -> Malformed {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub const USER: &str = "me";
 pub const PASSWORD: &str = "open sesame";
 pub const SQUID_PORT: u16 = 3128;
-const TINYPROXY_PORT: u16 = 8888;
+pub const TINYPROXY_PORT: u16 = 8888;
 
 /// squid with Basic authentication, and the `[[proxy]]` that leads to it.
 pub fn squid(family: Family) -> (Running, String) {

@@ -29,6 +29,14 @@ pub fn domestic() -> Running {
     )
 }
 
+/// The domestic server, which knows one more name (`#`: every name).
+pub fn domestic_and(name: &str, target: Host) -> Running {
+    dnsmasq(
+        DOMESTIC_NAMES,
+        &[("domestic.example", DOMESTIC_SITE), ("foreign.example", FORGED), (name, target)],
+    )
+}
+
 /// The trusted server.
 pub fn trusted() -> Running {
     dnsmasq(
@@ -58,6 +66,8 @@ fn dnsmasq(host: Host, records: &[(&str, Host)]) -> Running {
         "--no-hosts",
         "--bind-interfaces",
         "--local=/example/",
+        "--local=/podman/",
+        "--local=/local/",
         "--local-ttl=300",
         "--pid-file=",
         "--log-facility=-",
@@ -67,7 +77,9 @@ fn dnsmasq(host: Host, records: &[(&str, Host)]) -> Running {
     }
     for (name, target) in records {
         let (v4, v6) = (target.ip(Family::V4), target.ip(Family::V6));
-        command.arg(format!("--host-record={name},{v4},{v6},300"));
+        if *name != "#" {
+            command.arg(format!("--host-record={name},{v4},{v6},300"));
+        }
         // Everything below it.
         command.arg(format!("--address=/{name}/{v4}"));
         command.arg(format!("--address=/{name}/{v6}"));

@@ -1,0 +1,49 @@
+//! One question to one server in whatever way it wants to be asked, over a socket of its own: for those
+//! who ask seldom, and from anywhere.
+
+use super::tls::Tls;
+use super::{https, tcp, udp};
+use crate::dns::name_server::{NameServer, Transport};
+use crate::dns::wire::Query;
+use crate::net::Outbound;
+use crate::proxy::Stream;
+use std::io;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Asks until the server replies or `patience` ends.
+///
+/// # Errors
+/// `TimedOut`, what the kernel says, a certificate of somebody else.
+pub(in crate::dns) async fn ask(
+    outbound: &Outbound,
+    tls: &Tls,
+    server: &NameServer,
+    query: &Query,
+    patience: Duration,
+) -> io::Result<Vec<u8>> {
+    if let Transport::Plain = server.transport {
+        return udp::ask(outbound, server.address, query, patience).await;
+    }
+    let asked = timeout(patience, over_stream(outbound, tls, server, query)).await;
+    asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn over_stream(
+    outbound: &Outbound,
+    tls: &Tls,
+    server: &NameServer,
+    query: &Query,
+) -> io::Result<Vec<u8>> {
+    let stream: Box<dyn Stream> = Box::new(outbound.tcp(&[server.address]).await?);
+    match &server.transport {
+        Transport::Plain | Transport::Tcp => tcp::ask_over(stream, query).await,
+        Transport::Tls { name } => {
+            tcp::ask_over(tls.connect(name, b"dot", stream).await?, query).await
+        }
+        Transport::Https { name, path } => {
+            let url = format!("https://{name}{path}");
+            https::ask_once(&url, tls.connect(name, b"h2", stream).await?, query).await
+        }
+    }
+}
