@@ -52,7 +52,11 @@ enum Command {
     /// Let a running snet take in its changed configuration; connections live on.
     Reload(Control),
     /// Remove whatever a killed snet has left in the kernel.
-    Cleanup,
+    Cleanup {
+        /// Leave a network that firewall.on-failure = "closed" keeps closed.
+        #[arg(long)]
+        keep_closed: bool,
+    },
     /// Try everything in a sealed little internet on this very kernel; needs no root.
     Selftest {
         /// Only with this one; otherwise with each that can be had here.
@@ -100,7 +104,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(file)) => check(&file),
         Some(Command::Rules(file)) => rules(&file),
         Some(Command::Reload(at)) => reload(&at),
-        Some(Command::Cleanup) => cleanup(),
+        Some(Command::Cleanup { keep_closed }) => cleanup(keep_closed),
         Some(Command::Selftest { backend }) => {
             selftest::run(backend.and_then(|word| word.parse().ok()))
         }
@@ -172,10 +176,10 @@ fn rules(file: &File) -> ExitCode {
     }
 }
 
-fn cleanup() -> ExitCode {
+fn cleanup(keep_closed: bool) -> ExitCode {
     Log::to_stderr(LogLevel::Info, 0);
-    match daemon::cleanup() {
-        Ok(cleaned) => print(&cleaned.to_string()),
+    match daemon::cleanup(keep_closed) {
+        Ok(said) => print(&said),
         Err(failure) => fail(failure.kind().exit_code(), failure),
     }
 }

@@ -3,7 +3,7 @@
 use super::item::Item;
 use super::section::Section;
 use super::{Backend, Firewall, Mode};
-use crate::firewall::{Ipv6, Quic};
+use crate::firewall::{Ipv6, OnFailure, Quic};
 
 /// IFNAMSIZ less the terminal zero byte (linux/if.h).
 const LONGEST_INTERFACE: usize = 15;
@@ -37,6 +37,9 @@ impl Firewall {
             }),
             quic: section.or("quic", Quic::Reject, |item| {
                 item.choice(&[("reject", Quic::Reject), ("direct", Quic::Direct)])
+            }),
+            on_failure: section.or("on-failure", OnFailure::Open, |item| {
+                item.choice(&[("open", OnFailure::Open), ("closed", OnFailure::Closed)])
             }),
         }
     }

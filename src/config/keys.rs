@@ -57,7 +57,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
             "block-domain-file",
         ],
     ),
-    ("firewall", &["backend", "interfaces", "ipv6", "quic"]),
+    ("firewall", &["backend", "interfaces", "ipv6", "quic", "on-failure"]),
     ("log", &["level"]),
     ("control", &["socket"]),
 ];

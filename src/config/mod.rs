@@ -193,6 +193,8 @@ pub struct Firewall {
     pub ipv6: firewall::Ipv6,
     /// `firewall.quic`
     pub quic: firewall::Quic,
+    /// `firewall.on-failure`
+    pub on_failure: firewall::OnFailure,
 }
 
 /// Which firewall tool installs the rules.

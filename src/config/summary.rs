@@ -3,7 +3,7 @@
 use super::dns::show_type;
 use super::value::{show_duration, show_size};
 use super::{Backend, Config, Mode, Proxy, ProxyKind, Scope, Via};
-use crate::firewall::{Ipv6, Quic};
+use crate::firewall::{Ipv6, OnFailure, Quic};
 use crate::ipset::IpSet;
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
@@ -115,7 +115,12 @@ impl Config {
             Quic::Reject => "rejected",
             Quic::Direct => "direct",
         };
+        let failure = match self.firewall.on_failure {
+            OnFailure::Open => "flows directly",
+            OnFailure::Closed => "is rejected",
+        };
         writeln!(out, "firewall  {backend}; foreign IPv6 {ipv6}, foreign QUIC {quic}")?;
+        writeln!(out, "failure   while no living snet captures, foreign traffic {failure}")?;
         if self.mode == Mode::Local {
             return Ok(());
         }

@@ -3,7 +3,8 @@
 use crate::config::{self, Backend, Config, Mode, ProxyKind, Scope, Via};
 use crate::dispatch::{Dispatcher, Upstream};
 use crate::fault::{self, Fault};
-use crate::firewall::{Lan, Ruleset};
+use crate::firewall::{Family, Lan, Ruleset};
+use crate::inbound::token::Token;
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use crate::net::Outbound;
@@ -15,7 +16,7 @@ use crate::proxy::shadowsocks::Shadowsocks;
 use crate::route::Router;
 use crate::{dns, firewall, ipset};
 use ipnet::IpNet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// What is running while another configuration is taken in: its parts that did not change go on.
@@ -24,6 +25,28 @@ pub(super) struct Running<'a> {
     pub(super) config: &'a Config,
     pub(super) endpoints: &'a [Arc<Endpoint>],
     pub(super) dispatcher: &'a Dispatcher,
+}
+
+/// Without the addresses that a kernel without IPv6 (`ipv6.disable=1`) cannot listen on; `::` means
+/// both families, and becomes `0.0.0.0`. If none is left, all stay, and the error names them.
+pub(super) fn possible(mut config: Config) -> Config {
+    if crate::net::has_ipv6() {
+        return config;
+    }
+    let mut possible = Vec::new();
+    for address in &config.listen.addresses {
+        let address = match address {
+            IpAddr::V6(v6) if v6.is_unspecified() => Ipv4Addr::UNSPECIFIED.into(),
+            address => *address,
+        };
+        if address.is_ipv4() && !possible.contains(&address) {
+            possible.push(address);
+        }
+    }
+    if !possible.is_empty() {
+        config.listen.addresses = possible;
+    }
+    config
 }
 
 /// One endpoint for each `[[proxy]]`, in their order. The addresses of a server that is known
@@ -88,9 +111,15 @@ pub(super) fn dispatcher(
     Dispatcher::new(router, learned.unwrap_or_default(), direct, upstreams.collect())
 }
 
-pub(super) fn dns(config: &Config, addresses: &[IpAddr]) -> dns::Settings {
+/// With a token the daemon's own proof is answered.
+pub(super) fn dns(config: &Config, addresses: &[IpAddr], token: Option<&Token>) -> dns::Settings {
     let dns = &config.dns;
     let port = config.listen.dns_port;
+    let mut hosts = dns.hosts.clone();
+    // It is a name: a token is one label.
+    if let Some(Ok(name)) = token.map(|token| crate::dns::proof_name(token.text()).parse()) {
+        hosts.insert(name, Family::ALL.map(firewall::probe::address).into());
+    }
     dns::Settings {
         listen: addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
         china: dns.china.clone(),
@@ -104,7 +133,7 @@ pub(super) fn dns(config: &Config, addresses: &[IpAddr]) -> dns::Settings {
         max_ttl: dns.max_ttl,
         block_types: dns.block_types.clone(),
         bogus: dns.bogus.clone(),
-        hosts: dns.hosts.clone(),
+        hosts,
         rules: Arc::clone(&config.rules.names),
         china_names: Arc::clone(&config.rules.china_names),
         china_set: Arc::clone(&config.rules.china),
@@ -156,6 +185,7 @@ pub(super) fn ruleset(
         lan,
         ipv6: config.firewall.ipv6,
         quic: config.firewall.quic,
+        on_failure: config.firewall.on_failure,
     };
     ruleset.look_around()?;
     Ok(ruleset)

@@ -66,6 +66,9 @@ pub enum Error {
     /// The lock cannot be had.
     #[error("cannot see whether another snet runs: {0}")]
     Lock(io::Error),
+    /// The rules are in place, and what they redirect does not arrive.
+    #[error("the rules do not capture, so snet does not start: {0}")]
+    NotCaptured(String),
     /// A task ended by a panic or without being told.
     #[error("{0} died; this is a bug of snet, please report it")]
     Died(&'static str),
@@ -118,6 +121,7 @@ impl Error {
             | Error::Alone { .. }
             | Error::Alive { .. }
             | Error::Lock(_)
+            | Error::NotCaptured(_)
             | Error::Firewall(_) => Kind::Unavailable,
             Error::Died(_) => Kind::Bug,
         }

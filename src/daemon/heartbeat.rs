@@ -1,110 +1,298 @@
-//! The pulse that keeps the rules acting.
+//! The heartbeat that keeps the rules active.
 //!
-//! Every rule of ours that acts also asks a set whose entries expire after a few seconds. The
-//! heartbeat renews them, and only after the accept loop and the resolver have really answered a
-//! question: whatever hangs, dies or is stopped, the kernel lets the network go within seconds.
-//! A process that runs but does not answer is as dead as one that was killed. systemd's watchdog is
-//! fed by the same answers.
+//! Every rule of ours that captures asks a switch of its family, which turns itself off after a few
+//! seconds ([`crate::firewall::PULSE`]). The heartbeat sets the switches every two seconds, and only
+//! by what it has just seen ([`proof`](super::proof)): whatever hangs, dies or is stopped, and
+//! whatever others' rules drop, the rules let go within seconds, or reject with
+//! `firewall.on-failure = "closed"`. One family never takes the other down. systemd's watchdog is fed
+//! as long as the daemon serves anybody: others' rules are no reason to kill it.
 
+use super::proof::{Broken, Found, PATIENCE, Proof, What, bounded};
+use crate::firewall::{Family, Switch, Switches};
 use crate::net::Outbound;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 /// Between two beats. The kernel's entries live three times as long ([`crate::firewall::PULSE`]).
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// A part that takes longer to answer is not alive. One late answer costs one beat of three.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// A family that was captured is given up after so many rounds that failed in a row.
+const STRIKES: u32 = 2;
 
 /// `localhost. A IN`, recursion desired: the resolver answers it by itself.
 const QUESTION: &[u8] =
     b"\x70\x75\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x09localhost\x00\x00\x01\x00\x01";
 
-/// What the probes ask.
+/// The daemon's ports, asked without a redirect.
 #[derive(Debug, Clone)]
-pub(super) struct Pulse {
-    outbound: Outbound,
-    tcp: Vec<SocketAddr>,
-    dns: Vec<SocketAddr>,
+pub(super) struct Parts {
+    pub(super) outbound: Outbound,
+    pub(super) listening: Vec<IpAddr>,
+    /// `--dns-only` has none.
+    pub(super) tcp: Option<u16>,
+    pub(super) dns: u16,
 }
 
-impl Pulse {
-    /// The ports on these listening addresses; `--dns-only` has no TCP port.
-    pub(super) fn new(
-        outbound: Outbound,
-        listening: &[IpAddr],
-        tcp: Option<u16>,
-        dns: u16,
-    ) -> Self {
-        let at = |port| listening.iter().map(move |ip| SocketAddr::new(reachable(*ip), port));
-        Pulse { outbound, tcp: tcp.into_iter().flat_map(at).collect(), dns: at(dns).collect() }
+/// What is done with what a round has found.
+pub(super) trait Act: Send + Sync {
+    /// Sets the switches; `None`: they are left to themselves.
+    fn beat(&self, switches: Switches) -> impl Future<Output = ()> + Send;
+
+    /// The daemon serves somebody.
+    fn alive(&self);
+
+    /// What others' rules do with the packets of this family's proof, and the remedy.
+    fn explain(&self, family: Family) -> impl Future<Output = Option<String>> + Send;
+}
+
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    proof: Proof,
+    parts: Parts,
+    /// The families, IPv4 first, that the rules redirect.
+    captures: [bool; 2],
+    is_closed: bool,
+    judge: Judge,
+    /// The last state that was told.
+    told: [Option<State>; 2],
+    served: bool,
+}
+
+/// What a family has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Captured,
+    /// Nothing to capture.
+    NoRoute,
+    /// Not yet given up.
+    Doubtful,
+    /// Nobody listens, or the tools have no such family.
+    NotRedirected,
+    Broken,
+}
+
+/// From rounds to switches. Pure.
+#[derive(Debug, Default)]
+struct Judge {
+    strikes: [u32; 2],
+    was_captured: [bool; 2],
+}
+
+impl Judge {
+    /// `None`: the family is not redirected.
+    fn judge(&mut self, found: [Option<&Found>; 2]) -> [State; 2] {
+        let mut states = [State::NotRedirected; 2];
+        for (place, found) in found.into_iter().enumerate() {
+            let Some(found) = found else { continue };
+            states[place] = match found {
+                Found::Captured => State::Captured,
+                Found::NoRoute => State::NoRoute,
+                Found::Broken(_) => {
+                    self.strikes[place] += 1;
+                    match self.was_captured[place] && self.strikes[place] < STRIKES {
+                        true => State::Doubtful,
+                        false => State::Broken,
+                    }
+                }
+            };
+            match states[place] {
+                State::Captured | State::NoRoute => {
+                    self.strikes[place] = 0;
+                    self.was_captured[place] = true;
+                }
+                State::Broken => self.was_captured[place] = false,
+                State::Doubtful | State::NotRedirected => {}
+            }
+        }
+        states
     }
 
-    /// Beats until `stopped` turns true: `renew` is called after every round of answers. Returns
-    /// true.
-    pub(super) async fn beat(
-        self,
-        renew: impl AsyncFn(),
-        mut stopped: watch::Receiver<bool>,
-    ) -> bool {
+    /// A family that is not captured is rejected while the other one is. One without a route is no
+    /// reason for it: programs have nowhere else to go.
+    fn switches(states: [State; 2]) -> Switches {
+        let of = |own: State, other: State| match own {
+            State::Captured | State::NoRoute => Switch::Capture,
+            State::Doubtful => Switch::Keep,
+            State::NotRedirected | State::Broken => match other {
+                State::Captured | State::Doubtful => Switch::Reject,
+                _ => Switch::Off,
+            },
+        };
+        Switches { v4: of(states[0], states[1]), v6: of(states[1], states[0]) }
+    }
+}
+
+impl Heartbeat {
+    pub(super) fn new(proof: Proof, parts: Parts, captures: [bool; 2], is_closed: bool) -> Self {
+        let judge = Judge::default();
+        Heartbeat { proof, parts, captures, is_closed, judge, told: [None; 2], served: true }
+    }
+
+    /// The first round, before anything is captured; it is made twice if it fails. Sets the switches.
+    ///
+    /// # Errors
+    /// No family is captured, and why.
+    pub(super) async fn prove(&mut self, act: &impl Act) -> Result<(), String> {
+        let mut found = self.round().await;
+        if found.iter().any(|found| matches!(found, Some(Found::Broken(_)))) {
+            found = self.round().await;
+        }
+        let states = self.judge.judge([found[0].as_ref(), found[1].as_ref()]);
+        let is_good = |state: &State| matches!(state, State::Captured);
+        let is_broken = |state: &State| *state == State::Broken;
+        if states.iter().any(is_broken) && !states.iter().any(is_good) {
+            let mut causes = Vec::new();
+            for (family, found) in Family::ALL.into_iter().zip(&found) {
+                if let Some(Found::Broken(broken)) = found {
+                    causes.push(self.cause(family, broken, act).await);
+                }
+            }
+            return Err(causes.join("; "));
+        }
+        act.beat(Judge::switches(states)).await;
+        self.tell(states, &found, act).await;
+        Ok(())
+    }
+
+    /// Beats until `stopped` turns true. Returns true.
+    pub(super) async fn beat(mut self, act: impl Act, mut stopped: watch::Receiver<bool>) -> bool {
         let mut ticks = interval(INTERVAL);
         // After a suspend one beat is enough, at once.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut was_alive = true;
         loop {
             tokio::select! {
                 biased;
                 _ = stopped.wait_for(|stopped| *stopped) => return true,
                 _ = ticks.tick() => {}
             }
-            match self.probe().await {
+            let found = self.round().await;
+            // Whoever does not answer was told to stop.
+            if *stopped.borrow() || stopped.has_changed().is_err() {
+                return true;
+            }
+            let states = self.judge.judge([found[0].as_ref(), found[1].as_ref()]);
+            if self.captures != [false; 2] {
+                act.beat(Judge::switches(states)).await;
+            }
+            if self.serves(states, &found).await {
+                act.alive();
+            }
+            self.tell(states, &found, &act).await;
+        }
+    }
+
+    /// Both families at once: a round takes no longer than its slowest answer.
+    async fn round(&self) -> [Option<Found>; 2] {
+        let of = async |place: usize, family: Family| {
+            if !self.captures[place] {
+                return None;
+            }
+            let found = self.proof.of(family).await;
+            let asked = match found {
+                Found::Captured => return Some(found),
+                // Nothing is proven; whether anybody is at home is asked at the door.
+                Found::NoRoute => self.parts.answer(loopback(family)).await,
+                // Its own silence explains that of the redirect.
+                Found::Broken(_) if self.told[place] != Some(State::Broken) => {
+                    self.parts.answer(loopback(family)).await
+                }
+                Found::Broken(_) => Ok(()),
+            };
+            Some(match asked {
+                Ok(()) => found,
+                Err(broken) => Found::Broken(broken),
+            })
+        };
+        let (v4, v6) = tokio::join!(of(0, Family::V4), of(1, Family::V6));
+        [v4, v6]
+    }
+
+    /// Whether the daemon serves anybody, whatever others' rules do.
+    async fn serves(&mut self, states: [State; 2], found: &[Option<Found>; 2]) -> bool {
+        if states.iter().any(|state| matches!(state, State::Captured | State::NoRoute)) {
+            return true;
+        }
+        let mut silent = None;
+        for address in &self.parts.listening {
+            match self.parts.answer(*address).await {
                 Ok(()) => {
-                    if !was_alive {
-                        info!("everything answers again");
+                    if !std::mem::replace(&mut self.served, true) {
+                        info!("health check: everything answers again");
                     }
-                    was_alive = true;
-                    renew().await;
+                    return true;
                 }
-                // Whoever does not answer was told to stop.
-                Err(_) if *stopped.borrow() || stopped.has_changed().is_err() => return true,
-                Err((part, error)) => {
-                    if was_alive {
-                        warn!(
-                            "{part} does not answer ({error}); whatever leads there stops in a few seconds"
-                        );
-                    }
-                    was_alive = false;
+                Err(broken) => silent = silent.or(Some(broken)),
+            }
+        }
+        // Of a family that is redirected it is told elsewhere.
+        if std::mem::replace(&mut self.served, false)
+            && found.iter().all(Option::is_none)
+            && let Some(broken) = silent
+        {
+            warn!("health check: {broken}");
+        }
+        false
+    }
+
+    async fn cause(&self, family: Family, broken: &Broken, act: &impl Act) -> String {
+        let explained = if broken.is_ours() { None } else { act.explain(family).await };
+        match explained {
+            Some(why) => format!("{family}: {broken}: {why}"),
+            None => format!("{family}: {broken}"),
+        }
+    }
+
+    /// Each change of a family is told once.
+    async fn tell(&mut self, states: [State; 2], found: &[Option<Found>; 2], act: &impl Act) {
+        for (place, family) in Family::ALL.into_iter().enumerate() {
+            let (state, before) = (states[place], self.told[place]);
+            if state == State::Doubtful || before == Some(state) {
+                continue;
+            }
+            self.told[place] = Some(state);
+            match (state, &found[place]) {
+                (State::Broken, Some(Found::Broken(broken))) => {
+                    let cause = self.cause(family, broken, act).await;
+                    let effect = self.effect(states[1 - place]);
+                    warn!("health check: not captured: {cause}; foreign {family} {effect}");
+                    super::notify::status(&format!("not captured: {cause}"));
                 }
+                (State::Captured, _) if before == Some(State::Broken) => {
+                    info!("health check: {family} is captured again");
+                    super::notify::status(&format!("{family} is captured again"));
+                }
+                _ => {}
             }
         }
     }
 
-    /// All at once: a round takes no longer than its slowest answer.
-    async fn probe(&self) -> Result<(), (&'static str, io::Error)> {
-        let mut asked = JoinSet::new();
-        for address in self.tcp.clone() {
-            let pulse = self.clone();
-            asked.spawn(async move {
-                let answered = bounded(pulse.accept_loop(address)).await;
-                answered.map_err(|error| ("the redirect port", error))
-            });
+    fn effect(&self, other: State) -> &'static str {
+        match other {
+            State::Captured | State::Doubtful => "is rejected meanwhile",
+            _ if self.is_closed => "is rejected meanwhile, as firewall.on-failure says",
+            _ => "flows directly meanwhile (firewall.on-failure = \"open\")",
         }
-        for address in self.dns.clone() {
-            let pulse = self.clone();
-            asked.spawn(async move {
-                bounded(pulse.resolver(address)).await.map_err(|error| ("the resolver", error))
-            });
-        }
-        while let Some(answered) = asked.join_next().await {
-            answered.map_err(|panic| ("the heartbeat", io::Error::other(panic)))??;
-        }
-        Ok(())
+    }
+}
+
+impl Parts {
+    /// Whether the accept loop and the resolver answer at this listening address.
+    async fn answer(&self, listening: IpAddr) -> Result<(), Broken> {
+        let at = |port| SocketAddr::new(reachable(listening), port);
+        let accepts = async {
+            match self.tcp {
+                Some(port) => bounded(self.accept_loop(at(port))).await,
+                None => Ok(()),
+            }
+        };
+        let (accepts, resolves) = tokio::join!(accepts, bounded(self.resolver(at(self.dns))));
+        accepts.map_err(|error| Broken { what: What::AcceptLoop, error })?;
+        resolves.map_err(|error| Broken { what: What::Resolver, error })
     }
 
     /// A connection that was not redirected is turned away: that it is tells that connections are
@@ -140,6 +328,13 @@ fn was_turned_away(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionReset | InvalidInput | NotConnected)
 }
 
+fn loopback(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::LOCALHOST.into(),
+        Family::V6 => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
 /// An address to reach a listener at; a wildcard has none of its own.
 fn reachable(listening: IpAddr) -> IpAddr {
     match listening {
@@ -149,111 +344,6 @@ fn reachable(listening: IpAddr) -> IpAddr {
     }
 }
 
-async fn bounded(probe: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    timeout(PATIENCE, probe).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dns::wire::Query;
-    use crate::mark::Fwmark;
-    use crate::net::{Refusal, listen, reset, udp};
-    use std::sync::{Arc, Mutex};
-
-    #[test]
-    fn the_question_is_one() {
-        let query = Query::parse(QUESTION).unwrap();
-        assert_eq!(query.to_name().unwrap().to_string(), "localhost");
-    }
-
-    /// A port that resets, and one that echoes; each can be left dumb.
-    async fn pulse(accepts: bool, answers: bool) -> Pulse {
-        let loopback: IpAddr = Ipv4Addr::LOCALHOST.into();
-        let listener = listen::tcp(SocketAddr::new(loopback, 0)).unwrap();
-        let socket = udp::bind(SocketAddr::new(loopback, 0)).unwrap();
-        let (tcp, dns) =
-            (listener.local_addr().unwrap().port(), socket.local_addr().unwrap().port());
-        let socket = socket.listen().unwrap();
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                if accepts {
-                    reset(stream);
-                } else {
-                    std::mem::forget(stream);
-                }
-            }
-        });
-        tokio::spawn(async move {
-            let mut buffer = [0; 512];
-            loop {
-                socket.readable().await.unwrap();
-                if let Ok((length, asker)) = socket.try_receive(&mut buffer)
-                    && answers
-                {
-                    socket.reply(&asker, &buffer[..length]).unwrap();
-                }
-            }
-        });
-        let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
-        Pulse::new(outbound, &[loopback], Some(tcp), dns)
-    }
-
-    #[tokio::test]
-    async fn only_real_answers_count() {
-        assert!(pulse(true, true).await.probe().await.is_ok());
-        assert_eq!(pulse(false, true).await.probe().await.unwrap_err().0, "the redirect port");
-        assert_eq!(pulse(true, false).await.probe().await.unwrap_err().0, "the resolver");
-    }
-
-    /// What is said while it beats and the resolver is dumb; `end` comes in the middle of a probe, and
-    /// keeps the sender if it is to live on.
-    async fn said(
-        end: impl AsyncFnOnce(watch::Sender<bool>) -> Option<watch::Sender<bool>>,
-    ) -> String {
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let writer = Arc::clone(&log);
-        let subscriber =
-            tracing_subscriber::fmt().with_writer(move || Log(Arc::clone(&writer))).finish();
-        let _guard = tracing::subscriber::set_default(subscriber);
-        let (stop, stopped) = watch::channel(false);
-        let pulse = pulse(true, false).await;
-        let beating = pulse.beat(async || panic!("nobody answered"), stopped);
-        let ending = async {
-            tokio::time::sleep(PATIENCE / 10).await;
-            end(stop).await
-        };
-        let (stopped, _stop) = tokio::join!(beating, ending);
-        assert!(stopped);
-        let log = log.lock().unwrap();
-        String::from_utf8(log.clone()).unwrap()
-    }
-
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_was_told_to_stop_need_not_answer() {
-        assert_eq!(said(async |_stop| None).await, "", "after an error");
-        let in_order = said(async |stop| {
-            stop.send(true).unwrap();
-            Some(stop)
-        });
-        assert_eq!(in_order.await, "");
-        let late = said(async |_stop| {
-            tokio::time::sleep(PATIENCE * 2).await;
-            None
-        });
-        assert!(late.await.contains("the resolver does not answer"));
-    }
-}
+#[path = "heartbeat/tests.rs"]
+mod tests;

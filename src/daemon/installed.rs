@@ -3,7 +3,7 @@
 
 use super::Error;
 use crate::dns::bootstrap::Exempt;
-use crate::firewall::{self, Installed as Handle, Ruleset};
+use crate::firewall::{self, Family, Installed as Handle, Ruleset, Switches};
 use crate::route::{Route, Teach};
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -50,20 +50,38 @@ impl Installed {
         None
     }
 
-    /// Keeps the rules acting.
-    pub(super) async fn beat(self: &Arc<Self>) {
-        let failure = match self.blocking(Handle::beat).await {
+    /// Sets the switches of the rules until the next beat.
+    pub(super) async fn beat(self: &Arc<Self>, switches: Switches) {
+        let failure = match self.blocking(move |handle| handle.beat(switches)).await {
             Ok(()) => {
                 if self.fails.swap(false, Ordering::Relaxed) {
-                    info!("the rules are kept alive again");
+                    info!("firewall: the rules are kept active again");
                 }
                 return;
             }
             Err(failure) => failure,
         };
         if !self.fails.swap(true, Ordering::Relaxed) {
-            warn!("cannot keep the rules alive, so nothing is captured: {failure}");
+            warn!("firewall: cannot keep the rules active, so nothing is captured: {failure}");
         }
+    }
+
+    /// The families, IPv4 first, that the rules redirect.
+    pub(super) fn captures(&self) -> [bool; 2] {
+        Family::ALL.map(|family| self.with(|handle| handle.captures(family)).unwrap_or(false))
+    }
+
+    /// The daemon fails: nobody stands behind the rules any more. They stay where they are closed
+    /// ([`firewall::OnFailure`]); else they are removed.
+    pub(super) async fn abandon(self: &Arc<Self>) {
+        let installed = Arc::clone(self);
+        let abandoned = tokio::task::spawn_blocking(move || {
+            if installed.with(Handle::abandon) == Some(false) {
+                let _ = installed.with(Handle::release);
+            }
+        });
+        // It panicked: the drop does what is left.
+        let _ = abandoned.await;
     }
 
     /// Whether what was learned has to be told again; see [`Handle::forgot`].

@@ -8,6 +8,7 @@
 
 mod alone;
 mod build;
+mod capture;
 mod control;
 mod error;
 mod heartbeat;
@@ -16,6 +17,7 @@ mod limits;
 mod notify;
 mod origins;
 mod privileges;
+mod proof;
 mod reload;
 mod signals;
 mod surroundings;
@@ -27,15 +29,20 @@ use crate::config::{self, Config, Purpose};
 use crate::dispatch::Current;
 use crate::dns::bootstrap::Bootstrap;
 use crate::fault::{self, Step};
+use crate::firewall::OnFailure;
 use crate::inbound::Intercept;
 use crate::inbound::tcp::Inbound;
+use crate::inbound::token::Token;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal, listen};
 use crate::proxy::endpoint::Endpoint;
 use crate::stats::Stats;
 use crate::{dns, firewall};
+use capture::Capture;
 use control::{Control, Request};
+use heartbeat::{Heartbeat, Parts};
 use installed::{ExemptServers, Installed, Responsible, TeachKernel};
+use proof::Proof;
 use reload::World;
 use signals::{Asked, Signals};
 use std::net::{IpAddr, SocketAddr};
@@ -95,15 +102,21 @@ pub fn run(config: Config, purpose: Purpose, source: Arc<dyn Source>) -> Result<
     result
 }
 
-/// What `snet cleanup` does, unless a living snet has the rules.
+/// What `snet cleanup` does, unless a living snet has the rules; in words. `keep_closed`: a network
+/// that an earlier run left closed stays so.
 ///
 /// # Errors
 /// [`Error::Alone`]; what the tools or the kernel say.
-pub fn cleanup() -> Result<firewall::Cleaned, Error> {
-    match alone::holder() {
-        Some(pid) => Err(Error::Alive { pid }),
-        None => Ok(firewall::cleanup()?),
+pub fn cleanup(keep_closed: bool) -> Result<String, Error> {
+    if let Some(pid) = alone::holder() {
+        return Err(Error::Alive { pid });
     }
+    if keep_closed && firewall::is_closed()? {
+        return Ok("the network stays closed, as firewall.on-failure says; \
+                   `snet cleanup` without --keep-closed opens it"
+            .into());
+    }
+    Ok(firewall::cleanup()?.to_string())
 }
 
 /// What `snet rules` prints. Asks nobody: host names of upstream servers are named as such.
@@ -151,6 +164,8 @@ impl Daemon {
         limit: u32,
     ) -> Result<Self, Error> {
         let signals = Signals::new().map_err(Error::Runtime)?;
+        let config = build::possible(config);
+        let token = Token::new().map_err(Error::Runtime)?;
         let refusal = match prepared {
             None => Refusal::Harmless,
             Some(_) => Refusal::Fatal,
@@ -170,8 +185,12 @@ impl Daemon {
         let endpoints = build::endpoints(&config, None);
         let current = Current::new(build::dispatcher(&config, &outbound, &endpoints, None));
         step(Step::Resolver)?;
-        let resolver = dns::bind(build::dns(&config, &families), outbound.clone(), current.clone())
-            .map_err(|source| Error::Dns { source })?;
+        let resolver = dns::bind(
+            build::dns(&config, &families, Some(&token)),
+            outbound.clone(),
+            current.clone(),
+        )
+        .map_err(|source| Error::Dns { source })?;
         let resolver = match prepared.as_ref().and_then(|_| origins::open()) {
             Some(origins) => resolver.with_origins(origins),
             None => resolver,
@@ -185,13 +204,9 @@ impl Daemon {
         // After an error it is dropped before the tasks, and so tells them.
         let (stop, stopped) = watch::channel(false);
         let stats = Arc::new(Stats::default());
-        let inbound = Arc::new(Inbound::new(
-            Intercept::Redirect,
-            current.clone(),
-            outbound.clone(),
-            stats,
-            limit,
-        ));
+        let inbound =
+            Inbound::new(Intercept::Redirect, current.clone(), outbound.clone(), stats, limit);
+        let inbound = Arc::new(inbound.answering(token.clone()));
         for (address, listener) in listeners {
             let accepting = Arc::clone(&inbound).accept(listener, stopped.clone());
             tasks.spawn(async move {
@@ -204,6 +219,7 @@ impl Daemon {
 
         // The rules come last: everything they lead to answers by now.
         step(Step::Rules)?;
+        let installed = prepared.is_some();
         if let Some(prepared) = prepared {
             let ruleset = build::ruleset(&config, &families, &endpoints)?;
             let handle = tokio::task::spawn_blocking(move || prepared.install(ruleset))
@@ -216,26 +232,42 @@ impl Daemon {
             firewall.with(|handle| handle.exempt(resolved.map(|address| address.ip()).collect()));
             current.load().learned().connect_kernel(Box::new(TeachKernel(Arc::clone(&firewall))));
         }
-        let tcp = (purpose == Purpose::Daemon).then_some(config.listen.tcp_port);
-        let pulse = heartbeat::Pulse::new(outbound.clone(), &families, tcp, config.listen.dns_port);
-        let (kept, learned) = (Arc::clone(&firewall), current.clone());
-        let renew = async move || {
-            kept.beat().await;
-            let learned = Arc::clone(learned.load().learned());
-            // In the middle of a reload nobody is connected: then at the next beat.
-            if learned.is_connected() && kept.forgot() {
-                tokio::task::spawn_blocking(move || learned.teach_again());
-            }
-            notify::alive();
+        let act = Capture {
+            firewall: Arc::clone(&firewall),
+            current: current.clone(),
+            ports: [config.listen.tcp_port, config.listen.dns_port],
         };
+        let mut heartbeat = Heartbeat::new(
+            Proof::new(token.clone()),
+            Parts {
+                outbound: outbound.clone(),
+                listening: families.clone(),
+                tcp: (purpose == Purpose::Daemon).then_some(config.listen.tcp_port),
+                dns: config.listen.dns_port,
+            },
+            firewall.captures(),
+            config.firewall.on_failure == firewall::OnFailure::Closed,
+        );
+        if installed {
+            heartbeat.prove(&act).await.map_err(Error::NotCaptured)?;
+            firewall.with(firewall::Installed::commit);
+        }
         let (telling, moves) = mpsc::channel(1);
         tasks.spawn(supervised("surroundings", surroundings::watch(telling, stopped.clone())));
-        let beating = async move { pulse.beat(renew, stopped).await };
-        tasks.spawn(supervised("heartbeat", beating));
+        tasks.spawn(supervised("heartbeat", heartbeat.beat(act, stopped)));
         let (asking, requests) = mpsc::channel(1);
         control(&config, purpose, &mut tasks, asking);
-        let world =
-            World { config, purpose, source, outbound, families, endpoints, current, orders };
+        let world = World {
+            config,
+            purpose,
+            source,
+            outbound,
+            token,
+            families,
+            endpoints,
+            current,
+            orders,
+        };
         let ready = world.describe();
         step(Step::Ready)?;
         info!("ready: {ready}");
@@ -275,7 +307,13 @@ impl Daemon {
         let result = self.run().await;
         notify::stopping("waiting for open connections");
         fault::pass(Step::Release);
-        let released = self.firewall.release().await;
+        let fails = result.is_err();
+        let released = if fails && self.world.config.firewall.on_failure == OnFailure::Closed {
+            self.firewall.abandon().await;
+            Ok(())
+        } else {
+            self.firewall.release().await
+        };
         fault::pass(Step::Drain);
         // Nobody is listening if every task died; then there is nobody to tell.
         let _ = self.stop.send(true);
@@ -295,7 +333,12 @@ impl Daemon {
         self.inbound.cut();
         let _ = tokio::time::timeout(CUT, self.inbound.drained()).await;
         fault::pass(Step::Remove);
-        let removed = self.firewall.remove().await;
+        let removed = if fails && self.world.config.firewall.on_failure == OnFailure::Closed {
+            // The drop leaves them.
+            Ok(())
+        } else {
+            self.firewall.remove().await
+        };
         fault::pass(Step::Removed);
         info!("stopped");
         result.and(released).and(removed)
@@ -315,7 +358,7 @@ async fn bootstrap(
 ) -> Bootstrap {
     dns::bootstrap::start(
         endpoints.to_vec(),
-        build::dns(config, &[]),
+        build::dns(config, &[], None),
         outbound.clone(),
         Box::new(ExemptServers(Arc::clone(firewall))),
     )
@@ -347,27 +390,15 @@ async fn supervised(name: &'static str, task: impl Future<Output = bool>) -> Res
     if task.await { Ok(()) } else { Err(Error::Died(name)) }
 }
 
-/// Binds the redirect port on every address. An address that this machine does not have takes its
-/// family out of the capture, with a warning; no address at all is an error.
+/// Binds the redirect port on every address, also on one that this machine does not have now.
 fn listen_tcp(config: &Config) -> Result<Vec<(IpAddr, TcpListener)>, Error> {
-    let mut listeners = Vec::new();
-    let mut missing = None;
-    for ip in &config.listen.addresses {
-        let address = SocketAddr::new(*ip, config.listen.tcp_port);
-        match listen::tcp(address) {
-            Ok(listener) => listeners.push((*ip, listener)),
-            Err(source) if listen::is_absent(&source) => {
-                let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
-                warn!(
-                    "{ip} is no address of this machine ({source}): {family} is not captured there"
-                );
-                missing = Some(Error::Listen { address, source });
-            }
-            Err(source) => return Err(Error::Listen { address, source }),
+    let bind = |ip: &IpAddr| {
+        if !listen::is_here(*ip) {
+            warn!("{ip} is no address of this machine now; it is listened on as soon as it is");
         }
-    }
-    match (listeners.is_empty(), missing) {
-        (true, Some(error)) => Err(error),
-        _ => Ok(listeners),
-    }
+        let address = SocketAddr::new(*ip, config.listen.tcp_port);
+        let listener = listen::tcp(address);
+        Ok((*ip, listener.map_err(|source| Error::Listen { address, source })?))
+    };
+    config.listen.addresses.iter().map(bind).collect()
 }

@@ -47,7 +47,6 @@ pub(super) fn reloading() {
 }
 
 /// What is going on, where neither of the others says it.
-#[expect(dead_code, reason = "for the states of the firewall")]
 pub(super) fn status(status: &str) {
     tell(Message::Status(status));
 }

@@ -19,6 +19,7 @@
 
 use super::control::Answer;
 use super::installed::TeachKernel;
+use super::proof::{Found, Proof};
 use super::surroundings::Moved;
 use super::{Daemon, Error, Source, bootstrap, build, notify, step, supervised};
 use crate::config::{self, Backend, Config, Purpose};
@@ -26,7 +27,8 @@ use crate::dispatch::Current;
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
 use crate::fault::{self, Step};
-use crate::firewall;
+use crate::firewall::{self, Family};
+use crate::inbound::token::Token;
 use crate::net::Outbound;
 use crate::proxy::endpoint::Endpoint;
 use std::fmt;
@@ -41,6 +43,8 @@ pub(super) struct World {
     pub(super) purpose: Purpose,
     pub(super) source: Arc<dyn Source>,
     pub(super) outbound: Outbound,
+    /// What the daemon's own proof is answered with.
+    pub(super) token: Token,
     /// The addresses that are really listened on.
     pub(super) families: Vec<IpAddr>,
     pub(super) endpoints: Vec<Arc<Endpoint>>,
@@ -106,9 +110,9 @@ impl Daemon {
     }
 
     async fn try_reload(&mut self) -> Result<(), Refused> {
-        let World { purpose, outbound, families, current, .. } = &self.world;
+        let World { purpose, outbound, token, families, current, .. } = &self.world;
         step(Step::Reload)?;
-        let config = self.world.load().await?;
+        let config = build::possible(self.world.load().await?);
         let fixed = needs_restart(&self.world.config, &config);
         if !fixed.is_empty() {
             return Err(Refused::Fixed(fixed));
@@ -127,6 +131,7 @@ impl Daemon {
             .then(|| build::ruleset(&config, families, &endpoints).map_err(Error::from))
             .transpose()?;
 
+        let before = self.captured().await;
         step(Step::Rebuilt)?;
         current.swap(Arc::clone(&new));
         fault::pass(Step::Swapped);
@@ -137,6 +142,12 @@ impl Daemon {
             return Err(error.into());
         }
         fault::pass(Step::Turned);
+        if is_captured && let Some(why) = self.lost_by(before).await {
+            current.swap(old);
+            let back = build::ruleset(&self.world.config, families, &self.world.endpoints);
+            self.firewall.replace(back.map_err(Error::from)?).await?;
+            return Err(Error::NotCaptured(why).into());
+        }
         if !Arc::ptr_eq(new.learned(), old.learned()) {
             // Whoever is just telling the kernel of the old ones has to stop first.
             old.learned().disconnect_kernel();
@@ -147,7 +158,7 @@ impl Daemon {
             }
         }
         // A resolver that died ends the daemon elsewhere.
-        let settings = Box::new(build::dns(&config, families));
+        let settings = Box::new(build::dns(&config, families, Some(token)));
         let _ = self.world.orders.send(dns::Order::Settings(settings));
         self.keep_fresh(bootstrap);
         self.world.source.taken(&config);
@@ -159,6 +170,37 @@ impl Daemon {
 }
 
 impl Daemon {
+    /// The families, IPv4 first, whose connections and queries arrive at this moment.
+    async fn captured(&self) -> [bool; 2] {
+        let proof = Proof::new(self.world.token.clone());
+        let redirected = self.firewall.captures();
+        let of = async |place: usize, family| {
+            redirected[place] && matches!(proof.of(family).await, Found::Captured)
+        };
+        let (v4, v6) = tokio::join!(of(0, Family::V4), of(1, Family::V6));
+        [v4, v6]
+    }
+
+    /// What the new rules no longer capture and the old ones did; a family that nobody listens for is
+    /// none of it.
+    async fn lost_by(&self, before: [bool; 2]) -> Option<String> {
+        let proof = Proof::new(self.world.token.clone());
+        for (place, family) in Family::ALL.into_iter().enumerate() {
+            if !before[place] || !self.firewall.captures()[place] {
+                continue;
+            }
+            // One late answer is none.
+            for last in [false, true] {
+                match proof.of(family).await {
+                    Found::Broken(broken) if last => return Some(format!("{family}: {broken}")),
+                    Found::Broken(_) => {}
+                    Found::Captured | Found::NoRoute => break,
+                }
+            }
+        }
+        None
+    }
+
     /// In another network, or after a sleep, the present world begins anew: connections to name servers
     /// are dialled again, proxies are asked again at once, and their names too. Connections of programs
     /// are theirs: keepalive ends those that are dead.
@@ -207,6 +249,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("listen.tcp-port", old.listen.tcp_port != new.listen.tcp_port),
         ("listen.dns-port", old.listen.dns_port != new.listen.dns_port),
         ("firewall.backend", old.firewall.backend != new.firewall.backend),
+        ("firewall.on-failure", old.firewall.on_failure != new.firewall.on_failure),
         ("control.socket", old.control_socket != new.control_socket),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

@@ -49,6 +49,14 @@ pub use name_server::{NameServer, Transport};
 pub use options::{HttpsRecords, Options};
 pub use server::{Bound, Order, Origins, bind, spawn};
 
+/// The name that the daemon's proof asks for, see `daemon::proof`. It is answered from
+/// [`Settings::hosts`] and leaves no line in the log.
+pub fn proof_name(token: &str) -> String {
+    format!("{token}.{PROOF}")
+}
+
+const PROOF: &str = "proof.snet.invalid";
+
 /// What the resolver is told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {

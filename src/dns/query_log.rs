@@ -39,7 +39,10 @@ pub(super) struct Line<'a> {
 
 impl Line<'_> {
     pub(super) fn write(&self) {
-        info!("{self}");
+        let name = self.query.to_name().map(|name| name.to_string()).unwrap_or_default();
+        if !name.trim_end_matches('.').ends_with(super::PROOF) {
+            info!("{self}");
+        }
     }
 }
 

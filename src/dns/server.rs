@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
 /// A larger query is none of ours; what does not fit is cut and found malformed.
 const LARGEST_QUERY: usize = 4096;
@@ -57,33 +57,17 @@ impl Bound {
     }
 }
 
-/// Binds every listening address. One that this machine does not have is left out, with a warning.
+/// Binds every listening address, also one that this machine does not have now.
 ///
 /// # Errors
-/// EADDRINUSE, EACCES, and what else the kernel says; no address at all.
+/// EADDRINUSE, EACCES, and what else the kernel says.
 pub fn bind(settings: Settings, outbound: Outbound, current: Current) -> io::Result<Bound> {
     let (mut udp, mut tcp) = (Vec::new(), Vec::new());
-    let mut absent = None;
     for address in &settings.listen {
-        match (udp::bind(*address), listen::bind(*address)) {
-            (Ok(datagrams), Ok(streams)) => {
-                udp.push(datagrams);
-                tcp.push(streams);
-            }
-            (Err(error), _) | (_, Err(error)) if listen::is_absent(&error) => {
-                warn!(
-                    "{} is no address of this machine: names are not answered there",
-                    address.ip()
-                );
-                absent = Some(context(*address, error));
-            }
-            (Err(error), _) | (_, Err(error)) => return Err(context(*address, error)),
-        }
+        udp.push(udp::bind(*address).map_err(|error| context(*address, error))?);
+        tcp.push(listen::bind(*address).map_err(|error| context(*address, error))?);
     }
-    match absent {
-        Some(error) if udp.is_empty() => Err(error),
-        _ => Ok(Bound { udp, tcp, settings, outbound, current, origins: None }),
-    }
+    Ok(Bound { udp, tcp, settings, outbound, current, origins: None })
 }
 
 fn context(address: SocketAddr, error: io::Error) -> io::Error {

@@ -6,7 +6,7 @@ use super::handle::Handle;
 use super::nftables::translation::{self, Translation};
 use super::nftables::{self, Followed, Owner};
 use super::reconcile;
-use super::ruleset::{self, Ruleset};
+use super::ruleset::{self, Family, Ruleset};
 use super::saved_files;
 use super::switch::{OnFailure, Switches};
 use super::tools::{has_tools, unreadable_tables};
@@ -208,6 +208,14 @@ impl Installed {
         match &self.0 {
             Rules::Iptables(handle, _) => handle.beat(switches),
             Rules::Nftables(handle) => Ok(handle.beat(switches)?),
+        }
+    }
+
+    /// Whether rules of this family are installed and redirect what is captured.
+    pub fn captures(&self, family: Family) -> bool {
+        match &self.0 {
+            Rules::Iptables(handle, _) => handle.captures(family),
+            Rules::Nftables(handle) => handle.captures(family),
         }
     }
 

@@ -150,6 +150,11 @@ impl Handle {
         Ok(handle)
     }
 
+    /// Whether rules of this family are installed and redirect what is captured.
+    pub fn captures(&self, family: Family) -> bool {
+        self.sets.families.contains(&family) && lock(&self.now).listens(family)
+    }
+
     /// The rules are proven and in use: from now on a failure leaves them closed, where they are so.
     pub fn commit(&self) {
         if lock(&self.now).on_failure == OnFailure::Closed {
@@ -405,7 +410,8 @@ fn switched(family: Family, switch: Switch) -> impl Iterator<Item = Change> {
     [(Set::Alive, Switch::Capture), (Set::Rejected, Switch::Reject)].into_iter().flat_map(
         move |(set, on)| {
             let set = set.name(family);
-            sets::everything(family).into_iter().map(move |entry| {
+            let halves = sets::everything(family).into_iter();
+            halves.filter(move |_| switch != Switch::Keep).map(move |entry| {
                 let set = set.clone();
                 if switch == on {
                     Change::Add { set, family, entry, timeout: Some(PULSE) }

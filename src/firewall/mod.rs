@@ -75,6 +75,7 @@ mod adopt;
 mod backend;
 mod command;
 mod conntrack_netlink;
+mod culprit;
 mod doubts;
 mod error;
 mod fight;
@@ -112,6 +113,7 @@ use std::time::Duration;
 
 pub use backend::{Backend, Cleaned, Installed, Prepared, cleanup, is_closed, render};
 pub use conntrack_netlink::Conntrack;
+pub use culprit::culprit;
 pub use error::Error;
 pub use handle::Handle;
 pub use lan::{Interface, Lan};

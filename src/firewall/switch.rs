@@ -15,6 +15,8 @@ pub enum Switch {
     Reject,
     /// What nobody keeps alive: see [`OnFailure`].
     Off,
+    /// As it is, until its time is over.
+    Keep,
 }
 
 /// The switches of both families.

@@ -1,6 +1,7 @@
 //! How connections reach us: accept, learn the original destination, hand over to a session.
 
 pub mod tcp;
+pub mod token;
 
 mod session;
 

@@ -3,6 +3,7 @@
 use super::Stray;
 use super::tcp::Inbound;
 use crate::dispatch::{self, Connected, Upstream};
+use crate::firewall::{Family, probe};
 use crate::net::origin::OrigDst;
 use crate::net::{self, ResetOnDrop};
 use crate::relay::{End, relay};
@@ -10,6 +11,7 @@ use crate::stats::Meter;
 use crate::target::Target;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tracing::{debug, error, info};
@@ -18,6 +20,7 @@ use tracing::{debug, error, info};
 /// program behind it sees "refused" at once and not silence; that is when the caller drops it.
 pub(super) async fn serve(inbound: &Inbound, stream: &mut TcpStream, client: SocketAddr) {
     let destination = match inbound.intercept().destination(stream, client, inbound.outbound()) {
+        Ok(OrigDst(destination)) if is_proof(destination) => return prove(inbound, stream).await,
         Ok(OrigDst(destination)) => destination,
         Err(stray) => return turn_away(inbound, stream, client, &stray),
     };
@@ -38,6 +41,19 @@ pub(super) async fn serve(inbound: &Inbound, stream: &mut TcpStream, client: Soc
         upstream.report(meter.up.get(), meter.down.get());
     }
     tell(client, destination, name(via.as_deref()), &meter, began, &end);
+}
+
+/// Whether it is the daemon's own question whether connections are captured.
+fn is_proof(destination: SocketAddr) -> bool {
+    destination.port() == probe::TCP_PORT
+        && Family::ALL.iter().any(|family| probe::address(*family) == destination.ip())
+}
+
+async fn prove(inbound: &Inbound, stream: &mut TcpStream) {
+    if let Some(token) = inbound.token() {
+        // Who has left needs no answer.
+        let _ = stream.write_all(token.text().as_bytes()).await;
+    }
 }
 
 /// The one line that every connection leaves in the log.

@@ -5,6 +5,7 @@
 //! own question whether connections are served (`daemon::heartbeat`) still gets its answer. Full is
 //! not hung.
 
+use super::token::Token;
 use super::{Intercept, session};
 use crate::dispatch::Current;
 use crate::net::listen::AcceptError;
@@ -33,6 +34,8 @@ pub struct Inbound {
     stats: Arc<Stats>,
     permits: Arc<Semaphore>,
     limit: u32,
+    /// What the daemon's own proof is answered with.
+    token: Option<Token>,
     /// Turns true when open connections are cut.
     cut: watch::Sender<bool>,
     /// Said once: somebody overwrites our mark.
@@ -58,10 +61,17 @@ impl Inbound {
             stats,
             permits,
             limit,
+            token: None,
             cut: watch::channel(false).0,
             loop_reported: AtomicBool::new(false),
             limit_reported: AtomicBool::new(false),
         }
+    }
+
+    /// Answers the daemon's own proof with this.
+    #[must_use]
+    pub fn answering(self, token: Token) -> Self {
+        Inbound { token: Some(token), ..self }
     }
 
     /// Accepts until `stop` turns true, then returns; running connections go on.
@@ -137,6 +147,10 @@ impl Inbound {
     pub async fn drained(&self) {
         // The semaphore is never closed, so this cannot fail.
         let _ = self.permits.acquire_many(self.limit).await;
+    }
+
+    pub(super) fn token(&self) -> Option<&Token> {
+        self.token.as_ref()
     }
 
     pub(super) fn intercept(&self) -> Intercept {

@@ -3,7 +3,7 @@
 use nix::libc;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpListener;
 
 /// Pending connections the kernel holds for us; it clips this to net.core.somaxconn.
@@ -29,15 +29,27 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     // A port left in TIME_WAIT by the former daemon must not stop the next one.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    free(&socket, address)?;
     socket.bind(&address.into())?;
     super::tune(&socket)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Whether binding failed because this machine does not have the address, or not the family.
-pub fn is_absent(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
+/// Lets a socket be bound to an address that this machine does not have now (IP_FREEBIND, ip(7)): it
+/// may come, and go, while the socket listens.
+pub(super) fn free(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    match address {
+        SocketAddr::V4(_) => socket.set_freebind_v4(true),
+        SocketAddr::V6(_) => socket.set_freebind_v6(true),
+    }
+}
+
+/// Whether this machine has the address now, or it is unspecified.
+pub fn is_here(address: IpAddr) -> bool {
+    let address = SocketAddr::new(address, 0);
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP));
+    socket.and_then(|socket| socket.bind(&address.into())).is_ok()
 }
 
 /// What to do after accept(2) failed.

@@ -9,6 +9,7 @@ pub mod dial;
 pub mod listen;
 pub mod origin;
 pub mod pipe;
+pub mod probe;
 pub mod stream;
 pub mod udp;
 
@@ -238,6 +239,17 @@ pub fn is_shortage(error: &io::Error) -> bool {
     use nix::libc::{EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
     let shortage = [EMFILE, ENFILE, ENOMEM, ENOBUFS, ENOSPC, EADDRNOTAVAIL];
     error.raw_os_error().is_some_and(|number| shortage.contains(&number))
+}
+
+/// The same without what one destination may run out of: local ports.
+pub fn is_no_memory_or_descriptor(error: &io::Error) -> bool {
+    is_shortage(error) && error.raw_os_error() != Some(nix::libc::EADDRNOTAVAIL)
+}
+
+/// Whether this kernel speaks IPv6 at all (`ipv6.disable=1` on its command line: it does not).
+pub fn has_ipv6() -> bool {
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP));
+    !socket.is_err_and(|error| error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT))
 }
 
 /// Sends a FIN and leaves the other direction open (shutdown(2), SHUT_WR).

@@ -80,6 +80,11 @@ impl Followed {
             .ok();
     }
 
+    /// Whether what is captured in this family is redirected.
+    pub(in crate::firewall) fn captures(&self, family: Family) -> bool {
+        lock(&self.now).listens(family)
+    }
+
     /// The rules are proven and in use: from now on a failure leaves them closed, where they are so.
     pub(in crate::firewall) fn commit(&self) {
         let is_closed = lock(&self.now).on_failure == OnFailure::Closed;

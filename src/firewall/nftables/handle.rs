@@ -325,8 +325,9 @@ fn step(step: Step) -> Result<(), Error> {
 fn switched(switches: Switches) -> Batch {
     let mut batch = Batch::new(TABLE);
     for (name, on) in [(rules::ALIVE, Switch::Capture), (rules::REJECTED, Switch::Reject)] {
+        let known = |family: &Family| switches.of(*family) != Switch::Keep;
         let (is_on, is_off): (Vec<Family>, Vec<Family>) =
-            Family::ALL.into_iter().partition(|family| switches.of(*family) == on);
+            Family::ALL.into_iter().filter(known).partition(|family| switches.of(*family) == on);
         batch.renew(&rules::switch(name, &is_on), None);
         batch.remove(&rules::switch(name, &is_off));
     }

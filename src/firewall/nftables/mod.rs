@@ -77,8 +77,8 @@ pub use error::Error;
 pub(super) use follow::Followed;
 pub use handle::Handle;
 pub use owner::{Holder, Owner};
-pub use reconcile::{available, cleanup, is_there};
 pub(super) use reconcile::is_closed;
+pub use reconcile::{available, cleanup, is_there};
 pub(super) use rules::TABLE;
 
 /// The table of these rules in nft's own syntax; `nft -c -f -` takes it. Asks nobody.

@@ -153,7 +153,7 @@ fn all_sets(ruleset: &Ruleset) -> Vec<Set> {
         })
     });
     let lan = ruleset.lan.iter().flat_map(lan::sets);
-    let mut sets = vec![switch(ALIVE, &Family::ALL), switch(REJECTED, &[])];
+    let mut sets = vec![switch(ALIVE, &[]), switch(REJECTED, &[])];
     if ruleset.on_failure == OnFailure::Closed {
         sets.push(Set {
             name: SETTLED.into(),

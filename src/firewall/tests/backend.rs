@@ -3,7 +3,7 @@
 use super::internet::{Internet, Seen, at, greet, tcp};
 use super::lab::{run, until};
 use super::{in_both_variants, ruleset};
-use crate::firewall::{Backend, Error, Handle, Installed, Ruleset, cleanup, nftables};
+use crate::firewall::{Backend, Error, Handle, Installed, Ruleset, Switches, cleanup, nftables};
 use std::net::TcpListener;
 
 in_both_variants! {
@@ -57,7 +57,7 @@ fn a_cleanup_removes_both() {
     let living = install(Backend::Nftables, ruleset()).unwrap();
     let refused = cleanup().unwrap_err();
     assert!(matches!(refused, Error::Nftables(nftables::Error::Owned { .. })), "{refused}");
-    living.beat().unwrap();
+    living.beat(Switches::CAPTURE).unwrap();
 }
 
 fn the_network_is_followed() {
@@ -68,7 +68,7 @@ fn the_network_is_followed() {
     ruleset.look_around().unwrap();
     let handle = install(Backend::Nftables, ruleset).unwrap();
     let seen = |address| {
-        handle.beat().unwrap();
+        handle.beat(Switches::CAPTURE).unwrap();
         tcp(at(address, 80), None)
     };
     handle.exempt(vec!["198.51.100.9".parse().unwrap()]);

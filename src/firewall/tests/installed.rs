@@ -1,7 +1,7 @@
 //! Rules installed by the backend under test, whichever it is.
 
 use super::lab::{Variant, run, variant};
-use crate::firewall::{Backend, Error, Installed, Ruleset};
+use crate::firewall::{Backend, Error, Installed, Ruleset, Switches};
 use crate::route::Route;
 use std::net::IpAddr;
 use std::sync::{Arc, mpsc};
@@ -29,6 +29,7 @@ impl Handle {
             Variant::Native => Backend::Nftables,
         };
         let rules = Arc::new(backend.prepare()?.install(ruleset)?);
+        rules.beat(Switches::CAPTURE)?;
         let heart = Some(Heart::start(&rules));
         Ok(Handle { rules: Some(rules), heart })
     }
@@ -38,7 +39,7 @@ impl Handle {
     }
 
     pub(super) fn beat(&self) -> Result<(), Error> {
-        self.rules().beat()
+        self.rules().beat(Switches::CAPTURE)
     }
 
     pub(super) fn exempt(&self, servers: Vec<IpAddr>) {
@@ -106,7 +107,7 @@ impl Heart {
             let rest = Duration::from_secs(1);
             while stopped.recv_timeout(rest) == Err(mpsc::RecvTimeoutError::Timeout) {
                 // A test may have taken the sets away: the result does not matter.
-                let _ = rules.beat();
+                let _ = rules.beat(Switches::CAPTURE);
             }
         });
         Heart { stop: Some(stop), beats: Some(beats) }

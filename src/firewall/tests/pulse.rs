@@ -2,7 +2,7 @@
 
 use super::internet::{Internet, Seen, any, at, datagram, greet, tcp, udp};
 use super::{in_both_variants, ruleset};
-use crate::firewall::{Handle, PULSE};
+use crate::firewall::{Handle, PULSE, Switches};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn without_a_beat_everything_goes_direct() {
     everything(Seen::Captured, "installed");
     std::thread::sleep(PULSE + Duration::from_secs(1));
     everything(Seen::Direct, "no beat");
-    handle.beat().unwrap();
+    handle.beat(Switches::CAPTURE).unwrap();
     everything(Seen::Captured, "a beat");
     handle.remove().unwrap();
     everything(Seen::Direct, "removed");
@@ -50,7 +50,7 @@ fn beats_keep_the_rules_acting() {
     let handle = Handle::install(ruleset()).unwrap();
     for _ in 0..5 {
         std::thread::sleep(PULSE / 3);
-        handle.beat().unwrap();
+        handle.beat(Switches::CAPTURE).unwrap();
         assert_eq!(tcp(at("198.51.100.1", 80), None), Seen::Captured);
     }
     handle.remove().unwrap();

@@ -3,6 +3,7 @@
 use super::super::internet::{Internet, Seen, any, at, connect, datagram, greet, tcp, udp};
 use super::super::router;
 use super::{Actor, beat_for_ever, in_a_lab, install, listed, plays, ruleset, run, set};
+use crate::firewall::Switches;
 use crate::firewall::nftables::{Error, Handle, Holder, Owner, available, cleanup};
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::route::Route;
@@ -56,7 +57,7 @@ fn a_table_that_was_turned_is_like_one_that_was_made() {
     let handle = install(worlds[0].clone()).unwrap();
     for (world, made) in worlds.iter().zip(&made) {
         handle.replace(world).unwrap();
-        handle.beat().unwrap();
+        handle.beat(Switches::CAPTURE).unwrap();
         assert_eq!(&lines(), made);
         assert!(handle.is_intact().unwrap());
     }
@@ -166,7 +167,7 @@ fn nobody_else_can_touch_it() {
     assert!(handle.is_intact().unwrap());
     run("nft flush ruleset");
     assert!(handle.is_intact().unwrap(), "a flush by others passes it by");
-    handle.beat().unwrap();
+    handle.beat(Switches::CAPTURE).unwrap();
     handle.remove().unwrap();
     assert_eq!(listed(), "");
 }
@@ -222,7 +223,7 @@ fn a_kill_at_any_moment_leaves_nothing() {
         loop {
             let handle = install(everything.clone()).unwrap();
             handle.replace(&ruleset()).unwrap();
-            handle.beat().unwrap();
+            handle.beat(Switches::CAPTURE).unwrap();
             handle.learn("198.51.100.1".parse().unwrap(), Route::Direct, Duration::from_secs(1));
             handle.release().unwrap();
             handle.remove().unwrap();
@@ -286,7 +287,12 @@ fn damage_is_seen() {
     drop(damaged);
     let gone = Handle::install_plain(Owner::open().unwrap(), ruleset()).unwrap();
     run("nft flush ruleset");
-    assert!(gone.beat().unwrap_err().to_string().contains("somebody removed our table"));
+    assert!(
+        gone.beat(Switches::CAPTURE)
+            .unwrap_err()
+            .to_string()
+            .contains("somebody removed our table")
+    );
     gone.learn("198.51.100.1".parse().unwrap(), Route::Direct, Duration::from_secs(1));
     let other = Handle::install_plain(Owner::open().unwrap(), ruleset()).unwrap();
     assert!(!gone.is_intact().unwrap(), "one of the same name is another one");
@@ -342,7 +348,7 @@ fn the_china_list_is_loaded_in_one_go() {
         assert!(table.contains(address), "{address}");
     }
     timed("replace", &mut || handle.replace(&ruleset).unwrap());
-    timed("beat", &mut || handle.beat().unwrap());
+    timed("beat", &mut || handle.beat(Switches::CAPTURE).unwrap());
     let mut last = 0;
     timed("256 learned", &mut || {
         for octet in 0..=255 {

@@ -6,6 +6,7 @@ mod switch;
 
 use super::lab::run;
 use super::{ruleset, set};
+use crate::firewall::Switches;
 use crate::firewall::nftables::{Error, Handle, Owner};
 use crate::firewall::ruleset::Ruleset;
 use std::process::{Child, Command, Stdio};
@@ -95,7 +96,7 @@ fn wait_for(condition: impl Fn() -> bool) {
 /// Until somebody kills us.
 fn beat_for_ever(handle: &Handle) -> ! {
     loop {
-        handle.beat().unwrap();
+        handle.beat(Switches::CAPTURE).unwrap();
         std::thread::sleep(Duration::from_secs(1));
     }
 }

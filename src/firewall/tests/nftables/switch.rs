@@ -2,6 +2,7 @@
 
 use super::super::internet::{Internet, Seen, any, at, datagram, greet, refused, tcp, udp};
 use super::{in_a_lab, install, ruleset, wait_for};
+use crate::firewall::Switches;
 use crate::firewall::ruleset::{Quic, Ruleset};
 use std::net::TcpListener;
 
@@ -55,7 +56,7 @@ fn without_a_beat_the_network_is_free() {
     wait_for(|| tcp(at(FOREIGN[0], 80), None) == Seen::Direct);
     world.is(false, "after six seconds of silence");
     assert!(handle.is_intact().unwrap(), "silent, but whole");
-    handle.beat().unwrap();
+    handle.beat(Switches::CAPTURE).unwrap();
     world.is(true, "alive again");
     handle.remove().unwrap();
     world.is(false, "afterwards");
@@ -63,10 +64,10 @@ fn without_a_beat_the_network_is_free() {
 
 fn a_beat_gives_the_whole_time() {
     let handle = install(ruleset()).unwrap();
-    handle.beat().unwrap();
+    handle.beat(Switches::CAPTURE).unwrap();
     assert!(has_the_whole_time());
     wait_for(|| left().iter().any(|seconds| *seconds <= 4));
-    handle.beat().unwrap();
+    handle.beat(Switches::CAPTURE).unwrap();
     assert!(has_the_whole_time(), "renewed");
 }
 
@@ -84,7 +85,7 @@ fn has_the_whole_time() -> bool {
 
 fn other_rules_are_no_sign_of_life() {
     let handle = install(ruleset()).unwrap();
-    handle.beat().unwrap();
+    handle.beat(Switches::CAPTURE).unwrap();
     wait_for(|| left().iter().any(|seconds| *seconds <= 4));
     handle.replace(&Ruleset { quic: Quic::Direct, ..ruleset() }).unwrap();
     assert!(has_the_whole_time(), "alive just now: the time of the change does not count");
@@ -100,7 +101,7 @@ fn after_a_release_no_beat_counts() {
     world.is(true, "at first");
     handle.release().unwrap();
     world.is(false, "after the release");
-    handle.beat().unwrap();
+    handle.beat(Switches::CAPTURE).unwrap();
     world.is(false, "after a late beat");
     handle.release().unwrap();
     handle.remove().unwrap();

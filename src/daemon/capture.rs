@@ -1,0 +1,38 @@
+//! The heartbeat's hands: switches of the installed rules, what was learned, the service manager.
+
+use super::heartbeat::Act;
+use super::installed::Installed;
+use super::notify;
+use crate::dispatch::Current;
+use crate::firewall::{self, Family, Switches};
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub(super) struct Capture {
+    pub(super) firewall: Arc<Installed>,
+    pub(super) current: Current,
+    /// `listen.tcp-port`, `listen.dns-port`.
+    pub(super) ports: [u16; 2],
+}
+
+impl Act for Capture {
+    async fn beat(&self, switches: Switches) {
+        self.firewall.beat(switches).await;
+        let learned = Arc::clone(self.current.load().learned());
+        // In the middle of a reload nobody is connected: then at the next beat.
+        if learned.is_connected() && self.firewall.forgot() {
+            tokio::task::spawn_blocking(move || learned.teach_again());
+        }
+    }
+
+    fn alive(&self) {
+        notify::alive();
+    }
+
+    async fn explain(&self, family: Family) -> Option<String> {
+        let ports = self.ports;
+        // It runs tools and waits for packets.
+        let looking = tokio::task::spawn_blocking(move || firewall::culprit(family, ports));
+        looking.await.ok().flatten()
+    }
+}

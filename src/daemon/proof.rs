@@ -1,0 +1,179 @@
+//! The proof that the rules capture: a connection and a query of our own take the way of every
+//! program's, through the hooks of everybody and our very redirect, and come back with our answer.
+//!
+//! They go to an address that our rules redirect at any time ([`firewall::probe`]), from sockets
+//! without our mark ([`net::probe`](crate::net::probe)). Only this process knows what they are
+//! answered with ([`Token`]), so that another program's redirect is no proof.
+
+use crate::dns;
+use crate::firewall::{Family, probe};
+use crate::inbound::token::Token;
+use crate::net::{self, is_no_memory_or_descriptor};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+/// How long an answer may take. One late answer costs one beat of three.
+pub(super) const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// What a round has found of one family.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Connections and queries arrive.
+    Captured,
+    /// There is no way out in this family, so there is nothing to capture.
+    NoRoute,
+    /// They do not.
+    Broken(Broken),
+}
+
+/// What does not arrive, and why.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) what: What,
+    pub(super) error: io::Error,
+}
+
+/// What is sent, and what answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// A connection through the redirect.
+    Connection,
+    /// A query through the redirect.
+    Query,
+    /// The accept loop, asked without a redirect.
+    AcceptLoop,
+    /// The resolver, asked without a redirect.
+    Resolver,
+}
+
+/// What proves.
+#[derive(Clone, Debug)]
+pub(super) struct Proof {
+    token: Token,
+}
+
+impl Proof {
+    pub(super) fn new(token: Token) -> Self {
+        Proof { token }
+    }
+
+    /// Sends a connection and a query of this family, at the same time.
+    pub(super) async fn of(&self, family: Family) -> Found {
+        let to = |port| SocketAddr::new(probe::address(family), port);
+        let socket = match net::probe::udp(to(probe::DNS_PORT)) {
+            Ok(socket) => socket,
+            Err(error) if is_no_memory_or_descriptor(&error) => {
+                return Found::Broken(Broken { what: What::Query, error });
+            }
+            Err(_) => return Found::NoRoute,
+        };
+        let (connected, answered) = tokio::join!(
+            bounded(self.connection(to(probe::TCP_PORT))),
+            bounded(self.query(&socket, probe::address(family)))
+        );
+        match (connected, answered) {
+            (Ok(()), Ok(())) => Found::Captured,
+            (Err(error), _) => Found::Broken(Broken { what: What::Connection, error }),
+            (_, Err(error)) => Found::Broken(Broken { what: What::Query, error }),
+        }
+    }
+
+    async fn connection(&self, to: SocketAddr) -> io::Result<()> {
+        let mut stream = net::probe::tcp(to).await?;
+        let mut said = Vec::new();
+        let limit = self.token.text().len() as u64;
+        match (&mut stream).take(limit).read_to_end(&mut said).await {
+            // At the limit of connections newcomers are reset: full is not hung.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) if said == self.token.text().as_bytes() => Ok(()),
+            Ok(_) => Err(somebody_else()),
+        }
+    }
+
+    async fn query(&self, socket: &tokio::net::UdpSocket, address: IpAddr) -> io::Result<()> {
+        let query = question(&self.token, address);
+        let mut answer = [0; 512];
+        socket.send(&query).await?;
+        // A burst of names may fill the queue and cost one datagram.
+        let length = match timeout(PATIENCE / 2, socket.recv(&mut answer)).await {
+            Ok(length) => length?,
+            Err(_) => {
+                socket.send(&query).await?;
+                socket.recv(&mut answer).await?
+            }
+        };
+        let ours = match address {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        match answer.get(..length) {
+            Some(answer) if answer.ends_with(&ours) => Ok(()),
+            _ => Err(somebody_else()),
+        }
+    }
+}
+
+/// The proof's name, of the type of this address, recursion desired.
+fn question(token: &Token, address: IpAddr) -> Vec<u8> {
+    let mut query = b"\x70\x75\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00".to_vec();
+    for label in dns::proof_name(token.text()).split('.') {
+        // A label has at most 63 bytes.
+        query.push(label.len() as u8);
+        query.extend(label.as_bytes());
+    }
+    let kind = if address.is_ipv4() { 1 } else { 28 };
+    query.extend([0, 0, kind, 0, 1]);
+    query
+}
+
+fn somebody_else() -> io::Error {
+    io::Error::other("another program answers: its redirect stands before snet's")
+}
+
+pub(super) async fn bounded(probe: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    timeout(PATIENCE, probe).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+impl Broken {
+    /// Whether a part of the daemon itself is silent.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self.what, What::AcceptLoop | What::Resolver)
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = match self.error.kind() {
+            io::ErrorKind::TimedOut => "no answer".to_owned(),
+            _ => self.error.to_string(),
+        };
+        match self.what {
+            What::Connection => write!(f, "redirected connections do not arrive ({error})"),
+            What::Query => write!(f, "redirected queries are not answered ({error})"),
+            What::AcceptLoop => write!(f, "the redirect port does not answer ({error})"),
+            What::Resolver => write!(f, "the resolver does not answer ({error})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::wire::Query;
+
+    #[test]
+    fn the_question_is_one() {
+        let token = Token::new().unwrap();
+        for (address, kind) in [("192.0.0.8", 1), ("100::8", 28)] {
+            let query = Query::parse(&question(&token, address.parse().unwrap())).unwrap();
+            assert_eq!(query.qtype(), kind);
+            let name = query.to_name().unwrap().to_string();
+            assert_eq!(name.trim_end_matches('.'), dns::proof_name(token.text()));
+        }
+    }
+}

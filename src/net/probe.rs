@@ -1,0 +1,54 @@
+//! Sockets that stand for those of any program: they carry no mark, so our own rules treat them as
+//! everybody's. They ask only whether the rules capture.
+//!
+//! Their hop limit is 1: what no rule takes dies at the next router. A packet that is redirected to
+//! this machine is not forwarded, and its hop limit does not matter.
+
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use tokio::net::{TcpStream, UdpSocket};
+
+const HOPS: u32 = 1;
+
+/// Connects. Has no time-out of its own.
+///
+/// # Errors
+/// What the kernel says of the socket or the way, or the other end.
+pub async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = socket(address, Type::STREAM, Protocol::TCP)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => return Err(error),
+        _ => {}
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    stream.writable().await?;
+    match stream.take_error()? {
+        Some(error) => Err(error),
+        None => Ok(stream),
+    }
+}
+
+/// A connected socket; nothing is sent. So its failure is that of the route.
+///
+/// # Errors
+/// What the kernel says of the socket or the way.
+pub fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+    let any: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    socket.bind(&SocketAddr::new(any, 0).into())?;
+    socket.connect(&address.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))?;
+    match address {
+        SocketAddr::V4(_) => socket.set_ttl_v4(HOPS)?,
+        SocketAddr::V6(_) => socket.set_unicast_hops_v6(HOPS)?,
+    }
+    Ok(socket)
+}
