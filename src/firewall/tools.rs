@@ -81,6 +81,15 @@ impl Iptables {
         run(&self.save, &[], "")
     }
 
+    /// The same with the packets and bytes of each rule, of the tables that exist.
+    pub(super) fn save_counted(&self) -> Result<String, Error> {
+        if self.is_legacy() && has_legacy_tables(self.family).is_none() {
+            let saves = TABLES.map(|table| run(&self.save, &["-c", "-t", table], ""));
+            return saves.into_iter().collect();
+        }
+        run(&self.save, &["-c"], "")
+    }
+
     /// Applies the text; each table in it is committed whole, one after the other.
     pub(super) fn restore(&self, text: &str) -> Result<(), Error> {
         run(&self.restore, &["--noflush", "-w", LOCK_SECONDS], text).map(drop)

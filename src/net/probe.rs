@@ -44,6 +44,23 @@ pub fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
+/// Sends the first packet of a connection and a query of two bytes, and waits for neither. What is
+/// returned keeps them alive.
+pub fn knock(address: IpAddr, tcp: u16, udp: u16) -> Vec<Socket> {
+    let kinds = [(Type::STREAM, Protocol::TCP, tcp), (Type::DGRAM, Protocol::UDP, udp)];
+    let knocking = kinds.map(|(kind, protocol, port)| {
+        let to = SocketAddr::new(address, port);
+        let socket = socket(to, kind, protocol).ok()?;
+        // What becomes of it is seen elsewhere.
+        let _ = socket.connect(&to.into());
+        if kind == Type::DGRAM {
+            let _ = socket.send(&[0, 0]);
+        }
+        Some(socket)
+    });
+    knocking.into_iter().flatten().collect()
+}
+
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))?;
     match address {

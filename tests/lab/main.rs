@@ -24,6 +24,7 @@ mod snet;
 mod stillness;
 mod tables;
 mod tools;
+mod unproven;
 mod upstream;
 mod wait;
 mod world;

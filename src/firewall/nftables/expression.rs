@@ -40,6 +40,7 @@ const NFT_RETURN: i32 = -5;
 
 // enum nft_meta_keys
 const NFT_META_MARK: u32 = 3;
+const NFT_META_NFTRACE: u32 = 12;
 const NFT_META_IIF: u32 = 4;
 const NFT_META_OIF: u32 = 5;
 const NFT_META_IIFNAME: u32 = 6;
@@ -196,6 +197,13 @@ impl Program<'_> {
                 });
             }
             Expression::Drop => self.verdict(NF_DROP, None),
+            Expression::Trace => {
+                self.immediate(NFT_REG_1, &[1]);
+                self.push("meta", |meta| {
+                    meta.number(NFTA_META_KEY, NFT_META_NFTRACE);
+                    meta.number(NFTA_META_SREG, NFT_REG_1);
+                });
+            }
             Expression::Reset => {
                 self.require_protocol(Protocol::Tcp);
                 self.reject(NFT_REJECT_TCP_RST, 0);
@@ -386,6 +394,7 @@ pub(super) fn octets(address: IpAddr) -> Vec<u8> {
 // The attributes of each kind of instruction.
 const NFTA_META_DREG: u16 = 1;
 const NFTA_META_KEY: u16 = 2;
+const NFTA_META_SREG: u16 = 3;
 const NFTA_CT_DREG: u16 = 1;
 const NFTA_CT_KEY: u16 = 2;
 const NFTA_CT_SREG: u16 = 4;

@@ -9,7 +9,7 @@ use std::time::Duration;
 // linux/netfilter/nfnetlink.h
 pub(super) const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 pub(super) const NFNL_MSG_BATCH_END: u16 = 0x11;
-const NFNL_SUBSYS_NFTABLES: u16 = 10;
+pub(super) const NFNL_SUBSYS_NFTABLES: u16 = 10;
 /// One table for both families; needs a kernel with IPv6.
 const NFPROTO_INET: u8 = 1;
 

@@ -68,6 +68,7 @@ mod reconcile;
 mod rules;
 mod table;
 mod text;
+pub(super) mod trace;
 pub(super) mod translation;
 
 use super::ruleset::{Family, Ruleset};

@@ -165,6 +165,8 @@ pub(super) enum Expression {
     /// To this address and port.
     Translate(Ipv6Addr, u16),
     Drop,
+    /// The kernel tells what becomes of the packet.
+    Trace,
     /// A TCP reset for the sender.
     Reset,
     /// Port unreachable, in the family's ICMP.

@@ -86,6 +86,7 @@ impl Display for Expression {
             Expression::Redirect(port) => write!(f, "redirect to :{port}"),
             Expression::Translate(address, port) => write!(f, "dnat ip6 to [{address}]:{port}"),
             Expression::Drop => f.write_str("drop"),
+            Expression::Trace => f.write_str("meta nftrace set 1"),
             Expression::Reset => f.write_str("reject with tcp reset"),
             // In a table of both families that is port-unreachable of either.
             Expression::Unreachable => f.write_str("reject"),

@@ -1,0 +1,238 @@
+//! Others drop what snet redirects: it is found before anything is captured and while it is, told with
+//! the rule and the remedy, and it comes back by itself. One family never takes the other down.
+
+use crate::client::{echo, failure, try_connect};
+use crate::counters::Counters;
+use crate::peer::{names, service};
+use crate::process::{Place, sh};
+use crate::sealed::sealed;
+use crate::snet::{self, Config, Snet, Variant, dig};
+use crate::upstream::Upstream;
+use crate::wait::until;
+use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family};
+use std::io::ErrorKind;
+use std::time::Duration;
+
+/// Beats that find it, and the time to say so.
+const WITHIN: Duration = Duration::from_secs(15);
+
+#[test]
+fn one_family_is_lost_and_comes_back_with_nftables() {
+    sealed(|_| one_family_is_lost_and_comes_back(Variant::Native));
+}
+
+#[test]
+fn one_family_is_lost_and_comes_back_with_iptables_nft() {
+    sealed(|_| one_family_is_lost_and_comes_back(Variant::Nft));
+}
+
+#[test]
+fn one_family_is_lost_and_comes_back_with_iptables_legacy() {
+    sealed(|_| one_family_is_lost_and_comes_back(Variant::Legacy));
+}
+
+#[test]
+fn nothing_captured_is_no_start_with_nftables() {
+    sealed(|_| nothing_captured_is_no_start(Variant::Native));
+}
+
+#[test]
+fn nothing_captured_is_no_start_with_iptables_nft() {
+    sealed(|_| nothing_captured_is_no_start(Variant::Nft));
+}
+
+#[test]
+fn nothing_captured_is_no_start_with_iptables_legacy() {
+    sealed(|_| nothing_captured_is_no_start(Variant::Legacy));
+}
+
+#[test]
+fn what_others_begin_to_drop_is_let_go_with_nftables() {
+    sealed(|_| what_others_begin_to_drop_is_let_go(Variant::Native));
+}
+
+#[test]
+fn what_others_begin_to_drop_is_let_go_with_iptables_nft() {
+    sealed(|_| what_others_begin_to_drop_is_let_go(Variant::Nft));
+}
+
+#[test]
+fn what_others_begin_to_drop_is_let_go_with_iptables_legacy() {
+    sealed(|_| what_others_begin_to_drop_is_let_go(Variant::Legacy));
+}
+
+/// Ways to lose IPv6, and back.
+fn losses(variant: Variant) -> Vec<(&'static str, String, String)> {
+    let tool = format!("{}/ip6tables", variant.folder().display());
+    vec![
+        (
+            "the loopback has no IPv6",
+            "ip addr del ::1/128 dev lo".into(),
+            "ip addr add ::1/128 dev lo".into(),
+        ),
+        ("ip6tables -P INPUT DROP", format!("{tool} -P INPUT DROP"), format!("{tool} -P INPUT ACCEPT")),
+        (
+            "an input chain of nft",
+            "nft add table ip6 strict; nft add chain ip6 strict in { type filter hook input priority 0 \\; policy drop \\; }".into(),
+            "nft delete table ip6 strict".into(),
+        ),
+    ]
+}
+
+fn shell(script: &str) {
+    crate::process::run(Place::Machine, "sh", &["-ec", script]);
+}
+
+fn start(variant: Variant, config: &Config) -> Snet {
+    Snet::start(variant, config)
+}
+
+fn reaches(family: Family) -> bool {
+    let stream = try_connect(FOREIGN_SITE.port(family, service::ECHO));
+    stream
+        .and_then(|mut stream| {
+            stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+            echo(&mut stream, b"hello")
+        })
+        .is_ok()
+}
+
+fn one_family_is_lost_and_comes_back(variant: Variant) {
+    service::start();
+    let _names = [names::domestic(), names::trusted(), names::system()];
+    let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+    let config = Config::through(Family::V4, &[proxy]);
+    for (what, lose, back) in losses(variant) {
+        // While it runs.
+        println!("{what}");
+        let snet = start(variant, &config);
+        let counters = Counters::restart();
+        assert!(FAMILIES.into_iter().all(reaches), "{what}: both families");
+        shell(&lose);
+        let refused =
+            || failure(FOREIGN_SITE.port(Family::V6, service::ECHO)) != ErrorKind::TimedOut;
+        until(&format!("{what}: it is told"), WITHIN, || snet.log().contains("not captured: IPv6"));
+        for _ in 0..10 {
+            assert!(reaches(Family::V4), "{what}: IPv4 is captured");
+            assert!(refused(), "{what}: IPv6 is rejected");
+            assert!(dig("+short foreign.example").contains("203.0.113.10"), "{what}");
+        }
+        let mut domestic = try_connect(DOMESTIC_SITE.port(Family::V6, service::ECHO)).expect(what);
+        echo(&mut domestic, b"domestic").expect("domestic IPv6 flows");
+        assert_eq!(counters.leaked(), 0, "{what}: nothing foreign leaves");
+        shell(&back);
+        until(&format!("{what}: it comes back"), WITHIN, || reaches(Family::V6));
+        assert_eq!(counters.leaked(), 0, "{what}: nothing foreign leaves");
+        snet.stop();
+
+        // Before the start.
+        shell(&lose);
+        let snet = start(variant, &config);
+        let counters = Counters::restart();
+        for _ in 0..5 {
+            assert!(reaches(Family::V4), "{what}, from the start: IPv4 is captured");
+            assert!(refused(), "{what}, from the start: IPv6 is rejected");
+        }
+        shell(&back);
+        until(&format!("{what}: it comes"), WITHIN, || reaches(Family::V6));
+        assert_eq!(counters.leaked(), 0, "{what}: nothing foreign leaves");
+        snet.stop();
+    }
+}
+
+/// What others have against both families, the words of the culprit and of the remedy, and the way
+/// back. The tool's variant is that of the machine.
+struct Obstacle {
+    what: &'static str,
+    build: String,
+    culprit: &'static str,
+    back: String,
+}
+
+fn obstacles(variant: Variant) -> Vec<Obstacle> {
+    let folder = variant.folder().display().to_string();
+    let tools = |script: &str| {
+        ["iptables", "ip6tables"]
+            .map(|tool| script.replace("TOOL", &format!("{folder}/{tool}")))
+            .join("; ")
+    };
+    vec![
+        Obstacle {
+            what: "OUTPUT DROP with lo, established and a few ports",
+            build: tools(
+                "TOOL -A OUTPUT -o lo -j ACCEPT; TOOL -A OUTPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT; \
+                 TOOL -A OUTPUT -p tcp -m multiport --dports 22,53,80,443 -j ACCEPT; \
+                 TOOL -A OUTPUT -p udp --dport 53 -j ACCEPT; TOOL -P OUTPUT DROP",
+            ),
+            culprit: "the policy of chain OUTPUT drops it",
+            back: tools("TOOL -P OUTPUT ACCEPT; TOOL -F OUTPUT"),
+        },
+        Obstacle {
+            what: "a rule of raw on the way back",
+            build: tools("TOOL -t raw -A PREROUTING -i lo -p tcp --dport 1111 -j DROP"),
+            culprit: "in chain PREROUTING drops it",
+            back: tools("TOOL -t raw -D PREROUTING -i lo -p tcp --dport 1111 -j DROP"),
+        },
+        Obstacle {
+            what: "wg-quick's rule for the address of the default route",
+            build: "nft add table inet wg-quick-wg0; \
+                    nft add chain inet wg-quick-wg0 preraw { type filter hook prerouting priority raw \\; }; \
+                    nft add rule inet wg-quick-wg0 preraw iifname != wg0 ip daddr 10.0.2.2 fib saddr type != local drop; \
+                    nft add rule inet wg-quick-wg0 preraw iifname != wg0 ip6 daddr fd00:2::2 fib saddr type != local drop"
+                .into(),
+            culprit: "nft insert rule inet wg-quick-wg0 preraw iifname lo accept",
+            back: "nft delete table inet wg-quick-wg0".into(),
+        },
+        Obstacle {
+            what: "an output chain of nft that drops",
+            build: "nft add table inet strict; \
+                    nft add chain inet strict out { type filter hook output priority 10 \\; policy drop \\; }; \
+                    nft add rule inet strict out oifname lo accept; \
+                    nft add rule inet strict out ct state established accept; \
+                    nft add rule inet strict out meta mark and 0x8000000 != 0 accept; \
+                    nft add rule inet strict out meta l4proto { icmp, ipv6-icmp } accept; \
+                    nft add rule inet strict out tcp dport { 22, 53, 80, 443, 7 } accept"
+                .into(),
+            culprit: "nft insert rule inet strict out ct status dnat accept",
+            back: "nft delete table inet strict".into(),
+        },
+    ]
+}
+
+fn nothing_captured_is_no_start(variant: Variant) {
+    let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+    let file = Config::through(Family::V4, &[proxy]).by(variant).write();
+    let before = crate::tables::snapshot();
+    for Obstacle { what, build, culprit, back } in obstacles(variant) {
+        shell(&build);
+        let ended = snet::run(variant, &["-c", &file.display().to_string()]);
+        shell(&back);
+        assert_eq!(ended.code(), Some(69), "{what}: {}", ended.stderr);
+        assert!(ended.stderr.contains(culprit), "{what}: {}", ended.stderr);
+        crate::tables::assert_same(&before, &crate::tables::snapshot());
+    }
+}
+
+fn what_others_begin_to_drop_is_let_go(variant: Variant) {
+    service::start();
+    let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+    let config = Config::through(Family::V4, &[proxy]);
+    // The first would drop what goes directly as well.
+    for Obstacle { what, build, culprit, back } in obstacles(variant).into_iter().skip(1) {
+        println!("{what}");
+        let snet = start(variant, &config);
+        assert!(reaches(Family::V4), "{what}: through the proxy");
+        shell(&build);
+        until(&format!("{what}: it is told"), WITHIN, || snet.log().contains(culprit));
+        until(&format!("{what}: it is let go"), WITHIN, || reaches(Family::V4));
+        shell(&back);
+        until(&format!("{what}: it is captured again"), WITHIN, || {
+            snet.log().contains("IPv4 is captured again")
+        });
+        let counters = Counters::restart();
+        assert!(reaches(Family::V4), "{what}: through the proxy again");
+        assert_eq!(counters.leaked(), 0, "{what}");
+        snet.stop();
+    }
+    sh(Place::Machine, "true");
+}
