@@ -15,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
@@ -60,7 +61,10 @@ pub(super) struct Heartbeat {
     judge: Judge,
     /// The last state that was told.
     told: [Option<State>; 2],
-    served: bool,
+    /// Others' rules are seen to drop what this family's proof sends.
+    blamed: [bool; 2],
+    /// No listener answers.
+    is_silent: bool,
 }
 
 /// What a family has come to.
@@ -130,7 +134,8 @@ impl Judge {
 impl Heartbeat {
     pub(super) fn new(proof: Proof, parts: Parts, captures: [bool; 2], is_closed: bool) -> Self {
         let judge = Judge::default();
-        Heartbeat { proof, parts, captures, is_closed, judge, told: [None; 2], served: true }
+        let (told, blamed, is_silent) = ([None; 2], [false; 2], false);
+        Heartbeat { proof, parts, captures, is_closed, judge, told, blamed, is_silent }
     }
 
     /// The first round, before anything is captured; it is made twice if it fails. Sets the switches.
@@ -138,9 +143,9 @@ impl Heartbeat {
     /// # Errors
     /// No family is captured, and why.
     pub(super) async fn prove(&mut self, act: &impl Act) -> Result<(), String> {
-        let mut found = self.round().await;
+        let (mut found, _) = self.round().await;
         if found.iter().any(|found| matches!(found, Some(Found::Broken(_)))) {
-            found = self.round().await;
+            (found, _) = self.round().await;
         }
         let states = self.judge.judge([found[0].as_ref(), found[1].as_ref()]);
         let is_good = |state: &State| matches!(state, State::Captured);
@@ -170,7 +175,7 @@ impl Heartbeat {
                 _ = stopped.wait_for(|stopped| *stopped) => return true,
                 _ = ticks.tick() => {}
             }
-            let found = self.round().await;
+            let (found, silent) = self.round().await;
             // Whoever does not answer was told to stop.
             if *stopped.borrow() || stopped.has_changed().is_err() {
                 return true;
@@ -179,68 +184,53 @@ impl Heartbeat {
             if self.captures != [false; 2] {
                 act.beat(Judge::switches(states)).await;
             }
-            if self.serves(states, &found).await {
+            self.tell(states, &found, &act).await;
+            // What others' rules drop is no reason to be killed.
+            let blamed = self.blamed.iter().any(|blamed| *blamed);
+            if silent.is_none() || states.contains(&State::Captured) || blamed {
                 act.alive();
             }
-            self.tell(states, &found, &act).await;
+            self.tell_silence(silent);
         }
     }
 
-    /// Both families at once: a round takes no longer than its slowest answer.
-    async fn round(&self) -> [Option<Found>; 2] {
+    /// Both families at once, and the daemon's ports: a round takes no longer than its slowest answer.
+    /// Returns what of the daemon is silent, if no listener answers.
+    async fn round(&self) -> ([Option<Found>; 2], Option<Broken>) {
         let of = async |place: usize, family: Family| {
-            if !self.captures[place] {
-                return None;
-            }
-            let found = self.proof.of(family).await;
-            let asked = match found {
-                Found::Captured => return Some(found),
-                // Nothing is proven; whether anybody is at home is asked at the door.
-                Found::NoRoute => self.parts.answer(loopback(family)).await,
-                // Its own silence explains that of the redirect.
-                Found::Broken(_) if self.told[place] != Some(State::Broken) => {
-                    self.parts.answer(loopback(family)).await
-                }
-                Found::Broken(_) => Ok(()),
-            };
-            Some(match asked {
-                Ok(()) => found,
-                Err(broken) => Found::Broken(broken),
-            })
+            if self.captures[place] { Some(self.proof.of(family).await) } else { None }
         };
-        let (v4, v6) = tokio::join!(of(0, Family::V4), of(1, Family::V6));
-        [v4, v6]
-    }
-
-    /// Whether the daemon serves anybody, whatever others' rules do.
-    async fn serves(&mut self, states: [State; 2], found: &[Option<Found>; 2]) -> bool {
-        if states.iter().any(|state| matches!(state, State::Captured | State::NoRoute)) {
-            return true;
-        }
-        let mut silent = None;
-        for address in &self.parts.listening {
-            match self.parts.answer(*address).await {
-                Ok(()) => {
-                    if !std::mem::replace(&mut self.served, true) {
-                        info!("health check: everything answers again");
-                    }
-                    return true;
-                }
-                Err(broken) => silent = silent.or(Some(broken)),
+        let (v4, v6, answers) =
+            tokio::join!(of(0, Family::V4), of(1, Family::V6), self.parts.answer());
+        let silent = answers.err();
+        let judged = |found: Option<Found>| match (found?, &silent) {
+            (Found::Captured, _) => Some(Found::Captured),
+            // Nothing is proven: then at least somebody has to be at home.
+            (Found::NoRoute | Found::Broken(_), Some(silent)) => {
+                Some(Found::Broken(silent.again()))
             }
-        }
-        // Of a family that is redirected it is told elsewhere.
-        if std::mem::replace(&mut self.served, false)
-            && found.iter().all(Option::is_none)
-            && let Some(broken) = silent
-        {
-            warn!("health check: {broken}");
-        }
-        false
+            (found, None) => Some(found),
+        };
+        let found = [judged(v4), judged(v6)];
+        (found, silent)
     }
 
-    async fn cause(&self, family: Family, broken: &Broken, act: &impl Act) -> String {
-        let explained = if broken.is_ours() { None } else { act.explain(family).await };
+    fn tell_silence(&mut self, silent: Option<Broken>) {
+        let is_told_elsewhere = self.captures != [false; 2];
+        let was_silent = std::mem::replace(&mut self.is_silent, silent.is_some());
+        match silent {
+            Some(silent) if !was_silent && !is_told_elsewhere => warn!("health check: {silent}"),
+            None if was_silent && !is_told_elsewhere => {
+                info!("health check: everything answers again");
+            }
+            _ => {}
+        }
+    }
+
+    /// A port that does not answer may be shut off by others, too.
+    async fn cause(&mut self, family: Family, broken: &Broken, act: &impl Act) -> String {
+        let explained = act.explain(family).await;
+        self.blamed[place(family)] = explained.is_some();
         match explained {
             Some(why) => format!("{family}: {broken}: {why}"),
             None => format!("{family}: {broken}"),
@@ -255,6 +245,7 @@ impl Heartbeat {
                 continue;
             }
             self.told[place] = Some(state);
+            self.blamed[place] = false;
             match (state, &found[place]) {
                 (State::Broken, Some(Found::Broken(broken))) => {
                     let cause = self.cause(family, broken, act).await;
@@ -281,9 +272,29 @@ impl Heartbeat {
 }
 
 impl Parts {
-    /// Whether the accept loop and the resolver answer at this listening address.
-    async fn answer(&self, listening: IpAddr) -> Result<(), Broken> {
-        let at = |port| SocketAddr::new(reachable(listening), port);
+    /// Whether the accept loop and the resolver answer, at any address that is listened on.
+    async fn answer(&self) -> Result<(), Broken> {
+        let mut asked = JoinSet::new();
+        for address in self.listening.iter().copied() {
+            let parts = self.clone();
+            asked.spawn(async move { parts.answer_at(reachable(address)).await });
+        }
+        let mut silent = None;
+        while let Some(answered) = asked.join_next().await {
+            match answered {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(broken)) => silent = silent.or(Some(broken)),
+                Err(panic) => {
+                    let error = io::Error::other(panic);
+                    silent = silent.or(Some(Broken { what: What::Resolver, error }));
+                }
+            }
+        }
+        silent.map_or(Ok(()), Err)
+    }
+
+    async fn answer_at(&self, address: IpAddr) -> Result<(), Broken> {
+        let at = |port| SocketAddr::new(address, port);
         let accepts = async {
             match self.tcp {
                 Some(port) => bounded(self.accept_loop(at(port))).await,
@@ -328,10 +339,10 @@ fn was_turned_away(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionReset | InvalidInput | NotConnected)
 }
 
-fn loopback(family: Family) -> IpAddr {
+fn place(family: Family) -> usize {
     match family {
-        Family::V4 => Ipv4Addr::LOCALHOST.into(),
-        Family::V6 => Ipv6Addr::LOCALHOST.into(),
+        Family::V4 => 0,
+        Family::V6 => 1,
     }
 }
 

@@ -140,9 +140,10 @@ pub(super) async fn bounded(probe: impl Future<Output = io::Result<()>>) -> io::
 }
 
 impl Broken {
-    /// Whether a part of the daemon itself is silent.
-    pub(super) fn is_ours(&self) -> bool {
-        matches!(self.what, What::AcceptLoop | What::Resolver)
+    /// The same, for another family.
+    pub(super) fn again(&self) -> Broken {
+        let error = io::Error::new(self.error.kind(), self.error.to_string());
+        Broken { what: self.what, error }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::net;
 use std::thread;
 use std::time::Duration;
 
-/// Packets of each kind that are sent.
+/// Packets of each kind that are sent to see which counter moves.
 const SENT: usize = 3;
 
 /// Packets over loopback arrive at once; a reset or an answer, too.
@@ -23,17 +23,24 @@ const FLIGHT: Duration = Duration::from_millis(150);
 /// `ports`: of connections and of names, where they are redirected to. Waits for packets and runs
 /// tools.
 pub fn culprit(family: Family, ports: [u16; 2]) -> Option<String> {
-    let tracer = Tracer::start(family, ports).ok();
+    let knock = || net::probe::knock(probe::address(family), probe::TCP_PORT, probe::DNS_PORT);
+    if let Ok(tracer) = Tracer::start(family, ports) {
+        let sockets = knock();
+        let dropped = tracer.dropped_within(FLIGHT);
+        drop(sockets);
+        if let Some(dropped) = dropped {
+            return Some(told_of(&dropped, family));
+        }
+    }
     let legacy: Vec<Iptables> =
         Iptables::every(family).into_iter().filter(Iptables::is_legacy).collect();
+    if legacy.is_empty() {
+        return None;
+    }
     let before: Vec<Vec<Counter>> = legacy.iter().map(counters).collect();
-    let knock = || net::probe::knock(probe::address(family), probe::TCP_PORT, probe::DNS_PORT);
     let sockets: Vec<_> = (0..SENT).map(|_| knock()).collect();
     thread::sleep(FLIGHT);
     drop(sockets);
-    if let Some(dropped) = tracer.and_then(Tracer::dropped) {
-        return Some(told_of(&dropped, family));
-    }
     legacy.iter().zip(before).find_map(|(tools, before)| {
         let moved = moved(&before, &counters(tools))?;
         Some(moved.told(&tools.to_string()))

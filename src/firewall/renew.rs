@@ -115,7 +115,8 @@ mod tests {
         let no_quic = Ruleset { quic: Quic::Direct, ..ruleset() };
         assert_eq!(text(Part::Nat, &ruleset(), &no_quic, Family::V4), None);
         let filter = text(Part::Filter, &ruleset(), &no_quic, Family::V4).unwrap();
-        assert!(filter.contains("-X SNET-QUIC\n") && !filter.contains("-D "), "{filter}");
+        assert!(filter.contains("-F SNET-FOREIGN\n") && !filter.contains("-D "), "{filter}");
+        assert!(!filter.contains("--dport 443"), "{filter}");
     }
 
     #[test]

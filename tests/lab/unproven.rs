@@ -4,7 +4,7 @@
 use crate::client::{echo, failure, try_connect};
 use crate::counters::Counters;
 use crate::peer::{names, service};
-use crate::process::{Place, sh};
+use crate::process::Place;
 use crate::sealed::sealed;
 use crate::snet::{self, Config, Snet, Variant, dig};
 use crate::upstream::Upstream;
@@ -70,10 +70,21 @@ fn losses(variant: Variant) -> Vec<(&'static str, String, String)> {
             "ip addr del ::1/128 dev lo".into(),
             "ip addr add ::1/128 dev lo".into(),
         ),
-        ("ip6tables -P INPUT DROP", format!("{tool} -P INPUT DROP"), format!("{tool} -P INPUT ACCEPT")),
         (
-            "an input chain of nft",
-            "nft add table ip6 strict; nft add chain ip6 strict in { type filter hook input priority 0 \\; policy drop \\; }".into(),
+            "ip6tables -P INPUT DROP without an exception for lo",
+            format!(
+                "{tool} -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; \
+                 {tool} -A INPUT -p icmpv6 -j ACCEPT; {tool} -P INPUT DROP"
+            ),
+            format!("{tool} -P INPUT ACCEPT; {tool} -F INPUT"),
+        ),
+        (
+            "an input chain of nft without an exception for lo",
+            "nft add table ip6 strict; \
+             nft add chain ip6 strict in { type filter hook input priority 0 \\; policy drop \\; }; \
+             nft add rule ip6 strict in ct state established,related accept; \
+             nft add rule ip6 strict in meta l4proto ipv6-icmp accept"
+                .into(),
             "nft delete table ip6 strict".into(),
         ),
     ]
@@ -140,6 +151,60 @@ fn one_family_is_lost_and_comes_back(variant: Variant) {
     }
 }
 
+#[test]
+fn without_ipv6_ipv4_goes_on_with_nftables() {
+    sealed(|_| without_ipv6_ipv4_goes_on(Variant::Native));
+}
+
+#[test]
+fn without_ipv6_ipv4_goes_on_with_iptables_nft() {
+    sealed(|_| without_ipv6_ipv4_goes_on(Variant::Nft));
+}
+
+#[test]
+fn without_ipv6_ipv4_goes_on_with_iptables_legacy() {
+    sealed(|_| without_ipv6_ipv4_goes_on(Variant::Legacy));
+}
+
+/// `net.ipv6.conf.all.disable_ipv6=1`, while it runs and before it starts, with the listeners of both
+/// modes.
+fn without_ipv6_ipv4_goes_on(variant: Variant) {
+    service::start();
+    let _names = [names::domestic(), names::trusted(), names::system()];
+    let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+    let off = "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6";
+    let on = "echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6; \
+              ip addr add fe80::2/64 dev uplink nodad; ip addr add fd00:2::2/64 dev uplink nodad; \
+              ip -6 route add default via fd00:2::1";
+    for listen in ["[\"127.0.0.1\", \"::1\"]", "\"::\""] {
+        let mut config = Config::through(Family::V4, std::slice::from_ref(&proxy));
+        Config::set(&mut config.listen, "address", listen);
+        for before_the_start in [false, true] {
+            println!("{listen}, before the start: {before_the_start}");
+            if before_the_start {
+                shell(off);
+            }
+            let snet = start(variant, &config);
+            if !before_the_start {
+                assert!(FAMILIES.into_iter().all(reaches), "both families");
+                shell(off);
+            }
+            let counters = Counters::restart();
+            // Longer than rules act that nobody renews.
+            for _ in 0..10 {
+                std::thread::sleep(Duration::from_secs(1));
+                assert!(reaches(Family::V4), "IPv4 is captured");
+                assert!(dig("+short foreign.example").contains("203.0.113.10"));
+                assert!(!reaches(Family::V6));
+            }
+            shell(on);
+            until("IPv6 comes back", WITHIN, || reaches(Family::V6));
+            assert_eq!(counters.leaked(), 0, "nothing foreign leaves");
+            snet.stop();
+        }
+    }
+}
+
 /// What others have against both families, the words of the culprit and of the remedy, and the way
 /// back. The tool's variant is that of the machine.
 struct Obstacle {
@@ -174,14 +239,15 @@ fn obstacles(variant: Variant) -> Vec<Obstacle> {
             back: tools("TOOL -t raw -D PREROUTING -i lo -p tcp --dport 1111 -j DROP"),
         },
         Obstacle {
+            // As if the uplink were the tunnel: only what comes in by it may be for its address.
             what: "wg-quick's rule for the address of the default route",
-            build: "nft add table inet wg-quick-wg0; \
-                    nft add chain inet wg-quick-wg0 preraw { type filter hook prerouting priority raw \\; }; \
-                    nft add rule inet wg-quick-wg0 preraw iifname != wg0 ip daddr 10.0.2.2 fib saddr type != local drop; \
-                    nft add rule inet wg-quick-wg0 preraw iifname != wg0 ip6 daddr fd00:2::2 fib saddr type != local drop"
+            build: "nft add table inet wg-quick-uplink; \
+                    nft add chain inet wg-quick-uplink preraw { type filter hook prerouting priority raw \\; }; \
+                    nft add rule inet wg-quick-uplink preraw iifname != uplink ip daddr 10.0.2.2 fib saddr type != local drop; \
+                    nft add rule inet wg-quick-uplink preraw iifname != uplink ip6 daddr fd00:2::2 fib saddr type != local drop"
                 .into(),
-            culprit: "nft insert rule inet wg-quick-wg0 preraw iifname lo accept",
-            back: "nft delete table inet wg-quick-wg0".into(),
+            culprit: "nft insert rule inet wg-quick-uplink preraw iifname lo accept",
+            back: "nft delete table inet wg-quick-uplink".into(),
         },
         Obstacle {
             what: "an output chain of nft that drops",
@@ -234,5 +300,4 @@ fn what_others_begin_to_drop_is_let_go(variant: Variant) {
         assert_eq!(counters.leaked(), 0, "{what}");
         snet.stop();
     }
-    sh(Place::Machine, "true");
 }

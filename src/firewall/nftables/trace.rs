@@ -15,8 +15,11 @@ use super::table::{Expression, Is, Kind, Point, Protocol, Table};
 use crate::firewall::netlink::{self, Message, NFGENMSG, attribute};
 use crate::firewall::probe;
 use crate::firewall::ruleset::Family;
+use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockProtocol};
 use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::{Duration, Instant};
 
 const TABLE: &str = "snet-trace";
 
@@ -34,6 +37,9 @@ const NFTA_TRACE_VERDICT: u16 = 5;
 const NFTA_TRACE_POLICY: u16 = 16;
 const NFTA_VERDICT_CODE: u16 = 1;
 const NF_DROP: u32 = 0;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// While it is there, packets of the proof are traced.
 #[derive(Debug)]
@@ -73,16 +79,26 @@ impl Tracer {
         Ok(Tracer { _connection: connection, heard })
     }
 
-    /// The first drop so far that is not one of ours. Does not wait.
-    pub(in crate::firewall) fn dropped(self) -> Option<Dropped> {
+    /// The first drop within this time that is not one of ours.
+    pub(in crate::firewall) fn dropped_within(self, time: Duration) -> Option<Dropped> {
         let mut buffer = vec![0; 64 * 1024];
-        let mut dropped = None;
-        while let Ok(length) = netlink::receive(&self.heard, &mut buffer, MsgFlags::MSG_DONTWAIT) {
-            let messages = Message::all(&buffer[..length]);
-            let mut drops = messages.filter_map(|message| drop_of(&message));
-            dropped = dropped.or_else(|| drops.find(|dropped| !dropped.is_ours()));
+        let deadline = Instant::now() + time;
+        while Instant::now() < deadline {
+            match netlink::receive(&self.heard, &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => {
+                    let messages = Message::all(&buffer[..length]);
+                    let mut drops = messages.filter_map(|message| drop_of(&message));
+                    if let Some(dropped) = drops.find(|dropped| !dropped.is_ours()) {
+                        return Some(dropped);
+                    }
+                }
+                // More was told than the socket holds: what comes next may tell it too.
+                Err(Errno::ENOBUFS | Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => thread::sleep(PAUSE),
+                Err(_) => return None,
+            }
         }
-        dropped
+        None
     }
 }
 

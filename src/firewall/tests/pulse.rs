@@ -34,7 +34,9 @@ fn without_a_beat_everything_goes_direct() {
         }
     };
     let handle = Handle::install(ruleset()).unwrap();
-    everything(Seen::Captured, "installed");
+    everything(Seen::Direct, "installed, and nobody has vouched yet");
+    handle.beat(Switches::CAPTURE).unwrap();
+    everything(Seen::Captured, "a first beat");
     std::thread::sleep(PULSE + Duration::from_secs(1));
     everything(Seen::Direct, "no beat");
     handle.beat(Switches::CAPTURE).unwrap();

@@ -3,8 +3,8 @@
 //! the difference before you commit it.
 
 use super::super::router;
-use super::{in_a_lab, install, ruleset, run, set};
-use crate::firewall::nftables::render;
+use super::{in_a_lab, ruleset, run, set};
+use crate::firewall::nftables::{Handle, Owner, render};
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::ipset::IpSet;
 use ipnet::IpNet;
@@ -79,7 +79,7 @@ fn shown() -> (Vec<String>, Vec<String>) {
 
 fn the_kernel_has_what_the_text_says() {
     for (name, ruleset) in examples() {
-        let handle = install(ruleset.clone()).unwrap();
+        let handle = Handle::install(Owner::open().unwrap(), ruleset.clone()).unwrap();
         let ours = shown();
         handle.remove().unwrap();
 

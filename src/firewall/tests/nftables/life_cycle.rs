@@ -122,6 +122,7 @@ fn the_kernel_cleans_up_after_a_kill() {
         let listener = TcpListener::bind("[::]:1111").unwrap();
         let _resolvers = [udp(at("127.0.0.1", 1211)), udp(at("::1", 1211))];
         let handle = Handle::install(owner, ruleset()).unwrap();
+        handle.beat(Switches::CAPTURE).unwrap();
         let (mut living, _) = listener.accept().unwrap();
         living.write_all(b"S").unwrap();
         beat_for_ever(&handle);

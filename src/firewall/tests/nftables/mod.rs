@@ -30,7 +30,9 @@ macro_rules! in_a_lab {
 use in_a_lab;
 
 fn install(ruleset: Ruleset) -> Result<Handle, Error> {
-    Handle::install(Owner::open()?, ruleset)
+    let handle = Handle::install(Owner::open()?, ruleset)?;
+    handle.beat(Switches::CAPTURE)?;
+    Ok(handle)
 }
 
 /// The tables of the kernel as nft shows them, without what passes with time.
@@ -49,10 +51,10 @@ fn plays(part: &str) -> bool {
 struct Actor(Child);
 
 impl Actor {
-    /// Starts it, and waits until it has installed its rules.
+    /// Starts it, and waits until its rules act.
     fn starts(part: &str) -> Self {
         let actor = Actor::spawned(part);
-        wait_for(|| run("nft list tables").contains("table inet snet"));
+        wait_for(|| run("nft list ruleset").contains("expires"));
         actor
     }
 
