@@ -26,6 +26,8 @@ impl Counters {
                 chain input {{
                     type filter hook input priority -400;
                     meta mark & {mask} == {mark} return
+                    ct original ip daddr 192.0.0.8 return
+                    ct original ip6 daddr 100::8 return
                     tcp dport {TCP_PORT} tcp flags & (syn | ack) == syn counter name captured
                 }}
                 chain postrouting {{

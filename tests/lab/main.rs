@@ -14,6 +14,7 @@
 
 mod auto;
 mod client;
+mod closed;
 mod counters;
 mod digest;
 mod peer;

@@ -1,0 +1,216 @@
+//! `firewall.on-failure = "closed"`: while no living snet that captures stands behind the rules, foreign
+//! traffic and names are rejected and domestic traffic flows. Counted by packets. `SNET_KILLS` sets
+//! another number of moments.
+
+use crate::client::{echo, try_connect};
+use crate::counters::Counters;
+use crate::peer::{names, service};
+use crate::process::{Place, run};
+use crate::sealed::sealed;
+use crate::snet::{self, Config, Snet, Variant, dig};
+use crate::tables::{assert_same, snapshot};
+use crate::upstream::Upstream;
+use crate::wait::until;
+use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host};
+use nix::sys::signal::Signal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+macro_rules! in_every_variant {
+    ($($name:ident: $body:expr;)*) => {
+        $(mod $name {
+            use super::*;
+            #[test]
+            fn with_iptables_nft() {
+                sealed(|_| $body(Variant::Nft));
+            }
+            #[test]
+            fn with_iptables_legacy() {
+                sealed(|_| $body(Variant::Legacy));
+            }
+            #[test]
+            fn with_nftables() {
+                sealed(|_| $body(Variant::Native));
+            }
+        })*
+    };
+}
+
+in_every_variant! {
+    whatever_ends_it: whatever_ends_it;
+    killed_at_any_moment: killed_at_any_moment;
+}
+
+const WITHIN: Duration = Duration::from_secs(10);
+
+fn visit(site: Host, family: Family, patience: Duration) -> std::io::Result<()> {
+    let mut stream = try_connect(site.port(family, service::ECHO))?;
+    stream.set_read_timeout(Some(patience))?;
+    echo(&mut stream, b"hello")
+}
+
+fn reaches(site: Host, family: Family) -> bool {
+    visit(site, family, Duration::from_millis(500)).is_ok()
+}
+
+fn config(proxy: String) -> Config {
+    let mut config = Config::through(Family::V4, &[proxy]);
+    Config::set(&mut config.firewall, "on-failure", "\"closed\"");
+    config
+}
+
+/// Foreign destinations and names are refused, domestic ones flow, for longer than any switch lasts.
+fn is_closed(counters: &Counters, when: &str) {
+    until(&format!("{when}: the switches turn off"), WITHIN, || {
+        FAMILIES.iter().all(|family| !reaches(FOREIGN_SITE, *family))
+    });
+    for _ in 0..8 {
+        for family in FAMILIES {
+            assert!(!reaches(FOREIGN_SITE, family), "{when}: {family:?} is closed");
+            assert!(reaches(DOMESTIC_SITE, family), "{when}: domestic {family:?} flows");
+        }
+        assert_eq!(dig("+short +timeout=1 domestic.example"), "", "{when}: names are rejected");
+        thread::sleep(Duration::from_secs(1));
+    }
+    assert_eq!(counters.leaked(), 0, "{when}: nothing foreign leaves");
+}
+
+fn is_open(counters: &Counters, when: &str) {
+    for family in FAMILIES {
+        assert!(reaches(FOREIGN_SITE, family), "{when}: {family:?} is open");
+    }
+    assert!(counters.leaked() > 0, "{when}: directly");
+}
+
+fn whatever_ends_it(variant: Variant) {
+    service::start();
+    let _names = [names::domestic(), names::trusted(), names::system()];
+    let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+    let file = config(proxy).by(variant).write();
+    crate::restored::neighbours(variant);
+    let before = snapshot();
+    let start = || Snet::ready(snet::snet(variant).arg("-c").arg(&file));
+    let captures = |when: &str| {
+        until(&format!("{when}: it captures"), WITHIN, || {
+            FAMILIES.iter().all(|family| reaches(FOREIGN_SITE, *family))
+        });
+    };
+
+    let daemon = start();
+    let counters = Counters::restart();
+    captures("started");
+    daemon.signal(Signal::SIGSTOP);
+    is_closed(&counters, "hung");
+    daemon.signal(Signal::SIGCONT);
+    captures("alive again");
+    daemon.kill();
+    is_closed(&counters, "killed");
+    let kept = snet::run(variant, &["cleanup", "--keep-closed"]);
+    assert_eq!(kept.code(), Some(0), "{}", kept.stderr);
+    assert!(kept.stdout.contains("stays closed"), "{}", kept.stdout);
+    is_closed(&counters, "after a cleanup that keeps it");
+    // Others take away what we lead to: it is as good as dead.
+    let daemon = start();
+    captures("the next one");
+    let drop = "nft add table inet strict; \
+                nft add chain inet strict in { type filter hook input priority 10 \\; }; \
+                nft add rule inet strict in tcp dport 1111 drop";
+    run(Place::Machine, "sh", &["-ec", drop]);
+    is_closed(&counters, "what it redirects is dropped");
+    run(Place::Machine, "nft", &["delete", "table", "inet", "strict"]);
+    captures("it is not dropped any more");
+    assert_eq!(counters.leaked(), 0, "not one foreign packet so far");
+
+    daemon.stop();
+    is_open(&counters, "after an orderly stop");
+    let daemon = start();
+    daemon.kill();
+    let cleaned = snet::run(variant, &["cleanup"]);
+    assert_eq!(cleaned.code(), Some(0), "{}", cleaned.stderr);
+    is_open(&Counters::restart(), "after a cleanup");
+    run(Place::Machine, "nft", &["delete", "table", "inet", "lab"]);
+    assert_same(&before, &snapshot());
+}
+
+/// A start from a closed network, and some work.
+const LIFE: u64 = 500;
+
+fn moments() -> u64 {
+    let asked = std::env::var("SNET_KILLS").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or(8)
+}
+
+fn killed_at_any_moment(variant: Variant) {
+    service::start();
+    let _names = [names::domestic(), names::trusted(), names::system()];
+    let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+    let file = config(proxy).by(variant).write();
+    crate::restored::neighbours(variant);
+    let before = snapshot();
+    let stop = &AtomicBool::new(false);
+    let ready = || Snet::ready(snet::snet(variant).arg("-c").arg(&file));
+    ready().kill();
+    let mut counters = Counters::restart();
+    thread::scope(|scope| {
+        let _stop = Stop(stop);
+        for family in FAMILIES {
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let echoed = visit(DOMESTIC_SITE, family, Duration::from_secs(10));
+                    echoed.unwrap_or_else(|error| panic!("a domestic site, {family:?}: {error}"));
+                    thread::sleep(Duration::from_millis(20));
+                }
+            });
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    reaches(FOREIGN_SITE, family);
+                    thread::sleep(Duration::from_millis(5));
+                }
+            });
+        }
+        for number in 0..moments() {
+            // All over its life, whatever their number.
+            let moment = number * 389 % LIFE;
+            let mut daemon = Snet::spawn(snet::snet(variant).arg("-c").arg(&file));
+            thread::sleep(Duration::from_millis(moment));
+            let what = format!("{moment} ms after its start");
+            if number % 2 == 1 && daemon.ended().is_none() {
+                daemon.signal(Signal::SIGSTOP);
+                thread::sleep(Duration::from_millis(moment));
+            }
+            if daemon.ended().is_none() {
+                daemon.signal(Signal::SIGKILL);
+                daemon.wait();
+            }
+            assert_eq!(counters.leaked(), 0, "killed {what}");
+            if number % 4 != 3 {
+                continue;
+            }
+            let next = ready();
+            until(&format!("through the next one; {what}"), WITHIN, || {
+                reaches(FOREIGN_SITE, Family::V4)
+            });
+            assert_eq!(counters.leaked(), 0, "through the next one; {what}");
+            // Opened by a stop at some moment of it, and closed again by the next start.
+            next.signal(Signal::SIGTERM);
+            thread::sleep(Duration::from_millis(moment / 5));
+            next.kill();
+            ready().kill();
+            counters = Counters::restart();
+        }
+    });
+    println!("{} moments", moments());
+    let cleaned = snet::run(variant, &["cleanup"]);
+    assert_eq!(cleaned.code(), Some(0), "{}", cleaned.stderr);
+    run(Place::Machine, "nft", &["delete", "table", "inet", "lab"]);
+    assert_same(&before, &snapshot());
+}
+
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
