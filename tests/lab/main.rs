@@ -55,4 +55,5 @@ mod slept;
 mod soak;
 mod steps;
 mod transfer;
+mod unread;
 mod wishes;

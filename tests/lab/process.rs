@@ -6,6 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -131,6 +132,16 @@ impl Running {
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         Running { child, log, name: name.to_owned() }
+    }
+
+    /// Starts it; what it says on standard error goes there.
+    pub fn telling(name: &str, command: &mut Command, listener: OwnedFd) -> Self {
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(listener)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        Running { child, log: new_file(name), name: name.to_owned() }
     }
 
     pub fn pid(&self) -> Pid {
