@@ -35,6 +35,7 @@ mod ends;
 mod flows;
 mod flushed;
 mod garbage;
+mod hangup;
 mod hung;
 mod killed;
 mod manner;

@@ -2,6 +2,8 @@
 
 use crate::tools;
 use crate::wait;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::pty::{OpenptyResult, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::OsStr;
@@ -182,6 +184,13 @@ impl Drop for Running {
             eprintln!("--- {} said:\n{}", self.name, tail(&self.log()));
         }
     }
+}
+
+/// A terminal: the end of its window, which no child inherits, and the end of its programs.
+pub fn terminal() -> (OwnedFd, OwnedFd) {
+    let OpenptyResult { master, slave } = openpty(None, None).expect("a terminal");
+    fcntl(&master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("it is ours");
+    (master, slave)
 }
 
 /// The last lines: enough to see why.

@@ -5,14 +5,13 @@ use crate::client::{connect, echo};
 use crate::counters::Counters;
 use crate::peer::connect_proxy::{self, After};
 use crate::peer::service;
-use crate::process::Running;
+use crate::process::{Running, terminal};
 use crate::question;
 use crate::sealed::sealed;
 use crate::snet::{Config, DNS_PORT, Variant, snet};
 use crate::tables::{assert_same, snapshot};
 use crate::world::{FOREIGN_SITE, Family};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -138,11 +137,11 @@ impl Reader {
     /// And the end for the daemon.
     fn new(kind: Kind) -> (Self, OwnedFd) {
         let (end, theirs) = match kind {
-            Kind::Pipe => nix::unistd::pipe().expect("a pipe"),
-            Kind::Terminal => {
-                let pair = openpty(None, None).expect("a terminal");
-                (pair.master, pair.slave)
+            Kind::Pipe => {
+                let (ours, theirs) = std::io::pipe().expect("a pipe");
+                (ours.into(), theirs.into())
             }
+            Kind::Terminal => terminal(),
             Kind::Socket => {
                 let (ours, theirs) = UnixStream::pair().expect("sockets");
                 (ours.into(), theirs.into())
