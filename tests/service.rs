@@ -63,7 +63,7 @@ fn a_job_in_the_background_may_log() {
     fcntl(&master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
     let (config, number) = (file.display(), folder.path("pid"));
     let script =
-        format!("stty tostop; {SNET} --dns-only -c {config} & echo $! >{}; wait", number.display());
+        format!("stty tostop; {SNET} --dns-only -c {config} & echo $! >{}; read -r line", number.display());
     let mut command = Command::new("setsid");
     command.args(["--ctty", "sh", "-mc", &script]).stdin(slave.try_clone().unwrap());
     let manager = Manager::at(&folder.path("notify"));
@@ -83,6 +83,8 @@ fn a_job_in_the_background_may_log() {
     }
     let number = fs::read_to_string(number).unwrap().trim().parse().unwrap();
     kill(Pid::from_raw(number), Signal::SIGTERM).unwrap();
+    assert!(manager.hears().starts_with("STOPPING=1\n"));
+    window.write_all(b"\n").unwrap();
     shell.wait().unwrap();
 }
 
