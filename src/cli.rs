@@ -4,17 +4,14 @@
 
 use crate::config::{self, CONTROL_SOCKET, Config, Loaded, LogLevel, Purpose};
 use crate::daemon::{CONFIG, UNAVAILABLE};
-use crate::{daemon, selftest};
+use crate::log::Log;
+use crate::{daemon, firewall, selftest};
 use clap::{ArgAction, Args, Parser, Subcommand};
-use std::io::{IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tracing::level_filters::LevelFilter;
 use tracing::{error, warn};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Registry, reload};
 
 /// Wrong arguments (EX_USAGE).
 const USAGE: u8 = 64;
@@ -119,7 +116,8 @@ fn run(run: &Run) -> ExitCode {
         Ok(loaded) => loaded,
         Err(problems) => return fail(CONFIG, problems),
     };
-    let log = Log::to_stderr(loaded.config.log_level, run.verbose);
+    let log = Log::new(loaded.config.log_level, run.verbose);
+    let _last_words = log.last_words();
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
@@ -141,6 +139,10 @@ struct Watched {
 }
 
 impl daemon::Source for Watched {
+    fn rights_are_given_up(&self) -> io::Result<()> {
+        self.log.begin()
+    }
+
     fn load(&self) -> Result<Config, config::Error> {
         let Loaded { config, warnings } = Config::load(&self.path, self.purpose)?;
         for warning in warnings {
@@ -177,11 +179,17 @@ fn rules(file: &File) -> ExitCode {
 }
 
 fn cleanup(keep_closed: bool) -> ExitCode {
-    Log::to_stderr(LogLevel::Info, 0);
-    match daemon::cleanup(keep_closed) {
+    match cleaned(keep_closed) {
         Ok(said) => print(&said),
         Err(failure) => fail(failure.kind().exit_code(), failure),
     }
+}
+
+/// What it has to say is written before the result, and a reader that does not read holds up neither.
+fn cleaned(keep_closed: bool) -> Result<String, daemon::Error> {
+    let log = Log::new(LogLevel::Info, 0);
+    let _last_words = log.last_words();
+    daemon::cleanup(keep_closed)
 }
 
 fn reload(at: &Control) -> ExitCode {
@@ -215,46 +223,4 @@ fn print(text: &str) -> ExitCode {
     let newline = if text.ends_with('\n') { "" } else { "\n" };
     let _ = write!(out, "{text}{newline}").and_then(|()| out.flush());
     ExitCode::SUCCESS
-}
-
-/// The log, which goes to stderr.
-struct Log {
-    verbose: u8,
-    filter: reload::Handle<LevelFilter, Registry>,
-}
-
-impl Log {
-    /// To stderr: the terminal's or the journal's, which has a clock of its own.
-    fn to_stderr(level: LogLevel, verbose: u8) -> Self {
-        let (level, filter) = reload::Layer::new(filter(level, verbose));
-        let lines = tracing_subscriber::fmt::layer()
-            // A terminal that is gone must not end the daemon: complaining there would panic.
-            .log_internal_errors(false)
-            .with_target(false)
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_writer(std::io::stderr);
-        let log = tracing_subscriber::registry().with(level);
-        if std::env::var_os("JOURNAL_STREAM").is_some() {
-            log.with(lines.without_time()).init();
-        } else {
-            log.with(lines).init();
-        }
-        Log { verbose, filter }
-    }
-
-    fn set(&self, level: LogLevel) {
-        // It fails only where there is no log any more.
-        let _ = self.filter.reload(filter(level, self.verbose));
-    }
-}
-
-/// `-v` adds to what the file says.
-fn filter(level: LogLevel, verbose: u8) -> LevelFilter {
-    match (level, verbose) {
-        (_, 2..) | (LogLevel::Trace, _) | (LogLevel::Debug, 1) => LevelFilter::TRACE,
-        (LogLevel::Debug, 0) | (_, 1) => LevelFilter::DEBUG,
-        (LogLevel::Info, 0) => LevelFilter::INFO,
-        (LogLevel::Warn, 0) => LevelFilter::WARN,
-        (LogLevel::Error, 0) => LevelFilter::ERROR,
-    }
 }

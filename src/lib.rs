@@ -12,7 +12,7 @@
 //! | the file | [`config`] |
 //! | the life | [`daemon`] |
 //! | the proof | [`selftest`] |
-//! | the terminal | [`cli`] |
+//! | the terminal | [`log`] [`cli`] |
 
 pub mod cli;
 pub mod config;
@@ -24,6 +24,7 @@ pub mod fault;
 pub mod firewall;
 pub mod inbound;
 pub mod ipset;
+pub mod log;
 pub mod mark;
 pub mod net;
 pub mod proxy;

@@ -5,12 +5,16 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::disallowed_methods, reason = "the test's own sockets carry no mark")]
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::{OpenptyResult, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use snet::config::{Config, Purpose};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
@@ -36,7 +40,54 @@ fn it_keeps_no_right_that_it_does_not_need() {
         assert_eq!(daemon.capabilities(set), NET_ADMIN | NET_RAW, "{set}");
     }
     assert_eq!(daemon.status_line("NoNewPrivs"), "1");
+    // Rights are a thread's, and this one writes whatever others say.
+    assert!(daemon.threads().iter().any(|status| line_of(status, "Name") == "snet-log"));
+    for status in daemon.threads() {
+        let name = line_of(&status, "Name");
+        for set in ["CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"] {
+            let held = u64::from_str_radix(line_of(&status, set), 16).unwrap();
+            assert_eq!(held, NET_ADMIN | NET_RAW, "{name}: {set}");
+        }
+        assert_eq!(line_of(&status, "NoNewPrivs"), "1", "{name}");
+    }
     daemon.stop();
+}
+
+/// termios(3), TOSTOP. A process that is stopped captures nothing any more.
+#[test]
+fn a_job_in_the_background_may_log() {
+    let folder = Folder::new("background");
+    let file = folder.secret("config.toml", &Ports::free().config(""));
+    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+    // A child that has it too would keep the window open.
+    fcntl(&master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+    let (config, number) = (file.display(), folder.path("pid"));
+    let script = format!(
+        "stty tostop; {SNET} --dns-only -c {config} & echo $! >{}; read -r line",
+        number.display()
+    );
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "sh", "-mc", &script]).stdin(slave.try_clone().unwrap());
+    let manager = Manager::at(&folder.path("notify"));
+    command.env("NOTIFY_SOCKET", folder.path("notify")).stdout(Stdio::null()).stderr(slave);
+    let mut shell = command.spawn().unwrap();
+    drop(command);
+    let ready = manager.hears();
+    assert!(ready.starts_with("READY=1\n"), "{ready}");
+    let mut said = String::new();
+    let mut window = fs::File::from(master);
+    while !said.contains(" ready") {
+        let mut wanted = [PollFd::new(window.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut wanted, PollTimeout::from(20_000u16)), Ok(1), "{said}");
+        let mut buffer = [0; 4096];
+        let length = window.read(&mut buffer).unwrap();
+        said.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+    let number = fs::read_to_string(number).unwrap().trim().parse().unwrap();
+    kill(Pid::from_raw(number), Signal::SIGTERM).unwrap();
+    assert!(manager.hears().starts_with("STOPPING=1\n"));
+    window.write_all(b"\n").unwrap();
+    shell.wait().unwrap();
 }
 
 #[test]
@@ -150,9 +201,8 @@ fn everything_said(proxy: &str) -> String {
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.send_to(QUESTION, ("127.0.0.1", ports.dns)).unwrap();
     client.recv(&mut [0; 512]).unwrap();
-    let log = daemon.log();
+    let log = daemon.stop();
     assert_no_secret(&log);
-    daemon.stop();
     log
 }
 
@@ -406,11 +456,17 @@ impl Daemon {
         Path::new("/proc").join(self.child.id().to_string()).join(file)
     }
 
-    /// proc_pid_status(5)
     fn status_line(&self, name: &str) -> String {
-        let status = fs::read_to_string(self.proc("status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap().trim().into()
+        line_of(&fs::read_to_string(self.proc("status")).unwrap(), name).into()
+    }
+
+    /// The status of each.
+    fn threads(&self) -> Vec<String> {
+        let tasks = fs::read_dir(self.proc("task")).unwrap();
+        // One may have ended since.
+        tasks
+            .filter_map(|task| fs::read_to_string(task.unwrap().path().join("status")).ok())
+            .collect()
     }
 
     fn capabilities(&self, set: &str) -> u64 {
@@ -421,10 +477,13 @@ impl Daemon {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
-    fn stop(mut self) {
+    /// And what it has said by then.
+    fn stop(mut self) -> String {
         self.signal(Signal::SIGTERM);
         let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status}: {}", self.log());
+        let log = self.log();
+        assert!(status.success(), "{status}: {log}");
+        log
     }
 }
 
@@ -434,6 +493,12 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// proc_pid_status(5)
+fn line_of<'a>(status: &'a str, name: &str) -> &'a str {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap().trim()
 }
 
 fn text(output: &Output) -> String {

@@ -45,6 +45,7 @@ use installed::{ExemptServers, Installed, Responsible, TeachKernel};
 use proof::Proof;
 use reload::World;
 use signals::{Asked, Signals};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +71,12 @@ pub trait Source: Send + Sync {
 
     /// It is in force now.
     fn taken(&self, config: &Config);
+
+    /// Said once, at the start: a thread that is started now has no right that the daemon does not keep.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    fn rights_are_given_up(&self) -> io::Result<()>;
 }
 
 /// Runs until a signal asks to stop.
@@ -79,6 +86,7 @@ pub trait Source: Send + Sync {
 pub fn run(config: Config, purpose: Purpose, source: Arc<dyn Source>) -> Result<(), Error> {
     step(Step::Rights)?;
     privileges::keep_only(privileges::needed(&config, purpose))?;
+    source.rights_are_given_up().map_err(Error::Runtime)?;
     let backend = match purpose {
         Purpose::Daemon => build::backend(&config),
         Purpose::DnsOnly => None,

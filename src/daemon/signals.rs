@@ -1,6 +1,13 @@
 //! The signals that ask the daemon to stop, or to read its configuration again.
+//!
+//! SIGHUP has two meanings: the terminal is gone, and, for daemons, which have none, "read your file
+//! again". Whoever was started in a terminal stops: a closed window ends what runs in it, also behind
+//! sudo, which passes the signal on while the terminal that it made is still there. So nobody can tell
+//! the one from the other later, and it is decided at the start.
 
-use std::io;
+use nix::sys::signal;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a signal asks for.
@@ -20,11 +27,16 @@ pub(super) struct Signals {
     interrupt: Signal,
     quit: Signal,
     hangup: Signal,
+    /// SIGHUP asks to stop.
+    in_terminal: bool,
 }
 
 impl Signals {
     pub(super) fn new() -> io::Result<Self> {
+        // Before a handler takes the place of what was inherited.
+        let in_terminal = is_in_terminal() && !ignores_hangup();
         Ok(Signals {
+            in_terminal,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
@@ -38,16 +50,52 @@ impl Signals {
             _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
             _ = self.quit.recv() => Asked::Stop("SIGQUIT"),
-            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.hangup.recv() => match self.in_terminal {
+                true => Asked::Stop("SIGHUP (in a terminal it stops; `snet reload` reloads)"),
+                false => Asked::Reload,
+            }
         }
     }
 
-    /// Waits for one that asks to stop and names it.
+    /// Waits for one that asks to stop and names it. A terminal that goes sends SIGHUP more than once:
+    /// that is nobody's impatience.
     pub(super) async fn stop(&mut self) -> &'static str {
         loop {
-            if let Asked::Stop(name) = self.next().await {
-                return name;
+            match self.next().await {
+                Asked::Stop(name) if !name.starts_with("SIGHUP") => return name,
+                Asked::Stop(_) | Asked::Reload => {}
             }
         }
+    }
+}
+
+/// It has a controlling terminal (tty(4) is only there then) and uses one.
+fn is_in_terminal() -> bool {
+    File::open("/dev/tty").is_ok() && (io::stdin().is_terminal() || io::stderr().is_terminal())
+}
+
+/// nohup(1), and `trap '' HUP`: whoever started it wants it to outlive the terminal.
+fn ignores_hangup() -> bool {
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| ignored(&status) & HANGUP != 0)
+}
+
+/// SIGHUP in a mask of signals (proc_pid_status(5), SigIgn).
+const HANGUP: u64 = 1 << (signal::Signal::SIGHUP as u64 - 1);
+
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_is_read_from_the_mask() {
+        let status = |mask| format!("Name:\tsnet\nSigBlk:\t00000000000000ff\nSigIgn:\t{mask}\n");
+        assert_eq!(ignored(&status("0000000000001001")) & HANGUP, HANGUP);
+        assert_eq!(ignored(&status("0000000000001000")) & HANGUP, 0);
+        assert_eq!(ignored("Name:\tsnet\n"), 0);
     }
 }

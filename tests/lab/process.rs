@@ -2,10 +2,13 @@
 
 use crate::tools;
 use crate::wait;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::pty::{OpenptyResult, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -133,6 +136,16 @@ impl Running {
         Running { child, log, name: name.to_owned() }
     }
 
+    /// Starts it; what it says on standard error goes there.
+    pub fn telling(name: &str, command: &mut Command, listener: OwnedFd) -> Self {
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(listener)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        Running { child, log: new_file(name), name: name.to_owned() }
+    }
+
     pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).expect("process numbers are small"))
     }
@@ -171,6 +184,13 @@ impl Drop for Running {
             eprintln!("--- {} said:\n{}", self.name, tail(&self.log()));
         }
     }
+}
+
+/// A terminal: the end of its window, which no child inherits, and the end of its programs.
+pub fn terminal() -> (OwnedFd, OwnedFd) {
+    let OpenptyResult { master, slave } = openpty(None, None).expect("a terminal");
+    fcntl(&master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("it is ours");
+    (master, slave)
 }
 
 /// The last lines: enough to see why.

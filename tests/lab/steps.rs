@@ -183,6 +183,10 @@ fn each_time(scene: &Scene, act: &str) {
         assert!(status.code().is_some(), "{what}: {status}: {log}");
         if act == "fail" {
             a_failure_is_one_line(status, &log, &what);
+        } else {
+            // Unless another life has fewer steps.
+            let reached = log.contains(&format!("step {number}: "));
+            assert_eq!(log.contains(" panicked at "), reached, "{what}: {log}");
         }
         assert_same(&scene.before, &snapshot());
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const NEEDED: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
+    ("setsid", "util-linux"),
     ("sha256sum", "coreutils"),
     ("ip", "iproute2"),
     ("ss", "iproute2"),

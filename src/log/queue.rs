@@ -1,0 +1,235 @@
+//! The way out of the log: a bounded queue, and a thread that alone writes to standard error.
+//!
+//! Theory of operation. write(2) to a pipe, a terminal or a socket waits for whoever reads, and a pager,
+//! a paused terminal or a journal that hangs may never read again. If the threads that serve connections
+//! waited there the heartbeat would end, and with it the capture. So a line only goes into memory, which
+//! takes the same moment whatever the reader does. When the queue is full the newest lines are dropped
+//! and counted, and the count is told at the very place where they are missing: once the queue is empty
+//! again.
+//!
+//! Nobody waits for the writer without a bound, and nobody else takes the lock of [`std::io::stderr`],
+//! which whoever writes would hold all the while.
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::write;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use tracing::{debug, warn};
+
+/// What is kept for a reader that does not read: some 7,000 lines.
+const MOST: usize = 1 << 20;
+
+/// Up to here a pipe takes all or waits, so that the lines of others do not stand inside ours (pipe(7),
+/// PIPE_BUF).
+const PIECE: usize = 4096;
+
+/// More than this is not held for the next flood.
+const AT_REST: usize = 64 << 10;
+
+/// Lines on their way to the reader.
+#[derive(Debug)]
+pub(super) struct Queue {
+    most: usize,
+    state: Mutex<State>,
+    filled: Condvar,
+    emptied: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: Vec<u8>,
+    /// Bytes that the writer has taken and not yet written.
+    in_hand: usize,
+    /// Lines for which there was no room.
+    dropped: u64,
+    has_writer: bool,
+    is_writing: bool,
+    /// Somebody has waited in vain, and nothing was written since.
+    is_stalled: bool,
+}
+
+/// What the writer does next.
+#[derive(Debug, PartialEq, Eq)]
+enum Work {
+    /// It has taken all lines.
+    Lines,
+    /// There are none, and so many are missing.
+    Lost(u64),
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue::new(MOST)
+    }
+}
+
+impl Queue {
+    fn new(most: usize) -> Self {
+        Queue { most, state: Mutex::default(), filled: Condvar::new(), emptied: Condvar::new() }
+    }
+
+    /// Starts the writer, the first time.
+    pub(super) fn begin(self: &Arc<Self>, out: impl AsFd + Send + 'static) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.has_writer {
+            return Ok(());
+        }
+        let queue = Arc::clone(self);
+        thread::Builder::new().name("snet-log".into()).spawn(move || queue.serve(&out))?;
+        state.has_writer = true;
+        Ok(())
+    }
+
+    /// Waits until everything is written, or no longer than that. Whether it is.
+    pub(super) fn flush(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let mut state = self.lock();
+        while !state.is_done() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.is_stalled = true;
+                return false;
+            }
+            state = self
+                .emptied
+                .wait_timeout(state, left)
+                .map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state);
+        }
+        true
+    }
+
+    /// The same for those who may come often: one after the other does not wait for the same reader.
+    pub(super) fn flush_unless_stalled(&self, limit: Duration) {
+        if !self.lock().is_stalled {
+            self.flush(limit);
+        }
+    }
+
+    /// Writes what is left where no thread can be had.
+    pub(super) fn write_here(&self, out: &impl AsFd) {
+        let lines = std::mem::take(&mut self.lock().lines);
+        put(out, &lines);
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut state = self.lock();
+        if state.lines.len() + state.in_hand + line.len() > self.most {
+            state.dropped += 1;
+        } else {
+            state.lines.extend_from_slice(line);
+            self.filled.notify_one();
+        }
+    }
+
+    /// The life of the writer.
+    fn serve(&self, out: &impl AsFd) {
+        // A background job whose terminal stops those who write (termios(3), TOSTOP) would be stopped as
+        // a whole. Who blocks the signal may write.
+        if let Err(errno) = SigSet::from(Signal::SIGTTOU).thread_block() {
+            debug!("cannot block SIGTTOU: {errno}");
+        }
+        let mut taken = Vec::new();
+        loop {
+            match self.next(&mut taken) {
+                Work::Lines => {
+                    let mut rest = taken.as_slice();
+                    while !rest.is_empty() {
+                        let (piece, others) = rest.split_at(piece(rest));
+                        put(out, piece);
+                        self.wrote(piece.len());
+                        rest = others;
+                    }
+                }
+                Work::Lost(count) => warn!("{count} log lines were dropped: nobody read them"),
+            }
+            taken.clear();
+            taken.shrink_to(AT_REST);
+        }
+    }
+
+    /// Waits for something to do.
+    fn next(&self, taken: &mut Vec<u8>) -> Work {
+        let mut state = self.lock();
+        loop {
+            state.is_writing = true;
+            if !state.lines.is_empty() {
+                std::mem::swap(&mut state.lines, taken);
+                state.in_hand = taken.len();
+                return Work::Lines;
+            }
+            if state.dropped > 0 {
+                return Work::Lost(std::mem::take(&mut state.dropped));
+            }
+            state.is_writing = false;
+            self.emptied.notify_all();
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn wrote(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.in_hand -= bytes;
+        state.is_stalled = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_done(&self) -> bool {
+        self.lines.is_empty() && self.dropped == 0 && !self.is_writing
+    }
+}
+
+/// Whoever formats a line hands it over whole.
+impl io::Write for &Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How much is written at once: whole lines.
+fn piece(lines: &[u8]) -> usize {
+    let end = |line: usize| line + 1;
+    let whole = lines.iter().take(PIECE).rposition(|byte| *byte == b'\n').map(end);
+    let first = || lines.iter().position(|byte| *byte == b'\n').map(end);
+    match lines.len() {
+        few @ ..=PIECE => few,
+        many => whole.or_else(first).unwrap_or(many),
+    }
+}
+
+/// Writes it all, however long that takes. A reader that is gone is no reason to stop, and nobody is
+/// there to be told.
+fn put(out: &impl AsFd, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match write(out, bytes) {
+            Ok(0) => return,
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::EINTR) => {}
+            // Whoever shares the terminal with us may have set O_NONBLOCK for all.
+            Err(Errno::EAGAIN) => {
+                let mut wanted = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
+                if let Err(Errno::ENOMEM | Errno::EINVAL) = poll(&mut wanted, PollTimeout::NONE) {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
