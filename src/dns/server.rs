@@ -10,7 +10,7 @@ use super::upstream::tls::Tls;
 use super::wire::Query;
 use crate::dispatch::Current;
 use crate::net::Outbound;
-use crate::net::listen::{self, AcceptError};
+use crate::net::listen::{self, Errors};
 use crate::net::udp::{self, Asker, UdpListener};
 use std::io;
 use std::net::SocketAddr;
@@ -24,9 +24,6 @@ use tracing::{debug, error, warn};
 
 /// A larger query is none of ours; what does not fit is cut and found malformed.
 const LARGEST_QUERY: usize = 4096;
-
-/// How long accepting rests when descriptors run out.
-const SHORTAGE_REST: Duration = Duration::from_millis(100);
 
 /// Sockets that are bound and a resolver that has yet to be started.
 #[derive(Debug)]
@@ -153,15 +150,14 @@ fn run(bound: Bound, mut orders: Orders, mut stopped: watch::Receiver<bool>) -> 
 
 async fn datagrams(present: Rc<Present>, listener: Rc<UdpListener>) -> io::Result<()> {
     let (mut inbox, mut outbox) = (listener.inbox(LARGEST_QUERY), listener.outbox());
+    let mut errors = Errors::default();
     loop {
         listener.readable().await?;
         match listener.try_receive_all(&mut inbox) {
-            Ok(()) => {}
+            Ok(()) => errors.over(),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) if AcceptError::class(&error) == AcceptError::Fatal => return Err(error),
-            // An ICMP error for a former reply: that client has left.
             Err(error) => {
-                debug!("receiving a query: {error}");
+                errors.after(error, "cannot receive a query", String::new).await?;
                 continue;
             }
         }

@@ -1,11 +1,10 @@
 //! Clients over TCP (RFC 7766).
 
-use super::SHORTAGE_REST;
 use crate::dns::present::Present;
 use crate::dns::resolver::Asked;
 use crate::dns::upstream::tcp::{Incoming, frame};
 use crate::dns::wire::{Query, TCP_SIZE};
-use crate::net::listen::AcceptError;
+use crate::net::listen::Errors;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -16,7 +15,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::debug;
 
 /// A client that says nothing for so long has left (RFC 7766, 6.2.3: a few seconds will do).
 const IDLE: Duration = Duration::from_secs(20);
@@ -36,10 +35,12 @@ pub(super) async fn serve_all(
     listener: TcpListener,
     room: Rc<Room>,
 ) -> io::Result<()> {
+    let mut errors = Errors::default();
     loop {
         let permit = room.enter().await?;
         match listener.accept().await {
             Ok((stream, client)) => {
+                errors.over();
                 let serving = serve(Rc::clone(&present), stream, client, Rc::clone(&room), permit);
                 tokio::task::spawn_local(async move {
                     if let Err(error) = serving.await {
@@ -47,14 +48,9 @@ pub(super) async fn serve_all(
                     }
                 });
             }
-            Err(error) => match AcceptError::class(&error) {
-                AcceptError::Transient => {}
-                AcceptError::Shortage => {
-                    warn!("cannot accept a query over TCP: {error}; resting");
-                    tokio::time::sleep(SHORTAGE_REST).await;
-                }
-                AcceptError::Fatal => return Err(error),
-            },
+            Err(error) => {
+                errors.after(error, "cannot accept a query over TCP", String::new).await?
+            }
         }
     }
 }
