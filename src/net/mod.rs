@@ -142,13 +142,12 @@ impl Outbound {
     async fn connect(&self, address: SocketAddr, first: &[u8]) -> io::Result<(TcpStream, usize)> {
         let socket = dial::socket(address, self.manner)?;
         self.apply_mark(&socket)?;
-        // The local address exists once connect(2) has been called; it is noted before anybody
-        // can have accepted a looped connection from it and asked `is_own`.
-        let sent =
-            dial::begin(&socket, address, first).map_err(|error| no_source(error, address))?;
-        if let Some(local) = socket.local_addr()?.as_socket() {
-            self.own.note(local, address);
-        }
+        let sent = self.own.noting(|| {
+            let sent =
+                dial::begin(&socket, address, first).map_err(|error| no_source(error, address))?;
+            let local = socket.local_addr()?.as_socket();
+            io::Result::Ok((sent, local.map(|local| (local, address))))
+        })?;
         let stream = TcpStream::from_std(socket.into())?;
         stream.writable().await?;
         if let Some(error) = stream.take_error()? {
