@@ -22,7 +22,7 @@ mod surroundings;
 pub use control::{Answer, Verb, ask};
 pub use error::{CONFIG, Error, Kind, UNAVAILABLE};
 
-use crate::config::{self, Config, Purpose};
+use crate::config::{self, Config, Mode, Purpose};
 use crate::dispatch::Current;
 use crate::dns::bootstrap::Bootstrap;
 use crate::fault::{self, Step};
@@ -187,6 +187,7 @@ impl Daemon {
             stats,
             limit,
         ));
+        inbound.share_by_source(config.mode == Mode::Router);
         for (address, listener) in listeners {
             let accepting = Arc::clone(&inbound).accept(listener, stopped.clone());
             tasks.spawn(async move {

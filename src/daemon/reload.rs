@@ -21,7 +21,7 @@ use super::control::Answer;
 use super::installed::TeachKernel;
 use super::surroundings::Moved;
 use super::{Daemon, Error, Source, bootstrap, build, notify, step, supervised};
-use crate::config::{self, Config, Purpose};
+use crate::config::{self, Config, Mode, Purpose};
 use crate::dispatch::Current;
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
@@ -150,6 +150,7 @@ impl Daemon {
         let settings = Box::new(build::dns(&config, families));
         let _ = self.world.orders.send(dns::Order::Settings(settings));
         self.keep_fresh(bootstrap);
+        self.inbound.share_by_source(config.mode == Mode::Router);
         self.world.source.taken(&config);
         self.world.endpoints = endpoints;
         self.world.config = config;

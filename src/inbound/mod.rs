@@ -3,6 +3,7 @@
 pub mod tcp;
 
 mod session;
+mod shares;
 
 use crate::net::Outbound;
 use crate::net::origin::{OrigDst, original_dst};
@@ -67,3 +68,6 @@ impl Intercept {
         Ok(destination)
     }
 }
+
+#[cfg(test)]
+mod tests;
