@@ -83,7 +83,7 @@ impl<'a> Open<'a> {
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
         let (up, down) = (self.meter.up.get(), self.meter.down.get());
         if let Stage::Relaying(Some(upstream)) = &stage {
-            upstream.report(up, down);
+            upstream.report(self.destination, up, down);
         }
         let how = match end {
             End::Closed if down == 0 && up > 0 => {

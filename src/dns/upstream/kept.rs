@@ -181,7 +181,7 @@ fn report(server: &NameServer, ended: &Ended, via: Option<Arc<Upstream>>) {
     if let Some(via) = via
         && !(was_closed && ended.received == 0)
     {
-        via.report(ended.sent, ended.received);
+        via.report(server.address, ended.sent, ended.received);
     }
 }
 
