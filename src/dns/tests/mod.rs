@@ -2,6 +2,7 @@
 
 mod encrypted;
 mod judgement;
+mod kept;
 mod listening;
 mod servers;
 mod servers_that_fail;
