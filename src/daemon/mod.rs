@@ -29,6 +29,7 @@ use crate::fault::{self, Step};
 use crate::inbound::Intercept;
 use crate::inbound::tcp::Inbound;
 use crate::mark::Fwmark;
+use crate::net::allowance::Allowance;
 use crate::net::{Outbound, Refusal, listen};
 use crate::proxy::endpoint::Endpoint;
 use crate::stats::Stats;
@@ -80,14 +81,14 @@ pub fn run(config: Config, purpose: Purpose, source: Arc<dyn Source>) -> Result<
     let firewall = backend.map(firewall::Backend::prepare).transpose()?;
     step(Step::Claim)?;
     let _alone = firewall.is_some().then(alone::claim).transpose()?;
-    let limit = limits::connections();
+    let budget = limits::Budget::take();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("snet")
         .build()
         .map_err(Error::Runtime)?;
     let result = runtime.block_on(async {
-        Daemon::start(config, purpose, source, firewall, limit).await?.supervise().await
+        Daemon::start(config, purpose, source, firewall, budget).await?.supervise().await
     });
     // What is still open after the drain is cut: nobody may wait for a stop.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -147,14 +148,14 @@ impl Daemon {
         purpose: Purpose,
         source: Arc<dyn Source>,
         prepared: Option<firewall::Prepared>,
-        limit: u32,
+        budget: limits::Budget,
     ) -> Result<Self, Error> {
         let signals = Signals::new().map_err(Error::Runtime)?;
         let refusal = match prepared {
             None => Refusal::Harmless,
             Some(_) => Refusal::Fatal,
         };
-        let outbound = Outbound::new(Fwmark::SNET, refusal);
+        let outbound = Outbound::new(Fwmark::SNET, refusal).within(Allowance::new(budget.sockets));
         outbound.probe().map_err(Error::Mark)?;
 
         step(Step::Listen)?;
@@ -185,7 +186,7 @@ impl Daemon {
             current.clone(),
             outbound.clone(),
             stats,
-            limit,
+            budget.connections,
         ));
         inbound.share_by_source(config.mode == Mode::Router);
         for (address, listener) in listeners {

@@ -114,9 +114,9 @@ fn run(bound: Bound, mut orders: Orders, mut stopped: watch::Receiver<bool>) -> 
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let Bound { udp, tcp, settings, outbound, current } = bound;
+        let room = streams::Room::new(outbound.allowance());
         let resolver = Resolver::new(settings, outbound, current, Tls::default());
         let present = Rc::new(Present::new(resolver));
-        let room = streams::Room::new();
         let mut listeners = JoinSet::new();
         for socket in udp {
             listeners.spawn_local(datagrams(Rc::clone(&present), Rc::new(socket.listen()?)));

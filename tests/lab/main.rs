@@ -50,6 +50,7 @@ mod reload;
 mod restored;
 mod router;
 mod rules;
+mod shares;
 mod shortage;
 mod slept;
 mod soak;

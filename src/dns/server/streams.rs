@@ -4,6 +4,7 @@ use crate::dns::present::Present;
 use crate::dns::resolver::Asked;
 use crate::dns::upstream::tcp::{Incoming, frame};
 use crate::dns::wire::{Query, TCP_SIZE};
+use crate::net::allowance::Allowance;
 use crate::net::listen::Errors;
 use std::io;
 use std::net::SocketAddr;
@@ -19,9 +20,6 @@ use tracing::debug;
 
 /// A client that says nothing for so long has left (RFC 7766, 6.2.3: a few seconds will do).
 const IDLE: Duration = Duration::from_secs(20);
-
-/// TCP clients at one moment.
-const MOST_CLIENTS: usize = if cfg!(test) { 16 } else { 512 };
 
 /// Unanswered queries of one TCP client; beyond, it is not read.
 const MOST_PIPELINED: usize = 64;
@@ -64,8 +62,8 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new() -> Rc<Self> {
-        Rc::new(Room { places: Arc::new(Semaphore::new(MOST_CLIENTS)), crowded: Notify::new() })
+    pub(super) fn new(allowance: &Allowance) -> Rc<Self> {
+        Rc::new(Room { places: Arc::clone(&allowance.clients), crowded: Notify::new() })
     }
 
     async fn enter(&self) -> io::Result<OwnedSemaphorePermit> {
