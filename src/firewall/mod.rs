@@ -81,6 +81,8 @@ mod netlink;
 mod network;
 pub mod nftables;
 mod place;
+#[doc(hidden)]
+pub mod reading;
 mod reconcile;
 mod renew;
 mod route_netlink;

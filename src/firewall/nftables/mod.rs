@@ -75,6 +75,7 @@ use std::fmt::Write;
 pub use error::Error;
 pub(super) use follow::Followed;
 pub use handle::Handle;
+pub(super) use message::read;
 pub use owner::{Holder, Owner};
 pub use reconcile::{available, cleanup, is_there};
 
