@@ -5,7 +5,7 @@
 use crate::config::{self, CONTROL_SOCKET, Config, Loaded, LogLevel, Purpose};
 use crate::daemon::{CONFIG, UNAVAILABLE};
 use crate::log::Log;
-use crate::{daemon, firewall, selftest};
+use crate::{daemon, selftest};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -9,8 +9,9 @@ mod health;
 use crate::proxy::{self, Link, Proxy};
 use crate::route::{Learned, Route, Router};
 use crate::target::Target;
-use health::Health;
+use health::{Health, Silence};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -39,13 +40,19 @@ impl Upstream {
         self.proxy.name()
     }
 
-    /// Tells how a relayed connection went. Three in a row that sent something and never got a
-    /// byte back earn one warning: a shadowsocks server answers a wrong password by silence.
-    pub fn report(&self, sent: u64, received: u64) {
-        if self.health.went(sent, received) {
+    /// Tells how a connection to `destination` went. Three in a row that sent something and never
+    /// got a byte back, to more than one destination, earn one warning: a shadowsocks server
+    /// answers a wrong password by silence.
+    pub fn report(&self, destination: SocketAddr, sent: u64, received: u64) {
+        if received == 0 && self.proxy.is_heard_at_the_dial() {
+            return;
+        }
+        if let Some(Silence { destinations }) = self.health.went(destination, sent, received) {
+            let [one, other] = destinations;
             warn!(
                 proxy = self.name(),
-                "nothing ever came back on three connections in a row; is the password or the method wrong?"
+                "nothing ever came back on three connections in a row, among them {one} and {other}; \
+                 is the password or the method wrong? (else the proxy does not reach these)"
             );
         }
     }

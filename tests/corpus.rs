@@ -1,14 +1,26 @@
 //! What cargo-fuzz runs for minutes (`fuzz/`), for a second: the corpus, and what a little damage makes
 //! of it. The damage is the same in every run, so that a finding can be repeated.
 
+#[path = "../fuzz/bodies/address.rs"]
+mod address;
+#[path = "../fuzz/bodies/cache.rs"]
+mod cache;
 #[path = "../fuzz/bodies/config.rs"]
 mod config;
 #[path = "../fuzz/bodies/lists.rs"]
 mod lists;
+#[path = "../fuzz/bodies/netlink.rs"]
+mod netlink;
+#[path = "../fuzz/bodies/opener.rs"]
+mod opener;
 #[path = "../fuzz/bodies/query.rs"]
 mod query;
 #[path = "../fuzz/bodies/reply.rs"]
 mod reply;
+#[path = "../fuzz/bodies/response.rs"]
+mod response;
+#[path = "../fuzz/bodies/rules.rs"]
+mod rules;
 
 use std::fs;
 use std::path::Path;
@@ -35,6 +47,36 @@ fn lists_of_names_and_prefixes() {
 fn configurations() {
     // Each is written to a file.
     damaged("config", COPIES / 10, config::run);
+}
+
+#[test]
+fn heads_of_http_responses() {
+    damaged("response", COPIES, response::run);
+}
+
+#[test]
+fn bytes_of_a_shadowsocks_server() {
+    damaged("opener", COPIES / 10, opener::run);
+}
+
+#[test]
+fn address_headers() {
+    damaged("address", COPIES, address::run);
+}
+
+#[test]
+fn files_of_the_cache() {
+    damaged("cache", COPIES, cache::run);
+}
+
+#[test]
+fn netlink_messages() {
+    damaged("netlink", COPIES, netlink::run);
+}
+
+#[test]
+fn rules_of_everybody() {
+    damaged("rules", COPIES, rules::run);
 }
 
 fn damaged(target: &str, copies: u32, run: fn(&[u8])) {

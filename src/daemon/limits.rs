@@ -1,38 +1,113 @@
-//! How many connections this process can serve.
+//! The budget of descriptors: how many connections this process can serve, and what it may hold beside
+//! them.
+//!
+//! Connections get what is left after a reserve. The reserve is divided among everything that grows
+//! with traffic, and a rest is for what does not: listeners, netlink, the log, the heartbeat. No
+//! part can take another's, so that whatever floods snet, the heartbeat finds descriptors, and the
+//! rules do not fall asleep for want of them.
 
+use crate::net::allowance::Numbers;
 use crate::relay;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
-/// Kept for the resolver's sockets, pipes, listeners, the heartbeat, the log and the tools; at most
-/// half of all.
+/// Kept beside the connections; at most half of all.
 const RESERVED: u64 = 1024;
 
-/// The part of it that may be in pipes.
-const IN_PIPES: u64 = 4;
+/// The least of the reserve that is for what does not grow: some 30 are open at rest, a beat needs
+/// up to six of each listening address's, a reload and the tools a dozen.
+const REST: u64 = 64;
 
-/// Both legs of a connection.
-const PER_CONNECTION: u64 = 2;
+/// With fewer files there is no budget to speak of.
+const FEWEST_FILES: u64 = 256;
 
 /// More than this is no router's traffic; it bounds memory where the limit is infinite.
 const MOST: u64 = 100_000;
 
-/// Raises the soft limit of open files to the hard one (getrlimit(2)) and returns how many
-/// connections fit.
-pub(super) fn connections() -> u32 {
-    let files = match raise() {
-        Ok(files) => files,
-        Err(error) => {
-            warn!("cannot raise the limit of open files: {error}");
-            1024
-        }
-    };
-    let reserved = RESERVED.min(files / 2);
-    relay::limit_pipes(usize::try_from(reserved / IN_PIPES / 2).unwrap_or(usize::MAX));
-    let connections = ((files - reserved) / PER_CONNECTION).clamp(16, MOST);
-    debug!(files, connections, "limits");
-    u32::try_from(connections).unwrap_or(u32::MAX)
+/// Both legs of a connection.
+const PER_CONNECTION: u64 = 2;
+
+/// Both ends of a pipe.
+const PER_PIPE: u64 = 2;
+
+/// What may be open at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Budget {
+    pub(super) connections: u32,
+    pub(super) sockets: Numbers,
+    pipes: usize,
 }
+
+impl Budget {
+    /// Raises the soft limit of open files to the hard one (getrlimit(2)), and divides it. The pipes
+    /// of `relay` are limited to their part.
+    pub(super) fn take() -> Self {
+        let files = match raise() {
+            Ok(files) => files,
+            Err(error) => {
+                warn!("cannot raise the limit of open files: {error}");
+                1024
+            }
+        };
+        if files < FEWEST_FILES {
+            warn!(
+                "only {files} files may be open, and snet needs {FEWEST_FILES}: raise the limit \
+                 (LimitNOFILE= of the service, ulimit -n), or connections will fail"
+            );
+        }
+        let budget = Budget::of(files);
+        relay::limit_pipes(budget.pipes);
+        debug!(files, ?budget, "limits");
+        budget
+    }
+
+    const fn of(files: u64) -> Self {
+        let files = if files < FEWEST_FILES { FEWEST_FILES } else { files };
+        let reserved = if files / 2 < RESERVED { files / 2 } else { RESERVED };
+        let connections = (files - reserved) / PER_CONNECTION;
+        let sixteenth = (reserved - rest(reserved)) / 16;
+        Budget {
+            connections: if connections < MOST { connections } else { MOST } as u32,
+            pipes: (4 * sixteenth / PER_PIPE) as usize,
+            sockets: Numbers {
+                questions: 6 * sixteenth as usize,
+                fallbacks: sixteenth as usize,
+                clients: 3 * sixteenth as usize,
+                races: 2 * sixteenth as usize,
+            },
+        }
+    }
+
+    /// Descriptors of all parts together.
+    const fn descriptors(&self) -> u64 {
+        let Numbers { questions, fallbacks, clients, races } = self.sockets;
+        self.connections as u64 * PER_CONNECTION
+            + self.pipes as u64 * PER_PIPE
+            + (questions + fallbacks + clients + races) as u64
+    }
+}
+
+const fn rest(reserved: u64) -> u64 {
+    if reserved / 8 > REST { reserved / 8 } else { REST }
+}
+
+/// Whatever the limit is, the parts and the rest are no more than that.
+const fn fits(files: u64) -> bool {
+    let budget = Budget::of(files);
+    budget.descriptors() + REST <= files
+        && budget.pipes > 0
+        && budget.sockets.fallbacks > 0
+        && budget.connections >= 64
+}
+
+const _: () = {
+    let mut files = FEWEST_FILES;
+    while files <= 4 * RESERVED {
+        assert!(fits(files));
+        files += 1;
+    }
+    assert!(fits(524_288) && fits(u64::MAX / 4));
+};
 
 fn raise() -> nix::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
@@ -40,4 +115,26 @@ fn raise() -> nix::Result<u64> {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     }
     Ok(hard)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_fit() {
+        for files in (FEWEST_FILES..300_000).step_by(7) {
+            assert!(fits(files), "{files}: {:?}", Budget::of(files));
+        }
+    }
+
+    #[test]
+    fn what_the_unit_asks_for() {
+        let budget = Budget::of(20_000);
+        assert_eq!(budget.connections, 9488);
+        assert_eq!(budget.pipes, 112);
+        let Numbers { questions, fallbacks, clients, races } = budget.sockets;
+        assert_eq!([questions, fallbacks, clients, races], [336, 56, 168, 112]);
+        assert_eq!(20_000 - budget.descriptors(), 128, "is for the rest");
+    }
 }

@@ -25,7 +25,7 @@ mod surroundings;
 pub use control::{Answer, Verb, ask};
 pub use error::{CONFIG, Error, Kind, UNAVAILABLE};
 
-use crate::config::{self, Config, Purpose};
+use crate::config::{self, Config, Mode, Purpose};
 use crate::dispatch::Current;
 use crate::dns::bootstrap::Bootstrap;
 use crate::fault::{self, Step};
@@ -34,6 +34,7 @@ use crate::inbound::Intercept;
 use crate::inbound::tcp::Inbound;
 use crate::inbound::token::Token;
 use crate::mark::Fwmark;
+use crate::net::allowance::Allowance;
 use crate::net::{Outbound, Refusal, listen};
 use crate::proxy::endpoint::Endpoint;
 use crate::stats::Stats;
@@ -96,14 +97,14 @@ pub fn run(config: Config, purpose: Purpose, source: Arc<dyn Source>) -> Result<
     let firewall = backend.map(firewall::Backend::prepare).transpose()?;
     step(Step::Claim)?;
     let _alone = firewall.is_some().then(alone::claim).transpose()?;
-    let limit = limits::connections();
+    let budget = limits::Budget::take();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("snet")
         .build()
         .map_err(Error::Runtime)?;
     let result = runtime.block_on(async {
-        Daemon::start(config, purpose, source, firewall, limit).await?.supervise().await
+        Daemon::start(config, purpose, source, firewall, budget).await?.supervise().await
     });
     // What is still open after the drain is cut: nobody may wait for a stop.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -169,7 +170,7 @@ impl Daemon {
         purpose: Purpose,
         source: Arc<dyn Source>,
         prepared: Option<firewall::Prepared>,
-        limit: u32,
+        budget: limits::Budget,
     ) -> Result<Self, Error> {
         let signals = Signals::new().map_err(Error::Runtime)?;
         let config = build::possible(config);
@@ -178,7 +179,7 @@ impl Daemon {
             None => Refusal::Harmless,
             Some(_) => Refusal::Fatal,
         };
-        let outbound = Outbound::new(Fwmark::SNET, refusal);
+        let outbound = Outbound::new(Fwmark::SNET, refusal).within(Allowance::new(budget.sockets));
         outbound.probe().map_err(Error::Mark)?;
 
         step(Step::Listen)?;
@@ -212,9 +213,15 @@ impl Daemon {
         // After an error it is dropped before the tasks, and so tells them.
         let (stop, stopped) = watch::channel(false);
         let stats = Arc::new(Stats::default());
-        let inbound =
-            Inbound::new(Intercept::Redirect, current.clone(), outbound.clone(), stats, limit);
+        let inbound = Inbound::new(
+            Intercept::Redirect,
+            current.clone(),
+            outbound.clone(),
+            stats,
+            budget.connections,
+        );
         let inbound = Arc::new(inbound.answering(token.clone()));
+        inbound.share_by_source(config.mode == Mode::Router);
         for (address, listener) in listeners {
             let accepting = Arc::clone(&inbound).accept(listener, stopped.clone());
             tasks.spawn(async move {

@@ -22,7 +22,7 @@ use super::installed::TeachKernel;
 use super::proof::{Found, Proof};
 use super::surroundings::Moved;
 use super::{Daemon, Error, Source, bootstrap, build, notify, step, supervised};
-use crate::config::{self, Backend, Config, Purpose};
+use crate::config::{self, Backend, Config, Mode, Purpose};
 use crate::dispatch::Current;
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
@@ -161,6 +161,7 @@ impl Daemon {
         let settings = Box::new(build::dns(&config, families, Some(token)));
         let _ = self.world.orders.send(dns::Order::Settings(settings));
         self.keep_fresh(bootstrap);
+        self.inbound.share_by_source(config.mode == Mode::Router);
         self.world.source.taken(&config);
         self.world.endpoints = endpoints;
         self.world.config = config;

@@ -5,6 +5,7 @@
 //! failed quickly (refused, unreachable) may be asked by everybody, one that failed by silence
 //! only by one connection at a time; the others are refused at once instead of hanging.
 
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -34,7 +35,16 @@ struct State {
     /// A connection asks a silent proxy at this moment.
     probing: bool,
     unanswered: u32,
+    /// Where the first one that was not answered wanted to go, and the first one to somewhere else.
+    silent: [Option<SocketAddr>; 2],
     suspected: bool,
+}
+
+/// Nothing ever came back on several connections in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Silence {
+    /// Two of those where they wanted to go.
+    pub(super) destinations: [SocketAddr; 2],
 }
 
 impl Health {
@@ -64,21 +74,30 @@ impl Health {
         Some(Attempt { health: self, began: now, probe })
     }
 
-    /// Notes how a relayed connection went; true once, when it is time to suspect the password.
-    pub(super) fn went(&self, sent: u64, received: u64) -> bool {
+    /// Notes how a connection went, and says once when it is time to suspect the password. One
+    /// destination that is silent again and again, a dead name server or a site that a program polls,
+    /// says nothing of the proxy.
+    pub(super) fn went(&self, to: SocketAddr, sent: u64, received: u64) -> Option<Silence> {
         let mut state = self.state();
         if received > 0 {
             state.unanswered = 0;
+            state.silent = [None; 2];
             state.suspected = false;
-            return false;
+            return None;
         }
         if sent == 0 {
-            return false;
+            return None;
         }
         state.unanswered = state.unanswered.saturating_add(1);
-        let warn = state.unanswered >= SUSPICIOUS && !state.suspected;
-        state.suspected |= warn;
-        warn
+        let first = *state.silent[0].get_or_insert(to);
+        if first != to {
+            state.silent[1].get_or_insert(to);
+        }
+        let destinations = [first, state.silent[1]?];
+        if state.unanswered < SUSPICIOUS || std::mem::replace(&mut state.suspected, true) {
+            return None;
+        }
+        Some(Silence { destinations })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -241,15 +260,28 @@ mod tests {
         assert!(health.begin(now).is_some());
     }
 
+    fn site(number: u16) -> SocketAddr {
+        SocketAddr::from(([203, 0, 113, 1], number))
+    }
+
     #[test]
     fn three_without_answer_are_suspicious_once() {
         let health = Health::default();
-        assert!(!health.went(10, 0));
-        assert!(!health.went(0, 0), "nothing sent says nothing");
-        assert!(!health.went(10, 0));
-        assert!(health.went(10, 0));
-        assert!(!health.went(10, 0), "said once");
-        assert!(!health.went(10, 10));
-        assert!(!health.went(10, 0) && !health.went(10, 0) && health.went(10, 0));
+        let silent = |number| health.went(site(number), 10, 0);
+        let suspected = Some(Silence { destinations: [site(1), site(2)] });
+        assert_eq!(silent(1), None);
+        assert_eq!(health.went(site(3), 0, 0), None, "nothing sent says nothing");
+        assert_eq!(silent(2), None);
+        assert_eq!(silent(1), suspected);
+        assert_eq!(silent(3), None, "said once");
+        assert_eq!(health.went(site(1), 10, 10), None);
+        assert_eq!([silent(1), silent(1), silent(2)], [None, None, suspected]);
+    }
+
+    #[test]
+    fn one_silent_destination_says_nothing_of_the_password() {
+        let health = Health::default();
+        assert!((0..10).all(|_| health.went(site(1), 10, 0).is_none()));
+        assert!(health.went(site(2), 10, 0).is_some());
     }
 }

@@ -11,7 +11,7 @@ use super::upstream::tls::Tls;
 use super::wire::Query;
 use crate::dispatch::Current;
 use crate::net::Outbound;
-use crate::net::listen::{self, AcceptError};
+use crate::net::listen::{self, Errors};
 use crate::net::udp::{self, Asker, UdpListener};
 use crate::target::canonical;
 use std::fmt::Debug;
@@ -27,9 +27,6 @@ use tracing::{debug, error};
 
 /// A larger query is none of ours; what does not fit is cut and found malformed.
 const LARGEST_QUERY: usize = 4096;
-
-/// How long accepting rests when descriptors run out.
-const SHORTAGE_REST: Duration = Duration::from_millis(100);
 
 /// Sockets that are bound and a resolver that has yet to be started.
 #[derive(Debug)]
@@ -121,9 +118,9 @@ fn run(bound: Bound, mut orders: Orders, mut stopped: watch::Receiver<bool>) -> 
     runtime.block_on(async move {
         let Bound { udp, tcp, settings, outbound, current, origins } = bound;
         let horizon = Horizon::new(origins.map(Rc::from));
+        let room = streams::Room::new(outbound.allowance());
         let resolver = Resolver::new(settings, outbound, current, Tls::default(), horizon);
         let present = Rc::new(Present::new(resolver));
-        let room = streams::Room::new();
         let mut listeners = JoinSet::new();
         for socket in udp {
             listeners.spawn_local(datagrams(Rc::clone(&present), Rc::new(socket.listen()?)));
@@ -157,15 +154,14 @@ fn run(bound: Bound, mut orders: Orders, mut stopped: watch::Receiver<bool>) -> 
 
 async fn datagrams(present: Rc<Present>, listener: Rc<UdpListener>) -> io::Result<()> {
     let (mut inbox, mut outbox) = (listener.inbox(LARGEST_QUERY), listener.outbox());
+    let mut errors = Errors::default();
     loop {
         listener.readable().await?;
         match listener.try_receive_all(&mut inbox) {
-            Ok(()) => {}
+            Ok(()) => errors.over(),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) if AcceptError::class(&error) == AcceptError::Fatal => return Err(error),
-            // An ICMP error for a former reply: that client has left.
             Err(error) => {
-                debug!("receiving a query: {error}");
+                errors.after(error, "cannot receive a query", String::new).await?;
                 continue;
             }
         }

@@ -51,6 +51,8 @@ pub mod flag {
 pub mod rr {
     /// IPv4 address.
     pub const A: u16 = 1;
+    /// Name server.
+    pub const NS: u16 = 2;
     /// Canonical name.
     pub const CNAME: u16 = 5;
     /// Start of authority.

@@ -36,6 +36,11 @@ impl Name {
         (at + 1 == wire.len()).then(|| Name(wire.to_ascii_lowercase().into_boxed_slice()))
     }
 
+    /// The root.
+    pub fn root() -> Self {
+        Name([0].into())
+    }
+
     /// The labels, first to last, without the root.
     pub fn labels(&self) -> impl Iterator<Item = &[u8]> {
         labels(&self.0)
@@ -82,7 +87,7 @@ impl FromStr for Name {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         if text == "." {
-            return Ok(Name([0].into()));
+            return Ok(Name::root());
         }
         let mut wire = Vec::with_capacity(text.len() + 2);
         for label in text.strip_suffix('.').unwrap_or(text).split('.') {

@@ -215,6 +215,12 @@ fn unreachable_loopback(listed: &str) -> impl Iterator<Item = &str> {
     filters.map(|text| text.split(" {").next().unwrap_or_default())
 }
 
+/// Looks for every doubt in this text, whichever tool has printed it. For `reading`.
+pub(super) fn read(text: &str, lan: &Lan, mark: Fwmark) {
+    let _ = (overwritten(text, mark).count(), shut(text, lan));
+    let _ = (closed(text, lan).count(), unreachable_loopback(text).count());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

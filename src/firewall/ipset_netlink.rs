@@ -216,6 +216,14 @@ fn acknowledgement(datagram: &[u8], sequence: u32) -> Option<io::Result<()>> {
     })
 }
 
+/// Reads a datagram as an answer to each kind of request. For `reading`.
+pub(super) fn read(datagram: &[u8]) {
+    for sequence in Message::all(datagram).map(|message| message.sequence) {
+        let _ = acknowledgement(datagram, sequence);
+        let _ = listing::read(datagram, sequence, &mut HashMap::new());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -92,6 +92,8 @@ pub mod nftables;
 mod others;
 mod place;
 pub mod probe;
+#[doc(hidden)]
+pub mod reading;
 mod reconcile;
 mod renew;
 mod route_netlink;

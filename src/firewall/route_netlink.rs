@@ -263,6 +263,11 @@ const IFA_FLAGS: u16 = 8;
 const IFA_F_DADFAILED: u32 = 0x08;
 const IFA_F_TENTATIVE: u32 = 0x40;
 
+/// Reads a body as each of the three kinds. For `reading`.
+pub(super) fn read(body: &[u8], family: u8) {
+    let _ = (link(body), address(body, family), route(body, family));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

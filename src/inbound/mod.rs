@@ -4,6 +4,7 @@ pub mod tcp;
 pub mod token;
 
 mod session;
+mod shares;
 
 use crate::net::Outbound;
 use crate::net::origin::{OrigDst, original_dst};
@@ -68,3 +69,6 @@ impl Intercept {
         Ok(destination)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use crate::relay::{End, relay};
 use crate::stats::Meter;
 use crate::target::Target;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -25,22 +26,17 @@ pub(super) async fn serve(inbound: &Inbound, stream: &mut TcpStream, client: Soc
         Err(stray) => return turn_away(inbound, stream, client, &stray),
     };
     inbound.stats().accepted.add(1);
-    let began = Instant::now();
+    let mut open = Open::new(inbound, client, destination);
     // Boxed: what dialling needs shall not stay for as long as the connection lives.
-    let Some(Connected { link, via }) =
-        Box::pin(connect(inbound, stream, client, destination)).await
-    else {
-        return;
+    let link = match Box::pin(connect(inbound, stream, destination)).await {
+        Ok(Connected { link, via }) => {
+            open.connected(via);
+            link
+        }
+        Err(cause) => return open.refused(&cause),
     };
-    let meter = Meter::default();
-    let end = relay(stream, link, &meter).await;
-    inbound.stats().ended.add(1);
-    inbound.stats().bytes.up.add(meter.up.get());
-    inbound.stats().bytes.down.add(meter.down.get());
-    if let Some(upstream) = &via {
-        upstream.report(meter.up.get(), meter.down.get());
-    }
-    tell(client, destination, name(via.as_deref()), &meter, began, &end);
+    let end = relay(stream, link, &open.meter).await;
+    open.ended(&end);
 }
 
 /// Whether it is the daemon's own question whether connections are captured.
@@ -56,29 +52,97 @@ async fn prove(inbound: &Inbound, stream: &mut TcpStream) {
     }
 }
 
-/// The one line that every connection leaves in the log.
-fn tell(
+/// A connection whose destination is known. It is counted once, refused or ended, and leaves one
+/// line in the log, also when it is dropped in the middle: then it was cut.
+struct Open<'a> {
+    inbound: &'a Inbound,
     client: SocketAddr,
     destination: SocketAddr,
-    way: &str,
-    meter: &Meter,
     began: Instant,
-    end: &End,
-) {
-    let (up, down) = (meter.up.get(), meter.down.get());
-    // Milliseconds are enough for a reader.
-    let seconds = began.elapsed().as_millis() as f64 / 1000.0;
-    match end {
-        End::Closed if down == 0 && up > 0 => {
-            info!(%client, %destination, via = way, up, down, seconds, "closed without a word from the other side");
+    meter: Meter,
+    stage: Stage,
+}
+
+enum Stage {
+    Dialling,
+    /// Through whom; `None` for direct.
+    Relaying(Option<Arc<Upstream>>),
+    /// It was counted, and told.
+    Over,
+}
+
+impl<'a> Open<'a> {
+    fn new(inbound: &'a Inbound, client: SocketAddr, destination: SocketAddr) -> Self {
+        let (began, meter) = (Instant::now(), Meter::default());
+        Open { inbound, client, destination, began, meter, stage: Stage::Dialling }
+    }
+
+    fn connected(&mut self, via: Option<Arc<Upstream>>) {
+        let Open { client, destination, .. } = self;
+        let stats = self.inbound.stats();
+        if via.is_some() { &stats.proxied } else { &stats.direct }.add(1);
+        debug!(%client, %destination, via = name(via.as_deref()), "connected");
+        self.stage = Stage::Relaying(via);
+    }
+
+    fn refused(mut self, cause: &dispatch::Error) {
+        self.stage = Stage::Over;
+        self.inbound.stats().refused.add(1);
+        let Open { client, destination, .. } = &self;
+        match cause {
+            dispatch::Error::Blocked => debug!(%client, %destination, "refused: {cause}"),
+            _ => info!(%client, %destination, "refused: {cause}"),
         }
-        End::Closed => info!(%client, %destination, via = way, up, down, seconds, "closed"),
-        End::Client(cause) => {
-            info!(%client, %destination, via = way, up, down, seconds, "client broke off: {cause}");
+    }
+
+    fn ended(mut self, end: &End) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let (up, down) = (self.meter.up.get(), self.meter.down.get());
+        if let Stage::Relaying(Some(upstream)) = &stage {
+            upstream.report(self.destination, up, down);
         }
-        End::Upstream(cause) => {
-            info!(%client, %destination, via = way, up, down, seconds, "upstream broke off: {cause}");
+        let how = match end {
+            End::Closed if down == 0 && up > 0 => {
+                "closed without a word from the other side".into()
+            }
+            End::Closed => "closed".into(),
+            End::Client(cause) => format!("client broke off: {cause}"),
+            End::Upstream(cause) => format!("upstream broke off: {cause}"),
+        };
+        self.tell(&stage, &how);
+    }
+
+    /// Counts the end, and writes the one line that every connection leaves in the log.
+    fn tell(&self, stage: &Stage, how: &str) {
+        let Open { client, destination, began, meter, .. } = self;
+        let (up, down) = (meter.up.get(), meter.down.get());
+        let stats = self.inbound.stats();
+        stats.ended.add(1);
+        stats.bytes.up.add(up);
+        stats.bytes.down.add(down);
+        // Milliseconds are enough for a reader.
+        let seconds = began.elapsed().as_millis() as f64 / 1000.0;
+        match stage {
+            Stage::Relaying(via) => {
+                let via = name(via.as_deref());
+                info!(%client, %destination, via, up, down, seconds, "{how}");
+            }
+            _ => info!(%client, %destination, seconds, "{how} while it was being connected"),
         }
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        if matches!(stage, Stage::Over) {
+            return;
+        }
+        let why = match std::thread::panicking() {
+            true => "cut by a fault of snet's own (please report it)",
+            false => "cut by the end of snet",
+        };
+        self.tell(&stage, why);
     }
 }
 
@@ -87,6 +151,7 @@ fn turn_away(inbound: &Inbound, stream: &TcpStream, client: SocketAddr, stray: &
     if matches!(stray, Stray::Pulse) {
         return;
     }
+    inbound.stats().accepted.add(1);
     inbound.stats().refused.add(1);
     if matches!(stray, Stray::Own(_)) && !inbound.loop_reported.swap(true, Ordering::Relaxed) {
         error!(%client, "reset a connection: {stray}; exempt marked packets there (this is said once)");
@@ -95,34 +160,18 @@ fn turn_away(inbound: &Inbound, stream: &TcpStream, client: SocketAddr, stray: &
     }
 }
 
-/// Dials for the client. `None`: it was refused, and that is said.
+/// Dials for the client.
 async fn connect(
     inbound: &Inbound,
     stream: &TcpStream,
-    client: SocketAddr,
     destination: SocketAddr,
-) -> Option<Connected> {
+) -> Result<Connected, dispatch::Error> {
     // A session may be dropped while it dials, at the end of a stop.
     let cut = ResetOnDrop::new([stream]);
-    let stats = inbound.stats();
     let dispatcher = inbound.current().load();
-    match dispatcher.connect(&Target::addr(destination)).await {
-        Ok(connected) => {
-            let via = &connected.via;
-            if via.is_some() { &stats.proxied } else { &stats.direct }.add(1);
-            debug!(%client, %destination, via = name(via.as_deref()), "connected");
-            cut.disarm();
-            Some(connected)
-        }
-        Err(cause) => {
-            stats.refused.add(1);
-            match cause {
-                dispatch::Error::Blocked => debug!(%client, %destination, "refused: {cause}"),
-                _ => info!(%client, %destination, "refused: {cause}"),
-            }
-            None
-        }
-    }
+    let connected = dispatcher.connect(&Target::addr(destination)).await?;
+    cut.disarm();
+    Ok(connected)
 }
 
 fn name(via: Option<&Upstream>) -> &str {

@@ -3,27 +3,24 @@
 //!
 //! At the limit newcomers are reset, not left in the queue: a program then knows, and the daemon's
 //! own question whether connections are served (`daemon::heartbeat`) still gets its answer. Full is
-//! not hung.
+//! not hung. Before the limit is reached a host may be refused for what it holds: see [`super::shares`].
 
+use super::shares::{Refusal, Refused, Shares, Source};
 use super::token::Token;
 use super::{Intercept, session};
 use crate::dispatch::Current;
-use crate::net::listen::AcceptError;
+use crate::net::listen::Errors;
 use crate::net::{Outbound, reset};
 use crate::stats::Stats;
 use crate::target::canonical;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tracing::{debug, warn};
-
-/// How long accepting rests when descriptors or memory run out: the running connections need the
-/// time to end, and the kernel keeps the newcomers in the backlog.
-const SHORTAGE_REST: Duration = Duration::from_millis(100);
+use tokio::sync::{Notify, watch};
+use tracing::warn;
 
 /// What every accepted connection needs; one for all listeners.
 #[derive(Debug)]
@@ -32,20 +29,27 @@ pub struct Inbound {
     current: Current,
     outbound: Outbound,
     stats: Arc<Stats>,
-    permits: Arc<Semaphore>,
     limit: u32,
     /// What the daemon's own proof is answered with.
     token: Option<Token>,
+    shares: Mutex<Shares>,
+    /// The last open connection has ended.
+    emptied: Notify,
     /// Turns true when open connections are cut.
     cut: watch::Sender<bool>,
     /// Said once: somebody overwrites our mark.
     pub(super) loop_reported: AtomicBool,
-    /// Said once each time: the limit is reached.
-    limit_reported: AtomicBool,
+}
+
+/// One of the connections that may be open; given back when dropped.
+struct Place {
+    inbound: Arc<Inbound>,
+    client: IpAddr,
 }
 
 impl Inbound {
-    /// Serves at most `limit` connections at a time.
+    /// Serves at most `limit` connections at a time, whosever they are:
+    /// see [`share_by_source`](Self::share_by_source).
     pub fn new(
         intercept: Intercept,
         current: Current,
@@ -53,18 +57,17 @@ impl Inbound {
         stats: Arc<Stats>,
         limit: u32,
     ) -> Self {
-        let permits = Arc::new(Semaphore::new(limit as usize));
         Inbound {
             intercept,
             current,
             outbound,
             stats,
-            permits,
             limit,
             token: None,
+            shares: Mutex::new(Shares::new(limit, false)),
+            emptied: Notify::new(),
             cut: watch::channel(false).0,
             loop_reported: AtomicBool::new(false),
-            limit_reported: AtomicBool::new(false),
         }
     }
 
@@ -72,6 +75,11 @@ impl Inbound {
     #[must_use]
     pub fn answering(self, token: Token) -> Self {
         Inbound { token: Some(token), ..self }
+    }
+
+    /// Whether clients are different hosts, so that none of them may take all connections.
+    pub fn share_by_source(&self, by_source: bool) {
+        self.shares().set_by_source(by_source);
     }
 
     /// Accepts until `stop` turns true, then returns; running connections go on.
@@ -83,6 +91,7 @@ impl Inbound {
         listener: TcpListener,
         mut stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
+        let mut errors = Errors::default();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -90,45 +99,65 @@ impl Inbound {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, client)) => self.admit(stream, canonical(client)),
-                Err(error) => match AcceptError::class(&error) {
-                    AcceptError::Transient => {
-                        debug!("a connection died before it was accepted: {error}")
-                    }
-                    AcceptError::Shortage => {
-                        warn!(
-                            "cannot accept: {error}; resting, {} connections are open",
-                            self.open()
-                        );
-                        tokio::time::sleep(SHORTAGE_REST).await;
-                    }
-                    AcceptError::Fatal => return Err(error),
-                },
+                Ok((stream, client)) => {
+                    errors.over();
+                    self.admit(stream, canonical(client));
+                }
+                Err(error) => {
+                    let beside = || format!(", {} connections are open", self.open());
+                    errors.after(error, "cannot accept", beside).await?;
+                }
             }
         }
     }
 
     /// Starts a session, if there is room for one more.
     fn admit(self: &Arc<Self>, mut stream: TcpStream, client: SocketAddr) {
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            if !self.limit_reported.swap(true, Ordering::Relaxed) {
-                warn!("{} connections are open, the limit; newcomers are refused", self.limit);
+        let place = match Place::take(self, client.ip()) {
+            Ok(place) => place,
+            Err(refusal) => {
+                self.tell(refusal);
+                self.stats.accepted.add(1);
+                self.stats.refused.add(1);
+                return reset(stream);
             }
-            self.stats.refused.add(1);
-            return reset(stream);
         };
-        let (inbound, mut cut) = (Arc::clone(self), self.cut.subscribe());
+        let mut cut = self.cut.subscribe();
         tokio::spawn(async move {
             tokio::select! {
-                () = session::serve(&inbound, &mut stream, client) => {}
+                () = session::serve(&place.inbound, &mut stream, client) => {}
                 _ = cut.wait_for(|cut| *cut) => {}
             }
-            inbound.limit_reported.store(false, Ordering::Relaxed);
-            // Whoever waits for the permit may count on it that the connection is closed: at a stop the
+            // Whoever waits for the place may count on it that the connection is closed: at a stop the
             // rules go next, and a reset has to leave while they still translate it.
             drop(stream);
-            drop(permit);
+            drop(place);
         });
+    }
+
+    fn tell(&self, Refusal { why, is_news }: Refusal) {
+        if !is_news {
+            return;
+        }
+        let limit = self.limit;
+        match why {
+            Refused::Full => warn!(
+                "{} connections are open of at most {limit}; newcomers are refused (the limit of open \
+                 files allows no more: LimitNOFILE= of the service, or ulimit -n)",
+                self.open()
+            ),
+            Refused::Share { source, held } => {
+                let culprit = match source {
+                    Source::Host(_) => "a program there may be broken or scan the network",
+                    Source::Network(_) => "a host there may use very many addresses",
+                };
+                warn!(
+                    "{source} holds {held} of at most {limit} connections; further ones from there are \
+                     refused, so that others get in: {culprit} (rules.direct-sources leaves a host \
+                     alone)"
+                );
+            }
+        }
     }
 
     /// Ends what is still open, by a reset.
@@ -139,14 +168,24 @@ impl Inbound {
 
     /// The number of connections being served.
     pub fn open(&self) -> u32 {
-        let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
-        self.limit.saturating_sub(free)
+        self.shares().open()
     }
 
     /// Waits until no connection is served any more.
     pub async fn drained(&self) {
-        // The semaphore is never closed, so this cannot fail.
-        let _ = self.permits.acquire_many(self.limit).await;
+        loop {
+            let mut emptied = pin!(self.emptied.notified());
+            // Before the look: the last one may end between it and the wait.
+            emptied.as_mut().enable();
+            if self.open() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    fn shares(&self) -> MutexGuard<'_, Shares> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn token(&self) -> Option<&Token> {
@@ -167,5 +206,22 @@ impl Inbound {
 
     pub(super) fn stats(&self) -> &Stats {
         &self.stats
+    }
+}
+
+impl Place {
+    fn take(inbound: &Arc<Inbound>, client: IpAddr) -> Result<Self, Refusal> {
+        inbound.shares().enter(client)?;
+        Ok(Place { inbound: Arc::clone(inbound), client })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut shares = self.inbound.shares();
+        shares.leave(self.client);
+        if shares.open() == 0 {
+            self.inbound.emptied.notify_waiters();
+        }
     }
 }

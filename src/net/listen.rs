@@ -4,10 +4,16 @@ use nix::libc;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 use tokio::net::TcpListener;
+use tracing::{debug, warn};
 
 /// Pending connections the kernel holds for us; it clips this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
+
+/// How long accepting rests when descriptors or memory run out, or for a cause that nobody knows:
+/// the running connections need the time to end, and the kernel keeps the newcomers in the backlog.
+const REST: Duration = Duration::from_millis(100);
 
 /// A TCP listener of the calling thread's runtime. What it accepts is tuned (`net::tune`). `::` accepts both families, any other IPv6 address only its own.
 ///
@@ -52,14 +58,16 @@ pub fn is_here(address: IpAddr) -> bool {
     socket.and_then(|socket| socket.bind(&address.into())).is_ok()
 }
 
-/// What to do after accept(2) failed.
+/// What to do after accept(2), or the receiving of a datagram, failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptError {
     /// The connection died in the queue: go on at once. accept(2) also hands out pending network
     /// errors of the new socket, which are of no concern.
     Transient,
-    /// The kernel has run out of something (`net::is_shortage`): rest, then go on.
-    Shortage,
+    /// The kernel has run out of something (`net::is_shortage`), or the error is one that accept(2)
+    /// does not list as passing, such as the EPERM of a security module: rest, then go on. Going on
+    /// at once would be a busy loop for as long as the error stays.
+    Lasting,
     /// The listener itself is broken.
     Fatal,
 }
@@ -67,15 +75,65 @@ pub enum AcceptError {
 impl AcceptError {
     /// Classes an error of accept(2) by its number.
     pub fn class(error: &io::Error) -> Self {
-        if super::is_shortage(error) {
-            return Self::Shortage;
-        }
         match error.raw_os_error() {
             Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP | libc::EFAULT) => {
                 Self::Fatal
             }
-            _ => Self::Transient,
+            // accept(2): "treat them like EAGAIN by retrying". EOPNOTSUPP is one of them too, but
+            // not on a TCP listener (inet_csk_accept), where it says that it is none.
+            Some(
+                libc::ECONNABORTED
+                | libc::EINTR
+                | libc::EAGAIN
+                | libc::ENETDOWN
+                | libc::EPROTO
+                | libc::ENOPROTOOPT
+                | libc::EHOSTDOWN
+                | libc::ENONET
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                // Of datagrams: an ICMP error for a former reply, whose client has left.
+                | libc::ECONNREFUSED,
+            ) => Self::Transient,
+            _ => Self::Lasting,
         }
+    }
+}
+
+/// What a loop that accepts, or receives, does about errors: it goes on at once, or rests, or ends.
+/// A cause that stays is told once.
+#[derive(Debug, Default)]
+pub struct Errors {
+    told: bool,
+}
+
+impl Errors {
+    /// It works again.
+    pub fn over(&mut self) {
+        self.told = false;
+    }
+
+    /// Rests if that is called for. `what` could not be done; `beside` tells what else goes on.
+    ///
+    /// # Errors
+    /// The same error: the listener is broken.
+    pub async fn after(
+        &mut self,
+        error: io::Error,
+        what: &str,
+        beside: impl FnOnce() -> String,
+    ) -> io::Result<()> {
+        match AcceptError::class(&error) {
+            AcceptError::Transient => debug!("{what}: {error}"),
+            AcceptError::Lasting => {
+                if !std::mem::replace(&mut self.told, true) {
+                    warn!("{what}: {error}; resting until that passes{}", beside());
+                }
+                tokio::time::sleep(REST).await;
+            }
+            AcceptError::Fatal => return Err(error),
+        }
+        Ok(())
     }
 }
 
@@ -84,14 +142,37 @@ mod tests {
     use super::*;
     use crate::mark::Fwmark;
     use crate::net::{Outbound, Refusal};
-    use std::time::Duration;
 
     #[test]
     fn accept_errors_by_class() {
         let class = |number| AcceptError::class(&io::Error::from_raw_os_error(number));
-        assert_eq!(class(libc::ECONNABORTED), AcceptError::Transient);
-        assert_eq!(class(libc::EMFILE), AcceptError::Shortage);
-        assert_eq!(class(libc::EINVAL), AcceptError::Fatal);
+        for passing in [libc::ECONNABORTED, libc::EINTR, libc::EPROTO, libc::EHOSTUNREACH] {
+            assert_eq!(class(passing), AcceptError::Transient);
+        }
+        for lasting in [libc::EMFILE, libc::ENOBUFS, libc::EPERM, libc::EACCES, libc::ENOSYS] {
+            assert_eq!(class(lasting), AcceptError::Lasting);
+        }
+        for fatal in [libc::EINVAL, libc::EBADF, libc::ENOTSOCK] {
+            assert_eq!(class(fatal), AcceptError::Fatal);
+        }
+        let unknown = AcceptError::class(&io::Error::other("no number"));
+        assert_eq!(unknown, AcceptError::Lasting);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_that_stays_costs_a_rest_each_time() {
+        let (mut errors, began) = (Errors::default(), tokio::time::Instant::now());
+        let mut after = async |number| {
+            let error = io::Error::from_raw_os_error(number);
+            errors.after(error, "cannot accept", String::new).await
+        };
+        after(libc::ECONNABORTED).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        for _ in 0..10 {
+            after(libc::EPERM).await.unwrap();
+        }
+        assert_eq!(began.elapsed(), REST * 10);
+        assert!(after(libc::EBADF).await.is_err());
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! [`udp`] make listening ones, [`origin`] asks the kernel where a redirected connection
 //! wanted to go.
 
+pub mod allowance;
 pub mod dial;
 pub mod listen;
 pub mod origin;
@@ -17,6 +18,7 @@ mod own;
 
 use crate::fault::{self, Fault};
 use crate::mark::Fwmark;
+use allowance::Allowance;
 use dial::Manner;
 use own::Own;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -37,6 +39,7 @@ pub struct Outbound {
     refusal: Refusal,
     manner: Manner,
     own: Arc<Own>,
+    allowance: Arc<Allowance>,
 }
 
 /// What it means if the kernel refuses SO_MARK (EPERM without CAP_NET_ADMIN, socket(7)).
@@ -51,7 +54,24 @@ pub enum Refusal {
 impl Outbound {
     /// Sockets with this mark.
     pub fn new(mark: Fwmark, refusal: Refusal) -> Self {
-        Outbound { mark, refusal, manner: Manner::default(), own: Arc::default() }
+        Outbound {
+            mark,
+            refusal,
+            manner: Manner::default(),
+            own: Arc::default(),
+            allowance: Arc::default(),
+        }
+    }
+
+    /// The same way, with so many sockets beside those of connections.
+    #[must_use]
+    pub fn within(self, allowance: Allowance) -> Self {
+        Outbound { allowance: Arc::new(allowance), ..self }
+    }
+
+    /// How many sockets may be open beside those of connections.
+    pub fn allowance(&self) -> &Allowance {
+        &self.allowance
     }
 
     /// The same way, in another manner.
@@ -113,15 +133,26 @@ impl Outbound {
         let mut waiting = addresses.iter();
         let mut first_error = None;
         loop {
-            match waiting.next() {
-                Some(address) => {
-                    let (outbound, address) = (self.clone(), *address);
-                    attempts.spawn(async move { outbound.connect(address, &[]).await });
+            // A connection has one descriptor for its dial; more than one at a time are lent.
+            let lent = match attempts.is_empty() {
+                true => Some(None),
+                false => Arc::clone(&self.allowance.races).try_acquire_owned().ok().map(Some),
+            };
+            let may_begin = lent.is_some();
+            if let Some(lent) = lent {
+                match waiting.next() {
+                    Some(address) => {
+                        let (outbound, address) = (self.clone(), *address);
+                        attempts.spawn(async move {
+                            let _lent = lent;
+                            outbound.connect(address, &[]).await
+                        });
+                    }
+                    None if attempts.is_empty() => break,
+                    None => {}
                 }
-                None if attempts.is_empty() => break,
-                None => {}
             }
-            let finished = if waiting.len() > 0 {
+            let finished = if may_begin && waiting.len() > 0 {
                 match tokio::time::timeout(CONNECTION_ATTEMPT_DELAY, attempts.join_next()).await {
                     Ok(finished) => finished,
                     Err(_) => continue,
@@ -143,13 +174,12 @@ impl Outbound {
     async fn connect(&self, address: SocketAddr, first: &[u8]) -> io::Result<(TcpStream, usize)> {
         let socket = dial::socket(address, self.manner)?;
         self.apply_mark(&socket)?;
-        // The local address exists once connect(2) has been called; it is noted before anybody
-        // can have accepted a looped connection from it and asked `is_own`.
-        let sent =
-            dial::begin(&socket, address, first).map_err(|error| no_source(error, address))?;
-        if let Some(local) = socket.local_addr()?.as_socket() {
-            self.own.note(local, address);
-        }
+        let sent = self.own.noting(|| {
+            let sent =
+                dial::begin(&socket, address, first).map_err(|error| no_source(error, address))?;
+            let local = socket.local_addr()?.as_socket();
+            io::Result::Ok((sent, local.map(|local| (local, address))))
+        })?;
         let stream = TcpStream::from_std(socket.into())?;
         stream.writable().await?;
         if let Some(error) = stream.take_error()? {

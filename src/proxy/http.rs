@@ -4,7 +4,7 @@
 //! The answer is read to the end of its header and not one byte further is interpreted: what
 //! comes behind it already belongs to the destination and is handed on as `early`.
 
-mod response;
+pub mod response;
 
 use super::endpoint::Endpoint;
 use super::{BoxFuture, Error, Link, Proxy};

@@ -38,6 +38,12 @@ pub trait Proxy: Debug + Send + Sync {
     fn was_reached_since(&self, _moment: Instant) -> bool {
         false
     }
+
+    /// Whether a dial that succeeded has heard the server: then it took our credentials, and silence
+    /// from there on is the destination's.
+    fn is_heard_at_the_dial(&self) -> bool {
+        true
+    }
 }
 
 /// A connection to a destination, in the shape that lets `relay` be fast.

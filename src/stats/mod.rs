@@ -27,18 +27,19 @@ impl Counter {
     }
 }
 
-/// What the whole process has done since it started.
+/// What the whole process has done since it started. What was accepted and is neither refused nor
+/// ended is open.
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// Connections taken in.
+    /// Connections accepted, less the daemon's own questions.
     pub accepted: Counter,
     /// Connections relayed through a proxy.
     pub proxied: Counter,
     /// Connections relayed directly.
     pub direct: Counter,
-    /// Connections refused: by rule, by a guard, or because no dial succeeded.
+    /// Connections refused: by rule, by a guard, for want of room, or because no dial succeeded.
     pub refused: Counter,
-    /// Connections that have ended.
+    /// Connections that have ended, or were cut.
     pub ended: Counter,
     /// Bytes of all ended connections.
     pub bytes: Meter,

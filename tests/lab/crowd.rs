@@ -7,6 +7,7 @@ use crate::sealed::sealed;
 use crate::snet::{Config, Snet, Variant};
 use crate::upstream::Upstream;
 use crate::world::{FOREIGN_SITE, Family};
+use nix::sys::signal::Signal;
 use std::io::{Read, Write};
 
 const AT_ONCE: usize = 2000;
@@ -30,6 +31,28 @@ fn ten_thousand_in_a_row_through_shadowsocks() {
 #[test]
 fn ten_thousand_in_a_row_through_http() {
     sealed(|_| in_a_row(Variant::Nft, Family::V4, Upstream::Squid));
+}
+
+#[test]
+fn a_stop_tells_of_each_connection_that_it_cuts() {
+    sealed(|_| {
+        service::start();
+        let (_server, proxy) = Upstream::Libev("aes-128-gcm").start(Family::V4);
+        let mut snet = Snet::start(Variant::Native, &Config::through(Family::V4, &[proxy]));
+        let mut open: Vec<_> = (0..50)
+            .map(|_| {
+                let mut stream = connect(FOREIGN_SITE.port(Family::V4, service::ECHO));
+                echo(&mut stream, b"hello").expect("an echo");
+                stream
+            })
+            .collect();
+        drop(open.pop());
+        snet.signal(Signal::SIGTERM);
+        assert!(snet.wait().success(), "{}", snet.log());
+        let log = snet.log();
+        assert_eq!(log.matches("cut by the end of snet").count(), 49, "{log}");
+        assert_eq!(log.matches("up=5 down=5").count(), 50, "{log}");
+    });
 }
 
 fn at_once(variant: Variant, family: Family, upstream: Upstream) {

@@ -55,6 +55,7 @@ mod reload;
 mod restored;
 mod router;
 mod rules;
+mod shares;
 mod shortage;
 mod slept;
 mod soak;

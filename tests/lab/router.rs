@@ -21,20 +21,20 @@ use std::time::Duration;
 
 /// A host behind the machine.
 #[derive(Debug, Clone, Copy)]
-struct Guest {
-    namespace: &'static str,
+pub struct Guest {
+    pub namespace: &'static str,
     bridge: &'static str,
     v4: &'static str,
     v6: &'static str,
 }
 
-const LAN: Guest = Guest { namespace: "lan", bridge: "br-lan", v4: "192.168.7", v6: "fd00:7:" };
+pub const LAN: Guest = Guest { namespace: "lan", bridge: "br-lan", v4: "192.168.7", v6: "fd00:7:" };
 const CONTAINER: Guest =
     Guest { namespace: "box", bridge: "docker0", v4: "172.17.0", v6: "fd00:17:" };
 
 impl Guest {
     /// Its bridge, its wire and the router's part of the work, which is not snet's.
-    fn move_in(self, variant: Variant) {
+    pub fn move_in(self, variant: Variant) {
         let Guest { namespace, bridge, v4, v6 } = self;
         for line in [
             format!("ip netns add {namespace}"),
@@ -117,7 +117,7 @@ impl Guest {
     }
 }
 
-fn router(family: Family, proxy: String) -> Config {
+pub fn router(family: Family, proxy: String) -> Config {
     let mut config = Config::through(family, &[proxy]);
     Config::set(&mut config.top, "mode", "\"router\"");
     config

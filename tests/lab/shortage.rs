@@ -2,15 +2,18 @@
 //! some again everything is as before.
 
 use crate::client::{connect, echo, try_connect};
+use crate::counters::Counters;
 use crate::peer::service;
 use crate::process::{Place, Running, command, sh};
+use crate::question::query;
 use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant};
+use crate::snet::{self, Config, DNS_PORT, Snet, Variant};
 use crate::upstream::Upstream;
 use crate::wait;
-use crate::world::{FOREIGN_SITE, Family};
+use crate::world::{DOMESTIC_NAMES, FOREIGN_SITE, Family, in_internet};
 use nix::sys::signal::Signal;
-use std::net::{SocketAddr, TcpStream};
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
@@ -66,6 +69,8 @@ fn a_shortage_of_the_kernel_passes() {
     sealed(|_| {
         beside_an_open_connection(|snet, site, open| {
             for (call, error, told, in_words) in [
+                // No shortage, but it stays: nobody may spin on it.
+                ("accept4", "EPERM", "cannot accept", "Operation not permitted"),
                 ("accept4", "ENFILE", "cannot accept", "Too many open files in system"),
                 ("accept4", "ENOBUFS", "cannot accept", "No buffer space available"),
                 ("accept4", "ENOMEM", "cannot accept", "Cannot allocate memory"),
@@ -84,6 +89,10 @@ fn a_shortage_of_the_kernel_passes() {
                     let mut lines = log[known..].lines();
                     lines.any(|line| line.contains(told) && line.contains(in_words))
                 });
+                let used = snet.cpu_ticks();
+                thread::sleep(Duration::from_secs(1));
+                let used = snet.cpu_ticks() - used;
+                assert!(used < 30, "{call}: {error}: {used} ticks of processor time in a second");
                 echo(open, &[7; 100_000]).expect("what is open goes on");
                 strace.signal(Signal::SIGINT);
                 strace.wait(Duration::from_secs(10));
@@ -114,4 +123,65 @@ fn answer_instead(snet: &Snet, call: &str, error: &str) -> Running {
 /// prlimit(1): the daemon's soft limit of open files.
 fn set_limit(snet: &Snet, files: usize) {
     sh(Place::Machine, &format!("prlimit --pid {} --nofile={files}:", snet.pid()));
+}
+
+/// Everything that takes descriptors, at once, where there are few: each part keeps to its own, and
+/// the heartbeat finds what it needs.
+#[test]
+fn no_part_takes_the_descriptors_of_another() {
+    const FILES: usize = 256;
+    sealed(|_| {
+        service::start();
+        cut_answers(DOMESTIC_NAMES.port(Family::V4, 53));
+        let counters = Counters::start();
+        let (_server, proxy) = Upstream::Squid.start(Family::V4);
+        let mut command = snet::with_files(Variant::Native, FILES);
+        let config = Config::through(Family::V4, &[proxy]).by(Variant::Native);
+        let mut snet = Snet::ready(command.arg("-c").arg(config.write()));
+        let resting = snet.descriptors();
+        let resolver: SocketAddr = ([127, 0, 0, 1], DNS_PORT).into();
+        // More connections than there may be, half of them with bytes that nobody reads.
+        let site = |number: usize| match number % 2 {
+            0 => service::ECHO,
+            _ => service::LEAVE,
+        };
+        let mut open: Vec<_> = (0..FILES / 2)
+            .map(|number| try_connect(FOREIGN_SITE.port(Family::V4, site(number))))
+            .collect();
+        open.extend((0..FILES).map(|_| try_connect(resolver)));
+        let asking = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let mut most = 0;
+        for round in 0..500u16 {
+            for number in 0..20 {
+                let name = format!("n{round}-{number}.example");
+                asking.send_to(&query(number, &name, 1), resolver).expect("loopback takes it");
+            }
+            thread::sleep(Duration::from_millis(20));
+            most = most.max(snet.descriptors());
+        }
+        println!("{resting} at rest, {most} at most");
+        assert!(most > FILES * 3 / 4, "nothing ran short: {most} descriptors");
+        let log = snet.log();
+        assert!(!log.contains("Too many open files") && !log.contains("does not answer"), "{log}");
+        assert_eq!(counters.leaked(), 0, "the rules fell asleep");
+        drop(open);
+        is_served(&snet, FOREIGN_SITE.port(Family::V4, service::ECHO));
+        snet.assert_alive();
+        snet.stop();
+    });
+}
+
+/// A name server whose answers are cut, and that says nothing over TCP.
+fn cut_answers(address: SocketAddr) {
+    service::tcp(address, |mut stream| {
+        drop(stream.read(&mut [0; 4096]).and_then(|_| stream.read(&mut [0])))
+    });
+    let socket = in_internet(|| UdpSocket::bind(address).expect("the port is free"));
+    thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((length, asker)) = socket.recv_from(&mut query) {
+            query[2] |= 0x82;
+            let _ = socket.send_to(&query[..length], asker);
+        }
+    });
 }

@@ -172,6 +172,20 @@ pub fn snet(variant: Variant) -> Command {
     command
 }
 
+/// The same, with so many files that it may have open: prlimit(1).
+pub fn with_files(variant: Variant, files: usize) -> Command {
+    let usual = snet(variant);
+    let mut limited = command(Place::Machine, "prlimit");
+    limited.arg(format!("--nofile={files}:{files}")).arg(usual.get_program());
+    for (name, value) in usual.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited
+}
+
 /// Runs snet to its end.
 pub fn run(variant: Variant, arguments: &[&str]) -> Finished {
     finish(snet(variant).args(arguments))

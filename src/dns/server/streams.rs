@@ -1,12 +1,12 @@
 //! Clients over TCP (RFC 7766).
 
-use super::SHORTAGE_REST;
 use crate::dns::horizon;
 use crate::dns::present::Present;
 use crate::dns::resolver::{Arrival, Asked};
 use crate::dns::upstream::tcp::{Incoming, frame};
 use crate::dns::wire::{Query, TCP_SIZE};
-use crate::net::listen::AcceptError;
+use crate::net::allowance::Allowance;
+use crate::net::listen::Errors;
 use crate::net::origin::{self, OrigDst};
 use crate::target::canonical;
 use std::io;
@@ -19,13 +19,10 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::debug;
 
 /// A client that says nothing for so long has left (RFC 7766, 6.2.3: a few seconds will do).
 const IDLE: Duration = Duration::from_secs(20);
-
-/// TCP clients at one moment.
-const MOST_CLIENTS: usize = if cfg!(test) { 16 } else { 512 };
 
 /// Unanswered queries of one TCP client; beyond, it is not read.
 const MOST_PIPELINED: usize = 64;
@@ -39,10 +36,12 @@ pub(super) async fn serve_all(
     listener: TcpListener,
     room: Rc<Room>,
 ) -> io::Result<()> {
+    let mut errors = Errors::default();
     loop {
         let permit = room.enter().await?;
         match listener.accept().await {
             Ok((stream, client)) => {
+                errors.over();
                 let serving = serve(Rc::clone(&present), stream, client, Rc::clone(&room), permit);
                 tokio::task::spawn_local(async move {
                     if let Err(error) = serving.await {
@@ -50,14 +49,9 @@ pub(super) async fn serve_all(
                     }
                 });
             }
-            Err(error) => match AcceptError::class(&error) {
-                AcceptError::Transient => {}
-                AcceptError::Shortage => {
-                    warn!("cannot accept a query over TCP: {error}; resting");
-                    tokio::time::sleep(SHORTAGE_REST).await;
-                }
-                AcceptError::Fatal => return Err(error),
-            },
+            Err(error) => {
+                errors.after(error, "cannot accept a query over TCP", String::new).await?
+            }
         }
     }
 }
@@ -71,8 +65,8 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new() -> Rc<Self> {
-        Rc::new(Room { places: Arc::new(Semaphore::new(MOST_CLIENTS)), crowded: Notify::new() })
+    pub(super) fn new(allowance: &Allowance) -> Rc<Self> {
+        Rc::new(Room { places: Arc::clone(&allowance.clients), crowded: Notify::new() })
     }
 
     async fn enter(&self) -> io::Result<OwnedSemaphorePermit> {

@@ -28,7 +28,7 @@ pub(super) fn tls() -> Tls {
     Tls::new(roots)
 }
 
-fn acceptor(protocol: &[u8]) -> TlsAcceptor {
+pub(super) fn acceptor(protocol: &[u8]) -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(KEY));
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -64,7 +64,7 @@ where
     Server { address, asked }
 }
 
-fn answer(script: &Script, query: &[u8]) -> Vec<u8> {
+pub(super) fn answer(script: &Script, query: &[u8]) -> Vec<u8> {
     script(&Message::from_vec(query).unwrap())[0].message.to_vec().unwrap()
 }
 

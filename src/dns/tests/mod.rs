@@ -3,6 +3,7 @@
 mod bootstrap;
 mod encrypted;
 mod judgement;
+mod kept;
 mod listening;
 mod servers;
 mod servers_that_fail;

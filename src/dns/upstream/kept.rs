@@ -5,6 +5,10 @@
 //! stalls, the queries it leaves unanswered are handed back; whoever asked asks once more, or more often
 //! if the connection had answered something: many servers close after so many queries (RFC 7766, 6.2.3),
 //! and with many in flight a query may meet that more than once.
+//!
+//! A server may be slow at one name for longer than a dead connection should go unnoticed. So one
+//! that is quiet is asked something that every resolver knows at once; if that is answered it lives,
+//! and only whoever asks for the slow name waits.
 
 use super::https::{self, Ended};
 use super::random_id;
@@ -13,7 +17,8 @@ use super::tls::Tls;
 use crate::dispatch::{Connected, Current, Upstream};
 use crate::dns::name_server::{NameServer, Transport};
 use crate::dns::reply::Reply;
-use crate::dns::wire::{Query, upstream_query};
+use crate::dns::wire::{Query, rr, upstream_query};
+use crate::domain::Name;
 use crate::proxy::Stream;
 use crate::target::Target;
 use std::collections::HashMap;
@@ -28,6 +33,9 @@ use tracing::debug;
 /// A connection that answers nothing for so long has died in silence. Short enough for one more
 /// try within a query's time.
 pub(super) const STALL: Duration = Duration::from_millis(2000);
+
+/// After so long without a word it is asked whether it lives.
+pub(super) const WORRY: Duration = Duration::from_millis(1000);
 
 /// An unused connection is closed after this; most servers are faster.
 const IDLE: Duration = Duration::from_secs(120);
@@ -167,21 +175,28 @@ async fn dial(
     let Connected { link, via } = connected.map_err(io::Error::other)?;
     let stream = link.into_stream();
     let stream = match &server.transport {
-        Transport::Plain | Transport::Tcp => stream,
-        Transport::Tls { name } => dialler.tls.connect(name, b"dot", stream).await?,
-        Transport::Https { name, .. } => dialler.tls.connect(name, b"h2", stream).await?,
+        Transport::Plain | Transport::Tcp => return Ok((stream, via)),
+        Transport::Tls { name } => dialler.tls.connect(name, b"dot", stream).await,
+        Transport::Https { name, .. } => dialler.tls.connect(name, b"h2", stream).await,
     };
-    Ok((stream, via))
+    if let Some(via) = &via {
+        // Of a handshake only its end is known: something was heard, or nothing was.
+        let silent = stream.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        via.report(server.address, 1, u64::from(!silent));
+    }
+    Ok((stream?, via))
 }
 
 /// A proxy that closes in order has understood us: only silence is suspicious.
 fn report(server: &NameServer, ended: &Ended, via: Option<Arc<Upstream>>) {
     debug!(%server, "the connection ended: {}", ended.cause);
     let was_closed = ended.cause.kind() == io::ErrorKind::UnexpectedEof;
+    // TLS has been heard at its handshake.
+    let is_bare = matches!(server.transport, Transport::Plain | Transport::Tcp);
     if let Some(via) = via
-        && !(was_closed && ended.received == 0)
+        && (ended.received > 0 || is_bare && !was_closed)
     {
-        via.report(ended.sent, ended.received);
+        via.report(server.address, ended.sent, ended.received);
     }
 }
 
@@ -194,6 +209,7 @@ async fn serve(
         stream,
         incoming: Incoming::default(),
         in_flight: HashMap::new(),
+        asked_for_life: false,
         useful: false,
         sent: 0,
         received: 0,
@@ -209,6 +225,8 @@ struct Connection {
     stream: Box<dyn Stream>,
     incoming: Incoming,
     in_flight: HashMap<u16, Request>,
+    /// It was asked whether it lives, and has not said a word since.
+    asked_for_life: bool,
     /// It has answered a query.
     useful: bool,
     /// Bytes, to tell a silent proxy.
@@ -224,12 +242,18 @@ impl Connection {
         }
         let mut last_word = Instant::now();
         loop {
-            let quiet_until = last_word + if self.in_flight.is_empty() { IDLE } else { STALL };
+            let patience = match (self.in_flight.is_empty(), self.asked_for_life) {
+                (true, _) => IDLE,
+                (false, false) => WORRY,
+                (false, true) => STALL,
+            };
+            let quiet_until = last_word + patience;
             tokio::select! {
                 biased;
                 message = self.incoming.next(&mut self.stream) => match message {
                     Ok(Some(message)) => {
                         last_word = Instant::now();
+                        self.asked_for_life = false;
                         self.received += message.len() as u64;
                         self.deliver(message);
                     }
@@ -248,10 +272,16 @@ impl Connection {
                 () = sleep_until(quiet_until) => {
                     let was_waiting = !self.in_flight.is_empty();
                     self.forget_abandoned();
-                    if !was_waiting || !self.in_flight.is_empty() {
-                        return io::ErrorKind::TimedOut.into();
+                    match (was_waiting, self.in_flight.is_empty(), self.asked_for_life) {
+                        (true, true, _) => last_word = Instant::now(),
+                        (true, false, false) => {
+                            self.asked_for_life = true;
+                            if let Err(error) = self.write(&upstream_query(&life(), 0)).await {
+                                return error;
+                            }
+                        }
+                        _ => return io::ErrorKind::TimedOut.into(),
                     }
-                    last_word = Instant::now();
                 }
             }
         }
@@ -270,12 +300,18 @@ impl Connection {
         }
         let id = loop {
             let id = random_id()?;
-            if !self.in_flight.contains_key(&id) {
+            // 0 is that of the question for life.
+            if id != 0 && !self.in_flight.contains_key(&id) {
                 break id;
             }
         };
-        let framed = frame(&upstream_query(&request.query, id));
+        let message = upstream_query(&request.query, id);
         self.in_flight.insert(id, request);
+        self.write(&message).await
+    }
+
+    async fn write(&mut self, message: &[u8]) -> io::Result<()> {
+        let framed = frame(message);
         self.sent += framed.len() as u64;
         let sending = async {
             self.stream.write_all(&framed).await?;
@@ -301,6 +337,11 @@ impl Connection {
             let _ = request.reply.send(Ok(message));
         }
     }
+}
+
+/// The name servers of the root: what a resolver knows at any moment.
+fn life() -> Query {
+    Query::new(&Name::root(), rr::NS)
 }
 
 fn closed() -> io::Error {

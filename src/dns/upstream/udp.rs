@@ -8,13 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::UdpSocket;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
-
-/// Sockets at one moment: each question has its own, for a random port of its own. Descriptors are
-/// set aside for them (`daemon::limits`).
-const MOST_SOCKETS: usize = 512;
-static SOCKETS: Semaphore = Semaphore::const_new(MOST_SOCKETS);
 
 /// Datagrams get lost: the same question again after this, from the same socket.
 const RESEND: Duration = Duration::from_secs(1);
@@ -26,7 +20,7 @@ const LONGEST_NAME: usize = 255;
 const LARGEST_REPLY: usize = 4096;
 
 /// Asks until the server replies or `patience` ends. A truncated reply is fetched again over TCP
-/// within the same time; if that fails the truncated one is returned.
+/// within the same time; if that fails, or too many are, the truncated one is returned.
 ///
 /// # Errors
 /// `TimedOut`, `ResourceBusy` for too many questions at once, ECONNREFUSED (the server's host says that nobody listens), or no socket.
@@ -99,7 +93,8 @@ pub(in crate::dns) async fn ask_over(
     question: &Question<'_>,
     patience: Duration,
 ) -> io::Result<Vec<u8>> {
-    let _socket = SOCKETS.try_acquire().map_err(|_| io::ErrorKind::ResourceBusy)?;
+    let allowance = outbound.allowance();
+    let _counted = allowance.questions.try_acquire().map_err(|_| io::ErrorKind::ResourceBusy)?;
     let end = Instant::now() + patience;
     let reply = loop {
         socket.send(&question.message).await?;
@@ -113,6 +108,7 @@ pub(in crate::dns) async fn ask_over(
     if !Reply::parse(&reply).is_some_and(|reply| reply.truncated()) {
         return Ok(reply);
     }
+    let Ok(_counted) = allowance.fallbacks.try_acquire() else { return Ok(reply) };
     let left = end.saturating_duration_since(Instant::now());
     match timeout(left, tcp::ask(outbound, server, question.query)).await {
         Ok(Ok(whole)) => Ok(whole),

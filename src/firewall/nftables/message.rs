@@ -83,6 +83,13 @@ impl<'a> Message<'a> {
     }
 }
 
+/// Reads every attribute there can be in an answer. For `reading`.
+pub(in crate::firewall) fn read(answer: Message<'_>) {
+    for kind in 0..32 {
+        let _ = (answer.attribute(kind), answer.number(kind));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -77,6 +77,7 @@ use std::fmt::Write;
 pub use error::Error;
 pub(super) use follow::Followed;
 pub use handle::Handle;
+pub(super) use message::read;
 pub use owner::{Holder, Owner};
 pub(super) use reconcile::is_closed;
 pub use reconcile::{available, cleanup, is_there};

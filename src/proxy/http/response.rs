@@ -3,7 +3,7 @@
 
 /// What the bytes received so far amount to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub enum Answer {
     /// The end of the header has not come yet.
     Incomplete,
     /// A 1xx response; skip so many bytes and look again.
@@ -15,23 +15,29 @@ pub(super) enum Answer {
     Final(Response),
 }
 
+/// The header of a response.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Response {
-    pub(super) status: u16,
+pub struct Response {
+    /// 100 to 599.
+    pub status: u16,
     /// The status line, escaped for logs.
-    pub(super) line: String,
+    pub line: String,
     /// Bytes of the header, the empty line included.
-    pub(super) length: usize,
+    pub length: usize,
 }
 
 /// These bytes never become an HTTP/1.x response.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub struct Malformed;
 
 /// So much of a liar's words goes into the log.
 const EXCERPT: usize = 60;
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Answer, Malformed> {
+/// Reads what has come so far.
+///
+/// # Errors
+/// Whatever comes behind them, they are no response.
+pub fn parse(bytes: &[u8]) -> Result<Answer, Malformed> {
     const VERSION: &[u8] = b"HTTP/1.";
     let known = bytes.len().min(VERSION.len());
     if bytes[..known] != VERSION[..known] {

@@ -100,6 +100,10 @@ impl Proxy for Shadowsocks {
     fn was_reached_since(&self, moment: Instant) -> bool {
         self.endpoint.was_reached_since(moment)
     }
+
+    fn is_heard_at_the_dial(&self) -> bool {
+        false
+    }
 }
 
 /// What a direction that breaks the protocol becomes for the layers above.

@@ -1,0 +1,50 @@
+//! Every reader of this room that is given bytes from outside, behind two doors: what cargo-fuzz and
+//! `tests/corpus.rs` knock at.
+
+use super::ipset_netlink;
+use super::lan::{Interface, Lan};
+use super::netlink::{Message, attributes};
+use super::{doubts, leftover, route_netlink};
+use crate::ipset::IpSet;
+use crate::mark::Fwmark;
+use nix::sys::socket::AddressFamily;
+
+/// Reads what netlink says: a datagram of rtnetlink, of ipset, of nf_tables.
+pub fn netlink(datagram: &[u8]) {
+    let mut bytes = 0;
+    for message in Message::all(datagram) {
+        bytes += message.body.len();
+        let _ = message.errno();
+        for family in [AddressFamily::Inet as u8, AddressFamily::Inet6 as u8] {
+            route_netlink::read(message.body, family);
+        }
+        super::nftables::read(message);
+        assert!(attributes(message.body).map(|(_, value)| value.len()).sum::<usize>() <= bytes);
+    }
+    assert!(bytes <= datagram.len(), "a byte was read twice");
+    ipset_netlink::read(datagram);
+}
+
+/// Reads what `iptables-save` and `nft list ruleset` print, and removes it in thought.
+pub fn rules(text: &str) {
+    let found = leftover::find(text);
+    let removal = leftover::removal(&found);
+    assert_eq!(removal.matches("*").count() > 0, !found.is_empty());
+    let _ = (leftover::detachment(&found), leftover::unreadable(text));
+    for left in &found {
+        for jump in &left.jumps {
+            assert!(text.contains(jump.as_str()));
+            let _ = leftover::is_first(text, &left.table, jump);
+        }
+    }
+    // What was removed leaves nothing to find.
+    assert_eq!(leftover::find(&removal), []);
+    let at = |name: &str| Interface {
+        name: name.into(),
+        captured: [true; 2],
+        on_link: IpSet::default(),
+        is_bridge: false,
+    };
+    let lan = Lan { interfaces: vec![at("br-lan"), at("wg0")], ..Lan::default() };
+    doubts::read(text, &lan, Fwmark::SNET);
+}

@@ -1,0 +1,220 @@
+//! Sessions without a firewall: everything goes to one place, through a proxy that does as it is told.
+
+use super::Intercept;
+use super::tcp::Inbound;
+use crate::dispatch::{Current, Dispatcher, Upstream};
+use crate::mark::Fwmark;
+use crate::net::origin::OrigDst;
+use crate::net::{Outbound, Refusal, listen};
+use crate::proxy::direct::Direct;
+use crate::proxy::{BoxFuture, Error, Link, Proxy};
+use crate::route::{Route, Router};
+use crate::stats::Stats;
+use crate::target::Target;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// What the proxy does with the connections, in order; the last one for all that follow.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    /// A connection to a server that echoes.
+    Connect,
+    Refuse,
+    /// Answers nothing.
+    Hang,
+}
+
+#[derive(Debug)]
+struct Scripted {
+    acts: Mutex<Vec<Act>>,
+    echo: SocketAddr,
+}
+
+impl Proxy for Scripted {
+    fn name(&self) -> &str {
+        "scripted"
+    }
+
+    fn connect<'a>(&'a self, _target: &'a Target) -> BoxFuture<'a, Result<Link, Error>> {
+        let mut acts = self.acts.lock().unwrap();
+        let act = if acts.len() > 1 { acts.remove(0) } else { acts[0] };
+        Box::pin(async move {
+            match act {
+                Act::Connect => {
+                    let tcp = outbound().tcp(&[self.echo]).await.unwrap();
+                    Ok(Link::Plain { tcp, early: Vec::new() })
+                }
+                Act::Refuse => {
+                    let (server, status) = ("scripted".into(), "503".into());
+                    Err(Error::Target { server, target: "the site".into(), status })
+                }
+                Act::Hang => std::future::pending().await,
+            }
+        })
+    }
+}
+
+fn outbound() -> Outbound {
+    Outbound::new(Fwmark::SNET, Refusal::Harmless)
+}
+
+fn loopback() -> TcpListener {
+    listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap()
+}
+
+/// Everything around one listener, and what it writes into the log.
+struct House {
+    inbound: Arc<Inbound>,
+    stats: Arc<Stats>,
+    address: SocketAddr,
+    _stop: watch::Sender<bool>,
+    log: Arc<Mutex<Vec<u8>>>,
+    _listening: tracing::subscriber::DefaultGuard,
+}
+
+fn house(acts: &[Act], limit: u32) -> House {
+    let echo = loopback();
+    let address = echo.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = echo.accept().await {
+            tokio::spawn(async move {
+                let (mut source, mut sink) = stream.split();
+                let _ = tokio::io::copy(&mut source, &mut sink).await;
+            });
+        }
+    });
+    let proxy = Scripted { acts: Mutex::new(acts.to_vec()), echo: address };
+    let upstream = Arc::new(Upstream::new(Box::new(proxy), Duration::from_secs(3600)));
+    let direct = Box::new(Direct::new(outbound()));
+    let dispatcher =
+        Dispatcher::new(Router::default(), Arc::default(), direct, vec![Arc::clone(&upstream)]);
+    let site = "203.0.113.10:80".parse().unwrap();
+    assert_eq!(dispatcher.route(&Target::addr(site)), Route::Proxy);
+    let stats = Arc::new(Stats::default());
+    let inbound = Arc::new(Inbound::new(
+        Intercept::Fixed(OrigDst(site)),
+        Current::new(dispatcher),
+        outbound(),
+        Arc::clone(&stats),
+        limit,
+    ));
+    let listener = loopback();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(Arc::clone(&inbound).accept(listener, stopped));
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let writer = Arc::clone(&log);
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || Log(Arc::clone(&writer)))
+        .finish();
+    let _listening = tracing::subscriber::set_default(subscriber);
+    House { inbound, stats, address, _stop: stop, log, _listening }
+}
+
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::Write::write(&mut *self.0.lock().unwrap(), bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl House {
+    async fn client(&self) -> TcpStream {
+        outbound().tcp(&[self.address]).await.unwrap()
+    }
+
+    /// A client whose bytes come back.
+    async fn served(&self) -> TcpStream {
+        let mut client = self.client().await;
+        client.write_all(b"hello").await.unwrap();
+        client.read_exact(&mut [0; 5]).await.unwrap();
+        client
+    }
+
+    fn lines(&self, with: &str) -> usize {
+        let log = String::from_utf8(self.log.lock().unwrap().clone()).unwrap();
+        log.lines().filter(|line| line.contains(with)).count()
+    }
+
+    /// Accepted, refused, ended, open; they have to agree.
+    fn counts(&self) -> [u64; 4] {
+        let Stats { accepted, refused, ended, .. } = &*self.stats;
+        let counts = [accepted.get(), refused.get(), ended.get(), self.inbound.open().into()];
+        assert_eq!(counts[0], counts[1] + counts[2] + counts[3], "{counts:?}");
+        counts
+    }
+}
+
+async fn is_reset(mut client: TcpStream) -> bool {
+    let heard = client.read(&mut [0; 9]).await;
+    heard.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset)
+}
+
+#[tokio::test]
+async fn every_connection_is_counted_once_and_leaves_a_line() {
+    let house = house(&[Act::Connect, Act::Refuse, Act::Connect, Act::Hang], 16);
+    let mut closed = house.served().await;
+    closed.shutdown().await.unwrap();
+    assert_eq!(closed.read(&mut [0; 9]).await.unwrap(), 0);
+    assert!(is_reset(house.client().await).await, "the proxy refused it");
+    house.inbound.drained().await;
+    assert_eq!(house.counts(), [2, 1, 1, 0]);
+
+    let relayed = house.served().await;
+    let dialling = house.client().await;
+    while house.inbound.open() < 2 || house.stats.accepted.get() < 4 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(house.counts(), [4, 1, 1, 2]);
+    house.inbound.cut();
+    house.inbound.drained().await;
+    assert_eq!(house.counts(), [4, 1, 3, 0]);
+    assert!(is_reset(relayed).await && is_reset(dialling).await);
+    assert_eq!(house.lines("cut by the end of snet"), 2);
+    assert_eq!(house.lines("via=\"scripted\" up=5 down=5"), 2);
+    assert_eq!(house.lines("client="), 4);
+}
+
+#[tokio::test]
+async fn at_the_limit_newcomers_are_reset_and_counted() {
+    let house = house(&[Act::Connect], 16);
+    let mut open = Vec::new();
+    for _ in 0..16 {
+        open.push(house.served().await);
+    }
+    for _ in 0..3 {
+        assert!(is_reset(house.client().await).await);
+    }
+    assert_eq!(house.counts(), [19, 3, 0, 16]);
+    assert_eq!(house.lines("16 connections are open of at most 16"), 1);
+    drop(open);
+    house.inbound.drained().await;
+    assert_eq!(house.counts(), [19, 3, 16, 0]);
+    house.served().await;
+}
+
+#[tokio::test]
+async fn a_source_that_takes_all_is_told_and_leaves_room() {
+    let house = house(&[Act::Connect], 16);
+    house.inbound.share_by_source(true);
+    let mut open = Vec::new();
+    for _ in 0..12 {
+        open.push(house.served().await);
+    }
+    for _ in 0..3 {
+        assert!(is_reset(house.client().await).await);
+    }
+    assert_eq!(house.lines("127.0.0.1 holds 12 of at most 16 connections"), 1);
+    assert_eq!(house.counts(), [15, 3, 0, 12]);
+}
