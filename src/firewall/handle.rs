@@ -1,6 +1,7 @@
 //! The installed rules: whoever holds the [`Handle`] is responsible for them.
 
 use super::PULSE;
+use super::bound;
 use super::doubts;
 use super::error::Error;
 use super::follower::{Follower, Sets};
@@ -33,6 +34,8 @@ pub struct Handle {
     monitor: Mutex<Option<Monitor>>,
     pulse: Mutex<Pulse>,
     installed: bool,
+    // Dropped after the rules are removed.
+    _bound: bound::Routes,
 }
 
 /// What keeps the rules acting. Its connection is its own: a beat waits for nobody's long list.
@@ -87,6 +90,7 @@ impl Handle {
         let families: Vec<Family> = tools.iter().map(|(family, _)| *family).collect();
         let mut sets = Sets::new(open()?, families);
         // From here on a failure is cleaned up after.
+        let bound = bound::Routes::put(ruleset);
         let unfinished = Unfinished;
         step(Step::MakeSets)?;
         ipset.restore(&sets::restore(ruleset, &sets.families))?;
@@ -110,6 +114,7 @@ impl Handle {
             monitor: Mutex::new(None),
             pulse: Mutex::new(pulse),
             installed: true,
+            _bound: bound,
         };
         std::mem::forget(unfinished);
         step(Step::Follow)?;

@@ -31,6 +31,8 @@
 //! - **Reject and redirect** are different tables: nat has no REJECT. nat lets blocked
 //!   destinations pass, filter comes next and rejects them.
 //!
+//! - **Sockets bound to a device** reach a redirect by routes of ours (`bound.rs`).
+//!
 //! - **The dead man's switch**: the first rule of each chain lets everything pass unless a set holds
 //!   the destination, and that set holds all of them, for [`PULSE`]. Only [`Handle::beat`] renews
 //!   it. A daemon that was killed, that hangs or is stopped so lets the network go.
@@ -66,6 +68,7 @@
 //! iptables-extensions(8), ipset(8), net/netfilter/nf_conntrack_core.c, xt_CT.c, nf_nat_redirect.c.
 
 mod backend;
+mod bound;
 mod command;
 mod doubts;
 mod error;

@@ -5,6 +5,7 @@
 //! A thread of its own, which waits for word from the kernel and then looks anew. It knows no
 //! backend: that one [`Follow`]s.
 
+use super::bound;
 use super::fight::Fight;
 use super::route_netlink::Changes;
 use super::ruleset::Ruleset;
@@ -115,9 +116,11 @@ impl Watch {
         let mut looked = Instant::now();
         let mut until = QUIET;
         let mut fight = Fight::default();
+        let mut bound = bound::Follower::default();
         // Both may have changed before the subscription.
         let (mut heard, mut pending) = (true, true);
-        while let Some(word) = self.wait(until)? {
+        bound.look(&now);
+        while let Some(word) = self.wait(until, || bound.look(&now))? {
             heard |= word;
             pending |= word || self.tables.is_none();
             let mut next = now.clone();
@@ -158,8 +161,8 @@ impl Watch {
     }
 
     /// Waits for a change and for quiet after it, or so long. Returns whether there was word of one;
-    /// `None`: it is time to end.
-    fn wait(&self, mut limit: Duration) -> io::Result<Option<bool>> {
+    /// `None`: it is time to end. What cannot wait for quiet is done `at_once`.
+    fn wait(&self, mut limit: Duration, mut at_once: impl FnMut()) -> io::Result<Option<bool>> {
         let mut first = None;
         loop {
             let mut ready = vec![
@@ -182,7 +185,9 @@ impl Watch {
             if first.get_or_insert_with(Instant::now).elapsed() >= LATEST {
                 return Ok(Some(true));
             }
-            self.network.drain()?;
+            if self.network.drain()? {
+                at_once();
+            }
             self.tables.as_ref().map_or(Ok(()), TableChanges::drain)?;
             limit = QUIET;
         }

@@ -164,7 +164,7 @@ pub(super) enum Foreign {
 }
 
 /// An address family, with all that its tools name differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Family {
     V4,
     V6,
@@ -201,7 +201,7 @@ impl Family {
         }
     }
 
-    fn loopback(self) -> IpAddr {
+    pub(super) fn loopback(self) -> IpAddr {
         match self {
             Family::V4 => Ipv4Addr::LOCALHOST.into(),
             Family::V6 => Ipv6Addr::LOCALHOST.into(),

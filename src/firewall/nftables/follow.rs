@@ -5,6 +5,7 @@ use super::error::Error;
 use super::handle::Handle;
 use super::owner::Owner;
 use crate::fault::{self, Step};
+use crate::firewall::bound;
 use crate::firewall::doubts;
 use crate::firewall::monitor::{Follow, Look, Monitor};
 use crate::firewall::ruleset::{Family, Ruleset};
@@ -23,6 +24,8 @@ pub(in crate::firewall) struct Followed {
     handle: Arc<Handle>,
     /// What is in force; the follower writes it too.
     now: Arc<Mutex<Ruleset>>,
+    // Dropped behind the rules.
+    _bound: bound::Routes,
 }
 
 impl Followed {
@@ -32,9 +35,10 @@ impl Followed {
             info!("the LAN side: {}", lan.describe());
         }
         doubts::all(&ruleset, &every_tool(), false).iter().for_each(|doubt| warn!("{doubt}"));
+        let bound = bound::Routes::put(&ruleset);
         let handle = Arc::new(Handle::install(owner, ruleset.clone())?);
         let now = Arc::new(Mutex::new(ruleset));
-        let followed = Followed { monitor: Mutex::new(None), handle, now };
+        let followed = Followed { monitor: Mutex::new(None), handle, now, _bound: bound };
         fault::at(Step::Follow).map_err(|source| Error::Netlink { source })?;
         followed.watch();
         Ok(followed)

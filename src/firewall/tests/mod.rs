@@ -6,6 +6,7 @@
 )]
 
 mod backend;
+mod bound;
 mod company;
 mod golden;
 mod house;
