@@ -66,6 +66,7 @@ impl Handle {
         if let Some(lan) = &ruleset.lan {
             info!("the LAN side: {}", lan.describe());
         }
+        ruleset.left_alone.absent().for_each(|why| warn!("{why}"));
         doubts::all(&ruleset, &tools, true).iter().for_each(|doubt| warn!("{doubt}"));
         match Self::attempt(&ruleset, &ipset, &tools) {
             // A tool outlives a snet that is killed, and may finish its work after we looked.

@@ -23,6 +23,9 @@ const TCP: &str = "SNET-TCP";
 const REJECT: &str = "SNET-REJECT";
 const QUIC: &str = "SNET-QUIC";
 const LAN: &str = "SNET-LAN";
+/// What filter asks of this machine's packets and of the LAN's, where somebody is left alone: only a
+/// chain that OUTPUT alone leads to may look at the owner of a socket (xt_owner.c, `.hooks`).
+const RUNGS: &str = "SNET-RUNGS";
 const LAN_DNS: &str = "SNET-LAN-DNS";
 const LINK: &str = "SNET-LINK";
 /// The guard at our ports, in filter.
@@ -123,7 +126,7 @@ impl Part {
     pub(super) fn chains(self) -> &'static [&'static str] {
         match self {
             Part::Raw => &[CHAIN, LAN],
-            Part::Filter => &[CHAIN, REJECT, QUIC, LAN, INPUT],
+            Part::Filter => &[CHAIN, RUNGS, REJECT, QUIC, LAN, INPUT],
             Part::Nat => &[CHAIN, TCP, LINK, LAN, LAN_DNS],
         }
     }
@@ -192,7 +195,7 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
     // Replies to this machine's queries leave over loopback, those to LAN hosts by any interface.
     let way = if ruleset.lan.is_some() { "" } else { "-o lo " };
     let replies = format!("-p udp {way}--sport {}", ruleset.dns_port);
-    let rules = vec![
+    let mut rules = vec![
         // They are judged before the mark, in case their socket carries it. CT does not end the
         // walk.
         format!("{replies} -j CT --zone {ZONE}"),
@@ -200,10 +203,13 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
         "-p udp ! --dport 53 -j RETURN".into(),
         asleep(family),
         marked(ruleset),
+    ];
+    rules.extend(left_alone(ruleset));
+    rules.extend([
         format!("-d {} -j RETURN", loopback(family)),
         format!("{}-j RETURN", in_set(Set::Direct, family)),
         format!("-j CT --zone {ZONE}"),
-    ];
+    ]);
     let mut chains = vec![Chain { name: CHAIN, rules }];
     if ruleset.lan.is_some() {
         let mut rules = vec!["-p udp ! --dport 53 -j RETURN".into()];
@@ -240,6 +246,7 @@ fn unasked(family: Family) -> [String; 2] {
 /// Redirects. Only packets that conntrack takes for the first of a connection come here.
 fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
     let mut rules = vec![asleep(family), marked(ruleset)];
+    rules.extend(left_alone(ruleset));
     let link_local = family == Family::V6 && ruleset.listens_link_local();
     if link_local {
         rules.push(format!("-d {LINK_LOCAL} -g {LINK}"));
@@ -320,7 +327,15 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
         Family::V4 => "icmp-port-unreachable",
         Family::V6 => "icmp6-port-unreachable",
     };
-    let mut rules = vec![asleep(family), marked(ruleset)];
+    let own = [asleep(family), marked(ruleset)].into_iter().chain(left_alone(ruleset));
+    let mut chains = Vec::new();
+    let (rungs, mut rules) = if ruleset.lan.is_some() && !ruleset.left_alone.is_empty() {
+        let rules = own.chain([format!("-g {RUNGS}")]).collect();
+        chains.push(Chain { name: CHAIN, rules });
+        (RUNGS, vec![marked(ruleset)])
+    } else {
+        (CHAIN, own.collect())
+    };
     if family == Family::V6 && ruleset.listens(family) {
         rules.extend(queries(family).map(|query| format!("-d {LINK_LOCAL} {query} -g {REJECT}")));
     }
@@ -332,7 +347,7 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
         };
         format!("{}{then}", destination.matching(family))
     }));
-    let mut chains = vec![Chain { name: CHAIN, rules }];
+    chains.push(Chain { name: rungs, rules });
     chains.push(Chain {
         name: REJECT,
         rules: vec![
@@ -349,7 +364,7 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
     let mut jumps = Part::Filter.jumps(true);
     if ruleset.lan.is_some() {
         let mut rules = of_the_lan(family).to_vec();
-        rules.push(format!("-g {CHAIN}"));
+        rules.push(format!("-g {rungs}"));
         chains.push(Chain { name: LAN, rules });
     } else {
         jumps.retain(|jump| !jump.ends_with(LAN));
@@ -402,6 +417,11 @@ fn queries(family: Family) -> impl Iterator<Item = String> {
 /// [`Handle::beat`](super::Handle::beat).
 fn asleep(family: Family) -> String {
     format!("-m set ! --match-set {} dst -j RETURN", Set::Alive.name(family))
+}
+
+/// Lets go what shall be left alone on this machine.
+fn left_alone(ruleset: &Ruleset) -> impl Iterator<Item = String> {
+    ruleset.left_alone.matches().map(|whose| format!("{whose} -j RETURN"))
 }
 
 fn marked(ruleset: &Ruleset) -> String {

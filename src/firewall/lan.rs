@@ -49,13 +49,14 @@ impl Interface {
 }
 
 impl Ruleset {
-    /// Reads from the kernel what the rules depend on: the prefixes on the links of this machine,
-    /// and in router mode the interfaces of the LAN side. In local mode a failure costs no more
+    /// Reads from the kernel what the rules depend on: which cgroups there are, the prefixes on the
+    /// links of this machine, and in router mode the interfaces of the LAN side. In local mode a failure costs no more
     /// than an exemption, and is a warning.
     ///
     /// # Errors
     /// In router mode: what the kernel says, or nothing tells the uplink from the LAN.
     pub fn look_around(&mut self) -> Result<(), Error> {
+        self.left_alone.look();
         match route_netlink::survey() {
             Ok(network) => self.take_in(&network),
             Err(source) if self.lan.is_some() => Err(Error::Survey { source }),
@@ -87,6 +88,7 @@ impl Ruleset {
     pub(super) fn look_like(&mut self, other: &Ruleset) {
         self.connected.clone_from(&other.connected);
         self.link_local.clone_from(&other.link_local);
+        self.left_alone.clone_from(&other.left_alone);
         self.lan.clone_from(&other.lan);
     }
 

@@ -33,6 +33,8 @@
 //!
 //! - **Sockets bound to a device** reach a redirect by routes of ours (`bound.rs`).
 //!
+//! - **Who is left alone** on this machine (`left_alone.rs`) passes where snet's own packets do.
+//!
 //! - **The dead man's switch**: the first rule of each chain lets everything pass unless a set holds
 //!   the destination, and that set holds all of them, for [`PULSE`]. Only [`Handle::beat`] renews
 //!   it. A daemon that was killed, that hangs or is stopped so lets the network go.
@@ -78,6 +80,7 @@ mod handle;
 mod ipset_netlink;
 mod iptables;
 mod lan;
+mod left_alone;
 mod leftover;
 mod monitor;
 mod netlink;
@@ -105,6 +108,7 @@ pub use backend::{Backend, Cleaned, Installed, Prepared, cleanup, render};
 pub use error::Error;
 pub use handle::Handle;
 pub use lan::{Interface, Lan};
+pub use left_alone::{Cgroup, LeftAlone};
 pub use ruleset::{Ipv6, Quic, Ruleset};
 pub use tools::{load_legacy_modules, needs_raw_sockets};
 pub use way_out::WayOut;

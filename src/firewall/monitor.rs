@@ -7,6 +7,7 @@
 
 use super::bound;
 use super::fight::Fight;
+use super::left_alone::Word;
 use super::route_netlink::Changes;
 use super::ruleset::Ruleset;
 use super::tables_netlink::TableChanges;
@@ -81,7 +82,9 @@ impl Monitor {
     pub(super) fn start(ruleset: Ruleset, follow: impl Follow + 'static) -> io::Result<Self> {
         let (stop, stopped) = UnixStream::pair()?;
         let tables = if follow.has_word() { Some(TableChanges::subscribe()?) } else { None };
-        let watch = Watch { stopped, network: Changes::subscribe()?, tables };
+        let cgroups = &ruleset.left_alone.cgroups;
+        let cgroups = if cgroups.is_empty() { None } else { Some(Word::new()?) };
+        let watch = Watch { stopped, network: Changes::subscribe()?, tables, cgroups };
         let thread = thread::Builder::new().name("snet-network".into()).spawn(move || {
             if let Err(error) = watch.follow(ruleset, follow) {
                 warn!("changes of the network are no longer followed: {error}; restart snet");
@@ -107,6 +110,8 @@ struct Watch {
     network: Changes,
     /// `None`: no word of them; they are looked at every now and then.
     tables: Option<TableChanges>,
+    /// `None`: there are none to be followed.
+    cgroups: Option<Word>,
 }
 
 impl Watch {
@@ -120,12 +125,17 @@ impl Watch {
         // Both may have changed before the subscription.
         let (mut heard, mut pending) = (true, true);
         bound.look(&now);
+        self.listen(&now);
         while let Some(word) = self.wait(until, || bound.look(&now))? {
             heard |= word;
             pending |= word || self.tables.is_none();
             let mut next = now.clone();
             // The routes of a large router are not read every few seconds.
             let around = if std::mem::take(&mut heard) { next.look_around() } else { Ok(()) };
+            if self.cgroups.is_some() {
+                self.listen(&now);
+                next.left_alone.look();
+            }
             match around {
                 Ok(()) if next == now => {}
                 Ok(()) => {
@@ -160,6 +170,12 @@ impl Watch {
         Ok(())
     }
 
+    fn listen(&self, now: &Ruleset) {
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.listen(&now.left_alone);
+        }
+    }
+
     /// Waits for a change and for quiet after it, or so long. Returns whether there was word of one;
     /// `None`: it is time to end. What cannot wait for quiet is done `at_once`.
     fn wait(&self, mut limit: Duration, mut at_once: impl FnMut()) -> io::Result<Option<bool>> {
@@ -170,6 +186,8 @@ impl Watch {
                 PollFd::new(self.network.as_fd(), PollFlags::POLLIN),
             ];
             let tables = self.tables.as_ref();
+            let cgroups = self.cgroups.as_ref();
+            ready.extend(cgroups.map(|word| PollFd::new(word.as_fd(), PollFlags::POLLIN)));
             ready.extend(tables.map(|tables| PollFd::new(tables.as_fd(), PollFlags::POLLIN)));
             let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
             let count = match poll(&mut ready, timeout) {
@@ -180,6 +198,13 @@ impl Watch {
                 return Ok(None);
             }
             if count == 0 {
+                return Ok(Some(first.is_some()));
+            }
+            if let Some(cgroups) = cgroups
+                && ready[2].any() != Some(false)
+            {
+                // Its first program is about to run: not when all is quiet, but now.
+                cgroups.drain();
                 return Ok(Some(first.is_some()));
             }
             if first.get_or_insert_with(Instant::now).elapsed() >= LATEST {
@@ -195,6 +220,13 @@ impl Watch {
 }
 
 fn say(before: &Ruleset, after: &Ruleset) {
+    let cgroups = before.left_alone.cgroups.iter().zip(&after.left_alone.cgroups);
+    for (_, now) in cgroups.filter(|(before, now)| before.id != now.id) {
+        match now.id {
+            Some(_) => info!("cgroup {} is there, and left alone", now.path),
+            None => info!("cgroup {} is gone", now.path),
+        }
+    }
     let (Some(before), Some(after)) = (&before.lan, &after.lan) else { return };
     if before.describe() != after.describe() {
         info!("the LAN side is now: {}", after.describe());

@@ -34,6 +34,7 @@ impl Followed {
         if let Some(lan) = &ruleset.lan {
             info!("the LAN side: {}", lan.describe());
         }
+        ruleset.left_alone.absent().for_each(|why| warn!("{why}"));
         doubts::all(&ruleset, &every_tool(), false).iter().for_each(|doubt| warn!("{doubt}"));
         let bound = bound::Routes::put(&ruleset);
         let handle = Arc::new(Handle::install(owner, ruleset.clone())?);

@@ -4,6 +4,7 @@
 //! the same. Chains of one family end in its digit; a base chain only sorts packets into them.
 
 use super::lan;
+use super::own::{FILTER, ours, rungs_of};
 use super::table::{
     AddressType, Chain, Element, Expression, Hook, Is, Key, Kind, Name, Point, Protocol, Rule, Set,
     Shape, Table,
@@ -11,7 +12,7 @@ use super::table::{
 use crate::firewall::iptables::{Destination, LADDER, LINK_LOCAL, Verdict, ZONE};
 use crate::firewall::ruleset::{Family, Foreign, Ipv6, Quic, Ruleset};
 use crate::firewall::sets::{self, Entry};
-use crate::firewall::{Lan, PULSE};
+use crate::firewall::{Lan, LeftAlone, PULSE};
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use crate::route::Route;
@@ -63,7 +64,7 @@ pub(super) fn table(ruleset: &Ruleset) -> Table {
             chains.extend(dns_of(ruleset, family));
             chains.extend(nat_of(ruleset, family, foreign));
         }
-        chains.push(filter_of(ruleset, family, foreign));
+        chains.extend(filter_of(ruleset, family, foreign));
     }
     chains.push(refuse());
     if ruleset.quic == Quic::Reject {
@@ -87,6 +88,7 @@ pub(super) fn everything() -> Table {
         china: Arc::default(),
         connected: IpSet::default(),
         link_local: vec![("lo".into(), Ipv6Addr::LOCALHOST)],
+        left_alone: LeftAlone { users: vec![1], cgroups: Vec::new() },
         lan: Some(Lan::default()),
         ipv6: Ipv6::Proxy,
         quic: Quic::Reject,
@@ -213,14 +215,14 @@ fn zone_of(ruleset: &Ruleset, family: Family) -> Chain {
     if ruleset.lan.is_none() {
         reply.insert(0, Expression::ToLoopback);
     }
-    let rules = vec![
-        reply,
-        vec![Expression::Port(Protocol::Udp, Is::NotIn, DNS), Expression::Return],
-        marked(ruleset),
+    let mut rules =
+        vec![reply, vec![Expression::Port(Protocol::Udp, Is::NotIn, DNS), Expression::Return]];
+    rules.extend(ours(ruleset));
+    rules.extend([
         vec![Expression::To(Is::In, loopback(family)), Expression::Return],
         vec![in_set(sets::Set::Direct, family), Expression::Return],
         vec![Expression::FamilyIn(ALIVE), Expression::Zone(ZONE)],
-    ];
+    ]);
     Chain { name: chain("zone", family), hook: None, rules }
 }
 
@@ -241,8 +243,14 @@ pub(super) fn filter(name: &str, point: Point) -> Chain {
 
 /// Rejects. The destination of what nat redirected is local by now, so it passes on the first
 /// rung.
-fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Chain {
-    let mut rules = vec![marked(ruleset)];
+fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> {
+    let mut chains = Vec::new();
+    let (name, mut rules) = (rungs_of(ruleset), ours(ruleset));
+    if name != FILTER {
+        rules.push(vec![Expression::Goto(chain(name, family))]);
+        chains.push(Chain { name: chain(FILTER, family), hook: None, rules });
+        rules = vec![marked(ruleset)];
+    }
     if let Some(link_local) = link_local(family)
         && ruleset.listens(family)
     {
@@ -263,7 +271,8 @@ fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Chain {
         };
         rules.extend(rungs(destination, family, &then));
     }
-    Chain { name: chain("filter", family), hook: None, rules }
+    chains.push(Chain { name: chain(name, family), hook: None, rules });
+    chains
 }
 
 fn refuse() -> Chain {
@@ -297,7 +306,7 @@ pub(super) fn awake(family: Family, name: &str) -> Rule {
 }
 
 fn dns_of(ruleset: &Ruleset, family: Family) -> Vec<Chain> {
-    let mut rules = vec![marked(ruleset)];
+    let mut rules = ours(ruleset);
     let mut chains = Vec::new();
     if let Some(link_local) = link_local(family) {
         let then = if ruleset.listens_link_local() {
@@ -328,7 +337,7 @@ fn nat_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> {
     if !matches!(foreign, Foreign::Redirect { .. }) {
         return Vec::new();
     }
-    let mut rules = vec![marked(ruleset)];
+    let mut rules = ours(ruleset);
     rules.push(vec![Expression::Syn, Expression::Jump(chain("tcp", family))]);
     let ladder = LADDER.iter().flat_map(|(destination, verdict)| {
         let then = match verdict {

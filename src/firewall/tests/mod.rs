@@ -7,6 +7,7 @@
 
 mod backend;
 mod bound;
+mod cgroup;
 mod company;
 mod golden;
 mod house;
@@ -14,6 +15,7 @@ mod installed;
 mod internet;
 mod lab;
 mod lan_dns;
+mod left_alone;
 mod life_cycle;
 mod nftables;
 mod pulse;
@@ -25,6 +27,7 @@ mod strangers;
 mod traffic;
 
 use super::lan::{Interface, Lan};
+use super::left_alone::LeftAlone;
 use super::ruleset::{Ipv6, Quic, Ruleset};
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
@@ -82,6 +85,7 @@ pub(super) fn ruleset() -> Ruleset {
         china: std::sync::Arc::new(set("203.0.113.0/24 2001:db8:c::/48")),
         connected: set("192.0.2.0/24 2001:db8:2::/64"),
         link_local: Vec::new(),
+        left_alone: LeftAlone::default(),
         lan: None,
         ipv6: Ipv6::Proxy,
         quic: Quic::Reject,
