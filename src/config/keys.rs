@@ -52,6 +52,8 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
             "proxy",
             "block",
             "direct-sources",
+            "direct-users",
+            "direct-cgroups",
             "china-ip-file",
             "china-domain-file",
             "block-domain-file",

@@ -178,6 +178,8 @@ pub struct Rules {
     pub china_names: Arc<DomainMap<Option<()>>>,
     /// `rules.direct-sources`
     pub direct_sources: IpSet,
+    /// `rules.direct-users` and `rules.direct-cgroups`
+    pub left_alone: firewall::LeftAlone,
     /// The China list: embedded, or `rules.china-ip-file`; empty with `scope = "global"`.
     pub china: Arc<IpSet>,
 }

@@ -6,9 +6,11 @@ use super::item::Item;
 use super::section::Section;
 use super::{Mode, Rules, Scope};
 use crate::domain::{self, DomainMap, Listed, Name};
+use crate::firewall::{Cgroup, LeftAlone};
 use crate::ipset::{self, IpSet, ListProblem};
 use crate::route::Route;
 use ipnet::IpNet;
+use nix::unistd::User;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -35,6 +37,10 @@ impl Rules {
             china_names: Arc::new(china_names),
             direct_sources: section
                 .or("direct-sources", IpSet::default(), |item| direct_sources(item, mode)),
+            left_alone: LeftAlone {
+                users: distinct(section, "direct-users", user),
+                cgroups: distinct(section, "direct-cgroups", cgroup),
+            },
             china: china(section, scope),
         }
     }
@@ -114,6 +120,49 @@ fn direct_sources(item: &Item<'_>, mode: Mode) -> Option<IpSet> {
         item.warn("not used, since mode = \"local\"");
     }
     Some(sources)
+}
+
+/// A list in which one that is there twice counts once.
+fn distinct<T: PartialEq>(
+    section: &Section<'_>,
+    key: &'static str,
+    read: fn(&str) -> Result<T, String>,
+) -> Vec<T> {
+    let items = section.item(key).and_then(|item| item.list(read)).unwrap_or_default();
+    let mut values = Vec::new();
+    for (_, value) in items {
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    values
+}
+
+/// A user, by name or number; names as getpwnam(3) knows them.
+fn user(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse::<u32>()
+        && number != u32::MAX
+        && !text.starts_with('+')
+    {
+        return Ok(number);
+    }
+    let found = if text.contains('\0') { None } else { User::from_name(text).ok().flatten() };
+    found
+        .map(|user| user.uid.as_raw())
+        .ok_or_else(|| "the name of a user that this machine has, or a number".into())
+}
+
+/// A cgroup, as `systemctl show -P ControlGroup` or /proc/PID/cgroup write it.
+fn cgroup(text: &str) -> Result<Cgroup, String> {
+    let path = text.strip_prefix('/').unwrap_or(text);
+    let is_name = |part: &str| !matches!(part, "" | "." | "..") && part.len() < 256;
+    // In rules it stands without quotes; XT_CGROUP_PATH_LEN in linux/netfilter/xt_cgroup.h.
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == '"';
+    if path.split('/').all(is_name) && !path.contains(is_odd) && path.len() < 512 {
+        Ok(Cgroup { path: path.into(), id: None })
+    } else {
+        Err("the path of a cgroup, for example \"system.slice/sing-box.service\"".into())
+    }
 }
 
 /// Names of a file; exceptions have no value.

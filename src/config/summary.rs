@@ -90,6 +90,13 @@ impl Config {
             count(rules.names.len(), "name"),
             count(rules.china_names.len(), "name"),
         )?;
+        let users = rules.left_alone.users.iter().map(|user| format!("user {user}"));
+        let cgroups =
+            rules.left_alone.cgroups.iter().map(|cgroup| format!("cgroup {}", cgroup.path));
+        let left_alone: Vec<String> = users.chain(cgroups).collect();
+        if !left_alone.is_empty() {
+            writeln!(out, "alone     programs of {}", left_alone.join(", "))?;
+        }
         if rules.china.is_empty() {
             return writeln!(out, "china     nothing");
         }

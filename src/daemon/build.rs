@@ -182,6 +182,7 @@ pub(super) fn ruleset(
         // Filled in below.
         connected: IpSet::default(),
         link_local: Vec::new(),
+        left_alone: config.rules.left_alone.clone(),
         lan,
         ipv6: config.firewall.ipv6,
         quic: config.firewall.quic,

@@ -1,6 +1,7 @@
 //! Which backend, and the installed rules whichever it is.
 
 use super::adopt;
+use super::bound;
 use super::error::Error;
 use super::handle::Handle;
 use super::nftables::translation::{self, Translation};
@@ -278,15 +279,19 @@ pub fn render(backend: Backend, ruleset: &Ruleset) -> String {
 pub struct Cleaned {
     rules: reconcile::Cleaned,
     table: bool,
+    routes: usize,
 }
 
 impl fmt::Display for Cleaned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.table, self.rules.is_empty()) {
-            (false, _) => self.rules.fmt(f),
-            (true, true) => f.write_str("removed the nftables table inet snet"),
-            (true, false) => write!(f, "removed the nftables table inet snet\n{}", self.rules),
-        }
+        let table = self.table.then(|| "removed the nftables table inet snet".to_string());
+        let routes = match self.routes {
+            0 => None,
+            count => Some(format!("removed {count} local routes to loopback addresses")),
+        };
+        let rules = (!self.rules.is_empty()).then(|| self.rules.to_string());
+        let lines: Vec<String> = [table, routes, rules].into_iter().flatten().collect();
+        if lines.is_empty() { self.rules.fmt(f) } else { f.write_str(&lines.join("\n")) }
     }
 }
 
@@ -298,7 +303,10 @@ impl fmt::Display for Cleaned {
 pub fn cleanup() -> Result<Cleaned, Error> {
     // One backend that fails must not keep the other from its work.
     let table = remove_table();
-    Ok(Cleaned { rules: reconcile::cleanup()?, table: table? })
+    let rules = reconcile::cleanup();
+    // They lead to us only as long as there are rules.
+    let routes = bound::remove().map_err(|source| Error::Routes { source });
+    Ok(Cleaned { rules: rules?, table: table?, routes: routes? })
 }
 
 /// Whether an earlier run, which is dead, left the network closed ([`OnFailure::Closed`]).

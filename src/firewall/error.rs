@@ -90,6 +90,12 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Our routes cannot be read or removed.
+    #[error("cannot remove local routes to loopback addresses over netlink: {source}")]
+    Routes {
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Nothing tells the uplink from the LAN.
     #[error(
         "no interface has a default route, so the uplink cannot be told from the LAN side; name the \
@@ -114,9 +120,10 @@ impl Error {
         match self {
             Error::NotPermitted { .. } => true,
             Error::Nftables(error) => error.is_permission(),
-            Error::Spawn { source, .. } | Error::Netlink { source } | Error::Survey { source } => {
-                source.kind() == io::ErrorKind::PermissionDenied
-            }
+            Error::Spawn { source, .. }
+            | Error::Netlink { source }
+            | Error::Survey { source }
+            | Error::Routes { source } => source.kind() == io::ErrorKind::PermissionDenied,
             _ => false,
         }
     }

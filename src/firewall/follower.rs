@@ -6,6 +6,7 @@ use super::ipset_netlink::{Change, Connection};
 use super::iptables;
 use super::monitor::{Follow, Look};
 use super::place;
+use super::renew;
 use super::ruleset::{Family, Ruleset};
 use super::sets::{self, Missing};
 use super::tools::{Ipset, Iptables};
@@ -84,6 +85,20 @@ pub(super) struct Follower {
     pub(super) doubts: Vec<String>,
 }
 
+impl Follower {
+    fn leave_alone(&self, before: &Ruleset, after: &Ruleset) {
+        for (family, tools) in &self.tools {
+            let parts = renew::order(before, after, *family).into_iter();
+            for text in parts.filter_map(|part| renew::text(part, before, after, *family)) {
+                if let Err(error) = tools.restore(&text) {
+                    warn!("cgroups that come and go are not followed: {error}");
+                    return;
+                }
+            }
+        }
+    }
+}
+
 impl Follow for Follower {
     fn network(&mut self, before: &Ruleset, after: &Ruleset) {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).look_like(after);
@@ -97,6 +112,9 @@ impl Follow for Follower {
             );
         }
         self.sets.change(sets::changes(before, after, &self.sets.families));
+        if before.left_alone != after.left_alone {
+            self.leave_alone(before, after);
+        }
         let Some(text) = iptables::follow(before, after) else { return };
         for (_, tools) in self.tools.iter().filter(|(family, _)| *family == Family::V6) {
             if let Err(error) = tools.restore(&text) {

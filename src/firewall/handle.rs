@@ -2,6 +2,7 @@
 
 use super::PULSE;
 use super::adopt;
+use super::bound;
 use super::doubts;
 use super::error::Error;
 use super::follower::{Follower, Sets};
@@ -35,6 +36,8 @@ pub struct Handle {
     monitor: Mutex<Option<Monitor>>,
     pulse: Mutex<Pulse>,
     at_drop: Mutex<AtDrop>,
+    // Dropped after the rules are removed.
+    _bound: bound::Routes,
 }
 
 /// What keeps the rules acting. Its connection is its own: a beat waits for nobody's long list.
@@ -81,6 +84,7 @@ impl Handle {
         if let Some(lan) = &ruleset.lan {
             info!("the LAN side: {}", lan.describe());
         }
+        ruleset.left_alone.absent().for_each(|why| warn!("{why}"));
         doubts::all(&ruleset, &tools, true).iter().for_each(|doubt| warn!("{doubt}"));
         match Self::attempt(&ruleset, &ipset, &tools) {
             // A tool outlives a snet that is killed, and may finish its work after we looked.
@@ -112,6 +116,7 @@ impl Handle {
         let pulse = Pulse { connection: open()?, released: false };
         let families: Vec<Family> = tools.iter().map(|(family, _)| *family).collect();
         let mut sets = Sets::new(open()?, families);
+        let bound = bound::Routes::put(ruleset);
         step(Step::MakeSets)?;
         if stays_closed {
             adopt::sets(ruleset, &sets.families, ipset)?;
@@ -143,6 +148,7 @@ impl Handle {
             monitor: Mutex::new(None),
             pulse: Mutex::new(pulse),
             at_drop: Mutex::new(at_drop),
+            _bound: bound,
         };
         std::mem::forget(unfinished);
         step(Step::Follow)?;

@@ -35,6 +35,9 @@ const PROBE: &str = "SNET-PROBE";
 /// Of an earlier version.
 const QUIC: &str = "SNET-QUIC";
 const LAN: &str = "SNET-LAN";
+/// What filter asks of this machine's packets and of the LAN's, where somebody is left alone: only a
+/// chain that OUTPUT alone leads to may look at the owner of a socket (xt_owner.c, `.hooks`).
+const RUNGS: &str = "SNET-RUNGS";
 const LAN_DNS: &str = "SNET-LAN-DNS";
 const LINK: &str = "SNET-LINK";
 /// The guard at our ports, in filter.
@@ -135,7 +138,9 @@ impl Part {
     pub(super) fn chains(self) -> &'static [&'static str] {
         match self {
             Part::Raw => &[CHAIN, LAN],
-            Part::Filter => &[CHAIN, INACTIVE, CLOSED, FILTER, FOREIGN, REJECT, QUIC, LAN, INPUT],
+            Part::Filter => {
+                &[CHAIN, RUNGS, INACTIVE, CLOSED, FILTER, FOREIGN, REJECT, QUIC, LAN, INPUT]
+            }
             Part::Nat => &[CHAIN, PROBE, TCP, LINK, LAN, LAN_DNS],
         }
     }
@@ -204,7 +209,7 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
     // Replies to this machine's queries leave over loopback, those to LAN hosts by any interface.
     let way = if ruleset.lan.is_some() { "" } else { "-o lo " };
     let replies = format!("-p udp {way}--sport {}", ruleset.dns_port);
-    let rules = vec![
+    let mut rules = vec![
         // They are judged before the mark, in case their socket carries it. CT does not end the
         // walk.
         format!("{replies} -j CT --zone {ZONE}"),
@@ -214,10 +219,13 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
         format!("{}-j RETURN", to_probe(family)),
         asleep(family),
         marked(ruleset),
+    ];
+    rules.extend(left_alone(ruleset));
+    rules.extend([
         format!("-d {} -j RETURN", loopback(family)),
         format!("{}-j RETURN", in_set(Set::Direct, family)),
         format!("-j CT --zone {ZONE}"),
-    ];
+    ]);
     let mut chains = vec![Chain { name: CHAIN, rules }];
     if ruleset.lan.is_some() {
         let mut rules = vec!["-p udp ! --dport 53 -j RETURN".into(), asleep(family)];
@@ -258,6 +266,7 @@ fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
         asleep(family),
         marked(ruleset),
     ];
+    rules.extend(left_alone(ruleset));
     let link_local = family == Family::V6 && ruleset.listens_link_local();
     if link_local {
         rules.push(format!("-d {LINK_LOCAL} -g {LINK}"));
@@ -353,11 +362,17 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
     };
     let not_captured = format!("-m set ! --match-set {} dst", Set::Alive.name(family));
     // The proof never leaves this machine, whoever took it out of our redirect.
-    let mut rules = vec![
-        format!("{}-g {REJECT}", to_probe(family)),
-        marked(ruleset),
-        format!("{not_captured} -g {inactive}"),
-    ];
+    let own = [format!("{}-g {REJECT}", to_probe(family)), marked(ruleset)];
+    let own = own.into_iter().chain(left_alone(ruleset));
+    let mut chains = Vec::new();
+    let (rungs, mut rules) = if ruleset.lan.is_some() && !ruleset.left_alone.is_empty() {
+        let rules = own.chain([format!("-g {RUNGS}")]).collect();
+        chains.push(Chain { name: CHAIN, rules });
+        (RUNGS, vec![marked(ruleset)])
+    } else {
+        (CHAIN, own.collect())
+    };
+    rules.push(format!("{not_captured} -g {inactive}"));
     if family == Family::V6 && ruleset.listens(family) {
         rules.extend(queries(family).map(|query| format!("-d {LINK_LOCAL} {query} -g {REJECT}")));
     }
@@ -376,8 +391,8 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
         };
         format!("{}{then}", destination.matching(family))
     });
-    let mut chains = vec![
-        Chain { name: CHAIN, rules },
+    chains.extend([
+        Chain { name: rungs, rules },
         Chain { name: inactive, rules: otherwise },
         Chain { name: FILTER, rules: ladder.collect() },
         Chain {
@@ -389,7 +404,7 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
                 format!("-j REJECT --reject-with {unreachable}"),
             ],
         },
-    ];
+    ]);
     if let Foreign::Redirect { reject_quic } = foreign {
         // Foreign TCP that is captured is local by now, so only other protocols come here.
         let mut rules = vec![format!("{not_captured} -g {REJECT}")];
@@ -401,7 +416,7 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
     let mut jumps = Part::Filter.jumps(true);
     if ruleset.lan.is_some() {
         let mut rules = of_the_lan(family).to_vec();
-        rules.push(format!("-g {CHAIN}"));
+        rules.push(format!("-g {rungs}"));
         chains.push(Chain { name: LAN, rules });
     } else {
         jumps.retain(|jump| !jump.ends_with(LAN));
@@ -459,6 +474,11 @@ fn asleep(family: Family) -> String {
 /// The match of the daemon's proof, see [`probe`].
 fn to_probe(family: Family) -> String {
     format!("-d {} ", probe::prefix(family))
+}
+
+/// Lets go what shall be left alone on this machine.
+fn left_alone(ruleset: &Ruleset) -> impl Iterator<Item = String> {
+    ruleset.left_alone.matches().map(|whose| format!("{whose} -j RETURN"))
 }
 
 fn marked(ruleset: &Ruleset) -> String {

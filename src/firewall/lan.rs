@@ -64,8 +64,8 @@ impl Interface {
 }
 
 impl Ruleset {
-    /// Reads from the kernel what the rules depend on: the prefixes on the links of this machine,
-    /// and in router mode the interfaces of the LAN side. In local mode a failure costs no more
+    /// Reads from the kernel what the rules depend on: which cgroups there are, the prefixes on the
+    /// links of this machine, and in router mode the interfaces of the LAN side. In local mode a failure costs no more
     /// than an exemption, and is a warning.
     ///
     /// # Errors
@@ -74,6 +74,7 @@ impl Ruleset {
         if let Some(lan) = &mut self.lan {
             lan.others.get_or_insert_with(|| Arc::new(Others::look()));
         }
+        self.left_alone.look();
         match route_netlink::survey() {
             Ok(network) => self.take_in(&network),
             Err(source) if self.lan.is_some() => Err(Error::Survey { source }),
@@ -112,6 +113,7 @@ impl Ruleset {
     pub(super) fn look_like(&mut self, other: &Ruleset) {
         self.connected.clone_from(&other.connected);
         self.link_local.clone_from(&other.link_local);
+        self.left_alone.clone_from(&other.left_alone);
         self.lan.clone_from(&other.lan);
     }
 

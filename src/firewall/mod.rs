@@ -31,6 +31,10 @@
 //! - **Reject and redirect** are different tables: nat has no REJECT. nat lets blocked
 //!   destinations pass, filter comes next and rejects them.
 //!
+//! - **Sockets bound to a device** reach a redirect by routes of ours (`bound.rs`).
+//!
+//! - **Who is left alone** on this machine (`left_alone.rs`) passes where snet's own packets do.
+//!
 //! - **The dead man's switch**: the first rule of each chain lets everything pass unless a set holds
 //!   the destination, and that set holds all of them, for [`PULSE`]. Only [`Handle::beat`] renews
 //!   it. A daemon that was killed, that hangs or is stopped so lets the network go; with
@@ -73,6 +77,7 @@
 
 mod adopt;
 mod backend;
+mod bound;
 mod command;
 mod conntrack_netlink;
 mod culprit;
@@ -84,6 +89,7 @@ mod handle;
 mod ipset_netlink;
 mod iptables;
 mod lan;
+mod left_alone;
 mod leftover;
 mod monitor;
 mod netlink;
@@ -119,6 +125,7 @@ pub use culprit::culprit;
 pub use error::Error;
 pub use handle::Handle;
 pub use lan::{Interface, Lan};
+pub use left_alone::{Cgroup, LeftAlone};
 pub use ruleset::{Family, Ipv6, Quic, Ruleset};
 pub use switch::{OnFailure, Switch, Switches};
 pub use tools::{load_legacy_modules, needs_raw_sockets};

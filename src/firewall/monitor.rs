@@ -5,7 +5,9 @@
 //! A thread of its own, which waits for word from the kernel and then looks anew. It knows no
 //! backend: that one [`Follow`]s.
 
+use super::bound;
 use super::fight::Fight;
+use super::left_alone::Word as CgroupWord;
 use super::route_netlink::Changes;
 use super::ruleset::Ruleset;
 use super::tables_netlink::TableChanges;
@@ -87,7 +89,9 @@ impl Monitor {
             Err(error) if follow.has_word() => return Err(error),
             tables => tables.ok(),
         };
-        let watch = Watch { stopped, network: Changes::subscribe()?, tables };
+        let cgroups = &ruleset.left_alone.cgroups;
+        let cgroups = if cgroups.is_empty() { None } else { Some(CgroupWord::new()?) };
+        let watch = Watch { stopped, network: Changes::subscribe()?, tables, cgroups };
         let thread = thread::Builder::new().name("snet-network".into()).spawn(move || {
             if let Err(error) = watch.follow(ruleset, follow) {
                 warn!("changes of the network are no longer followed: {error}; restart snet");
@@ -113,6 +117,8 @@ struct Watch {
     network: Changes,
     /// `None`: the kernel has no nf_tables.
     tables: Option<TableChanges>,
+    /// `None`: there are none to be followed.
+    cgroups: Option<CgroupWord>,
 }
 
 /// What there was word of.
@@ -130,10 +136,13 @@ impl Watch {
         let mut looked = Instant::now();
         let mut until = QUIET;
         let mut fight = Fight::default();
+        let mut bound = bound::Follower::default();
         // All may have changed before the subscription.
         let (mut heard, mut pending, mut others) = (true, true, true);
         let mut read = Instant::now();
-        while let Some(word) = self.wait(until)? {
+        bound.look(&now);
+        self.listen(&now);
+        while let Some(word) = self.wait(until, || bound.look(&now))? {
             heard |= word.network;
             pending |= word.rules || !follow.has_word();
             others |= word.rules;
@@ -147,6 +156,10 @@ impl Watch {
             }
             // The routes of a large router are not read every few seconds.
             let around = if std::mem::take(&mut heard) { next.look_around() } else { Ok(()) };
+            if self.cgroups.is_some() {
+                self.listen(&now);
+                next.left_alone.look();
+            }
             match around {
                 Ok(()) if next == now => {}
                 Ok(()) => {
@@ -181,9 +194,15 @@ impl Watch {
         Ok(())
     }
 
+    fn listen(&self, now: &Ruleset) {
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.listen(&now.left_alone);
+        }
+    }
+
     /// Waits for a change and for quiet after it, or so long. Returns what there was word of; `None`: it
-    /// is time to end.
-    fn wait(&self, limit: Duration) -> io::Result<Option<Word>> {
+    /// is time to end. What cannot wait for quiet is done `at_once`.
+    fn wait(&self, limit: Duration, mut at_once: impl FnMut()) -> io::Result<Option<Word>> {
         let mut word = Word::default();
         let mut latest = None;
         let mut deadline = Instant::now() + limit;
@@ -193,6 +212,8 @@ impl Watch {
                 PollFd::new(self.network.as_fd(), PollFlags::POLLIN),
             ];
             let tables = self.tables.as_ref();
+            let cgroups = self.cgroups.as_ref();
+            ready.extend(cgroups.map(|word| PollFd::new(word.as_fd(), PollFlags::POLLIN)));
             ready.extend(tables.map(|tables| PollFd::new(tables.as_fd(), PollFlags::POLLIN)));
             let left = deadline.saturating_duration_since(Instant::now());
             // poll(2) counts whole milliseconds.
@@ -208,8 +229,17 @@ impl Watch {
             if count == 0 {
                 return Ok(Some(word));
             }
+            if let Some(cgroups) = cgroups
+                && ready[2].any() != Some(false)
+            {
+                // Its first program is about to run: not when all is quiet, but now.
+                cgroups.drain();
+                return Ok(Some(word));
+            }
             let network = ready[1].any() != Some(false);
-            self.network.drain()?;
+            if self.network.drain()? {
+                at_once();
+            }
             let rules = self.tables.as_ref().map_or(Ok(false), TableChanges::drain)?;
             // Elements of sets are no word, and do not prolong the waiting for it.
             if network || rules {
@@ -225,6 +255,13 @@ impl Watch {
 }
 
 fn say(before: &Ruleset, after: &Ruleset) {
+    let cgroups = before.left_alone.cgroups.iter().zip(&after.left_alone.cgroups);
+    for (_, now) in cgroups.filter(|(before, now)| before.id != now.id) {
+        match now.id {
+            Some(_) => info!("cgroup {} is there, and left alone", now.path),
+            None => info!("cgroup {} is gone", now.path),
+        }
+    }
     let (Some(before), Some(after)) = (&before.lan, &after.lan) else { return };
     if before.describe() != after.describe() {
         info!("the LAN side is now: {}", after.describe());

@@ -53,6 +53,7 @@ pub(super) struct Route {
 }
 
 // linux/if.h
+const IFF_UP: u32 = 0x1;
 const IFF_BROADCAST: u32 = 0x2;
 const IFF_LOOPBACK: u32 = 0x8;
 const IFF_NOARP: u32 = 0x80;
@@ -62,6 +63,10 @@ const DEFAULT_V4: u8 = 1;
 const DEFAULT_V6: u8 = 3;
 
 impl Link {
+    pub(super) fn is_up(&self) -> bool {
+        self.flags & IFF_UP != 0
+    }
+
     pub(super) fn is_loopback(&self) -> bool {
         self.flags & IFF_LOOPBACK != 0
     }

@@ -38,6 +38,9 @@ pub(super) fn order(old: &Ruleset, new: &Ruleset, family: Family) -> [Part; 3] {
 
 /// The input of `iptables-restore --noflush` that turns one table; `None` if nothing in it changes.
 pub(super) fn text(part: Part, old: &Ruleset, new: &Ruleset, family: Family) -> Option<String> {
+    // The same path may be another cgroup by now, see [`super::left_alone`].
+    let cgroups = |ruleset: &Ruleset| ruleset.left_alone.cgroups.clone();
+    let is_stale = cgroups(old) != cgroups(new);
     let of = |ruleset: &Ruleset| {
         let mut tables = iptables::tables(ruleset, family);
         let place = tables.iter().position(|table| table.part == part)?;
@@ -45,7 +48,7 @@ pub(super) fn text(part: Part, old: &Ruleset, new: &Ruleset, family: Family) -> 
     };
     let empty = || Table { part, jumps: Vec::new(), chains: Vec::new() };
     let (old, new) = (of(old).unwrap_or_else(empty), of(new).unwrap_or_else(empty));
-    (old != new).then(|| turn(&old, &new))
+    (old != new || is_stale).then(|| turn(&old, &new))
 }
 
 fn turn(old: &Table, new: &Table) -> String {

@@ -1,6 +1,6 @@
 //! Links, addresses and routes of this machine, read over rtnetlink; and word of their changes.
 //!
-//! Reads only. Layout: see [`netlink`]; the body is an ifinfomsg, ifaddrmsg or rtmsg, then
+//! Reads only (routes of our own are made in [`bound`](super::bound)). Layout: see [`netlink`]; the body is an ifinfomsg, ifaddrmsg or rtmsg, then
 //! attributes (rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h).
 
 use super::netlink::{
@@ -28,12 +28,7 @@ const BUFFER: usize = 64 * 1024;
 pub(super) fn survey() -> io::Result<Network> {
     let socket = open(0)?;
     let (v4, v6) = (AddressFamily::Inet as u8, AddressFamily::Inet6 as u8);
-    let mut network = Network::default();
-    dump(&socket, RTM_GETLINK, 0, |kind, body| {
-        if let (RTM_NEWLINK, Some(link)) = (kind, link(body)) {
-            network.links.push(link);
-        }
-    })?;
+    let mut network = Network { links: links(&socket)?, ..Network::default() };
     for family in [v4, v6] {
         dump(&socket, RTM_GETADDR, family, |kind, body| {
             if let (RTM_NEWADDR, Some(address)) = (kind, address(body, family)) {
@@ -47,6 +42,20 @@ pub(super) fn survey() -> io::Result<Network> {
         })?;
     }
     Ok(network)
+}
+
+/// All links.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn links(socket: &OwnedFd) -> io::Result<Vec<Link>> {
+    let mut links = Vec::new();
+    dump(socket, RTM_GETLINK, 0, |kind, body| {
+        if let (RTM_NEWLINK, Some(link)) = (kind, link(body)) {
+            links.push(link);
+        }
+    })?;
+    Ok(links)
 }
 
 /// Word that something has changed; what, is seen by a new [`survey`].
@@ -92,12 +101,19 @@ impl AsFd for Changes {
     }
 }
 
-fn open(groups: u32) -> io::Result<OwnedFd> {
+/// A socket of the network namespace of the calling thread, that hears of these groups.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn open(groups: u32) -> io::Result<OwnedFd> {
     Ok(netlink::open(SockProtocol::NetlinkRoute, groups)?)
 }
 
 /// Hands every message of a dump to `take`, as its type and its body.
-fn dump(
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn dump(
     socket: &OwnedFd,
     request: u16,
     family: u8,
@@ -232,13 +248,14 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
-const RTM_NEWROUTE: u16 = 24;
-const RTM_GETROUTE: u16 = 26;
+pub(super) const RTM_NEWROUTE: u16 = 24;
+pub(super) const RTM_DELROUTE: u16 = 25;
+pub(super) const RTM_GETROUTE: u16 = 26;
 const RTMSG: usize = 12;
 const RTM_F_CLONED: u32 = 0x200;
 const RTN_UNICAST: u8 = 1;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
+pub(super) const RTA_DST: u16 = 1;
+pub(super) const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_VIA: u16 = 18;

@@ -1,6 +1,7 @@
 //! The [`Ruleset`]: what shall be captured, rejected or left alone, as a value.
 
 use super::lan::Lan;
+use super::left_alone::LeftAlone;
 use super::switch::OnFailure;
 use super::{iptables, leftover, sets};
 use crate::ipset::IpSet;
@@ -68,6 +69,8 @@ pub struct Ruleset {
     /// [`look_around`](Self::look_around) fills them in, and the [`Handle`](super::Handle) follows
     /// them. What this machine asks a name server of that link by its link-local address leads here.
     pub link_local: Vec<(String, Ipv6Addr)>,
+    /// Programs of this machine that escape everything, DNS too.
+    pub left_alone: LeftAlone,
     /// Router mode: LAN hosts and containers are captured too.
     pub lan: Option<Lan>,
     /// What becomes of foreign IPv6.
@@ -89,6 +92,9 @@ pub(super) fn render(ruleset: &Ruleset) -> String {
         }
         let command = iptables::command(family);
         let _ = write!(text, "\n# {command}\n{}", iptables::restore(ruleset, family));
+    }
+    for why in ruleset.left_alone.absent() {
+        let _ = writeln!(text, "\n# {why}");
     }
     text.push_str("\n# A stop, and `snet cleanup`, find what is there and remove it:\n");
     for family in Family::ALL {
@@ -167,7 +173,7 @@ pub(super) enum Foreign {
 }
 
 /// An address family, with all that its tools name differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     /// IPv4.
     V4,
@@ -207,7 +213,7 @@ impl Family {
         }
     }
 
-    fn loopback(self) -> IpAddr {
+    pub(super) fn loopback(self) -> IpAddr {
         match self {
             Family::V4 => Ipv4Addr::LOCALHOST.into(),
             Family::V6 => Ipv6Addr::LOCALHOST.into(),

@@ -32,6 +32,7 @@ mod world;
 
 mod absence;
 mod bad_proxy;
+mod bound;
 mod crowd;
 mod dns_only;
 mod ends;

@@ -4,7 +4,7 @@ use super::{PROXY, config, read};
 use crate::config::read::parse;
 use crate::config::*;
 use crate::dns::NameServer;
-use crate::firewall::{Ipv6, Quic};
+use crate::firewall::{Ipv6, LeftAlone, Quic};
 use crate::net::dial::Manner;
 use std::net::Ipv4Addr;
 
@@ -56,6 +56,7 @@ fn the_defaults() {
     assert!(rules.direct.is_empty() && rules.proxy.is_empty() && rules.block.is_empty());
     assert!(rules.names.is_empty() && rules.china_names.is_empty());
     assert!(rules.direct_sources.is_empty());
+    assert_eq!(rules.left_alone, LeftAlone::default());
     assert_eq!(*rules.china, *crate::ipset::china());
 
     assert_eq!(config.firewall.backend, Backend::Auto);
@@ -256,6 +257,22 @@ fn what_is_odd_without_being_wrong() {
         ]
     );
     assert!(read(PROXY).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn who_is_left_alone() {
+    let text = "rules.direct-users = [\"root\", \"990\", \"0\"]\n\
+                rules.direct-cgroups = [\"/system.slice/a@b\\\\x2d.service\", \"a.slice\"]\n";
+    let config = config(text);
+    let left_alone = &config.rules.left_alone;
+    assert_eq!(left_alone.users, [0, 990]);
+    let paths: Vec<&str> = left_alone.cgroups.iter().map(|cgroup| cgroup.path.as_str()).collect();
+    assert_eq!(paths, ["system.slice/a@b\\x2d.service", "a.slice"]);
+    let summary = config.summary();
+    let line = summary.lines().find(|line| line.starts_with("alone")).unwrap();
+    let expected = "alone     programs of user 0, user 990, cgroup system.slice/a@b\\x2d.service, \
+                    cgroup a.slice";
+    assert_eq!(line, expected);
 }
 
 #[test]

@@ -45,6 +45,7 @@ const NFT_META_IIF: u32 = 4;
 const NFT_META_OIF: u32 = 5;
 const NFT_META_IIFNAME: u32 = 6;
 const NFT_META_OIFNAME: u32 = 7;
+const NFT_META_SKUID: u32 = 10;
 const NFT_META_NFPROTO: u32 = 15;
 const NFT_META_L4PROTO: u32 = 16;
 
@@ -57,6 +58,9 @@ const IPS_DST_NAT: u32 = 0x20;
 const NFT_CT_ZONE: u32 = 17;
 const STATE_NEW: u32 = 8;
 const ORIGINAL: u8 = 0;
+
+/// enum nft_socket_keys; since Linux 5.13.
+const NFT_SOCKET_CGROUPV2: u32 = 3;
 
 // enum nft_cmp_ops, nft_payload_bases, nft_lookup_flags
 const NFT_CMP_EQ: u32 = 0;
@@ -155,6 +159,18 @@ impl Program<'_> {
                 self.meta(NFT_META_MARK);
                 self.mask(&mark.mask().to_ne_bytes());
                 self.compare(NFT_CMP_EQ, &mark.value().to_ne_bytes());
+            }
+            Expression::User(user) => {
+                self.meta(NFT_META_SKUID);
+                self.compare(NFT_CMP_EQ, &user.to_ne_bytes());
+            }
+            Expression::Cgroup(_, level, number) => {
+                self.push("socket", |socket| {
+                    socket.number(NFTA_SOCKET_KEY, NFT_SOCKET_CGROUPV2);
+                    socket.number(NFTA_SOCKET_DREG, NFT_REG_1);
+                    socket.number(NFTA_SOCKET_LEVEL, *level);
+                });
+                self.compare(NFT_CMP_EQ, &number.to_ne_bytes());
             }
             Expression::To(is, prefix) => self.destination_in(*is, *prefix),
             Expression::ToSet(is, family, set) => {
@@ -415,6 +431,9 @@ const NFTA_LOOKUP_SREG: u16 = 2;
 const NFTA_LOOKUP_FLAGS: u16 = 5;
 const NFTA_IMMEDIATE_DREG: u16 = 1;
 const NFTA_IMMEDIATE_DATA: u16 = 2;
+const NFTA_SOCKET_KEY: u16 = 1;
+const NFTA_SOCKET_DREG: u16 = 2;
+const NFTA_SOCKET_LEVEL: u16 = 3;
 const NFTA_REDIR_REG_PROTO_MIN: u16 = 1;
 const NFTA_NAT_TYPE: u16 = 1;
 const NFTA_NAT_FAMILY: u16 = 2;

@@ -6,6 +6,7 @@ use super::handle::Handle;
 use super::owner::Owner;
 use super::reconcile;
 use crate::fault::{self, Step};
+use crate::firewall::bound;
 use crate::firewall::doubts;
 use crate::firewall::monitor::{Follow, Look, Monitor};
 use crate::firewall::ruleset::{Family, Ruleset};
@@ -28,6 +29,8 @@ pub(in crate::firewall) struct Followed {
     now: Arc<Mutex<Ruleset>>,
     /// A failure leaves the table, which is closed.
     leave_closed: AtomicBool,
+    // Dropped behind the rules.
+    _bound: bound::Routes,
 }
 
 impl Followed {
@@ -36,12 +39,15 @@ impl Followed {
         if let Some(lan) = &ruleset.lan {
             info!("the LAN side: {}", lan.describe());
         }
+        ruleset.left_alone.absent().for_each(|why| warn!("{why}"));
         doubts::all(&ruleset, &every_tool(), false).iter().for_each(|doubt| warn!("{doubt}"));
         let stays_closed = ruleset.on_failure == OnFailure::Closed && reconcile::is_closed()?;
+        let bound = bound::Routes::put(&ruleset);
         let handle = Arc::new(Handle::install(owner, ruleset.clone())?);
         let now = Arc::new(Mutex::new(ruleset));
         let leave_closed = AtomicBool::new(stays_closed);
-        let followed = Followed { monitor: Mutex::new(None), handle, now, leave_closed };
+        let followed =
+            Followed { monitor: Mutex::new(None), handle, now, leave_closed, _bound: bound };
         fault::at(Step::Follow).map_err(|source| Error::Netlink { source })?;
         followed.watch();
         Ok(followed)

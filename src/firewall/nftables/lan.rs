@@ -8,6 +8,7 @@
 //! An accept is final only in its own table, so the guard at our ports drops strangers and accepts
 //! nobody: where somebody else's firewall drops what comes in, `doubts` tells the remedy.
 
+use super::own::rungs_of;
 use super::rules::{
     ALIVE, BEFORE_CONNTRACK, BEFORE_DNAT, BEFORE_FILTERS, BEHIND_DNAT, DNS, awake, base, chain,
     filter, in_set, listening, marked, set_name,
@@ -45,7 +46,7 @@ pub(super) fn chains(ruleset: &Ruleset, lan: &Lan) -> Vec<Chain> {
                 chains.push(nat_of(ruleset, family));
             }
         }
-        chains.push(filter_of(family));
+        chains.push(filter_of(ruleset, family));
     }
     chains
 }
@@ -147,9 +148,9 @@ fn queries_of(ruleset: &Ruleset, lan: &Lan, family: Family) -> Chain {
     Chain { name: chain("queries", family), hook: None, rules }
 }
 
-fn filter_of(family: Family) -> Chain {
+fn filter_of(ruleset: &Ruleset, family: Family) -> Chain {
     let mut rules = of_the_lan(family).to_vec();
-    rules.push(vec![Expression::Goto(chain("filter", family))]);
+    rules.push(vec![Expression::Goto(chain(rungs_of(ruleset), family))]);
     Chain { name: chain("filter-lan", family), hook: None, rules }
 }
 

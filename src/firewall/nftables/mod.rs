@@ -63,6 +63,7 @@ mod follow;
 mod handle;
 mod lan;
 mod message;
+mod own;
 mod owner;
 mod reconcile;
 mod rules;
@@ -86,7 +87,8 @@ pub(super) use rules::TABLE;
 /// The table of these rules in nft's own syntax; `nft -c -f -` takes it. Asks nobody.
 pub fn render(ruleset: &Ruleset) -> String {
     let mut text = String::new();
-    for why in Family::ALL.into_iter().filter_map(|family| ruleset.uncaptured(family)) {
+    let uncaptured = Family::ALL.into_iter().filter_map(|family| ruleset.uncaptured(family));
+    for why in uncaptured.chain(ruleset.left_alone.absent()) {
         // A String takes every write.
         let _ = writeln!(text, "# {why}");
     }

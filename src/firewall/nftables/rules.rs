@@ -4,6 +4,7 @@
 //! the same. Chains of one family end in its digit; a base chain only sorts packets into them.
 
 use super::lan;
+use super::own::{FILTER, ours, rungs_of};
 use super::table::{
     AddressType, Chain, Element, Expression, Hook, Is, Key, Kind, Name, Point, Protocol, Rule, Set,
     Shape, Table,
@@ -12,7 +13,7 @@ use crate::firewall::iptables::{Destination, LADDER, LINK_LOCAL, Verdict, ZONE};
 use crate::firewall::ruleset::{Family, Foreign, Ipv6, Quic, Ruleset};
 use crate::firewall::sets::{self, Entry};
 use crate::firewall::switch::OnFailure;
-use crate::firewall::{Lan, PULSE, probe};
+use crate::firewall::{Lan, LeftAlone, PULSE, probe};
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use crate::route::Route;
@@ -95,6 +96,7 @@ pub(super) fn everything() -> Table {
         china: Arc::default(),
         connected: IpSet::default(),
         link_local: vec![("lo".into(), Ipv6Addr::LOCALHOST)],
+        left_alone: LeftAlone { users: vec![1], cgroups: Vec::new() },
         lan: Some(Lan::default()),
         ipv6: Ipv6::Proxy,
         quic: Quic::Reject,
@@ -231,15 +233,17 @@ fn zone_of(ruleset: &Ruleset, family: Family) -> Chain {
     if ruleset.lan.is_none() {
         reply.insert(0, Expression::ToLoopback);
     }
-    let rules = vec![
+    let mut rules = vec![
         reply,
         vec![Expression::Port(Protocol::Udp, Is::NotIn, DNS), Expression::Return],
         vec![to_probe(family), Expression::Zone(ZONE), Expression::Return],
-        marked(ruleset),
+    ];
+    rules.extend(ours(ruleset));
+    rules.extend([
         vec![Expression::To(Is::In, loopback(family)), Expression::Return],
         vec![in_set(sets::Set::Direct, family), Expression::Return],
         vec![Expression::FamilyIn(Is::In, ALIVE), Expression::Zone(ZONE)],
-    ];
+    ]);
     Chain { name: chain("zone", family), hook: None, rules }
 }
 
@@ -268,11 +272,16 @@ fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> 
     };
 
     // The proof never leaves this machine, whoever took it out of our redirect.
-    let mut rules = vec![
-        vec![to_probe(family), refuse()],
-        marked(ruleset),
-        vec![not_captured(), Expression::Goto(inactive.clone())],
-    ];
+    let mut rules = vec![vec![to_probe(family), refuse()]];
+    rules.extend(ours(ruleset));
+    let mut chains = Vec::new();
+    let name = rungs_of(ruleset);
+    if name != FILTER {
+        rules.push(vec![Expression::Goto(chain(name, family))]);
+        chains.push(Chain { name: chain(FILTER, family), hook: None, rules });
+        rules = vec![marked(ruleset)];
+    }
+    rules.push(vec![not_captured(), Expression::Goto(inactive.clone())]);
     if let Some(link_local) = link_local(family)
         && ruleset.listens(family)
     {
@@ -289,7 +298,7 @@ fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> 
     }
     otherwise.push(vec![Expression::Goto(ladder.clone())]);
 
-    let mut rungs_of = Vec::new();
+    let mut ladder_rules = Vec::new();
     for (destination, verdict) in LADDER {
         let then = match (verdict, foreign) {
             (Verdict::Block, _) => refuse(),
@@ -298,14 +307,14 @@ fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> 
             }
             (Verdict::Pass, _) | (Verdict::Foreign, Foreign::Pass) => Expression::Return,
         };
-        rungs_of.extend(rungs(destination, family, &then));
+        ladder_rules.extend(rungs(destination, family, &then));
     }
     let named = |name: String, rules| Chain { name, hook: None, rules };
-    let mut chains = vec![
-        named(chain("filter", family), rules),
+    chains.extend([
+        named(chain(name, family), rules),
         named(inactive, otherwise),
-        named(ladder, rungs_of),
-    ];
+        named(ladder, ladder_rules),
+    ]);
     if foreign != Foreign::Pass {
         chains.push(named(chain(FOREIGN, family), foreign_of(is_closed, foreign)));
     }
@@ -366,7 +375,7 @@ pub(super) fn awake(family: Family, name: &str) -> Rule {
 }
 
 fn dns_of(ruleset: &Ruleset, family: Family) -> Vec<Chain> {
-    let mut rules = vec![marked(ruleset)];
+    let mut rules = ours(ruleset);
     let mut chains = Vec::new();
     if let Some(link_local) = link_local(family) {
         let then = if ruleset.listens_link_local() {
@@ -401,7 +410,7 @@ fn nat_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> {
     if !matches!(foreign, Foreign::Redirect { .. }) {
         return Vec::new();
     }
-    let mut rules = vec![marked(ruleset)];
+    let mut rules = ours(ruleset);
     rules.push(vec![Expression::Syn, Expression::Jump(chain("tcp", family))]);
     let ladder = LADDER.iter().flat_map(|(destination, verdict)| {
         let then = match verdict {

@@ -145,6 +145,10 @@ pub(super) enum Expression {
     SourcePort(Protocol, u16),
     Port(Protocol, Is, u16),
     Marked(Fwmark),
+    /// This user has made the socket.
+    User(u32),
+    /// The socket is of this cgroup, or of one beneath it: its path, its level and its number.
+    Cgroup(String, u32, u64),
     /// The destination lies in a prefix.
     To(Is, IpNet),
     /// The destination is in a set.

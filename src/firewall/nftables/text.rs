@@ -71,6 +71,10 @@ impl Display for Expression {
             Expression::Marked(mark) => {
                 write!(f, "meta mark & {:#010x} == {:#010x}", mark.mask(), mark.value())
             }
+            Expression::User(user) => write!(f, "meta skuid {user}"),
+            Expression::Cgroup(path, level, _) => {
+                write!(f, "socket cgroupv2 level {level} \"{path}\"")
+            }
             Expression::To(is, prefix) => {
                 let range = Element::Range(prefix.network(), prefix.broadcast());
                 write!(f, "{} daddr {is}{range}", header(Family::of(prefix.addr())))

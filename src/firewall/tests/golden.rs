@@ -2,6 +2,7 @@
 //! writes them anew; read the difference before you commit it.
 
 use super::{router, ruleset, set};
+use crate::firewall::left_alone::{Cgroup, LeftAlone};
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset, render};
 use std::path::Path;
 
@@ -40,6 +41,16 @@ fn a_family_without_a_listener_is_not_captured() {
 #[test]
 fn router_mode() {
     compare("router.txt", &router());
+}
+
+#[test]
+fn users_and_cgroups_are_left_alone() {
+    let cgroup = |path: &str, id| Cgroup { path: path.into(), id };
+    let there = cgroup("system.slice/proxy.service", Some(4711));
+    let cgroups = vec![there, cgroup("none.slice", None)];
+    let left_alone = LeftAlone { users: vec![990], cgroups };
+    compare("left-alone.txt", &Ruleset { left_alone: left_alone.clone(), ..ruleset() });
+    compare("router-left-alone.txt", &Ruleset { left_alone, ..router() });
 }
 
 #[test]

@@ -6,6 +6,8 @@
 )]
 
 mod backend;
+mod bound;
+mod cgroup;
 mod company;
 mod flushes;
 mod forwarding;
@@ -15,6 +17,7 @@ mod installed;
 mod internet;
 mod lab;
 mod lan_dns;
+mod left_alone;
 mod life_cycle;
 mod natives;
 mod nftables;
@@ -28,6 +31,7 @@ mod strangers;
 mod traffic;
 
 use super::lan::{Interface, Lan};
+use super::left_alone::LeftAlone;
 use super::ruleset::{Ipv6, Quic, Ruleset};
 use super::switch::OnFailure;
 use crate::ipset::IpSet;
@@ -86,6 +90,7 @@ pub(super) fn ruleset() -> Ruleset {
         china: std::sync::Arc::new(set("203.0.113.0/24 2001:db8:c::/48")),
         connected: set("192.0.2.0/24 2001:db8:2::/64"),
         link_local: Vec::new(),
+        left_alone: LeftAlone::default(),
         lan: None,
         ipv6: Ipv6::Proxy,
         quic: Quic::Reject,

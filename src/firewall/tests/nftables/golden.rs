@@ -2,8 +2,10 @@
 //! `SNET_BLESS=1 cargo test --lib firewall::tests::nftables::golden` writes the files anew; read
 //! the difference before you commit it.
 
+use super::super::cgroup::Cgroups;
 use super::super::router;
 use super::{in_a_lab, ruleset, run, set};
+use crate::firewall::left_alone::{Cgroup, LeftAlone};
 use crate::firewall::nftables::{Handle, Owner, render};
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::ipset::IpSet;
@@ -13,10 +15,11 @@ use std::path::Path;
 in_a_lab! {
     nft_takes_the_text,
     the_kernel_has_what_the_text_says,
+    cgroups_are_what_nft_takes_them_for,
 }
 
 /// A name, and rules. Together they hold everything that a table of ours may hold.
-fn examples() -> [(&'static str, Ruleset); 6] {
+fn examples() -> [(&'static str, Ruleset); 8] {
     let listeners = vec!["127.0.0.1".parse().unwrap(), "2001:db8:2::2".parse().unwrap()];
     let open_end = set("224.0.0.0/3 198.51.100.0/31 198.51.100.2/32 ff00::/8");
     [
@@ -25,8 +28,30 @@ fn examples() -> [(&'static str, Ruleset); 6] {
         ("ipv6-direct", Ruleset { ipv6: Ipv6::Direct, proxy: set("0.0.0.0/0 ::/0"), ..ruleset() }),
         ("no-listener", Ruleset { listeners, block: open_end, ..ruleset() }),
         ("router", router()),
+        ("left-alone", Ruleset { left_alone: users(), ..ruleset() }),
+        ("router-left-alone", Ruleset { left_alone: users(), ..router() }),
         ("router-ipv6-block", Ruleset { ipv6: Ipv6::Block, ..router() }),
     ]
+}
+
+fn users() -> LeftAlone {
+    LeftAlone { users: vec![0, 990], cgroups: Vec::new() }
+}
+
+/// nft(8) looks a cgroup up when it reads the text, so this one has to be there.
+fn cgroups_are_what_nft_takes_them_for() {
+    let groups = Cgroups::mount();
+    let (outer, inner) = (Cgroups::name("a.slice"), Cgroups::name("a.slice") + "/b.service");
+    groups.make(&outer);
+    groups.make(&inner);
+    let cgroups = [inner, outer].map(|path| Cgroup { path, id: None }).into();
+    let left_alone = LeftAlone { users: vec![990], cgroups };
+    for ruleset in [ruleset(), router()] {
+        let mut ruleset = Ruleset { left_alone: left_alone.clone(), ..ruleset };
+        ruleset.left_alone.look();
+        assert_eq!(ruleset.left_alone.absent().count(), 0);
+        compare_with_nft("cgroups", &ruleset);
+    }
 }
 
 #[test]
@@ -79,19 +104,23 @@ fn shown() -> (Vec<String>, Vec<String>) {
 
 fn the_kernel_has_what_the_text_says() {
     for (name, ruleset) in examples() {
-        let handle = Handle::install(Owner::open().unwrap(), ruleset.clone()).unwrap();
-        let ours = shown();
-        handle.remove().unwrap();
-
-        std::fs::write(FILE, render(&ruleset).replace("\tflags owner\n", "")).unwrap();
-        run(&format!("nft -f {FILE}"));
-        let theirs = shown();
-        run("nft delete table inet snet");
-
-        assert!(ours.1.len() > 100, "{name}: {} instructions", ours.1.len());
-        pretty(name, &ours.0, &theirs.0);
-        pretty(name, &ours.1, &theirs.1);
+        compare_with_nft(name, &ruleset);
     }
+}
+
+fn compare_with_nft(name: &str, ruleset: &Ruleset) {
+    let handle = Handle::install(Owner::open().unwrap(), ruleset.clone()).unwrap();
+    let ours = shown();
+    handle.remove().unwrap();
+
+    std::fs::write(FILE, render(ruleset).replace("\tflags owner\n", "")).unwrap();
+    run(&format!("nft -f {FILE}"));
+    let theirs = shown();
+    run("nft delete table inet snet");
+
+    assert!(ours.1.len() > 100, "{name}: {} instructions", ours.1.len());
+    pretty(name, &ours.0, &theirs.0);
+    pretty(name, &ours.1, &theirs.1);
 }
 
 fn pretty(name: &str, ours: &[String], theirs: &[String]) {

@@ -1,0 +1,172 @@
+//! Whose packets pass on this machine as snet's own do: programs of some users, and of some cgroups.
+//!
+//! A user is told by number (xt_owner, `meta skuid`): that of whoever made the socket. A cgroup (v2) is a
+//! path to its user, but to a rule it is the cgroup that had this path when the rule was made (xt_cgroup,
+//! nft_socket): a service that is started again has a new one, and the rule has to be made anew. So a
+//! cgroup is known by path and number; it may be absent, and [`Word`] tells at once when that changes.
+//!
+//! Source: xt_owner.c, xt_cgroup.c, nft_socket.c, cgroups(7), inotify(7).
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What escapes every rule for this machine's own packets, DNS too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftAlone {
+    /// `rules.direct-users`, by number.
+    pub users: Vec<u32>,
+    /// `rules.direct-cgroups`, with those beneath them.
+    pub cgroups: Vec<Cgroup>,
+}
+
+/// A cgroup of version 2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Below the root, without a slash at either end: `system.slice/sing-box.service`.
+    pub path: String,
+    /// Its number, which is that of its directory; `None`: it is not there.
+    /// [`Ruleset::look_around`](super::Ruleset::look_around) fills it in, and the rules follow it.
+    pub id: Option<u64>,
+}
+
+impl Cgroup {
+    /// How many levels it lies below the root.
+    pub(super) fn level(&self) -> u32 {
+        u32::try_from(self.path.split('/').count()).unwrap_or(u32::MAX)
+    }
+}
+
+impl LeftAlone {
+    pub(super) fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.cgroups.is_empty()
+    }
+
+    /// The cgroups that a rule can name.
+    pub(super) fn present(&self) -> impl Iterator<Item = (&Cgroup, u64)> {
+        self.cgroups.iter().filter_map(|cgroup| Some((cgroup, cgroup.id?)))
+    }
+
+    /// In the words of iptables.
+    pub(super) fn matches(&self) -> impl Iterator<Item = String> {
+        let users = self.users.iter().map(|user| format!("-m owner --uid-owner {user}"));
+        users.chain(self.present().map(|(cgroup, _)| format!("-m cgroup --path {}", cgroup.path)))
+    }
+
+    /// Those that no rule can name yet, in words.
+    pub(super) fn absent(&self) -> impl Iterator<Item = String> {
+        let absent = self.cgroups.iter().filter(|cgroup| cgroup.id.is_none());
+        absent.map(|cgroup| {
+            format!(
+                "there is no cgroup {} at present: nothing is left alone for it until there is",
+                cgroup.path
+            )
+        })
+    }
+
+    /// Looks which cgroups there are.
+    pub(super) fn look(&mut self) {
+        if self.cgroups.is_empty() {
+            return;
+        }
+        let root = root();
+        for cgroup in &mut self.cgroups {
+            let directory = root.as_ref().map(|root| root.join(&cgroup.path));
+            let found = directory.and_then(|directory| directory.metadata().ok());
+            cgroup.id = found.filter(|found| found.is_dir()).map(|found| found.ino());
+        }
+    }
+}
+
+/// Where the cgroups of version 2 are to be seen (also beside those of version 1).
+pub(super) fn root() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    // One may be hidden by another that was mounted over it.
+    mount_points(&mounts).find(|place| place.join("cgroup.procs").exists())
+}
+
+/// proc_pid_mountinfo(5): the fourth field is what is mounted, the fifth where; behind ` - ` the type.
+fn mount_points(mounts: &str) -> impl Iterator<Item = PathBuf> {
+    mounts.lines().filter_map(|line| {
+        let (place, kind) = line.split_once(" - ")?;
+        let mut fields = place.split(' ').skip(3);
+        let whole = fields.next()? == "/" && kind.starts_with("cgroup2 ");
+        fields.next().filter(|_| whole).map(PathBuf::from)
+    })
+}
+
+/// Word that cgroups come and go.
+#[derive(Debug)]
+pub(super) struct Word(Inotify);
+
+impl Word {
+    /// # Errors
+    /// What inotify_init1(2) says.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Word(Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?))
+    }
+
+    /// Listens to the directories in which these cgroups, and those above them, may appear. To be called
+    /// again after each word, and before [`LeftAlone::look`].
+    pub(super) fn listen(&self, left_alone: &LeftAlone) {
+        let Some(root) = root() else { return };
+        let events =
+            AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_ONLYDIR;
+        for cgroup in &left_alone.cgroups {
+            let parents = Path::new(&cgroup.path).ancestors().skip(1);
+            for parent in parents {
+                // One that is not there is made in one that is; one more watch of the same changes
+                // nothing.
+                let _ = self.0.add_watch(&root.join(parent), events);
+            }
+        }
+    }
+
+    /// Takes what has come; never waits.
+    pub(super) fn drain(&self) {
+        while self.0.read_events().is_ok_and(|events| !events.is_empty()) {}
+    }
+}
+
+impl AsFd for Word {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cgroups_of_version_2_are_found_beside_those_of_version_1() {
+        let mounts = "\
+            25 1 0:22 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro\n\
+            30 25 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+            31 25 0:28 /a /mnt rw - cgroup2 cgroup2 rw\n\
+            32 25 0:28 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw\n";
+        let found: Vec<PathBuf> = mount_points(mounts).collect();
+        assert_eq!(found, [PathBuf::from("/sys/fs/cgroup/unified")]);
+        assert_eq!(mount_points("- cgroup2 \n - cgroup2 \n").count(), 0);
+    }
+
+    #[test]
+    fn a_level_for_each_part_of_the_path() {
+        let level = |path: &str| Cgroup { path: path.into(), id: None }.level();
+        assert_eq!(level("proxy.slice"), 1);
+        assert_eq!(level("system.slice/sing-box.service"), 2);
+    }
+
+    #[test]
+    fn a_cgroup_that_is_not_there_has_no_number() {
+        let mut left_alone = LeftAlone {
+            users: Vec::new(),
+            cgroups: vec![Cgroup { path: "no/such.slice".into(), id: Some(7) }],
+        };
+        left_alone.look();
+        assert_eq!(left_alone.present().count(), 0);
+        assert_eq!(left_alone.absent().count(), 1);
+    }
+}

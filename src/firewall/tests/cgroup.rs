@@ -1,0 +1,63 @@
+//! Cgroups of a test's own, beneath the one that it runs in. Their numbers are the host's: they go at
+//! the end, whatever comes.
+
+use super::lab::run;
+use nix::sched::{CloneFlags, unshare};
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// The hierarchy as this test sees it: its own cgroup is the root.
+pub(super) struct Cgroups(RefCell<Vec<PathBuf>>);
+
+impl Cgroups {
+    pub(super) fn mount() -> Self {
+        unshare(CloneFlags::CLONE_NEWCGROUP).unwrap();
+        run(&format!("mount -t cgroup2 cgroup2 {ROOT}"));
+        Cgroups(RefCell::default())
+    }
+
+    /// A name that no other test has.
+    pub(super) fn name(part: &str) -> String {
+        format!("snet-test-{}-{part}", std::process::id())
+    }
+
+    pub(super) fn make(&self, path: &str) {
+        let directory = Path::new(ROOT).join(path);
+        fs::create_dir(&directory).unwrap_or_else(|error| {
+            panic!(
+                "{path}: {error}; as an ordinary user: systemd-run --user --scope -p Delegate=yes"
+            )
+        });
+        self.0.borrow_mut().push(directory);
+    }
+
+    pub(super) fn remove(&self, path: &str) {
+        let directory = Path::new(ROOT).join(path);
+        fs::remove_dir(&directory).unwrap();
+        self.0.borrow_mut().retain(|made| *made != directory);
+    }
+
+    /// What this process makes in `act` belongs to that cgroup.
+    pub(super) fn within<T>(&self, path: &str, act: impl FnOnce() -> T) -> T {
+        enter(&Path::new(ROOT).join(path));
+        let result = act();
+        enter(Path::new(ROOT));
+        result
+    }
+}
+
+fn enter(directory: &Path) {
+    fs::write(directory.join("cgroup.procs"), std::process::id().to_string()).unwrap();
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        let _ = fs::write(Path::new(ROOT).join("cgroup.procs"), std::process::id().to_string());
+        for made in self.0.borrow().iter().rev() {
+            let _ = fs::remove_dir(made);
+        }
+    }
+}
