@@ -46,6 +46,7 @@ mod manner;
 mod moments;
 mod moved;
 mod names;
+mod no_ipv6;
 mod open_before;
 mod peers;
 mod proxy_name;
