@@ -1,7 +1,7 @@
 //! From the text of the file to a [`Config`]: section by section, then the report.
 
 use super::section::Section;
-use super::source::Source;
+use super::source::{Source, is_same};
 use super::{
     Config, Dns, Error, Firewall, Listen, Loaded, LogLevel, Mode, Purpose, Rules, Scope, file,
     proxy,
@@ -63,8 +63,9 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
         item.choice(&[("bypass-china", Scope::BypassChina), ("global", Scope::Global)])
     });
     let listen = Listen::read(&top.section("listen"), mode);
-    let dns = Dns::read(&top.section("dns"), &listen);
-    Config {
+    let (dns_section, control) = (top.section("dns"), top.section("control"));
+    let dns = Dns::read(&dns_section, &listen);
+    let config = Config {
         mode,
         scope,
         proxies: proxy::read(top, purpose, dns.trusted_via, &listen),
@@ -73,7 +74,29 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
         rules: Rules::read(&top.section("rules"), mode, scope),
         firewall: Firewall::read(&top.section("firewall"), mode),
         log_level: log_level(&top.section("log")),
-        control_socket: control_socket(&top.section("control")),
+        control_socket: control_socket(&control),
+    };
+    nothing_is_overwritten(&config, &dns_section, &control);
+    config
+}
+
+/// What snet makes and removes must not be what it reads.
+fn nothing_is_overwritten(config: &Config, dns: &Section<'_>, control: &Section<'_>) {
+    let cache = config.dns.options.cache_file.as_deref();
+    if let (Some(item), Some(path)) = (dns.item("cache-file"), cache)
+        && let Some(role) = item.source.role(path)
+    {
+        item.refuse_as::<()>(format!("{} ({role})", path.display()), "a file for nothing else");
+    }
+    let path = config.control_socket.as_path();
+    let role = |source: &Source<'_>| {
+        let cache = cache.is_some_and(|cache| is_same(path, cache));
+        source.role(path).or(cache.then(|| "the file of dns.cache-file".into()))
+    };
+    if let Some(item) = control.item("socket")
+        && let Some(role) = role(item.source)
+    {
+        item.refuse_as::<()>(format!("{} ({role})", path.display()), "a path for nothing else");
     }
 }
 

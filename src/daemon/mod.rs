@@ -45,7 +45,7 @@ use surroundings::Moved;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// How long a stop waits for open connections.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -164,6 +164,7 @@ impl Daemon {
         };
         let outbound = Outbound::new(Fwmark::SNET, refusal);
         outbound.probe().map_err(Error::Mark)?;
+        let control = Control::open(&config, purpose)?;
 
         step(Step::Listen)?;
         let listeners = match purpose {
@@ -236,7 +237,9 @@ impl Daemon {
         let beating = async move { pulse.beat(renew, stopped).await };
         tasks.spawn(supervised("heartbeat", beating));
         let (asking, requests) = mpsc::channel(1);
-        control(&config, purpose, &mut tasks, asking);
+        if let Some(control) = control {
+            tasks.spawn(supervised("control", control.serve(asking)));
+        }
         let world =
             World { config, purpose, source, outbound, families, endpoints, current, orders };
         let ready = world.describe();
@@ -324,25 +327,6 @@ async fn bootstrap(
         Box::new(ExemptServers(Arc::clone(firewall))),
     )
     .await
-}
-
-/// Opens the control socket. Without it everything else works, and SIGHUP reloads too.
-fn control(
-    config: &Config,
-    purpose: Purpose,
-    tasks: &mut JoinSet<Result<(), Error>>,
-    requests: mpsc::Sender<Request>,
-) {
-    let path = &config.control_socket;
-    match Control::bind(path) {
-        Ok(control) => drop(tasks.spawn(supervised("control", control.serve(requests)))),
-        // An ordinary user has no place there.
-        Err(error) if purpose == Purpose::DnsOnly => debug!("{}: {error}", path.display()),
-        Err(error) => warn!(
-            "no control socket at {} ({error}): `snet reload` does not find this snet, SIGHUP does",
-            path.display()
-        ),
-    }
 }
 
 /// Turns an end that was not asked for into an error.
