@@ -63,8 +63,8 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
         item.choice(&[("bypass-china", Scope::BypassChina), ("global", Scope::Global)])
     });
     let listen = Listen::read(&top.section("listen"), mode);
-    let (dns_section, control) = (top.section("dns"), top.section("control"));
-    let dns = Dns::read(&dns_section, &listen);
+    let control = top.section("control");
+    let dns = Dns::read(&top.section("dns"), &listen);
     let config = Config {
         mode,
         scope,
@@ -76,22 +76,17 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
         log_level: log_level(&top.section("log")),
         control_socket: control_socket(&control),
     };
-    nothing_is_overwritten(&config, &dns_section, &control);
+    nothing_is_overwritten(&config, &control);
     config
 }
 
-/// What snet makes and removes must not be what it reads.
-fn nothing_is_overwritten(config: &Config, dns: &Section<'_>, control: &Section<'_>) {
-    let cache = config.dns.options.cache_file.as_deref();
-    if let (Some(item), Some(path)) = (dns.item("cache-file"), cache)
-        && let Some(role) = item.source.role(path)
-    {
-        item.refuse_as::<()>(format!("{} ({role})", path.display()), "a file for nothing else");
-    }
-    let path = config.control_socket.as_path();
+/// A file that is read, or that keeps answers, has no socket in its place. (The file of answers is looked
+/// at itself: it may only be one that snet has written.)
+fn nothing_is_overwritten(config: &Config, control: &Section<'_>) {
+    let (path, cache) = (config.control_socket.as_path(), &config.dns.options.cache_file);
+    let is_cache = || cache.as_ref().is_some_and(|cache| is_same(path, cache));
     let role = |source: &Source<'_>| {
-        let cache = cache.is_some_and(|cache| is_same(path, cache));
-        source.role(path).or(cache.then(|| "the file of dns.cache-file".into()))
+        source.role(path).or_else(|| is_cache().then(|| "the file of dns.cache-file".into()))
     };
     if let Some(item) = control.item("socket")
         && let Some(role) = role(item.source)

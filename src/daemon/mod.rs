@@ -43,12 +43,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use surroundings::Moved;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
 /// How long a stop waits for open connections.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a stop waits for the answers to be in their file.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// How long cut connections may take to be gone; they have nothing to wait for.
 const CUT: Duration = Duration::from_secs(1);
@@ -141,6 +144,8 @@ struct Daemon {
     inbound: Arc<Inbound>,
     /// Accept loops, resolver, bootstrap: none of them may end before it is told to.
     tasks: JoinSet<Result<(), Error>>,
+    /// Closed when the resolver has ended.
+    resolver: oneshot::Receiver<()>,
     /// Of [`World`], the one task that a reload replaces.
     bootstrap: AbortHandle,
     stop: watch::Sender<bool>,
@@ -203,7 +208,12 @@ impl Daemon {
             });
         }
         let (orders, told) = mpsc::unbounded_channel();
-        tasks.spawn(supervised("resolver", dns::spawn(resolver, told, stopped.clone())));
+        let (answering, resolver_ended) = oneshot::channel::<()>();
+        let resolving = dns::spawn(resolver, told, stopped.clone());
+        tasks.spawn(supervised("resolver", async move {
+            let _answering = answering;
+            resolving.await
+        }));
         let bootstrap = tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped.clone())));
 
         // The rules come last: everything they lead to answers by now.
@@ -246,7 +256,19 @@ impl Daemon {
         step(Step::Ready)?;
         info!("ready: {ready}");
         notify::ready(&ready);
-        Ok(Daemon { world, firewall, inbound, tasks, bootstrap, stop, signals, requests, moves })
+        let resolver = resolver_ended;
+        Ok(Daemon {
+            world,
+            firewall,
+            inbound,
+            tasks,
+            resolver,
+            bootstrap,
+            stop,
+            signals,
+            requests,
+            moves,
+        })
     }
 
     /// Runs until a signal asks to stop, or until something died.
@@ -303,6 +325,9 @@ impl Daemon {
         fault::pass(Step::Remove);
         let removed = self.firewall.remove().await;
         fault::pass(Step::Removed);
+        if tokio::time::timeout(LAST_ANSWERS, &mut self.resolver).await.is_err() {
+            warn!("dns.cache-file: the disk takes too long; answers of this run may be lost");
+        }
         info!("stopped");
         result.and(released).and(removed)
     }

@@ -45,6 +45,7 @@ use std::time::Duration;
 
 pub use name_server::{NameServer, Transport};
 pub use options::{HttpsRecords, Options};
+pub use persistence::obstacle;
 pub use server::{Bound, Order, bind, spawn};
 
 /// What the resolver is told.
