@@ -3,7 +3,7 @@
 #
 #   sudo scripts/install.sh              install, or upgrade what is installed
 #   sudo scripts/install.sh --remove     stop it and take it away; the configuration stays
-#   sudo scripts/install.sh --purge      the configuration goes too
+#   sudo scripts/install.sh --purge      the configuration goes too, and the answers in /var/lib/snet
 #
 # --binary FILE   the binary to install; default: target/release/snet, or snet beside this script
 # PREFIX          default /usr/local: the binary goes to $PREFIX/bin
@@ -104,7 +104,7 @@ remove_snet() {
         systemctl daemon-reload
     fi
     if $purge; then
-        rm -rf "$folder"
+        rm -rf "$folder" "$DESTDIR/var/lib/snet"
         say "snet and its configuration are removed"
     elif [ -e "$config" ]; then
         say "snet is removed; $config is kept (--purge removes it)"

@@ -4,7 +4,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | values | [`mark`] [`target`] [`ipset`] [`domain`] [`secret`] [`stats`] [`fault`] |
+//! | values | [`mark`] [`target`] [`ipset`] [`domain`] [`secret`] [`stats`] [`file_kind`] [`fault`] |
 //! | single subjects | [`route`] [`net`] [`firewall`] |
 //! | ways out | [`proxy`] |
 //! | one connection | [`dispatch`] [`relay`] |
@@ -21,6 +21,7 @@ pub mod dispatch;
 pub mod dns;
 pub mod domain;
 pub mod fault;
+pub mod file_kind;
 pub mod firewall;
 pub mod inbound;
 pub mod ipset;

@@ -5,22 +5,27 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::disallowed_methods, reason = "the test's own sockets carry no mark")]
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{OpenptyResult, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use snet::config::{Config, Purpose};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
-use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
+
+#[path = "service/files.rs"]
+mod files;
+#[path = "service/openwrt.rs"]
+mod openwrt;
+#[path = "service/terminal.rs"]
+mod terminal;
+#[path = "service/threads.rs"]
+mod threads;
 
 const SNET: &str = env!("CARGO_BIN_EXE_snet");
 
@@ -40,54 +45,7 @@ fn it_keeps_no_right_that_it_does_not_need() {
         assert_eq!(daemon.capabilities(set), NET_ADMIN | NET_RAW, "{set}");
     }
     assert_eq!(daemon.status_line("NoNewPrivs"), "1");
-    // Rights are a thread's, and this one writes whatever others say.
-    assert!(daemon.threads().iter().any(|status| line_of(status, "Name") == "snet-log"));
-    for status in daemon.threads() {
-        let name = line_of(&status, "Name");
-        for set in ["CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"] {
-            let held = u64::from_str_radix(line_of(&status, set), 16).unwrap();
-            assert_eq!(held, NET_ADMIN | NET_RAW, "{name}: {set}");
-        }
-        assert_eq!(line_of(&status, "NoNewPrivs"), "1", "{name}");
-    }
     daemon.stop();
-}
-
-/// termios(3), TOSTOP. A process that is stopped captures nothing any more.
-#[test]
-fn a_job_in_the_background_may_log() {
-    let folder = Folder::new("background");
-    let file = folder.secret("config.toml", &Ports::free().config(""));
-    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
-    // A child that has it too would keep the window open.
-    fcntl(&master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
-    let (config, number) = (file.display(), folder.path("pid"));
-    let script = format!(
-        "stty tostop; {SNET} --dns-only -c {config} & echo $! >{}; read -r line",
-        number.display()
-    );
-    let mut command = Command::new("setsid");
-    command.args(["--ctty", "sh", "-mc", &script]).stdin(slave.try_clone().unwrap());
-    let manager = Manager::at(&folder.path("notify"));
-    command.env("NOTIFY_SOCKET", folder.path("notify")).stdout(Stdio::null()).stderr(slave);
-    let mut shell = command.spawn().unwrap();
-    drop(command);
-    let ready = manager.hears();
-    assert!(ready.starts_with("READY=1\n"), "{ready}");
-    let mut said = String::new();
-    let mut window = fs::File::from(master);
-    while !said.contains(" ready") {
-        let mut wanted = [PollFd::new(window.as_fd(), PollFlags::POLLIN)];
-        assert_eq!(poll(&mut wanted, PollTimeout::from(20_000u16)), Ok(1), "{said}");
-        let mut buffer = [0; 4096];
-        let length = window.read(&mut buffer).unwrap();
-        said.push_str(&String::from_utf8_lossy(&buffer[..length]));
-    }
-    let number = fs::read_to_string(number).unwrap().trim().parse().unwrap();
-    kill(Pid::from_raw(number), Signal::SIGTERM).unwrap();
-    assert!(manager.hears().starts_with("STOPPING=1\n"));
-    window.write_all(b"\n").unwrap();
-    shell.wait().unwrap();
 }
 
 #[test]
@@ -95,19 +53,6 @@ fn a_low_port_costs_one_right_more() {
     let daemon = Daemon::in_a_cell("low-port", "[listen]\ndns-port = 53\n", "");
     daemon.ready();
     assert_eq!(daemon.capabilities("CapEff"), NET_ADMIN | NET_RAW | NET_BIND_SERVICE);
-    daemon.stop();
-}
-
-#[test]
-fn it_gains_no_right() {
-    let launcher = "setpriv --bounding-set=-all,+net_admin,+net_raw,+sys_time --inh-caps=-all";
-    let daemon = Daemon::in_a_cell("gains", "[listen]\ndns-port = 1053\n", launcher);
-    daemon.ready();
-    for set in ["CapEff", "CapPrm", "CapInh", "CapAmb"] {
-        assert_eq!(daemon.capabilities(set), NET_ADMIN | NET_RAW, "{set}");
-    }
-    // Nobody may cut the bounding set without CAP_SETPCAP; no_new_privs stands in for it.
-    assert_ne!(daemon.capabilities("CapBnd"), NET_ADMIN | NET_RAW);
     daemon.stop();
 }
 
@@ -378,8 +323,12 @@ impl Manager {
 
     fn hears(&self) -> String {
         let mut buffer = [0; 1024];
-        let length = self.0.recv(&mut buffer).unwrap();
-        String::from_utf8_lossy(&buffer[..length]).into_owned()
+        loop {
+            let length = self.0.recv(&mut buffer).unwrap();
+            if &buffer[..length] != b"WATCHDOG=1" {
+                return String::from_utf8_lossy(&buffer[..length]).into_owned();
+            }
+        }
     }
 }
 
@@ -458,15 +407,6 @@ impl Daemon {
 
     fn status_line(&self, name: &str) -> String {
         line_of(&fs::read_to_string(self.proc("status")).unwrap(), name).into()
-    }
-
-    /// The status of each.
-    fn threads(&self) -> Vec<String> {
-        let tasks = fs::read_dir(self.proc("task")).unwrap();
-        // One may have ended since.
-        tasks
-            .filter_map(|task| fs::read_to_string(task.unwrap().path().join("status")).ok())
-            .collect()
     }
 
     fn capabilities(&self, set: &str) -> u64 {

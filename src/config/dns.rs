@@ -5,7 +5,7 @@ use super::item::Item;
 use super::section::Section;
 use super::value::{duration, size};
 use super::{Dns, Listen, Via};
-use crate::dns::{HttpsRecords, NameServer, Options, Transport};
+use crate::dns::{self, HttpsRecords, NameServer, Options, Transport};
 use crate::domain::{DomainMap, Name};
 use crate::ipset::IpSet;
 use std::collections::HashMap;
@@ -133,8 +133,13 @@ fn options(section: &Section<'_>) -> Options {
         ),
         log_queries: section.or("log-queries", default.log_queries, Item::boolean),
         cache_file: section.or("cache-file", None, |item| {
-            let path = item.parse(absolute_path)?;
-            Some((!path.as_os_str().is_empty()).then_some(path))
+            let path = item.parse(absolute_path).filter(|path| !path.as_os_str().is_empty())?;
+            if let Some(found) = dns::obstacle(&path) {
+                let accepted = "a file of snet's own, or none yet, in a folder that it may write, for \
+                                example \"/var/lib/snet/dns.cache\"";
+                return item.refuse_as(found, accepted);
+            }
+            Some(Some(path))
         }),
     }
 }

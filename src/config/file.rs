@@ -115,7 +115,10 @@ fn file_name(text: &str) -> Result<String, String> {
 fn open(source: &Source<'_>, item: &Item<'_>, path: &str, most: u64) -> Option<(PathBuf, Content)> {
     let path = source.beside(path);
     match read(&path, most) {
-        Ok(content) => Some((path, content)),
+        Ok(content) => {
+            source.note_read(&item.key, &path);
+            Some((path, content))
+        }
         Err(error) => {
             item.refuse_as(format!("{} ({error})", path.display()), "a file that can be read")
         }

@@ -1,7 +1,7 @@
 //! From the text of the file to a [`Config`]: section by section, then the report.
 
 use super::section::Section;
-use super::source::Source;
+use super::source::{Source, is_same};
 use super::{
     Config, Dns, Error, Firewall, Listen, Loaded, LogLevel, Mode, Purpose, Rules, Scope, file,
     proxy,
@@ -63,8 +63,9 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
         item.choice(&[("bypass-china", Scope::BypassChina), ("global", Scope::Global)])
     });
     let listen = Listen::read(&top.section("listen"), mode);
+    let control = top.section("control");
     let dns = Dns::read(&top.section("dns"), &listen);
-    Config {
+    let config = Config {
         mode,
         scope,
         proxies: proxy::read(top, purpose, dns.trusted_via, &listen),
@@ -73,7 +74,24 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
         rules: Rules::read(&top.section("rules"), mode, scope),
         firewall: Firewall::read(&top.section("firewall"), mode),
         log_level: log_level(&top.section("log")),
-        control_socket: control_socket(&top.section("control")),
+        control_socket: control_socket(&control),
+    };
+    nothing_is_overwritten(&config, &control);
+    config
+}
+
+/// A file that is read, or that keeps answers, has no socket in its place. (The file of answers is looked
+/// at itself: it may only be one that snet has written.)
+fn nothing_is_overwritten(config: &Config, control: &Section<'_>) {
+    let (path, cache) = (config.control_socket.as_path(), &config.dns.options.cache_file);
+    let is_cache = || cache.as_ref().is_some_and(|cache| is_same(path, cache));
+    let role = |source: &Source<'_>| {
+        source.role(path).or_else(|| is_cache().then(|| "the file of dns.cache-file".into()))
+    };
+    if let Some(item) = control.item("socket")
+        && let Some(role) = role(item.source)
+    {
+        item.refuse_as::<()>(format!("{} ({role})", path.display()), "a path for nothing else");
     }
 }
 

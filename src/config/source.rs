@@ -6,6 +6,7 @@
 use super::{Config, Error, Loaded};
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A configuration file and the report on it.
@@ -17,6 +18,8 @@ pub(super) struct Source<'a> {
     problems: RefCell<Vec<(usize, String)>>,
     warnings: RefCell<Vec<(usize, String)>>,
     holds_password: Cell<bool>,
+    /// The files that keys of this one name, and that were read.
+    read: RefCell<Vec<(String, PathBuf)>>,
 }
 
 impl<'a> Source<'a> {
@@ -28,6 +31,7 @@ impl<'a> Source<'a> {
             problems: RefCell::default(),
             warnings: RefCell::default(),
             holds_password: Cell::default(),
+            read: RefCell::default(),
         }
     }
 
@@ -86,6 +90,22 @@ impl<'a> Source<'a> {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 
+    /// A file has been read that this key names.
+    pub(super) fn note_read(&self, key: &str, path: &Path) {
+        self.read.borrow_mut().push((key.to_owned(), path.to_owned()));
+    }
+
+    /// What this path is, if it was read: then nobody may make or remove a file there.
+    pub(super) fn role(&self, path: &Path) -> Option<String> {
+        if is_same(path, self.path) {
+            return Some("the configuration file itself".into());
+        }
+        let read = self.read.borrow();
+        read.iter()
+            .find(|(_, other)| is_same(path, other))
+            .map(|(key, _)| format!("the file of {key}"))
+    }
+
     /// From now on the permissions of this file matter.
     pub(super) fn password_seen(&self) {
         self.holds_password.set(true);
@@ -109,6 +129,15 @@ impl<'a> Source<'a> {
     pub(super) fn conclude_broken(self) -> Error {
         Error { problems: in_order(self.problems) }
     }
+}
+
+/// The same name, or two names of one file.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| {
+        let found = path.metadata().ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    one == other || identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
 fn in_order(list: RefCell<Vec<(usize, String)>>) -> Vec<String> {

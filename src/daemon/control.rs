@@ -4,18 +4,21 @@
 //! `refused N`, N being the exit code that the command should have; the rest is for the operator. Only
 //! root and the daemon's own user are heard (the mode of the socket, and SO_PEERCRED).
 
+mod place;
+
+use super::Error;
+use crate::config::{Config, Purpose};
 use nix::unistd::geteuid;
-use std::fs::{self, Permissions};
+use place::{Place, Refused};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as Client;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// A client that says nothing for so long is not listened to.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -61,54 +64,45 @@ pub(super) struct Request {
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
-/// The socket in the file system. Its drop removes it.
+/// The socket. Its drop removes the file.
 #[derive(Debug)]
 pub(super) struct Control {
     listener: UnixListener,
-    _file: SocketFile,
-}
-
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    /// The folder, if it was made for it.
-    folder: Option<PathBuf>,
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-        if let Some(folder) = &self.folder {
-            let _ = fs::remove_dir(folder);
-        }
-    }
+    _place: Place,
 }
 
 impl Control {
-    /// Makes the socket, and its folder if only that is missing. One that a dead process left is
-    /// replaced.
+    /// Makes the socket. `None`: it cannot be had here, which is said; everything else works, and SIGHUP
+    /// reloads too.
     ///
     /// # Errors
-    /// EADDRINUSE if somebody answers there; what the file system says.
-    pub(super) fn bind(path: &Path) -> io::Result<Self> {
-        let mut made = None;
-        if let Some(folder) = path.parent() {
-            match fs::create_dir(folder) {
-                Ok(()) => made = Some(folder.to_owned()),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+    /// [`Error::Control`]: what stands in its place is not ours to remove.
+    pub(super) fn open(config: &Config, purpose: Purpose) -> Result<Option<Self>, Error> {
+        let path = &config.control_socket;
+        let occupied = |what| Err(Error::Control { path: path.clone(), what });
+        match Control::bind(path) {
+            Ok(control) => return Ok(Some(control)),
+            Err(Refused::Occupied(what)) => return occupied(what),
+            Err(Refused::Living(who)) if purpose == Purpose::Daemon => return occupied(who),
+            // Without rules there may be many.
+            Err(Refused::Living(who)) => {
+                warn!("{} is {who}: `snet reload` reaches that one, not this", path.display());
             }
+            // An ordinary user has no place there.
+            Err(Refused::Io(error)) if purpose == Purpose::DnsOnly => {
+                debug!("{}: {error}", path.display());
+            }
+            Err(Refused::Io(error)) => warn!(
+                "no control socket at {} ({error}): `snet reload` does not find this snet, SIGHUP does",
+                path.display()
+            ),
         }
-        let listener = match UnixListener::bind(path) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
-                fs::remove_file(path)?;
-                UnixListener::bind(path)?
-            }
-            listener => listener?,
-        };
-        let file = SocketFile { path: path.to_owned(), folder: made };
-        fs::set_permissions(path, Permissions::from_mode(0o600))?;
-        Ok(Control { listener, _file: file })
+        Ok(None)
+    }
+
+    fn bind(path: &Path) -> Result<Self, Refused> {
+        let (listener, place) = Place::take(path)?;
+        Ok(Control { listener: UnixListener::from_std(listener)?, _place: place })
     }
 
     /// Hands requests over, one after the other. Never ends.
@@ -130,10 +124,6 @@ impl Control {
             }
         }
     }
-}
-
-fn is_stale(path: &Path) -> bool {
-    matches!(Client::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 async fn converse(mut client: UnixStream, requests: mpsc::Sender<Request>) -> io::Result<()> {
@@ -192,6 +182,8 @@ pub fn ask(socket: &Path, verb: Verb) -> io::Result<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn an_answer_is_read_as_it_was_written() {
@@ -213,7 +205,7 @@ mod tests {
         let control = Control::bind(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let taken = Control::bind(&path).unwrap_err();
-        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse, "somebody answers there");
+        assert!(matches!(taken, Refused::Living(_)), "{taken}");
         let (requests, mut asked) = mpsc::channel(1);
         let serving = tokio::spawn(control.serve(requests));
         let at = path.clone();

@@ -3,6 +3,7 @@
 use crate::firewall;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,18 @@ pub enum Error {
     Dns {
         /// What the kernel said, and of which address.
         source: io::Error,
+    },
+    /// The control socket cannot take its place.
+    #[error(
+        "cannot make the control socket: {} is {what}, and stays as it is; remove it, or let \
+         control.socket name another path",
+        path.display()
+    )]
+    Control {
+        /// `control.socket`
+        path: PathBuf,
+        /// What stands there.
+        what: String,
     },
     /// A listener broke.
     #[error("the listener on {address} broke: {source}")]
@@ -118,6 +131,7 @@ impl Error {
             | Error::Listen { .. }
             | Error::Dns { .. }
             | Error::Accept { .. }
+            | Error::Control { .. }
             | Error::Alone { .. }
             | Error::Alive { .. }
             | Error::Lock(_)

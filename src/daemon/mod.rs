@@ -52,12 +52,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use surroundings::Moved;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// How long a stop waits for open connections.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a stop waits for the answers to be in their file.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// How long cut connections may take to be gone; they have nothing to wait for.
 const CUT: Duration = Duration::from_secs(1);
@@ -156,6 +159,8 @@ struct Daemon {
     inbound: Arc<Inbound>,
     /// Accept loops, resolver, bootstrap: none of them may end before it is told to.
     tasks: JoinSet<Result<(), Error>>,
+    /// Closed when the resolver has ended.
+    resolver: oneshot::Receiver<()>,
     /// Of [`World`], the one task that a reload replaces.
     bootstrap: AbortHandle,
     stop: watch::Sender<bool>,
@@ -181,6 +186,7 @@ impl Daemon {
         };
         let outbound = Outbound::new(Fwmark::SNET, refusal).within(Allowance::new(budget.sockets));
         outbound.probe().map_err(Error::Mark)?;
+        let control = Control::open(&config, purpose)?;
 
         step(Step::Listen)?;
         let listeners = match purpose {
@@ -229,7 +235,12 @@ impl Daemon {
             });
         }
         let (orders, told) = mpsc::unbounded_channel();
-        tasks.spawn(supervised("resolver", dns::spawn(resolver, told, stopped.clone())));
+        let (answering, resolver_ended) = oneshot::channel::<()>();
+        let resolving = dns::spawn(resolver, told, stopped.clone());
+        tasks.spawn(supervised("resolver", async move {
+            let _answering = answering;
+            resolving.await
+        }));
         let bootstrap = tasks.spawn(supervised("bootstrap", bootstrap.keep_fresh(stopped.clone())));
 
         // The rules come last: everything they lead to answers by now.
@@ -271,7 +282,9 @@ impl Daemon {
         tasks.spawn(supervised("surroundings", surroundings::watch(telling, stopped.clone())));
         tasks.spawn(supervised("heartbeat", heartbeat.beat(act, stopped)));
         let (asking, requests) = mpsc::channel(1);
-        control(&config, purpose, &mut tasks, asking);
+        if let Some(control) = control {
+            tasks.spawn(supervised("control", control.serve(asking)));
+        }
         let world = World {
             config,
             purpose,
@@ -287,7 +300,19 @@ impl Daemon {
         step(Step::Ready)?;
         info!("ready: {ready}");
         notify::ready(&ready);
-        Ok(Daemon { world, firewall, inbound, tasks, bootstrap, stop, signals, requests, moves })
+        let resolver = resolver_ended;
+        Ok(Daemon {
+            world,
+            firewall,
+            inbound,
+            tasks,
+            resolver,
+            bootstrap,
+            stop,
+            signals,
+            requests,
+            moves,
+        })
     }
 
     /// Runs until a signal asks to stop, or until something died.
@@ -355,6 +380,9 @@ impl Daemon {
             self.firewall.remove().await
         };
         fault::pass(Step::Removed);
+        if tokio::time::timeout(LAST_ANSWERS, &mut self.resolver).await.is_err() {
+            warn!("dns.cache-file: the disk takes too long; answers of this run may be lost");
+        }
         info!("stopped");
         result.and(released).and(removed)
     }
@@ -378,25 +406,6 @@ async fn bootstrap(
         Box::new(ExemptServers(Arc::clone(firewall))),
     )
     .await
-}
-
-/// Opens the control socket. Without it everything else works, and SIGHUP reloads too.
-fn control(
-    config: &Config,
-    purpose: Purpose,
-    tasks: &mut JoinSet<Result<(), Error>>,
-    requests: mpsc::Sender<Request>,
-) {
-    let path = &config.control_socket;
-    match Control::bind(path) {
-        Ok(control) => drop(tasks.spawn(supervised("control", control.serve(requests)))),
-        // An ordinary user has no place there.
-        Err(error) if purpose == Purpose::DnsOnly => debug!("{}: {error}", path.display()),
-        Err(error) => warn!(
-            "no control socket at {} ({error}): `snet reload` does not find this snet, SIGHUP does",
-            path.display()
-        ),
-    }
 }
 
 /// Turns an end that was not asked for into an error.

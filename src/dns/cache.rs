@@ -11,7 +11,7 @@ mod file;
 mod verdicts;
 
 pub use failures::{Failure, Failures};
-pub use file::Now;
+pub use file::{FORMAT, Now};
 pub use verdicts::{Verdict, Verdicts};
 
 use super::reply::{Ede, Stored, Ttls};

@@ -47,6 +47,7 @@ use std::time::Duration;
 
 pub use name_server::{NameServer, Transport};
 pub use options::{HttpsRecords, Options};
+pub use persistence::obstacle;
 pub use server::{Bound, Order, Origins, bind, spawn};
 
 /// The name that the daemon's proof asks for, see `daemon::proof`. It is answered from

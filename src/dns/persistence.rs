@@ -1,59 +1,107 @@
 //! `dns.cache-file`: read at the start, written every few minutes and at the end.
+//!
+//! The disk may be slow or hang, so another thread waits for it ([`disk`]), and what goes there and comes
+//! from there does so in pieces: between two of them names are answered. Neither way holds more than a
+//! few pieces beside the cache. What is written and read is bounded by `dns.cache-size`.
+
+mod disk;
 
 use super::cache::Now;
+use super::present::Present;
 use super::reply::Side;
 use super::resolver::{Resolver, Way};
 use super::wire::Query;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use disk::Piece;
+use std::io;
 use std::path::Path;
-use std::rc::Weak;
+use std::rc::Rc;
 use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::{spawn_blocking, yield_now};
 use tracing::{debug, warn};
 
 /// So much is forgotten at most when the power fails.
 const INTERVAL: Duration = Duration::from_secs(600);
 
-/// A larger file is not ours.
-const LONGEST: u64 = 1 << 30;
+/// Bytes that are written together, and pieces that wait for the disk.
+const PIECE: usize = 64 << 10;
+const WAITING: usize = 4;
 
-impl Resolver {
-    /// Reads the file. A missing or a bad one is no reason not to start.
-    pub(super) fn restore_cache(&self) {
-        let Some(path) = &self.settings.options.cache_file else { return };
-        let mut content = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut content));
-        match read {
-            Ok(_) => {
-                let fits = |query: &Query, side| self.still_fits(query, side);
-                let count = self.cache.borrow_mut().load(&content, self.clamp, Now::read(), fits);
-                debug!("{count} answers from {}", path.display());
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => warn!("cannot read dns.cache-file {}: {error}", path.display()),
-        }
-    }
+/// Answers that are taken in before others get their turn: about a millisecond's.
+const IN_A_ROW: usize = 128;
 
-    /// Writes the file from time to time. Does not keep the resolver, which one with other settings
-    /// may replace: its connections end with it.
-    pub(super) async fn keep_cache(resolver: Weak<Self>) {
+/// Why answers cannot be kept in this file, in words that follow "found".
+pub fn obstacle(path: &Path) -> Option<String> {
+    disk::obstacle(path)
+}
+
+impl Present {
+    /// Writes the file from time to time. Never ends.
+    pub(super) async fn keep_cache(self: Rc<Self>) {
         loop {
             tokio::time::sleep(INTERVAL).await;
-            match resolver.upgrade() {
-                Some(resolver) if !resolver.is_retired() => resolver.save_cache(),
-                _ => return,
-            }
+            self.save_cache().await;
         }
     }
 
-    /// Writes the file.
-    pub(super) fn save_cache(&self) {
-        let Some(path) = &self.settings.options.cache_file else { return };
-        let content = self.cache.borrow().save(Now::read());
-        if let Err(error) = replace(path, &content) {
+    /// Reads the file. A missing or a bad one is no reason not to start.
+    pub(super) async fn restore_cache(self: Rc<Self>) {
+        self.restore().await;
+        self.restored.set(true);
+    }
+
+    async fn restore(&self) {
+        let _one_at_a_time = self.saving.lock().await;
+        let resolver = self.load();
+        let Some(path) = resolver.settings.options.cache_file.clone() else { return };
+        let most = resolver.settings.cache_size;
+        drop(resolver);
+        let (at, shown) = (path.clone(), path.display());
+        let content = match spawn_blocking(move || disk::read(&at, most)).await {
+            Ok(Ok(content)) => content.unwrap_or_default(),
+            Ok(Err(error)) => return warn!("cannot read dns.cache-file {shown}: {error}"),
+            Err(panic) => return warn!("cannot read dns.cache-file {shown}: {panic}"),
+        };
+        let (mut rest, mut count) = (content.as_slice(), 0);
+        while !rest.is_empty() {
+            count += self.load().take_in(&mut rest);
+            yield_now().await;
+        }
+        debug!("{count} answers from {shown}");
+    }
+
+    /// Writes the file, after it has been read. If that has not begun there is nothing new to write.
+    pub(super) async fn save_cache(&self) {
+        let _one_at_a_time = self.saving.lock().await;
+        let Some(path) = self.load().settings.options.cache_file.clone() else { return };
+        if !self.restored.get() {
+            return;
+        }
+        let (pieces, waiting) = mpsc::channel(WAITING);
+        let at = path.clone();
+        let writing = spawn_blocking(move || disk::replace(&at, waiting));
+        let mut from = 0;
+        // A writer that has failed takes no more.
+        while let Some((bytes, next)) = self.piece(from)
+            && pieces.send(Piece::Some(bytes)).await.is_ok()
+        {
+            from = next;
+        }
+        let _ = pieces.send(Piece::End).await;
+        if let Err(error) = writing.await.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
             warn!("cannot write dns.cache-file {}: {error}", path.display());
         }
+    }
+
+    fn piece(&self, from: usize) -> Option<(Vec<u8>, usize)> {
+        self.load().cache.borrow().save(Now::read(), from, PIECE)
+    }
+}
+
+impl Resolver {
+    fn take_in(&self, rest: &mut &[u8]) -> usize {
+        let fits = |query: &Query, side| self.still_fits(query, side);
+        self.cache.borrow_mut().load(rest, IN_A_ROW, self.clamp, Now::read(), fits)
     }
 
     /// Whether the configuration of today would still give this answer.
@@ -69,14 +117,4 @@ impl Resolver {
             Way::Domestic => true,
         }
     }
-}
-
-/// Writes beside and renames: the file is whole at any moment. Only we may read what was asked.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(&beside)?.write_all(content)?;
-    fs::rename(&beside, path)
 }

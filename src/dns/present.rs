@@ -8,25 +8,35 @@ use super::Settings;
 use super::resolver::Resolver;
 use super::rewriting;
 use super::upstream::tls::Tls;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 use tracing::debug;
 
 /// Shared by all listeners of the thread.
-pub(super) struct Present(RefCell<Rc<Resolver>>);
+pub(super) struct Present {
+    resolver: RefCell<Rc<Resolver>>,
+    /// The cache's file has been read.
+    pub(super) restored: Cell<bool>,
+    /// Held by who reads or writes it.
+    pub(super) saving: Mutex<()>,
+}
 
 impl Present {
     /// Begins with this one, and starts what it does beside answering.
-    pub(super) fn new(resolver: Rc<Resolver>) -> Self {
-        resolver.restore_cache();
+    pub(super) fn new(resolver: Rc<Resolver>) -> Rc<Self> {
         begin(&resolver, true);
-        Present(RefCell::new(resolver))
+        Rc::new(Present {
+            resolver: RefCell::new(resolver),
+            restored: Cell::new(false),
+            saving: Mutex::new(()),
+        })
     }
 
     /// The one for a query that comes now.
     pub(super) fn load(&self) -> Rc<Resolver> {
-        Rc::clone(&self.0.borrow())
+        Rc::clone(&self.resolver.borrow())
     }
 
     /// From now on, one with these settings.
@@ -38,7 +48,7 @@ impl Present {
         let kept = next.cache.borrow().len();
         debug!("the resolver has new settings; {kept} answers are kept");
         begin(&next, !same_servers);
-        *self.0.borrow_mut() = next;
+        *self.resolver.borrow_mut() = next;
     }
 
     /// From now on, one that knows nothing of the network of before: its connections are dialled anew,
@@ -50,12 +60,11 @@ impl Present {
         next.cache.borrow_mut().age(slept);
         *next.bogus.borrow_mut() = next.settings.bogus.clone();
         begin(&next, true);
-        *self.0.borrow_mut() = next;
+        *self.resolver.borrow_mut() = next;
     }
 }
 
 fn begin(resolver: &Rc<Resolver>, servers_are_new: bool) {
-    tokio::task::spawn_local(Resolver::keep_cache(Rc::downgrade(resolver)));
     if servers_are_new || resolver.bogus.borrow().is_empty() {
         tokio::task::spawn_local(rewriting::detect(Rc::clone(resolver)));
     }

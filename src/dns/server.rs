@@ -22,11 +22,15 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_local};
+use tokio::time::timeout;
 use tracing::{debug, error};
 
 /// A larger query is none of ours; what does not fit is cut and found malformed.
 const LARGEST_QUERY: usize = 4096;
+
+/// How long the first queries wait for the answers of the former run. The heartbeat has more patience.
+const FORMER_ANSWERS: Duration = Duration::from_millis(500);
 
 /// Sockets that are bound and a resolver that has yet to be started.
 #[derive(Debug)]
@@ -120,7 +124,11 @@ fn run(bound: Bound, mut orders: Orders, mut stopped: watch::Receiver<bool>) -> 
         let horizon = Horizon::new(origins.map(Rc::from));
         let room = streams::Room::new(outbound.allowance());
         let resolver = Resolver::new(settings, outbound, current, Tls::default(), horizon);
-        let present = Rc::new(Present::new(resolver));
+        let present = Present::new(resolver);
+        let restoring = spawn_local(Rc::clone(&present).restore_cache());
+        // It goes on; the first queries wait for no slow disk.
+        let _ = timeout(FORMER_ANSWERS, restoring).await;
+        spawn_local(Rc::clone(&present).keep_cache());
         let mut listeners = JoinSet::new();
         for socket in udp {
             listeners.spawn_local(datagrams(Rc::clone(&present), Rc::new(socket.listen()?)));
@@ -147,7 +155,8 @@ fn run(bound: Bound, mut orders: Orders, mut stopped: watch::Receiver<bool>) -> 
                 },
             }
         };
-        present.load().save_cache();
+        // Meanwhile names are answered.
+        present.save_cache().await;
         ended
     })
 }
@@ -188,7 +197,7 @@ async fn datagrams(present: Rc<Present>, listener: Rc<UdpListener>) -> io::Resul
             let asked = over_udp(&query, &listener, asker, now);
             if !outbox.add(asker, |out| resolver.answer_at_once(&asked, out)) {
                 let (resolver, listener) = (Rc::clone(&resolver), Rc::clone(&listener));
-                tokio::task::spawn_local(answer(resolver, listener, *asker, query, now));
+                spawn_local(answer(resolver, listener, *asker, query, now));
             }
         }
         listener.reply_all(&mut outbox, lost);

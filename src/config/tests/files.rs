@@ -215,3 +215,43 @@ fn bad_lists_in_files() {
     assert_eq!(problems.len(), 1);
     assert!(problems[0].contains("accepted: a file with at least one prefix"), "{problems:?}");
 }
+
+#[test]
+fn what_is_read_is_not_made() {
+    let folder = Folder::new("made");
+    folder.write("pw", 0o600, "hunter2");
+    folder.write("names.txt", 0o600, "ads.example\n");
+    let itself = folder.0.join("snet.toml");
+    std::os::unix::fs::symlink(&itself, folder.0.join("link")).unwrap();
+    let lists = "[rules]\nblock-domain-file = \"names.txt\"\n";
+    let proxy = format!("{SHADOWSOCKS}password-file = \"pw\"\n");
+    for (name, role) in [
+        ("snet.toml", "the configuration file itself"),
+        ("link", "the configuration file itself"),
+        ("pw", "the file of proxy[1].password-file"),
+        ("names.txt", "the file of rules.block-domain-file"),
+    ] {
+        let path = folder.0.join(name).display().to_string();
+        let control = format!("[control]\nsocket = \"{path}\"\n{lists}{proxy}");
+        assert_eq!(
+            folder.problems(&control),
+            [format!(
+                "snet.toml:2: control.socket: found {name} ({role}); accepted: a path for nothing else"
+            )]
+        );
+        let cache = format!("[dns]\ncache-file = \"{path}\"\n{lists}{proxy}");
+        let problems = folder.problems(&cache);
+        let what = if name == "link" { "symbolic link" } else { "file that snet has not written" };
+        let expected = format!("snet.toml:2: dns.cache-file: found {name}, which is a {what}; ");
+        assert!(problems[0].starts_with(&expected), "{problems:?}");
+    }
+    let both = folder.0.join("both").display().to_string();
+    let text = format!("[dns]\ncache-file = \"{both}\"\n[control]\nsocket = \"{both}\"\n{PROXY}");
+    assert_eq!(
+        folder.problems(&text),
+        [
+            "snet.toml:4: control.socket: found both (the file of dns.cache-file); accepted: a path for \
+          nothing else"
+        ]
+    );
+}

@@ -81,8 +81,15 @@ impl<V> Clock<V> {
         self.slots.iter_mut().map(|slot| &mut slot.value).for_each(act);
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &V)> {
-        self.slots.iter().map(|slot| (&*slot.key, &slot.value))
+    /// Whether there is one, without using it.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.index.contains_key(key)
+    }
+
+    /// From the one with this number on, which stays the same for as long as nothing is put in.
+    pub fn iter_from(&self, number: usize) -> impl Iterator<Item = (&[u8], &V)> {
+        let rest = self.slots.get(number..).unwrap_or_default();
+        rest.iter().map(|slot| (&*slot.key, &slot.value))
     }
 
     pub fn len(&self) -> usize {

@@ -10,7 +10,8 @@ use crate::dns::wire::Query;
 use crate::domain::Name;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-const FORMAT: &[u8] = b"snet dns cache 1\n";
+/// The first line of the file.
+pub const FORMAT: &[u8] = b"snet dns cache 1\n";
 
 /// One moment on both clocks: the file counts by the wall, the cache does not.
 #[derive(Clone, Copy, Debug)]
@@ -30,10 +31,17 @@ impl Now {
 }
 
 impl Cache {
-    /// The file's content.
-    pub fn save(&self, now: Now) -> Vec<u8> {
-        let mut out = FORMAT.to_vec();
-        for (key, entry) in self.entries.iter() {
+    /// A piece of the file's content: the answers from this number on, until there are `most` bytes of
+    /// them, and the number that comes next. `None`: there are no more.
+    ///
+    /// What changes between two pieces may be missing, or be there twice.
+    pub fn save(&self, now: Now, from: usize, most: usize) -> Option<(Vec<u8>, usize)> {
+        let (mut out, mut next) = (Vec::new(), from);
+        for (key, entry) in self.entries.iter_from(from) {
+            if out.len() >= most {
+                break;
+            }
+            next += 1;
             let age = now.steady.saturating_duration_since(entry.birth);
             let message = entry.stored.message();
             let (Ok(key_length), Ok(length)) =
@@ -48,23 +56,28 @@ impl Cache {
             out.extend(length.to_be_bytes());
             out.extend(message);
         }
-        out
+        (next > from).then_some((out, next))
     }
 
-    /// Takes over what a file holds and `fits` says is still right. Returns the number of answers.
+    /// Takes over up to `most` answers of the content that `fits` says are still right, and that nobody
+    /// has given since; `rest` is what is left of it. Returns their number.
     pub fn load(
         &mut self,
-        file: &[u8],
+        rest: &mut &[u8],
+        most: usize,
         clamp: Clamp,
         now: Now,
         fits: impl Fn(&Query, Side) -> bool,
     ) -> usize {
         let before = self.len();
-        let mut rest = file.strip_prefix(FORMAT).unwrap_or_default();
-        while let Some(record) = Record::take(&mut rest) {
+        for _ in 0..most {
+            let Some(record) = Record::take(rest) else {
+                *rest = &[];
+                break;
+            };
             self.restore(&record, clamp, now, &fits);
         }
-        self.len() - before
+        self.len().saturating_sub(before)
     }
 
     fn restore(
@@ -88,7 +101,8 @@ impl Cache {
         let birth = now.steady.checked_sub(age)?;
         let stored = Stored::new(&reply, record.side, clamp);
         let lifetime = Duration::from_secs(stored.lifetime().into());
-        if !lifetime.is_zero() && age < lifetime + STALE_FOR {
+        let is_known = self.entries.contains(record.key);
+        if !is_known && !lifetime.is_zero() && age < lifetime + STALE_FOR {
             self.put(record.key, stored, birth, now.steady);
         }
         Some(())
@@ -118,9 +132,10 @@ impl<'a> Record<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::reply::sample::{query, wire};
+    use crate::dns::reply::sample::{self, query, wire};
     use crate::dns::wire::{TCP_SIZE, rr};
     use hickory_proto::op::Message;
+    use hickory_proto::rr::Name;
     use proptest::prelude::*;
 
     const CLAMP_MAX: Duration = Duration::from_secs(86_400);
@@ -139,7 +154,56 @@ mod tests {
         let stored = Stored::new(&Reply::parse(&message).unwrap(), Side::Domestic, clamp());
         let mut cache = Cache::new(10_000);
         cache.insert(&query("www.example.com", rr::A, None), stored, now.steady);
-        cache.save(later(now, 10))
+        let (bytes, next) = cache.save(later(now, 10), 0, 1000).unwrap();
+        assert_eq!(next, 1);
+        assert!(cache.save(now, next, 1000).is_none());
+        bytes
+    }
+
+    fn load(
+        cache: &mut Cache,
+        mut file: &[u8],
+        now: Now,
+        fits: impl Fn(&Query, Side) -> bool,
+    ) -> usize {
+        let count = cache.load(&mut file, 10, clamp(), now, fits);
+        assert!(file.is_empty());
+        count
+    }
+
+    #[test]
+    fn it_goes_in_pieces_and_what_is_newer_stays() {
+        let now = Now::read();
+        let put = |cache: &mut Cache, name: &str, address: &str| {
+            let answer = format!("{name} 60 A {address}");
+            let mut message = sample::message(rr::A, 0, [&answer, "", ""]);
+            message.queries[0].set_name(Name::from_ascii(format!("{name}.")).unwrap());
+            let message = message.to_vec().unwrap();
+            let stored = Stored::new(&Reply::parse(&message).unwrap(), Side::Domestic, clamp());
+            cache.insert(&query(name, rr::A, None), stored, now.steady);
+        };
+        let mut cache = Cache::new(100_000);
+        for number in 0..10 {
+            put(&mut cache, &format!("www{number}.example.com"), "192.0.2.1");
+        }
+        let (mut file, mut from, mut pieces) = (Vec::new(), 0, 0);
+        while let Some((bytes, next)) = cache.save(now, from, 150) {
+            file.extend(bytes);
+            (from, pieces) = (next, pieces + 1);
+        }
+        assert!((4..10).contains(&pieces), "{pieces}");
+        let mut next = Cache::new(100_000);
+        put(&mut next, "www3.example.com", "192.0.2.3");
+        let (mut rest, mut count) = (file.as_slice(), 0);
+        while !rest.is_empty() {
+            count += next.load(&mut rest, 3, clamp(), now, |_, _| true);
+        }
+        assert_eq!((count, next.len()), (9, 10));
+        let asked = query("www3.example.com", rr::A, None);
+        let mut out = Vec::new();
+        next.get(&asked, now.steady).unwrap().write(&asked, TCP_SIZE, &mut out);
+        let answer = Message::from_vec(&out).unwrap();
+        assert_eq!(answer.answers[0].data.to_string(), "192.0.2.3");
     }
 
     #[test]
@@ -148,7 +212,7 @@ mod tests {
         let file = saved(start);
         let mut cache = Cache::new(10_000);
         let now = later(start, 40);
-        assert_eq!(cache.load(&file, clamp(), now, |_, side| side == Side::Domestic), 1);
+        assert_eq!(load(&mut cache, &file, now, |_, side| side == Side::Domestic), 1);
         let mut out = Vec::new();
         cache.get(&asked, now.steady).unwrap().write(&asked, TCP_SIZE, &mut out);
         assert_eq!(Message::from_vec(&out).unwrap().answers[0].ttl, 20);
@@ -160,16 +224,16 @@ mod tests {
     fn what_no_longer_fits_is_left_out() {
         let start = Now::read();
         let file = saved(start);
-        let load = |file: &[u8], now| {
-            Cache::new(10_000).load(file, clamp(), now, |query, _| query.qtype() == rr::A)
+        let an_a = |file: &[u8], now| {
+            load(&mut Cache::new(10_000), file, now, |query, _| query.qtype() == rr::A)
         };
-        assert_eq!(load(&file, start), 1);
-        assert_eq!(load(&file[..file.len() - 1], start), 0, "cut");
-        assert_eq!(load(&file[1..], start), 0, "another format");
-        assert_eq!(load(&file, later(start, 90_000)), 0, "too old");
+        assert_eq!(an_a(&file, start), 1);
+        assert_eq!(an_a(&file[..file.len() - 1], start), 0, "cut");
+        assert_eq!(an_a(&file[1..], start), 0, "no record");
+        assert_eq!(an_a(&file, later(start, 90_000)), 0, "too old");
         let past = Now { wall: start.wall - Duration::from_secs(5), ..start };
-        assert_eq!(load(&file, past), 0, "from the future");
-        let refused = Cache::new(10_000).load(&file, clamp(), start, |_, _| false);
+        assert_eq!(an_a(&file, past), 0, "from the future");
+        let refused = load(&mut Cache::new(10_000), &file, start, |_, _| false);
         assert_eq!(refused, 0);
     }
 
@@ -181,7 +245,7 @@ mod tests {
             let at = at.min(file.len());
             let end = (at + bytes.len()).min(file.len());
             file.splice(at..end, bytes);
-            Cache::new(10_000).load(&file, clamp(), start, |_, _| true);
+            load(&mut Cache::new(10_000), &file, start, |_, _| true);
         }
     }
 }

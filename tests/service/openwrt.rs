@@ -1,0 +1,88 @@
+//! The script for OpenWrt. What rc.common and procd do around it is played by the shell.
+
+use super::{Folder, text};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/openwrt/snet.init");
+
+/// The order of rc.common: `stop` kills, does not wait, and tells the script.
+const RC_COMMON: &str = r#"
+for name in open_instance set_param close_instance kill lock; do
+    eval "procd_$name() { echo procd_$name \"\$@\" >>\"$ASKED\"; }"
+done
+sleep() { echo sleep "$@" >>"$ASKED"; }
+. "$SCRIPT"
+PROGRAM=$STAND_IN
+case $1 in
+start) procd_lock; start_service ;;
+reload) procd_lock; if type reload_service >/dev/null 2>&1; then reload_service; else start_service; fi ;;
+stop) procd_lock; procd_kill snet; if type service_stopped >/dev/null 2>&1; then service_stopped; fi ;;
+esac
+"#;
+
+/// Whoever is asked fails so many times, with this code, before it succeeds.
+fn act(action: &str, failures: u32, code: u8) -> (Option<i32>, Vec<String>, String) {
+    let folder = Folder::new(&format!("openwrt-{action}-{failures}"));
+    let (asked, stand_in) = (folder.path("asked"), folder.path("snet"));
+    fs::write(folder.path("failures"), failures.to_string()).unwrap();
+    let script = format!(
+        "#!/bin/sh\necho snet \"$@\" >>\"$ASKED\"\ncd {}\nread -r left <failures\n\
+         if [ \"$left\" -gt 0 ]; then\n  echo $((left - 1)) >failures\n  echo no: $left >&2\n  \
+         exit {code}\nfi\n",
+        folder.path("").display()
+    );
+    fs::write(&stand_in, script).unwrap();
+    fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = Command::new("sh")
+        .args(["-c", RC_COMMON, "rc.common", action])
+        .env("SCRIPT", SCRIPT)
+        .env("ASKED", &asked)
+        .env("STAND_IN", &stand_in)
+        .output()
+        .unwrap();
+    let lines = fs::read_to_string(&asked).unwrap().lines().map(str::to_owned).collect();
+    (output.status.code(), lines, text(&output))
+}
+
+#[test]
+fn a_start_hands_procd_the_command_and_nothing_that_restarts_it() {
+    let (code, asked, said) = act("start", 0, 0);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(asked[1], "snet check -c /etc/snet/config.toml");
+    assert!(asked[3].ends_with("/snet -c /etc/snet/config.toml"), "{asked:?}");
+    for parameter in ["file", "netdev", "data"] {
+        let set = format!("procd_set_param {parameter}");
+        assert!(!asked.iter().any(|line| line.starts_with(&set)), "{asked:?}");
+    }
+    assert!(asked.contains(&"procd_set_param respawn 3600 5 0".to_owned()), "{asked:?}");
+    assert_eq!(asked.last().unwrap(), "procd_close_instance");
+    let (code, asked, _) = act("start", 1, 78);
+    assert_eq!((code, asked.len()), (Some(1), 2), "a bad file is not handed over: {asked:?}");
+}
+
+#[test]
+fn a_reload_is_one_and_no_restart() {
+    let (code, asked, said) = act("reload", 0, 0);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(asked, ["procd_lock", "snet reload"]);
+    let (code, asked, said) = act("reload", 1, 78);
+    assert_eq!((code, said.trim()), (Some(78), "no: 1"), "why, and with its code");
+    assert_eq!(asked, ["procd_lock", "snet reload"]);
+}
+
+#[test]
+fn a_stop_waits_for_the_end_and_cleans_up() {
+    // Twice it still lives.
+    let (code, asked, said) = act("stop", 2, 69);
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    let cleanup = "snet cleanup";
+    assert_eq!(
+        asked,
+        ["procd_lock", "procd_kill snet", cleanup, "sleep 1", cleanup, "sleep 1", cleanup]
+    );
+    let (code, asked, said) = act("stop", 1000, 69);
+    assert_eq!((code, said.trim()), (Some(1), "no: 951"), "it gives up, and says why");
+    assert_eq!(asked.iter().filter(|line| *line == cleanup).count(), 50);
+}
