@@ -1,5 +1,5 @@
-//! The budget of descriptors: how many connections this process can serve, and what it may hold beside
-//! them.
+//! The budget of descriptors: how many connections this process can serve, and what it may hold
+//! beside them.
 //!
 //! Connections get what is left after a reserve. The reserve is divided among everything that grows
 //! with traffic, and a rest is for what does not: listeners, netlink, the log, the heartbeat. No
@@ -39,8 +39,8 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// Raises the soft limit of open files to the hard one (getrlimit(2)), and divides it. The pipes
-    /// of `relay` are limited to their part.
+    /// Raises the soft limit of open files to the hard one (getrlimit(2)), and divides it. The
+    /// pipes of `relay` are limited to their part.
     pub(super) fn take() -> Self {
         let files = match raise() {
             Ok(files) => files,

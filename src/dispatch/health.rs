@@ -75,8 +75,8 @@ impl Health {
     }
 
     /// Notes how a connection went, and says once when it is time to suspect the password. One
-    /// destination that is silent again and again, a dead name server or a site that a program polls,
-    /// says nothing of the proxy.
+    /// destination that is silent again and again, a dead name server or a site that a program
+    /// polls, says nothing of the proxy.
     pub(super) fn went(&self, to: SocketAddr, sent: u64, received: u64) -> Option<Silence> {
         let mut state = self.state();
         if received > 0 {

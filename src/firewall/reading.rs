@@ -1,5 +1,5 @@
-//! Every reader of this room that is given bytes from outside, behind two doors: what cargo-fuzz and
-//! `tests/corpus.rs` knock at.
+//! Every reader of this room that is given bytes from outside, behind two doors: what cargo-fuzz
+//! and `tests/corpus.rs` knock at.
 
 use super::ipset_netlink;
 use super::lan::{Interface, Lan};

@@ -1,19 +1,19 @@
 //! Who may have how many of the connections: a pure state machine, without clock and without I/O.
 //!
-//! One host that opens connections without end must not keep the others out, and a host that is alone
-//! shall have what there is. Nothing that is open is ever ended for that. So the limit is not divided;
-//! what is *left* of it is:
+//! One host that opens connections without end must not keep the others out, and a host that is
+//! alone shall have what there is. Nothing that is open is ever ended for that. So the limit is not
+//! divided; what is *left* of it is:
 //!
 //! - While more than a quarter of the limit is free, everybody gets what they ask for.
 //! - Of the last quarter a host gets one more only if it holds fewer than are free: each that asks
 //!   without end comes to half of what the former one has left, and a newcomer always finds some.
-//! - Of the last eighth its network has to hold fewer, too. That is the /64 of IPv6, in which a host
-//!   gives itself as many addresses as it likes. (Not for all that is left: a whole LAN lives in one
-//!   /64, and its hosts deserve to be told apart.) In IPv4 an address is a host.
+//! - Of the last eighth its network has to hold fewer, too. That is the /64 of IPv6, in which a
+//!   host gives itself as many addresses as it likes. (Not for all that is left: a whole LAN lives
+//!   in one /64, and its hosts deserve to be told apart.) In IPv4 an address is a host.
 //!
 //! So a host that is alone gets three quarters, and what it holds beyond its share it has got while
-//! nobody else asked. In local mode
-//! every client is this machine itself: its own addresses are not told apart, and there is the limit only.
+//! nobody else asked. In local mode every client is this machine itself: its own addresses are not
+//! told apart, and there is the limit only.
 
 use std::collections::HashMap;
 use std::fmt;

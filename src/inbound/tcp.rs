@@ -3,7 +3,8 @@
 //!
 //! At the limit newcomers are reset, not left in the queue: a program then knows, and the daemon's
 //! own question whether connections are served (`daemon::heartbeat`) still gets its answer. Full is
-//! not hung. Before the limit is reached a host may be refused for what it holds: see [`super::shares`].
+//! not hung. Before the limit is reached a host may be refused for what it holds: see
+//! [`super::shares`].
 
 use super::shares::{Refusal, Refused, Shares, Source};
 use super::token::Token;
@@ -128,8 +129,8 @@ impl Inbound {
                 () = session::serve(&place.inbound, &mut stream, client) => {}
                 _ = cut.wait_for(|cut| *cut) => {}
             }
-            // Whoever waits for the place may count on it that the connection is closed: at a stop the
-            // rules go next, and a reset has to leave while they still translate it.
+            // Whoever waits for the place may count on it that the connection is closed: at a stop
+            // the rules go next, and a reset has to leave while they still translate it.
             drop(stream);
             drop(place);
         });

@@ -1,4 +1,5 @@
-//! Sessions without a firewall: everything goes to one place, through a proxy that does as it is told.
+//! Sessions without a firewall: everything goes to one place, through a proxy that does as it is
+//! told.
 
 use super::Intercept;
 use super::tcp::Inbound;

@@ -1,6 +1,6 @@
-//! How many sockets may be open beside those of the connections that are relayed. Descriptors are set
-//! aside for them (`daemon::limits`): whoever finds none left does without, and the heartbeat, which
-//! is in no count, still gets its own.
+//! How many sockets may be open beside those of the connections that are relayed. Descriptors are
+//! set aside for them (`daemon::limits`): whoever finds none left does without, and the heartbeat,
+//! which is in no count, still gets its own.
 
 use std::sync::Arc;
 use tokio::sync::Semaphore;

@@ -1,7 +1,7 @@
 //! The most recent of our own outgoing connections, to recognise one that comes back.
 //!
-//! A connection that somebody's rule sends back to us is accepted within milliseconds of its dial, or
-//! within the seconds for which the accept loop rests. So a pair of addresses is remembered for
+//! A connection that somebody's rule sends back to us is accepted within milliseconds of its dial,
+//! or within the seconds for which the accept loop rests. So a pair of addresses is remembered for
 //! [`AGE`] to twice that, and no longer: while our socket lives nobody else here can have its pair,
 //! but once it is closed the kernel may give the same port to a program for the same destination,
 //! and that connection must not be taken for ours. (A loop that is found later than that makes one
@@ -23,8 +23,8 @@ const REMEMBERED: usize = 2048;
 /// Pairs of local and remote address. The pair, and not the local address alone: the kernel gives
 /// the same local port to connections with different destinations.
 ///
-/// Of each only a keyed hash is kept, an eighth of its size: one that is remembered is always recognised, and
-/// nobody can choose a pair that is taken for one (by chance it is, once in 2^52).
+/// Of each only a keyed hash is kept, an eighth of its size: one that is remembered is always
+/// recognised, and nobody can choose a pair that is taken for one (by chance it is, once in 2^52).
 #[derive(Debug, Default)]
 pub(super) struct Own {
     hasher: RandomState,
@@ -48,9 +48,9 @@ impl Own {
     ///
     /// The local address exists only once connect(2) was called, and over loopback the handshake is
     /// complete when that returns: another thread may have accepted the connection and ask
-    /// [`contains`](Self::contains) before it is noted. So that one waits for this one. What it waits
-    /// for is a system call that does not block. (To choose the port by a bind(2) before would cost
-    /// every dial a call and share one range of ports among all destinations.)
+    /// [`contains`](Self::contains) before it is noted. So that one waits for this one. What it
+    /// waits for is a system call that does not block. (To choose the port by a bind(2) before
+    /// would cost every dial a call and share one range of ports among all destinations.)
     pub(super) fn noting<T, E>(
         &self,
         dial: impl FnOnce() -> Result<(T, Option<(SocketAddr, SocketAddr)>), E>,

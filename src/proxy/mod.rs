@@ -39,8 +39,8 @@ pub trait Proxy: Debug + Send + Sync {
         false
     }
 
-    /// Whether a dial that succeeded has heard the server: then it took our credentials, and silence
-    /// from there on is the destination's.
+    /// Whether a dial that succeeded has heard the server: then it took our credentials, and
+    /// silence from there on is the destination's.
     fn is_heard_at_the_dial(&self) -> bool {
         true
     }
@@ -146,7 +146,8 @@ impl Error {
         matches!(self, Error::Target { .. })
     }
 
-    /// Whether it is ours, or the kernel's; see [`net::is_shortage`]. That says nothing of the proxy.
+    /// Whether it is ours, or the kernel's; see [`net::is_shortage`]. That says nothing of the
+    /// proxy.
     pub fn is_shortage(&self) -> bool {
         match self {
             Error::Dial { source, .. } | Error::Handshake { source, .. } => {

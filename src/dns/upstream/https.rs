@@ -3,8 +3,8 @@
 //! A query has no time of its own here: it lasts until its answer, or until whoever asked gives up.
 //! So one name that the server is slow at ends nothing but itself, and neither does one that the
 //! server refuses. Whether the connection lives is asked of the connection: one that has been quiet
-//! for a while gets a PING (RFC 9113, 6.7). When it dies, what it leaves unanswered is asked again on
-//! the next one.
+//! for a while gets a PING (RFC 9113, 6.7). When it dies, what it leaves unanswered is asked again
+//! on the next one.
 
 use super::kept::{Request, STALL, Unanswered, WORRY};
 use crate::dns::reply::Reply;
@@ -66,7 +66,8 @@ pub(super) async fn serve(
                 Ok(Outcome::Heard) => life.heard(),
                 Ok(Outcome::Abandoned) => {}
                 Ok(Outcome::Leaving) => {
-                    // The server takes no more queries and answers those that it has (RFC 9113, 6.8).
+                    // The server takes no more queries and answers those that it has (RFC 9113,
+                    // 6.8).
                     tokio::task::spawn_local(finish(asking, driving));
                     return ended(io::ErrorKind::UnexpectedEof.into());
                 }

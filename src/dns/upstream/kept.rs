@@ -1,14 +1,14 @@
-//! One kept, pipelined connection to a name server (RFC 7766, 6.2.1), dialled when a query needs it,
-//! through the proxy or directly: DNS over TCP, over TLS (RFC 7858), or over HTTPS (RFC 8484).
+//! One kept, pipelined connection to a name server (RFC 7766, 6.2.1), dialled when a query needs
+//! it, through the proxy or directly: DNS over TCP, over TLS (RFC 7858), or over HTTPS (RFC 8484).
 //!
 //! Queries go out as they come and replies are matched by number. When the connection ends, or
-//! stalls, the queries it leaves unanswered are handed back; whoever asked asks once more, or more often
-//! if the connection had answered something: many servers close after so many queries (RFC 7766, 6.2.3),
-//! and with many in flight a query may meet that more than once.
+//! stalls, the queries it leaves unanswered are handed back; whoever asked asks once more, or more
+//! often if the connection had answered something: many servers close after so many queries (RFC
+//! 7766, 6.2.3), and with many in flight a query may meet that more than once.
 //!
 //! A server may be slow at one name for longer than a dead connection should go unnoticed. So one
-//! that is quiet is asked something that every resolver knows at once; if that is answered it lives,
-//! and only whoever asks for the slow name waits.
+//! that is quiet is asked something that every resolver knows at once; if that is answered it
+//! lives, and only whoever asks for the slow name waits.
 
 use super::https::{self, Ended};
 use super::random_id;
