@@ -30,6 +30,8 @@ const FILTER: &str = "SNET-FILTER";
 const INACTIVE: &str = "SNET-INACTIVE";
 /// By its name a closed network is recognised, whoever left it.
 pub(super) const CLOSED: &str = "SNET-CLOSED";
+/// What programs complain of answers that came too late.
+const STRAY: &str = "SNET-STRAY";
 /// Where the daemon's proof goes.
 const PROBE: &str = "SNET-PROBE";
 /// Of an earlier version.
@@ -134,12 +136,27 @@ impl Part {
         std::iter::once(own).chain(lan.into_iter().filter(|_| is_router)).collect()
     }
 
+    /// The rules in filter that lead to [`STRAY`], in OUTPUT and FORWARD.
+    ///
+    /// A program whose socket is gone when the answer to its query comes has its kernel complain to
+    /// the server that it asked. Conntrack knows nothing of it, since captured queries are in a zone
+    /// of their own: the complaint would leave for the foreign server, with the answer quoted in it,
+    /// and that of a LAN host untranslated (seen).
+    pub(super) fn stray_jumps(family: Family) -> [String; 2] {
+        let complaint = match family {
+            Family::V4 => "-p icmp -m icmp --icmp-type 3/3",
+            Family::V6 => "-p ipv6-icmp -m icmp6 --icmpv6-type 1/4",
+        };
+        ["OUTPUT", "FORWARD"]
+            .map(|chain| format!("{chain} {complaint} -m conntrack --ctstate INVALID -j {STRAY}"))
+    }
+
     /// The chains there may be.
     pub(super) fn chains(self) -> &'static [&'static str] {
         match self {
             Part::Raw => &[CHAIN, LAN],
             Part::Filter => {
-                &[CHAIN, RUNGS, INACTIVE, CLOSED, FILTER, FOREIGN, REJECT, QUIC, LAN, INPUT]
+                &[CHAIN, RUNGS, INACTIVE, CLOSED, FILTER, FOREIGN, REJECT, QUIC, STRAY, LAN, INPUT]
             }
             Part::Nat => &[CHAIN, PROBE, TCP, LINK, LAN, LAN_DNS],
         }
@@ -414,6 +431,11 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
         chains.push(Chain { name: FOREIGN, rules });
     }
     let mut jumps = Part::Filter.jumps(true);
+    if ruleset.listens(family) {
+        chains.push(Chain { name: STRAY, rules: vec!["-j DROP".into()] });
+        let hooks = if ruleset.lan.is_some() { 2 } else { 1 };
+        jumps.extend(Part::stray_jumps(family).into_iter().take(hooks));
+    }
     if ruleset.lan.is_some() {
         let mut rules = of_the_lan(family).to_vec();
         rules.push(format!("-g {rungs}"));

@@ -5,6 +5,7 @@
 //! jump or five, rules of another version. A chain is ours by its name.
 
 use super::iptables::{CHAIN, INPUT, Part, Table};
+use super::ruleset::Family;
 use std::fmt::Write;
 
 /// What of ours stands in one table.
@@ -44,13 +45,14 @@ pub(super) fn find(saved: &str) -> Vec<Leftover> {
     found
 }
 
-/// Whether this rule is the first of its chain.
-pub(super) fn is_first(saved: &str, table: &str, rule: &str) -> bool {
+/// Whether only rules of `ours` stand before this one in its chain.
+pub(super) fn is_first(saved: &str, table: &str, rule: &str, ours: &[&String]) -> bool {
     let chain = rule.split(' ').next().unwrap_or_default();
     let lines = saved.lines().skip_while(|line| line.strip_prefix('*') != Some(table));
-    let mut rules =
-        lines.take_while(|line| *line != "COMMIT").filter_map(|l| l.strip_prefix("-A "));
-    rules.find(|rule| rule.split(' ').next() == Some(chain)) == Some(rule)
+    let rules = lines.take_while(|line| *line != "COMMIT").filter_map(|l| l.strip_prefix("-A "));
+    let of_chain = rules.filter(|rule| rule.split(' ').next() == Some(chain));
+    let mut first = of_chain.take_while(|rule| ours.iter().any(|own| own == rule));
+    first.any(|other| other == rule)
 }
 
 /// What [`find`] should find where these tables are installed.
@@ -79,7 +81,9 @@ pub(super) fn blind_removal(part: Part) -> Vec<String> {
     let table = part.table();
     let flushed = part.chains().iter().map(|name| format!("-F {name}"));
     let deleted = part.chains().iter().map(|name| format!("-X {name}"));
-    let jumps = part.jumps(true).into_iter().map(|jump| format!("-D {jump}"));
+    let stray = Family::ALL.into_iter().flat_map(Part::stray_jumps);
+    let jumps = part.jumps(true).into_iter().chain(stray.filter(|_| part == Part::Filter));
+    let jumps = jumps.map(|jump| format!("-D {jump}"));
     let acts = jumps.chain(flushed).chain(deleted);
     acts.map(|act| format!("*{table}\n{act}\nCOMMIT\n")).collect()
 }
@@ -229,10 +233,15 @@ COMMIT
 
     #[test]
     fn the_first_rule_of_a_chain() {
-        assert!(is_first(SAVED, "nat", "OUTPUT -j SNET"));
-        assert!(!is_first(SAVED, "nat", "DOCKER -j SNET"));
-        assert!(!is_first(SAVED, "filter", "OUTPUT -j SNET"));
-        assert!(is_first(SAVED, "filter", "INPUT -j SNETWORK"));
+        let first = |table, rule: &str| is_first(SAVED, table, rule, &[&rule.to_owned()]);
+        assert!(first("nat", "OUTPUT -j SNET"));
+        assert!(!first("nat", "DOCKER -j SNET"));
+        assert!(!first("filter", "OUTPUT -j SNET"));
+        assert!(first("filter", "INPUT -j SNETWORK"));
+        let saved = "*filter\n-A OUTPUT -j SNET-A\n-A OUTPUT -j SNET-B\n-A OUTPUT -j X\nCOMMIT\n";
+        let [a, b] = ["OUTPUT -j SNET-A", "OUTPUT -j SNET-B"].map(str::to_owned);
+        assert!(is_first(saved, "filter", &b, &[&a, &b]));
+        assert!(!is_first(saved, "filter", &b, &[&b]), "somebody else stands before it");
     }
 
     #[test]

@@ -86,8 +86,9 @@ pub(super) fn mend(
     }
     let filter = Part::Filter.table();
     let jumps = wanted.iter().filter(|table| table.table == filter).flat_map(|table| &table.jumps);
-    let overtaken: Vec<&String> =
-        jumps.filter(|jump| !leftover::is_first(&saved, filter, jump)).collect();
+    let jumps: Vec<&String> = jumps.collect();
+    let is_overtaken = |jump: &&String| !leftover::is_first(&saved, filter, jump, &jumps);
+    let overtaken: Vec<&String> = jumps.iter().copied().filter(is_overtaken).collect();
     if overtaken.is_empty() {
         return Ok(None);
     }

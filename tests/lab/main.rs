@@ -42,6 +42,7 @@ mod garbage;
 mod hangup;
 mod hung;
 mod killed;
+mod late;
 mod manner;
 mod moments;
 mod moved;

@@ -85,7 +85,7 @@ impl Guest {
         finish(self.command("curl").args(["-sS", "--max-time", "60"]).args(arguments))
     }
 
-    fn dig(self, arguments: &str) -> String {
+    pub fn dig(self, arguments: &str) -> String {
         let mut dig = self.command("dig");
         dig.args(["+tries=1", "+timeout=6"]).args(arguments.split_whitespace());
         finish(&mut dig).stdout

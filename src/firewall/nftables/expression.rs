@@ -56,7 +56,14 @@ const NFT_CT_STATUS: u32 = 2;
 /// enum ip_conntrack_status.
 const IPS_DST_NAT: u32 = 0x20;
 const NFT_CT_ZONE: u32 = 17;
+const STATE_INVALID: u32 = 1;
 const STATE_NEW: u32 = 8;
+
+// Type and code: linux/icmp.h, linux/icmpv6.h.
+const IPPROTO_ICMP: u8 = 1;
+const ICMP_PORT_UNREACHABLE: [u8; 2] = [3, 3];
+const IPPROTO_ICMPV6: u8 = 58;
+const ICMPV6_PORT_UNREACHABLE: [u8; 2] = [1, 4];
 const ORIGINAL: u8 = 0;
 
 /// enum nft_socket_keys; since Linux 5.13.
@@ -179,6 +186,17 @@ impl Program<'_> {
             }
             Expression::ToType(is, address_type) => self.destination_type(*is, *address_type),
             Expression::Translated => self.conntrack_bit(NFT_CT_STATUS, IPS_DST_NAT),
+            Expression::StrayComplaint(family) => {
+                let (protocol, type_and_code) = match family {
+                    Family::V4 => (IPPROTO_ICMP, ICMP_PORT_UNREACHABLE),
+                    Family::V6 => (IPPROTO_ICMPV6, ICMPV6_PORT_UNREACHABLE),
+                };
+                self.meta(NFT_META_L4PROTO);
+                self.compare(NFT_CMP_EQ, &[protocol]);
+                self.payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2);
+                self.compare(NFT_CMP_EQ, &type_and_code);
+                self.conntrack_bit(NFT_CT_STATE, STATE_INVALID);
+            }
             Expression::Begins => {
                 self.conntrack_bit(NFT_CT_STATE, STATE_NEW);
                 self.conntrack(NFT_CT_DIRECTION);

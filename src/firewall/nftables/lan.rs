@@ -34,8 +34,12 @@ pub(super) fn sets(lan: &Lan) -> impl Iterator<Item = Set> {
 
 /// What local mode has not.
 pub(super) fn chains(ruleset: &Ruleset, lan: &Lan) -> Vec<Chain> {
-    let mut chains =
-        vec![zone(ruleset), filter("filter-lan", Point::Forward), dns(ruleset), nat(ruleset)];
+    let mut chains = vec![
+        zone(ruleset),
+        filter(ruleset, "filter-lan", Point::Forward),
+        dns(ruleset),
+        nat(ruleset),
+    ];
     for family in Family::ALL {
         let foreign = ruleset.foreign(family);
         if ruleset.listens(family) {

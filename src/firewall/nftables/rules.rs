@@ -61,7 +61,7 @@ const LINK: &str = "link6";
 
 pub(super) fn table(ruleset: &Ruleset) -> Table {
     let mut chains =
-        vec![zone(ruleset), filter("filter", Point::Output), dns(ruleset), nat(ruleset)];
+        vec![zone(ruleset), filter(ruleset, "filter", Point::Output), dns(ruleset), nat(ruleset)];
     if let Some(lan) = &ruleset.lan {
         chains.extend(lan::chains(ruleset, lan));
     }
@@ -247,14 +247,18 @@ fn zone_of(ruleset: &Ruleset, family: Family) -> Chain {
     Chain { name: chain("zone", family), hook: None, rules }
 }
 
-/// A base chain of the rejects, of our own traffic or of the LAN's. It takes the first packets of connections only, so that the
-/// bytes of a running transfer cost one match, and so that a QUIC connection or a game that was
-/// there before us goes on.
-pub(super) fn filter(name: &str, point: Point) -> Chain {
+/// A base chain of the rejects, of our own traffic or of the LAN's. It takes the first packets of
+/// connections only, so that the bytes of a running transfer cost one match, and so that a QUIC
+/// connection or a game that was there before us goes on; and what programs complain of answers that
+/// came too late, see [`Part::stray_jumps`](crate::firewall::iptables::Part::stray_jumps).
+pub(super) fn filter(ruleset: &Ruleset, name: &str, point: Point) -> Chain {
+    let stray =
+        listening(ruleset).map(|family| vec![Expression::StrayComplaint(family), Expression::Drop]);
     let sort = |family| {
         vec![Expression::Begins, Expression::Family(family), Expression::Jump(chain(name, family))]
     };
-    base(name, Kind::Filter, point, BEFORE_FILTERS, Family::ALL.into_iter().map(sort))
+    let sorted = Family::ALL.into_iter().map(sort);
+    base(name, Kind::Filter, point, BEFORE_FILTERS, sorted.chain(stray))
 }
 
 /// Rejects. The destination of what nat redirected is local by now, so it passes on the first

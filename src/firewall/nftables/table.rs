@@ -157,6 +157,8 @@ pub(super) enum Expression {
     ToType(Is, AddressType),
     /// Somebody translated the destination.
     Translated,
+    /// An ICMP message "port unreachable" of this family of which conntrack knows nothing.
+    StrayComplaint(Family),
     /// Conntrack takes the packet for the first of a connection (state new, original direction).
     Begins,
     /// SYN without ACK, RST and FIN.

@@ -84,6 +84,12 @@ impl Display for Expression {
                 write!(f, "fib daddr type {is}{address_type}")
             }
             Expression::Translated => f.write_str("ct status dnat"),
+            Expression::StrayComplaint(Family::V4) => {
+                f.write_str("meta l4proto icmp @th,0,16 0x0303 ct state invalid")
+            }
+            Expression::StrayComplaint(Family::V6) => {
+                f.write_str("meta l4proto ipv6-icmp @th,0,16 0x0104 ct state invalid")
+            }
             Expression::Begins => f.write_str("ct state new ct direction original"),
             Expression::Syn => f.write_str("tcp flags & (fin|syn|rst|ack) == syn"),
             Expression::Zone(zone) => write!(f, "ct zone set {zone}"),
