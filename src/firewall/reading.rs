@@ -34,7 +34,7 @@ pub fn rules(text: &str) {
     for left in &found {
         for jump in &left.jumps {
             assert!(text.contains(jump.as_str()));
-            let _ = leftover::is_first(text, &left.table, jump);
+            let _ = leftover::is_first(text, &left.table, jump, &[jump]);
         }
     }
     // What was removed leaves nothing to find.

@@ -1,6 +1,6 @@
 //! The files that snet makes: none of them in the place of another's.
 
-use super::{Daemon, Folder, PATIENCE, Ports, SNET, text};
+use super::{Daemon, Folder, PATIENCE, Ports, SNET, UNIT, text};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -213,4 +213,22 @@ fn answers_are_kept_in_no_place_of_anothers() {
         }
     }
     assert_eq!(fs::read_to_string(folder.path("file")).unwrap(), "precious");
+}
+
+/// Under ProtectSystem=strict nothing can be written but what the unit says.
+#[test]
+fn the_unit_has_a_folder_for_answers_and_a_purge_takes_it_away() {
+    let root = Folder::new("state");
+    root.install(&[]);
+    let unit = fs::read_to_string(root.path(UNIT)).unwrap();
+    assert!(unit.contains("\nStateDirectory=snet\nStateDirectoryMode=0700\n"), "{unit}");
+    assert!(
+        fs::read_to_string("config.example.toml").unwrap().contains("\"/var/lib/snet/dns.cache\"")
+    );
+    fs::create_dir_all(root.path("var/lib/snet")).unwrap();
+    fs::write(root.path("var/lib/snet/dns.cache"), "").unwrap();
+    root.install(&["--remove"]);
+    assert!(root.path("var/lib/snet/dns.cache").exists());
+    root.install(&["--purge"]);
+    assert!(root.files().is_empty(), "{:?}", root.files());
 }
