@@ -116,7 +116,7 @@ fn run(run: &Run) -> ExitCode {
         Err(problems) => return fail(CONFIG, problems),
     };
     let log = Log::to_stderr(loaded.config.log_level, run.verbose);
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings.iter().chain(&advice(&loaded.config, purpose)) {
         warn!("{warning}");
     }
     let source = Watched { path: path.clone(), purpose, log };
@@ -139,7 +139,7 @@ struct Watched {
 impl daemon::Source for Watched {
     fn load(&self) -> Result<Config, config::Error> {
         let Loaded { config, warnings } = Config::load(&self.path, self.purpose)?;
-        for warning in warnings {
+        for warning in warnings.iter().chain(&advice(&config, self.purpose)) {
             warn!("{warning}");
         }
         Ok(config)
@@ -153,7 +153,7 @@ impl daemon::Source for Watched {
 fn check(file: &File) -> ExitCode {
     match Config::load(&file.config, purpose(file.dns_only)) {
         Ok(Loaded { config, warnings }) => {
-            for warning in warnings {
+            for warning in warnings.iter().chain(&advice(&config, purpose(file.dns_only))) {
                 say(format_args!("warning: {warning}"));
             }
             print(&config.summary())
@@ -189,6 +189,11 @@ fn reload(at: &Control) -> ExitCode {
             fail(UNAVAILABLE, format_args!("no snet answers at {socket}: {failure}"))
         }
     }
+}
+
+/// Without rules nothing comes back.
+fn advice(config: &Config, purpose: Purpose) -> Vec<String> {
+    if purpose == Purpose::Daemon { daemon::advice(config) } else { Vec::new() }
 }
 
 fn purpose(dns_only: bool) -> Purpose {

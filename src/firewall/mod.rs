@@ -108,7 +108,7 @@ pub use backend::{Backend, Cleaned, Installed, Prepared, cleanup, render};
 pub use error::Error;
 pub use handle::Handle;
 pub use lan::{Interface, Lan};
-pub use left_alone::{Cgroup, LeftAlone};
+pub use left_alone::{Cgroup, LeftAlone, cgroup_path};
 pub use ruleset::{Ipv6, Quic, Ruleset};
 pub use tools::{load_legacy_modules, needs_raw_sockets};
 pub use way_out::WayOut;

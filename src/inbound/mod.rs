@@ -2,7 +2,11 @@
 
 pub mod tcp;
 
+mod loops;
+mod neighbour;
 mod session;
+
+pub use neighbour::advice;
 
 use crate::net::Outbound;
 use crate::net::origin::{OrigDst, original_dst};

@@ -6,9 +6,11 @@ use crate::dispatch::{self, Connected, Upstream};
 use crate::net::origin::OrigDst;
 use crate::net::{self, ResetOnDrop};
 use crate::relay::{End, relay};
+use crate::route::Route;
 use crate::stats::Meter;
 use crate::target::Target;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -24,12 +26,12 @@ pub(super) async fn serve(inbound: &Inbound, stream: &mut TcpStream, client: Soc
     inbound.stats().accepted.add(1);
     let began = Instant::now();
     // Boxed: what dialling needs shall not stay for as long as the connection lives.
+    let meter = Arc::new(Meter::default());
     let Some(Connected { link, via }) =
-        Box::pin(connect(inbound, stream, client, destination)).await
+        Box::pin(connect(inbound, stream, client, destination, &meter)).await
     else {
         return;
     };
-    let meter = Meter::default();
     let end = relay(stream, link, &meter).await;
     inbound.stats().ended.add(1);
     inbound.stats().bytes.up.add(meter.up.get());
@@ -85,12 +87,21 @@ async fn connect(
     stream: &TcpStream,
     client: SocketAddr,
     destination: SocketAddr,
+    meter: &Arc<Meter>,
 ) -> Option<Connected> {
     // A session may be dropped while it dials, at the end of a stop.
     let cut = ResetOnDrop::new([stream]);
     let stats = inbound.stats();
     let dispatcher = inbound.current().load();
-    match dispatcher.connect(&Target::addr(destination)).await {
+    let target = Target::addr(destination);
+    if dispatcher.route(&target) == Route::Proxy
+        && let Err(cause) = inbound.loops.look(&dispatcher, client, destination, meter)
+    {
+        stats.refused.add(1);
+        debug!(%client, %destination, "refused: {cause}");
+        return None;
+    }
+    match dispatcher.connect(&target).await {
         Ok(connected) => {
             let via = &connected.via;
             if via.is_some() { &stats.proxied } else { &stats.direct }.add(1);

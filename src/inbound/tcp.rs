@@ -5,6 +5,7 @@
 //! own question whether connections are served (`daemon::heartbeat`) still gets its answer. Full is
 //! not hung.
 
+use super::loops::Loops;
 use super::{Intercept, session};
 use crate::dispatch::Current;
 use crate::net::listen::AcceptError;
@@ -37,6 +38,7 @@ pub struct Inbound {
     cut: watch::Sender<bool>,
     /// Said once: somebody overwrites our mark.
     pub(super) loop_reported: AtomicBool,
+    pub(super) loops: Loops,
     /// Said once each time: the limit is reached.
     limit_reported: AtomicBool,
 }
@@ -60,6 +62,7 @@ impl Inbound {
             limit,
             cut: watch::channel(false).0,
             loop_reported: AtomicBool::new(false),
+            loops: Loops::default(),
             limit_reported: AtomicBool::new(false),
         }
     }

@@ -8,6 +8,7 @@
 pub mod dial;
 pub mod listen;
 pub mod origin;
+pub mod owner;
 pub mod pipe;
 pub mod stream;
 pub mod udp;
@@ -226,6 +227,15 @@ pub fn is_shortage(error: &io::Error) -> bool {
     use nix::libc::{EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
     let shortage = [EMFILE, ENFILE, ENOMEM, ENOBUFS, ENOSPC, EADDRNOTAVAIL];
     error.raw_os_error().is_some_and(|number| shortage.contains(&number))
+}
+
+/// Whether this is an address of this machine.
+pub fn is_own(address: IpAddr) -> bool {
+    // Only there can something be bound (unless net.ipv4.ip_nonlocal_bind is set).
+    let domain = Domain::for_address(SocketAddr::new(address, 0));
+    Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))
+        .and_then(|socket| socket.bind(&SocketAddr::new(address, 0).into()))
+        .is_ok()
 }
 
 /// Sends a FIN and leaves the other direction open (shutdown(2), SHUT_WR).

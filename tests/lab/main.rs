@@ -12,6 +12,7 @@
     reason = "clients and peers of the lab are no part of snet: their sockets must not be marked"
 )]
 
+mod cgroup;
 mod client;
 mod counters;
 mod digest;
@@ -38,6 +39,7 @@ mod flushed;
 mod garbage;
 mod hung;
 mod killed;
+mod local_proxy;
 mod manner;
 mod moments;
 mod moved;
