@@ -118,7 +118,7 @@ fn run(run: &Run) -> ExitCode {
     };
     let log = Log::new(loaded.config.log_level, run.verbose);
     let _last_words = log.last_words();
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings.iter().chain(&advice(&loaded.config, purpose)) {
         warn!("{warning}");
     }
     let source = Watched { path: path.clone(), purpose, log };
@@ -145,7 +145,7 @@ impl daemon::Source for Watched {
 
     fn load(&self) -> Result<Config, config::Error> {
         let Loaded { config, warnings } = Config::load(&self.path, self.purpose)?;
-        for warning in warnings {
+        for warning in warnings.iter().chain(&advice(&config, self.purpose)) {
             warn!("{warning}");
         }
         Ok(config)
@@ -159,7 +159,7 @@ impl daemon::Source for Watched {
 fn check(file: &File) -> ExitCode {
     match Config::load(&file.config, purpose(file.dns_only)) {
         Ok(Loaded { config, warnings }) => {
-            for warning in warnings {
+            for warning in warnings.iter().chain(&advice(&config, purpose(file.dns_only))) {
                 say(format_args!("warning: {warning}"));
             }
             print(&config.summary())
@@ -201,6 +201,11 @@ fn reload(at: &Control) -> ExitCode {
             fail(UNAVAILABLE, format_args!("no snet answers at {socket}: {failure}"))
         }
     }
+}
+
+/// Without rules nothing comes back.
+fn advice(config: &Config, purpose: Purpose) -> Vec<String> {
+    if purpose == Purpose::Daemon { daemon::advice(config) } else { Vec::new() }
 }
 
 fn purpose(dns_only: bool) -> Purpose {

@@ -6,6 +6,8 @@
 
 mod health;
 
+use crate::firewall::LeftAlone;
+use crate::proxy::endpoint::Endpoint;
 use crate::proxy::{self, Link, Proxy};
 use crate::route::{Learned, Route, Router};
 use crate::target::Target;
@@ -65,6 +67,7 @@ pub struct Dispatcher {
     learned: Arc<Learned>,
     direct: Box<dyn Proxy>,
     upstreams: Vec<Arc<Upstream>>,
+    left_alone: LeftAlone,
 }
 
 /// A connection that stands.
@@ -110,12 +113,32 @@ impl Dispatcher {
         direct: Box<dyn Proxy>,
         upstreams: Vec<Arc<Upstream>>,
     ) -> Self {
-        Dispatcher { router, learned, direct, upstreams }
+        Dispatcher { router, learned, direct, upstreams, left_alone: LeftAlone::default() }
+    }
+
+    /// The same, where the programs of this machine that shall not be captured are known.
+    #[must_use]
+    pub fn leaving_alone(self, left_alone: LeftAlone) -> Self {
+        Dispatcher { left_alone, ..self }
+    }
+
+    /// The programs of this machine that shall not be captured.
+    pub fn left_alone(&self) -> &LeftAlone {
+        &self.left_alone
     }
 
     /// Where a destination goes.
     pub fn route(&self, target: &Target) -> Route {
         self.router.route(target, &self.learned)
+    }
+
+    /// Where the servers of the proxies are, each address with the proxy's name.
+    pub fn servers(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.upstreams.iter().flat_map(|upstream| {
+            let server = upstream.proxy.server();
+            let addresses = server.map(Endpoint::addresses).unwrap_or_default();
+            addresses.into_iter().map(|address| (upstream.name(), address))
+        })
     }
 
     /// What the resolver learned.

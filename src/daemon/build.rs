@@ -109,6 +109,7 @@ pub(super) fn dispatcher(
     let learned =
         running.filter(same_names).map(|running| Arc::clone(running.dispatcher.learned()));
     Dispatcher::new(router, learned.unwrap_or_default(), direct, upstreams.collect())
+        .leaving_alone(config.rules.left_alone.clone())
 }
 
 /// With a token the daemon's own proof is answered.

@@ -30,9 +30,9 @@ use crate::dispatch::Current;
 use crate::dns::bootstrap::Bootstrap;
 use crate::fault::{self, Step};
 use crate::firewall::OnFailure;
-use crate::inbound::Intercept;
 use crate::inbound::tcp::Inbound;
 use crate::inbound::token::Token;
+use crate::inbound::{Intercept, advice as advice_on};
 use crate::mark::Fwmark;
 use crate::net::allowance::Allowance;
 use crate::net::{Outbound, Refusal, listen};
@@ -149,6 +149,20 @@ pub fn rules(config: &Config) -> Result<String, Error> {
         ));
     }
     Ok(text)
+}
+
+/// What the operator should know of proxies that are programs of this machine. Asks the kernel who they
+/// are, and no name server.
+pub fn advice(config: &Config) -> Vec<String> {
+    if config.firewall.backend == config::Backend::None {
+        return Vec::new();
+    }
+    let here = |proxy: &config::Proxy| {
+        let host = if proxy.host == "localhost" { "127.0.0.1" } else { &proxy.host };
+        let server = SocketAddr::new(host.parse().ok()?, proxy.port);
+        advice_on(&proxy.name, server, &config.rules.left_alone)
+    };
+    config.proxies.iter().filter_map(here).collect()
 }
 
 /// Everything that runs.

@@ -87,6 +87,28 @@ pub(super) fn root() -> Option<PathBuf> {
     mount_points(&mounts).find(|place| place.join("cgroup.procs").exists())
 }
 
+/// The path of a cgroup by its number, as [`Cgroup`] has it. Walks the hierarchy: nothing for every packet.
+pub fn cgroup_path(number: u64) -> Option<String> {
+    let root = root()?;
+    let mut waiting = vec![root.clone()];
+    for _ in 0..MOST_CGROUPS {
+        let directory = waiting.pop()?;
+        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            if entry.metadata().is_ok_and(|found| found.ino() == number) {
+                return Some(entry.path().strip_prefix(&root).ok()?.to_str()?.to_owned());
+            }
+            waiting.push(entry.path());
+        }
+    }
+    None
+}
+
+/// A machine that has more is not searched to its end.
+const MOST_CGROUPS: usize = 10_000;
+
 /// proc_pid_mountinfo(5): the fourth field is what is mounted, the fifth where; behind ` - ` the type.
 fn mount_points(mounts: &str) -> impl Iterator<Item = PathBuf> {
     mounts.lines().filter_map(|line| {

@@ -125,7 +125,7 @@ pub use culprit::culprit;
 pub use error::Error;
 pub use handle::Handle;
 pub use lan::{Interface, Lan};
-pub use left_alone::{Cgroup, LeftAlone};
+pub use left_alone::{Cgroup, LeftAlone, cgroup_path};
 pub use ruleset::{Family, Ipv6, Quic, Ruleset};
 pub use switch::{OnFailure, Switch, Switches};
 pub use tools::{load_legacy_modules, needs_raw_sockets};

@@ -163,8 +163,8 @@ impl Watch {
             match around {
                 Ok(()) if next == now => {}
                 Ok(()) => {
-                    say(&now, &next);
                     follow.network(&now, &next);
+                    say(&now, &next);
                     now = next;
                     told = None;
                 }

@@ -3,8 +3,12 @@
 pub mod tcp;
 pub mod token;
 
+mod loops;
+mod neighbour;
 mod session;
 mod shares;
+
+pub use neighbour::advice;
 
 use crate::net::Outbound;
 use crate::net::origin::{OrigDst, original_dst};

@@ -1,12 +1,14 @@
 //! One connection from accept to its end: destination, guards, dial, relay, one log line.
 
 use super::Stray;
+use super::loops::Loop;
 use super::tcp::Inbound;
 use crate::dispatch::{self, Connected, Upstream};
 use crate::firewall::{Family, probe};
 use crate::net::origin::OrigDst;
 use crate::net::{self, ResetOnDrop};
 use crate::relay::{End, relay};
+use crate::route::Route;
 use crate::stats::Meter;
 use crate::target::Target;
 use std::net::SocketAddr;
@@ -28,7 +30,7 @@ pub(super) async fn serve(inbound: &Inbound, stream: &mut TcpStream, client: Soc
     inbound.stats().accepted.add(1);
     let mut open = Open::new(inbound, client, destination);
     // Boxed: what dialling needs shall not stay for as long as the connection lives.
-    let link = match Box::pin(connect(inbound, stream, destination)).await {
+    let link = match Box::pin(connect(inbound, stream, client, destination, &open.meter)).await {
         Ok(Connected { link, via }) => {
             open.connected(via);
             link
@@ -59,7 +61,8 @@ struct Open<'a> {
     client: SocketAddr,
     destination: SocketAddr,
     began: Instant,
-    meter: Meter,
+    /// Shared with those who see whether the connection is answered.
+    meter: Arc<Meter>,
     stage: Stage,
 }
 
@@ -73,7 +76,7 @@ enum Stage {
 
 impl<'a> Open<'a> {
     fn new(inbound: &'a Inbound, client: SocketAddr, destination: SocketAddr) -> Self {
-        let (began, meter) = (Instant::now(), Meter::default());
+        let (began, meter) = (Instant::now(), Arc::default());
         Open { inbound, client, destination, began, meter, stage: Stage::Dialling }
     }
 
@@ -85,12 +88,15 @@ impl<'a> Open<'a> {
         self.stage = Stage::Relaying(via);
     }
 
-    fn refused(mut self, cause: &dispatch::Error) {
+    fn refused(mut self, cause: &Refused) {
         self.stage = Stage::Over;
         self.inbound.stats().refused.add(1);
         let Open { client, destination, .. } = &self;
         match cause {
-            dispatch::Error::Blocked => debug!(%client, %destination, "refused: {cause}"),
+            // A loop is told by whoever found it.
+            Refused::Dispatch(dispatch::Error::Blocked) | Refused::Loop(_) => {
+                debug!(%client, %destination, "refused: {cause}");
+            }
             _ => info!(%client, %destination, "refused: {cause}"),
         }
     }
@@ -160,16 +166,33 @@ fn turn_away(inbound: &Inbound, stream: &TcpStream, client: SocketAddr, stray: &
     }
 }
 
+/// Why a connection is not served.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    /// A rule, or no proxy that answers.
+    #[error(transparent)]
+    Dispatch(#[from] dispatch::Error),
+    /// It is one of a proxy's own.
+    #[error(transparent)]
+    Loop(#[from] Loop),
+}
+
 /// Dials for the client.
 async fn connect(
     inbound: &Inbound,
     stream: &TcpStream,
+    client: SocketAddr,
     destination: SocketAddr,
-) -> Result<Connected, dispatch::Error> {
+    meter: &Arc<Meter>,
+) -> Result<Connected, Refused> {
     // A session may be dropped while it dials, at the end of a stop.
     let cut = ResetOnDrop::new([stream]);
     let dispatcher = inbound.current().load();
-    let connected = dispatcher.connect(&Target::addr(destination)).await?;
+    let target = Target::addr(destination);
+    if dispatcher.route(&target) == Route::Proxy {
+        inbound.loops.look(&dispatcher, client, destination, meter)?;
+    }
+    let connected = dispatcher.connect(&target).await?;
     cut.disarm();
     Ok(connected)
 }

@@ -6,6 +6,7 @@
 //! not hung. Before the limit is reached a host may be refused for what it holds: see
 //! [`super::shares`].
 
+use super::loops::Loops;
 use super::shares::{Refusal, Refused, Shares, Source};
 use super::token::Token;
 use super::{Intercept, session};
@@ -40,6 +41,7 @@ pub struct Inbound {
     cut: watch::Sender<bool>,
     /// Said once: somebody overwrites our mark.
     pub(super) loop_reported: AtomicBool,
+    pub(super) loops: Loops,
 }
 
 /// One of the connections that may be open; given back when dropped.
@@ -69,6 +71,7 @@ impl Inbound {
             emptied: Notify::new(),
             cut: watch::channel(false).0,
             loop_reported: AtomicBool::new(false),
+            loops: Loops::default(),
         }
     }
 

@@ -9,6 +9,7 @@ pub mod allowance;
 pub mod dial;
 pub mod listen;
 pub mod origin;
+pub mod owner;
 pub mod pipe;
 pub mod probe;
 pub mod stream;
@@ -280,6 +281,15 @@ pub fn is_no_memory_or_descriptor(error: &io::Error) -> bool {
 pub fn has_ipv6() -> bool {
     let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP));
     !socket.is_err_and(|error| error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT))
+}
+
+/// Whether this is an address of this machine.
+pub fn is_own(address: IpAddr) -> bool {
+    // Only there can something be bound (unless net.ipv4.ip_nonlocal_bind is set).
+    let domain = Domain::for_address(SocketAddr::new(address, 0));
+    Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))
+        .and_then(|socket| socket.bind(&SocketAddr::new(address, 0).into()))
+        .is_ok()
 }
 
 /// Sends a FIN and leaves the other direction open (shutdown(2), SHUT_WR).

@@ -130,6 +130,10 @@ impl Proxy for HttpConnect {
         Box::pin(self.dial(target))
     }
 
+    fn server(&self) -> Option<&Endpoint> {
+        Some(&self.endpoint)
+    }
+
     fn was_reached_since(&self, moment: Instant) -> bool {
         self.endpoint.was_reached_since(moment)
     }

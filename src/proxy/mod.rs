@@ -11,6 +11,7 @@ pub mod shadowsocks;
 
 use crate::net;
 use crate::target::Target;
+use endpoint::Endpoint;
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;
@@ -32,6 +33,11 @@ pub trait Proxy: Debug + Send + Sync {
     ///
     /// Dropping the future closes whatever it opened.
     fn connect<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Link, Error>>;
+
+    /// Where its server is; `None` for direct.
+    fn server(&self) -> Option<&Endpoint> {
+        None
+    }
 
     /// Whether a connection to the proxy server itself has come to stand at `moment` or later.
     /// Tells a server that is silent from one that waits for a silent destination.

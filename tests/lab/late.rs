@@ -41,7 +41,7 @@ fn no_complaint_leaves(variant: Variant) {
         // Shorter than the rules act that nobody renews.
         snet.signal(Signal::SIGSTOP);
         assert!(dig(&asked).contains("timed out"), "nobody answers meanwhile");
-        assert!(!LAN.dig(&asked).contains("203.0.113"), "nor a host of the LAN");
+        assert!(LAN.dig(&asked).contains("timed out"), "nor for a host of the LAN");
         snet.signal(Signal::SIGCONT);
         thread::sleep(Duration::from_millis(500));
         assert!(dig(&asked).contains("203.0.113.10"), "it answers again");

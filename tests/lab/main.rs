@@ -13,6 +13,7 @@
 )]
 
 mod auto;
+mod cgroup;
 mod client;
 mod closed;
 mod counters;
@@ -43,6 +44,7 @@ mod hangup;
 mod hung;
 mod killed;
 mod late;
+mod local_proxy;
 mod manner;
 mod moments;
 mod moved;

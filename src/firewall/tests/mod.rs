@@ -7,6 +7,7 @@
 
 mod backend;
 mod bound;
+#[path = "../../../tests/lab/cgroup.rs"]
 mod cgroup;
 mod company;
 mod flushes;

@@ -5,7 +5,9 @@ use crate::snet;
 use crate::tools;
 use crate::world::{Family, PROXY};
 use std::fs;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub const USER: &str = "me";
 pub const PASSWORD: &str = "open sesame";
@@ -76,4 +78,23 @@ pub fn tinyproxy(family: Family) -> (Running, String) {
     let mut server = Running::start("tinyproxy", &mut command);
     super::wait_for_listener(&mut server, address);
     (server, snet::http_proxy(address, None))
+}
+
+/// tinyproxy on the machine itself, which asks `upstream` for everything, if there is one.
+pub fn local_tinyproxy(address: SocketAddr, upstream: Option<SocketAddr>) -> Running {
+    let file = Path::new(FOLDER).join("local-tinyproxy.conf");
+    let (port, ip) = (address.port(), address.ip());
+    let upstream = upstream.map_or(String::new(), |server| format!("Upstream http {server}\n"));
+    let text = format!(
+        "Port {port}\nListen {ip}\nTimeout 600\nMaxClients 3000\nLogLevel Warning\n{upstream}"
+    );
+    fs::write(&file, text).expect("the tmpfs is writable");
+    let mut command = unprivileged(Place::Machine, "tinyproxy");
+    command.args(["-d", "-c"]).arg(file);
+    let mut proxy = Running::start("local-tinyproxy", &mut command);
+    let listens = crate::wait::quietly(Duration::from_secs(15), || {
+        proxy.ended().is_some() || TcpStream::connect(address).is_ok()
+    });
+    assert!(listens && proxy.ended().is_none(), "{}", proxy.log());
+    proxy
 }

@@ -1,7 +1,7 @@
 //! Cgroups of a test's own, beneath the one that it runs in. Their numbers are the host's: they go at
 //! the end, whatever comes.
 
-use super::lab::run;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::cell::RefCell;
 use std::fs;
@@ -10,21 +10,25 @@ use std::path::{Path, PathBuf};
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// The hierarchy as this test sees it: its own cgroup is the root.
-pub(super) struct Cgroups(RefCell<Vec<PathBuf>>);
+pub struct Cgroups(RefCell<Vec<PathBuf>>);
 
 impl Cgroups {
-    pub(super) fn mount() -> Self {
-        unshare(CloneFlags::CLONE_NEWCGROUP).unwrap();
-        run(&format!("mount -t cgroup2 cgroup2 {ROOT}"));
+    pub fn mount() -> Self {
+        unshare(CloneFlags::CLONE_NEWCGROUP).expect("its owner may");
+        let (kind, none) = (Some("cgroup2"), None::<&str>);
+        mount(kind, ROOT, kind, MsFlags::empty(), none).expect("its owner may");
         Cgroups(RefCell::default())
     }
 
-    /// A name that no other test has.
-    pub(super) fn name(part: &str) -> String {
-        format!("snet-test-{}-{part}", std::process::id())
+    /// A name that no other test has: process numbers are another test's too.
+    pub fn name(part: &str) -> String {
+        let network = fs::read_link("/proc/self/ns/net").expect("proc is mounted");
+        let digits = |c: &char| c.is_ascii_digit();
+        let number: String = network.to_string_lossy().chars().filter(digits).collect();
+        format!("snet-test-{number}-{part}")
     }
 
-    pub(super) fn make(&self, path: &str) {
+    pub fn make(&self, path: &str) {
         let directory = Path::new(ROOT).join(path);
         fs::create_dir(&directory).unwrap_or_else(|error| {
             panic!(
@@ -34,14 +38,14 @@ impl Cgroups {
         self.0.borrow_mut().push(directory);
     }
 
-    pub(super) fn remove(&self, path: &str) {
+    pub fn remove(&self, path: &str) {
         let directory = Path::new(ROOT).join(path);
-        fs::remove_dir(&directory).unwrap();
+        fs::remove_dir(&directory).expect("it is empty");
         self.0.borrow_mut().retain(|made| *made != directory);
     }
 
     /// What this process makes in `act` belongs to that cgroup.
-    pub(super) fn within<T>(&self, path: &str, act: impl FnOnce() -> T) -> T {
+    pub fn within<T>(&self, path: &str, act: impl FnOnce() -> T) -> T {
         enter(&Path::new(ROOT).join(path));
         let result = act();
         enter(Path::new(ROOT));
@@ -50,7 +54,8 @@ impl Cgroups {
 }
 
 fn enter(directory: &Path) {
-    fs::write(directory.join("cgroup.procs"), std::process::id().to_string()).unwrap();
+    fs::write(directory.join("cgroup.procs"), std::process::id().to_string())
+        .expect("a process may move");
 }
 
 impl Drop for Cgroups {
