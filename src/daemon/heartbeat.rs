@@ -12,6 +12,8 @@ use crate::firewall::{Family, Switch, Switches};
 use crate::net::Outbound;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
@@ -40,19 +42,20 @@ pub(super) struct Parts {
 }
 
 /// What is done with what a round has found.
-pub(super) trait Act: Send + Sync {
-    /// Sets the switches; `None`: they are left to themselves.
+pub(super) trait Act: Send + Sync + 'static {
+    /// Sets the switches.
     fn beat(&self, switches: Switches) -> impl Future<Output = ()> + Send;
 
     /// The daemon serves somebody.
     fn alive(&self);
 
-    /// What others' rules do with the packets of this family's proof, and the remedy.
+    /// What others' rules do with the packets of this family's proof, and the remedy. Takes its time.
     fn explain(&self, family: Family) -> impl Future<Output = Option<String>> + Send;
 }
 
 #[derive(Debug)]
-pub(super) struct Heartbeat {
+pub(super) struct Heartbeat<A> {
+    act: Arc<A>,
     proof: Proof,
     parts: Parts,
     /// The families, IPv4 first, that the rules redirect.
@@ -62,7 +65,7 @@ pub(super) struct Heartbeat {
     /// The last state that was told.
     told: [Option<State>; 2],
     /// Others' rules are seen to drop what this family's proof sends.
-    blamed: [bool; 2],
+    blamed: Arc<[AtomicBool; 2]>,
     /// No listener answers.
     is_silent: bool,
 }
@@ -131,20 +134,27 @@ impl Judge {
     }
 }
 
-impl Heartbeat {
-    pub(super) fn new(proof: Proof, parts: Parts, captures: [bool; 2], is_closed: bool) -> Self {
-        let judge = Judge::default();
-        let (told, blamed, is_silent) = ([None; 2], [false; 2], false);
-        Heartbeat { proof, parts, captures, is_closed, judge, told, blamed, is_silent }
+impl<A: Act> Heartbeat<A> {
+    pub(super) fn new(
+        act: A,
+        proof: Proof,
+        parts: Parts,
+        captures: [bool; 2],
+        is_closed: bool,
+    ) -> Self {
+        let (act, judge, blamed) = (Arc::new(act), Judge::default(), Arc::default());
+        let (told, is_silent) = ([None; 2], false);
+        Heartbeat { act, proof, parts, captures, is_closed, judge, told, blamed, is_silent }
     }
 
     /// The first round, before anything is captured; it is made twice if it fails. Sets the switches.
     ///
     /// # Errors
     /// No family is captured, and why.
-    pub(super) async fn prove(&mut self, act: &impl Act) -> Result<(), String> {
+    pub(super) async fn prove(&mut self) -> Result<(), String> {
         let (mut found, _) = self.round().await;
         if found.iter().any(|found| matches!(found, Some(Found::Broken(_)))) {
+            tokio::time::sleep(PATIENCE / 8).await;
             (found, _) = self.round().await;
         }
         let states = self.judge.judge([found[0].as_ref(), found[1].as_ref()]);
@@ -154,18 +164,18 @@ impl Heartbeat {
             let mut causes = Vec::new();
             for (family, found) in Family::ALL.into_iter().zip(&found) {
                 if let Some(Found::Broken(broken)) = found {
-                    causes.push(self.cause(family, broken, act).await);
+                    causes.push(told_of(family, broken, self.act.explain(family).await));
                 }
             }
             return Err(causes.join("; "));
         }
-        act.beat(Judge::switches(states)).await;
-        self.tell(states, &found, act).await;
+        self.act.beat(Judge::switches(states)).await;
+        self.tell(states, &found);
         Ok(())
     }
 
     /// Beats until `stopped` turns true. Returns true.
-    pub(super) async fn beat(mut self, act: impl Act, mut stopped: watch::Receiver<bool>) -> bool {
+    pub(super) async fn beat(mut self, mut stopped: watch::Receiver<bool>) -> bool {
         let mut ticks = interval(INTERVAL);
         // After a suspend one beat is enough, at once.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -182,13 +192,13 @@ impl Heartbeat {
             }
             let states = self.judge.judge([found[0].as_ref(), found[1].as_ref()]);
             if self.captures != [false; 2] {
-                act.beat(Judge::switches(states)).await;
+                self.act.beat(Judge::switches(states)).await;
             }
-            self.tell(states, &found, &act).await;
+            self.tell(states, &found);
             // What others' rules drop is no reason to be killed.
-            let blamed = self.blamed.iter().any(|blamed| *blamed);
+            let blamed = self.blamed.iter().any(|blamed| blamed.load(Ordering::Relaxed));
             if silent.is_none() || states.contains(&State::Captured) || blamed {
-                act.alive();
+                self.act.alive();
             }
             self.tell_silence(silent);
         }
@@ -227,31 +237,18 @@ impl Heartbeat {
         }
     }
 
-    /// A port that does not answer may be shut off by others, too.
-    async fn cause(&mut self, family: Family, broken: &Broken, act: &impl Act) -> String {
-        let explained = act.explain(family).await;
-        self.blamed[place(family)] = explained.is_some();
-        match explained {
-            Some(why) => format!("{family}: {broken}: {why}"),
-            None => format!("{family}: {broken}"),
-        }
-    }
-
     /// Each change of a family is told once.
-    async fn tell(&mut self, states: [State; 2], found: &[Option<Found>; 2], act: &impl Act) {
+    fn tell(&mut self, states: [State; 2], found: &[Option<Found>; 2]) {
         for (place, family) in Family::ALL.into_iter().enumerate() {
             let (state, before) = (states[place], self.told[place]);
             if state == State::Doubtful || before == Some(state) {
                 continue;
             }
             self.told[place] = Some(state);
-            self.blamed[place] = false;
+            self.blamed[place].store(false, Ordering::Relaxed);
             match (state, &found[place]) {
                 (State::Broken, Some(Found::Broken(broken))) => {
-                    let cause = self.cause(family, broken, act).await;
-                    let effect = self.effect(states[1 - place]);
-                    warn!("health check: not captured: {cause}; foreign {family} {effect}");
-                    super::notify::status(&format!("not captured: {cause}"));
+                    self.explain(family, broken.again(), self.effect(states[1 - place]));
                 }
                 (State::Captured, _) if before == Some(State::Broken) => {
                     info!("health check: {family} is captured again");
@@ -260,6 +257,19 @@ impl Heartbeat {
                 _ => {}
             }
         }
+    }
+
+    /// Beside the beats: tools may take their time, and the other family must be kept up. A port that
+    /// does not answer may be shut off by others, too.
+    fn explain(&self, family: Family, broken: Broken, effect: &'static str) {
+        let (act, blamed) = (Arc::clone(&self.act), Arc::clone(&self.blamed));
+        tokio::spawn(async move {
+            let why = act.explain(family).await;
+            blamed[place(family)].store(why.is_some(), Ordering::Relaxed);
+            let cause = told_of(family, &broken, why);
+            warn!("health check: not captured: {cause}; foreign {family} {effect}");
+            super::notify::status(&format!("not captured: {cause}"));
+        });
     }
 
     fn effect(&self, other: State) -> &'static str {
@@ -337,6 +347,13 @@ impl Parts {
 fn was_turned_away(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionReset, InvalidInput, NotConnected};
     matches!(error.kind(), ConnectionReset | InvalidInput | NotConnected)
+}
+
+fn told_of(family: Family, broken: &Broken, why: Option<String>) -> String {
+    match why {
+        Some(why) => format!("{family}: {broken}: {why}"),
+        None => format!("{family}: {broken}"),
+    }
 }
 
 fn place(family: Family) -> usize {

@@ -278,6 +278,7 @@ impl Daemon {
             ports: [config.listen.tcp_port, config.listen.dns_port],
         };
         let mut heartbeat = Heartbeat::new(
+            act,
             Proof::new(token.clone()),
             Parts {
                 outbound: outbound.clone(),
@@ -289,12 +290,12 @@ impl Daemon {
             config.firewall.on_failure == firewall::OnFailure::Closed,
         );
         if installed {
-            heartbeat.prove(&act).await.map_err(Error::NotCaptured)?;
+            heartbeat.prove().await.map_err(Error::NotCaptured)?;
             firewall.with(firewall::Installed::commit);
         }
         let (telling, moves) = mpsc::channel(1);
         tasks.spawn(supervised("surroundings", surroundings::watch(telling, stopped.clone())));
-        tasks.spawn(supervised("heartbeat", heartbeat.beat(act, stopped)));
+        tasks.spawn(supervised("heartbeat", heartbeat.beat(stopped)));
         let (asking, requests) = mpsc::channel(1);
         if let Some(control) = control {
             tasks.spawn(supervised("control", control.serve(asking)));

@@ -434,7 +434,8 @@ fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
     if ruleset.listens(family) {
         chains.push(Chain { name: STRAY, rules: vec!["-j DROP".into()] });
         let hooks = if ruleset.lan.is_some() { 2 } else { 1 };
-        jumps.extend(Part::stray_jumps(family).into_iter().take(hooks));
+        // Inserted before the others, so that it stands behind them.
+        jumps.splice(0..0, Part::stray_jumps(family).into_iter().take(hooks));
     }
     if ruleset.lan.is_some() {
         let mut rules = of_the_lan(family).to_vec();

@@ -4,13 +4,16 @@
 use crate::client::{echo, failure, try_connect};
 use crate::counters::Counters;
 use crate::peer::{names, service};
-use crate::process::Place;
+use crate::process::{FOLDER, Place};
 use crate::sealed::sealed;
 use crate::snet::{self, Config, Snet, Variant, dig};
 use crate::upstream::Upstream;
 use crate::wait::until;
 use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family};
+use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Beats that find it, and the time to say so.
@@ -203,6 +206,42 @@ fn without_ipv6_ipv4_goes_on(variant: Variant) {
             snet.stop();
         }
     }
+}
+
+/// The culprit is looked for by a tool that takes longer than rules act that nobody renews.
+#[test]
+fn a_slow_tool_keeps_nobody_from_the_other_family() {
+    sealed(|_| {
+        service::start();
+        let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+        let config = Config::through(Family::V4, &[proxy]).by(Variant::Native).write();
+        let folder = Path::new(FOLDER).join("slow");
+        fs::create_dir_all(&folder).expect("the tmpfs is writable");
+        let real = crate::tools::path("nft");
+        let script =
+            format!("#!/bin/sh\n[ \"$1\" != -a ] || sleep 9\nexec {} \"$@\"\n", real.display());
+        fs::write(folder.join("nft"), script).expect("the tmpfs is writable");
+        fs::set_permissions(folder.join("nft"), fs::Permissions::from_mode(0o755))
+            .expect("it is ours");
+        let mut command = snet::snet(Variant::Native);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", folder.display()));
+        let snet = Snet::ready(command.arg("-c").arg(config));
+        let counters = Counters::restart();
+        shell(
+            "nft add table ip6 strict; \
+             nft add chain ip6 strict in { type filter hook input priority 0 \\; policy drop \\; }; \
+             nft add rule ip6 strict in ct state established,related accept; \
+             nft add rule ip6 strict in meta l4proto ipv6-icmp accept",
+        );
+        let told = || snet.log().contains("not captured: IPv6");
+        while !told() {
+            assert!(reaches(Family::V4), "IPv4 is captured: {}", snet.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert_eq!(counters.leaked(), 0, "nothing foreign leaves");
+        snet.stop();
+    });
 }
 
 /// What others have against both families, the words of the culprit and of the remedy, and the way

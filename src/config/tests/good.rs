@@ -63,6 +63,7 @@ fn the_defaults() {
     assert!(config.firewall.interfaces.is_empty());
     assert_eq!(config.firewall.ipv6, Ipv6::Proxy);
     assert_eq!(config.firewall.quic, Quic::Reject);
+    assert_eq!(config.firewall.on_failure, OnFailure::Open);
     assert_eq!(config.log_level, LogLevel::Info);
     assert_eq!(config.control_socket, Path::new("/run/snet/control.sock"));
     assert_eq!(listen::default_addresses(Mode::Router), ["::".parse::<IpAddr>().unwrap()]);
@@ -156,6 +157,7 @@ direct-sources = []
 backend = "none"
 ipv6 = "block"
 quic = "direct"
+on-failure = "closed"
 
 [log]
 level = "trace"
@@ -219,6 +221,7 @@ fn everything() {
 
     assert_eq!(config.firewall.backend, Backend::None);
     assert_eq!((config.firewall.ipv6, config.firewall.quic), (Ipv6::Block, Quic::Direct));
+    assert_eq!(config.firewall.on_failure, OnFailure::Closed);
     assert_eq!(config.log_level, LogLevel::Trace);
 }
 
@@ -296,6 +299,7 @@ dns       domestic 192.0.2.53, 127.0.0.1
 rules     direct 2 prefixes, proxy 2 prefixes, block 1 prefix; 3 names by route, 0 names domestic
 china     nothing
 firewall  none: no rule is installed; foreign IPv6 blocked, foreign QUIC direct
+failure   while no living snet captures, foreign traffic is rejected
 "
     );
     let summary = config("").summary();
