@@ -23,7 +23,7 @@
 //! **The owner.** The table has the flag `owner`: it belongs to the netlink socket that made it.
 //! Others can neither change nor delete it (EPERM), and their `flush ruleset` passes it by. When
 //! the socket closes, whatever the reason, the kernel removes the table. So a killed daemon leaves
-//! nothing, and a second one finds out who is there ([`Error::Owned`]). A kernel before 5.12 gets
+//! no rule, and a second one finds out who is there ([`Error::Owned`]). A kernel before 5.12 gets
 //! a plain table, which [`cleanup`] or the next start removes.
 //!
 //! **The dead man's switch** is for the daemon that hangs, and for the one that was killed on an
