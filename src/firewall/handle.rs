@@ -15,7 +15,7 @@ use super::renew;
 use super::ruleset::{Family, Ipv6, Ruleset};
 use super::sets::{self, Entry, Set};
 use super::switch::{OnFailure, Switch, Switches};
-use super::tools::{Ipset, Iptables, kernel_has};
+use super::tools::{Ipset, Iptables, of_families, warn_unfiltered};
 use crate::fault::{self, Step};
 use crate::route::Route;
 use std::net::IpAddr;
@@ -80,7 +80,7 @@ impl Handle {
         {
             return Err(Error::TooManyInterfaces { count: lan.interfaces.len() });
         }
-        let tools = every_tool(&ruleset)?;
+        let tools = of_families(&ruleset)?;
         if let Some(lan) = &ruleset.lan {
             info!("the LAN side: {}", lan.describe());
         }
@@ -446,34 +446,4 @@ impl Drop for Unfinished {
             warn!("the rules could not be removed ({error}); run `snet cleanup`");
         }
     }
-}
-
-/// The tools of each family that is there.
-fn every_tool(ruleset: &Ruleset) -> Result<Vec<(Family, Iptables)>, Error> {
-    let mut tools = Vec::new();
-    for family in Family::ALL {
-        if !kernel_has(family) {
-            info!("this kernel has no {family}: only the other family is captured");
-            continue;
-        }
-        match Iptables::of_system(family) {
-            Err(error) if family == Family::V6 => {
-                warn_unfiltered(ruleset, &error);
-                continue;
-            }
-            found => tools.push((family, found?)),
-        }
-        if let Some(why) = ruleset.uncaptured(family) {
-            warn!("{why}");
-        }
-    }
-    Ok(tools)
-}
-
-fn warn_unfiltered(ruleset: &Ruleset, error: &Error) {
-    let what = match ruleset.ipv6 {
-        Ipv6::Block => "foreign IPv6 is NOT blocked",
-        Ipv6::Proxy | Ipv6::Direct => "IPv6 is not captured",
-    };
-    warn!("{what}: {error}");
 }

@@ -6,10 +6,12 @@
 //! from PREROUTING and FORWARD too, behind the question [`of_the_lan`] whether the packet is one of
 //! the LAN side.
 
+mod filter;
+
 use super::probe;
 use super::ruleset::{Family, Foreign, Ruleset};
 use super::sets::Set;
-use super::switch::OnFailure;
+use filter::filter;
 use std::fmt::Write;
 
 /// The conntrack zone of captured queries, see [`super`]. Any number but 0 that nobody else uses
@@ -358,118 +360,6 @@ pub(super) fn follow(before: &Ruleset, after: &Ruleset) -> Option<String> {
     let rules = link(after).rules.into_iter();
     let rules: String = rules.map(|rule| format!("-A {LINK} {rule}\n")).collect();
     Some(format!("*nat\n-F {LINK}\n{rules}COMMIT\n"))
-}
-
-/// Rejects. The destination of what nat redirected is local by now, so it passes on the first
-/// rung. The jump takes the first packets of connections only, so that the bytes of a running
-/// transfer cost one match, and so that a QUIC connection or a game that was there before us goes
-/// on.
-fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
-    let unreachable = match family {
-        Family::V4 => "icmp-port-unreachable",
-        Family::V6 => "icmp6-port-unreachable",
-    };
-    // While the family is not captured.
-    let (inactive, mut otherwise) = match ruleset.on_failure {
-        OnFailure::Closed => (CLOSED, Vec::new()),
-        OnFailure::Open => {
-            let rejected = Set::Rejected.name(family);
-            (INACTIVE, vec![format!("-m set ! --match-set {rejected} dst -j RETURN")])
-        }
-    };
-    let not_captured = format!("-m set ! --match-set {} dst", Set::Alive.name(family));
-    // The proof never leaves this machine, whoever took it out of our redirect.
-    let own = [format!("{}-g {REJECT}", to_probe(family)), marked(ruleset)];
-    let own = own.into_iter().chain(left_alone(ruleset));
-    let mut chains = Vec::new();
-    let (rungs, mut rules) = if ruleset.lan.is_some() && !ruleset.left_alone.is_empty() {
-        let rules = own.chain([format!("-g {RUNGS}")]).collect();
-        chains.push(Chain { name: CHAIN, rules });
-        (RUNGS, vec![marked(ruleset)])
-    } else {
-        (CHAIN, own.collect())
-    };
-    rules.push(format!("{not_captured} -g {inactive}"));
-    if family == Family::V6 && ruleset.listens(family) {
-        rules.extend(queries(family).map(|query| format!("-d {LINK_LOCAL} {query} -g {REJECT}")));
-    }
-    rules.push(format!("-g {FILTER}"));
-    if foreign != Foreign::Pass {
-        otherwise.extend(
-            queries(family).map(|query| format!("! -d {} {query} -g {REJECT}", loopback(family))),
-        );
-    }
-    otherwise.push(format!("-g {FILTER}"));
-    let ladder = LADDER.iter().map(|(destination, verdict)| {
-        let then = match (verdict, foreign) {
-            (Verdict::Block, _) | (Verdict::Foreign, Foreign::Reject) => format!("-g {REJECT}"),
-            (Verdict::Foreign, Foreign::Redirect { .. }) => format!("-g {FOREIGN}"),
-            (Verdict::Pass, _) | (Verdict::Foreign, Foreign::Pass) => "-j RETURN".into(),
-        };
-        format!("{}{then}", destination.matching(family))
-    });
-    chains.extend([
-        Chain { name: rungs, rules },
-        Chain { name: inactive, rules: otherwise },
-        Chain { name: FILTER, rules: ladder.collect() },
-        Chain {
-            name: REJECT,
-            rules: vec![
-                "-p tcp --syn -j REJECT --reject-with tcp-reset".into(),
-                // A TCP connection that conntrack picked up in its middle: not ours to end.
-                "-p tcp -j RETURN".into(),
-                format!("-j REJECT --reject-with {unreachable}"),
-            ],
-        },
-    ]);
-    if let Foreign::Redirect { reject_quic } = foreign {
-        // Foreign TCP that is captured is local by now, so only other protocols come here.
-        let mut rules = vec![format!("{not_captured} -g {REJECT}")];
-        if reject_quic {
-            rules.push(format!("-p udp --dport 443 -j REJECT --reject-with {unreachable}"));
-        }
-        chains.push(Chain { name: FOREIGN, rules });
-    }
-    let mut jumps = Part::Filter.jumps(true);
-    if ruleset.listens(family) {
-        chains.push(Chain { name: STRAY, rules: vec!["-j DROP".into()] });
-        let hooks = if ruleset.lan.is_some() { 2 } else { 1 };
-        // Inserted before the others, so that it stands behind them.
-        jumps.splice(0..0, Part::stray_jumps(family).into_iter().take(hooks));
-    }
-    if ruleset.lan.is_some() {
-        let mut rules = of_the_lan(family).to_vec();
-        rules.push(format!("-g {rungs}"));
-        chains.push(Chain { name: LAN, rules });
-    } else {
-        jumps.retain(|jump| !jump.ends_with(LAN));
-    }
-    if ruleset.has_door() && ruleset.listens(family) {
-        chains.push(Chain { name: INPUT, rules: input(ruleset, family) });
-    } else {
-        jumps.retain(|jump| !jump.ends_with(INPUT));
-    }
-    Table { part: Part::Filter, jumps, chains }
-}
-
-/// At our own door: redirected packets of the LAN side come in, whatever a firewall says that
-/// knows nothing of them; strangers, who were not redirected, find nobody there. A translation of
-/// somebody else's that leads here is left to the others' rules.
-fn input(ruleset: &Ruleset, family: Family) -> Vec<String> {
-    let ports = [
-        format!("-p tcp --dport {}", ruleset.tcp_port),
-        format!("-p udp --dport {}", ruleset.dns_port),
-        format!("-p tcp --dport {}", ruleset.dns_port),
-    ];
-    let lan = Set::Lan.name(family);
-    let redirected = "-m conntrack --ctstate DNAT";
-    // In local mode nothing is redirected but over loopback.
-    let accepts = ports
-        .iter()
-        .filter(|_| ruleset.lan.is_some())
-        .map(|port| format!("{port} {redirected} -m set --match-set {lan} src,src -j ACCEPT"));
-    let drops = ports.iter().map(|port| format!("{port} -m conntrack ! --ctstate DNAT -j DROP"));
-    accepts.chain(drops).collect()
 }
 
 /// Name servers of this prefix cannot be captured by a redirect: the query arrives, but its source

@@ -4,12 +4,13 @@ use super::command::{self, run};
 use super::error::Error;
 use super::iptables::LOCK_SECONDS;
 use super::leftover;
-use super::ruleset::Family;
+use super::ruleset::{Family, Ipv6, Ruleset};
 use rustix::thread::{CapabilitySet, capabilities};
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use tracing::{info, warn};
 
 /// `iptables-save` and `iptables-restore` of one family and variant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +168,40 @@ pub fn load_legacy_modules() {
 /// iptables-legacy speaks to the kernel over a raw socket (capabilities(7)).
 fn has_raw_sockets() -> bool {
     capabilities(None).is_ok_and(|held| held.effective.contains(CapabilitySet::NET_RAW))
+}
+
+/// The tools of each family that the kernel has.
+///
+/// # Errors
+/// [`Error::Missing`]; without those of IPv6 there is a warning.
+pub(super) fn of_families(ruleset: &Ruleset) -> Result<Vec<(Family, Iptables)>, Error> {
+    let mut tools = Vec::new();
+    for family in Family::ALL {
+        if !kernel_has(family) {
+            info!("this kernel has no {family}: only the other family is captured");
+            continue;
+        }
+        match Iptables::of_system(family) {
+            Err(error) if family == Family::V6 => {
+                warn_unfiltered(ruleset, &error);
+                continue;
+            }
+            found => tools.push((family, found?)),
+        }
+        if let Some(why) = ruleset.uncaptured(family) {
+            warn!("{why}");
+        }
+    }
+    Ok(tools)
+}
+
+/// IPv6 has no rules, and why.
+pub(super) fn warn_unfiltered(ruleset: &Ruleset, error: &Error) {
+    let what = match ruleset.ipv6 {
+        Ipv6::Block => "foreign IPv6 is NOT blocked",
+        Ipv6::Proxy | Ipv6::Direct => "IPv6 is not captured",
+    };
+    warn!("{what}: {error}");
 }
 
 /// Whether the kernel speaks this family at all.

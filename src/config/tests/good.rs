@@ -4,7 +4,7 @@ use super::{PROXY, config, read};
 use crate::config::read::parse;
 use crate::config::*;
 use crate::dns::NameServer;
-use crate::firewall::{Ipv6, LeftAlone, Quic};
+use crate::firewall::{Ipv6, LeftAlone, OnFailure, Quic};
 use crate::net::dial::Manner;
 use std::net::Ipv4Addr;
 

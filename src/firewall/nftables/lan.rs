@@ -8,10 +8,11 @@
 //! An accept is final only in its own table, so the guard at our ports drops strangers and accepts
 //! nobody: where somebody else's firewall drops what comes in, `doubts` tells the remedy.
 
+use super::filter::filter;
 use super::own::rungs_of;
 use super::rules::{
     ALIVE, BEFORE_CONNTRACK, BEFORE_DNAT, BEFORE_FILTERS, BEHIND_DNAT, DNS, awake, base, chain,
-    filter, in_set, listening, marked, set_name,
+    in_set, listening, marked, set_name,
 };
 use super::table::{
     AddressType, Chain, Element, Expression, Is, Key, Kind, Name, Point, Protocol, Rule, Set, Shape,

@@ -59,6 +59,7 @@ mod batch;
 mod connection;
 mod error;
 mod expression;
+mod filter;
 mod follow;
 mod handle;
 mod lan;

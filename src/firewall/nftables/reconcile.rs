@@ -3,6 +3,7 @@
 use super::batch::{self, Batch, Ownership};
 use super::connection::{Connection, Refusal};
 use super::error::Error;
+use super::filter;
 use super::message::Act;
 use super::owner::{self, Found};
 use super::rules::{self, TABLE};
@@ -157,9 +158,9 @@ pub(in crate::firewall) fn is_closed() -> Result<bool, Error> {
                 chain.attribute(number) == Some(&[text.as_bytes(), b"\0"].concat())
             };
             is(batch::NFTA_CHAIN_TABLE, TABLE)
-                && Family::ALL
-                    .iter()
-                    .any(|family| is(batch::NFTA_CHAIN_NAME, &rules::chain(rules::CLOSED, *family)))
+                && Family::ALL.iter().any(|family| {
+                    is(batch::NFTA_CHAIN_NAME, &rules::chain(filter::CLOSED, *family))
+                })
         },
     )?;
     Ok(closed > 0)

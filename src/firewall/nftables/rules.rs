@@ -3,8 +3,9 @@
 //! The ladder of destinations and the sets are those of the other backend, so that both capture
 //! the same. Chains of one family end in its digit; a base chain only sorts packets into them.
 
+use super::filter::{filter, filter_of, refuse};
 use super::lan;
-use super::own::{FILTER, ours, rungs_of};
+use super::own::ours;
 use super::table::{
     AddressType, Chain, Element, Expression, Hook, Is, Key, Kind, Name, Point, Protocol, Rule, Set,
     Shape, Table,
@@ -31,7 +32,7 @@ pub(super) const ALIVE: &str = "alive";
 pub(super) const REJECTED: &str = "rejected";
 
 /// In a closed table: both families, once its sets hold what they should.
-const SETTLED: &str = "settled";
+pub(super) const SETTLED: &str = "settled";
 
 /// Before conntrack looks (NF_IP_PRI_CONNTRACK, -200): afterwards the zone is settled.
 pub(super) const BEFORE_CONNTRACK: i32 = -300;
@@ -50,13 +51,6 @@ pub(super) const BEHIND_DNAT: i32 = -95;
 /// [`BEHIND_DNAT`]: the destination of what was redirected is local by then.
 pub(super) const BEFORE_FILTERS: i32 = -10;
 
-/// Not "reject", which is a word of nft's language.
-const REFUSE: &str = "refuse";
-const FOREIGN: &str = "foreign";
-/// What the filter does while the family is not captured.
-const INACTIVE: &str = "inactive";
-/// By its name a closed network is recognised, whoever left it.
-pub(super) const CLOSED: &str = "closed";
 const LINK: &str = "link6";
 
 pub(super) fn table(ruleset: &Ruleset) -> Table {
@@ -247,117 +241,6 @@ fn zone_of(ruleset: &Ruleset, family: Family) -> Chain {
     Chain { name: chain("zone", family), hook: None, rules }
 }
 
-/// A base chain of the rejects, of our own traffic or of the LAN's. It takes the first packets of
-/// connections only, so that the bytes of a running transfer cost one match, and so that a QUIC
-/// connection or a game that was there before us goes on; and what programs complain of answers that
-/// came too late, see [`Part::stray_jumps`](crate::firewall::iptables::Part::stray_jumps).
-pub(super) fn filter(ruleset: &Ruleset, name: &str, point: Point) -> Chain {
-    let stray =
-        listening(ruleset).map(|family| vec![Expression::StrayComplaint(family), Expression::Drop]);
-    let sort = |family| {
-        vec![Expression::Begins, Expression::Family(family), Expression::Jump(chain(name, family))]
-    };
-    let sorted = Family::ALL.into_iter().map(sort);
-    base(name, Kind::Filter, point, BEFORE_FILTERS, sorted.chain(stray))
-}
-
-/// Rejects. The destination of what nat redirected is local by now, so it passes on the first
-/// rung.
-fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> {
-    let is_closed = ruleset.on_failure == OnFailure::Closed;
-    let inactive = chain(if is_closed { CLOSED } else { INACTIVE }, family);
-    let ladder = chain("ladder", family);
-    let refuse = || Expression::Goto(REFUSE.into());
-    let not_captured = || Expression::FamilyIn(Is::NotIn, ALIVE);
-    let refused_queries = |to: Expression| {
-        queries(family).map(move |query| {
-            std::iter::once(to.clone()).chain(query).chain([refuse()]).collect::<Rule>()
-        })
-    };
-
-    // The proof never leaves this machine, whoever took it out of our redirect.
-    let mut rules = vec![vec![to_probe(family), refuse()]];
-    rules.extend(ours(ruleset));
-    let mut chains = Vec::new();
-    let name = rungs_of(ruleset);
-    if name != FILTER {
-        rules.push(vec![Expression::Goto(chain(name, family))]);
-        chains.push(Chain { name: chain(FILTER, family), hook: None, rules });
-        rules = vec![marked(ruleset)];
-    }
-    rules.push(vec![not_captured(), Expression::Goto(inactive.clone())]);
-    if let Some(link_local) = link_local(family)
-        && ruleset.listens(family)
-    {
-        rules.extend(refused_queries(Expression::To(Is::In, link_local)));
-    }
-    rules.push(vec![Expression::Goto(ladder.clone())]);
-
-    let mut otherwise = Vec::new();
-    if !is_closed {
-        otherwise.push(vec![Expression::FamilyIn(Is::NotIn, REJECTED), Expression::Return]);
-    }
-    if foreign != Foreign::Pass {
-        otherwise.extend(refused_queries(Expression::To(Is::NotIn, loopback(family))));
-    }
-    otherwise.push(vec![Expression::Goto(ladder.clone())]);
-
-    let mut ladder_rules = Vec::new();
-    for (destination, verdict) in LADDER {
-        let then = match (verdict, foreign) {
-            (Verdict::Block, _) => refuse(),
-            (Verdict::Foreign, Foreign::Redirect { .. } | Foreign::Reject) => {
-                Expression::Goto(chain(FOREIGN, family))
-            }
-            (Verdict::Pass, _) | (Verdict::Foreign, Foreign::Pass) => Expression::Return,
-        };
-        ladder_rules.extend(rungs(destination, family, &then));
-    }
-    let named = |name: String, rules| Chain { name, hook: None, rules };
-    chains.extend([
-        named(chain(name, family), rules),
-        named(inactive, otherwise),
-        named(ladder, ladder_rules),
-    ]);
-    if foreign != Foreign::Pass {
-        chains.push(named(chain(FOREIGN, family), foreign_of(is_closed, foreign)));
-    }
-    chains
-}
-
-/// What becomes of foreign destinations that nat has not redirected.
-fn foreign_of(is_closed: bool, foreign: Foreign) -> Vec<Rule> {
-    let not_captured = || Expression::FamilyIn(Is::NotIn, ALIVE);
-    let mut rules = Vec::new();
-    if is_closed {
-        // The sets may still be empty, and this a domestic destination.
-        let unsettled = Expression::FamilyIn(Is::NotIn, SETTLED);
-        rules.push(vec![not_captured(), unsettled, Expression::Drop]);
-    }
-    let refuse = Expression::Goto(REFUSE.into());
-    match foreign {
-        Foreign::Redirect { reject_quic } => {
-            rules.push(vec![not_captured(), refuse]);
-            if reject_quic {
-                let quic = Expression::Port(Protocol::Udp, Is::In, 443);
-                rules.push(vec![quic, Expression::Unreachable]);
-            }
-        }
-        Foreign::Reject | Foreign::Pass => rules.push(vec![refuse]),
-    }
-    rules
-}
-
-fn refuse() -> Chain {
-    let rules = vec![
-        vec![Expression::Syn, Expression::Reset],
-        // A TCP connection that conntrack picked up in its middle: not ours to end.
-        vec![Expression::Protocol(Protocol::Tcp), Expression::Return],
-        vec![Expression::Unreachable],
-    ];
-    Chain { name: REFUSE.into(), hook: None, rules }
-}
-
 /// The base chain of the queries.
 fn dns(ruleset: &Ruleset) -> Chain {
     let port = ruleset.dns_port;
@@ -441,7 +324,7 @@ fn link(ruleset: &Ruleset) -> Chain {
 }
 
 /// One rung of the ladder; a redirect needs to know the protocol.
-fn rungs(destination: Destination, family: Family, then: &Expression) -> Vec<Rule> {
+pub(super) fn rungs(destination: Destination, family: Family, then: &Expression) -> Vec<Rule> {
     let matches = match (destination, family) {
         (Destination::Local, Family::V4) => vec![
             Some(Expression::ToType(Is::In, AddressType::Local)),
@@ -465,7 +348,7 @@ fn rungs(destination: Destination, family: Family, then: &Expression) -> Vec<Rul
 }
 
 /// The matches of a DNS query that is ours to answer, UDP and TCP.
-fn queries(family: Family) -> impl Iterator<Item = Rule> {
+pub(super) fn queries(family: Family) -> impl Iterator<Item = Rule> {
     [Protocol::Udp, Protocol::Tcp].into_iter().map(move |protocol| {
         let syn = (protocol == Protocol::Tcp).then_some(Expression::Syn);
         let mut query = vec![
@@ -503,7 +386,7 @@ pub(super) fn marked(ruleset: &Ruleset) -> Rule {
 }
 
 /// The daemon's proof, see [`probe`].
-fn to_probe(family: Family) -> Expression {
+pub(super) fn to_probe(family: Family) -> Expression {
     Expression::To(Is::In, probe::prefix(family))
 }
 
@@ -511,7 +394,7 @@ pub(super) fn in_set(set: sets::Set, family: Family) -> Expression {
     Expression::ToSet(Is::In, family, set_name(set, family))
 }
 
-fn loopback(family: Family) -> IpNet {
+pub(super) fn loopback(family: Family) -> IpNet {
     match family {
         Family::V4 => IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
         Family::V6 => IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128),
@@ -519,7 +402,7 @@ fn loopback(family: Family) -> IpNet {
 }
 
 /// Name servers there are refused; the other backend says why, at [`LINK_LOCAL`].
-fn link_local(family: Family) -> Option<IpNet> {
+pub(super) fn link_local(family: Family) -> Option<IpNet> {
     match family {
         Family::V4 => None,
         Family::V6 => LINK_LOCAL.parse().ok(),

@@ -142,7 +142,7 @@ fn nothing_slips_through_while_one_table_is_mended() {
     for _ in 0..3 {
         run("iptables -F OUTPUT");
         assert_eq!(jumps(), 0);
-        until("the jump is back", || jumps() == 1);
+        until("the jumps are back", || jumps() == 2);
         assert!(echoes(&mut captured), "a living connection");
     }
     let counts = prober.end();

@@ -1,0 +1,132 @@
+//! The filter of nf_tables: what is rejected, while the family is captured and while it is not. Pure.
+
+use super::own::{FILTER, ours, rungs_of};
+use super::rules::{
+    ALIVE, BEFORE_FILTERS, REJECTED, SETTLED, base, chain, link_local, listening, loopback, marked,
+    queries, rungs, to_probe,
+};
+use super::table::{Chain, Expression, Is, Kind, Point, Protocol, Rule};
+use crate::firewall::iptables::{LADDER, Verdict};
+use crate::firewall::ruleset::{Family, Foreign, Ruleset};
+use crate::firewall::switch::OnFailure;
+
+/// Not "reject", which is a word of nft's language.
+const REFUSE: &str = "refuse";
+const FOREIGN: &str = "foreign";
+
+/// What the filter does while the family is not captured.
+const INACTIVE: &str = "inactive";
+
+/// By its name a closed network is recognised, whoever left it.
+pub(super) const CLOSED: &str = "closed";
+
+/// A base chain of the rejects, of our own traffic or of the LAN's. It takes the first packets of
+/// connections only, so that the bytes of a running transfer cost one match, and so that a QUIC
+/// connection or a game that was there before us goes on; and what programs complain of answers that
+/// came too late, see [`Part::stray_jumps`](crate::firewall::iptables::Part::stray_jumps).
+pub(super) fn filter(ruleset: &Ruleset, name: &str, point: Point) -> Chain {
+    let stray =
+        listening(ruleset).map(|family| vec![Expression::StrayComplaint(family), Expression::Drop]);
+    let sort = |family| {
+        vec![Expression::Begins, Expression::Family(family), Expression::Jump(chain(name, family))]
+    };
+    let sorted = Family::ALL.into_iter().map(sort);
+    base(name, Kind::Filter, point, BEFORE_FILTERS, sorted.chain(stray))
+}
+
+/// Rejects. The destination of what nat redirected is local by now, so it passes on the first
+/// rung.
+pub(super) fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> {
+    let is_closed = ruleset.on_failure == OnFailure::Closed;
+    let inactive = chain(if is_closed { CLOSED } else { INACTIVE }, family);
+    let ladder = chain("ladder", family);
+    let refuse = || Expression::Goto(REFUSE.into());
+    let not_captured = || Expression::FamilyIn(Is::NotIn, ALIVE);
+    let refused_queries = |to: Expression| {
+        queries(family).map(move |query| {
+            std::iter::once(to.clone()).chain(query).chain([refuse()]).collect::<Rule>()
+        })
+    };
+
+    // The proof never leaves this machine, whoever took it out of our redirect.
+    let mut rules = vec![vec![to_probe(family), refuse()]];
+    rules.extend(ours(ruleset));
+    let mut chains = Vec::new();
+    let name = rungs_of(ruleset);
+    if name != FILTER {
+        rules.push(vec![Expression::Goto(chain(name, family))]);
+        chains.push(Chain { name: chain(FILTER, family), hook: None, rules });
+        rules = vec![marked(ruleset)];
+    }
+    rules.push(vec![not_captured(), Expression::Goto(inactive.clone())]);
+    if let Some(link_local) = link_local(family)
+        && ruleset.listens(family)
+    {
+        rules.extend(refused_queries(Expression::To(Is::In, link_local)));
+    }
+    rules.push(vec![Expression::Goto(ladder.clone())]);
+
+    let mut otherwise = Vec::new();
+    if !is_closed {
+        otherwise.push(vec![Expression::FamilyIn(Is::NotIn, REJECTED), Expression::Return]);
+    }
+    if foreign != Foreign::Pass {
+        otherwise.extend(refused_queries(Expression::To(Is::NotIn, loopback(family))));
+    }
+    otherwise.push(vec![Expression::Goto(ladder.clone())]);
+
+    let mut ladder_rules = Vec::new();
+    for (destination, verdict) in LADDER {
+        let then = match (verdict, foreign) {
+            (Verdict::Block, _) => refuse(),
+            (Verdict::Foreign, Foreign::Redirect { .. } | Foreign::Reject) => {
+                Expression::Goto(chain(FOREIGN, family))
+            }
+            (Verdict::Pass, _) | (Verdict::Foreign, Foreign::Pass) => Expression::Return,
+        };
+        ladder_rules.extend(rungs(destination, family, &then));
+    }
+    let named = |name: String, rules| Chain { name, hook: None, rules };
+    chains.extend([
+        named(chain(name, family), rules),
+        named(inactive, otherwise),
+        named(ladder, ladder_rules),
+    ]);
+    if foreign != Foreign::Pass {
+        chains.push(named(chain(FOREIGN, family), foreign_of(is_closed, foreign)));
+    }
+    chains
+}
+
+/// What becomes of foreign destinations that nat has not redirected.
+fn foreign_of(is_closed: bool, foreign: Foreign) -> Vec<Rule> {
+    let not_captured = || Expression::FamilyIn(Is::NotIn, ALIVE);
+    let mut rules = Vec::new();
+    if is_closed {
+        // The sets may still be empty, and this a domestic destination.
+        let unsettled = Expression::FamilyIn(Is::NotIn, SETTLED);
+        rules.push(vec![not_captured(), unsettled, Expression::Drop]);
+    }
+    let refuse = Expression::Goto(REFUSE.into());
+    match foreign {
+        Foreign::Redirect { reject_quic } => {
+            rules.push(vec![not_captured(), refuse]);
+            if reject_quic {
+                let quic = Expression::Port(Protocol::Udp, Is::In, 443);
+                rules.push(vec![quic, Expression::Unreachable]);
+            }
+        }
+        Foreign::Reject | Foreign::Pass => rules.push(vec![refuse]),
+    }
+    rules
+}
+
+pub(super) fn refuse() -> Chain {
+    let rules = vec![
+        vec![Expression::Syn, Expression::Reset],
+        // A TCP connection that conntrack picked up in its middle: not ours to end.
+        vec![Expression::Protocol(Protocol::Tcp), Expression::Return],
+        vec![Expression::Unreachable],
+    ];
+    Chain { name: REFUSE.into(), hook: None, rules }
+}
