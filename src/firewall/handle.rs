@@ -12,7 +12,7 @@ use super::monitor::{Follow, Monitor};
 use super::place;
 use super::reconcile::{cleanup, detach, withdraw};
 use super::renew;
-use super::ruleset::{Family, Ipv6, Ruleset};
+use super::ruleset::{Family, Ruleset};
 use super::sets::{self, Entry, Set};
 use super::switch::{OnFailure, Switch, Switches};
 use super::tools::{Ipset, Iptables, of_families, warn_unfiltered};
