@@ -1,6 +1,7 @@
 //! The installed rules of iptables in a world that changes: links and addresses come and go, and
 //! other programs flush tables and sets.
 
+use super::PULSE;
 use super::doubts;
 use super::ipset_netlink::{Change, Connection};
 use super::iptables;
@@ -8,12 +9,13 @@ use super::monitor::{Follow, Look};
 use super::place;
 use super::renew;
 use super::ruleset::{Family, Ruleset};
-use super::sets::{self, Missing};
+use super::sets::{self, Missing, Set};
+use super::switch::{Switch, Switches};
 use super::tools::{Ipset, Iptables};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::warn;
 
 /// The sets in the kernel, while the rules are installed.
@@ -25,12 +27,14 @@ pub(super) struct Sets {
     complained: AtomicBool,
     /// Somebody emptied them, and what was learned is gone.
     forgot: AtomicBool,
+    /// How the switches were set last, and when.
+    beaten: Mutex<Option<(Instant, Switches)>>,
 }
 
 impl Sets {
     pub(super) fn new(connection: Connection, families: Vec<Family>) -> Self {
         let (complained, forgot) = (AtomicBool::new(false), AtomicBool::new(false));
-        Sets { connection, families, complained, forgot }
+        Sets { connection, families, complained, forgot, beaten: Mutex::default() }
     }
 
     /// Whether what was learned has to be told again; says so once.
@@ -56,9 +60,31 @@ impl Sets {
             return Ok(None);
         }
         ipset.restore(&missing.text).map_err(|error| error.to_string())?;
+        self.switch_again();
         self.forgot.store(true, Ordering::Relaxed);
         self.complained.store(false, Ordering::Relaxed);
         Ok(Some(format!("the sets {} were gone or not whole", missing.names.join(" "))))
+    }
+
+    /// What sets the switches of the families that have rules.
+    pub(super) fn switched(&self, switches: Switches) -> Vec<Change> {
+        self.families.iter().flat_map(|family| switched(*family, switches.of(*family))).collect()
+    }
+
+    /// The switches have just been set so.
+    pub(super) fn remember(&self, switches: Switches) {
+        *self.beaten.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), switches));
+    }
+
+    /// Sets that were made anew do not wait for the next beat, if there was one just now.
+    fn switch_again(&self) {
+        let beaten = *self.beaten.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, switches)) = beaten
+            && at.elapsed() < PULSE / 2
+        {
+            self.change(self.switched(switches));
+        }
     }
 
     pub(super) fn change(&self, mut changes: Vec<Change>) {
@@ -153,4 +179,22 @@ impl Follow for Follower {
         let now = self.now.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.sets.missing(&now).is_ok_and(|missing| !missing.is_empty())
     }
+}
+
+/// What sets the switches of one family.
+fn switched(family: Family, switch: Switch) -> impl Iterator<Item = Change> {
+    [(Set::Alive, Switch::Capture), (Set::Rejected, Switch::Reject)].into_iter().flat_map(
+        move |(set, on)| {
+            let set = set.name(family);
+            let halves = sets::everything(family).into_iter();
+            halves.filter(move |_| switch != Switch::Keep).map(move |entry| {
+                let set = set.clone();
+                if switch == on {
+                    Change::Add { set, family, entry, timeout: Some(PULSE) }
+                } else {
+                    Change::Delete { set, family, entry }
+                }
+            })
+        },
+    )
 }

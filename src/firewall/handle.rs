@@ -1,6 +1,5 @@
 //! The installed rules: whoever holds the [`Handle`] is responsible for them.
 
-use super::PULSE;
 use super::adopt;
 use super::bound;
 use super::doubts;
@@ -14,7 +13,7 @@ use super::reconcile::{cleanup, detach, withdraw};
 use super::renew;
 use super::ruleset::{Family, Ruleset};
 use super::sets::{self, Entry, Set};
-use super::switch::{OnFailure, Switch, Switches};
+use super::switch::{OnFailure, Switches};
 use super::tools::{Ipset, Iptables, of_families, warn_unfiltered};
 use crate::fault::{self, Step};
 use crate::route::Route;
@@ -318,11 +317,10 @@ impl Handle {
         if pulse.released {
             return Ok(());
         }
-        let mut changes = Vec::new();
-        for family in &self.sets.families {
-            changes.extend(switched(*family, switches.of(*family)));
-        }
-        pulse.connection.apply(&changes).map_err(|source| Error::Netlink { source })
+        let changes = self.sets.switched(switches);
+        pulse.connection.apply(&changes).map_err(|source| Error::Netlink { source })?;
+        self.sets.remember(switches);
+        Ok(())
     }
 
     /// The first half of a stop: from now on nothing that begins is captured, and what was
@@ -360,6 +358,7 @@ impl Handle {
     fn switch_off(&self) {
         let mut pulse = lock(&self.pulse);
         pulse.released = true;
+        self.sets.remember(Switches::OFF);
         let off = |family: &Family| {
             [Set::Alive, Set::Rejected]
                 .map(|set| Change::Flush { set: set.name(*family), family: *family })
@@ -409,24 +408,6 @@ impl Drop for Handle {
             AtDrop::Nothing => {}
         }
     }
-}
-
-/// What sets the switches of one family.
-fn switched(family: Family, switch: Switch) -> impl Iterator<Item = Change> {
-    [(Set::Alive, Switch::Capture), (Set::Rejected, Switch::Reject)].into_iter().flat_map(
-        move |(set, on)| {
-            let set = set.name(family);
-            let halves = sets::everything(family).into_iter();
-            halves.filter(move |_| switch != Switch::Keep).map(move |entry| {
-                let set = set.clone();
-                if switch == on {
-                    Change::Add { set, family, entry, timeout: Some(PULSE) }
-                } else {
-                    Change::Delete { set, family, entry }
-                }
-            })
-        },
-    )
 }
 
 fn open() -> Result<Connection, Error> {

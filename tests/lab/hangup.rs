@@ -55,7 +55,9 @@ fn in_terminal(variant: Variant, script: &str, file: &Path) -> (OwnedFd, Snet) {
     let (window, terminal) = terminal();
     let subject: Command = snet(variant);
     let mut command = command(Place::Machine, "setsid");
-    command.args(["--ctty", "sh", "-c", script, "sh"]).arg(subject.get_program());
+    // Whoever runs the tests may ignore the signal, and that is inherited.
+    command.args(["--ctty", "env", "--default-signal=HUP", "sh", "-c", script, "sh"]);
+    command.arg(subject.get_program());
     command.arg("-c").arg(file).stdin(terminal);
     for (name, value) in subject.get_envs() {
         match value {
