@@ -166,7 +166,7 @@ fn installed_upgraded_removed_purged() {
     assert_eq!(mode(&root.path("usr/local/bin/snet")), 0o755);
     let unit = fs::read_to_string(root.path(UNIT)).unwrap();
     assert!(unit.contains("\nExecStart=/usr/local/bin/snet -c /etc/snet/config.toml\n"), "{unit}");
-    assert!(unit.contains("\nExecStopPost=-/usr/local/bin/snet cleanup\n"), "{unit}");
+    assert!(unit.contains("\nExecStopPost=-/usr/local/bin/snet cleanup --keep-closed\n"), "{unit}");
     assert_eq!(root.files(), ["etc/snet/config.toml", UNIT, "usr/local/bin/snet"]);
 
     fs::write(&config, "edited").unwrap();

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
@@ -61,6 +61,8 @@ pub(super) struct Heartbeat<A> {
     /// The families, IPv4 first, that the rules redirect.
     captures: [bool; 2],
     is_closed: bool,
+    /// Others have changed rules: a beat comes at once.
+    changed: Arc<Notify>,
     judge: Judge,
     /// The last state that was told.
     told: [Option<State>; 2],
@@ -144,7 +146,25 @@ impl<A: Act> Heartbeat<A> {
     ) -> Self {
         let (act, judge, blamed) = (Arc::new(act), Judge::default(), Arc::default());
         let (told, is_silent) = ([None; 2], false);
-        Heartbeat { act, proof, parts, captures, is_closed, judge, told, blamed, is_silent }
+        let changed = Arc::default();
+        Heartbeat {
+            act,
+            proof,
+            parts,
+            captures,
+            is_closed,
+            changed,
+            judge,
+            told,
+            blamed,
+            is_silent,
+        }
+    }
+
+    /// To be called when others have changed rules.
+    pub(super) fn nudge(&self) -> Box<dyn Fn() + Send + Sync> {
+        let changed = Arc::clone(&self.changed);
+        Box::new(move || changed.notify_one())
     }
 
     /// The first round, before anything is captured; it is made twice if it fails. Sets the switches.
@@ -176,6 +196,7 @@ impl<A: Act> Heartbeat<A> {
 
     /// Beats until `stopped` turns true. Returns true.
     pub(super) async fn beat(mut self, mut stopped: watch::Receiver<bool>) -> bool {
+        let changed = Arc::clone(&self.changed);
         let mut ticks = interval(INTERVAL);
         // After a suspend one beat is enough, at once.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -183,6 +204,7 @@ impl<A: Act> Heartbeat<A> {
             tokio::select! {
                 biased;
                 _ = stopped.wait_for(|stopped| *stopped) => return true,
+                () = changed.notified() => ticks.reset(),
                 _ = ticks.tick() => {}
             }
             let (found, silent) = self.round().await;

@@ -292,6 +292,7 @@ impl Daemon {
         if installed {
             heartbeat.prove().await.map_err(Error::NotCaptured)?;
             firewall.with(firewall::Installed::commit);
+            firewall.with(|handle| handle.on_change(heartbeat.nudge()));
         }
         let (telling, moves) = mpsc::channel(1);
         tasks.spawn(supervised("surroundings", surroundings::watch(telling, stopped.clone())));

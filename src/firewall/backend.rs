@@ -212,6 +212,14 @@ impl Installed {
         }
     }
 
+    /// Calls `listener` each time others have changed rules and ours were looked at.
+    pub fn on_change(&self, listener: Box<dyn Fn() + Send + Sync>) {
+        match &self.0 {
+            Rules::Iptables(handle, _) => handle.on_change(listener),
+            Rules::Nftables(handle) => handle.on_change(listener),
+        }
+    }
+
     /// Whether rules of this family are installed and redirect what is captured.
     pub fn captures(&self, family: Family) -> bool {
         match &self.0 {

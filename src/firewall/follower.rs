@@ -2,6 +2,7 @@
 //! other programs flush tables and sets.
 
 use super::PULSE;
+use super::bell::Bell;
 use super::doubts;
 use super::ipset_netlink::{Change, Connection};
 use super::iptables;
@@ -27,6 +28,7 @@ pub(super) struct Sets {
     complained: AtomicBool,
     /// Somebody emptied them, and what was learned is gone.
     forgot: AtomicBool,
+    pub(super) bell: Bell,
     /// How the switches were set last, and when.
     beaten: Mutex<Option<(Instant, Switches)>>,
 }
@@ -34,7 +36,14 @@ pub(super) struct Sets {
 impl Sets {
     pub(super) fn new(connection: Connection, families: Vec<Family>) -> Self {
         let (complained, forgot) = (AtomicBool::new(false), AtomicBool::new(false));
-        Sets { connection, families, complained, forgot, beaten: Mutex::default() }
+        Sets {
+            connection,
+            families,
+            complained,
+            forgot,
+            bell: Bell::default(),
+            beaten: Mutex::default(),
+        }
     }
 
     /// Whether what was learned has to be told again; says so once.
@@ -166,6 +175,9 @@ impl Follow for Follower {
         look.note(self.sets.mend(&now, &self.ipset));
         for (family, tools) in &self.tools {
             look.note(place::mend(&now, *family, tools));
+        }
+        if self.has_word() || !look.mended.is_empty() {
+            self.sets.bell.ring();
         }
         look
     }

@@ -155,6 +155,11 @@ impl Handle {
         Ok(handle)
     }
 
+    /// Calls `listener` each time others have changed rules and ours were looked at.
+    pub fn on_change(&self, listener: Box<dyn Fn() + Send + Sync>) {
+        self.sets.bell.connect(listener);
+    }
+
     /// Whether rules of this family are installed and redirect what is captured.
     pub fn captures(&self, family: Family) -> bool {
         self.sets.families.contains(&family) && lock(&self.now).listens(family)
@@ -318,9 +323,9 @@ impl Handle {
             return Ok(());
         }
         let changes = self.sets.switched(switches);
-        pulse.connection.apply(&changes).map_err(|source| Error::Netlink { source })?;
+        // Also where the sets are gone: whoever makes them anew does not wait for the next beat.
         self.sets.remember(switches);
-        Ok(())
+        pulse.connection.apply(&changes).map_err(|source| Error::Netlink { source })
     }
 
     /// The first half of a stop: from now on nothing that begins is captured, and what was

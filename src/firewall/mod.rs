@@ -77,6 +77,7 @@
 
 mod adopt;
 mod backend;
+mod bell;
 mod bound;
 mod command;
 mod conntrack_netlink;

@@ -6,6 +6,7 @@ use super::handle::Handle;
 use super::owner::Owner;
 use super::reconcile;
 use crate::fault::{self, Step};
+use crate::firewall::bell::Bell;
 use crate::firewall::bound;
 use crate::firewall::doubts;
 use crate::firewall::monitor::{Follow, Look, Monitor};
@@ -29,6 +30,7 @@ pub(in crate::firewall) struct Followed {
     now: Arc<Mutex<Ruleset>>,
     /// A failure leaves the table, which is closed.
     leave_closed: AtomicBool,
+    bell: Arc<Bell>,
     // Dropped behind the rules.
     _bound: bound::Routes,
 }
@@ -46,8 +48,14 @@ impl Followed {
         let handle = Arc::new(Handle::install(owner, ruleset.clone())?);
         let now = Arc::new(Mutex::new(ruleset));
         let leave_closed = AtomicBool::new(stays_closed);
-        let followed =
-            Followed { monitor: Mutex::new(None), handle, now, leave_closed, _bound: bound };
+        let followed = Followed {
+            monitor: Mutex::new(None),
+            handle,
+            now,
+            leave_closed,
+            bell: Arc::default(),
+            _bound: bound,
+        };
         fault::at(Step::Follow).map_err(|source| Error::Netlink { source })?;
         followed.watch();
         Ok(followed)
@@ -79,11 +87,20 @@ impl Followed {
 
     fn watch(&self) {
         let now = lock(&self.now).clone();
-        let follower =
-            Follower { handle: Arc::clone(&self.handle), now: Arc::clone(&self.now), behind: None };
+        let follower = Follower {
+            handle: Arc::clone(&self.handle),
+            now: Arc::clone(&self.now),
+            bell: Arc::clone(&self.bell),
+            behind: None,
+        };
         *lock(&self.monitor) = Monitor::start(now, follower)
             .inspect_err(|error| warn!("changes of the network are not followed: {error}"))
             .ok();
+    }
+
+    /// Calls `listener` each time others have damaged our rules and they were put back.
+    pub(in crate::firewall) fn on_change(&self, listener: Box<dyn Fn() + Send + Sync>) {
+        self.bell.connect(listener);
     }
 
     /// Whether what is captured in this family is redirected.
@@ -167,6 +184,7 @@ impl Deref for Followed {
 struct Follower {
     handle: Arc<Handle>,
     now: Arc<Mutex<Ruleset>>,
+    bell: Arc<Bell>,
     /// A change of the network could not be followed, and why: it is said once, and made up for.
     behind: Option<String>,
 }
@@ -214,6 +232,9 @@ impl Follow for Follower {
         }
         let mut look = Look::default();
         look.note(mended);
+        if !look.mended.is_empty() {
+            self.bell.ring();
+        }
         look
     }
 
