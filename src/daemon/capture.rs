@@ -16,13 +16,14 @@ pub(super) struct Capture {
 }
 
 impl Act for Capture {
-    async fn beat(&self, switches: Switches) {
-        self.firewall.beat(switches).await;
+    async fn beat(&self, switches: Switches) -> bool {
+        let is_set = self.firewall.beat(switches).await;
         let learned = Arc::clone(self.current.load().learned());
         // In the middle of a reload nobody is connected: then at the next beat.
         if learned.is_connected() && self.firewall.forgot() {
             tokio::task::spawn_blocking(move || learned.teach_again());
         }
+        is_set
     }
 
     fn alive(&self) {

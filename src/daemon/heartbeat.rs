@@ -13,7 +13,7 @@ use crate::net::Outbound;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{Notify, watch};
@@ -43,14 +43,23 @@ pub(super) struct Parts {
 
 /// What is done with what a round has found.
 pub(super) trait Act: Send + Sync + 'static {
-    /// Sets the switches.
-    fn beat(&self, switches: Switches) -> impl Future<Output = ()> + Send;
+    /// Sets the switches. Returns whether they are set.
+    fn beat(&self, switches: Switches) -> impl Future<Output = bool> + Send;
 
     /// The daemon serves somebody.
     fn alive(&self);
 
     /// What others' rules do with the packets of this family's proof, and the remedy. Takes its time.
     fn explain(&self, family: Family) -> impl Future<Output = Option<String>> + Send;
+}
+
+/// What the operator wants of families that are not captured.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Policy {
+    /// `firewall.on-failure = "closed"`
+    pub(super) is_closed: bool,
+    /// `firewall.ipv6 = "block"`: foreign IPv6 is rejected as long as the daemon lives.
+    pub(super) blocks_ipv6: bool,
 }
 
 #[derive(Debug)]
@@ -60,16 +69,23 @@ pub(super) struct Heartbeat<A> {
     parts: Parts,
     /// The families, IPv4 first, that the rules redirect.
     captures: [bool; 2],
-    is_closed: bool,
     /// Others have changed rules: a beat comes at once.
     changed: Arc<Notify>,
     judge: Judge,
-    /// The last state that was told.
-    told: [Option<State>; 2],
-    /// Others' rules are seen to drop what this family's proof sends.
-    blamed: Arc<[AtomicBool; 2]>,
+    /// What was told last of each family.
+    told: [Option<(State, Switch)>; 2],
+    explanations: Arc<[Explanation; 2]>,
     /// No listener answers.
     is_silent: bool,
+}
+
+/// Who drops what a family's proof sends, as far as it is known by now.
+#[derive(Debug, Default)]
+struct Explanation {
+    /// A search that was begun for an earlier number is out of date.
+    number: AtomicU64,
+    /// Others' rules do.
+    blames_others: AtomicBool,
 }
 
 /// What a family has come to.
@@ -78,6 +94,8 @@ enum State {
     Captured,
     /// Nothing to capture.
     NoRoute,
+    /// The proof cannot be sent; it is taken for captured.
+    Unprovable,
     /// Not yet given up.
     Doubtful,
     /// Nobody listens, or the tools have no such family.
@@ -88,51 +106,62 @@ enum State {
 /// From rounds to switches. Pure.
 #[derive(Debug, Default)]
 struct Judge {
+    policy: Policy,
     strikes: [u32; 2],
     was_captured: [bool; 2],
+    is_rejected: [bool; 2],
 }
 
 impl Judge {
-    /// `None`: the family is not redirected.
-    fn judge(&mut self, found: [Option<&Found>; 2]) -> [State; 2] {
-        let mut states = [State::NotRedirected; 2];
-        for (place, found) in found.into_iter().enumerate() {
-            let Some(found) = found else { continue };
-            states[place] = match found {
-                Found::Captured => State::Captured,
-                Found::NoRoute => State::NoRoute,
-                Found::Broken(_) => {
-                    self.strikes[place] += 1;
-                    match self.was_captured[place] && self.strikes[place] < STRIKES {
-                        true => State::Doubtful,
-                        false => State::Broken,
-                    }
-                }
-            };
-            match states[place] {
-                State::Captured | State::NoRoute => {
-                    self.strikes[place] = 0;
-                    self.was_captured[place] = true;
-                }
-                State::Broken => self.was_captured[place] = false,
-                State::Doubtful | State::NotRedirected => {}
-            }
-        }
-        states
+    /// `None`: the family is not redirected. `serves`: the daemon answers somebody.
+    fn judge(&mut self, found: [Option<&Found>; 2], serves: bool) -> ([State; 2], Switches) {
+        let states = [0, 1].map(|place| self.state(place, found[place]));
+        let [v4, v6] = [0, 1].map(|place| {
+            let switch = self.switch(place, states[place], states[1 - place], serves);
+            self.is_rejected[place] = matches!(switch, Switch::Reject | Switch::KeepThenReject);
+            switch
+        });
+        (states, Switches { v4, v6 })
     }
 
-    /// A family that is not captured is rejected while the other one is. One without a route is no
-    /// reason for it: programs have nowhere else to go.
-    fn switches(states: [State; 2]) -> Switches {
-        let of = |own: State, other: State| match own {
-            State::Captured | State::NoRoute => Switch::Capture,
-            State::Doubtful => Switch::Keep,
-            State::NotRedirected | State::Broken => match other {
-                State::Captured | State::Doubtful => Switch::Reject,
-                _ => Switch::Off,
-            },
+    fn state(&mut self, place: usize, found: Option<&Found>) -> State {
+        let Some(found) = found else { return State::NotRedirected };
+        if let Found::Broken(_) = found {
+            self.strikes[place] += 1;
+            if self.was_captured[place] && self.strikes[place] < STRIKES {
+                return State::Doubtful;
+            }
+            self.was_captured[place] = false;
+            return State::Broken;
+        }
+        self.strikes[place] = 0;
+        match found {
+            Found::Captured => {
+                self.was_captured[place] = true;
+                State::Captured
+            }
+            Found::Unprovable(_) => State::Unprovable,
+            Found::NoRoute | Found::Broken(_) => State::NoRoute,
+        }
+    }
+
+    /// A family that is not captured is rejected while the other one is, and stays so while that one
+    /// merely has no way out: a lease that is renewed must not open the other side. One that was never
+    /// captured beside it is left alone, since programs would have nowhere to go.
+    fn switch(&self, place: usize, own: State, other: State, serves: bool) -> Switch {
+        let is_blocked = self.policy.blocks_ipv6 && place == 1 && serves;
+        let rejects = match other {
+            State::Captured | State::Unprovable | State::Doubtful => true,
+            State::NoRoute => self.is_rejected[place],
+            State::NotRedirected | State::Broken => false,
         };
-        Switches { v4: of(states[0], states[1]), v6: of(states[1], states[0]) }
+        match own {
+            State::Captured | State::NoRoute | State::Unprovable => Switch::Capture,
+            State::Doubtful if rejects || is_blocked => Switch::KeepThenReject,
+            State::Doubtful => Switch::Keep,
+            State::NotRedirected | State::Broken if rejects || is_blocked => Switch::Reject,
+            State::NotRedirected | State::Broken => Switch::Off,
+        }
     }
 }
 
@@ -142,22 +171,18 @@ impl<A: Act> Heartbeat<A> {
         proof: Proof,
         parts: Parts,
         captures: [bool; 2],
-        is_closed: bool,
+        policy: Policy,
     ) -> Self {
-        let (act, judge, blamed) = (Arc::new(act), Judge::default(), Arc::default());
-        let (told, is_silent) = ([None; 2], false);
-        let changed = Arc::default();
         Heartbeat {
-            act,
+            act: Arc::new(act),
             proof,
             parts,
             captures,
-            is_closed,
-            changed,
-            judge,
-            told,
-            blamed,
-            is_silent,
+            changed: Arc::default(),
+            judge: Judge { policy, ..Judge::default() },
+            told: [None; 2],
+            explanations: Arc::default(),
+            is_silent: false,
         }
     }
 
@@ -172,15 +197,15 @@ impl<A: Act> Heartbeat<A> {
     /// # Errors
     /// No family is captured, and why.
     pub(super) async fn prove(&mut self) -> Result<(), String> {
-        let (mut found, _) = self.round().await;
+        let (mut found, mut silent) = self.round().await;
         if found.iter().any(|found| matches!(found, Some(Found::Broken(_)))) {
             tokio::time::sleep(PATIENCE / 8).await;
-            (found, _) = self.round().await;
+            (found, silent) = self.round().await;
         }
-        let states = self.judge.judge([found[0].as_ref(), found[1].as_ref()]);
-        let is_good = |state: &State| matches!(state, State::Captured);
-        let is_broken = |state: &State| *state == State::Broken;
-        if states.iter().any(is_broken) && !states.iter().any(is_good) {
+        let (states, switches) =
+            self.judge.judge([found[0].as_ref(), found[1].as_ref()], silent.is_none());
+        let is_good = |state: &State| matches!(state, State::Captured | State::Unprovable);
+        if states.contains(&State::Broken) && !states.iter().any(is_good) {
             let mut causes = Vec::new();
             for (family, found) in Family::ALL.into_iter().zip(&found) {
                 if let Some(Found::Broken(broken)) = found {
@@ -189,8 +214,10 @@ impl<A: Act> Heartbeat<A> {
             }
             return Err(causes.join("; "));
         }
-        self.act.beat(Judge::switches(states)).await;
-        self.tell(states, &found);
+        if !self.act.beat(switches).await {
+            return Err("the rules cannot be activated".into());
+        }
+        self.tell(states, switches, &found);
         Ok(())
     }
 
@@ -212,17 +239,29 @@ impl<A: Act> Heartbeat<A> {
             if *stopped.borrow() || stopped.has_changed().is_err() {
                 return true;
             }
-            let states = self.judge.judge([found[0].as_ref(), found[1].as_ref()]);
-            if self.captures != [false; 2] {
-                self.act.beat(Judge::switches(states)).await;
+            if silent.is_some() && !self.is_silent {
+                // Who was blamed before explains nothing of it.
+                self.forget_explanations();
             }
-            self.tell(states, &found);
+            let (states, switches) =
+                self.judge.judge([found[0].as_ref(), found[1].as_ref()], silent.is_none());
+            if self.captures != [false; 2] {
+                self.act.beat(switches).await;
+            }
+            self.tell(states, switches, &found);
             // What others' rules drop is no reason to be killed.
-            let blamed = self.blamed.iter().any(|blamed| blamed.load(Ordering::Relaxed));
-            if silent.is_none() || states.contains(&State::Captured) || blamed {
+            let blames = |it: &Explanation| it.blames_others.load(Ordering::Relaxed);
+            if silent.is_none() || self.explanations.iter().any(blames) {
                 self.act.alive();
             }
             self.tell_silence(silent);
+        }
+    }
+
+    fn forget_explanations(&self) {
+        for explanation in self.explanations.iter() {
+            explanation.number.fetch_add(1, Ordering::Relaxed);
+            explanation.blames_others.store(false, Ordering::Relaxed);
         }
     }
 
@@ -234,11 +273,13 @@ impl<A: Act> Heartbeat<A> {
         };
         let (v4, v6, answers) =
             tokio::join!(of(0, Family::V4), of(1, Family::V6), self.parts.answer());
-        let silent = answers.err();
+        // A connection that went through the redirect was answered, too.
+        let is_captured = [&v4, &v6].iter().any(|found| matches!(found, Some(Found::Captured)));
+        let silent = answers.err().filter(|_| !is_captured);
         let judged = |found: Option<Found>| match (found?, &silent) {
             (Found::Captured, _) => Some(Found::Captured),
             // Nothing is proven: then at least somebody has to be at home.
-            (Found::NoRoute | Found::Broken(_), Some(silent)) => {
+            (Found::NoRoute | Found::Unprovable(_) | Found::Broken(_), Some(silent)) => {
                 Some(Found::Broken(silent.again()))
             }
             (found, None) => Some(found),
@@ -259,20 +300,29 @@ impl<A: Act> Heartbeat<A> {
         }
     }
 
-    /// Each change of a family is told once.
-    fn tell(&mut self, states: [State; 2], found: &[Option<Found>; 2]) {
+    /// Each change of a family is told once, and each change of what becomes of it.
+    fn tell(&mut self, states: [State; 2], switches: Switches, found: &[Option<Found>; 2]) {
+        let switches = [switches.v4, switches.v6];
         for (place, family) in Family::ALL.into_iter().enumerate() {
             let (state, before) = (states[place], self.told[place]);
-            if state == State::Doubtful || before == Some(state) {
+            let is = (state, switches[place]);
+            if state == State::Doubtful || before == Some(is) {
                 continue;
             }
-            self.told[place] = Some(state);
-            self.blamed[place].store(false, Ordering::Relaxed);
+            self.told[place] = Some(is);
+            let explanation = &self.explanations[place];
+            let number = explanation.number.fetch_add(1, Ordering::Relaxed) + 1;
+            explanation.blames_others.store(false, Ordering::Relaxed);
             match (state, &found[place]) {
                 (State::Broken, Some(Found::Broken(broken))) => {
-                    self.explain(family, broken.again(), self.effect(states[1 - place]));
+                    self.explain(family, number, broken.again(), self.effect(switches[place]));
                 }
-                (State::Captured, _) if before == Some(State::Broken) => {
+                (State::Unprovable, Some(Found::Unprovable(error))) => warn!(
+                    "health check: {family} is taken for captured, which cannot be proven: there is \
+                     no way to {} ({error})",
+                    crate::firewall::probe::address(family)
+                ),
+                (State::Captured, _) if matches!(before, Some((State::Broken, _))) => {
                     info!("health check: {family} is captured again");
                     super::notify::status(&format!("{family} is captured again"));
                 }
@@ -283,21 +333,26 @@ impl<A: Act> Heartbeat<A> {
 
     /// Beside the beats: tools may take their time, and the other family must be kept up. A port that
     /// does not answer may be shut off by others, too.
-    fn explain(&self, family: Family, broken: Broken, effect: &'static str) {
-        let (act, blamed) = (Arc::clone(&self.act), Arc::clone(&self.blamed));
+    fn explain(&self, family: Family, number: u64, broken: Broken, effect: &'static str) {
+        let (act, explanations) = (Arc::clone(&self.act), Arc::clone(&self.explanations));
         tokio::spawn(async move {
             let why = act.explain(family).await;
-            blamed[place(family)].store(why.is_some(), Ordering::Relaxed);
-            let cause = told_of(family, &broken, why);
-            warn!("health check: not captured: {cause}; foreign {family} {effect}");
-            super::notify::status(&format!("not captured: {cause}"));
+            let explanation = &explanations[place(family)];
+            if explanation.number.load(Ordering::Relaxed) == number {
+                explanation.blames_others.store(why.is_some(), Ordering::Relaxed);
+                let cause = told_of(family, &broken, why);
+                warn!("health check: not captured: {cause}; foreign {family} {effect}");
+                super::notify::status(&format!("not captured: {cause}"));
+            }
         });
     }
 
-    fn effect(&self, other: State) -> &'static str {
-        match other {
-            State::Captured | State::Doubtful => "is rejected meanwhile",
-            _ if self.is_closed => "is rejected meanwhile, as firewall.on-failure says",
+    fn effect(&self, switch: Switch) -> &'static str {
+        match switch {
+            Switch::Reject | Switch::KeepThenReject => "is rejected meanwhile",
+            _ if self.judge.policy.is_closed => {
+                "is rejected meanwhile, as firewall.on-failure says"
+            }
             _ => "flows directly meanwhile (firewall.on-failure = \"open\")",
         }
     }

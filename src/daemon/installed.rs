@@ -51,19 +51,21 @@ impl Installed {
     }
 
     /// Sets the switches of the rules until the next beat.
-    pub(super) async fn beat(self: &Arc<Self>, switches: Switches) {
+    /// Returns whether they are set.
+    pub(super) async fn beat(self: &Arc<Self>, switches: Switches) -> bool {
         let failure = match self.blocking(move |handle| handle.beat(switches)).await {
             Ok(()) => {
                 if self.fails.swap(false, Ordering::Relaxed) {
                     info!("firewall: the rules are kept active again");
                 }
-                return;
+                return true;
             }
             Err(failure) => failure,
         };
         if !self.fails.swap(true, Ordering::Relaxed) {
             warn!("firewall: cannot keep the rules active, so nothing is captured: {failure}");
         }
+        false
     }
 
     /// The families, IPv4 first, that the rules redirect.

@@ -41,7 +41,7 @@ use crate::stats::Stats;
 use crate::{dns, firewall};
 use capture::Capture;
 use control::{Control, Request};
-use heartbeat::{Heartbeat, Parts};
+use heartbeat::{Heartbeat, Parts, Policy};
 use installed::{ExemptServers, Installed, Responsible, TeachKernel};
 use proof::Proof;
 use reload::World;
@@ -279,7 +279,7 @@ impl Daemon {
         };
         let mut heartbeat = Heartbeat::new(
             act,
-            Proof::new(token.clone()),
+            Proof::new(token.clone(), Arc::clone(&inbound)),
             Parts {
                 outbound: outbound.clone(),
                 listening: families.clone(),
@@ -287,7 +287,10 @@ impl Daemon {
                 dns: config.listen.dns_port,
             },
             firewall.captures(),
-            config.firewall.on_failure == firewall::OnFailure::Closed,
+            Policy {
+                is_closed: config.firewall.on_failure == OnFailure::Closed,
+                blocks_ipv6: config.firewall.ipv6 == firewall::Ipv6::Block,
+            },
         );
         if installed {
             heartbeat.prove().await.map_err(Error::NotCaptured)?;

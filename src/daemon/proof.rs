@@ -7,11 +7,13 @@
 
 use crate::dns;
 use crate::firewall::{Family, probe};
+use crate::inbound::tcp::Inbound;
 use crate::inbound::token::Token;
 use crate::net::{self, is_no_memory_or_descriptor};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
@@ -26,6 +28,8 @@ pub(super) enum Found {
     Captured,
     /// There is no way out in this family, so there is nothing to capture.
     NoRoute,
+    /// The proof cannot even be sent, for example because somebody routes its address into nothing.
+    Unprovable(io::Error),
     /// They do not.
     Broken(Broken),
 }
@@ -54,11 +58,12 @@ pub(super) enum What {
 #[derive(Clone, Debug)]
 pub(super) struct Proof {
     token: Token,
+    inbound: Arc<Inbound>,
 }
 
 impl Proof {
-    pub(super) fn new(token: Token) -> Self {
-        Proof { token }
+    pub(super) fn new(token: Token, inbound: Arc<Inbound>) -> Self {
+        Proof { token, inbound }
     }
 
     /// Sends a connection and a query of this family, at the same time.
@@ -69,7 +74,8 @@ impl Proof {
             Err(error) if is_no_memory_or_descriptor(&error) => {
                 return Found::Broken(Broken { what: What::Query, error });
             }
-            Err(_) => return Found::NoRoute,
+            Err(error) if is_no_way_out(&error) => return Found::NoRoute,
+            Err(error) => return Found::Unprovable(error),
         };
         let (connected, answered) = tokio::join!(
             bounded(self.connection(to(probe::TCP_PORT))),
@@ -83,14 +89,22 @@ impl Proof {
     }
 
     async fn connection(&self, to: SocketAddr) -> io::Result<()> {
-        let mut stream = net::probe::tcp(to).await?;
-        let mut said = Vec::new();
-        let limit = self.token.text().len() as u64;
-        match (&mut stream).take(limit).read_to_end(&mut said).await {
-            // At the limit of connections newcomers are reset: full is not hung.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
+        let asked = async {
+            let mut stream = net::probe::tcp(to).await?;
+            let mut said = Vec::new();
+            let limit = self.token.text().len() as u64;
+            (&mut stream).take(limit).read_to_end(&mut said).await?;
+            Ok::<_, io::Error>(said)
+        };
+        match asked.await {
+            // Where connections are short newcomers are reset: full is not hung.
+            Err(error)
+                if error.kind() == io::ErrorKind::ConnectionReset && self.inbound.is_short() =>
+            {
+                Ok(())
+            }
             Err(error) => Err(error),
-            Ok(_) if said == self.token.text().as_bytes() => Ok(()),
+            Ok(said) if said == self.token.text().as_bytes() => Ok(()),
             Ok(_) => Err(somebody_else()),
         }
     }
@@ -129,6 +143,13 @@ fn question(token: &Token, address: IpAddr) -> Vec<u8> {
     let kind = if address.is_ipv4() { 1 } else { 28 };
     query.extend([0, 0, kind, 0, 1]);
     query
+}
+
+/// ENETUNREACH: no route. EADDRNOTAVAIL: no address of this family. EAFNOSUPPORT: not the family.
+fn is_no_way_out(error: &io::Error) -> bool {
+    use nix::libc::{EADDRNOTAVAIL, EAFNOSUPPORT, ENETUNREACH};
+    let none = [ENETUNREACH, EADDRNOTAVAIL, EAFNOSUPPORT];
+    error.raw_os_error().is_some_and(|number| none.contains(&number))
 }
 
 fn somebody_else() -> io::Error {

@@ -145,7 +145,14 @@ impl Daemon {
         if is_captured && let Some(why) = self.lost_by(before).await {
             current.swap(old);
             let back = build::ruleset(&self.world.config, families, &self.world.endpoints);
-            self.firewall.replace(back.map_err(Error::from)?).await?;
+            let back = match back.map_err(Error::from) {
+                Ok(back) => self.firewall.replace(back).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = back {
+                error!("reload: the way back failed: {error}");
+                return Err(Error::Died("the way back of a reload").into());
+            }
             return Err(Error::NotCaptured(why).into());
         }
         if !Arc::ptr_eq(new.learned(), old.learned()) {
@@ -173,7 +180,7 @@ impl Daemon {
 impl Daemon {
     /// The families, IPv4 first, whose connections and queries arrive at this moment.
     async fn captured(&self) -> [bool; 2] {
-        let proof = Proof::new(self.world.token.clone());
+        let proof = Proof::new(self.world.token.clone(), Arc::clone(&self.inbound));
         let redirected = self.firewall.captures();
         let of = async |place: usize, family| {
             redirected[place] && matches!(proof.of(family).await, Found::Captured)
@@ -185,7 +192,7 @@ impl Daemon {
     /// What the new rules no longer capture and the old ones did; a family that nobody listens for is
     /// none of it.
     async fn lost_by(&self, before: [bool; 2]) -> Option<String> {
-        let proof = Proof::new(self.world.token.clone());
+        let proof = Proof::new(self.world.token.clone(), Arc::clone(&self.inbound));
         for (place, family) in Family::ALL.into_iter().enumerate() {
             if !before[place] || !self.firewall.captures()[place] {
                 continue;
@@ -195,7 +202,7 @@ impl Daemon {
                 match proof.of(family).await {
                     Found::Broken(broken) if last => return Some(format!("{family}: {broken}")),
                     Found::Broken(_) => {}
-                    Found::Captured | Found::NoRoute => break,
+                    Found::Captured | Found::NoRoute | Found::Unprovable(_) => break,
                 }
             }
         }

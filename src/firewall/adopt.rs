@@ -14,18 +14,6 @@ use super::sets;
 use super::tools::{Ipset, Iptables};
 use tracing::debug;
 
-/// Whether an earlier run left these tools' rules closed, in every family that it had.
-///
-/// # Errors
-/// What the tools say.
-pub(super) fn is_closed(tools: &[(Family, Iptables)]) -> Result<bool, Error> {
-    let mut closed = false;
-    for (_, tools) in tools {
-        closed |= holds_closed(tools)?;
-    }
-    Ok(closed)
-}
-
 /// Whether any variant of iptables holds rules that an earlier run left closed.
 ///
 /// # Errors
@@ -47,8 +35,11 @@ fn holds_closed(tools: &Iptables) -> Result<bool, Error> {
         Err(error) if error.is_unsupported() => return Ok(false),
         saved => saved?,
     };
-    let found = leftover::find(&saved);
-    Ok(found.iter().any(|left| left.chains.iter().any(|(name, _)| name == CLOSED)))
+    // A stop takes the jumps out first: without them the network is open.
+    let is_closed = |left: &Leftover| {
+        !left.jumps.is_empty() && left.chains.iter().any(|(name, _)| name == CLOSED)
+    };
+    Ok(leftover::find(&saved).iter().any(is_closed))
 }
 
 /// Makes and fills all sets of these rules; one that is there is exchanged at one moment.

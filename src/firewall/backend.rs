@@ -98,6 +98,16 @@ impl Prepared {
     /// As [`Handle::install`]; [`Error::Nftables`].
     pub fn install(self, ruleset: Ruleset) -> Result<Installed, Error> {
         saved_files::told(Path::new("/")).iter().for_each(|told| warn!("{told}"));
+        // By whichever backend, and asked before anything is touched.
+        let was_closed = ruleset.on_failure == OnFailure::Closed && is_closed()?;
+        let installed = self.put(ruleset)?;
+        if was_closed {
+            installed.commit();
+        }
+        Ok(installed)
+    }
+
+    fn put(self, ruleset: Ruleset) -> Result<Installed, Error> {
         match self {
             // What is closed stays so: what the other backend left goes once ours stand.
             Prepared::Iptables(owner) if ruleset.on_failure == OnFailure::Closed => {

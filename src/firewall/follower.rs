@@ -193,20 +193,23 @@ impl Follow for Follower {
     }
 }
 
-/// What sets the switches of one family.
+/// What sets the switches of one family. What is turned on comes first: while it captures, what it
+/// would reject does not matter.
 fn switched(family: Family, switch: Switch) -> impl Iterator<Item = Change> {
-    [(Set::Alive, Switch::Capture), (Set::Rejected, Switch::Reject)].into_iter().flat_map(
-        move |(set, on)| {
+    let (capture, reject) = switch.settings();
+    let settings = [(Set::Alive, capture), (Set::Rejected, reject)];
+    let set_to = move |wanted: bool| {
+        let sets = settings.into_iter().filter(move |(_, on)| *on == Some(wanted));
+        sets.flat_map(move |(set, on)| {
             let set = set.name(family);
-            let halves = sets::everything(family).into_iter();
-            halves.filter(move |_| switch != Switch::Keep).map(move |entry| {
+            sets::everything(family).into_iter().map(move |entry| {
                 let set = set.clone();
-                if switch == on {
-                    Change::Add { set, family, entry, timeout: Some(PULSE) }
-                } else {
-                    Change::Delete { set, family, entry }
+                match on {
+                    Some(true) => Change::Add { set, family, entry, timeout: Some(PULSE) },
+                    _ => Change::Delete { set, family, entry },
                 }
             })
-        },
-    )
+        })
+    };
+    set_to(true).chain(set_to(false))
 }

@@ -100,7 +100,7 @@ impl Handle {
         ipset: &Ipset,
         tools: &[(Family, Iptables)],
     ) -> Result<Handle, Error> {
-        let stays_closed = ruleset.on_failure == OnFailure::Closed && adopt::is_closed(tools)?;
+        let stays_closed = ruleset.on_failure == OnFailure::Closed && adopt::is_anything_closed()?;
         let unfinished = if stays_closed {
             info!("the network was left closed by an earlier run, and stays so");
             None
@@ -125,7 +125,11 @@ impl Handle {
         for (family, iptables) in tools {
             let put = if stays_closed { place::turn } else { place::put };
             match put(ruleset, *family, iptables) {
-                Err(error) if *family == Family::V6 && error.is_unsupported() => {
+                Err(error)
+                    if *family == Family::V6
+                        && ruleset.on_failure == OnFailure::Open
+                        && error.is_unsupported() =>
+                {
                     warn_unfiltered(ruleset, &error);
                     // Tables are committed one by one: some of them may be in place.
                     withdraw(iptables)?;

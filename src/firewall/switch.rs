@@ -17,6 +17,22 @@ pub enum Switch {
     Off,
     /// As it is, until its time is over.
     Keep,
+    /// The same, and then rejected.
+    KeepThenReject,
+}
+
+impl Switch {
+    /// Whether the family is captured, and whether it is rejected where it is not; `None`: that stays
+    /// as it is.
+    pub(super) fn settings(self) -> (Option<bool>, Option<bool>) {
+        match self {
+            Switch::Capture => (Some(true), Some(false)),
+            Switch::Reject => (Some(false), Some(true)),
+            Switch::Off => (Some(false), Some(false)),
+            Switch::Keep => (None, None),
+            Switch::KeepThenReject => (None, Some(true)),
+        }
+    }
 }
 
 /// The switches of both families.

@@ -5,6 +5,7 @@ use super::error::Error;
 use super::iptables::LOCK_SECONDS;
 use super::leftover;
 use super::ruleset::{Family, Ipv6, Ruleset};
+use super::switch::OnFailure;
 use rustix::thread::{CapabilitySet, capabilities};
 use std::fmt;
 use std::fs;
@@ -173,7 +174,7 @@ fn has_raw_sockets() -> bool {
 /// The tools of each family that the kernel has.
 ///
 /// # Errors
-/// [`Error::Missing`]; without those of IPv6 there is a warning.
+/// [`Error::Missing`]; without those of IPv6 there is a warning, unless a failure closes the network.
 pub(super) fn of_families(ruleset: &Ruleset) -> Result<Vec<(Family, Iptables)>, Error> {
     let mut tools = Vec::new();
     for family in Family::ALL {
@@ -182,7 +183,8 @@ pub(super) fn of_families(ruleset: &Ruleset) -> Result<Vec<(Family, Iptables)>, 
             continue;
         }
         match Iptables::of_system(family) {
-            Err(error) if family == Family::V6 => {
+            // A closed network must not be open on one side.
+            Err(error) if family == Family::V6 && ruleset.on_failure == OnFailure::Open => {
                 warn_unfiltered(ruleset, &error);
                 continue;
             }

@@ -170,6 +170,11 @@ impl Inbound {
         self.cut.send_replace(true);
     }
 
+    /// Whether newcomers may be refused for want of room.
+    pub fn is_short(&self) -> bool {
+        self.open() >= self.limit / 2
+    }
+
     /// The number of connections being served.
     pub fn open(&self) -> u32 {
         self.shares().open()

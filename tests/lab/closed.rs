@@ -40,6 +40,69 @@ macro_rules! in_every_variant {
 in_every_variant! {
     whatever_ends_it: whatever_ends_it;
     killed_at_any_moment: killed_at_any_moment;
+    a_failed_start_leaves_it_closed: a_failed_start_leaves_it_closed;
+}
+
+#[test]
+fn a_flush_of_nat_lets_nothing_out_with_iptables_nft() {
+    sealed(|_| a_flush_of_nat_lets_nothing_out(Variant::Nft));
+}
+
+#[test]
+fn a_flush_of_nat_lets_nothing_out_with_iptables_legacy() {
+    sealed(|_| a_flush_of_nat_lets_nothing_out(Variant::Legacy));
+}
+
+/// Between the flush and the mend.
+fn a_flush_of_nat_lets_nothing_out(variant: Variant) {
+    service::start();
+    let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+    let daemon = Snet::start(variant, &config(proxy));
+    let counters = Counters::restart();
+    assert!(reaches(FOREIGN_SITE, Family::V4));
+    let folder = variant.folder();
+    for tool in ["iptables", "ip6tables"] {
+        let tool = folder.join(tool).display().to_string();
+        run(Place::Machine, "sh", &["-ec", &format!("{tool} -t nat -F")]);
+    }
+    for _ in 0..30 {
+        FAMILIES.iter().for_each(|family| drop(reaches(FOREIGN_SITE, *family)));
+        thread::sleep(Duration::from_millis(100));
+    }
+    until("it captures again", WITHIN, || {
+        FAMILIES.iter().all(|family| reaches(FOREIGN_SITE, *family))
+    });
+    assert_eq!(counters.leaked(), 0, "nothing foreign leaves");
+    daemon.stop();
+}
+
+/// Also one with another backend than that of the run that was killed.
+fn a_failed_start_leaves_it_closed(variant: Variant) {
+    service::start();
+    let _names = [names::domestic(), names::trusted(), names::system()];
+    let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+    let config = config(proxy);
+    Snet::start(variant, &config).kill();
+    let counters = Counters::restart();
+    let drop = "nft add table inet strict; \
+                nft add chain inet strict in { type filter hook input priority 10 \\; }; \
+                nft add rule inet strict in tcp dport 1111 drop";
+    run(Place::Machine, "sh", &["-ec", drop]);
+    for next in [variant, Variant::Native, Variant::Nft, Variant::Legacy] {
+        let file = config.by(next).write();
+        let ended = snet::run(next, &["-c", &file.display().to_string()]);
+        assert_eq!(ended.code(), Some(69), "{next:?}: {}", ended.stderr);
+        for family in FAMILIES {
+            assert!(!reaches(FOREIGN_SITE, family), "{next:?}: {family:?} is closed");
+            assert!(reaches(DOMESTIC_SITE, family), "{next:?}: domestic {family:?} flows");
+        }
+        assert_eq!(counters.leaked(), 0, "{next:?}: nothing foreign leaves");
+    }
+    run(Place::Machine, "nft", &["delete", "table", "inet", "strict"]);
+    let daemon = Snet::start(variant, &config);
+    assert!(reaches(FOREIGN_SITE, Family::V4), "a start that succeeds captures");
+    assert_eq!(counters.leaked(), 0, "nothing foreign left");
+    daemon.stop();
 }
 
 const WITHIN: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Beats that find it, and the time to say so.
 const WITHIN: Duration = Duration::from_secs(15);
@@ -241,10 +241,13 @@ fn a_slow_tool_keeps_nobody_from_the_other_family() {
              nft add rule ip6 strict in meta l4proto ipv6-icmp accept",
         );
         let told = || snet.log().contains("not captured: IPv6");
+        let began = Instant::now();
         while !told() {
+            assert!(began.elapsed() < Duration::from_secs(40), "it is told: {}", snet.log());
             assert!(reaches(Family::V4), "IPv4 is captured: {}", snet.log());
             std::thread::sleep(Duration::from_millis(100));
         }
+        assert!(began.elapsed() > Duration::from_secs(9), "the tool was slow");
         assert_eq!(counters.leaked(), 0, "nothing foreign leaves");
         snet.stop();
     });

@@ -1,55 +1,87 @@
-//! Rounds to switches, and what a round asks.
+//! From rounds to switches.
 
+use super::Switch::{Capture, Keep, KeepThenReject, Off, Reject};
 use super::*;
 
-fn broken() -> Found {
-    Found::Broken(Broken { what: What::Connection, error: io::ErrorKind::TimedOut.into() })
+fn broken() -> Option<Found> {
+    Some(Found::Broken(Broken { what: What::Connection, error: io::ErrorKind::TimedOut.into() }))
 }
 
-fn rounds(rounds: &[[Option<Found>; 2]]) -> Vec<Switches> {
-    let mut judge = Judge::default();
-    rounds.iter().map(|[v4, v6]| Judge::switches(judge.judge([v4.as_ref(), v6.as_ref()]))).collect()
+fn captured() -> Option<Found> {
+    Some(Found::Captured)
 }
 
-fn switches(v4: Switch, v6: Switch) -> Switches {
-    Switches { v4, v6 }
+fn no_route() -> Option<Found> {
+    Some(Found::NoRoute)
+}
+
+fn switched(policy: Policy, rounds: &[[Option<Found>; 2]]) -> Vec<[Switch; 2]> {
+    let mut judge = Judge { policy, ..Judge::default() };
+    let mut judged = |[v4, v6]: &[Option<Found>; 2]| {
+        let (_, switches) = judge.judge([v4.as_ref(), v6.as_ref()], true);
+        [switches.v4, switches.v6]
+    };
+    rounds.iter().map(&mut judged).collect()
+}
+
+fn rounds(rounds: &[[Option<Found>; 2]]) -> Vec<[Switch; 2]> {
+    switched(Policy::default(), rounds)
 }
 
 #[test]
 fn one_family_never_takes_the_other_down() {
-    use Switch::{Capture, Keep, Reject};
-    let captured = || Some(Found::Captured);
     let seen = rounds(&[
         [captured(), captured()],
-        [captured(), Some(broken())],
-        [captured(), Some(broken())],
-        [captured(), Some(broken())],
+        [captured(), broken()],
+        [captured(), broken()],
+        [captured(), broken()],
         [captured(), captured()],
     ]);
-    let expected = [Capture, Keep, Reject, Reject, Capture].map(|v6| switches(Capture, v6));
+    let expected = [Capture, KeepThenReject, Reject, Reject, Capture].map(|v6| [Capture, v6]);
     assert_eq!(seen, expected);
 }
 
 #[test]
 fn a_family_that_nobody_listens_for_is_rejected_while_the_other_is_captured() {
-    let seen = rounds(&[[Some(Found::Captured), None], [Some(broken()), None]]);
-    assert_eq!(seen[0], switches(Switch::Capture, Switch::Reject));
-    assert_eq!(seen[1], switches(Switch::Keep, Switch::Reject), "not yet given up");
-    let seen = rounds(&[[Some(broken()), None]]);
-    assert_eq!(seen[0], Switches::OFF, "nothing is captured");
+    let seen = rounds(&[[captured(), None], [broken(), None], [broken(), None]]);
+    assert_eq!(seen, [[Capture, Reject], [Keep, Reject], [Off, Off]]);
+    assert_eq!(rounds(&[[broken(), None]]), [[Off, Off]], "nothing is captured");
 }
 
 #[test]
 fn a_family_without_a_way_out_is_no_reason_to_reject_the_other() {
-    let seen = rounds(&[
-        [Some(Found::Captured), Some(Found::NoRoute)],
-        [Some(broken()), Some(Found::NoRoute)],
-        [Some(broken()), Some(Found::NoRoute)],
-    ]);
-    assert_eq!(seen[2], switches(Switch::Off, Switch::Capture));
+    let seen = rounds(&[[captured(), no_route()], [broken(), no_route()], [broken(), no_route()]]);
+    assert_eq!(seen[2], [Off, Capture]);
 }
 
 #[test]
-fn at_the_start_nothing_is_kept() {
-    assert_eq!(rounds(&[[Some(broken()), Some(broken())]]), [Switches::OFF]);
+fn a_way_out_that_is_lost_for_a_moment_does_not_open_the_other_side() {
+    let seen =
+        rounds(&[[captured(), None], [no_route(), None], [no_route(), None], [captured(), None]]);
+    assert_eq!(seen, [[Capture, Reject]; 4]);
+    assert_eq!(rounds(&[[no_route(), None]]), [[Capture, Off]], "it was never captured beside it");
+}
+
+#[test]
+fn blocked_ipv6_is_rejected_as_long_as_the_daemon_serves() {
+    let policy = Policy { blocks_ipv6: true, ..Policy::default() };
+    let seen = switched(policy, &[[no_route(), None], [broken(), None], [broken(), broken()]]);
+    assert_eq!(seen.iter().map(|[_, v6]| *v6).collect::<Vec<_>>(), [Reject; 3]);
+    let mut judge = Judge { policy, ..Judge::default() };
+    let (_, silent) = judge.judge([broken().as_ref(), None], false);
+    assert_eq!(silent.v6, Off, "a hang is a death");
+}
+
+#[test]
+fn what_was_never_proven_is_given_up_at_once() {
+    assert_eq!(rounds(&[[broken(), broken()]]), [[Off, Off]]);
+    let seen = rounds(&[[no_route(), no_route()], [broken(), no_route()]]);
+    assert_eq!(seen[1], [Off, Capture], "online for the first time");
+}
+
+#[test]
+fn what_cannot_be_proven_counts_as_captured() {
+    let unprovable = || Some(Found::Unprovable(io::ErrorKind::HostUnreachable.into()));
+    let seen = rounds(&[[unprovable(), broken()]]);
+    assert_eq!(seen, [[Capture, Reject]]);
 }

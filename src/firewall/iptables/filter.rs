@@ -76,6 +76,11 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Tab
         if reject_quic {
             rules.push(format!("-p udp --dport 443 -j REJECT --reject-with {unreachable}"));
         }
+        // Somebody took it out of nat, or flushed that: better refused than direct. What others
+        // translate is theirs.
+        rules.push(
+            "-p tcp --syn -m conntrack ! --ctstate DNAT -j REJECT --reject-with tcp-reset".into(),
+        );
         chains.push(Chain { name: FOREIGN, rules });
     }
     let mut jumps = Part::Filter.jumps(true);

@@ -13,7 +13,7 @@ use super::{batch, expression};
 use crate::fault::{self, Step};
 use crate::firewall::PULSE;
 use crate::firewall::ruleset::{Family, Ruleset};
-use crate::firewall::switch::{OnFailure, Switch, Switches};
+use crate::firewall::switch::{OnFailure, Switches};
 use crate::route::Route;
 use nix::errno::Errno;
 use std::net::IpAddr;
@@ -251,9 +251,9 @@ impl Handle {
     /// What the kernel says.
     pub fn release(&self) -> Result<(), Error> {
         let mut pulse = self.pulse();
-        self.commit(switched(Switches::OFF))?;
+        // No beat counts any more, whatever comes of this.
         pulse.released = true;
-        Ok(())
+        self.commit(switched(Switches::OFF))
     }
 
     /// The drop leaves the table, which rejects what is foreign.
@@ -324,12 +324,16 @@ fn step(step: Step) -> Result<(), Error> {
 /// The switches are as they should be, for another [`PULSE`].
 fn switched(switches: Switches) -> Batch {
     let mut batch = Batch::new(TABLE);
-    for (name, on) in [(rules::ALIVE, Switch::Capture), (rules::REJECTED, Switch::Reject)] {
-        let known = |family: &Family| switches.of(*family) != Switch::Keep;
-        let (is_on, is_off): (Vec<Family>, Vec<Family>) =
-            Family::ALL.into_iter().filter(known).partition(|family| switches.of(*family) == on);
-        batch.renew(&rules::switch(name, &is_on), None);
-        batch.remove(&rules::switch(name, &is_off));
+    let settings = Family::ALL.map(|family| (family, switches.of(family).settings()));
+    let captured = settings.map(|(family, (captured, _))| (family, captured));
+    let rejected = settings.map(|(family, (_, rejected))| (family, rejected));
+    for (name, wanted) in [(rules::ALIVE, captured), (rules::REJECTED, rejected)] {
+        let those = |on: bool| {
+            let those = wanted.iter().filter(move |(_, wanted)| *wanted == Some(on));
+            those.map(|(family, _)| *family).collect::<Vec<Family>>()
+        };
+        batch.renew(&rules::switch(name, &those(true)), None);
+        batch.remove(&rules::switch(name, &those(false)));
     }
     batch
 }

@@ -92,7 +92,8 @@ pub(super) fn create(
         let place = batch.next_place();
         batch.create(table, ownership);
         let Err(refusal) = connection.commit(&batch.seal())? else {
-            settle(connection, table)?;
+            let leaves = found.is_some() && ownership != Ownership::Owned;
+            settle(connection, table, leaves)?;
             let gone =
                 || Error::Refused { what: format!("table {TABLE}"), source: Errno::ENOENT.into() };
             return owner::find(connection, TABLE)?.ok_or_else(gone);
@@ -125,8 +126,8 @@ pub(super) fn create(
     }
 }
 
-/// After an error nothing is left.
-fn settle(connection: &Connection, table: &Table) -> Result<(), Error> {
+/// After an error nothing is left, unless it stands in the place of one that may have been closed.
+fn settle(connection: &Connection, table: &Table, leaves: bool) -> Result<(), Error> {
     let latches = table.sets.iter().filter(|set| set.shape == Shape::Latch);
     let mut batch = Batch::new(TABLE);
     let empty = batch.next_place();
@@ -135,7 +136,7 @@ fn settle(connection: &Connection, table: &Table) -> Result<(), Error> {
         return Ok(());
     }
     let settled = connection.commit(&batch.seal()).and_then(|result| result.map_err(unsupported));
-    if settled.is_err() {
+    if settled.is_err() && !leaves {
         let mut batch = Batch::new(TABLE);
         batch.delete();
         // The first error is the one to tell.

@@ -21,7 +21,13 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const TABLE: &str = "snet-trace";
+/// One for each family, since both may be followed at once.
+fn name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "snet-trace4",
+        Family::V6 => "snet-trace6",
+    }
+}
 
 /// Before raw tables, also before those that stand before defragmentation (-450).
 const BEFORE_ALL: i32 = -500;
@@ -70,7 +76,7 @@ impl Tracer {
         let heard = netlink::open(SockProtocol::NetlinkNetFilter, GROUP)
             .map_err(|errno| Error::Netlink { source: errno.into() })?;
         let connection = Connection::open()?;
-        let mut batch = Batch::new(TABLE);
+        let mut batch = Batch::new(name(family));
         batch.create(&table(family, ports), Ownership::Owned);
         connection.commit(&batch.seal())?.map_err(|refusal| Error::Refused {
             what: refusal.what,
@@ -172,5 +178,5 @@ fn table(family: Family, [tcp, dns]: [u16; 2]) -> Table {
         base("out", Kind::Filter, Point::Output, BEFORE_ALL, out.into_iter()),
         base("in", Kind::Filter, Point::Prerouting, BEFORE_ALL, inward.into_iter()),
     ];
-    Table { name: TABLE, sets: Vec::new(), chains }
+    Table { name: name(family), sets: Vec::new(), chains }
 }
