@@ -7,9 +7,14 @@
 //! `firewall.on-failure = "closed"`. One family never takes the other down. systemd's watchdog is fed
 //! as long as the daemon serves anybody: others' rules are no reason to kill it.
 
+mod judge;
+
+pub(super) use judge::Policy;
+
 use super::proof::{Broken, Found, PATIENCE, Proof, What, bounded};
 use crate::firewall::{Family, Switch, Switches};
 use crate::net::Outbound;
+use judge::{Judge, State};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -23,9 +28,6 @@ use tracing::{info, warn};
 
 /// Between two beats. The kernel's entries live three times as long ([`crate::firewall::PULSE`]).
 const INTERVAL: Duration = Duration::from_secs(2);
-
-/// A family that was captured is given up after so many rounds that failed in a row.
-const STRIKES: u32 = 2;
 
 /// `localhost. A IN`, recursion desired: the resolver answers it by itself.
 const QUESTION: &[u8] =
@@ -51,15 +53,6 @@ pub(super) trait Act: Send + Sync + 'static {
 
     /// What others' rules do with the packets of this family's proof, and the remedy. Takes its time.
     fn explain(&self, family: Family) -> impl Future<Output = Option<String>> + Send;
-}
-
-/// What the operator wants of families that are not captured.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Policy {
-    /// `firewall.on-failure = "closed"`
-    pub(super) is_closed: bool,
-    /// `firewall.ipv6 = "block"`: foreign IPv6 is rejected as long as the daemon lives.
-    pub(super) blocks_ipv6: bool,
 }
 
 #[derive(Debug)]
@@ -88,83 +81,6 @@ struct Explanation {
     blames_others: AtomicBool,
 }
 
-/// What a family has come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Captured,
-    /// Nothing to capture.
-    NoRoute,
-    /// The proof cannot be sent; it is taken for captured.
-    Unprovable,
-    /// Not yet given up.
-    Doubtful,
-    /// Nobody listens, or the tools have no such family.
-    NotRedirected,
-    Broken,
-}
-
-/// From rounds to switches. Pure.
-#[derive(Debug, Default)]
-struct Judge {
-    policy: Policy,
-    strikes: [u32; 2],
-    was_captured: [bool; 2],
-    is_rejected: [bool; 2],
-}
-
-impl Judge {
-    /// `None`: the family is not redirected. `serves`: the daemon answers somebody.
-    fn judge(&mut self, found: [Option<&Found>; 2], serves: bool) -> ([State; 2], Switches) {
-        let states = [0, 1].map(|place| self.state(place, found[place]));
-        let [v4, v6] = [0, 1].map(|place| {
-            let switch = self.switch(place, states[place], states[1 - place], serves);
-            self.is_rejected[place] = matches!(switch, Switch::Reject | Switch::KeepThenReject);
-            switch
-        });
-        (states, Switches { v4, v6 })
-    }
-
-    fn state(&mut self, place: usize, found: Option<&Found>) -> State {
-        let Some(found) = found else { return State::NotRedirected };
-        if let Found::Broken(_) = found {
-            self.strikes[place] += 1;
-            if self.was_captured[place] && self.strikes[place] < STRIKES {
-                return State::Doubtful;
-            }
-            self.was_captured[place] = false;
-            return State::Broken;
-        }
-        self.strikes[place] = 0;
-        match found {
-            Found::Captured => {
-                self.was_captured[place] = true;
-                State::Captured
-            }
-            Found::Unprovable(_) => State::Unprovable,
-            Found::NoRoute | Found::Broken(_) => State::NoRoute,
-        }
-    }
-
-    /// A family that is not captured is rejected while the other one is, and stays so while that one
-    /// merely has no way out: a lease that is renewed must not open the other side. One that was never
-    /// captured beside it is left alone, since programs would have nowhere to go.
-    fn switch(&self, place: usize, own: State, other: State, serves: bool) -> Switch {
-        let is_blocked = self.policy.blocks_ipv6 && place == 1 && serves;
-        let rejects = match other {
-            State::Captured | State::Unprovable | State::Doubtful => true,
-            State::NoRoute => self.is_rejected[place],
-            State::NotRedirected | State::Broken => false,
-        };
-        match own {
-            State::Captured | State::NoRoute | State::Unprovable => Switch::Capture,
-            State::Doubtful if rejects || is_blocked => Switch::KeepThenReject,
-            State::Doubtful => Switch::Keep,
-            State::NotRedirected | State::Broken if rejects || is_blocked => Switch::Reject,
-            State::NotRedirected | State::Broken => Switch::Off,
-        }
-    }
-}
-
 impl<A: Act> Heartbeat<A> {
     pub(super) fn new(
         act: A,
@@ -179,7 +95,7 @@ impl<A: Act> Heartbeat<A> {
             parts,
             captures,
             changed: Arc::default(),
-            judge: Judge { policy, ..Judge::default() },
+            judge: Judge::new(policy),
             told: [None; 2],
             explanations: Arc::default(),
             is_silent: false,
@@ -448,7 +364,3 @@ fn reachable(listening: IpAddr) -> IpAddr {
         address => address,
     }
 }
-
-#[cfg(test)]
-#[path = "heartbeat/tests.rs"]
-mod tests;

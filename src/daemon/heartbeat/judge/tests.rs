@@ -2,6 +2,8 @@
 
 use super::Switch::{Capture, Keep, KeepThenReject, Off, Reject};
 use super::*;
+use crate::daemon::proof::{Broken, What};
+use std::io;
 
 fn broken() -> Option<Found> {
     Some(Found::Broken(Broken { what: What::Connection, error: io::ErrorKind::TimedOut.into() }))
@@ -16,7 +18,7 @@ fn no_route() -> Option<Found> {
 }
 
 fn switched(policy: Policy, rounds: &[[Option<Found>; 2]]) -> Vec<[Switch; 2]> {
-    let mut judge = Judge { policy, ..Judge::default() };
+    let mut judge = Judge::new(policy);
     let mut judged = |[v4, v6]: &[Option<Found>; 2]| {
         let (_, switches) = judge.judge([v4.as_ref(), v6.as_ref()], true);
         [switches.v4, switches.v6]
@@ -67,7 +69,7 @@ fn blocked_ipv6_is_rejected_as_long_as_the_daemon_serves() {
     let policy = Policy { blocks_ipv6: true, ..Policy::default() };
     let seen = switched(policy, &[[no_route(), None], [broken(), None], [broken(), broken()]]);
     assert_eq!(seen.iter().map(|[_, v6]| *v6).collect::<Vec<_>>(), [Reject; 3]);
-    let mut judge = Judge { policy, ..Judge::default() };
+    let mut judge = Judge::new(policy);
     let (_, silent) = judge.judge([broken().as_ref(), None], false);
     assert_eq!(silent.v6, Off, "a hang is a death");
 }
