@@ -13,6 +13,7 @@ use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -214,6 +215,56 @@ fn without_ipv6_ipv4_goes_on(variant: Variant) {
     }
 }
 
+const LOSE_IPV6: &str = "nft add table ip6 strict; \
+    nft add chain ip6 strict in { type filter hook input priority 0 \\; policy drop \\; }; \
+    nft add rule ip6 strict in ct state established,related accept; \
+    nft add rule ip6 strict in meta l4proto ipv6-icmp accept";
+
+/// systemd's watchdog is fed as long as one family is served, and as long as others' rules are to blame.
+#[test]
+fn a_daemon_that_others_shut_off_is_not_killed() {
+    sealed(|_| {
+        let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+        let config = Config::through(Family::V4, &[proxy]).by(Variant::Native).write();
+        let path = Path::new(FOLDER).join("manager");
+        let manager = UnixDatagram::bind(&path).expect("the tmpfs is writable");
+        manager.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
+        let fed = || {
+            let mut message = [0; 512];
+            loop {
+                let length = manager.recv(&mut message).expect("the watchdog is fed");
+                if &message[..length] == b"WATCHDOG=1" {
+                    return;
+                }
+            }
+        };
+        let mut command = snet::snet(Variant::Native);
+        command.env("NOTIFY_SOCKET", &path);
+        let snet = Snet::ready(command.arg("-c").arg(config));
+        fed();
+        for (lose, told) in [
+            (LOSE_IPV6, "not captured: IPv6"),
+            (
+                "nft add table ip strict; \
+                 nft add chain ip strict in { type filter hook input priority 0 \\; policy drop \\; }; \
+                 nft add rule ip strict in ct state established,related accept",
+                "not captured: IPv4",
+            ),
+        ] {
+            shell(lose);
+            until(told, WITHIN, || snet.log().contains(told));
+            // What was said before does not count.
+            manager.set_nonblocking(true).expect("a socket");
+            while manager.recv(&mut [0; 512]).is_ok() {}
+            manager.set_nonblocking(false).expect("a socket");
+            for _ in 0..3 {
+                fed();
+            }
+        }
+        snet.stop();
+    });
+}
+
 /// The culprit is looked for by a tool that takes longer than rules act that nobody renews.
 #[test]
 fn a_slow_tool_keeps_nobody_from_the_other_family() {
@@ -234,12 +285,7 @@ fn a_slow_tool_keeps_nobody_from_the_other_family() {
         command.env("PATH", format!("{}:{path}", folder.display()));
         let snet = Snet::ready(command.arg("-c").arg(config));
         let counters = Counters::restart();
-        shell(
-            "nft add table ip6 strict; \
-             nft add chain ip6 strict in { type filter hook input priority 0 \\; policy drop \\; }; \
-             nft add rule ip6 strict in ct state established,related accept; \
-             nft add rule ip6 strict in meta l4proto ipv6-icmp accept",
-        );
+        shell(LOSE_IPV6);
         let told = || snet.log().contains("not captured: IPv6");
         let began = Instant::now();
         while !told() {
