@@ -343,6 +343,7 @@ impl Handle {
     /// What the tools say.
     pub fn release(&self) -> Result<(), Error> {
         self.unwatch();
+        self.drop_stale_cgroups();
         if lock(&self.now).on_failure == OnFailure::Closed {
             // Once nobody captures any more these rules reject: the jumps go first.
             *lock(&self.at_drop) = AtDrop::Remove;
@@ -354,6 +355,21 @@ impl Handle {
         self.switch_off();
         step(Step::Detach)?;
         detach()
+    }
+
+    /// iptables-legacy gives whole tables to the kernel, which takes none that names a cgroup that is
+    /// gone: nobody could take our jumps out (seen, with a service that had just ended).
+    fn drop_stale_cgroups(&self) {
+        let now = lock(&self.now).clone();
+        let mut next = now.clone();
+        next.left_alone.look();
+        if next == now {
+            return;
+        }
+        match self.turn_tables(&now, &next) {
+            Ok(()) => *lock(&self.now) = next,
+            Err(error) => debug!("{error}"),
+        }
     }
 
     /// Nobody stands behind the rules any more. What was captured goes on until the process ends.

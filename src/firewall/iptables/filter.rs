@@ -76,10 +76,13 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Tab
         if reject_quic {
             rules.push(format!("-p udp --dport 443 -j REJECT --reject-with {unreachable}"));
         }
-        // Somebody took it out of nat, or flushed that: better refused than direct. What others
-        // translate is theirs.
+        // Of this machine's own: somebody took it out of nat, or flushed that. Better refused than
+        // direct. What others translate is theirs. (LAN hosts are refused by no moment in which the
+        // mode changes.)
         rules.push(
-            "-p tcp --syn -m conntrack ! --ctstate DNAT -j REJECT --reject-with tcp-reset".into(),
+            "-p tcp --syn -m addrtype --src-type LOCAL -m conntrack ! --ctstate DNAT -j REJECT \
+             --reject-with tcp-reset"
+                .into(),
         );
         chains.push(Chain { name: FOREIGN, rules });
     }

@@ -115,9 +115,6 @@ fn foreign_of(is_closed: bool, foreign: Foreign) -> Vec<Rule> {
                 let quic = Expression::Port(Protocol::Udp, Is::In, 443);
                 rules.push(vec![quic, Expression::Unreachable]);
             }
-            // Nothing redirected it: better refused than direct. What others translate is theirs.
-            rules.push(vec![Expression::Translated, Expression::Return]);
-            rules.push(vec![Expression::Syn, Expression::Reset]);
         }
         Foreign::Reject | Foreign::Pass => rules.push(vec![refuse]),
     }
