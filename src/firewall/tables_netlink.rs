@@ -67,10 +67,15 @@ fn is_about_rules(datagram: &[u8], capacity: usize) -> bool {
             let [subsystem, kind] = message.kind.to_be_bytes();
             let body = message.body.get(NFGENMSG..).unwrap_or_default();
             let table = attribute(body, TABLE_NAME).unwrap_or_default();
-            u16::from(subsystem) == NF_TABLES
-                && !is_quiet(kind)
-                && table.strip_suffix(b"\0") != Some(TABLE.as_bytes())
+            u16::from(subsystem) == NF_TABLES && !is_quiet(kind) && !is_ours(table)
         })
+}
+
+/// Our table, and those in which a proof is traced for a moment.
+fn is_ours(table: &[u8]) -> bool {
+    let name = table.strip_suffix(b"\0").unwrap_or(table);
+    let behind = name.strip_prefix(TABLE.as_bytes());
+    behind.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"-"))
 }
 
 /// Sets and elements (9 to 14, 29, 30, 33), generations (15, 16), traces, objects and flow tables (17 to
@@ -117,6 +122,7 @@ mod tests {
         ] {
             assert_eq!(tells(&[message(kind, "fw4")]), expected, "{kind}");
             assert!(!tells(&[message(kind, TABLE)]), "{kind}: ours");
+            assert!(!tells(&[message(kind, "snet-trace4")]), "{kind}: ours");
         }
         assert!(tells(&[message(12, "fw4"), message(6, "fw4"), message(15, "fw4")]));
         assert!(!tells(&[message(12, "fw4"), message(6, TABLE), message(15, "fw4")]));
