@@ -8,34 +8,16 @@ use crate::peer::{names, service};
 use crate::process::{Place, run};
 use crate::sealed::sealed;
 use crate::snet::{self, Config, Snet, Variant, dig};
+use crate::stop::Stop;
 use crate::tables::{assert_same, snapshot};
 use crate::upstream::Upstream;
+use crate::variants::in_every_variant;
 use crate::wait::until;
 use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host};
 use nix::sys::signal::Signal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-
-macro_rules! in_every_variant {
-    ($($name:ident: $body:expr;)*) => {
-        $(mod $name {
-            use super::*;
-            #[test]
-            fn with_iptables_nft() {
-                sealed(|_| $body(Variant::Nft));
-            }
-            #[test]
-            fn with_iptables_legacy() {
-                sealed(|_| $body(Variant::Legacy));
-            }
-            #[test]
-            fn with_nftables() {
-                sealed(|_| $body(Variant::Native));
-            }
-        })*
-    };
-}
 
 in_every_variant! {
     whatever_ends_it: whatever_ends_it;
@@ -276,12 +258,4 @@ fn killed_at_any_moment(variant: Variant) {
     assert_eq!(cleaned.code(), Some(0), "{}", cleaned.stderr);
     run(Place::Machine, "nft", &["delete", "table", "inet", "lab"]);
     assert_same(&before, &snapshot());
-}
-
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

@@ -18,7 +18,9 @@ impl Counters {
         let (mark, mask) = (Fwmark::SNET.value(), Fwmark::SNET.mask());
         let text = format!(
             "table inet lab {{
+                set begun {{ typeof ct id; flags dynamic; size 65535; }}
                 counter captured {{ }}
+                counter repeated {{ }}
                 counter leaked {{ }}
                 counter marked {{ }}
                 counter unmarked {{ }}
@@ -28,7 +30,11 @@ impl Counters {
                     meta mark & {mask} == {mark} return
                     ct original ip daddr 192.0.0.8 return
                     ct original ip6 daddr 100::8 return
-                    tcp dport {TCP_PORT} tcp flags & (syn | ack) == syn counter name captured
+                    tcp dport {TCP_PORT} tcp flags & (syn | ack) == syn jump begun
+                }}
+                chain begun {{
+                    ct id @begun counter name repeated return
+                    add @begun {{ ct id }} counter name captured
                 }}
                 chain postrouting {{
                     type filter hook postrouting priority 400;
@@ -59,9 +65,15 @@ impl Counters {
         Self::start()
     }
 
-    /// Connections that were redirected to snet; its own questions to itself do not count.
+    /// Connections that were redirected to snet; its own questions to itself do not count. A first
+    /// packet that is sent again, as on a busy machine, is no second connection.
     pub fn captured(&self) -> u64 {
         packets("captured")
+    }
+
+    /// First packets of connections to snet that were sent again.
+    pub fn repeated(&self) -> u64 {
+        packets("repeated")
     }
 
     /// Packets that left the machine for a foreign site.

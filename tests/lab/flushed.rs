@@ -7,6 +7,7 @@ use crate::peer::service;
 use crate::process::{FOLDER, Place, Running, command, finish};
 use crate::sealed::sealed;
 use crate::snet::{self, Config, Snet, Variant, write_config};
+use crate::stop::Stop;
 use crate::tables::snapshot;
 use crate::upstream::Upstream;
 use crate::wait;
@@ -35,6 +36,9 @@ fn flushed_under_traffic_with_nftables() {
 /// From the flush to rules that are whole again. A look every five seconds is the worst case, and a
 /// mend takes its while.
 const SECONDS: Duration = Duration::from_secs(10);
+
+/// From rules that are whole to the proof that they capture, which begins at once.
+const PROVEN: Duration = Duration::from_secs(3);
 
 /// What others do, in lines of a shell with this variant of iptables.
 const MEANS: &[(&str, &str)] = &[
@@ -142,7 +146,7 @@ fn a_life(variant: Variant, file: &Path, counters: &Counters, what: &str, script
     }
     assert_eq!(ours(&snapshot()), whole, "{what}: and they stay");
     // They act as soon as they are proven to capture.
-    wait::until(&format!("{what}: captured"), SECONDS.saturating_sub(took), || captures(counters));
+    wait::until(&format!("{what}: captured"), PROVEN, || captures(counters));
     let told: Vec<String> = daemon.lines("WARN");
     let told: Vec<&String> = told.iter().filter(|line| line.contains("another program")).collect();
     println!("{what}: disturbed {disturbed}, whole after {took:?}, told {told:?}");
@@ -161,14 +165,6 @@ fn captures(counters: &Counters) -> bool {
         stream.and_then(|mut stream| echo(&mut stream, b"hello")).is_ok()
     };
     FAMILIES.into_iter().all(echoes) && counters.captured() >= captured + 2
-}
-
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// What of snet's is there, and what stands before it in filter.

@@ -12,10 +12,7 @@
     reason = "clients and peers of the lab are no part of snet: their sockets must not be marked"
 )]
 
-mod auto;
-mod cgroup;
 mod client;
-mod closed;
 mod counters;
 mod digest;
 mod peer;
@@ -24,16 +21,20 @@ mod question;
 mod sealed;
 mod snet;
 mod stillness;
+mod stop;
 mod tables;
 mod tools;
-mod unproven;
 mod upstream;
+mod variants;
 mod wait;
 mod world;
 
 mod absence;
+mod auto;
 mod bad_proxy;
 mod bound;
+mod cgroup;
+mod closed;
 mod crowd;
 mod dns_only;
 mod ends;
@@ -67,5 +68,6 @@ mod soak;
 mod split_horizon;
 mod steps;
 mod transfer;
+mod unproven;
 mod unread;
 mod wishes;

@@ -6,6 +6,7 @@ use crate::client::{echo, try_connect};
 use crate::peer::{names, service};
 use crate::sealed::sealed;
 use crate::snet::{self, Config, Snet, Variant, dig};
+use crate::stop::Stop;
 use crate::tables::{assert_same, snapshot};
 use crate::upstream::Upstream;
 use crate::wait;
@@ -109,14 +110,6 @@ fn killed_at_any_moment(variant: Variant) {
         }
     });
     println!("{} moments", moments());
-}
-
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Connections and names, of both families.

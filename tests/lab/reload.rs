@@ -7,6 +7,7 @@ use crate::peer::{names, service};
 use crate::process::finish;
 use crate::sealed::sealed;
 use crate::snet::{self, Config, Snet, Variant, dig};
+use crate::stop::Stop;
 use crate::tables::{assert_same, snapshot};
 use crate::upstream::Upstream;
 use crate::wait;
@@ -141,14 +142,6 @@ struct Load {
     stop: AtomicBool,
     foreign: AtomicU64,
     domestic: AtomicU64,
-}
-
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 impl Load {

@@ -7,10 +7,10 @@
 
 use crate::client::{echo, try_connect};
 use crate::peer::service;
-use crate::sealed::sealed;
 use crate::snet::{self, Config, Snet, Variant};
 use crate::tables::{assert_same, snapshot};
 use crate::upstream::Upstream;
+use crate::variants::in_every_variant;
 use crate::wait;
 use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host};
 use ::snet::fault::Step;
@@ -26,26 +26,6 @@ const WITHIN: Duration = Duration::from_secs(10);
 
 /// And what a loaded machine adds.
 const AT_ONCE: Duration = Duration::from_secs(3);
-
-macro_rules! in_every_variant {
-    ($($name:ident: $body:expr;)*) => {
-        $(mod $name {
-            use super::*;
-            #[test]
-            fn with_iptables_nft() {
-                sealed(|_| $body(Variant::Nft));
-            }
-            #[test]
-            fn with_iptables_legacy() {
-                sealed(|_| $body(Variant::Legacy));
-            }
-            #[test]
-            fn with_nftables() {
-                sealed(|_| $body(Variant::Native));
-            }
-        })*
-    };
-}
 
 in_every_variant! {
     every_step_is_passed: passed;
