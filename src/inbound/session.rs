@@ -14,9 +14,10 @@ use crate::target::Target;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::io::AsyncWriteExt;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, error, info};
 
 /// Serves one accepted connection to its end. Whatever cannot be served is reset, so that the
@@ -47,10 +48,19 @@ fn is_proof(destination: SocketAddr) -> bool {
         && Family::ALL.iter().any(|family| probe::address(*family) == destination.ip())
 }
 
+/// Longer than who asks takes to read the answer.
+const PROVED: Duration = Duration::from_secs(2);
+
 async fn prove(inbound: &Inbound, stream: &mut TcpStream) {
     if let Some(token) = inbound.token() {
-        // Who has left needs no answer.
-        let _ = stream.write_all(token.text().as_bytes()).await;
+        // Who has left needs no answer. The other end closes first, by a reset: a TIME_WAIT of ours
+        // would stand in the way of the next program whose connection has the same port, for the
+        // second until its first packet is sent again.
+        let told = async {
+            stream.write_all(token.text().as_bytes()).await?;
+            stream.read(&mut [0]).await
+        };
+        let _ = timeout(PROVED, told).await;
     }
 }
 

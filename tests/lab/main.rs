@@ -67,6 +67,7 @@ mod slept;
 mod soak;
 mod split_horizon;
 mod steps;
+mod time_wait;
 mod transfer;
 mod unproven;
 mod unread;
