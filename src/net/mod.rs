@@ -175,11 +175,8 @@ impl Outbound {
     async fn connect(&self, address: SocketAddr, first: &[u8]) -> io::Result<(TcpStream, usize)> {
         let socket = dial::socket(address, self.manner)?;
         self.apply_mark(&socket)?;
-        let sent = self.own.noting(|| {
-            let sent =
-                dial::begin(&socket, address, first).map_err(|error| no_source(error, address))?;
-            let local = socket.local_addr()?.as_socket();
-            io::Result::Ok((sent, local.map(|local| (local, address))))
+        let sent = self.own.noting(&socket, address, || {
+            dial::begin(&socket, address, first).map_err(|error| no_source(error, address))
         })?;
         let stream = TcpStream::from_std(socket.into())?;
         stream.writable().await?;

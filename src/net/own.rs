@@ -2,15 +2,22 @@
 //!
 //! A connection that somebody's rule sends back to us is accepted within milliseconds of its dial,
 //! or within the seconds for which the accept loop rests. So a pair of addresses is remembered for
-//! [`AGE`] to twice that, and no longer: while our socket lives nobody else here can have its pair,
-//! but once it is closed the kernel may give the same port to a program for the same destination,
-//! and that connection must not be taken for ours. (A loop that is found later than that makes one
-//! more hop, whose own dial is remembered anew.)
+//! [`AGE`] to twice that. (A loop that is found later than that makes one more hop, whose own dial
+//! is remembered anew.)
+//!
+//! While our socket lives nobody else here can have its pair, but once it is closed the kernel may
+//! give the same port to a program for the same destination, at once, and that connection must not
+//! be taken for ours. So the socket's cookie is remembered with the pair, and where a pair is found
+//! the kernel is asked which socket has it now.
 
+use super::owner::cookie_of_connection;
 use crate::target::canonical;
-use std::collections::HashSet;
+use socket2::Socket;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -23,8 +30,9 @@ const REMEMBERED: usize = 2048;
 /// Pairs of local and remote address. The pair, and not the local address alone: the kernel gives
 /// the same local port to connections with different destinations.
 ///
-/// Of each only a keyed hash is kept, an eighth of its size: one that is remembered is always
-/// recognised, and nobody can choose a pair that is taken for one (by chance it is, once in 2^52).
+/// Of each only a keyed hash is kept, an eighth of its size, and the cookie: one that is remembered
+/// is always recognised, and nobody can choose a pair that is taken for one (by chance it is, once
+/// in 2^52).
 #[derive(Debug, Default)]
 pub(super) struct Own {
     hasher: RandomState,
@@ -37,49 +45,64 @@ pub(super) struct Own {
 /// Two generations: both are asked, and the older one is forgotten whole.
 #[derive(Debug, Default)]
 struct Recent {
-    young: HashSet<u64>,
-    old: HashSet<u64>,
+    young: HashMap<u64, Cookie>,
+    old: HashMap<u64, Cookie>,
     /// When `young` began.
     since: Option<Instant>,
 }
 
+/// Tells a socket from all others of its time (SO_COOKIE). `None`: a kernel before Linux 4.6.
+type Cookie = Option<NonZeroU64>;
+
 impl Own {
-    /// Runs `dial`, which begins to connect and tells both addresses, and notes them.
+    /// Runs `dial`, which begins to connect this socket to `remote`, and notes it.
     ///
     /// The local address exists only once connect(2) was called, and over loopback the handshake is
     /// complete when that returns: another thread may have accepted the connection and ask
     /// [`contains`](Self::contains) before it is noted. So that one waits for this one. What it
     /// waits for is a system call that does not block. (To choose the port by a bind(2) before
     /// would cost every dial a call and share one range of ports among all destinations.)
-    pub(super) fn noting<T, E>(
+    pub(super) fn noting<T>(
         &self,
-        dial: impl FnOnce() -> Result<(T, Option<(SocketAddr, SocketAddr)>), E>,
-    ) -> Result<T, E> {
+        socket: &Socket,
+        remote: SocketAddr,
+        dial: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
         let _dialling = self.dialling.read().unwrap_or_else(PoisonError::into_inner);
-        let (result, pair) = dial()?;
-        if let Some((local, remote)) = pair {
-            self.note(local, remote, Instant::now());
+        let result = dial()?;
+        if let Some(local) = socket.local_addr()?.as_socket() {
+            let cookie = socket.cookie().ok().and_then(NonZeroU64::new);
+            self.note(local, remote, cookie, Instant::now());
         }
         Ok(result)
     }
 
-    fn note(&self, local: SocketAddr, remote: SocketAddr, now: Instant) {
+    fn note(&self, local: SocketAddr, remote: SocketAddr, cookie: Cookie, now: Instant) {
         let pair = self.hash(local, remote);
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.turn(now);
-        recent.young.insert(pair);
+        recent.young.insert(pair, cookie);
     }
 
     pub(super) fn contains(&self, local: SocketAddr, remote: SocketAddr) -> bool {
         drop(self.dialling.write().unwrap_or_else(PoisonError::into_inner));
-        self.contains_at(local, remote, Instant::now())
+        match self.remembered(local, remote, Instant::now()) {
+            None => false,
+            Some(None) => true,
+            // None has it if it is gone already.
+            Some(ours) => match cookie_of_connection(local, remote) {
+                Ok(Some(found)) => NonZeroU64::new(found) == ours,
+                Ok(None) | Err(_) => true,
+            },
+        }
     }
 
-    fn contains_at(&self, local: SocketAddr, remote: SocketAddr, now: Instant) -> bool {
+    fn remembered(&self, local: SocketAddr, remote: SocketAddr, now: Instant) -> Option<Cookie> {
         let pair = self.hash(local, remote);
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let age = recent.since.map_or(AGE * 2, |since| now.saturating_duration_since(since));
-        recent.young.contains(&pair) && age < AGE * 2 || recent.old.contains(&pair) && age < AGE
+        let young = recent.young.get(&pair).filter(|_| age < AGE * 2);
+        young.or_else(|| recent.old.get(&pair).filter(|_| age < AGE)).copied()
     }
 
     fn hash(&self, local: SocketAddr, remote: SocketAddr) -> u64 {
@@ -95,7 +118,7 @@ impl Recent {
         }
         self.old = std::mem::take(&mut self.young);
         if age >= AGE * 2 {
-            self.old = HashSet::new();
+            self.old = HashMap::new();
         }
         self.since = Some(now);
     }
@@ -114,34 +137,37 @@ mod tests {
     #[test]
     fn both_ends_count() {
         let (own, now) = (Own::default(), Instant::now());
-        own.note(address(1), address(2), now);
-        assert!(own.contains_at(address(1), address(2), now));
-        assert!(!own.contains_at(address(1), address(3), now));
-        assert!(!own.contains_at(address(2), address(1), now));
+        own.note(address(1), address(2), None, now);
+        assert!(own.remembered(address(1), address(2), now).is_some());
+        assert!(own.remembered(address(1), address(3), now).is_none());
+        assert!(own.remembered(address(2), address(1), now).is_none());
     }
 
     #[test]
     fn a_pair_is_forgotten_with_time() {
         let (own, now) = (Own::default(), Instant::now());
-        own.note(address(1), address(9), now);
-        assert!(own.contains_at(address(1), address(9), now + AGE));
-        assert!(!own.contains_at(address(1), address(9), now + AGE * 2), "nobody dialled since");
+        own.note(address(1), address(9), None, now);
+        assert!(own.remembered(address(1), address(9), now + AGE).is_some());
+        assert!(
+            own.remembered(address(1), address(9), now + AGE * 2).is_none(),
+            "nobody dialled since"
+        );
         // Others are noted meanwhile.
-        own.note(address(2), address(9), now + AGE);
-        assert!(own.contains_at(address(1), address(9), now + AGE));
-        own.note(address(3), address(9), now + AGE * 2);
-        assert!(!own.contains_at(address(1), address(9), now + AGE * 2));
-        assert!(own.contains_at(address(2), address(9), now + AGE * 2));
+        own.note(address(2), address(9), None, now + AGE);
+        assert!(own.remembered(address(1), address(9), now + AGE).is_some());
+        own.note(address(3), address(9), None, now + AGE * 2);
+        assert!(own.remembered(address(1), address(9), now + AGE * 2).is_none());
+        assert!(own.remembered(address(2), address(9), now + AGE * 2).is_some());
     }
 
     #[test]
     fn the_oldest_are_forgotten_when_there_are_many() {
         let (own, now) = (Own::default(), Instant::now());
         for port in 0..=REMEMBERED * 2 {
-            own.note(address(port), address(9), now);
+            own.note(address(port), address(9), None, now);
         }
-        assert!(!own.contains_at(address(0), address(9), now));
-        assert!(own.contains_at(address(REMEMBERED), address(9), now));
+        assert!(own.remembered(address(0), address(9), now).is_none());
+        assert!(own.remembered(address(REMEMBERED), address(9), now).is_some());
         let recent = own.recent.lock().unwrap();
         assert!(recent.young.len() + recent.old.len() <= REMEMBERED * 2);
     }
@@ -164,5 +190,25 @@ mod tests {
             assert!(outbound.is_own(client, there), "number {number}");
             super::super::reset(accepted);
         }
+    }
+
+    #[tokio::test]
+    async fn a_program_with_the_port_of_a_closed_connection_is_not_taken_for_us() {
+        let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let there = listener.local_addr().unwrap();
+        let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
+        let ours = outbound.tcp(&[there]).await.unwrap();
+        let (accepted, client) = listener.accept().await.unwrap();
+        assert!(outbound.is_own(client, there), "ours");
+        // No TIME_WAIT, which would keep the port.
+        super::super::reset(accepted);
+        drop(ours);
+        assert!(outbound.is_own(client, there), "it may have been ours: nobody has it");
+        let program = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        program.bind(&client.into()).unwrap();
+        program.connect(&there.into()).unwrap();
+        let (_accepted, again) = listener.accept().await.unwrap();
+        assert_eq!(again, client);
+        assert!(!outbound.is_own(client, there), "a program's");
     }
 }

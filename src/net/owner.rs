@@ -1,4 +1,5 @@
-//! Whose a socket of this machine is: the user and the cgroup of whoever made it, by its addresses.
+//! Whose a socket of this machine is, by its addresses: the user and the cgroup of whoever made it, and
+//! which one it is.
 //!
 //! Asks the kernel for one socket by its addresses (sock_diag(7), linux/inet_diag.h), which needs no
 //! right and costs a few microseconds. Not the process: that would mean to read the descriptors of all of
@@ -50,19 +51,31 @@ pub fn of_listener(address: SocketAddr) -> nix::Result<Option<Owner>> {
 /// # Errors
 /// As [`of_listener`].
 pub fn of_connection(local: SocketAddr, remote: SocketAddr) -> nix::Result<Option<Owner>> {
+    Ok(connection(local, remote)?.map(|found| found.owner))
+}
+
+/// The cookie of its socket (socket(7), SO_COOKIE). `None`: as [`of_connection`].
+///
+/// # Errors
+/// As [`of_listener`].
+pub fn cookie_of_connection(local: SocketAddr, remote: SocketAddr) -> nix::Result<Option<u64>> {
+    Ok(connection(local, remote)?.map(|found| found.cookie))
+}
+
+fn connection(local: SocketAddr, remote: SocketAddr) -> nix::Result<Option<Found>> {
     let socket = open()?;
     let find = |device| {
         let found = ask(&socket, local, remote, device)?;
         // In its place the kernel finds one that listens.
-        Ok(found.filter(|found| found.state != TCP_LISTEN).map(|found| found.owner))
+        Ok(found.filter(|found| found.state != TCP_LISTEN))
     };
-    if let Some(owner) = find(ANY_DEVICE)? {
-        return Ok(Some(owner));
+    if let Some(found) = find(ANY_DEVICE)? {
+        return Ok(Some(found));
     }
     // One that is bound to a device is found only by it.
     for device in if_nameindex().iter().flatten().take(MOST_DEVICES) {
-        if let Some(owner) = find(device.index())? {
-            return Ok(Some(owner));
+        if let Some(found) = find(device.index())? {
+            return Ok(Some(found));
         }
     }
     Ok(None)
@@ -73,6 +86,7 @@ const MOST_DEVICES: usize = 64;
 
 struct Found {
     state: u8,
+    cookie: u64,
     owner: Owner,
 }
 
@@ -126,11 +140,18 @@ fn read(message: &[u8]) -> nix::Result<Option<Found>> {
             errno => Err(errno),
         };
     }
-    let (Some(state), Some(user)) = (body.get(1).copied(), number::<4>(body, UID)) else {
+    let (Some(state), Some(low), Some(high), Some(user)) = (
+        body.get(1).copied(),
+        number::<4>(body, COOKIE),
+        number::<4>(body, COOKIE + 4),
+        number::<4>(body, UID),
+    ) else {
         return Err(Errno::EBADMSG);
     };
+    let [low, high] = [low, high].map(u32::from_ne_bytes).map(u64::from);
+    let cookie = high << 32 | low;
     let user = Uid::from_raw(u32::from_ne_bytes(user));
-    Ok(Some(Found { state, owner: Owner { user, cgroup: cgroup(body) } }))
+    Ok(Some(Found { state, cookie, owner: Owner { user, cgroup: cgroup(body) } }))
 }
 
 fn cgroup(body: &[u8]) -> Option<u64> {
@@ -172,6 +193,8 @@ const IPPROTO_TCP: u8 = 6;
 const TCP_LISTEN: u8 = 10;
 const REQUEST: u32 = 72;
 const INET_DIAG_MSG: usize = 72;
+/// id.idiag_cookie in struct inet_diag_msg, the lower half first.
+const COOKIE: usize = 44;
 /// idiag_uid in struct inet_diag_msg.
 const UID: usize = 64;
 const INET_DIAG_CGROUP_ID: u16 = 21;
