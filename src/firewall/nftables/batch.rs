@@ -1,10 +1,11 @@
 //! A transaction of nf_tables: messages between a begin and an end, carried out all or not at all
 //! (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
 
-use super::expression::{self, NFTA_DATA_VALUE, nfproto, octets};
+use super::expression::{self, nfproto, octets};
 use super::message::{
     Act, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFTA_LIST_ELEM, bracket, request,
 };
+use super::numbers::{self, NFTA_DATA_VALUE};
 use super::rules::successor;
 use super::table::{Chain, Element, Hook, Key, Set, Shape, Table};
 use super::text::line;
@@ -144,8 +145,8 @@ impl Batch {
         };
         for chain in old.chains.iter().filter(|chain| !same(chain, new)) {
             self.push(Act::DelRule, 0, format!("the rules of chain {}", chain.name), |all| {
-                all.text(expression::NFTA_RULE_TABLE, name);
-                all.text(expression::NFTA_RULE_CHAIN, &chain.name);
+                all.text(numbers::NFTA_RULE_TABLE, name);
+                all.text(numbers::NFTA_RULE_CHAIN, &chain.name);
             });
         }
         for chain in old.chains.iter().filter(|chain| gone(chain, new)) {
@@ -289,9 +290,9 @@ impl Batch {
             let name = self.table;
             let what = format!("the rule `{}` of chain {}", line(rule), chain.name);
             self.push(Act::NewRule, NLM_F_CREATE | NLM_F_APPEND, what, |new| {
-                new.text(expression::NFTA_RULE_TABLE, name);
-                new.text(expression::NFTA_RULE_CHAIN, &chain.name);
-                new.nest(expression::NFTA_RULE_EXPRESSIONS, |list| {
+                new.text(numbers::NFTA_RULE_TABLE, name);
+                new.text(numbers::NFTA_RULE_CHAIN, &chain.name);
+                new.nest(numbers::NFTA_RULE_EXPRESSIONS, |list| {
                     expression::encode(rule, list);
                 });
             });

@@ -9,7 +9,7 @@ use super::owner::{self, Found, Owner};
 use super::reconcile::{create, explain};
 use super::rules::{self, TABLE};
 use super::table::Table;
-use super::{batch, expression};
+use super::{batch, numbers};
 use crate::fault::{self, Step};
 use crate::firewall::PULSE;
 use crate::firewall::ruleset::{Family, Ruleset};
@@ -233,7 +233,7 @@ impl Handle {
         )?;
         let rules = self.connection.count(
             Act::GetRule,
-            |rule| rule.text(expression::NFTA_RULE_TABLE, TABLE),
+            |rule| rule.text(numbers::NFTA_RULE_TABLE, TABLE),
             |_| true,
         )?;
         let wanted = state.table.chains.iter().map(|chain| chain.rules.len()).sum::<usize>();

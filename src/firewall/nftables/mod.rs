@@ -64,6 +64,7 @@ mod follow;
 mod handle;
 mod lan;
 mod message;
+mod numbers;
 mod own;
 mod owner;
 mod reconcile;
