@@ -60,14 +60,14 @@ impl Intercept {
             return Ok(destination);
         }
         let here = canonical(stream.local_addr().map_err(Stray::Unknown)?);
-        if outbound.is_own(client, here) {
+        if outbound.is_own(stream, client, here) {
             return Err(Stray::Pulse);
         }
         let destination = original_dst(stream, client).map_err(Stray::Unknown)?;
         if destination.0 == here {
             return Err(Stray::Undirected);
         }
-        if outbound.is_own(client, destination.0) {
+        if outbound.is_own(stream, client, destination.0) {
             return Err(Stray::Own(destination));
         }
         Ok(destination)

@@ -206,10 +206,15 @@ impl Outbound {
         UdpSocket::from_std(socket.into())
     }
 
-    /// Whether a connection from `client` to `destination` is one of our own that came back:
-    /// somebody's rule has overwritten the mark, and going on would loop for ever.
-    pub fn is_own(&self, client: SocketAddr, destination: SocketAddr) -> bool {
-        self.own.contains(client, destination)
+    /// Whether what was accepted, from `client` to `destination`, is a connection of our own that came
+    /// back: somebody's rule has overwritten the mark, and going on would loop for ever.
+    pub fn is_own(
+        &self,
+        accepted: &TcpStream,
+        client: SocketAddr,
+        destination: SocketAddr,
+    ) -> bool {
+        self.own.contains(accepted, client, destination)
     }
 
     fn apply_mark(&self, socket: &Socket) -> io::Result<()> {

@@ -9,15 +9,20 @@
 //! give the same port to a program for the same destination, at once, and that connection must not
 //! be taken for ours. So the socket's cookie is remembered with the pair, and where a pair is found
 //! the kernel is asked which socket has it now.
+//!
+//! Nor is the address that accept(2) tells always that of the program's socket: conntrack translates its
+//! port too where two redirected connections would look alike (one port, two destinations), and takes
+//! any port for that.
 
 use super::owner::cookie_of_connection;
 use crate::target::canonical;
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -84,15 +89,23 @@ impl Own {
         recent.young.insert(pair, cookie);
     }
 
-    pub(super) fn contains(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+    /// Whether what was accepted as `accepted`, from `local` to `remote`, is ours.
+    pub(super) fn contains(
+        &self,
+        accepted: &impl AsFd,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> bool {
         drop(self.dialling.write().unwrap_or_else(PoisonError::into_inner));
         match self.remembered(local, remote, Instant::now()) {
             None => false,
             Some(None) => true,
-            // None has it if it is gone already.
             Some(ours) => match cookie_of_connection(local, remote) {
                 Ok(Some(found)) => NonZeroU64::new(found) == ours,
-                Ok(None) | Err(_) => true,
+                // Ours that is gone has reset the other end. If that lives, `local` is a port that
+                // conntrack chose.
+                Ok(None) => !lives(accepted),
+                Err(_) => true,
             },
         }
     }
@@ -108,6 +121,11 @@ impl Own {
     fn hash(&self, local: SocketAddr, remote: SocketAddr) -> u64 {
         self.hasher.hash_one((canonical(local), canonical(remote)))
     }
+}
+
+/// Whether it was not reset (getpeername(2): ENOTCONN).
+fn lives(accepted: &impl AsFd) -> bool {
+    SockRef::from(accepted).peer_addr().is_ok()
 }
 
 impl Recent {
@@ -187,7 +205,7 @@ mod tests {
         });
         for number in 0..5_000 {
             let (accepted, client) = listener.accept().await.unwrap();
-            assert!(outbound.is_own(client, there), "number {number}");
+            assert!(outbound.is_own(&accepted, client, there), "number {number}");
             super::super::reset(accepted);
         }
     }
@@ -199,16 +217,19 @@ mod tests {
         let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
         let ours = outbound.tcp(&[there]).await.unwrap();
         let (accepted, client) = listener.accept().await.unwrap();
-        assert!(outbound.is_own(client, there), "ours");
+        assert!(outbound.is_own(&accepted, client, there), "ours");
+        let other = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        other.connect(&there.into()).unwrap();
+        let (translated, _) = listener.accept().await.unwrap();
         // No TIME_WAIT, which would keep the port.
-        super::super::reset(accepted);
-        drop(ours);
-        assert!(outbound.is_own(client, there), "it may have been ours: nobody has it");
+        super::super::reset(ours);
+        assert!(outbound.is_own(&accepted, client, there), "ours, which has reset it");
+        assert!(!outbound.is_own(&translated, client, there), "a program's, behind that port");
         let program = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         program.bind(&client.into()).unwrap();
         program.connect(&there.into()).unwrap();
-        let (_accepted, again) = listener.accept().await.unwrap();
+        let (accepted, again) = listener.accept().await.unwrap();
         assert_eq!(again, client);
-        assert!(!outbound.is_own(client, there), "a program's");
+        assert!(!outbound.is_own(&accepted, client, there), "a program's");
     }
 }
