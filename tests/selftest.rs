@@ -4,6 +4,8 @@
 //! Whatever is tried here that could change a host happens in a namespace made by unshare(1).
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod executable;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -110,7 +112,7 @@ fn nftables_needs_no_firewall_tool() {
 fn as_an_ordinary_user() {
     let folder = Folder::new("ordinary");
     let program = folder.0.join("snet");
-    fs::copy(SNET, &program).unwrap();
+    executable::copy(SNET, &program);
     let nobody = "--reuid=65534 --regid=65534 --clear-groups --bounding-set=-all";
     let mut command = match nix::unistd::Uid::effective().is_root() {
         true => {
@@ -202,8 +204,7 @@ fn a_daemon_that_cannot_start_is_quoted() {
     let tool = folder.0.join("ipset");
     let script =
         "#!/bin/sh\n[ \"$1\" = save ] && exit\necho Cannot open session to kernel. >&2\nexit 1\n";
-    fs::write(&tool, script).unwrap();
-    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    executable::write(script, &tool);
     let path = format!("{}:{}", folder.0.display(), std::env::var("PATH").unwrap());
     let output = selftest().env("PATH", path).output().unwrap();
     let text = text(&output);

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+mod executable;
 #[path = "service/files.rs"]
 mod files;
 #[path = "service/openwrt.rs"]
@@ -61,7 +62,7 @@ fn the_resolver_alone_runs_as_an_ordinary_user() {
     let folder = Folder::new("ordinary");
     // Where that user may read it.
     let program = folder.path("snet");
-    fs::copy(SNET, &program).unwrap();
+    executable::copy(SNET, &program);
     let user = nix::unistd::Uid::effective();
     let (launcher, user) = match user.is_root() {
         true => ("setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all", 65534),
@@ -94,10 +95,10 @@ fn a_killed_daemon_leaves_no_core_dump() {
 #[test]
 fn a_manager_learns_of_the_start_and_of_the_end() {
     let mut daemon = Daemon::in_a_cell("manager", "", "");
-    let ready = daemon.manager.hears();
+    let ready = daemon.tells();
     assert!(ready.starts_with("READY=1\nSTATUS=TCP port 1111 and DNS port 1211 on "), "{ready}");
     daemon.signal(Signal::SIGTERM);
-    assert!(daemon.manager.hears().starts_with("STOPPING=1\n"));
+    assert!(daemon.tells().starts_with("STOPPING=1\n"));
     assert!(daemon.child.wait().unwrap().success());
 }
 
@@ -191,8 +192,7 @@ fn only_a_good_configuration_is_started() {
     let systemctl = root.path("bin/systemctl");
     let script = "#!/bin/sh\ncd \"$DESTDIR\" && echo \"$*\" >>asked\n\
                   case $* in *is-active*) [ -e active ];; esac\n";
-    fs::write(&systemctl, script).unwrap();
-    fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+    executable::write(script, &systemctl);
     let asked = || {
         let asked = fs::read_to_string(root.path("asked")).unwrap();
         fs::remove_file(root.path("asked")).unwrap();
@@ -321,12 +321,12 @@ impl Manager {
         Manager(socket)
     }
 
-    fn hears(&self) -> String {
+    fn hears(&self) -> std::io::Result<String> {
         let mut buffer = [0; 1024];
         loop {
-            let length = self.0.recv(&mut buffer).unwrap();
+            let length = self.0.recv(&mut buffer)?;
             if &buffer[..length] != b"WATCHDOG=1" {
-                return String::from_utf8_lossy(&buffer[..length]).into_owned();
+                return Ok(String::from_utf8_lossy(&buffer[..length]).into_owned());
             }
         }
     }
@@ -393,8 +393,13 @@ impl Daemon {
     }
 
     fn ready(&self) {
-        let told = self.manager.hears();
+        let told = self.tells();
         assert!(told.starts_with("READY=1\n"), "{told}: {}", self.log());
+    }
+
+    /// What its manager hears.
+    fn tells(&self) -> String {
+        self.manager.hears().unwrap_or_else(|error| panic!("{error}; its log: {}", self.log()))
     }
 
     fn log(&self) -> String {

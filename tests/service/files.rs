@@ -114,7 +114,7 @@ fn a_reload_leaves_the_control_socket_where_it_is() {
     assert!(said.contains("control.socket cannot change while snet runs"), "{said}");
     daemon.signal(Signal::SIGHUP);
     // RELOADING=1 and READY=1, twice.
-    let told: Vec<String> = (0..4).map(|_| daemon.manager.hears()).collect();
+    let told: Vec<String> = (0..4).map(|_| daemon.tells()).collect();
     assert!(told[3].starts_with("READY=1"), "{told:?}");
     assert!(!there.exists());
     assert_eq!(reload(&there).0, Some(69), "nobody is there");

@@ -1,8 +1,7 @@
 //! The script for OpenWrt. What rc.common and procd do around it is played by the shell.
 
-use super::{Folder, text};
+use super::{Folder, executable, text};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/openwrt/snet.init");
@@ -33,8 +32,7 @@ fn act(action: &str, failures: u32, code: u8) -> (Option<i32>, Vec<String>, Stri
          exit {code}\nfi\n",
         folder.path("").display()
     );
-    fs::write(&stand_in, script).unwrap();
-    fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
+    executable::write(&script, &stand_in);
     let output = Command::new("sh")
         .args(["-c", RC_COMMON, "rc.common", action])
         .env("SCRIPT", SCRIPT)

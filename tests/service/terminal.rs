@@ -30,7 +30,7 @@ fn a_job_in_the_background_may_log() {
     command.env("NOTIFY_SOCKET", folder.path("notify")).stdout(Stdio::null()).stderr(slave);
     let mut shell = command.spawn().unwrap();
     drop(command);
-    let ready = manager.hears();
+    let ready = manager.hears().unwrap();
     assert!(ready.starts_with("READY=1\n"), "{ready}");
     let mut said = String::new();
     let mut window = fs::File::from(master);
@@ -43,7 +43,7 @@ fn a_job_in_the_background_may_log() {
     }
     let number = fs::read_to_string(number).unwrap().trim().parse().unwrap();
     kill(Pid::from_raw(number), Signal::SIGTERM).unwrap();
-    assert!(manager.hears().starts_with("STOPPING=1\n"));
+    assert!(manager.hears().unwrap().starts_with("STOPPING=1\n"));
     window.write_all(b"\n").unwrap();
     shell.wait().unwrap();
 }
