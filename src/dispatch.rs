@@ -9,7 +9,7 @@ mod health;
 use crate::firewall::LeftAlone;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::{self, Link, Proxy};
-use crate::route::{Learned, Route, Router};
+use crate::route::{Decision, Learned, Route, Rules};
 use crate::target::Target;
 use health::{Health, Silence};
 use std::fmt;
@@ -63,7 +63,7 @@ impl Upstream {
 /// The decision and the ways out.
 #[derive(Debug)]
 pub struct Dispatcher {
-    router: Router,
+    rules: Arc<Rules>,
     learned: Arc<Learned>,
     direct: Box<dyn Proxy>,
     upstreams: Vec<Arc<Upstream>>,
@@ -108,12 +108,12 @@ impl Dispatcher {
     /// Puts the parts together. `upstreams` in order of preference; one of a former dispatcher
     /// brings along what is known of its health.
     pub fn new(
-        router: Router,
+        rules: Arc<Rules>,
         learned: Arc<Learned>,
         direct: Box<dyn Proxy>,
         upstreams: Vec<Arc<Upstream>>,
     ) -> Self {
-        Dispatcher { router, learned, direct, upstreams, left_alone: LeftAlone::default() }
+        Dispatcher { rules, learned, direct, upstreams, left_alone: LeftAlone::default() }
     }
 
     /// The same, where the programs of this machine that shall not be captured are known.
@@ -128,8 +128,8 @@ impl Dispatcher {
     }
 
     /// Where a destination goes.
-    pub fn route(&self, target: &Target) -> Route {
-        self.router.route(target, &self.learned)
+    pub fn route(&self, target: &Target) -> Decision {
+        self.rules.route(target, &self.learned, Instant::now().into_std())
     }
 
     /// Where the servers of the proxies are, each address with the proxy's name.
@@ -161,7 +161,7 @@ impl Dispatcher {
     /// # Errors
     /// Blocked, or every way failed.
     pub async fn connect(&self, target: &Target) -> Result<Connected, Error> {
-        match self.route(target) {
+        match self.route(target).route {
             Route::Block => Err(Error::Blocked),
             Route::Direct => self.connect_direct(target).await,
             Route::Proxy => self.connect_proxied(target).await,

@@ -24,7 +24,7 @@ use crate::firewall;
 use crate::ipset::IpSet;
 use crate::net::dial::Manner;
 use crate::proxy::shadowsocks::cipher::Method;
-use crate::route::Route;
+use crate::route;
 use crate::secret::Secret;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -162,26 +162,15 @@ pub enum Via {
     Direct,
 }
 
-/// `[rules]`: addresses and names each by route.
+/// `[rules]`
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Prefixes of `rules.direct`.
-    pub direct: IpSet,
-    /// Prefixes of `rules.proxy`.
-    pub proxy: IpSet,
-    /// Prefixes of `rules.block`.
-    pub block: IpSet,
-    /// Names of all three, and of `block-domain-file`, over which the three win. A name that two
-    /// of the three hold is an error; the longest suffix wins.
-    pub names: Arc<DomainMap<Option<Route>>>,
-    /// `rules.china-domain-file`: names that only the domestic side is asked for.
-    pub china_names: Arc<DomainMap<Option<()>>>,
+    /// Addresses and names by route, the lists in files included.
+    pub routes: Arc<route::Rules>,
     /// `rules.direct-sources`
     pub direct_sources: IpSet,
     /// `rules.direct-users` and `rules.direct-cgroups`
     pub left_alone: firewall::LeftAlone,
-    /// The China list: embedded, or `rules.china-ip-file`; empty with `scope = "global"`.
-    pub china: Arc<IpSet>,
 }
 
 /// `[firewall]`

@@ -8,7 +8,7 @@ use super::{Mode, Rules, Scope};
 use crate::domain::{self, DomainMap, Listed, Name};
 use crate::firewall::{Cgroup, LeftAlone};
 use crate::ipset::{self, IpSet, ListProblem};
-use crate::route::Route;
+use crate::route::{self, Route};
 use ipnet::IpNet;
 use nix::unistd::User;
 use std::collections::HashMap;
@@ -30,18 +30,21 @@ impl Rules {
         }
         let china_names = name_list(section, "china-domain-file", ());
         Rules {
-            direct: written.prefixes(Route::Direct),
-            proxy: written.prefixes(Route::Proxy),
-            block: written.prefixes(Route::Block),
-            names: Arc::new(names),
-            china_names: Arc::new(china_names),
+            routes: Arc::new(route::Rules {
+                block: written.prefixes(Route::Block),
+                proxy: written.prefixes(Route::Proxy),
+                direct: written.prefixes(Route::Direct),
+                reserved: ipset::reserved(),
+                china: china(section, scope),
+                names,
+                china_names,
+            }),
             direct_sources: section
                 .or("direct-sources", IpSet::default(), |item| direct_sources(item, mode)),
             left_alone: LeftAlone {
                 users: distinct(section, "direct-users", user),
                 cgroups: distinct(section, "direct-cgroups", cgroup),
             },
-            china: china(section, scope),
         }
     }
 }

@@ -80,7 +80,7 @@ impl Config {
     }
 
     fn write_rules(&self, out: &mut impl Write) -> fmt::Result {
-        let rules = &self.rules;
+        let rules = &self.rules.routes;
         writeln!(
             out,
             "rules     direct {}, proxy {}, block {}; {} by route, {} domestic",
@@ -90,9 +90,9 @@ impl Config {
             count(rules.names.len(), "name"),
             count(rules.china_names.len(), "name"),
         )?;
-        let users = rules.left_alone.users.iter().map(|user| format!("user {user}"));
+        let users = self.rules.left_alone.users.iter().map(|user| format!("user {user}"));
         let cgroups =
-            rules.left_alone.cgroups.iter().map(|cgroup| format!("cgroup {}", cgroup.path));
+            self.rules.left_alone.cgroups.iter().map(|cgroup| format!("cgroup {}", cgroup.path));
         let left_alone: Vec<String> = users.chain(cgroups).collect();
         if !left_alone.is_empty() {
             writeln!(out, "alone     programs of {}", left_alone.join(", "))?;

@@ -13,8 +13,7 @@ use crate::proxy::direct::Direct;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::http::{Credentials, HttpConnect};
 use crate::proxy::shadowsocks::Shadowsocks;
-use crate::route::Router;
-use crate::{dns, firewall, ipset};
+use crate::{dns, firewall};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -96,19 +95,14 @@ pub(super) fn dispatcher(
         };
         Arc::new(Upstream::new(way, proxy.connect_timeout))
     });
-    let router = Router {
-        direct: config.rules.direct.clone(),
-        proxy: config.rules.proxy.clone(),
-        block: config.rules.block.clone(),
-        china: Arc::clone(&config.rules.china),
-        reserved: ipset::reserved(),
-    };
+    let rules = Arc::clone(&config.rules.routes);
     let direct = Box::new(Direct::new(outbound.clone()));
     // What names taught holds for as long as the rules for names do.
-    let same_names = |running: &&Running<'_>| running.config.rules.names == config.rules.names;
+    let same_names =
+        |running: &&Running<'_>| running.config.rules.routes.names == config.rules.routes.names;
     let learned =
         running.filter(same_names).map(|running| Arc::clone(running.dispatcher.learned()));
-    Dispatcher::new(router, learned.unwrap_or_default(), direct, upstreams.collect())
+    Dispatcher::new(rules, learned.unwrap_or_default(), direct, upstreams.collect())
         .leaving_alone(config.rules.left_alone.clone())
 }
 
@@ -135,9 +129,7 @@ pub(super) fn dns(config: &Config, addresses: &[IpAddr], token: Option<&Token>) 
         block_types: dns.block_types.clone(),
         bogus: dns.bogus.clone(),
         hosts,
-        rules: Arc::clone(&config.rules.names),
-        china_names: Arc::clone(&config.rules.china_names),
-        china_set: Arc::clone(&config.rules.china),
+        rules: Arc::clone(&config.rules.routes),
         no_foreign_aaaa: config.firewall.ipv6 == firewall::Ipv6::Block,
         options: dns.options.clone(),
     }
@@ -163,6 +155,7 @@ pub(super) fn ruleset(
     listening: &[IpAddr],
     endpoints: &[Arc<Endpoint>],
 ) -> Result<Ruleset, firewall::Error> {
+    let rules = &config.rules.routes;
     let servers = endpoints.iter().flat_map(|endpoint| endpoint.addresses());
     let lan = (config.mode == Mode::Router).then(|| Lan {
         patterns: config.firewall.interfaces.clone(),
@@ -174,12 +167,12 @@ pub(super) fn ruleset(
         tcp_port: config.listen.tcp_port,
         dns_port: config.listen.dns_port,
         listeners: listening.to_vec(),
-        block: config.rules.block.clone(),
-        proxy: config.rules.proxy.clone(),
-        direct: config.rules.direct.clone(),
+        block: rules.block.clone(),
+        proxy: rules.proxy.clone(),
+        direct: rules.direct.clone(),
         servers: servers.map(|address| address.ip()).collect(),
-        reserved: ipset::reserved(),
-        china: if fault::is(Fault::Split) { everything() } else { Arc::clone(&config.rules.china) },
+        reserved: rules.reserved.clone(),
+        china: if fault::is(Fault::Split) { everything() } else { Arc::clone(&rules.china) },
         // Filled in below.
         connected: IpSet::default(),
         link_local: Vec::new(),

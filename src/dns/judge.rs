@@ -71,7 +71,7 @@ impl Resolver {
                     Some(reply) => {
                         resolver.patience.borrow_mut().heard();
                         let (china, bogus) =
-                            (&resolver.settings.china_set, resolver.bogus.borrow());
+                            (&resolver.settings.rules.china, resolver.bogus.borrow());
                         let verdict = match classify(reply, china, &bogus, false) {
                             Domestic::Foreign if fault::is(Fault::Judgement) => Domestic::Cn,
                             verdict => verdict,

@@ -39,7 +39,7 @@ mod upstream;
 
 use crate::domain::{DomainMap, Name};
 use crate::ipset::IpSet;
-use crate::route::Route;
+use crate::route::Rules;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -87,12 +87,9 @@ pub struct Settings {
     pub bogus: IpSet,
     /// Names answered from the file.
     pub hosts: HashMap<Name, Vec<IpAddr>>,
-    /// Names with a route of their own; the longest suffix wins. `None`: an exception.
-    pub rules: Arc<DomainMap<Option<Route>>>,
-    /// Names that only the domestic side is asked for. `None`: an exception.
-    pub china_names: Arc<DomainMap<Option<()>>>,
-    /// The China list; empty with `scope = "global"`.
-    pub china_set: Arc<IpSet>,
+    /// Names with a route of their own, names that only the domestic side is asked for, and which
+    /// addresses are domestic.
+    pub rules: Arc<Rules>,
     /// `firewall.ipv6 = "block"`: foreign names get no AAAA.
     pub no_foreign_aaaa: bool,
     /// Further wishes.
@@ -107,6 +104,7 @@ impl Settings {
             listen: other.listen.clone(),
             timeout: other.timeout,
             cache_size: other.cache_size,
+            rules: Arc::clone(&other.rules),
             options: Options {
                 rate_limit: other.options.rate_limit,
                 log_queries: other.options.log_queries,
@@ -115,7 +113,10 @@ impl Settings {
             },
             ..self.clone()
         };
-        alike == *other
+        let same_rules = self.rules.names == other.rules.names
+            && self.rules.china_names == other.rules.china_names
+            && self.rules.china == other.rules.china;
+        same_rules && alike == *other
     }
 }
 

@@ -29,7 +29,7 @@ impl Resolver {
         let Some(reply) = message.as_deref().and_then(Reply::parse) else {
             return Outcome::Stale(TRUSTED_SILENT);
         };
-        match believe(&reply, &self.settings.china_set) {
+        match believe(&reply, &self.settings.rules.china) {
             Belief::Domestic => {
                 if let Some(nearer) = self.nearer(query).await {
                     self.remember(query, Verdict::Domestic);
@@ -57,7 +57,7 @@ impl Resolver {
         }
         let message = message?;
         let reply = Reply::parse(&message)?;
-        let verdict = classify(&reply, &self.settings.china_set, &self.bogus.borrow(), false);
+        let verdict = classify(&reply, &self.settings.rules.china, &self.bogus.borrow(), false);
         (verdict == Domestic::Cn).then(|| self.take(query, &reply, Side::Domestic))
     }
 }

@@ -111,7 +111,7 @@ impl Resolver {
         }
         match self.way(query) {
             Way::Trusted => side == Side::Trusted,
-            Way::Judge => side == Side::Trusted || !self.settings.china_set.is_empty(),
+            Way::Judge => side == Side::Trusted || !self.settings.rules.china.is_empty(),
             // Servers for a domain may have changed, and are near.
             Way::Servers(_) => false,
             Way::Domestic => true,

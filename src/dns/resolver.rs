@@ -352,7 +352,7 @@ impl Resolver {
     }
 
     pub(super) fn rule(&self, query: &Query) -> Option<Route> {
-        self.settings.rules.lookup(query.name()).copied().flatten()
+        self.settings.rules.names.lookup(query.name()).copied().flatten()
     }
 
     /// Whom to ask for an address, or for a type that does not depend on one.
@@ -366,7 +366,13 @@ impl Resolver {
         match self.rule(query) {
             Some(Route::Direct) => Way::Domestic,
             Some(Route::Proxy) => Way::Trusted,
-            _ if self.settings.china_names.lookup(query.name()).is_some_and(Option::is_some) => {
+            _ if self
+                .settings
+                .rules
+                .china_names
+                .lookup(query.name())
+                .is_some_and(Option::is_some) =>
+            {
                 Way::Domestic
             }
             _ => Way::Judge,

@@ -199,7 +199,7 @@ async fn connect(
     let cut = ResetOnDrop::new([stream]);
     let dispatcher = inbound.current().load();
     let target = Target::addr(destination);
-    if dispatcher.route(&target) == Route::Proxy {
+    if dispatcher.route(&target).route == Route::Proxy {
         inbound.loops.look(&dispatcher, client, destination, meter)?;
     }
     let connected = dispatcher.connect(&target).await?;

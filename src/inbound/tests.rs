@@ -9,7 +9,7 @@ use crate::net::origin::OrigDst;
 use crate::net::{Outbound, Refusal, listen};
 use crate::proxy::direct::Direct;
 use crate::proxy::{BoxFuture, Error, Link, Proxy};
-use crate::route::{Route, Router};
+use crate::route::Route;
 use crate::stats::Stats;
 use crate::target::Target;
 use std::io;
@@ -93,9 +93,9 @@ fn house(acts: &[Act], limit: u32) -> House {
     let upstream = Arc::new(Upstream::new(Box::new(proxy), Duration::from_secs(3600)));
     let direct = Box::new(Direct::new(outbound()));
     let dispatcher =
-        Dispatcher::new(Router::default(), Arc::default(), direct, vec![Arc::clone(&upstream)]);
+        Dispatcher::new(Arc::default(), Arc::default(), direct, vec![Arc::clone(&upstream)]);
     let site = "203.0.113.10:80".parse().unwrap();
-    assert_eq!(dispatcher.route(&Target::addr(site)), Route::Proxy);
+    assert_eq!(dispatcher.route(&Target::addr(site)).route, Route::Proxy);
     let stats = Arc::new(Stats::default());
     let inbound = Arc::new(Inbound::new(
         Intercept::Fixed(OrigDst(site)),

@@ -174,15 +174,18 @@ fn lists_in_files() {
                 block-domain-file = \"block.txt\"\ndirect = [\"t.example\"]\n";
     let rules = folder.load(&format!("{text}{PROXY}")).unwrap().config.rules;
     let name = |text: &str| text.parse::<crate::domain::Name>().unwrap();
-    assert!(rules.china.contains("192.0.2.1".parse().unwrap()));
-    assert!(!rules.china.contains("223.5.5.5".parse().unwrap()), "the embedded list is replaced");
-    assert!(rules.china_names.lookup(name("www.a.example").as_wire()).is_some());
-    let route = |text: &str| rules.names.lookup(name(text).as_wire()).copied().flatten();
+    assert!(rules.routes.china.contains("192.0.2.1".parse().unwrap()));
+    assert!(
+        !rules.routes.china.contains("223.5.5.5".parse().unwrap()),
+        "the embedded list is replaced"
+    );
+    assert!(rules.routes.china_names.lookup(name("www.a.example").as_wire()).is_some());
+    let route = |text: &str| rules.routes.names.lookup(name(text).as_wire()).copied().flatten();
     assert_eq!(route("x.ads.example"), Some(crate::route::Route::Block));
     assert_eq!(route("t.example"), Some(crate::route::Route::Direct), "the operator wins");
 
     let global = folder.load(&format!("scope = \"global\"\n{text}{PROXY}")).unwrap();
-    assert!(global.config.rules.china.is_empty());
+    assert!(global.config.rules.routes.china.is_empty());
     assert_eq!(global.warnings.len(), 1, "{:?}", global.warnings);
 }
 

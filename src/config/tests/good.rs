@@ -6,6 +6,7 @@ use crate::config::*;
 use crate::dns::NameServer;
 use crate::firewall::{Ipv6, LeftAlone, OnFailure, Quic};
 use crate::net::dial::Manner;
+use crate::route::Route;
 use std::net::Ipv4Addr;
 
 fn name(text: &str) -> Name {
@@ -52,11 +53,11 @@ fn the_defaults() {
     assert_eq!(dns.options, crate::dns::Options::default());
     assert!(!dns.options.no_leak && !dns.options.log_queries && !dns.options.case_randomization);
 
-    let rules = config.rules;
+    let rules = &config.rules.routes;
     assert!(rules.direct.is_empty() && rules.proxy.is_empty() && rules.block.is_empty());
     assert!(rules.names.is_empty() && rules.china_names.is_empty());
-    assert!(rules.direct_sources.is_empty());
-    assert_eq!(rules.left_alone, LeftAlone::default());
+    assert!(config.rules.direct_sources.is_empty());
+    assert_eq!(config.rules.left_alone, LeftAlone::default());
     assert_eq!(*rules.china, *crate::ipset::china());
 
     assert_eq!(config.firewall.backend, Backend::Auto);
@@ -207,7 +208,7 @@ fn everything() {
     assert_eq!(dns.hosts[&name("router.lan")].len(), 2);
     assert_eq!(dns.hosts[&name("nas.lan")], [Ipv4Addr::new(192, 168, 1, 2)]);
 
-    let rules = config.rules;
+    let rules = config.rules.routes;
     assert!(rules.direct.contains("192.0.2.1".parse().unwrap()));
     assert!(rules.direct.contains("2001:db8:1::1".parse().unwrap()));
     assert!(rules.proxy.contains("192.0.2.200".parse().unwrap()));

@@ -10,7 +10,6 @@ use crate::dns::upstream::kept::{Dialler, Kept};
 use crate::dns::wire::{Query, rr};
 use crate::dns::{NameServer, Transport};
 use crate::proxy::direct::Direct;
-use crate::route::Router;
 use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 use std::cell::Cell;
@@ -146,7 +145,7 @@ fn over_tcp(manner: Manner) -> (Rc<Kept>, Rc<Seen>) {
 
 fn kept(address: SocketAddr, transport: Transport) -> Rc<Kept> {
     let direct = Box::new(Direct::new(outbound()));
-    let dispatcher = Dispatcher::new(Router::default(), Arc::default(), direct, Vec::new());
+    let dispatcher = Dispatcher::new(Arc::default(), Arc::default(), direct, Vec::new());
     let current = Current::new(dispatcher);
     let dialler = Dialler { current, through_proxy: false, tls: tls() };
     Rc::new(Kept::new(NameServer { address, transport }, dialler))

@@ -6,7 +6,6 @@ use crate::dispatch::{Current, Dispatcher};
 use crate::dns::{self, Settings};
 use crate::net::udp;
 use crate::proxy::direct::Direct;
-use crate::route::Router;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use std::cell::Cell;
@@ -44,7 +43,7 @@ pub(super) fn start_with(settings: Settings) -> Listening {
     let address = free();
     let settings = Settings { listen: vec![address], ..settings };
     let direct = Box::new(Direct::new(outbound()));
-    let dispatcher = Dispatcher::new(Router::default(), Arc::default(), direct, Vec::new());
+    let dispatcher = Dispatcher::new(Arc::default(), Arc::default(), direct, Vec::new());
     let bound = dns::bind(settings, outbound(), Current::new(dispatcher)).unwrap();
     let (stop, stopped) = watch::channel(false);
     let (reloads, reloaded) = mpsc::unbounded_channel();
@@ -136,7 +135,7 @@ async fn a_taken_port_is_said_with_its_address() {
     let address = taken.local_addr().unwrap();
     let settings = Settings { listen: vec![address], ..settings() };
     let direct = Box::new(Direct::new(outbound()));
-    let dispatcher = Dispatcher::new(Router::default(), Arc::default(), direct, Vec::new());
+    let dispatcher = Dispatcher::new(Arc::default(), Arc::default(), direct, Vec::new());
     let failure = dns::bind(settings, outbound(), Current::new(dispatcher)).unwrap_err();
     assert_eq!(failure.kind(), std::io::ErrorKind::AddrInUse);
     assert!(failure.to_string().contains(&address.to_string()), "{failure}");

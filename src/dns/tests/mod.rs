@@ -21,7 +21,7 @@ use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal};
 use crate::proxy::direct::Direct;
-use crate::route::{Route, Router};
+use crate::route::{Route, Rules};
 use crate::target::Target;
 use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
@@ -74,20 +74,21 @@ fn settings() -> Settings {
         block_types: Vec::new(),
         bogus: IpSet::default(),
         hosts: HashMap::new(),
-        rules: Arc::default(),
-        china_names: Arc::default(),
-        china_set: Arc::new(["198.51.100.0/24", "2001:db8:c::/48"].iter().map(net).collect()),
+        rules: Arc::new(Rules {
+            china: Arc::new(["198.51.100.0/24", "2001:db8:c::/48"].iter().map(net).collect()),
+            ..Rules::default()
+        }),
         no_foreign_aaaa: false,
         options: Options::default(),
     }
 }
 
-fn rules(list: &[(&str, Option<Route>)]) -> Arc<DomainMap<Option<Route>>> {
-    let mut rules = DomainMap::default();
-    for (name, route) in list {
-        rules.insert(&name.parse().unwrap(), *route);
+/// Names that a rule sends one way.
+fn list(settings: &mut Settings, names: &[(&str, Option<Route>)]) {
+    let rules = Arc::make_mut(&mut settings.rules);
+    for (name, route) in names {
+        rules.names.insert(&name.parse().unwrap(), *route);
     }
-    Arc::new(rules)
 }
 
 fn net(text: &&str) -> IpNet {
@@ -107,7 +108,7 @@ fn world(domestic: Script, trusted: Script, adjust: impl FnOnce(&mut Settings)) 
     };
     adjust(&mut settings);
     let direct = Box::new(Direct::new(outbound()));
-    let dispatcher = Dispatcher::new(Router::default(), Arc::default(), direct, Vec::new());
+    let dispatcher = Dispatcher::new(Arc::default(), Arc::default(), direct, Vec::new());
     let current = Current::new(dispatcher);
     let horizon = Horizon::new(Some(Rc::new(NoDatagrams)));
     let resolver = Resolver::new(settings, outbound(), current.clone(), encrypted::tls(), horizon);
@@ -134,7 +135,7 @@ impl World {
 
     fn route(&self, address: &str) -> Route {
         let target = Target::addr(format!("{address}:80").parse().unwrap());
-        self.current.load().route(&target)
+        self.current.load().route(&target).route
     }
 }
 

@@ -3,7 +3,7 @@
 use super::servers::{
     Script, Server, addresses, always, asks_for, nothing, over_udp, reply, silent,
 };
-use super::{ABROAD, CN, World, found, rules, run, world};
+use super::{ABROAD, CN, World, found, list, run, world};
 use crate::dns::Settings;
 use crate::route::Route;
 use hickory_proto::op::{Message, ResponseCode};
@@ -225,8 +225,7 @@ async fn what_is_not_to_leak_goes_there_only_without_a_top_level_domain() {
     run(async || {
         let secret: fn(&mut Settings) = |settings| settings.options.no_leak = true;
         let proxied: fn(&mut Settings) = |settings| {
-            settings.rules =
-                rules(&[("example", Some(Route::Proxy)), ("podman", Some(Route::Proxy))]);
+            list(settings, &[("example", Some(Route::Proxy)), ("podman", Some(Route::Proxy))]);
         };
         for adjust in [secret, proxied] {
             let (world, inside) = (with(public(), adjust), inside());

@@ -1,9 +1,8 @@
 //! What the operator wants of names.
 
 use super::servers::{addresses, always, over_udp, silent};
-use super::{ABROAD, CN, found, rules, run, world};
+use super::{ABROAD, CN, found, list, run, world};
 use crate::dns::HttpsRecords;
-use crate::domain::DomainMap;
 use crate::route::Route;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
@@ -15,16 +14,16 @@ async fn listed_names_have_one_side_and_steer_the_router() {
         let domestic = always(|query| addresses(query, 60, &[ABROAD]));
         let trusted = always(|query| addresses(query, 60, &[CN]));
         let world = world(domestic, trusted, |settings| {
-            settings.rules = rules(&[
+            let names = [
                 ("near.example", Some(Route::Direct)),
                 ("far.example", Some(Route::Proxy)),
                 ("bad.example", Some(Route::Block)),
                 ("good.bad.example", None),
-            ]);
-            let mut names = DomainMap::default();
+            ];
+            list(settings, &names);
+            let names = &mut Arc::make_mut(&mut settings.rules).china_names;
             names.insert(&"cn.example".parse().unwrap(), Some(()));
             names.insert(&"hk.cn.example".parse().unwrap(), None);
-            settings.china_names = Arc::new(names);
         });
         assert_eq!(world.route(ABROAD), Route::Proxy);
         assert_eq!(world.a("www.near.example").await, [ABROAD]);
@@ -48,8 +47,7 @@ async fn an_answer_does_not_steer_local_addresses() {
     run(async || {
         let trusted = always(|query| addresses(query, 60, &["10.0.0.5", ABROAD]));
         let world = world(silent(), trusted, |settings| {
-            Arc::make_mut(&mut settings.rules)
-                .insert(&"far.example".parse().unwrap(), Some(Route::Proxy));
+            list(settings, &[("far.example", Some(Route::Proxy))]);
         });
         world.a("far.example").await;
         assert_eq!(format!("{:?}", world.current.load().learned()), "Learned(1 addresses)");
@@ -63,7 +61,7 @@ async fn a_direct_name_falls_back_to_the_trusted_side() {
         let forged = always(|query| addresses(query, 60, &["127.0.0.1"]));
         let trusted = always(|query| addresses(query, 60, &[ABROAD]));
         let world = world(forged, trusted, |settings| {
-            settings.rules = rules(&[("near.example", Some(Route::Direct))]);
+            list(settings, &[("near.example", Some(Route::Direct))]);
         });
         assert_eq!(world.a("near.example").await, [ABROAD]);
     })

@@ -1,0 +1,112 @@
+//! The addresses of names that a rule sends one way, in this process and in the kernel.
+
+use super::Route;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// At most so many addresses are remembered; beyond, the ones that expired go, then new ones are
+/// not taken.
+const LEARNED_LIMIT: usize = 65_536;
+
+/// What the resolver learned: the addresses of names that a rule sends one way.
+///
+/// [`learn`](Learned::learn) is the only entry: it updates the map that [`Rules::route`](super::Rules::route)
+/// reads and tells the kernel (through [`Teach`]) before the client gets the answer.
+#[derive(Default)]
+pub struct Learned {
+    entries: Mutex<HashMap<IpAddr, (Route, Instant)>>,
+    kernel: Mutex<Option<Box<dyn Teach>>>,
+}
+
+/// The kernel's side of [`Learned`]; `daemon` provides it where a firewall is installed.
+pub trait Teach: Send {
+    /// Puts `address` into the kernel's set for `route` for `ttl`.
+    fn teach(&self, address: IpAddr, route: Route, ttl: Duration);
+}
+
+impl std::fmt::Debug for Learned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Learned({} addresses)", lock(&self.entries).len())
+    }
+}
+
+impl Learned {
+    /// From now on every learned address goes to the kernel too; first those learned before.
+    pub fn connect_kernel(&self, kernel: Box<dyn Teach>) {
+        let mut connected = lock(&self.kernel);
+        self.teach_all(&*kernel);
+        *connected = Some(kernel);
+    }
+
+    /// The kernel hears no more of what is learned here.
+    pub fn disconnect_kernel(&self) {
+        *lock(&self.kernel) = None;
+    }
+
+    /// Whether the kernel hears of it.
+    pub fn is_connected(&self) -> bool {
+        lock(&self.kernel).is_some()
+    }
+
+    /// Tells the kernel everything again, which has forgotten it. In small portions: who routes a
+    /// connection or learns another address meanwhile must not wait for all of it.
+    pub fn teach_again(&self) {
+        let known: Vec<(IpAddr, (Route, Instant))> =
+            lock(&self.entries).iter().map(|(address, entry)| (*address, *entry)).collect();
+        for portion in known.chunks(64) {
+            let connected = lock(&self.kernel);
+            let Some(kernel) = &*connected else { return };
+            let now = Instant::now();
+            for (address, entry @ (route, expiry)) in portion {
+                let still = lock(&self.entries).get(address) == Some(entry);
+                if still && *expiry > now {
+                    kernel.teach(*address, *route, expiry.saturating_duration_since(now));
+                }
+            }
+        }
+    }
+
+    fn teach_all(&self, kernel: &dyn Teach) {
+        let now = Instant::now();
+        for (address, (route, expiry)) in &*lock(&self.entries) {
+            if *expiry > now {
+                kernel.teach(*address, *route, expiry.saturating_duration_since(now));
+            }
+        }
+    }
+
+    /// Remembers that `address` takes `route` for `ttl`. Returns whether it was taken.
+    pub fn learn(&self, address: IpAddr, route: Route, ttl: Duration) -> bool {
+        let now = Instant::now();
+        {
+            let mut entries = lock(&self.entries);
+            if entries.len() >= LEARNED_LIMIT && !entries.contains_key(&address) {
+                entries.retain(|_, (_, expiry)| *expiry > now);
+                if entries.len() >= LEARNED_LIMIT {
+                    return false;
+                }
+            }
+            entries.insert(address, (route, now + ttl));
+        }
+        if let Some(kernel) = &*lock(&self.kernel) {
+            kernel.teach(address, route, ttl);
+        }
+        true
+    }
+
+    /// The way of this address, unless it has expired.
+    pub(super) fn route(&self, address: IpAddr, now: Instant) -> Option<Route> {
+        let entries = lock(&self.entries);
+        if entries.is_empty() {
+            return None;
+        }
+        entries.get(&address).filter(|(_, expiry)| *expiry > now).map(|(route, _)| *route)
+    }
+}
+
+/// A panic elsewhere leaves these maps whole: every change is one insertion.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

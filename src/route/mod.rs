@@ -1,0 +1,197 @@
+//! Where a destination goes: the one decision of the data path, pure and total.
+//!
+//! The kernel makes the same decision first (see `firewall`), from the same [`Rules`]; what reaches
+//! this process is judged again, because names learned by the resolver and a changed
+//! configuration may know better. Order of precedence, the same as in the kernel: `block`,
+//! `proxy`, `direct`, what the resolver learned, reserved and China addresses, the rest.
+
+mod learned;
+
+use crate::domain::DomainMap;
+use crate::ipset::IpSet;
+use crate::target::Target;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use learned::{Learned, Teach};
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// Straight to the destination.
+    Direct,
+    /// Through one of the upstream proxies; never direct, also when all of them are down.
+    Proxy,
+    /// Refused.
+    Block,
+}
+
+/// The operator's rules and the lists, by address and by name. One value, shared by the dispatcher
+/// (which routes connections), the firewall (which decides the same in the kernel) and the resolver
+/// (which asks by name, and judges answers by address).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rules {
+    /// Prefixes of `rules.block`, which are refused.
+    pub block: IpSet,
+    /// Prefixes of `rules.proxy`, which always take the proxy.
+    pub proxy: IpSet,
+    /// Prefixes of `rules.direct`, which never take the proxy.
+    pub direct: IpSet,
+    /// Addresses that never leave the local networks, see [`crate::ipset::reserved`].
+    pub reserved: IpSet,
+    /// The China list: embedded, or `rules.china-ip-file`; empty with `scope = "global"`.
+    pub china: Arc<IpSet>,
+    /// Names of all three, and of `block-domain-file`, over which the three win. A name that two
+    /// of the three hold is an error; the longest suffix wins. `None`: an exception.
+    pub names: DomainMap<Option<Route>>,
+    /// `rules.china-domain-file`: names that only the domestic side is asked for. `None`: an
+    /// exception.
+    pub china_names: DomainMap<Option<()>>,
+}
+
+/// What becomes of a connection, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What becomes of it.
+    pub route: Route,
+    /// What said so.
+    pub reason: Reason,
+}
+
+/// What decided about a destination; the first that applies, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The destination is a name, which the far end of a proxy resolves.
+    Name,
+    /// A prefix of `rules.block`, `rules.proxy` or `rules.direct`.
+    Rule,
+    /// It is the address of a name that a rule sends this way.
+    Learned,
+    /// It never leaves the local networks.
+    Reserved,
+    /// It is on the China list.
+    China,
+    /// Nothing of all this: it is foreign.
+    Foreign,
+}
+
+impl Rules {
+    /// Decides for one destination at this moment. A name is not resolved here: it takes the proxy,
+    /// whose far end resolves it.
+    pub fn route(&self, target: &Target, learned: &Learned, now: Instant) -> Decision {
+        let because = |reason, route| Decision { route, reason };
+        let Target::Addr(address) = target else { return because(Reason::Name, Route::Proxy) };
+        let ip = address.ip().to_canonical();
+        if self.block.contains(ip) {
+            return because(Reason::Rule, Route::Block);
+        }
+        if self.proxy.contains(ip) {
+            return because(Reason::Rule, Route::Proxy);
+        }
+        if self.direct.contains(ip) {
+            return because(Reason::Rule, Route::Direct);
+        }
+        if let Some(route) = learned.route(ip, now) {
+            return because(Reason::Learned, route);
+        }
+        if self.reserved.contains(ip) {
+            return because(Reason::Reserved, Route::Direct);
+        }
+        if self.china.contains(ip) {
+            return because(Reason::China, Route::Direct);
+        }
+        because(Reason::Foreign, Route::Proxy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn set(text: &str) -> IpSet {
+        text.split(' ')
+            .filter(|s| !s.is_empty())
+            .map(|s| s.parse::<ipnet::IpNet>().unwrap())
+            .collect()
+    }
+
+    fn rules() -> Rules {
+        Rules {
+            direct: set("198.51.100.0/25 203.0.113.9/32"),
+            proxy: set("192.0.2.128/25"),
+            block: set("203.0.113.0/28"),
+            china: Arc::new(set("192.0.2.0/24 2001:db8:c::/48")),
+            reserved: crate::ipset::reserved(),
+            ..Rules::default()
+        }
+    }
+
+    fn decide(ip: &str, learned: &Learned) -> Decision {
+        let address = std::net::SocketAddr::new(ip.parse().unwrap(), 443);
+        rules().route(&Target::addr(address), learned, Instant::now())
+    }
+
+    fn route(ip: &str, learned: &Learned) -> Route {
+        decide(ip, learned).route
+    }
+
+    #[test]
+    fn precedence() {
+        let learned = Learned::default();
+        assert_eq!(route("203.0.113.9", &learned), Route::Block, "block beats direct");
+        assert_eq!(route("192.0.2.200", &learned), Route::Proxy, "proxy beats the China list");
+        assert_eq!(route("192.0.2.1", &learned), Route::Direct);
+        assert_eq!(route("2001:db8:c::1", &learned), Route::Direct);
+        assert_eq!(route("198.51.100.1", &learned), Route::Direct);
+        assert_eq!(route("198.51.100.200", &learned), Route::Proxy);
+        assert_eq!(route("::ffff:192.0.2.1", &learned), Route::Direct);
+        assert_eq!(route("192.168.1.1", &learned), Route::Direct);
+    }
+
+    #[test]
+    fn learned_beats_the_list_but_not_the_rules() {
+        let learned = Learned::default();
+        let minute = Duration::from_secs(60);
+        learned.learn("192.0.2.1".parse().unwrap(), Route::Proxy, minute);
+        learned.learn("203.0.113.200".parse().unwrap(), Route::Direct, minute);
+        learned.learn("203.0.113.1".parse().unwrap(), Route::Direct, minute);
+        assert_eq!(route("192.0.2.1", &learned), Route::Proxy);
+        assert_eq!(route("203.0.113.200", &learned), Route::Direct);
+        assert_eq!(route("203.0.113.1", &learned), Route::Block);
+    }
+
+    #[test]
+    fn what_was_learned_expires() {
+        let learned = Learned::default();
+        let (ttl, now) = (Duration::from_secs(60), Instant::now());
+        learned.learn("192.0.2.1".parse().unwrap(), Route::Proxy, ttl);
+        let target = Target::addr("192.0.2.1:443".parse().unwrap());
+        assert_eq!(rules().route(&target, &learned, now).route, Route::Proxy);
+        assert_eq!(rules().route(&target, &learned, now + ttl * 2).route, Route::Direct);
+    }
+
+    #[test]
+    fn names_take_the_proxy() {
+        let target = Target::Name("example.com".into(), 80);
+        let decision = rules().route(&target, &Learned::default(), Instant::now());
+        assert_eq!(decision, Decision { route: Route::Proxy, reason: Reason::Name });
+    }
+
+    #[test]
+    fn a_decision_tells_its_reason() {
+        let learned = Learned::default();
+        learned.learn("203.0.113.200".parse().unwrap(), Route::Direct, Duration::from_secs(60));
+        for (ip, reason) in [
+            ("203.0.113.9", Reason::Rule),
+            ("192.0.2.200", Reason::Rule),
+            ("198.51.100.1", Reason::Rule),
+            ("203.0.113.200", Reason::Learned),
+            ("192.168.1.1", Reason::Reserved),
+            ("192.0.2.1", Reason::China),
+            ("198.51.100.200", Reason::Foreign),
+        ] {
+            assert_eq!(decide(ip, &learned).reason, reason, "{ip}");
+        }
+    }
+}
