@@ -173,13 +173,7 @@ impl Dispatcher {
     /// # Errors
     /// The dial failed or took too long.
     pub async fn connect_direct(&self, target: &Target) -> Result<Connected, Error> {
-        match timeout(DIRECT_TIMEOUT, self.direct.connect(target)).await {
-            Ok(Ok(link)) => Ok(Connected { link, via: None }),
-            Ok(Err(error)) => Err(Error::Direct(error)),
-            Err(_) => {
-                Err(Error::DirectTimeout { target: target.to_string(), after: DIRECT_TIMEOUT })
-            }
-        }
+        connect_direct(&*self.direct, target).await
     }
 
     /// Dials through the first proxy that works, whatever the router thinks of the target.
@@ -244,6 +238,18 @@ impl Dispatcher {
         let (resting, healthy): (Vec<_>, Vec<_>) =
             self.upstreams.iter().cloned().partition(|upstream| upstream.health.is_resting(now));
         healthy.into_iter().chain(resting).collect()
+    }
+}
+
+/// Dials this way, which is no proxy's.
+///
+/// # Errors
+/// The dial failed or took too long.
+pub async fn connect_direct(direct: &dyn Proxy, target: &Target) -> Result<Connected, Error> {
+    match timeout(DIRECT_TIMEOUT, direct.connect(target)).await {
+        Ok(Ok(link)) => Ok(Connected { link, via: None }),
+        Ok(Err(error)) => Err(Error::Direct(error)),
+        Err(_) => Err(Error::DirectTimeout { target: target.to_string(), after: DIRECT_TIMEOUT }),
     }
 }
 

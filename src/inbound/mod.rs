@@ -10,8 +10,8 @@ mod shares;
 
 pub use neighbour::advice;
 
-use crate::net::Outbound;
 use crate::net::origin::{OrigDst, original_dst};
+use crate::net::{Outbound, Returned};
 use crate::target::canonical;
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +26,16 @@ pub enum Intercept {
     Fixed(OrigDst),
 }
 
+/// A connection that is to be served.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    /// Where it wanted to go.
+    destination: OrigDst,
+    /// Whether it is one of our own that came back, and is to be dialled once more; see
+    /// [`Returned`](crate::net::Returned).
+    is_own: bool,
+}
+
 /// Why an accepted connection is none of ours. It is reset.
 #[derive(Debug, thiserror::Error)]
 pub enum Stray {
@@ -38,7 +48,7 @@ pub enum Stray {
     /// Conntrack knows nothing of it.
     #[error("its original destination cannot be read: {0}")]
     Unknown(io::Error),
-    /// It comes from a socket of ours: somebody's rule has overwritten the mark.
+    /// It is a second dial of ours that came back as the first did: some rule overwrites the mark.
     #[error(
         "it is a connection of snet's own to {0}: some other rule overwrites the mark of snet's packets"
     )]
@@ -55,22 +65,22 @@ impl Intercept {
         stream: &TcpStream,
         client: SocketAddr,
         outbound: &Outbound,
-    ) -> Result<OrigDst, Stray> {
+    ) -> Result<Arrival, Stray> {
         if let Intercept::Fixed(destination) = self {
-            return Ok(destination);
+            return Ok(Arrival { destination, is_own: false });
         }
         let here = canonical(stream.local_addr().map_err(Stray::Unknown)?);
-        if outbound.is_own(stream, client, here) {
+        if outbound.returned(stream, client, here).is_some() {
             return Err(Stray::Pulse);
         }
         let destination = original_dst(stream, client).map_err(Stray::Unknown)?;
         if destination.0 == here {
             return Err(Stray::Undirected);
         }
-        if outbound.is_own(stream, client, destination.0) {
-            return Err(Stray::Own(destination));
+        match outbound.returned(stream, client, destination.0) {
+            Some(Returned::Twice) => Err(Stray::Own(destination)),
+            returned => Ok(Arrival { destination, is_own: returned.is_some() }),
         }
-        Ok(destination)
     }
 }
 

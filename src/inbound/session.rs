@@ -1,12 +1,13 @@
 //! One connection from accept to its end: destination, guards, dial, relay, one log line.
 
-use super::Stray;
 use super::loops::Loop;
 use super::tcp::Inbound;
+use super::{Arrival, Stray};
 use crate::dispatch::{self, Connected, Upstream};
 use crate::firewall::{Family, probe};
 use crate::net::origin::OrigDst;
 use crate::net::{self, ResetOnDrop};
+use crate::proxy::direct::Direct;
 use crate::relay::{End, relay};
 use crate::route::Route;
 use crate::stats::Meter;
@@ -23,15 +24,16 @@ use tracing::{debug, error, info};
 /// Serves one accepted connection to its end. Whatever cannot be served is reset, so that the
 /// program behind it sees "refused" at once and not silence; that is when the caller drops it.
 pub(super) async fn serve(inbound: &Inbound, stream: &mut TcpStream, client: SocketAddr) {
-    let destination = match inbound.intercept().destination(stream, client, inbound.outbound()) {
-        Ok(OrigDst(destination)) if is_proof(destination) => return prove(inbound, stream).await,
-        Ok(OrigDst(destination)) => destination,
+    let arrival = match inbound.intercept().destination(stream, client, inbound.outbound()) {
+        Ok(arrival) if is_proof(arrival.destination.0) => return prove(inbound, stream).await,
+        Ok(arrival) => arrival,
         Err(stray) => return turn_away(inbound, stream, client, &stray),
     };
+    let OrigDst(destination) = arrival.destination;
     inbound.stats().accepted.add(1);
     let mut open = Open::new(inbound, client, destination);
     // Boxed: what dialling needs shall not stay for as long as the connection lives.
-    let link = match Box::pin(connect(inbound, stream, client, destination, &open.meter)).await {
+    let link = match Box::pin(connect(inbound, stream, client, arrival, &open.meter)).await {
         Ok(Connected { link, via }) => {
             open.connected(via);
             link
@@ -192,13 +194,20 @@ async fn connect(
     inbound: &Inbound,
     stream: &TcpStream,
     client: SocketAddr,
-    destination: SocketAddr,
+    Arrival { destination: OrigDst(destination), is_own }: Arrival,
     meter: &Arc<Meter>,
 ) -> Result<Connected, Refused> {
     // A session may be dropped while it dials, at the end of a stop.
     let cut = ResetOnDrop::new([stream]);
     let dispatcher = inbound.current().load();
     let target = Target::addr(destination);
+    if is_own {
+        debug!(%client, %destination, "a connection of snet's own came back, and is dialled again");
+        let second = Direct::new(inbound.outbound().second());
+        let connected = dispatch::connect_direct(&second, &target).await?;
+        cut.disarm();
+        return Ok(connected);
+    }
     if dispatcher.route(&target).route == Route::Proxy {
         inbound.loops.look(&dispatcher, client, destination, meter)?;
     }

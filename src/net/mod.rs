@@ -22,6 +22,7 @@ use crate::mark::Fwmark;
 use allowance::Allowance;
 use dial::Manner;
 use own::Own;
+pub use own::Returned;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
@@ -41,6 +42,7 @@ pub struct Outbound {
     manner: Manner,
     own: Arc<Own>,
     allowance: Arc<Allowance>,
+    is_second: bool,
 }
 
 /// What it means if the kernel refuses SO_MARK (EPERM without CAP_NET_ADMIN, socket(7)).
@@ -61,7 +63,14 @@ impl Outbound {
             manner: Manner::default(),
             own: Arc::default(),
             allowance: Arc::default(),
+            is_second: false,
         }
+    }
+
+    /// The same way, for the second dial of a connection that came back.
+    #[must_use]
+    pub fn second(&self) -> Self {
+        Outbound { is_second: true, ..self.clone() }
     }
 
     /// The same way, with so many sockets beside those of connections.
@@ -175,7 +184,7 @@ impl Outbound {
     async fn connect(&self, address: SocketAddr, first: &[u8]) -> io::Result<(TcpStream, usize)> {
         let socket = dial::socket(address, self.manner)?;
         self.apply_mark(&socket)?;
-        let sent = self.own.noting(&socket, address, || {
+        let sent = self.own.noting(&socket, address, self.is_second, || {
             dial::begin(&socket, address, first).map_err(|error| no_source(error, address))
         })?;
         let stream = TcpStream::from_std(socket.into())?;
@@ -207,14 +216,14 @@ impl Outbound {
     }
 
     /// Whether what was accepted, from `client` to `destination`, is a connection of our own that came
-    /// back: somebody's rule has overwritten the mark, and going on would loop for ever.
-    pub fn is_own(
+    /// back.
+    pub fn returned(
         &self,
         accepted: &TcpStream,
         client: SocketAddr,
         destination: SocketAddr,
-    ) -> bool {
-        self.own.contains(accepted, client, destination)
+    ) -> Option<Returned> {
+        self.own.returned(accepted, client, destination)
     }
 
     fn apply_mark(&self, socket: &Socket) -> io::Result<()> {

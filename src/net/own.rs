@@ -13,6 +13,10 @@
 //! Nor is the address that accept(2) tells always that of the program's socket: conntrack translates its
 //! port too where two redirected connections would look alike (one port, two destinations), and takes
 //! any port for that.
+//!
+//! A connection of ours may come back although every rule is right: conntrack takes it for one that had
+//! the same two ends, was redirected, and was reset by us seconds ago, and no rule sees it. It is dialled
+//! once more, from another port. What comes back then is a loop.
 
 use super::owner::cookie_of_connection;
 use crate::target::canonical;
@@ -50,14 +54,29 @@ pub(super) struct Own {
 /// Two generations: both are asked, and the older one is forgotten whole.
 #[derive(Debug, Default)]
 struct Recent {
-    young: HashMap<u64, Cookie>,
-    old: HashMap<u64, Cookie>,
+    young: HashMap<u64, Noted>,
+    old: HashMap<u64, Noted>,
     /// When `young` began.
     since: Option<Instant>,
 }
 
-/// Tells a socket from all others of its time (SO_COOKIE). `None`: a kernel before Linux 4.6.
-type Cookie = Option<NonZeroU64>;
+/// A dial of ours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Noted {
+    /// Tells the socket from all others of its time (SO_COOKIE). `None`: a kernel before Linux 4.6.
+    pub(super) cookie: Option<NonZeroU64>,
+    /// Whether it is the second dial for one that came back.
+    pub(super) is_second: bool,
+}
+
+/// A connection of our own that came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Returned {
+    /// For the first time: it is to be dialled once more, see [`Outbound::second`](super::Outbound::second).
+    Once,
+    /// It was dialled a second time, and that came back too: some rule sends our own connections to us.
+    Twice,
+}
 
 impl Own {
     /// Runs `dial`, which begins to connect this socket to `remote`, and notes it.
@@ -71,46 +90,49 @@ impl Own {
         &self,
         socket: &Socket,
         remote: SocketAddr,
+        is_second: bool,
         dial: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<T> {
         let _dialling = self.dialling.read().unwrap_or_else(PoisonError::into_inner);
         let result = dial()?;
         if let Some(local) = socket.local_addr()?.as_socket() {
             let cookie = socket.cookie().ok().and_then(NonZeroU64::new);
-            self.note(local, remote, cookie, Instant::now());
+            self.note(local, remote, Noted { cookie, is_second }, Instant::now());
         }
         Ok(result)
     }
 
-    fn note(&self, local: SocketAddr, remote: SocketAddr, cookie: Cookie, now: Instant) {
+    fn note(&self, local: SocketAddr, remote: SocketAddr, noted: Noted, now: Instant) {
         let pair = self.hash(local, remote);
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.turn(now);
-        recent.young.insert(pair, cookie);
+        recent.young.insert(pair, noted);
     }
 
     /// Whether what was accepted as `accepted`, from `local` to `remote`, is ours.
-    pub(super) fn contains(
+    pub(super) fn returned(
         &self,
         accepted: &impl AsFd,
         local: SocketAddr,
         remote: SocketAddr,
-    ) -> bool {
+    ) -> Option<Returned> {
         drop(self.dialling.write().unwrap_or_else(PoisonError::into_inner));
-        match self.remembered(local, remote, Instant::now()) {
-            None => false,
-            Some(None) => true,
-            Some(ours) => match cookie_of_connection(local, remote) {
+        let noted = self.remembered(local, remote, Instant::now())?;
+        let is_ours = match noted.cookie {
+            None => true,
+            ours => match cookie_of_connection(local, remote) {
                 Ok(Some(found)) => NonZeroU64::new(found) == ours,
                 // Ours that is gone has reset the other end. If that lives, `local` is a port that
                 // conntrack chose.
                 Ok(None) => !lives(accepted),
                 Err(_) => true,
             },
-        }
+        };
+        let returned = if noted.is_second { Returned::Twice } else { Returned::Once };
+        is_ours.then_some(returned)
     }
 
-    fn remembered(&self, local: SocketAddr, remote: SocketAddr, now: Instant) -> Option<Cookie> {
+    fn remembered(&self, local: SocketAddr, remote: SocketAddr, now: Instant) -> Option<Noted> {
         let pair = self.hash(local, remote);
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let age = recent.since.map_or(AGE * 2, |since| now.saturating_duration_since(since));
@@ -148,6 +170,8 @@ mod tests {
     use crate::mark::Fwmark;
     use crate::net::{Outbound, Refusal, listen};
 
+    const NOTED: Noted = Noted { cookie: None, is_second: false };
+
     fn address(port: usize) -> SocketAddr {
         SocketAddr::new("192.0.2.1".parse().unwrap(), u16::try_from(port).unwrap())
     }
@@ -155,7 +179,7 @@ mod tests {
     #[test]
     fn both_ends_count() {
         let (own, now) = (Own::default(), Instant::now());
-        own.note(address(1), address(2), None, now);
+        own.note(address(1), address(2), NOTED, now);
         assert!(own.remembered(address(1), address(2), now).is_some());
         assert!(own.remembered(address(1), address(3), now).is_none());
         assert!(own.remembered(address(2), address(1), now).is_none());
@@ -164,16 +188,16 @@ mod tests {
     #[test]
     fn a_pair_is_forgotten_with_time() {
         let (own, now) = (Own::default(), Instant::now());
-        own.note(address(1), address(9), None, now);
+        own.note(address(1), address(9), NOTED, now);
         assert!(own.remembered(address(1), address(9), now + AGE).is_some());
         assert!(
             own.remembered(address(1), address(9), now + AGE * 2).is_none(),
             "nobody dialled since"
         );
         // Others are noted meanwhile.
-        own.note(address(2), address(9), None, now + AGE);
+        own.note(address(2), address(9), NOTED, now + AGE);
         assert!(own.remembered(address(1), address(9), now + AGE).is_some());
-        own.note(address(3), address(9), None, now + AGE * 2);
+        own.note(address(3), address(9), NOTED, now + AGE * 2);
         assert!(own.remembered(address(1), address(9), now + AGE * 2).is_none());
         assert!(own.remembered(address(2), address(9), now + AGE * 2).is_some());
     }
@@ -182,7 +206,7 @@ mod tests {
     fn the_oldest_are_forgotten_when_there_are_many() {
         let (own, now) = (Own::default(), Instant::now());
         for port in 0..=REMEMBERED * 2 {
-            own.note(address(port), address(9), None, now);
+            own.note(address(port), address(9), NOTED, now);
         }
         assert!(own.remembered(address(0), address(9), now).is_none());
         assert!(own.remembered(address(REMEMBERED), address(9), now).is_some());
@@ -205,7 +229,8 @@ mod tests {
         });
         for number in 0..5_000 {
             let (accepted, client) = listener.accept().await.unwrap();
-            assert!(outbound.is_own(&accepted, client, there), "number {number}");
+            let returned = outbound.returned(&accepted, client, there);
+            assert_eq!(returned, Some(Returned::Once), "number {number}");
             super::super::reset(accepted);
         }
     }
@@ -217,19 +242,31 @@ mod tests {
         let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
         let ours = outbound.tcp(&[there]).await.unwrap();
         let (accepted, client) = listener.accept().await.unwrap();
-        assert!(outbound.is_own(&accepted, client, there), "ours");
+        assert_eq!(outbound.returned(&accepted, client, there), Some(Returned::Once));
         let other = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         other.connect(&there.into()).unwrap();
         let (translated, _) = listener.accept().await.unwrap();
         // No TIME_WAIT, which would keep the port.
         super::super::reset(ours);
-        assert!(outbound.is_own(&accepted, client, there), "ours, which has reset it");
-        assert!(!outbound.is_own(&translated, client, there), "a program's, behind that port");
+        let reset = outbound.returned(&accepted, client, there);
+        assert_eq!(reset, Some(Returned::Once), "ours, which has reset it");
+        let other = outbound.returned(&translated, client, there);
+        assert_eq!(other, None, "a program's, behind that port");
         let program = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         program.bind(&client.into()).unwrap();
         program.connect(&there.into()).unwrap();
         let (accepted, again) = listener.accept().await.unwrap();
         assert_eq!(again, client);
-        assert!(!outbound.is_own(&accepted, client, there), "a program's");
+        assert_eq!(outbound.returned(&accepted, client, there), None, "a program's");
+    }
+
+    #[tokio::test]
+    async fn a_second_dial_is_known_for_one() {
+        let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let there = listener.local_addr().unwrap();
+        let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
+        let _second = outbound.second().tcp(&[there]).await.unwrap();
+        let (accepted, client) = listener.accept().await.unwrap();
+        assert_eq!(outbound.returned(&accepted, client, there), Some(Returned::Twice));
     }
 }

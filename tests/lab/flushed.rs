@@ -193,7 +193,7 @@ fn ours(snapshot: &str) -> String {
     lines.join("\n")
 }
 
-fn shell(variant: Variant, script: &str) {
+pub fn shell(variant: Variant, script: &str) {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = command(Place::Machine, "sh");
     command.args(["-c", script]).current_dir(FOLDER);

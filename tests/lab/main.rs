@@ -59,6 +59,7 @@ mod reach;
 mod refusals;
 mod reload;
 mod restored;
+mod returned;
 mod router;
 mod rules;
 mod shares;
