@@ -1,18 +1,7 @@
 //! snet: a transparent proxy for Linux.
 //!
-//! The map, lower layers first. A lower layer never imports a higher one.
-//!
-//! | layer | modules |
-//! |---|---|
-//! | values | [`mark`] [`target`] [`ipset`] [`domain`] [`secret`] [`stats`] [`file_kind`] [`fault`] |
-//! | single subjects | [`route`] [`net`] [`firewall`] |
-//! | ways out | [`proxy`] |
-//! | one connection | [`dispatch`] [`relay`] |
-//! | ways in | [`inbound`] [`dns`] |
-//! | the file | [`config`] |
-//! | the life | [`daemon`] |
-//! | the proof | [`selftest`] |
-//! | the terminal | [`log`] [`cli`] |
+//! The map, and which module may import which, is in ARCHITECTURE.md; `tests/architecture` holds
+//! the code to it. The binary runs [`cli::main`].
 
 pub mod cli;
 pub mod config;

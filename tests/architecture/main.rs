@@ -1,5 +1,6 @@
-//! The walls: what keeps the house readable, held by a tool instead of by good will. Each one says what
-//! it wants and where it is not so.
+//! Rules of the code that keep it readable, each held by a test: the layers of ARCHITECTURE.md, no import
+//! circle in a room, the length of files and lines, one style of module files, one name for one type.
+//! A failure lists the places.
 
 mod imports;
 mod sources;
@@ -23,15 +24,63 @@ const SHARED_NAMES: [(&str, &str); 1] =
 /// What is not so yet, counted for each room. It may only shrink: a number that is too high fails too.
 mod known {
     /// Files above [`LONGEST_FILE`](super::LONGEST_FILE).
-    pub const LONG_FILES: &[(&str, usize)] = &[];
+    pub const LONG_FILES: &[(&str, usize)] = &[("dns", 1), ("firewall", 1), ("tests/", 1)];
     /// Lines above [`LONGEST_LINE`](super::LONGEST_LINE).
-    pub const LONG_LINES: &[(&str, usize)] = &[];
+    pub const LONG_LINES: &[(&str, usize)] = &[
+        ("cli", 1),
+        ("config", 10),
+        ("daemon", 32),
+        ("dispatch", 1),
+        ("dns", 71),
+        ("domain", 3),
+        ("fault", 2),
+        ("firewall", 143),
+        ("inbound", 20),
+        ("ipset", 6),
+        ("log", 13),
+        ("net", 11),
+        ("proxy", 4),
+        ("relay", 6),
+        ("route", 1),
+        ("selftest", 8),
+        ("tests/", 47),
+    ];
     /// Files beside the folder of their name.
-    pub const BESIDE_THEIR_FOLDER: &[(&str, usize)] = &[];
+    pub const BESIDE_THEIR_FOLDER: &[(&str, usize)] = &[
+        ("daemon", 3),
+        ("dispatch", 1),
+        ("dns", 12),
+        ("fault", 1),
+        ("firewall", 5),
+        ("inbound", 1),
+        ("ipset", 1),
+        ("log", 2),
+        ("net", 1),
+        ("proxy", 2),
+        ("selftest", 1),
+        ("tests/", 1),
+    ];
     /// Files that lead back to themselves along their imports.
-    pub const CIRCULAR: &[(&str, usize)] = &[];
+    pub const CIRCULAR: &[(&str, usize)] = &[("dns", 13), ("firewall", 25), ("inbound", 2)];
     /// Definitions of a type whose name another type has.
-    pub const NAMESAKES: &[(&str, usize)] = &[];
+    pub const NAMESAKES: &[(&str, usize)] = &[
+        ("cli", 2),
+        ("config", 6),
+        ("daemon", 16),
+        ("dispatch", 1),
+        ("dns", 25),
+        ("domain", 2),
+        ("fault", 2),
+        ("firewall", 52),
+        ("inbound", 8),
+        ("log", 1),
+        ("net", 6),
+        ("proxy", 8),
+        ("relay", 4),
+        ("route", 2),
+        ("selftest", 5),
+        ("stats", 1),
+    ];
 }
 
 #[test]

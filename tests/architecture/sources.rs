@@ -21,21 +21,21 @@ pub fn files(folders: &[&str]) -> Vec<PathBuf> {
 }
 
 fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
         if path.is_dir() {
             if !path.ends_with("target") {
                 walk(&path, files);
             }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path.strip_prefix(root()).unwrap().to_owned());
+            files.push(path.strip_prefix(root()).expect("a path in the repository").to_owned());
         }
     }
 }
 
 /// The text of a file, given by its path from the repository.
 pub fn text(file: &Path) -> String {
-    fs::read_to_string(root().join(file)).unwrap()
+    fs::read_to_string(root().join(file)).expect("a file of text")
 }
 
 /// A module of the library that is not a test.
@@ -84,7 +84,7 @@ pub fn modules() -> Vec<Module> {
 
 fn child_file(parent: &Path, name: &str) -> PathBuf {
     let folder = match parent.file_name().and_then(|name| name.to_str()) {
-        Some("lib.rs" | "mod.rs") => parent.parent().unwrap().to_owned(),
+        Some("lib.rs" | "mod.rs") => parent.parent().expect("a folder").to_owned(),
         _ => parent.with_extension(""),
     };
     let inside = folder.join(name).join("mod.rs");
