@@ -4,23 +4,17 @@ use super::address::{address, domain, name_server, prefix, suffix};
 use super::item::Item;
 use super::section::Section;
 use super::value::{duration, size};
-use super::{Dns, Listen, Via};
-use crate::dns::{self, HttpsRecords, NameServer, Options, Transport};
+use super::{Dns, Listen};
+use crate::dns::settings::{
+    AnswerSettings, CacheSettings, HttpsRecords, PrivacySettings, ServerSettings, Via,
+};
+use crate::dns::{self, NameServer, Transport};
 use crate::domain::{DomainMap, Name};
-use crate::ipset::IpSet;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
-
-pub(super) const CHINA: [Ipv4Addr; 2] =
-    [Ipv4Addr::new(223, 5, 5, 5), Ipv4Addr::new(119, 29, 29, 29)];
-pub(super) const TRUSTED: [Ipv4Addr; 2] = [Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::new(1, 1, 1, 1)];
-pub(super) const TIMEOUT: Duration = Duration::from_secs(4);
-pub(super) const CACHE_SIZE: usize = 4 << 20;
-pub(super) const MIN_TTL: Duration = Duration::ZERO;
-pub(super) const MAX_TTL: Duration = Duration::from_secs(86_400);
 
 /// Below, a healthy foreign answer has no time to arrive; above, every known client has given up.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(30);
@@ -63,76 +57,62 @@ const TYPES: &[(&str, u16)] = &[
 impl Dns {
     /// Reads the section; `listen` is where no name server may be.
     pub(super) fn read(section: &Section<'_>, listen: &Listen) -> Dns {
-        let any = |item: &Item<'_>| servers(item.elements()?, listen);
-        let plain = |item: &Item<'_>| plain_servers(item.elements()?, listen);
-        let china = section.item("china");
-        let trusted = section.item("trusted");
-        let china = match &china {
-            Some(item) => any(item).and_then(|list| not_empty(item, list)),
-            None => Some(defaults(CHINA)),
-        };
-        let trusted = match &trusted {
-            Some(item) => any(item)
-                .and_then(|list| not_empty(item, list))
-                .and_then(|list| apart(item, list, china.as_deref().unwrap_or_default())),
-            None => Some(defaults(TRUSTED)),
-        };
-        let ttl = |item: &Item<'_>| item.parse(seconds);
-        let min_ttl = section.or("min-ttl", MIN_TTL, ttl);
-        let max_ttl = section.or("max-ttl", MAX_TTL, ttl);
-        if let (true, Some(item)) =
-            (min_ttl > max_ttl, section.item("max-ttl").or(section.item("min-ttl")))
-        {
-            item.refuse::<()>("a max-ttl that is not below min-ttl");
-        }
         Dns {
-            china: china.unwrap_or_default(),
-            trusted: trusted.unwrap_or_default(),
-            trusted_via: section.or("trusted-via", Via::Proxy, |item| {
-                item.choice(&[("proxy", Via::Proxy), ("direct", Via::Direct)])
-            }),
-            local: section.or("local", Vec::new(), plain),
-            forward: section.or("forward", DomainMap::default(), |item| forward(item, listen)),
-            timeout: section.or("timeout", TIMEOUT, timeout),
-            cache_size: section
-                .or("cache-size", CACHE_SIZE, |item| item.parse(size(LARGEST_CACHE))),
-            min_ttl,
-            max_ttl,
-            block_types: section.or("block-types", Vec::new(), block_types),
-            bogus: section.or("bogus", IpSet::default(), |item| {
-                Some(item.list(prefix)?.into_iter().map(|(_, net)| net).collect())
-            }),
-            hosts: section.or("hosts", HashMap::new(), hosts),
-            options: options(section),
+            servers: servers(section, listen),
+            cache: cache(section),
+            privacy: privacy(section),
+            answers: answers(section),
         }
     }
 }
 
-fn options(section: &Section<'_>) -> Options {
-    let default = Options::default();
-    let no_leak = section.or("no-leak", default.no_leak, Item::boolean);
-    if let (false, Some(item)) = (no_leak, section.item("no-leak-subnet")) {
-        item.warn("not used, since no-leak = false");
-    }
-    Options {
-        https_records: section.or("https-records", default.https_records, |item| {
-            item.choice(&[
-                ("pass", HttpsRecords::Pass),
-                ("strip-hints", HttpsRecords::StripHints),
-                ("block", HttpsRecords::Block),
-            ])
+fn servers(section: &Section<'_>, listen: &Listen) -> ServerSettings {
+    let default = ServerSettings::default();
+    let any = |item: &Item<'_>| name_servers(item.elements()?, listen);
+    let china = section.item("china");
+    let trusted = section.item("trusted");
+    let china = match &china {
+        Some(item) => any(item).and_then(|list| not_empty(item, list)),
+        None => Some(default.china),
+    };
+    let trusted = match &trusted {
+        Some(item) => any(item)
+            .and_then(|list| not_empty(item, list))
+            .and_then(|list| apart(item, list, china.as_deref().unwrap_or_default())),
+        None => Some(default.trusted),
+    };
+    ServerSettings {
+        china: china.unwrap_or_default(),
+        trusted: trusted.unwrap_or_default(),
+        trusted_via: section.or("trusted-via", default.trusted_via, |item| {
+            item.choice(&[("proxy", Via::Proxy), ("direct", Via::Direct)])
         }),
-        no_leak,
-        no_leak_subnet: section
-            .or("no-leak-subnet", default.no_leak_subnet, |item| item.parse(prefix)),
-        rate_limit: section.or("rate-limit", default.rate_limit, |item| item.integer(0, u16::MAX)),
+        local: section.or("local", default.local, |item| plain_servers(item.elements()?, listen)),
+        forward: section.or("forward", default.forward, |item| forward(item, listen)),
+        timeout: section.or("timeout", default.timeout, |item| timeout(item, default.timeout)),
         case_randomization: section.or(
             "case-randomization",
             default.case_randomization,
             Item::boolean,
         ),
-        log_queries: section.or("log-queries", default.log_queries, Item::boolean),
-        cache_file: section.or("cache-file", None, |item| {
+    }
+}
+
+fn cache(section: &Section<'_>) -> CacheSettings {
+    let default = CacheSettings::default();
+    let ttl = |item: &Item<'_>| item.parse(seconds);
+    let min_ttl = section.or("min-ttl", default.min_ttl, ttl);
+    let max_ttl = section.or("max-ttl", default.max_ttl, ttl);
+    if let (true, Some(item)) =
+        (min_ttl > max_ttl, section.item("max-ttl").or(section.item("min-ttl")))
+    {
+        item.refuse::<()>("a max-ttl that is not below min-ttl");
+    }
+    CacheSettings {
+        size: section.or("cache-size", default.size, |item| item.parse(size(LARGEST_CACHE))),
+        min_ttl,
+        max_ttl,
+        file: section.or("cache-file", default.file, |item| {
             let path = item.parse(absolute_path).filter(|path| !path.as_os_str().is_empty())?;
             if let Some(found) = dns::obstacle(&path) {
                 let accepted = "a file of snet's own, or none yet, in a folder that it may write, for \
@@ -141,6 +121,39 @@ fn options(section: &Section<'_>) -> Options {
             }
             Some(Some(path))
         }),
+    }
+}
+
+fn privacy(section: &Section<'_>) -> PrivacySettings {
+    let default = PrivacySettings::default();
+    let no_leak = section.or("no-leak", default.no_leak, Item::boolean);
+    if let (false, Some(item)) = (no_leak, section.item("no-leak-subnet")) {
+        item.warn("not used, since no-leak = false");
+    }
+    PrivacySettings {
+        no_leak,
+        no_leak_subnet: section
+            .or("no-leak-subnet", default.no_leak_subnet, |item| item.parse(prefix)),
+        log_queries: section.or("log-queries", default.log_queries, Item::boolean),
+    }
+}
+
+fn answers(section: &Section<'_>) -> AnswerSettings {
+    let default = AnswerSettings::default();
+    AnswerSettings {
+        hosts: section.or("hosts", default.hosts, hosts),
+        block_types: section.or("block-types", default.block_types, block_types),
+        https_records: section.or("https-records", default.https_records, |item| {
+            item.choice(&[
+                ("pass", HttpsRecords::Pass),
+                ("strip-hints", HttpsRecords::StripHints),
+                ("block", HttpsRecords::Block),
+            ])
+        }),
+        bogus: section.or("bogus", default.bogus, |item| {
+            Some(item.list(prefix)?.into_iter().map(|(_, net)| net).collect())
+        }),
+        rate_limit: section.or("rate-limit", default.rate_limit, |item| item.integer(0, u16::MAX)),
     }
 }
 
@@ -154,12 +167,8 @@ fn absolute_path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-pub(super) fn defaults(servers: [Ipv4Addr; 2]) -> Vec<NameServer> {
-    servers.map(|ip| NameServer::from(SocketAddr::new(ip.into(), 53))).to_vec()
-}
-
 /// Name servers, none of them ourselves, each once.
-fn servers(elements: Vec<Item<'_>>, listen: &Listen) -> Option<Vec<NameServer>> {
+fn name_servers(elements: Vec<Item<'_>>, listen: &Listen) -> Option<Vec<NameServer>> {
     let mut servers = Vec::new();
     let mut sound = true;
     for item in elements {
@@ -187,7 +196,7 @@ fn plain_servers(elements: Vec<Item<'_>>, listen: &Listen) -> Option<Vec<SocketA
         _ => item.not_yet("ip, ip:port or [v6]:port"),
     };
     let items = elements.clone();
-    let servers = servers(elements, listen)?;
+    let servers = name_servers(elements, listen)?;
     let found: Vec<_> = items.iter().zip(&servers).map(plain).collect();
     found.into_iter().collect()
 }
@@ -223,9 +232,9 @@ fn apart(
 
 /// The promise is 4 s in all, since glibc asks again after 5. Longer is left to whoever knows
 /// their clients to be patient (a satellite link), but not without a word.
-fn timeout(item: &Item<'_>) -> Option<Duration> {
+fn timeout(item: &Item<'_>, promised: Duration) -> Option<Duration> {
     let timeout = item.parse(duration(TIMEOUTS))?;
-    if timeout > TIMEOUT {
+    if timeout > promised {
         item.warn("most programs ask again after 5s: above \"4s\" they no longer hear the answer");
     }
     Some(timeout)

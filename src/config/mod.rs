@@ -18,16 +18,14 @@ mod source;
 mod summary;
 mod value;
 
-use crate::dns::{NameServer, Options};
-use crate::domain::{DomainMap, Name};
+use crate::dns::settings::{AnswerSettings, CacheSettings, PrivacySettings, ServerSettings};
 use crate::firewall;
 use crate::ipset::IpSet;
 use crate::net::dial::Manner;
 use crate::proxy::shadowsocks::cipher::Method;
 use crate::route;
 use crate::secret::Secret;
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,42 +122,14 @@ pub enum ProxyKind {
 /// `[dns]`
 #[derive(Debug, Clone)]
 pub struct Dns {
-    /// `dns.china`, the domestic name servers; not empty.
-    pub china: Vec<NameServer>,
-    /// `dns.trusted`; not empty.
-    pub trusted: Vec<NameServer>,
-    /// `dns.trusted-via`
-    pub trusted_via: Via,
-    /// `dns.local`; empty: the system's non-loopback name servers.
-    pub local: Vec<SocketAddr>,
-    /// `dns.forward`
-    pub forward: DomainMap<Vec<SocketAddr>>,
-    /// `dns.timeout`: no query waits longer in all.
-    pub timeout: Duration,
-    /// `dns.cache-size` in bytes.
-    pub cache_size: usize,
-    /// `dns.min-ttl`
-    pub min_ttl: Duration,
-    /// `dns.max-ttl`; not below the former.
-    pub max_ttl: Duration,
-    /// `dns.block-types`, as type numbers.
-    pub block_types: Vec<u16>,
-    /// `dns.bogus`
-    pub bogus: IpSet,
-    /// `dns.hosts`
-    pub hosts: HashMap<Name, Vec<IpAddr>>,
-    /// `dns.https-records`, `dns.no-leak`, `dns.no-leak-subnet`, `dns.rate-limit`,
-    /// `dns.case-randomization`, `dns.log-queries`, `dns.cache-file`
-    pub options: Options,
-}
-
-/// How the trusted name servers are reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Via {
-    /// Over TCP through the proxies.
-    Proxy,
-    /// Over TCP directly.
-    Direct,
+    /// Which name servers are asked.
+    pub servers: ServerSettings,
+    /// Which answers are kept, and for how long.
+    pub cache: CacheSettings,
+    /// Who hears of a query.
+    pub privacy: PrivacySettings,
+    /// What a client is answered.
+    pub answers: AnswerSettings,
 }
 
 /// `[rules]`

@@ -68,7 +68,7 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
     let config = Config {
         mode,
         scope,
-        proxies: proxy::read(top, purpose, dns.trusted_via, &listen),
+        proxies: proxy::read(top, purpose, dns.servers.trusted_via, &listen),
         listen,
         dns,
         rules: Rules::read(&top.section("rules"), mode, scope),
@@ -83,7 +83,7 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
 /// A file that is read, or that keeps answers, has no socket in its place. (The file of answers is looked
 /// at itself: it may only be one that snet has written.)
 fn nothing_is_overwritten(config: &Config, control: &Section<'_>) {
-    let (path, cache) = (config.control_socket.as_path(), &config.dns.options.cache_file);
+    let (path, cache) = (config.control_socket.as_path(), &config.dns.cache.file);
     let is_cache = || cache.as_ref().is_some_and(|cache| is_same(path, cache));
     let role = |source: &Source<'_>| {
         source.role(path).or_else(|| is_cache().then(|| "the file of dns.cache-file".into()))

@@ -2,7 +2,8 @@
 
 use super::dns::show_type;
 use super::value::{show_duration, show_size};
-use super::{Backend, Config, Mode, Proxy, ProxyKind, Scope, Via};
+use super::{Backend, Config, Mode, Proxy, ProxyKind, Scope};
+use crate::dns::settings::Via;
 use crate::firewall::{Ipv6, OnFailure, Quic};
 use crate::ipset::IpSet;
 use std::fmt::{self, Write};
@@ -49,31 +50,32 @@ impl Config {
 
     fn write_dns(&self, out: &mut impl Write) -> fmt::Result {
         let dns = &self.dns;
-        let via = match dns.trusted_via {
+        let via = match dns.servers.trusted_via {
             Via::Proxy => "through the proxy",
             Via::Direct => "directly",
         };
-        writeln!(out, "dns       domestic {}", list(&dns.china))?;
-        writeln!(out, "          trusted {}, {via}", list(&dns.trusted))?;
-        let local = if dns.local.is_empty() {
+        writeln!(out, "dns       domestic {}", list(&dns.servers.china))?;
+        writeln!(out, "          trusted {}, {via}", list(&dns.servers.trusted))?;
+        let local = if dns.servers.local.is_empty() {
             "the system's name servers".into()
         } else {
-            servers(&dns.local)
+            servers(&dns.servers.local)
         };
         writeln!(out, "          local names: {local}")?;
         let (forwards, hosts) =
-            (count(dns.forward.len(), "domain"), count(dns.hosts.len(), "host"));
+            (count(dns.servers.forward.len(), "domain"), count(dns.answers.hosts.len(), "host"));
         writeln!(out, "          {forwards} forwarded, {hosts} from the file")?;
         writeln!(
             out,
             "          at most {} a query, cache {}, TTL {} to {}",
-            show_duration(dns.timeout),
-            show_size(dns.cache_size),
-            show_duration(dns.min_ttl),
-            show_duration(dns.max_ttl)
+            show_duration(dns.servers.timeout),
+            show_size(dns.cache.size),
+            show_duration(dns.cache.min_ttl),
+            show_duration(dns.cache.max_ttl)
         )?;
-        if !dns.block_types.is_empty() {
-            let types: Vec<String> = dns.block_types.iter().map(|t| show_type(*t)).collect();
+        if !dns.answers.block_types.is_empty() {
+            let types: Vec<String> =
+                dns.answers.block_types.iter().map(|t| show_type(*t)).collect();
             writeln!(out, "          blocked types: {}", list(&types))?;
         }
         Ok(())

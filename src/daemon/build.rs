@@ -1,6 +1,6 @@
 //! From the configuration to the parts: pure construction, no socket and no rule.
 
-use crate::config::{self, Backend, Config, Mode, ProxyKind, Scope, Via};
+use crate::config::{self, Backend, Config, Mode, ProxyKind, Scope};
 use crate::dispatch::{Dispatcher, Upstream};
 use crate::fault::{self, Fault};
 use crate::firewall::{Family, Lan, Ruleset};
@@ -110,28 +110,19 @@ pub(super) fn dispatcher(
 pub(super) fn dns(config: &Config, addresses: &[IpAddr], token: Option<&Token>) -> dns::Settings {
     let dns = &config.dns;
     let port = config.listen.dns_port;
-    let mut hosts = dns.hosts.clone();
+    let mut answers = dns.answers.clone();
     // It is a name: a token is one label.
     if let Some(Ok(name)) = token.map(|token| crate::dns::proof_name(token.text()).parse()) {
-        hosts.insert(name, Family::ALL.map(firewall::probe::address).into());
+        answers.hosts.insert(name, Family::ALL.map(firewall::probe::address).into());
     }
     dns::Settings {
         listen: addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
-        china: dns.china.clone(),
-        trusted: dns.trusted.clone(),
-        trusted_via_proxy: dns.trusted_via == Via::Proxy,
-        local: dns.local.clone(),
-        forward: dns.forward.clone(),
-        timeout: dns.timeout,
-        cache_size: dns.cache_size,
-        min_ttl: dns.min_ttl,
-        max_ttl: dns.max_ttl,
-        block_types: dns.block_types.clone(),
-        bogus: dns.bogus.clone(),
-        hosts,
         rules: Arc::clone(&config.rules.routes),
         no_foreign_aaaa: config.firewall.ipv6 == firewall::Ipv6::Block,
-        options: dns.options.clone(),
+        servers: dns.servers.clone(),
+        cache: dns.cache.clone(),
+        privacy: dns.privacy.clone(),
+        answers,
     }
 }
 

@@ -86,13 +86,13 @@ impl Resolver {
     }
 
     async fn ask_sides(self: &Rc<Self>, query: &Query) -> Outcome {
-        let patience = self.settings.timeout;
+        let patience = self.settings.servers.timeout;
         match self.way(query) {
             Way::Servers(servers) => self.ask_only(servers, query).await,
             Way::Domestic => self.domestic_first(query, patience).await,
             Way::Trusted => self.ask_trusted_only(query, patience).await,
             Way::Judge if matches!(query.qtype(), rr::A | rr::AAAA) => {
-                if self.settings.options.no_leak {
+                if self.settings.privacy.no_leak {
                     self.judge_without_leak(query).await
                 } else {
                     self.judge(query).await
@@ -170,7 +170,7 @@ impl Resolver {
         }
         const SILENT: Ede = Ede::unreachable("the name server for this local name does not answer");
         let servers: Vec<_> = servers.into_iter().map(Upstream::Datagrams).collect();
-        let patience = self.settings.timeout;
+        let patience = self.settings.servers.timeout;
         let Some(message) = self.ask_servers(&servers, query, patience).await else {
             return Outcome::Stale(SILENT);
         };
@@ -215,7 +215,7 @@ impl Resolver {
         };
         let socket = self.outbound.udp(address).await?;
         let _own = self.loops.note(socket.local_addr()?);
-        let question = match self.settings.options.case_randomization {
+        let question = match self.settings.servers.case_randomization {
             true => Question::in_random_case(query)?,
             false => Question::plain(query)?,
         };

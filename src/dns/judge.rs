@@ -23,7 +23,7 @@ impl Resolver {
         self.ask_trusted(query, events);
         let now = Instant::now();
         let mut split = Split::new(Circumstances {
-            domestic_servers: self.settings.china.len(),
+            domestic_servers: self.settings.servers.china.len(),
             grace: self.patience.borrow().grace(),
             sibling_was_cn: self.verdicts.borrow_mut().sibling_was_cn(
                 query.name(),
@@ -31,7 +31,7 @@ impl Resolver {
                 now,
             ),
         });
-        let mut timers = Timers::new(now, self.settings.timeout);
+        let mut timers = Timers::new(now, self.settings.servers.timeout);
         let mut domestic_was_heard = false;
         loop {
             let event = tokio::select! {
@@ -92,7 +92,8 @@ impl Resolver {
     fn ask_trusted(self: &Rc<Self>, query: &Query, events: Events) {
         let (resolver, query) = (Rc::clone(self), query.clone());
         tokio::task::spawn_local(async move {
-            let asked = timeout(resolver.settings.timeout, resolver.trusted.ask(&query)).await;
+            let asked =
+                timeout(resolver.settings.servers.timeout, resolver.trusted.ask(&query)).await;
             let message = asked.ok().and_then(Result::ok);
             let event = match message.as_deref().and_then(Reply::parse) {
                 Some(reply) => {

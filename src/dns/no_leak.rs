@@ -23,8 +23,8 @@ const SHORT_GRACE: Duration = Duration::from_millis(50);
 impl Resolver {
     /// Answers an address query for a name that nobody listed.
     pub(super) async fn judge_without_leak(self: &Rc<Self>, query: &Query) -> Outcome {
-        let for_subnet = query.for_subnet(self.settings.options.no_leak_subnet);
-        let asked = timeout(self.settings.timeout, self.trusted.ask(&for_subnet)).await;
+        let for_subnet = query.for_subnet(self.settings.privacy.no_leak_subnet);
+        let asked = timeout(self.settings.servers.timeout, self.trusted.ask(&for_subnet)).await;
         let message = asked.ok().and_then(Result::ok);
         let Some(reply) = message.as_deref().and_then(Reply::parse) else {
             return Outcome::Stale(TRUSTED_SILENT);

@@ -53,8 +53,8 @@ impl Present {
     async fn restore(&self) {
         let _one_at_a_time = self.saving.lock().await;
         let resolver = self.load();
-        let Some(path) = resolver.settings.options.cache_file.clone() else { return };
-        let most = resolver.settings.cache_size;
+        let Some(path) = resolver.settings.cache.file.clone() else { return };
+        let most = resolver.settings.cache.size;
         drop(resolver);
         let (at, shown) = (path.clone(), path.display());
         let content = match spawn_blocking(move || disk::read(&at, most)).await {
@@ -73,7 +73,7 @@ impl Present {
     /// Writes the file, after it has been read. If that has not begun there is nothing new to write.
     pub(super) async fn save_cache(&self) {
         let _one_at_a_time = self.saving.lock().await;
-        let Some(path) = self.load().settings.options.cache_file.clone() else { return };
+        let Some(path) = self.load().settings.cache.file.clone() else { return };
         if !self.restored.get() {
             return;
         }

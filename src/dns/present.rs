@@ -42,7 +42,7 @@ impl Present {
     /// From now on, one with these settings.
     pub(super) fn reload(&self, settings: Settings) {
         let old = self.load();
-        let same_servers = settings.china == old.settings.china;
+        let same_servers = settings.servers.china == old.settings.servers.china;
         let next = old.succeed(settings, Tls::default());
         next.patience.swap(&old.patience);
         let kept = next.cache.borrow().len();
@@ -58,7 +58,7 @@ impl Present {
         let old = self.load();
         let next = old.succeed(old.settings.clone(), Tls::default());
         next.cache.borrow_mut().age(slept);
-        *next.bogus.borrow_mut() = next.settings.bogus.clone();
+        *next.bogus.borrow_mut() = next.settings.answers.bogus.clone();
         begin(&next, true);
         *self.resolver.borrow_mut() = next;
     }

@@ -3,6 +3,7 @@
 //! malformed (in `server`) -> hosts -> local and special names -> block -> type filter -> cache ->
 //! join an identical query in flight -> listed name (one side only) -> judgement.
 
+use super::Settings;
 use super::cache::{Cache, Failures, Verdict, Verdicts};
 use super::flight::{Flights, Outcome};
 use super::horizon::Horizon;
@@ -12,6 +13,7 @@ use super::limit::RateLimit;
 use super::loops::Loops;
 use super::query_log::{Line, Source};
 use super::reply::{self, Clamp, Ede, Reply, Side, Stored};
+use super::settings::{HttpsRecords, Via};
 use super::siblings::Siblings;
 use super::special::{self, Special};
 use super::split::Patience;
@@ -22,7 +24,6 @@ use super::upstream::kept::Dialler;
 use super::upstream::tls::Tls;
 use super::upstream::trusted::Trusted;
 use super::wire::{Query, TCP_SIZE, rr};
-use super::{HttpsRecords, Settings};
 use crate::dispatch::Current;
 use crate::ipset::{self, IpSet};
 use crate::net::Outbound;
@@ -117,23 +118,24 @@ impl Resolver {
         horizon: Horizon,
     ) -> Rc<Self> {
         let direct = Dialler { current: current.clone(), through_proxy: false, tls };
-        let dialler = Dialler { through_proxy: settings.trusted_via_proxy, ..direct.clone() };
-        let domestic = settings.china.iter().map(|server| Domestic::new(server, &direct));
+        let dialler =
+            Dialler { through_proxy: settings.servers.trusted_via == Via::Proxy, ..direct.clone() };
+        let domestic = settings.servers.china.iter().map(|server| Domestic::new(server, &direct));
         Rc::new(Resolver {
             domestic: domestic.collect(),
-            trusted: Trusted::new(&settings.trusted, &dialler),
-            cache: RefCell::new(Cache::new(settings.cache_size)),
+            trusted: Trusted::new(&settings.servers.trusted, &dialler),
+            cache: RefCell::new(Cache::new(settings.cache.size)),
             failures: RefCell::default(),
             verdicts: RefCell::new(Verdicts::new(VERDICTS)),
             patience: RefCell::default(),
-            bogus: RefCell::new(settings.bogus.clone()),
+            bogus: RefCell::new(settings.answers.bogus.clone()),
             flights: Flights::default(),
             siblings: Siblings::default(),
             loops: Loops::default(),
             horizon,
-            rate_limit: RefCell::new(RateLimit::new(settings.options.rate_limit)),
-            clamp: Clamp::new(settings.min_ttl, settings.max_ttl),
-            hosts: Hosts::new(&settings.hosts),
+            rate_limit: RefCell::new(RateLimit::new(settings.answers.rate_limit)),
+            clamp: Clamp::new(settings.cache.min_ttl, settings.cache.max_ttl),
+            hosts: Hosts::new(&settings.answers.hosts),
             reserved: ipset::reserved(),
             system: RefCell::default(),
             pending: Cell::new(0),
@@ -152,7 +154,7 @@ impl Resolver {
         let next = Resolver::new(settings, outbound, current, tls, self.horizon.afresh());
         if inherits {
             next.cache.swap(&self.cache);
-            next.cache.borrow_mut().resize(next.settings.cache_size);
+            next.cache.borrow_mut().resize(next.settings.cache.size);
             next.verdicts.swap(&self.verdicts);
             next.bogus.swap(&self.bogus);
         }
@@ -174,7 +176,7 @@ impl Resolver {
             AtOnce::Answered(source) => source,
             AtOnce::Ask | AtOnce::Unconcerned => return false,
         };
-        if self.settings.options.log_queries {
+        if self.settings.privacy.log_queries {
             self.log(asked, &out[begin..], source);
         }
         true
@@ -281,7 +283,7 @@ impl Resolver {
                 Source::Local
             }
         };
-        if self.settings.options.log_queries {
+        if self.settings.privacy.log_queries {
             self.log(asked, &out, source);
         }
         out
@@ -295,7 +297,7 @@ impl Resolver {
 
     /// A reply in the form that is sent on, less what the operator does not want.
     pub(super) fn stored(&self, reply: &Reply<'_>, side: Side) -> Stored {
-        let strips = self.settings.options.https_records == HttpsRecords::StripHints
+        let strips = self.settings.answers.https_records == HttpsRecords::StripHints
             && matches!(reply.qtype(), rr::HTTPS | rr::SVCB);
         let stripped = strips.then(|| reply::without_hints(reply)).flatten();
         let stripped = stripped.as_deref().and_then(Reply::parse);
@@ -328,7 +330,7 @@ impl Resolver {
         match Special::of(query.name()) {
             Special::Ordinary | Special::Local => None,
             Special::Localhost => Some(special::localhost(query, limit)),
-            _ if self.settings.forward.lookup(query.name()).is_some() => None,
+            _ if self.settings.servers.forward.lookup(query.name()).is_some() => None,
             Special::NxDomain => Some(reply::nxdomain(query, None)),
             Special::NoData => Some(reply::nodata(query, None)),
         }
@@ -343,9 +345,9 @@ impl Resolver {
         let foreign_v6 = self.settings.no_foreign_aaaa
             && qtype == rr::AAAA
             && (rule == Some(Route::Proxy) || self.verdict(query) == Some(Verdict::Foreign));
-        let https = self.settings.options.https_records == HttpsRecords::Block
+        let https = self.settings.answers.https_records == HttpsRecords::Block
             && matches!(qtype, rr::HTTPS | rr::SVCB);
-        if foreign_v6 || https || self.settings.block_types.contains(&qtype) {
+        if foreign_v6 || https || self.settings.answers.block_types.contains(&qtype) {
             return Some(reply::nodata(query, Some(Ede::FILTERED)));
         }
         (qtype == rr::ANY).then(|| reply::minimal_any(query))
@@ -357,7 +359,7 @@ impl Resolver {
 
     /// Whom to ask for an address, or for a type that does not depend on one.
     pub(super) fn way(&self, query: &Query) -> Way {
-        if let Some(servers) = self.settings.forward.lookup(query.name()) {
+        if let Some(servers) = self.settings.servers.forward.lookup(query.name()) {
             return Way::Servers(servers.clone());
         }
         if self.is_local(query) {
@@ -383,12 +385,12 @@ impl Resolver {
     pub(super) fn is_local(&self, query: &Query) -> bool {
         Special::of(query.name()) == Special::Local
             && !self.is_about_a_zone(query)
-            && self.settings.forward.lookup(query.name()).is_none()
+            && self.settings.servers.forward.lookup(query.name()).is_none()
     }
 
     /// The servers of local names.
     pub(super) fn local_servers(&self) -> Vec<SocketAddr> {
-        match self.settings.local.as_slice() {
+        match self.settings.servers.local.as_slice() {
             [] => self.system.borrow_mut().now(Instant::now()),
             configured => configured.to_vec(),
         }

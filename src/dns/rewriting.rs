@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Asks, and adds what it finds to the bogus set.
 pub(super) async fn detect(resolver: Rc<Resolver>) {
     let mut asked = JoinSet::new();
-    let servers = resolver.settings.china.iter().zip(resolver.domestic.clone());
+    let servers = resolver.settings.servers.china.iter().zip(resolver.domestic.clone());
     for (NameServer { address, .. }, server) in servers {
         for name in std::iter::repeat_with(random_name).take(NAMES).flatten() {
             for qtype in [rr::A, rr::AAAA] {

@@ -143,12 +143,12 @@ impl Resolver {
 
     /// What is left of a query's time.
     fn left(&self, asked: &Asked<'_>) -> Duration {
-        self.settings.timeout.saturating_sub(asked.at.elapsed())
+        self.settings.servers.timeout.saturating_sub(asked.at.elapsed())
     }
 
     /// How long the asked server is waited for.
     fn patience(&self) -> Duration {
-        PATIENCE.min(self.settings.timeout / 2)
+        PATIENCE.min(self.settings.servers.timeout / 2)
     }
 
     /// The query for the asked server. None where that server is the one for local names anyway.
@@ -181,11 +181,12 @@ impl Resolver {
 
     /// The same of one answer.
     pub(super) fn is_denial(&self, query: &Query, stored: &Stored) -> bool {
-        if stored.rcode() != rcode::NXDOMAIN || self.settings.forward.lookup(query.name()).is_some()
+        if stored.rcode() != rcode::NXDOMAIN
+            || self.settings.servers.forward.lookup(query.name()).is_some()
         {
             return false;
         }
-        let is_secret = self.settings.options.no_leak || self.rule(query) == Some(Route::Proxy);
+        let is_secret = self.settings.privacy.no_leak || self.rule(query) == Some(Route::Proxy);
         !is_secret || stored.denies_top_level()
     }
 

@@ -4,10 +4,12 @@ use super::{PROXY, config, read};
 use crate::config::read::parse;
 use crate::config::*;
 use crate::dns::NameServer;
+use crate::dns::settings::{HttpsRecords, Via};
+use crate::domain::Name;
 use crate::firewall::{Ipv6, LeftAlone, OnFailure, Quic};
 use crate::net::dial::Manner;
 use crate::route::Route;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -41,17 +43,26 @@ fn the_defaults() {
     assert!(matches!(config.proxies[0].kind, ProxyKind::Http { credentials: None }));
 
     let dns = config.dns;
-    assert_eq!(dns.china, either(&["223.5.5.5:53", "119.29.29.29:53"]));
-    assert_eq!(dns.trusted, either(&["8.8.8.8:53", "1.1.1.1:53"]));
-    assert_eq!(dns.trusted_via, Via::Proxy);
-    assert!(dns.local.is_empty() && dns.forward.is_empty() && dns.hosts.is_empty());
-    assert!(dns.block_types.is_empty() && dns.bogus.is_empty());
-    assert_eq!(dns.timeout, Duration::from_secs(4));
-    assert_eq!(dns.cache_size, 4 << 20);
-    assert_eq!((dns.min_ttl, dns.max_ttl), (Duration::ZERO, Duration::from_secs(86_400)));
+    assert_eq!(dns.servers.china, either(&["223.5.5.5:53", "119.29.29.29:53"]));
+    assert_eq!(dns.servers.trusted, either(&["8.8.8.8:53", "1.1.1.1:53"]));
+    assert_eq!(dns.servers.trusted_via, Via::Proxy);
+    assert!(
+        dns.servers.local.is_empty()
+            && dns.servers.forward.is_empty()
+            && dns.answers.hosts.is_empty()
+    );
+    assert!(dns.answers.block_types.is_empty() && dns.answers.bogus.is_empty());
+    assert_eq!(dns.servers.timeout, Duration::from_secs(4));
+    assert_eq!(dns.cache.size, 4 << 20);
+    assert_eq!(
+        (dns.cache.min_ttl, dns.cache.max_ttl),
+        (Duration::ZERO, Duration::from_secs(86_400))
+    );
 
-    assert_eq!(dns.options, crate::dns::Options::default());
-    assert!(!dns.options.no_leak && !dns.options.log_queries && !dns.options.case_randomization);
+    assert_eq!(dns.answers.https_records, HttpsRecords::Pass);
+    assert_eq!((dns.answers.rate_limit, dns.cache.file), (1000, None));
+    assert_eq!(dns.privacy.no_leak_subnet, "114.114.114.0/24".parse().unwrap());
+    assert!(!dns.privacy.no_leak && !dns.privacy.log_queries && !dns.servers.case_randomization);
 
     let rules = &config.rules.routes;
     assert!(rules.direct.is_empty() && rules.proxy.is_empty() && rules.block.is_empty());
@@ -189,24 +200,26 @@ fn everything() {
     assert_eq!((user.as_str(), password.expose()), ("me", &b"hunter2"[..]));
 
     let dns = config.dns;
-    assert_eq!(dns.china, either(&["192.0.2.53:53", "127.0.0.1:53"]));
-    assert_eq!(dns.trusted, either(&["[2001:db8::53]:5353", "[2001:db8::53]:53"]));
-    assert_eq!(dns.trusted_via, Via::Direct);
-    assert_eq!(dns.local, servers(&["192.168.1.1:53"]));
-    assert_eq!(dns.timeout, Duration::from_secs(3));
-    assert_eq!(dns.cache_size, 512 << 10);
-    assert_eq!((dns.min_ttl, dns.max_ttl), (Duration::from_secs(60), Duration::from_secs(3600)));
-    assert_eq!(dns.block_types, [28, 65]);
-    assert!(dns.bogus.contains("198.51.100.9".parse().unwrap()));
-    let options = dns.options;
-    assert_eq!(options.https_records, crate::dns::HttpsRecords::StripHints);
-    assert!(options.no_leak && options.log_queries && options.case_randomization);
-    assert_eq!((options.no_leak_subnet, options.rate_limit), ("202.96.0.0/16".parse().unwrap(), 5));
-    let forward = |text: &str| dns.forward.lookup(name(text).as_wire()).cloned();
+    assert_eq!(dns.servers.china, either(&["192.0.2.53:53", "127.0.0.1:53"]));
+    assert_eq!(dns.servers.trusted, either(&["[2001:db8::53]:5353", "[2001:db8::53]:53"]));
+    assert_eq!(dns.servers.trusted_via, Via::Direct);
+    assert_eq!(dns.servers.local, servers(&["192.168.1.1:53"]));
+    assert_eq!(dns.servers.timeout, Duration::from_secs(3));
+    assert_eq!(dns.cache.size, 512 << 10);
+    assert_eq!(
+        (dns.cache.min_ttl, dns.cache.max_ttl),
+        (Duration::from_secs(60), Duration::from_secs(3600))
+    );
+    assert_eq!(dns.answers.block_types, [28, 65]);
+    assert!(dns.answers.bogus.contains("198.51.100.9".parse().unwrap()));
+    assert_eq!((dns.answers.https_records, dns.answers.rate_limit), (HttpsRecords::StripHints, 5));
+    assert!(dns.privacy.no_leak && dns.privacy.log_queries && dns.servers.case_randomization);
+    assert_eq!(dns.privacy.no_leak_subnet, "202.96.0.0/16".parse().unwrap());
+    let forward = |text: &str| dns.servers.forward.lookup(name(text).as_wire()).cloned();
     assert_eq!(forward("a.corp.example"), Some(servers(&["10.0.0.53:53", "10.0.0.54:5353"])));
     assert_eq!(forward("lab.example"), Some(servers(&["10.0.1.53:53"])));
-    assert_eq!(dns.hosts[&name("router.lan")].len(), 2);
-    assert_eq!(dns.hosts[&name("nas.lan")], [Ipv4Addr::new(192, 168, 1, 2)]);
+    assert_eq!(dns.answers.hosts[&name("router.lan")].len(), 2);
+    assert_eq!(dns.answers.hosts[&name("nas.lan")], [Ipv4Addr::new(192, 168, 1, 2)]);
 
     let rules = config.rules.routes;
     assert!(rules.direct.contains("192.0.2.1".parse().unwrap()));

@@ -66,7 +66,8 @@ pub(super) struct Found {
 
 impl Asker {
     pub(super) fn new(settings: Settings, outbound: Outbound, tls: Tls) -> Self {
-        let domestic = safest(&settings.china).into_iter().map(|server| (server, OnceCell::new()));
+        let domestic =
+            safest(&settings.servers.china).into_iter().map(|server| (server, OnceCell::new()));
         let domestic = domestic.collect();
         Asker { domestic, settings, outbound, tls, rewritten: Mutex::default() }
     }
@@ -83,7 +84,7 @@ impl Asker {
         if let Some(addresses) = self.written_down(name) {
             return Some(Found { addresses, lifetime: FILES });
         }
-        if let Some(servers) = self.settings.forward.lookup(name.as_wire()) {
+        if let Some(servers) = self.settings.servers.forward.lookup(name.as_wire()) {
             return self.ask_near(servers, name).await;
         }
         match Special::of(name.as_wire()) {
@@ -96,20 +97,22 @@ impl Asker {
         }
         let mut servers = self.local_servers();
         // Public ones would only hear the name, in the clear.
-        servers.retain(|server| self.settings.local.contains(server) || is_private(server.ip()));
+        servers.retain(|server| {
+            self.settings.servers.local.contains(server) || is_private(server.ip())
+        });
         let found = self.ask_near(&servers, name).await?;
         found.addresses.iter().all(|address| is_private(*address)).then_some(found)
     }
 
     fn written_down(&self, name: &Name) -> Option<Vec<IpAddr>> {
-        if let Some(addresses) = self.settings.hosts.get(name) {
+        if let Some(addresses) = self.settings.answers.hosts.get(name) {
             return Some(addresses.clone());
         }
         Some(hosts_file::addresses(name)).filter(|addresses| !addresses.is_empty())
     }
 
     fn local_servers(&self) -> Vec<SocketAddr> {
-        match self.settings.local.as_slice() {
+        match self.settings.servers.local.as_slice() {
             [] => SystemServers::default().now(Instant::now()),
             configured => configured.to_vec(),
         }
@@ -179,7 +182,7 @@ impl Asker {
         let message = once::ask(&self.outbound, &self.tls, server, query, PATIENCE).await.ok()?;
         let reply = Reply::parse(&message)?;
         // A private address is the operator's business: the proxy may stand in the LAN.
-        match classify(&reply, &IpSet::default(), &self.settings.bogus, true) {
+        match classify(&reply, &IpSet::default(), &self.settings.answers.bogus, true) {
             Domestic::Cn | Domestic::Foreign => {}
             Domestic::Bogus => {
                 warn!("{server} gives an address for a proxy that cannot be true");

@@ -1,7 +1,7 @@
 //! Whose word counts about the proxies' own names.
 
 use super::servers::{Script, addresses, always, nothing, over_tcp, over_udp};
-use super::{CN, encrypted, outbound, run, settings};
+use super::{CN, asking, encrypted, outbound, run};
 use crate::dns::bootstrap::{self, Exempt};
 use crate::dns::{NameServer, Settings, Transport};
 use crate::proxy::endpoint::Endpoint;
@@ -31,10 +31,6 @@ async fn resolve(host: &str, settings: Settings) -> Vec<String> {
     let known: Vec<IpAddr> = endpoint.addresses().iter().map(SocketAddr::ip).collect();
     assert_eq!(*exempted.0.lock().unwrap(), known);
     known.iter().map(IpAddr::to_string).collect()
-}
-
-fn asking(china: &[SocketAddr]) -> Settings {
-    Settings { china: china.iter().map(|address| (*address).into()).collect(), ..settings() }
 }
 
 fn name(query: &Message) -> String {
@@ -69,7 +65,7 @@ async fn what_stands_in_the_place_of_nxdomain_is_no_proxy() {
         }));
         assert_eq!(resolve("ss.example", asking(&[rewriting.address])).await, [PROXY]);
         let mut settings = asking(&[honest.address]);
-        settings.bogus = [PROXY.parse::<IpAddr>().unwrap()].into_iter().collect();
+        settings.answers.bogus = [PROXY.parse::<IpAddr>().unwrap()].into_iter().collect();
         assert_eq!(resolve("ss.example", settings).await, ["2001:db8::20"]);
         let asked = honest.asked.get();
         assert_eq!(resolve("nosuch.invalid", asking(&[honest.address])).await, nothing);
@@ -88,9 +84,12 @@ async fn who_knows_better_than_the_domestic_servers_is_heard_first() {
         let local = over_udp(always(|query| addresses(query, 60, &["192.168.1.20"])));
         let corp = over_udp(always(|query| addresses(query, 60, &["10.0.0.20"])));
         let mut settings = asking(&[domestic.address]);
-        settings.local = vec![local.address];
-        settings.forward.insert(&"corp.example".parse().unwrap(), vec![corp.address]);
-        settings.hosts.insert("written.example".parse().unwrap(), vec![PROXY.parse().unwrap()]);
+        settings.servers.local = vec![local.address];
+        settings.servers.forward.insert(&"corp.example".parse().unwrap(), vec![corp.address]);
+        settings
+            .answers
+            .hosts
+            .insert("written.example".parse().unwrap(), vec![PROXY.parse().unwrap()]);
         for (host, expected) in [
             ("written.example", PROXY),
             ("ss.corp.example", "10.0.0.20"),
@@ -106,7 +105,7 @@ async fn who_knows_better_than_the_domestic_servers_is_heard_first() {
         // What does not exist in public may be somebody's own, but only with a private address.
         assert_eq!(resolve("nosuch.example", settings.clone()).await, ["192.168.1.20"]);
         let lying = over_udp(forging());
-        settings.local = vec![lying.address];
+        settings.servers.local = vec![lying.address];
         let nothing: [&str; 0] = [];
         assert_eq!(resolve("nosuch.example", settings).await, nothing);
         assert!(lying.asked.get() > 0);
@@ -129,7 +128,7 @@ async fn what_can_be_forged_is_not_asked_beside_what_cannot() {
         let doh = Transport::Https { name: "dns.example".into(), path: "/dns-query".into() };
         for (safe, transport) in [(&tcp, Transport::Tcp), (&tls, dot), (&https, doh)] {
             let mut settings = asking(&[forger.address]);
-            settings.china.push(server(safe.address, transport));
+            settings.servers.china.push(server(safe.address, transport));
             let found = resolve("ss.example", settings).await;
             assert_eq!(found, [PROXY, "2001:db8::20"]);
             assert!(safe.asked.get() > 0);
@@ -138,7 +137,7 @@ async fn what_can_be_forged_is_not_asked_beside_what_cannot() {
         // A certificate of somebody else: then there is no address, and not a forged one.
         let other = Transport::Tls { name: "other.example".into() };
         let mut settings = asking(&[forger.address]);
-        settings.china.push(server(tls.address, other));
+        settings.servers.china.push(server(tls.address, other));
         assert_eq!(resolve("ss.example", settings).await, [""; 0]);
         assert_eq!(forger.asked.get(), 0);
     })

@@ -127,8 +127,8 @@ async fn both_sides_over_tls() {
         let near = over_tls(always(|query| addresses(query, 60, &[CN])));
         let far = over_tls(always(|query| addresses(query, 60, &[ABROAD])));
         let world = world(silent(), silent(), |settings| {
-            settings.china = tls_named(&near, "dns.example");
-            settings.trusted = tls_named(&far, "dns.example");
+            settings.servers.china = tls_named(&near, "dns.example");
+            settings.servers.trusted = tls_named(&far, "dns.example");
         });
         assert_eq!(world.a("a.example").await, [CN]);
         assert_eq!(world.a("b.example").await, [CN]);
@@ -142,7 +142,7 @@ async fn a_certificate_of_somebody_else_is_not_believed() {
     run(async || {
         let far = over_tls(always(|query| addresses(query, 60, &[ABROAD])));
         let world = world(silent(), silent(), |settings| {
-            settings.trusted = tls_named(&far, "other.example");
+            settings.servers.trusted = tls_named(&far, "other.example");
         });
         let answer = world.ask("a.example", RecordType::A).await;
         assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
@@ -156,7 +156,7 @@ async fn many_at_once_over_https() {
     run(async || {
         let far = over_https(always(|query| addresses(query, 60, &[ABROAD])));
         let world = world(always(|query| addresses(query, 60, &[ABROAD])), silent(), |settings| {
-            settings.trusted = https(&far, "/dns-query");
+            settings.servers.trusted = https(&far, "/dns-query");
         });
         let (a, b, c) =
             tokio::join!(world.a("a.example"), world.a("b.example"), world.a("c.example"));
@@ -171,7 +171,7 @@ async fn an_https_server_that_says_no() {
     run(async || {
         let far = over_https(always(|query| addresses(query, 60, &[ABROAD])));
         let world = world(always(|query| addresses(query, 60, &[ABROAD])), silent(), |settings| {
-            settings.trusted = https(&far, "/other");
+            settings.servers.trusted = https(&far, "/other");
         });
         let answer = world.ask("a.example", RecordType::A).await;
         assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);

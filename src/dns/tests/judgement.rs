@@ -154,7 +154,7 @@ async fn without_a_leak_the_domestic_side_hears_of_domestic_names_only() {
             _ => addresses(query, 60, &[ABROAD]),
         });
         let domestic = always(|query| addresses(query, 60, &[CN]));
-        let world = world(domestic, trusted, |settings| settings.options.no_leak = true);
+        let world = world(domestic, trusted, |settings| settings.privacy.no_leak = true);
         assert_eq!(world.a("foreign.example").await, [ABROAD]);
         assert_eq!(world.domestic.asked.get(), 0);
         assert_eq!(world.a("cn.example").await, [CN]);
@@ -167,12 +167,12 @@ async fn without_a_leak_the_domestic_side_hears_of_domestic_names_only() {
 async fn without_a_leak_the_trusted_answer_helps_out() {
     run(async || {
         let trusted = always(|query| addresses(query, 60, &[CN]));
-        let world = world(silent(), trusted, |settings| settings.options.no_leak = true);
+        let world = world(silent(), trusted, |settings| settings.privacy.no_leak = true);
         let began = Instant::now();
         assert_eq!(world.a("cn.example").await, [CN]);
         assert!(began.elapsed() < Duration::from_millis(900), "a grace, no more");
         let down = self::world(always(|query| addresses(query, 60, &[CN])), silent(), |settings| {
-            settings.options.no_leak = true;
+            settings.privacy.no_leak = true;
         });
         let answer = down.ask("cn.example", RecordType::A).await;
         assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);

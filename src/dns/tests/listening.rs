@@ -1,7 +1,7 @@
 //! The listeners: UDP and TCP, garbage, and what a client that sends it gets.
 
 use super::servers::Server;
-use super::{CN, addresses, always, found, nothing, outbound, over_udp, say, settings};
+use super::{CN, addresses, always, asking, found, nothing, outbound, over_udp, say, settings};
 use crate::dispatch::{Current, Dispatcher};
 use crate::dns::{self, Settings};
 use crate::net::udp;
@@ -35,8 +35,9 @@ fn free() -> SocketAddr {
 }
 
 fn start(china: SocketAddr, cache_file: Option<PathBuf>) -> Listening {
-    let options = dns::Options { cache_file, ..dns::Options::default() };
-    start_with(Settings { china: vec![china.into()], options, ..settings() })
+    let mut settings = asking(&[china]);
+    settings.cache.file = cache_file;
+    start_with(settings)
 }
 
 pub(super) fn start_with(settings: Settings) -> Listening {
@@ -169,7 +170,7 @@ async fn time_that_was_slept_counts() {
     LocalSet::new()
         .run_until(async {
             let (china, up) = with_a_switch();
-            let settings = Settings { china: vec![china.address.into()], ..settings() };
+            let settings = asking(&[china.address]);
             let Listening { address, stop, reloads, ended } = start_with(settings);
             let socket = client(address).await;
             let ask = async || {
@@ -198,7 +199,7 @@ async fn other_settings_keep_the_answers_that_they_would_give_too() {
     LocalSet::new()
         .run_until(async {
             let (china, up) = with_a_switch();
-            let first = Settings { china: vec![china.address.into()], ..settings() };
+            let first = asking(&[china.address]);
             let Listening { address, stop, reloads, ended } = start_with(first.clone());
             let socket = client(address).await;
             let ask = async |name: &str| exchange(&socket, &question(name).to_vec().unwrap()).await;
@@ -208,15 +209,17 @@ async fn other_settings_keep_the_answers_that_they_would_give_too() {
 
             // Other waits and other logs: what was answered holds.
             let mut next = first.clone();
-            next.options.log_queries = true;
-            next.cache_size /= 2;
-            next.timeout = Duration::from_millis(600);
+            next.privacy.log_queries = true;
+            next.cache.size /= 2;
+            next.servers.timeout = Duration::from_millis(600);
             reloads.send(dns::Order::Settings(Box::new(next.clone()))).unwrap();
             tokio::time::sleep(Duration::from_millis(100)).await;
             assert_eq!(found(&ask("a.example.").await.unwrap()), [CN], "kept");
 
             // A name from the file: it is answered, and nothing of before holds.
-            next.hosts.insert("b.example".parse().unwrap(), vec!["192.0.2.7".parse().unwrap()]);
+            next.answers
+                .hosts
+                .insert("b.example".parse().unwrap(), vec!["192.0.2.7".parse().unwrap()]);
             reloads.send(dns::Order::Settings(Box::new(next))).unwrap();
             tokio::time::sleep(Duration::from_millis(100)).await;
             assert_eq!(found(&ask("b.example.").await.unwrap()), ["192.0.2.7"]);

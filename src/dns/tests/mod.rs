@@ -13,11 +13,10 @@ mod wishes;
 
 use super::horizon::Horizon;
 use super::resolver::{Arrival, Asked, Resolver};
+use super::settings::{AnswerSettings, CacheSettings, PrivacySettings, ServerSettings, Via};
 use super::wire::{Query, TCP_SIZE};
-use super::{Options, Origins, Settings};
+use super::{Origins, Settings};
 use crate::dispatch::{Current, Dispatcher};
-use crate::domain::DomainMap;
-use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal};
 use crate::proxy::direct::Direct;
@@ -28,7 +27,6 @@ use hickory_proto::rr::RecordType;
 use ipnet::IpNet;
 use servers::{Script, Server, addresses, always, nothing, over_tcp, over_udp, say};
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -62,25 +60,29 @@ impl Origins for NoDatagrams {
 fn settings() -> Settings {
     Settings {
         listen: Vec::new(),
-        china: Vec::new(),
-        trusted: Vec::new(),
-        trusted_via_proxy: false,
-        local: Vec::new(),
-        forward: DomainMap::default(),
-        timeout: Duration::from_millis(1000),
-        cache_size: 1 << 20,
-        min_ttl: Duration::ZERO,
-        max_ttl: Duration::from_secs(86_400),
-        block_types: Vec::new(),
-        bogus: IpSet::default(),
-        hosts: HashMap::new(),
         rules: Arc::new(Rules {
             china: Arc::new(["198.51.100.0/24", "2001:db8:c::/48"].iter().map(net).collect()),
             ..Rules::default()
         }),
         no_foreign_aaaa: false,
-        options: Options::default(),
+        servers: ServerSettings {
+            china: Vec::new(),
+            trusted: Vec::new(),
+            trusted_via: Via::Direct,
+            timeout: Duration::from_millis(1000),
+            ..ServerSettings::default()
+        },
+        cache: CacheSettings { size: 1 << 20, ..CacheSettings::default() },
+        privacy: PrivacySettings::default(),
+        answers: AnswerSettings::default(),
     }
+}
+
+/// With these domestic servers.
+fn asking(china: &[SocketAddr]) -> Settings {
+    let mut settings = settings();
+    settings.servers.china = china.iter().map(|address| (*address).into()).collect();
+    settings
 }
 
 /// Names that a rule sends one way.
@@ -101,11 +103,8 @@ fn outbound() -> Outbound {
 
 fn world(domestic: Script, trusted: Script, adjust: impl FnOnce(&mut Settings)) -> World {
     let (domestic, trusted) = (over_udp(domestic), over_tcp(trusted, u32::MAX));
-    let mut settings = Settings {
-        china: vec![domestic.address.into()],
-        trusted: vec![trusted.address.into()],
-        ..settings()
-    };
+    let mut settings = asking(&[domestic.address]);
+    settings.servers.trusted = vec![trusted.address.into()];
     adjust(&mut settings);
     let direct = Box::new(Direct::new(outbound()));
     let dispatcher = Dispatcher::new(Arc::default(), Arc::default(), direct, Vec::new());

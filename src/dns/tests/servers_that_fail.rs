@@ -17,7 +17,7 @@ async fn the_second_server_of_a_list_helps() {
         }));
         let knowing = over_udp(always(|query| addresses(query, 60, &["192.168.1.9"])));
         let world = world(silent(), silent(), |settings| {
-            settings.local = vec![refusing.address, knowing.address];
+            settings.servers.local = vec![refusing.address, knowing.address];
         });
         assert_eq!(world.a("nas").await, ["192.168.1.9"]);
     })
@@ -51,8 +51,9 @@ async fn a_connection_that_ends_is_dialled_again() {
         });
         let trusted = over_tcp(every_other, 2);
         let foreign = always(|query| addresses(query, 60, &[FORGED]));
-        let world =
-            world(foreign, silent(), |settings| settings.trusted = vec![trusted.address.into()]);
+        let world = world(foreign, silent(), |settings| {
+            settings.servers.trusted = vec![trusted.address.into()]
+        });
         for number in 0..4 {
             assert_eq!(world.a(&format!("n{number}.example")).await, [ABROAD]);
         }
@@ -67,8 +68,9 @@ async fn a_server_that_closes_after_some_queries_answers_them_all() {
     run(async || {
         let foreign = always(|query| addresses(query, 60, &[FORGED]));
         let trusted = over_tcp(always(|query| addresses(query, 60, &[ABROAD])), 20);
-        let world =
-            world(foreign, silent(), |settings| settings.trusted = vec![trusted.address.into()]);
+        let world = world(foreign, silent(), |settings| {
+            settings.servers.trusted = vec![trusted.address.into()]
+        });
         let world = Rc::new(world);
         let mut asking = tokio::task::JoinSet::new();
         for number in 0..100 {
@@ -95,7 +97,7 @@ async fn the_second_trusted_server_helps() {
         );
         let trusted = always(|query| addresses(query, 60, &[ABROAD]));
         let world = world(silent(), trusted, |settings| {
-            settings.trusted.insert(0, failing.address.into());
+            settings.servers.trusted.insert(0, failing.address.into());
         });
         assert_eq!(world.a("one.example").await, [ABROAD]);
         assert_eq!(world.a("two.example").await, [ABROAD]);
@@ -119,8 +121,9 @@ async fn a_truncated_reply_is_fetched_over_tcp() {
                 truncating.reply(&asker, &cut.to_vec().unwrap()).unwrap();
             }
         });
-        let world =
-            world(silent(), silent(), |settings| settings.china = vec![domestic.address.into()]);
+        let world = world(silent(), silent(), |settings| {
+            settings.servers.china = vec![domestic.address.into()]
+        });
         assert_eq!(world.a("site.example").await, [CN]);
         assert_eq!(domestic.asked.get(), 1);
     })

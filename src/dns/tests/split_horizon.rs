@@ -142,9 +142,9 @@ async fn local_names_go_there_first() {
             _ => nothing(query, ResponseCode::NXDomain),
         }));
         let world = with(public(), |settings| {
-            settings.local = vec![local.address];
+            settings.servers.local = vec![local.address];
             let corp = "corp.lan".parse().unwrap();
-            settings.forward.insert(&corp, vec![local.address]);
+            settings.servers.forward.insert(&corp, vec![local.address]);
         });
         assert_eq!(world.a("nas.lan").await, ["192.168.1.9"]);
         world.asked.set(Some(knows.address));
@@ -223,7 +223,7 @@ async fn other_types_count_where_the_address_does() {
 #[tokio::test]
 async fn what_is_not_to_leak_goes_there_only_without_a_top_level_domain() {
     run(async || {
-        let secret: fn(&mut Settings) = |settings| settings.options.no_leak = true;
+        let secret: fn(&mut Settings) = |settings| settings.privacy.no_leak = true;
         let proxied: fn(&mut Settings) = |settings| {
             list(settings, &[("example", Some(Route::Proxy)), ("podman", Some(Route::Proxy))]);
         };

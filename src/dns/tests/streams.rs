@@ -2,8 +2,7 @@
 
 use super::listening::{Listening, asks_for_probe, question, start_with};
 use super::servers::{addresses, always, nothing, over_tcp, over_udp, silent};
-use super::{CN, outbound, run, settings};
-use crate::dns::Settings;
+use super::{CN, asking, outbound, run};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 use std::collections::HashSet;
@@ -50,7 +49,7 @@ async fn hear(stream: &mut TcpStream) -> std::io::Result<Message> {
 async fn every_query_of_a_pipeline_is_answered_once() {
     run(async || {
         let china = over_udp(always(answer));
-        let resolver = start_with(Settings { china: vec![china.address.into()], ..settings() });
+        let resolver = start_with(asking(&[china.address]));
         let mut stream = connect(&resolver).await;
         for id in 0..200 {
             ask(&mut stream, id, &format!("n{id}.example.")).await;
@@ -75,13 +74,11 @@ async fn an_answer_of_28_kib_comes_whole() {
             over_udp(silent()),
             over_tcp(always(|query| addresses(query, 60, &["2001:db8:f::1"; RECORDS])), u32::MAX),
         );
-        let resolver = start_with(Settings {
-            china: vec![china.address.into()],
-            trusted: vec![trusted.address.into()],
-            // The server of this test is slow at it.
-            timeout: PROMPTLY,
-            ..settings()
-        });
+        let mut settings = asking(&[china.address]);
+        settings.servers.trusted = vec![trusted.address.into()];
+        // The server of this test is slow at it.
+        settings.servers.timeout = PROMPTLY;
+        let resolver = start_with(settings);
         let mut stream = connect(&resolver).await;
         ask_for(&mut stream, 1, "large.example.", RecordType::AAAA).await;
         let answer = timeout(PROMPTLY, hear(&mut stream)).await.unwrap().unwrap();
@@ -95,7 +92,7 @@ async fn an_answer_of_28_kib_comes_whole() {
 async fn who_is_idle_makes_way() {
     run(async || {
         let china = over_udp(always(answer));
-        let resolver = start_with(Settings { china: vec![china.address.into()], ..settings() });
+        let resolver = start_with(asking(&[china.address]));
         let mut crowd = Vec::new();
         for number in 0..16 {
             let mut stream = connect(&resolver).await;

@@ -2,7 +2,7 @@
 
 use super::servers::{addresses, always, over_udp, silent};
 use super::{ABROAD, CN, found, list, run, world};
-use crate::dns::HttpsRecords;
+use crate::dns::settings::HttpsRecords;
 use crate::route::Route;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
@@ -75,9 +75,9 @@ async fn local_names_never_leave() {
         let local = over_udp(always(|query| addresses(query, 60, &["192.168.1.9"])));
         let forward = over_udp(always(|query| addresses(query, 60, &["10.0.0.9"])));
         let world = world(public.clone(), public, |settings| {
-            settings.local = vec![local.address];
+            settings.servers.local = vec![local.address];
             let corp = "corp.example".parse().unwrap();
-            settings.forward.insert(&corp, vec![forward.address]);
+            settings.servers.forward.insert(&corp, vec![forward.address]);
         });
         assert_eq!(world.a("nas").await, ["192.168.1.9"]);
         assert_eq!(world.a("nas.lan").await, ["192.168.1.9"]);
@@ -106,7 +106,7 @@ async fn https_records_can_be_blocked() {
     run(async || {
         let domestic = always(|query| addresses(query, 60, &[CN]));
         let world = world(domestic, silent(), |settings| {
-            settings.options.https_records = HttpsRecords::Block;
+            settings.answers.https_records = HttpsRecords::Block;
         });
         let answer = world.ask("site.example", RecordType::HTTPS).await;
         assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
