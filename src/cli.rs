@@ -1,9 +1,8 @@
 //! The command line: arguments in, exit code out. Everything else is elsewhere.
-//!
-//! Exit codes follow sysexits.h: 64 usage, 69 unavailable, 70 bug, 77 permission, 78 configuration.
+//! The codes are those of [`exit`](crate::exit).
 
 use crate::config::{self, CONTROL_SOCKET, Config, Loaded, LogLevel, Purpose};
-use crate::daemon::{CONFIG, UNAVAILABLE};
+use crate::exit::{CONFIG, UNAVAILABLE, USAGE};
 use crate::log::Log;
 use crate::{daemon, selftest};
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -13,9 +12,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tracing::{error, warn};
 
-/// Wrong arguments (EX_USAGE).
-const USAGE: u8 = 64;
-
 /// Transparent proxy: redirects this machine's TCP, sends domestic traffic direct and the rest
 /// through a proxy, and answers names without poison.
 #[derive(Debug, Parser)]
@@ -24,11 +20,11 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    run: Run,
+    run: RunArguments,
 }
 
 #[derive(Debug, Args)]
-struct Run {
+struct RunArguments {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE", required = true)]
     config: Option<PathBuf>,
@@ -43,11 +39,11 @@ struct Run {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Check a configuration file and print what it means.
-    Check(File),
+    Check(FileArguments),
     /// Print exactly what the kernel would be told; do nothing.
-    Rules(File),
+    Rules(FileArguments),
     /// Let a running snet take in its changed configuration; connections live on.
-    Reload(Control),
+    Reload(SocketArgument),
     /// Remove whatever a killed snet has left in the kernel.
     Cleanup {
         /// Leave a network that firewall.on-failure = "closed" keeps closed.
@@ -70,7 +66,7 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct File {
+struct FileArguments {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
@@ -80,7 +76,7 @@ struct File {
 }
 
 #[derive(Debug, Args)]
-struct Control {
+struct SocketArgument {
     /// Its `control.socket`.
     #[arg(long, value_name = "PATH", default_value = CONTROL_SOCKET)]
     socket: PathBuf,
@@ -109,7 +105,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(run: &Run) -> ExitCode {
+fn run(run: &RunArguments) -> ExitCode {
     let Some(path) = &run.config else { return USAGE.into() };
     let purpose = purpose(run.dns_only);
     let loaded = match Config::load(path, purpose) {
@@ -126,7 +122,7 @@ fn run(run: &Run) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             error!("{failure}");
-            failure.kind().exit_code().into()
+            failure.exit_code().into()
         }
     }
 }
@@ -138,7 +134,7 @@ struct Watched {
     log: Log,
 }
 
-impl daemon::Source for Watched {
+impl daemon::ConfigSource for Watched {
     fn rights_are_given_up(&self) -> io::Result<()> {
         self.log.begin()
     }
@@ -156,7 +152,7 @@ impl daemon::Source for Watched {
     }
 }
 
-fn check(file: &File) -> ExitCode {
+fn check(file: &FileArguments) -> ExitCode {
     match Config::load(&file.config, purpose(file.dns_only)) {
         Ok(Loaded { config, warnings }) => {
             for warning in warnings.iter().chain(&advice(&config, purpose(file.dns_only))) {
@@ -168,11 +164,11 @@ fn check(file: &File) -> ExitCode {
     }
 }
 
-fn rules(file: &File) -> ExitCode {
+fn rules(file: &FileArguments) -> ExitCode {
     match Config::load(&file.config, purpose(file.dns_only)) {
         Ok(Loaded { config, .. }) => match daemon::rules(&config) {
             Ok(text) => print(&text),
-            Err(failure) => fail(failure.kind().exit_code(), failure),
+            Err(failure) => fail(failure.exit_code(), failure),
         },
         Err(problems) => fail(CONFIG, problems),
     }
@@ -181,7 +177,7 @@ fn rules(file: &File) -> ExitCode {
 fn cleanup(keep_closed: bool) -> ExitCode {
     match cleaned(keep_closed) {
         Ok(said) => print(&said),
-        Err(failure) => fail(failure.kind().exit_code(), failure),
+        Err(failure) => fail(failure.exit_code(), failure),
     }
 }
 
@@ -192,10 +188,10 @@ fn cleaned(keep_closed: bool) -> Result<String, daemon::Error> {
     daemon::cleanup(keep_closed)
 }
 
-fn reload(at: &Control) -> ExitCode {
+fn reload(at: &SocketArgument) -> ExitCode {
     match daemon::ask(&at.socket, daemon::Verb::Reload) {
-        Ok(daemon::Answer::Done(words)) => print(&format!("reloaded: {words}")),
-        Ok(daemon::Answer::Refused(code, why)) => fail(code, why),
+        Ok(daemon::ControlReply::Done(words)) => print(&format!("reloaded: {words}")),
+        Ok(daemon::ControlReply::Refused(code, why)) => fail(code, why),
         Err(failure) => {
             let socket = at.socket.display();
             fail(UNAVAILABLE, format_args!("no snet answers at {socket}: {failure}"))

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod dispatch;
 pub mod dns;
 pub mod domain;
+pub mod exit;
 pub mod fault;
 pub mod file_kind;
 pub mod firewall;

@@ -1,25 +1,25 @@
-//! The heartbeat's hands: switches of the installed rules, what was learned, the service manager.
+//! What the heartbeat acts on: switches of the installed rules, learned addresses, the service manager.
 
-use super::heartbeat::Act;
-use super::installed::Installed;
+use super::heartbeat::Effects;
 use super::notify;
+use super::shared_rules::SharedRules;
 use crate::dispatch::Current;
 use crate::firewall::{self, Family, Switches};
 use std::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct Capture {
-    pub(super) firewall: Arc<Installed>,
+    pub(super) firewall: Arc<SharedRules>,
     pub(super) current: Current,
     /// `listen.tcp-port`, `listen.dns-port`.
     pub(super) ports: [u16; 2],
 }
 
-impl Act for Capture {
-    async fn beat(&self, switches: Switches) -> bool {
-        let is_set = self.firewall.beat(switches).await;
+impl Effects for Capture {
+    async fn set_switches(&self, switches: Switches) -> bool {
+        let is_set = self.firewall.set_switches(switches).await;
         let learned = Arc::clone(self.current.load().learned());
-        // In the middle of a reload nobody is connected: then at the next beat.
+        // In the middle of a reload none is connected: then at the next heartbeat.
         if learned.is_connected() && self.firewall.forgot() {
             tokio::task::spawn_blocking(move || learned.teach_again());
         }

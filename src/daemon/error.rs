@@ -1,6 +1,7 @@
 //! What keeps the daemon from starting, or ends it.
 
-use crate::firewall;
+use crate::fault::{self, Step};
+use crate::{exit, firewall};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -66,13 +67,13 @@ pub enum Error {
     Firewall(#[from] firewall::Error),
     /// Another snet has the rules of this network namespace.
     #[error("another snet runs already, as process {pid}; two would take each other's rules away")]
-    Alone {
+    AnotherInstance {
         /// Its process.
         pid: i32,
     },
     /// `snet cleanup` beside a living snet.
     #[error("snet runs, as process {pid}, and will remove its rules when it is stopped")]
-    Alive {
+    StillRunning {
         /// Its process.
         pid: i32,
     },
@@ -87,59 +88,38 @@ pub enum Error {
     Died(&'static str),
 }
 
-/// What kind of failure it is, for the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// This user may not.
-    Permission,
-    /// Something outside is missing or taken.
-    Unavailable,
-    /// Ours.
-    Bug,
-}
-
-/// Exit codes, as in sysexits.h: EX_UNAVAILABLE, EX_SOFTWARE, EX_NOPERM, EX_CONFIG.
-pub const UNAVAILABLE: u8 = 69;
-const SOFTWARE: u8 = 70;
-const NOPERM: u8 = 77;
-/// The configuration file is wrong.
-pub const CONFIG: u8 = 78;
-
-impl Kind {
-    /// What a command that failed so exits with.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Kind::Permission => NOPERM,
-            Kind::Unavailable => UNAVAILABLE,
-            Kind::Bug => SOFTWARE,
-        }
-    }
-}
-
 impl Error {
-    /// The kind of this failure.
-    pub fn kind(&self) -> Kind {
+    /// What a command that fails so exits with.
+    pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Mark(_) | Error::Privileges { .. } => Kind::Permission,
+            Error::Mark(_) | Error::Privileges { .. } => exit::NOPERM,
             Error::Listen { source, .. } | Error::Dns { source }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
-                Kind::Permission
+                exit::NOPERM
             }
-            Error::Firewall(error) if error.is_permission() => Kind::Permission,
+            Error::Firewall(error) if error.is_permission() => exit::NOPERM,
             Error::Runtime(_)
             | Error::Listen { .. }
             | Error::Dns { .. }
             | Error::Accept { .. }
             | Error::Control { .. }
-            | Error::Alone { .. }
-            | Error::Alive { .. }
+            | Error::AnotherInstance { .. }
+            | Error::StillRunning { .. }
             | Error::Lock(_)
             | Error::NotCaptured(_)
-            | Error::Firewall(_) => Kind::Unavailable,
-            Error::Died(_) => Kind::Bug,
+            | Error::Firewall(_) => exit::UNAVAILABLE,
+            Error::Died(_) => exit::SOFTWARE,
         }
     }
+}
+
+/// Passes a step of the daemon's life, which a test may let fail.
+///
+/// # Errors
+/// On purpose, in debug builds only.
+pub(super) fn step(step: Step) -> Result<(), Error> {
+    fault::at(step).map_err(Error::Runtime)
 }
 
 fn hint(error: &io::Error) -> &'static str {

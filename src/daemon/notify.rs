@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the manager can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Message<'a> {
+enum Notification<'a> {
     Ready(&'a str),
     Stopping(&'a str),
     Reloading(Duration),
@@ -29,34 +29,34 @@ enum Message<'a> {
 
 /// The start, or a reload, is complete. `status` is what `systemctl status` shows from now on.
 pub(super) fn ready(status: &str) {
-    tell(Message::Ready(status));
+    tell(Notification::Ready(status));
 }
 
 /// The stop has begun.
 pub(super) fn stopping(status: &str) {
-    tell(Message::Stopping(status));
+    tell(Notification::Stopping(status));
 }
 
 /// A reload has begun; [`ready`] ends it, whether it succeeded or not.
 pub(super) fn reloading() {
     // The manager compares the time with that of its request (sd_notify(3), RELOADING=1).
     match clock_gettime(ClockId::CLOCK_MONOTONIC) {
-        Ok(now) => tell(Message::Reloading(now.into())),
+        Ok(now) => tell(Notification::Reloading(now.into())),
         Err(errno) => debug!("cannot read the monotonic clock: {errno}"),
     }
 }
 
 /// What is going on, where neither of the others says it.
 pub(super) fn status(status: &str) {
-    tell(Message::Status(status));
+    tell(Notification::Status(status));
 }
 
 /// Feeds the watchdog; to be called only when everything really answered.
 pub(super) fn alive() {
-    tell(Message::Alive);
+    tell(Notification::Alive);
 }
 
-fn tell(message: Message<'_>) {
+fn tell(message: Notification<'_>) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
     if let Err(error) = send(&socket, &message.text()) {
         debug!("cannot tell the service manager {message:?} at {socket:?}: {error}");
@@ -73,15 +73,21 @@ fn send(socket: &OsStr, text: &str) -> io::Result<()> {
     sender.send_to_addr(text.as_bytes(), &address).map(drop)
 }
 
-impl Message<'_> {
+impl Notification<'_> {
     fn text(self) -> String {
         match self {
-            Message::Ready(status) => format!("READY=1\n{}", Message::Status(status).text()),
-            Message::Stopping(status) => format!("STOPPING=1\n{}", Message::Status(status).text()),
-            Message::Reloading(now) => format!("RELOADING=1\nMONOTONIC_USEC={}", now.as_micros()),
+            Notification::Ready(status) => {
+                format!("READY=1\n{}", Notification::Status(status).text())
+            }
+            Notification::Stopping(status) => {
+                format!("STOPPING=1\n{}", Notification::Status(status).text())
+            }
+            Notification::Reloading(now) => {
+                format!("RELOADING=1\nMONOTONIC_USEC={}", now.as_micros())
+            }
             // A line break would begin another assignment.
-            Message::Status(status) => format!("STATUS={}", status.replace(['\n', '\r'], " ")),
-            Message::Alive => "WATCHDOG=1".into(),
+            Notification::Status(status) => format!("STATUS={}", status.replace(['\n', '\r'], " ")),
+            Notification::Alive => "WATCHDOG=1".into(),
         }
     }
 }
@@ -102,7 +108,7 @@ mod tests {
     fn a_socket_with_a_path() {
         let path = std::env::temp_dir().join(format!("snet-notify-{}", std::process::id()));
         let manager = UnixDatagram::bind(&path).unwrap();
-        send(path.as_os_str(), &Message::Ready("TCP port 1111").text()).unwrap();
+        send(path.as_os_str(), &Notification::Ready("TCP port 1111").text()).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(received(&manager), "READY=1\nSTATUS=TCP port 1111");
     }
@@ -112,7 +118,7 @@ mod tests {
         let name = format!("snet-notify-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let manager = UnixDatagram::bind_addr(&address).unwrap();
-        send(format!("@{name}").as_ref(), &Message::Alive.text()).unwrap();
+        send(format!("@{name}").as_ref(), &Notification::Alive.text()).unwrap();
         assert_eq!(received(&manager), "WATCHDOG=1");
     }
 
@@ -124,13 +130,13 @@ mod tests {
 
     #[test]
     fn a_status_is_one_line() {
-        assert_eq!(Message::Status("one\nREADY=1\rtwo").text(), "STATUS=one READY=1 two");
-        assert_eq!(Message::Stopping("SIGTERM").text(), "STOPPING=1\nSTATUS=SIGTERM");
+        assert_eq!(Notification::Status("one\nREADY=1\rtwo").text(), "STATUS=one READY=1 two");
+        assert_eq!(Notification::Stopping("SIGTERM").text(), "STOPPING=1\nSTATUS=SIGTERM");
     }
 
     #[test]
     fn a_reload_carries_the_microseconds_of_the_monotonic_clock() {
-        let text = Message::Reloading(Duration::from_millis(1234)).text();
+        let text = Notification::Reloading(Duration::from_millis(1234)).text();
         assert_eq!(text, "RELOADING=1\nMONOTONIC_USEC=1234000");
     }
 }

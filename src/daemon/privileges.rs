@@ -21,7 +21,7 @@
 //! nobody but root attaches a debugger, and the files in /proc/PID are root's. We ourselves read
 //! only those of /proc that this leaves alone: `net`, and what asks for the same thread group.
 
-use super::Error;
+use super::error::Error;
 use crate::config::{Backend, Config, Purpose};
 use crate::firewall;
 use nix::sys::prctl;

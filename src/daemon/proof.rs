@@ -23,7 +23,7 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// What a round has found of one family.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum Finding {
     /// Connections and queries arrive.
     Captured,
     /// There is no way out in this family, so there is nothing to capture.
@@ -31,19 +31,19 @@ pub(super) enum Found {
     /// The proof cannot even be sent, for example because somebody routes its address into nothing.
     Unprovable(io::Error),
     /// They do not.
-    Broken(Broken),
+    Broken(ProofFailure),
 }
 
 /// What does not arrive, and why.
 #[derive(Debug)]
-pub(super) struct Broken {
-    pub(super) what: What,
+pub(super) struct ProofFailure {
+    pub(super) what: ProofPart,
     pub(super) error: io::Error,
 }
 
 /// What is sent, and what answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum ProofPart {
     /// A connection through the redirect.
     Connection,
     /// A query through the redirect.
@@ -67,24 +67,24 @@ impl Proof {
     }
 
     /// Sends a connection and a query of this family, at the same time.
-    pub(super) async fn of(&self, family: Family) -> Found {
+    pub(super) async fn of(&self, family: Family) -> Finding {
         let to = |port| SocketAddr::new(probe::address(family), port);
         let socket = match net::probe::udp(to(probe::DNS_PORT)) {
             Ok(socket) => socket,
             Err(error) if is_no_memory_or_descriptor(&error) => {
-                return Found::Broken(Broken { what: What::Query, error });
+                return Finding::Broken(ProofFailure { what: ProofPart::Query, error });
             }
-            Err(error) if is_no_way_out(&error) => return Found::NoRoute,
-            Err(error) => return Found::Unprovable(error),
+            Err(error) if is_no_way_out(&error) => return Finding::NoRoute,
+            Err(error) => return Finding::Unprovable(error),
         };
         let (connected, answered) = tokio::join!(
             bounded(self.connection(to(probe::TCP_PORT))),
             bounded(self.query(&socket, probe::address(family)))
         );
         match (connected, answered) {
-            (Ok(()), Ok(())) => Found::Captured,
-            (Err(error), _) => Found::Broken(Broken { what: What::Connection, error }),
-            (_, Err(error)) => Found::Broken(Broken { what: What::Query, error }),
+            (Ok(()), Ok(())) => Finding::Captured,
+            (Err(error), _) => Finding::Broken(ProofFailure { what: ProofPart::Connection, error }),
+            (_, Err(error)) => Finding::Broken(ProofFailure { what: ProofPart::Query, error }),
         }
     }
 
@@ -162,25 +162,25 @@ pub(super) async fn bounded(probe: impl Future<Output = io::Result<()>>) -> io::
     timeout(PATIENCE, probe).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-impl Broken {
+impl ProofFailure {
     /// The same, for another family.
-    pub(super) fn again(&self) -> Broken {
+    pub(super) fn again(&self) -> ProofFailure {
         let error = io::Error::new(self.error.kind(), self.error.to_string());
-        Broken { what: self.what, error }
+        ProofFailure { what: self.what, error }
     }
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for ProofFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = match self.error.kind() {
             io::ErrorKind::TimedOut => "no answer".to_owned(),
             _ => self.error.to_string(),
         };
         match self.what {
-            What::Connection => write!(f, "redirected connections do not arrive ({error})"),
-            What::Query => write!(f, "redirected queries are not answered ({error})"),
-            What::AcceptLoop => write!(f, "the redirect port does not answer ({error})"),
-            What::Resolver => write!(f, "the resolver does not answer ({error})"),
+            ProofPart::Connection => write!(f, "redirected connections do not arrive ({error})"),
+            ProofPart::Query => write!(f, "redirected queries are not answered ({error})"),
+            ProofPart::AcceptLoop => write!(f, "the redirect port does not answer ({error})"),
+            ProofPart::Resolver => write!(f, "the resolver does not answer ({error})"),
         }
     }
 }

@@ -1,61 +1,39 @@
 //! Another configuration while the daemon runs.
 //!
-//! Theory of operation. The new world is built beside the old one: read, checked, names of new servers
-//! resolved, the LAN side looked at. Nothing has changed until then, and whatever is wrong is told and
-//! leaves it so. Then, in this order:
+//! Theory of operation. The next generation is built beside the present one: read, checked, names of new
+//! servers resolved, the network looked at. Nothing has changed until then, and whatever is wrong is
+//! told and leaves it so. Then, in this order:
 //!
 //! 1. **The dispatcher** is swapped. A connection that is captured from now on is judged by the new
 //!    rules, whichever rules captured it; what is being relayed keeps the dispatcher it began with.
-//! 2. **The kernel's rules** are turned ([`firewall::Installed::replace`]). If that fails the old
-//!    dispatcher comes back, and nothing has changed.
+//! 2. **The kernel's rules** are exchanged ([`firewall::Installed::replace`]). If that fails, or if the
+//!    new rules do not capture, the old dispatcher and the old rules come back.
 //! 3. **The resolver** gets its settings; queries in flight are answered by the old ones.
 //!
-//! What goes on: listeners, connections, the pulse; proxies whose entry is the same, with what is known
-//! of their health; addresses of servers that are known; what names taught if the rules for names are
-//! the same ([`build::dispatcher`]); answers and verdicts if they would be the same
+//! What goes on: listeners, connections, the heartbeat; proxies whose entry is the same, with what is
+//! known of their health; addresses of servers that are known; what names taught if the rules for names
+//! are the same ([`build::dispatcher`]); answers and verdicts if they would be the same
 //! ([`dns::Settings`]).
 //!
 //! What is bound, or chosen once, cannot change: see [`needs_restart`].
 
-use super::control::Answer;
-use super::installed::TeachKernel;
-use super::proof::{Found, Proof};
-use super::surroundings::Moved;
-use super::{Daemon, Error, Source, bootstrap, build, notify, step, supervised};
+use super::build;
+use super::error::{Error, step};
+use super::generation::{Generation, Parts};
+use super::proof::{Finding, Proof};
+use super::shared_rules::TeachKernel;
 use crate::config::{self, Backend, Config, Mode, Purpose};
-use crate::dispatch::Current;
-use crate::dns;
+use crate::dispatch::Dispatcher;
 use crate::dns::bootstrap::Bootstrap;
 use crate::fault::{self, Step};
-use crate::firewall::{self, Family};
-use crate::inbound::token::Token;
-use crate::net::Outbound;
-use crate::proxy::endpoint::Endpoint;
-use std::fmt;
-use std::net::IpAddr;
+use crate::firewall::{self, Family, Ruleset};
+use crate::{dns, exit};
 use std::sync::Arc;
-use tokio::sync::mpsc;
-use tracing::{error, info, warn};
-
-/// What a configuration has become.
-pub(super) struct World {
-    pub(super) config: Config,
-    pub(super) purpose: Purpose,
-    pub(super) source: Arc<dyn Source>,
-    pub(super) outbound: Outbound,
-    /// What the daemon's own proof is answered with.
-    pub(super) token: Token,
-    /// The addresses that are really listened on.
-    pub(super) families: Vec<IpAddr>,
-    pub(super) endpoints: Vec<Arc<Endpoint>>,
-    pub(super) current: Current,
-    /// To the resolver.
-    pub(super) orders: mpsc::UnboundedSender<dns::Order>,
-}
+use tracing::error;
 
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
-enum Refused {
+pub(super) enum ReloadError {
     /// The file.
     #[error("{0}")]
     Config(config::Error),
@@ -67,187 +45,142 @@ enum Refused {
     Daemon(#[from] Error),
 }
 
-impl World {
-    /// For the log line that says "ready".
-    pub(super) fn describe(&self) -> String {
-        match self.purpose {
-            Purpose::Daemon => build::describe(&self.config, &self.families),
-            Purpose::DnsOnly => build::describe_dns(&self.config),
-        }
-    }
-}
-
-impl Daemon {
-    /// Reloads, and tells the log, the service manager and the caller what came of it.
-    ///
-    /// # Errors
-    /// [`Error::Died`]: it broke off somewhere, and nobody knows in which world the kernel is.
-    pub(super) async fn reload(&mut self) -> (Answer, Result<(), Error>) {
-        notify::reloading();
-        let result = self.try_reload().await;
-        let now = self.world.describe();
-        let answer = match result {
-            Ok(()) => {
-                info!("reloaded: {now}");
-                Answer::Done(now.clone())
-            }
-            Err(Refused::Daemon(error @ Error::Died(_))) => {
-                let answer = Answer::Refused(error.kind().exit_code(), error.to_string());
-                return (answer, Err(error));
-            }
-            Err(refused) => {
-                let code = refused.exit_code();
-                let why = format!("nothing has changed: {refused}");
-                match refused {
-                    Refused::Daemon(_) => error!("reload: {why}"),
-                    Refused::Config(_) | Refused::Fixed(_) => warn!("reload: {why}"),
-                }
-                Answer::Refused(code, why)
-            }
-        };
-        notify::ready(&now);
-        (answer, Ok(()))
-    }
-
-    async fn try_reload(&mut self) -> Result<(), Refused> {
-        let World { purpose, outbound, token, families, current, .. } = &self.world;
-        step(Step::Reload)?;
-        let config = build::possible(self.world.load().await?);
-        let fixed = needs_restart(&self.world.config, &config);
-        if !fixed.is_empty() {
-            return Err(Refused::Fixed(fixed));
-        }
-        let old = current.load();
-        let running = Some(&build::Running {
-            config: &self.world.config,
-            endpoints: &self.world.endpoints,
-            dispatcher: &old,
-        });
-        let endpoints = build::endpoints(&config, running);
-        let new = Arc::new(build::dispatcher(&config, outbound, &endpoints, running));
-        let bootstrap = bootstrap(&config, &endpoints, outbound, &self.firewall).await;
-        let is_captured = *purpose == Purpose::Daemon && config.firewall.backend != Backend::None;
-        let ruleset = is_captured
-            .then(|| build::ruleset(&config, families, &endpoints).map_err(Error::from))
-            .transpose()?;
-
-        let before = self.captured().await;
-        step(Step::Rebuilt)?;
-        current.swap(Arc::clone(&new));
-        fault::pass(Step::Swapped);
-        if let Some(ruleset) = ruleset
-            && let Err(error) = self.firewall.replace(ruleset).await
-        {
-            current.swap(old);
-            return Err(error.into());
-        }
-        fault::pass(Step::Turned);
-        if is_captured && let Some(why) = self.lost_by(before).await {
-            current.swap(old);
-            let back = build::ruleset(&self.world.config, families, &self.world.endpoints);
-            let back = match back.map_err(Error::from) {
-                Ok(back) => self.firewall.replace(back).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = back {
-                error!("reload: the way back failed: {error}");
-                return Err(Error::Died("the way back of a reload").into());
-            }
-            return Err(Error::NotCaptured(why).into());
-        }
-        if !Arc::ptr_eq(new.learned(), old.learned()) {
-            // Whoever is just telling the kernel of the old ones has to stop first.
-            old.learned().disconnect_kernel();
-            self.firewall.with(firewall::Installed::forget);
-            if is_captured {
-                let kernel = TeachKernel(Arc::clone(&self.firewall));
-                new.learned().connect_kernel(Box::new(kernel));
-            }
-        }
-        // A resolver that died ends the daemon elsewhere.
-        let settings = Box::new(build::dns(&config, families, Some(token)));
-        let _ = self.world.orders.send(dns::Order::Settings(settings));
-        self.keep_fresh(bootstrap);
-        self.inbound.share_by_source(config.mode == Mode::Router);
-        self.world.source.taken(&config);
-        self.world.endpoints = endpoints;
-        self.world.config = config;
-        fault::pass(Step::Reloaded);
-        Ok(())
-    }
-}
-
-impl Daemon {
-    /// The families, IPv4 first, whose connections and queries arrive at this moment.
-    async fn captured(&self) -> [bool; 2] {
-        let proof = Proof::new(self.world.token.clone(), Arc::clone(&self.inbound));
-        let redirected = self.firewall.captures();
-        let of = async |place: usize, family| {
-            redirected[place] && matches!(proof.of(family).await, Found::Captured)
-        };
-        let (v4, v6) = tokio::join!(of(0, Family::V4), of(1, Family::V6));
-        [v4, v6]
-    }
-
-    /// What the new rules no longer capture and the old ones did; a family that nobody listens for is
-    /// none of it.
-    async fn lost_by(&self, before: [bool; 2]) -> Option<String> {
-        let proof = Proof::new(self.world.token.clone(), Arc::clone(&self.inbound));
-        for (place, family) in Family::ALL.into_iter().enumerate() {
-            if !before[place] || !self.firewall.captures()[place] {
-                continue;
-            }
-            // One late answer is none.
-            for last in [false, true] {
-                match proof.of(family).await {
-                    Found::Broken(broken) if last => return Some(format!("{family}: {broken}")),
-                    Found::Broken(_) => {}
-                    Found::Captured | Found::NoRoute | Found::Unprovable(_) => break,
-                }
-            }
-        }
-        None
-    }
-
-    /// In another network, or after a sleep, the present world begins anew: connections to name servers
-    /// are dialled again, proxies are asked again at once, and their names too. Connections of programs
-    /// are theirs: keepalive ends those that are dead.
-    pub(super) async fn moved(&mut self, Moved { slept }: Moved) {
-        let World { config, outbound, endpoints, current, orders, .. } = &self.world;
-        current.load().wake();
-        // A resolver that died ends the daemon elsewhere.
-        let _ = orders.send(dns::Order::Moved { slept });
-        let bootstrap = bootstrap(config, endpoints, outbound, &self.firewall).await;
-        self.keep_fresh(bootstrap);
-    }
-
-    fn keep_fresh(&mut self, bootstrap: Bootstrap) {
-        let keeping = bootstrap.keep_fresh(self.stop.subscribe());
-        self.bootstrap.abort();
-        self.bootstrap = self.tasks.spawn(supervised("bootstrap", keeping));
-    }
-}
-
-impl World {
-    /// A list of a hundred thousand names is not read on a thread that serves connections.
-    async fn load(&self) -> Result<Config, Refused> {
-        let source = Arc::clone(&self.source);
-        let loading = tokio::task::spawn_blocking(move || source.load());
-        loading
-            .await
-            .map_err(|_| Error::Died("the reading of the configuration"))?
-            .map_err(Refused::Config)
-    }
-}
-
-impl Refused {
-    fn exit_code(&self) -> u8 {
+impl ReloadError {
+    /// What the command that asked for it exits with.
+    pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Refused::Config(_) => super::CONFIG,
-            Refused::Fixed(_) => super::UNAVAILABLE,
-            Refused::Daemon(error) => error.kind().exit_code(),
+            ReloadError::Config(_) => exit::CONFIG,
+            ReloadError::Fixed(_) => exit::UNAVAILABLE,
+            ReloadError::Daemon(error) => error.exit_code(),
         }
     }
+}
+
+/// Puts the next generation into the present one's place. Returns it, and what keeps the addresses of
+/// its servers fresh.
+///
+/// # Errors
+/// Nothing has changed, and why; but for [`Error::Died`]: the kernel may have rules of either.
+pub(super) async fn reload(
+    parts: &Parts,
+    present: &Generation,
+) -> Result<(Generation, Bootstrap), ReloadError> {
+    step(Step::Reload)?;
+    let config = build::possible(load(parts).await?);
+    let fixed = needs_restart(&present.config, &config);
+    if !fixed.is_empty() {
+        return Err(ReloadError::Fixed(fixed));
+    }
+    let former = parts.current.load();
+    let running = build::Running {
+        config: &present.config,
+        endpoints: &present.endpoints,
+        dispatcher: &former,
+    };
+    let endpoints = build::endpoints(&config, Some(&running));
+    let dispatcher = build::dispatcher(&config, &parts.outbound, &endpoints, Some(&running));
+    let next = Generation { config, endpoints };
+    let bootstrap = next.bootstrap(&parts.outbound, &parts.firewall).await;
+    exchange(parts, present, &next, Arc::new(dispatcher), &former).await?;
+    // A resolver that died ends the daemon elsewhere.
+    let settings = build::dns(&next.config, &parts.listening, Some(&parts.token));
+    let _ = parts.orders.send(dns::Order::Settings(Box::new(settings)));
+    parts.inbound.share_by_source(next.config.mode == Mode::Router);
+    parts.source.taken(&next.config);
+    Ok((next, bootstrap))
+}
+
+/// A list of a hundred thousand names is not read on a thread that serves connections.
+async fn load(parts: &Parts) -> Result<Config, ReloadError> {
+    let source = Arc::clone(&parts.source);
+    let loading = tokio::task::spawn_blocking(move || source.load());
+    loading
+        .await
+        .map_err(|_| Error::Died("the reading of the configuration"))?
+        .map_err(ReloadError::Config)
+}
+
+/// Swaps the dispatcher and exchanges the kernel's rules, or leaves both as they were.
+async fn exchange(
+    parts: &Parts,
+    present: &Generation,
+    next: &Generation,
+    dispatcher: Arc<Dispatcher>,
+    former: &Arc<Dispatcher>,
+) -> Result<(), Error> {
+    let Parts { current, firewall, purpose, .. } = parts;
+    let is_captured = *purpose == Purpose::Daemon && next.config.firewall.backend != Backend::None;
+    let rules = is_captured.then(|| ruleset(parts, next)).transpose()?;
+    let before = captured(parts).await;
+    step(Step::Rebuilt)?;
+    current.swap(Arc::clone(&dispatcher));
+    fault::pass(Step::Swapped);
+    if let Some(rules) = rules
+        && let Err(error) = firewall.replace(rules).await
+    {
+        current.swap(Arc::clone(former));
+        return Err(error);
+    }
+    fault::pass(Step::Turned);
+    if is_captured && let Some(why) = lost_by(parts, before).await {
+        current.swap(Arc::clone(former));
+        let back = match ruleset(parts, present) {
+            Ok(rules) => firewall.replace(rules).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = back {
+            error!("reload: the way back failed: {error}");
+            return Err(Error::Died("the way back of a reload"));
+        }
+        return Err(Error::NotCaptured(why));
+    }
+    if !Arc::ptr_eq(dispatcher.learned(), former.learned()) {
+        // First, so that an address which the former one is just teaching does not come after
+        // `forget`.
+        former.learned().disconnect_kernel();
+        firewall.with(firewall::Installed::forget);
+        if is_captured {
+            let kernel = TeachKernel(Arc::clone(firewall));
+            dispatcher.learned().connect_kernel(Box::new(kernel));
+        }
+    }
+    Ok(())
+}
+
+fn ruleset(parts: &Parts, generation: &Generation) -> Result<Ruleset, Error> {
+    let Generation { config, endpoints } = generation;
+    Ok(build::ruleset(config, &parts.listening, endpoints)?)
+}
+
+/// The families, IPv4 first, whose connections and queries arrive at this moment.
+async fn captured(parts: &Parts) -> [bool; 2] {
+    let proof = Proof::new(parts.token.clone(), Arc::clone(&parts.inbound));
+    let redirected = parts.firewall.captures();
+    let of = async |place: usize, family| {
+        redirected[place] && matches!(proof.of(family).await, Finding::Captured)
+    };
+    let (v4, v6) = tokio::join!(of(0, Family::V4), of(1, Family::V6));
+    [v4, v6]
+}
+
+/// What the new rules no longer capture and the old ones did. A family without a listener is not looked
+/// at.
+async fn lost_by(parts: &Parts, before: [bool; 2]) -> Option<String> {
+    let proof = Proof::new(parts.token.clone(), Arc::clone(&parts.inbound));
+    for (place, family) in Family::ALL.into_iter().enumerate() {
+        if !before[place] || !parts.firewall.captures()[place] {
+            continue;
+        }
+        // A single answer may be late.
+        for last in [false, true] {
+            match proof.of(family).await {
+                Finding::Broken(broken) if last => return Some(format!("{family}: {broken}")),
+                Finding::Broken(_) => {}
+                Finding::Captured | Finding::NoRoute | Finding::Unprovable(_) => break,
+            }
+        }
+    }
+    None
 }
 
 /// The keys that differ and that only a start reads.
@@ -263,18 +196,13 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
 
-impl fmt::Debug for World {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("purpose", &self.purpose).finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::mark::Fwmark;
-    use crate::net::Refusal;
+    use crate::net::{Outbound, Refusal};
     use std::path::PathBuf;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     const FIRST: &str = "[[proxy]]
 name = \"one\"
@@ -287,7 +215,9 @@ server = \"two.example:8080\"
 ";
 
     fn config(text: &str) -> Config {
-        let name = format!("snet-reload-{}-{:p}", std::process::id(), text);
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("snet-reload-{}-{number}", std::process::id());
         let path: PathBuf = std::env::temp_dir().join(name);
         std::fs::write(&path, text).unwrap();
         let loaded = Config::load(&path, Purpose::Daemon);

@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum SignalMeaning {
     /// To stop; the name of the signal.
     Stop(&'static str),
     /// SIGHUP.
@@ -45,14 +45,14 @@ impl Signals {
     }
 
     /// Waits for the next one.
-    pub(super) async fn next(&mut self) -> Asked {
+    pub(super) async fn next(&mut self) -> SignalMeaning {
         tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
-            _ = self.quit.recv() => Asked::Stop("SIGQUIT"),
+            _ = self.terminate.recv() => SignalMeaning::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => SignalMeaning::Stop("SIGINT"),
+            _ = self.quit.recv() => SignalMeaning::Stop("SIGQUIT"),
             _ = self.hangup.recv() => match self.in_terminal {
-                true => Asked::Stop("SIGHUP (in a terminal it stops; `snet reload` reloads)"),
-                false => Asked::Reload,
+                true => SignalMeaning::Stop("SIGHUP (in a terminal it stops; `snet reload` reloads)"),
+                false => SignalMeaning::Reload,
             }
         }
     }
@@ -62,8 +62,8 @@ impl Signals {
     pub(super) async fn stop(&mut self) -> &'static str {
         loop {
             match self.next().await {
-                Asked::Stop(name) if !name.starts_with("SIGHUP") => return name,
-                Asked::Stop(_) | Asked::Reload => {}
+                SignalMeaning::Stop(name) if !name.starts_with("SIGHUP") => return name,
+                SignalMeaning::Stop(_) | SignalMeaning::Reload => {}
             }
         }
     }

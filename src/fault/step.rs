@@ -104,7 +104,7 @@ mod injected {
     static PASSED: AtomicU32 = AtomicU32::new(0);
 
     #[derive(Clone, Copy)]
-    enum Act {
+    enum Injection {
         Count,
         Fail,
         Panic,
@@ -118,7 +118,9 @@ mod injected {
     /// On purpose.
     pub fn at(step: Step) -> io::Result<()> {
         match reached(step) {
-            Some(Act::Fail) => Err(io::Error::other(format!("failed on purpose at {step:?}"))),
+            Some(Injection::Fail) => {
+                Err(io::Error::other(format!("failed on purpose at {step:?}")))
+            }
             Some(act) => {
                 perform(act, step);
                 Ok(())
@@ -135,37 +137,37 @@ mod injected {
     }
 
     #[expect(clippy::print_stderr, reason = "the log may be filtered")]
-    fn reached(step: Step) -> Option<Act> {
-        static ASKED: OnceLock<Option<(Act, u32)>> = OnceLock::new();
+    fn reached(step: Step) -> Option<Injection> {
+        static ASKED: OnceLock<Option<(Injection, u32)>> = OnceLock::new();
         let (act, number) = (*ASKED.get_or_init(asked))?;
         let passed = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
-        if matches!(act, Act::Count) || passed == number {
+        if matches!(act, Injection::Count) || passed == number {
             eprintln!("step {passed}: {step:?}");
             return Some(act);
         }
         None
     }
 
-    fn asked() -> Option<(Act, u32)> {
+    fn asked() -> Option<(Injection, u32)> {
         let text = std::env::var("SNET_STEP").ok()?;
         let (act, number) = text.split_once('@').unwrap_or((&text, "0"));
         let act = match act {
-            "count" => Act::Count,
-            "fail" => Act::Fail,
-            "panic" => Act::Panic,
-            "hang" => Act::Hang,
-            "kill" => Act::Kill,
+            "count" => Injection::Count,
+            "fail" => Injection::Fail,
+            "panic" => Injection::Panic,
+            "hang" => Injection::Hang,
+            "kill" => Injection::Kill,
             _ => return None,
         };
         Some((act, number.parse().ok()?))
     }
 
-    fn perform(act: Act, step: Step) {
+    fn perform(act: Injection, step: Step) {
         let signal = match act {
-            Act::Count | Act::Fail => return,
-            Act::Panic => panic!("on purpose at {step:?}"),
-            Act::Hang => Signal::SIGSTOP,
-            Act::Kill => Signal::SIGKILL,
+            Injection::Count | Injection::Fail => return,
+            Injection::Panic => panic!("on purpose at {step:?}"),
+            Injection::Hang => Signal::SIGSTOP,
+            Injection::Kill => Signal::SIGKILL,
         };
         // To the process, not to this thread: neither signal can be held off.
         let _ = kill(Pid::this(), signal);

@@ -65,9 +65,9 @@ pub(super) fn listen_to(site: impl Into<IpAddr>) -> String {
 
 /// A client of name servers that keeps its port.
 #[derive(Debug)]
-pub(super) struct Asker(UdpSocket);
+pub(super) struct NameClient(UdpSocket);
 
-impl Asker {
+impl NameClient {
     pub(super) fn new() -> io::Result<Self> {
         Self::beside(Ipv4Addr::UNSPECIFIED.into())
     }
@@ -76,7 +76,7 @@ impl Asker {
     fn beside(any: IpAddr) -> io::Result<Self> {
         let socket = UdpSocket::bind(at(any, 0))?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        Ok(Asker(socket))
+        Ok(NameClient(socket))
     }
 
     /// Asks a server for an address and takes the first answer with the right number, as every
@@ -101,7 +101,7 @@ impl Asker {
 
 /// Asks from a port of its own, over IPv6.
 pub(super) fn ask_over_ipv6(server: Ipv6Addr, name: &str) -> String {
-    match Asker::beside(Ipv6Addr::UNSPECIFIED.into()) {
+    match NameClient::beside(Ipv6Addr::UNSPECIFIED.into()) {
         Ok(asker) => asker.ask(server, name, RecordType::A),
         Err(error) => in_words(&error),
     }

@@ -21,16 +21,16 @@ const STOP: Duration = Duration::from_secs(8);
 /// How a start went.
 pub(super) enum Started {
     /// After so long.
-    Ready(Daemon, Duration),
+    Ready(DaemonProcess, Duration),
     /// It ended, or was not ready in time.
     Failed(String),
 }
 
 /// The running daemon.
 #[derive(Debug)]
-pub(super) struct Daemon(Child);
+pub(super) struct DaemonProcess(Child);
 
-impl Daemon {
+impl DaemonProcess {
     /// Starts it and waits until it is ready.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Daemon {
             .stdout(Stdio::null())
             .stderr(File::create(LOG)?)
             .spawn()?;
-        let mut daemon = Daemon(child);
+        let mut daemon = DaemonProcess(child);
         while began.elapsed() < START {
             if log().contains("ready") {
                 return Ok(Started::Ready(daemon, began.elapsed()));
@@ -80,7 +80,7 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
+impl Drop for DaemonProcess {
     fn drop(&mut self) {
         // It has ended already, unless a trial went wrong.
         let _ = self.0.kill();

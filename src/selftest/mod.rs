@@ -26,6 +26,7 @@ mod trials;
 mod unmarked;
 mod world;
 
+use crate::exit::UNAVAILABLE;
 use crate::firewall::{Backend, nftables};
 use hosts::{Internet, host_command};
 use nix::sys::prctl::set_pdeathsig;
@@ -36,13 +37,10 @@ use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
-use table::{Table, Verdict};
+use table::{TrialTable, TrialVerdict};
 
 /// The hidden subcommand that plays one host.
 pub const HOST_COMMAND: &str = "selftest-host";
-
-/// Something outside is missing (sysexits.h: EX_UNAVAILABLE).
-const UNAVAILABLE: u8 = 69;
 
 /// More than all trials take on the slowest router.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -142,9 +140,9 @@ fn play_machine(host_network: &str, backend: Backend) -> Result<ExitCode, Unable
     let has_ipv6 = has_ipv6();
     let _internet = Internet::connect(has_ipv6)?;
 
-    let mut table = Table::new();
+    let mut table = TrialTable::new();
     let result = trials::run(&mut table, backend, has_ipv6);
-    let is_well = result.is_ok() && table.count(Verdict::Failed) == 0;
+    let is_well = result.is_ok() && table.count(TrialVerdict::Failed) == 0;
     if !is_well {
         print_last_words();
     }

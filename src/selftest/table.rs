@@ -9,11 +9,11 @@ pub(super) struct Row {
     pub(super) tried: String,
     pub(super) expected: String,
     pub(super) seen: String,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: TrialVerdict,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum TrialVerdict {
     Ok,
     Failed,
     Skipped,
@@ -22,13 +22,13 @@ pub(super) enum Verdict {
 impl Row {
     /// A trial that is right if what was seen is what was expected.
     pub(super) fn compare(tried: &str, expected: &str, seen: &str) -> Row {
-        let verdict = if expected == seen { Verdict::Ok } else { Verdict::Failed };
+        let verdict = if expected == seen { TrialVerdict::Ok } else { TrialVerdict::Failed };
         Row { tried: tried.into(), expected: expected.into(), seen: seen.into(), verdict }
     }
 
     /// A trial whose result is a matter of degree.
     pub(super) fn ok(tried: &str, expected: &str, seen: &str) -> Row {
-        let verdict = Verdict::Ok;
+        let verdict = TrialVerdict::Ok;
         Row { tried: tried.into(), expected: expected.into(), seen: seen.into(), verdict }
     }
 
@@ -38,37 +38,37 @@ impl Row {
             tried: tried.into(),
             expected: "-".into(),
             seen: why.into(),
-            verdict: Verdict::Skipped,
+            verdict: TrialVerdict::Skipped,
         }
     }
 }
 
 /// Prints as it goes, so that a reader sees where it stands.
-pub(super) struct Table {
+pub(super) struct TrialTable {
     rows: Vec<Row>,
     colour: bool,
 }
 
-impl Table {
+impl TrialTable {
     pub(super) fn new() -> Self {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let table = Table { rows: Vec::new(), colour };
+        let table = TrialTable { rows: Vec::new(), colour };
         table.line(["tried", "expected", "seen", ""]);
         table
     }
 
     pub(super) fn add(&mut self, row: Row) {
         let (word, colour) = match row.verdict {
-            Verdict::Ok => ("ok", 32),
-            Verdict::Failed => ("FAILED", 31),
-            Verdict::Skipped => ("skipped", 33),
+            TrialVerdict::Ok => ("ok", 32),
+            TrialVerdict::Failed => ("FAILED", 31),
+            TrialVerdict::Skipped => ("skipped", 33),
         };
         let word = if self.colour { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.into() };
         self.line([&row.tried, &row.expected, &row.seen, &word]);
         self.rows.push(row);
     }
 
-    pub(super) fn count(&self, verdict: Verdict) -> usize {
+    pub(super) fn count(&self, verdict: TrialVerdict) -> usize {
         self.rows.iter().filter(|row| row.verdict == verdict).count()
     }
 
@@ -81,10 +81,10 @@ impl Table {
 }
 
 /// `26 of 28 ok, 2 skipped`.
-impl fmt::Display for Table {
+impl fmt::Display for TrialTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} ok", self.count(Verdict::Ok), self.rows.len())?;
-        match self.count(Verdict::Skipped) {
+        write!(f, "{} of {} ok", self.count(TrialVerdict::Ok), self.rows.len())?;
+        match self.count(TrialVerdict::Skipped) {
             0 => Ok(()),
             skipped => write!(f, ", {skipped} skipped,"),
         }
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn what_was_skipped_is_not_ok() {
         let rows = vec![Row::compare("a", "b", "b"), Row::skipped("a", "why")];
-        let mut table = Table { rows, colour: false };
+        let mut table = TrialTable { rows, colour: false };
         assert_eq!(table.to_string(), "1 of 2 ok, 1 skipped,");
         table.rows = vec![Row::compare("a", "b", "b"), Row::compare("a", "b", "c")];
         assert_eq!(table.to_string(), "1 of 2 ok");

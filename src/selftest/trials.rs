@@ -4,10 +4,10 @@
 //! the same acts do what they must not do with it.
 
 use super::client::{
-    Asker, ask_over_ipv6, ask_over_tcp, control, knock, listen_to, try_site, visit,
+    NameClient, ask_over_ipv6, ask_over_tcp, control, knock, listen_to, try_site, visit,
 };
-use super::daemon::{self, Daemon, Started};
-use super::table::{Row, Table};
+use super::daemon::{self, DaemonProcess, Started};
+use super::table::{Row, TrialTable};
 use super::unmarked::Witness;
 use super::{Unable, tables, world};
 use crate::firewall::Backend;
@@ -27,19 +27,19 @@ const PROXIED: &str = "proxied, all bytes";
 ///
 /// # Errors
 /// The little internet is broken, or a tool; a trial that goes wrong is a row.
-pub(super) fn run(table: &mut Table, backend: Backend, has_ipv6: bool) -> Result<(), Unable> {
+pub(super) fn run(table: &mut TrialTable, backend: Backend, has_ipv6: bool) -> Result<(), Unable> {
     // Opened before the kernel tracks connections, so that it is new to conntrack while the daemon
     // runs; the name server's client is asked for afterwards, so that its port is known already.
     let open = visit(world::FOREIGN.into());
     let mut witness = Witness::new()?;
     tables::track_connections(backend, has_ipv6)?;
     let before = tables::now(backend, has_ipv6)?;
-    let asker = Asker::new().map_err(unable("a client of name servers"))?;
+    let asker = NameClient::new().map_err(unable("a client of name servers"))?;
     without(table, &asker);
     let leaked = Leaks::now(&mut witness)?;
     leaked.must_have_been_seen(table);
 
-    let started = Daemon::start(backend, has_ipv6).map_err(unable("starting the daemon"))?;
+    let started = DaemonProcess::start(backend, has_ipv6).map_err(unable("starting the daemon"))?;
     let mut daemon = match started {
         Started::Ready(daemon, took) => {
             table.add(Row::ok("start", "ready", &format!("ready in {} ms", took.as_millis())));
@@ -73,7 +73,7 @@ pub(super) fn run(table: &mut Table, backend: Backend, has_ipv6: bool) -> Result
 }
 
 /// What the machine sees without snet.
-fn without(table: &mut Table, asker: &Asker) {
+fn without(table: &mut TrialTable, asker: &NameClient) {
     same(table, "no daemon: foreign site", DIRECT, try_site(world::FOREIGN, LITTLE));
     let poisoned = asker.ask(world::DOMESTIC_NAMES, world::FOREIGN_NAME, A);
     same(table, "no daemon: foreign name is forged", world::FORGED, poisoned);
@@ -81,7 +81,7 @@ fn without(table: &mut Table, asker: &Asker) {
     same(table, "no daemon: domestic name, asked abroad", world::FAR_COPY, asked);
 }
 
-fn sites(table: &mut Table, has_ipv6: bool) {
+fn sites(table: &mut TrialTable, has_ipv6: bool) {
     same(table, "foreign site", PROXIED, try_site(world::FOREIGN, MUCH));
     same(table, "domestic site", DIRECT, try_site(world::DOMESTIC, MUCH));
     same(table, "foreign server that speaks first", "proxied", listen_to(world::FOREIGN));
@@ -95,7 +95,7 @@ fn sites(table: &mut Table, has_ipv6: bool) {
     }
 }
 
-fn names(table: &mut Table, asker: &Asker, has_ipv6: bool) {
+fn names(table: &mut TrialTable, asker: &NameClient, has_ipv6: bool) {
     let (foreign, domestic) = (world::FOREIGN_NAME, world::DOMESTIC_NAME);
     let true_address = asker.ask(world::NOBODY, foreign, A);
     same(table, "foreign name, forged answers first", world::FOREIGN, true_address);
@@ -119,7 +119,7 @@ fn names(table: &mut Table, asker: &Asker, has_ipv6: bool) {
     same(table, "a name that does not exist", "NXDOMAIN", none);
 }
 
-fn quic(table: &mut Table, has_ipv6: bool) {
+fn quic(table: &mut TrialTable, has_ipv6: bool) {
     same(table, "foreign QUIC", "refused", knock(world::FOREIGN));
     same(table, "domestic QUIC", "answered", knock(world::DOMESTIC));
     if has_ipv6 {
@@ -132,7 +132,7 @@ fn quic(table: &mut Table, has_ipv6: bool) {
 }
 
 /// Names below the sites' are in no cache, so they are really asked for.
-fn proxies(table: &mut Table, asker: &Asker) -> io::Result<()> {
+fn proxies(table: &mut TrialTable, asker: &NameClient) -> io::Result<()> {
     let below = |first: &str, name: &str| format!("{first}.{name}");
     let [_, http_before, _] = control("shadowsocks off")?;
     let second = try_site(world::FOREIGN, MUCH);
@@ -167,7 +167,7 @@ impl Leaks {
     }
 
     /// Without the daemon everything is one.
-    fn must_have_been_seen(&self, table: &mut Table) {
+    fn must_have_been_seen(&self, table: &mut TrialTable) {
         let seen = match (self.unmarked, self.arrived) {
             (0, 0) => "neither counts",
             (0, _) => "marks do not count",
@@ -177,7 +177,7 @@ impl Leaks {
         same(table, "no daemon: the two counters of leaks", "both count", seen.into());
     }
 
-    fn must_be(&self, before: &Leaks, table: &mut Table) {
+    fn must_be(&self, before: &Leaks, table: &mut TrialTable) {
         let left = self.unmarked.wrapping_sub(before.unmarked);
         same(table, "foreign packets without snet's mark", 0, left.to_string());
         let arrived = self.arrived.wrapping_sub(before.arrived);
@@ -196,7 +196,7 @@ fn inside(log: &str) -> String {
     domestic.into_iter().find(|site| knows(site.clone())).unwrap_or_else(|| "none".into())
 }
 
-fn same(table: &mut Table, tried: &str, expected: impl ToString, seen: String) {
+fn same(table: &mut TrialTable, tried: &str, expected: impl ToString, seen: String) {
     table.add(Row::compare(tried, &expected.to_string(), &seen));
 }
 

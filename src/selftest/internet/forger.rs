@@ -19,18 +19,18 @@ const TTL: u32 = 60;
 
 /// Where a name server stands decides what it knows.
 #[derive(Clone, Copy)]
-enum Side {
+enum NameSide {
     Domestic,
     Trusted,
 }
 
 pub(super) fn serve_all(tally: &Rc<Tally>) -> io::Result<()> {
-    over_udp(world::DOMESTIC_NAMES, Side::Domestic, tally)?;
-    over_udp(world::TRUSTED_NAMES, Side::Trusted, tally)?;
-    over_tcp(world::TRUSTED_NAMES, Side::Trusted, tally)
+    over_udp(world::DOMESTIC_NAMES, NameSide::Domestic, tally)?;
+    over_udp(world::TRUSTED_NAMES, NameSide::Trusted, tally)?;
+    over_tcp(world::TRUSTED_NAMES, NameSide::Trusted, tally)
 }
 
-fn over_udp(address: Ipv4Addr, side: Side, tally: &Rc<Tally>) -> io::Result<()> {
+fn over_udp(address: Ipv4Addr, side: NameSide, tally: &Rc<Tally>) -> io::Result<()> {
     let socket = udp::bind(at(address, world::DNS))?.listen()?;
     let tally = Rc::clone(tally);
     tokio::task::spawn_local(async move {
@@ -49,7 +49,7 @@ fn over_udp(address: Ipv4Addr, side: Side, tally: &Rc<Tally>) -> io::Result<()> 
     Ok(())
 }
 
-fn over_tcp(address: Ipv4Addr, side: Side, tally: &Rc<Tally>) -> io::Result<()> {
+fn over_tcp(address: Ipv4Addr, side: NameSide, tally: &Rc<Tally>) -> io::Result<()> {
     let listener = listen::tcp(at(address, world::DNS))?;
     let tally = Rc::clone(tally);
     tokio::task::spawn_local(async move {
@@ -61,13 +61,13 @@ fn over_tcp(address: Ipv4Addr, side: Side, tally: &Rc<Tally>) -> io::Result<()> 
     Ok(())
 }
 
-fn tally_direct(tally: &Tally, side: Side, peer: SocketAddr) {
-    if matches!(side, Side::Trusted) && is_machine(peer) {
+fn tally_direct(tally: &Tally, side: NameSide, peer: SocketAddr) {
+    if matches!(side, NameSide::Trusted) && is_machine(peer) {
         count(&tally.direct_foreign);
     }
 }
 
-async fn answer_all(mut stream: TcpStream, side: Side) -> io::Result<()> {
+async fn answer_all(mut stream: TcpStream, side: NameSide) -> io::Result<()> {
     loop {
         let mut bytes = vec![0; stream.read_u16().await?.into()];
         stream.read_exact(&mut bytes).await?;
@@ -88,12 +88,14 @@ fn forged(query: &Message) -> Vec<Message> {
     }
 }
 
-fn truth(query: &Message, side: Side) -> Message {
+fn truth(query: &Message, side: NameSide) -> Message {
     match (site(query), side) {
-        (Some(world::DOMESTIC_NAME), Side::Domestic) => {
+        (Some(world::DOMESTIC_NAME), NameSide::Domestic) => {
             addresses(query, &[world::DOMESTIC.into(), world::DOMESTIC_V6.into()])
         }
-        (Some(world::DOMESTIC_NAME), Side::Trusted) => addresses(query, &[world::FAR_COPY.into()]),
+        (Some(world::DOMESTIC_NAME), NameSide::Trusted) => {
+            addresses(query, &[world::FAR_COPY.into()])
+        }
         (Some(_), _) => addresses(query, &[world::FOREIGN.into(), world::FOREIGN_V6.into()]),
         (None, _) => {
             let mut reply = addresses(query, &[]);

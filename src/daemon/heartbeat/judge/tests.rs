@@ -2,32 +2,35 @@
 
 use super::Switch::{Capture, Keep, KeepThenReject, Off, Reject};
 use super::*;
-use crate::daemon::proof::{Broken, What};
+use crate::daemon::proof::{ProofFailure, ProofPart};
 use std::io;
 
-fn broken() -> Option<Found> {
-    Some(Found::Broken(Broken { what: What::Connection, error: io::ErrorKind::TimedOut.into() }))
+fn broken() -> Option<Finding> {
+    Some(Finding::Broken(ProofFailure {
+        what: ProofPart::Connection,
+        error: io::ErrorKind::TimedOut.into(),
+    }))
 }
 
-fn captured() -> Option<Found> {
-    Some(Found::Captured)
+fn captured() -> Option<Finding> {
+    Some(Finding::Captured)
 }
 
-fn no_route() -> Option<Found> {
-    Some(Found::NoRoute)
+fn no_route() -> Option<Finding> {
+    Some(Finding::NoRoute)
 }
 
-fn switched(policy: Policy, rounds: &[[Option<Found>; 2]]) -> Vec<[Switch; 2]> {
+fn switched(policy: LossPolicy, rounds: &[[Option<Finding>; 2]]) -> Vec<[Switch; 2]> {
     let mut judge = Judge::new(policy);
-    let mut judged = |[v4, v6]: &[Option<Found>; 2]| {
+    let mut judged = |[v4, v6]: &[Option<Finding>; 2]| {
         let (_, switches) = judge.judge([v4.as_ref(), v6.as_ref()], true);
         [switches.v4, switches.v6]
     };
     rounds.iter().map(&mut judged).collect()
 }
 
-fn rounds(rounds: &[[Option<Found>; 2]]) -> Vec<[Switch; 2]> {
-    switched(Policy::default(), rounds)
+fn rounds(rounds: &[[Option<Finding>; 2]]) -> Vec<[Switch; 2]> {
+    switched(LossPolicy::default(), rounds)
 }
 
 #[test]
@@ -66,7 +69,7 @@ fn a_way_out_that_is_lost_for_a_moment_does_not_open_the_other_side() {
 
 #[test]
 fn blocked_ipv6_is_rejected_as_long_as_the_daemon_serves() {
-    let policy = Policy { blocks_ipv6: true, ..Policy::default() };
+    let policy = LossPolicy { blocks_ipv6: true, ..LossPolicy::default() };
     let seen = switched(policy, &[[no_route(), None], [broken(), None], [broken(), broken()]]);
     assert_eq!(seen.iter().map(|[_, v6]| *v6).collect::<Vec<_>>(), [Reject; 3]);
     let mut judge = Judge::new(policy);
@@ -83,7 +86,7 @@ fn what_was_never_proven_is_given_up_at_once() {
 
 #[test]
 fn what_cannot_be_proven_counts_as_captured() {
-    let unprovable = || Some(Found::Unprovable(io::ErrorKind::HostUnreachable.into()));
+    let unprovable = || Some(Finding::Unprovable(io::ErrorKind::HostUnreachable.into()));
     let seen = rounds(&[[unprovable(), broken()]]);
     assert_eq!(seen, [[Capture, Reject]]);
 }

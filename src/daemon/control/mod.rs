@@ -4,12 +4,13 @@
 //! `refused N`, N being the exit code that the command should have; the rest is for the operator. Only
 //! root and the daemon's own user are heard (the mode of the socket, and SO_PEERCRED).
 
-mod place;
+mod socket_file;
 
-use super::Error;
+use super::error::Error;
 use crate::config::{Config, Purpose};
+use crate::exit::USAGE;
 use nix::unistd::geteuid;
-use place::{Place, Refused};
+use socket_file::{SocketFile, SocketFileError};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream as Client;
 use std::path::Path;
@@ -50,7 +51,7 @@ impl Verb {
 
 /// What comes back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum ControlReply {
     /// It was done; in words.
     Done(String),
     /// It was not: the exit code, and why.
@@ -59,19 +60,19 @@ pub enum Answer {
 
 /// A request on its way to the one who can do it.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct ControlRequest {
     pub(super) verb: Verb,
-    pub(super) answer: oneshot::Sender<Answer>,
+    pub(super) answer: oneshot::Sender<ControlReply>,
 }
 
 /// The socket. Its drop removes the file.
 #[derive(Debug)]
-pub(super) struct Control {
+pub(super) struct ControlSocket {
     listener: UnixListener,
-    _place: Place,
+    _file: SocketFile,
 }
 
-impl Control {
+impl ControlSocket {
     /// Makes the socket. `None`: it cannot be had here, which is said; everything else works, and SIGHUP
     /// reloads too.
     ///
@@ -80,19 +81,21 @@ impl Control {
     pub(super) fn open(config: &Config, purpose: Purpose) -> Result<Option<Self>, Error> {
         let path = &config.control_socket;
         let occupied = |what| Err(Error::Control { path: path.clone(), what });
-        match Control::bind(path) {
+        match ControlSocket::bind(path) {
             Ok(control) => return Ok(Some(control)),
-            Err(Refused::Occupied(what)) => return occupied(what),
-            Err(Refused::Living(who)) if purpose == Purpose::Daemon => return occupied(who),
+            Err(SocketFileError::Occupied(what)) => return occupied(what),
+            Err(SocketFileError::Living(who)) if purpose == Purpose::Daemon => {
+                return occupied(who);
+            }
             // Without rules there may be many.
-            Err(Refused::Living(who)) => {
+            Err(SocketFileError::Living(who)) => {
                 warn!("{} is {who}: `snet reload` reaches that one, not this", path.display());
             }
             // An ordinary user has no place there.
-            Err(Refused::Io(error)) if purpose == Purpose::DnsOnly => {
+            Err(SocketFileError::Io(error)) if purpose == Purpose::DnsOnly => {
                 debug!("{}: {error}", path.display());
             }
-            Err(Refused::Io(error)) => warn!(
+            Err(SocketFileError::Io(error)) => warn!(
                 "no control socket at {} ({error}): `snet reload` does not find this snet, SIGHUP does",
                 path.display()
             ),
@@ -100,13 +103,13 @@ impl Control {
         Ok(None)
     }
 
-    fn bind(path: &Path) -> Result<Self, Refused> {
-        let (listener, place) = Place::take(path)?;
-        Ok(Control { listener: UnixListener::from_std(listener)?, _place: place })
+    fn bind(path: &Path) -> Result<Self, SocketFileError> {
+        let (listener, file) = SocketFile::take(path)?;
+        Ok(ControlSocket { listener: UnixListener::from_std(listener)?, _file: file })
     }
 
     /// Hands requests over, one after the other. Never ends.
-    pub(super) async fn serve(self, requests: mpsc::Sender<Request>) -> bool {
+    pub(super) async fn serve(self, requests: mpsc::Sender<ControlRequest>) -> bool {
         loop {
             match self.listener.accept().await {
                 Ok((client, _)) => {
@@ -126,7 +129,10 @@ impl Control {
     }
 }
 
-async fn converse(mut client: UnixStream, requests: mpsc::Sender<Request>) -> io::Result<()> {
+async fn converse(
+    mut client: UnixStream,
+    requests: mpsc::Sender<ControlRequest>,
+) -> io::Result<()> {
     let user = client.peer_cred()?.uid();
     if user != 0 && user != geteuid().as_raw() {
         return Err(io::ErrorKind::PermissionDenied.into());
@@ -134,11 +140,13 @@ async fn converse(mut client: UnixStream, requests: mpsc::Sender<Request>) -> io
     let mut line = String::new();
     timeout(PATIENCE, (&mut client).take(LONGEST_LINE).read_to_string(&mut line)).await??;
     let answer = match Verb::parse(&line) {
-        None => Answer::Refused(64, format!("found {:?}; accepted: reload", line.trim_end())),
+        None => {
+            ControlReply::Refused(USAGE, format!("found {:?}; accepted: reload", line.trim_end()))
+        }
         Some(verb) => {
             let (answer, answered) = oneshot::channel();
             let gone = || io::Error::other("snet is stopping");
-            requests.send(Request { verb, answer }).await.map_err(|_| gone())?;
+            requests.send(ControlRequest { verb, answer }).await.map_err(|_| gone())?;
             answered.await.map_err(|_| gone())?
         }
     };
@@ -146,11 +154,11 @@ async fn converse(mut client: UnixStream, requests: mpsc::Sender<Request>) -> io
     client.shutdown().await
 }
 
-impl Answer {
+impl ControlReply {
     fn text(&self) -> String {
         match self {
-            Answer::Done(words) => format!("ok\n{words}\n"),
-            Answer::Refused(code, words) => format!("refused {code}\n{words}\n"),
+            ControlReply::Done(words) => format!("ok\n{words}\n"),
+            ControlReply::Refused(code, words) => format!("refused {code}\n{words}\n"),
         }
     }
 
@@ -158,8 +166,8 @@ impl Answer {
         let (first, words) = text.split_once('\n')?;
         let words = words.trim_end().to_owned();
         match first.split_once(' ') {
-            None if first == "ok" => Some(Answer::Done(words)),
-            Some(("refused", code)) => Some(Answer::Refused(code.parse().ok()?, words)),
+            None if first == "ok" => Some(ControlReply::Done(words)),
+            Some(("refused", code)) => Some(ControlReply::Refused(code.parse().ok()?, words)),
             _ => None,
         }
     }
@@ -169,14 +177,14 @@ impl Answer {
 ///
 /// # Errors
 /// Nobody answers there, or what answers is no snet.
-pub fn ask(socket: &Path, verb: Verb) -> io::Result<Answer> {
+pub fn ask(socket: &Path, verb: Verb) -> io::Result<ControlReply> {
     let mut daemon = Client::connect(socket)?;
     daemon.set_read_timeout(Some(LONGEST))?;
     writeln!(daemon, "{}", verb.word())?;
     daemon.shutdown(std::net::Shutdown::Write)?;
     let mut text = String::new();
     daemon.read_to_string(&mut text)?;
-    Answer::parse(&text).ok_or_else(|| io::Error::other("no answer; is it stopping?"))
+    ControlReply::parse(&text).ok_or_else(|| io::Error::other("no answer; is it stopping?"))
 }
 
 #[cfg(test)]
@@ -188,13 +196,13 @@ mod tests {
     #[test]
     fn an_answer_is_read_as_it_was_written() {
         for answer in [
-            Answer::Done("two lines\nof words".into()),
-            Answer::Refused(78, "snet.toml:1: mode: found 5".into()),
+            ControlReply::Done("two lines\nof words".into()),
+            ControlReply::Refused(78, "snet.toml:1: mode: found 5".into()),
         ] {
-            assert_eq!(Answer::parse(&answer.text()), Some(answer));
+            assert_eq!(ControlReply::parse(&answer.text()), Some(answer));
         }
         for text in ["", "ok", "refused\n", "refused x\n", "hello\n"] {
-            assert_eq!(Answer::parse(text), None, "{text:?}");
+            assert_eq!(ControlReply::parse(text), None, "{text:?}");
         }
     }
 
@@ -202,25 +210,25 @@ mod tests {
     async fn a_request_reaches_the_daemon_and_its_answer_the_client() {
         let folder = std::env::temp_dir().join(format!("snet-control-{}", std::process::id()));
         let path = folder.join("control.sock");
-        let control = Control::bind(&path).unwrap();
+        let control = ControlSocket::bind(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let taken = Control::bind(&path).unwrap_err();
-        assert!(matches!(taken, Refused::Living(_)), "{taken}");
+        let taken = ControlSocket::bind(&path).unwrap_err();
+        assert!(matches!(taken, SocketFileError::Living(_)), "{taken}");
         let (requests, mut asked) = mpsc::channel(1);
         let serving = tokio::spawn(control.serve(requests));
         let at = path.clone();
         let client = tokio::task::spawn_blocking(move || ask(&at, Verb::Reload));
         let request = asked.recv().await.unwrap();
         assert_eq!(request.verb, Verb::Reload);
-        request.answer.send(Answer::Refused(78, "no".into())).unwrap();
-        assert_eq!(client.await.unwrap().unwrap(), Answer::Refused(78, "no".into()));
+        request.answer.send(ControlReply::Refused(78, "no".into())).unwrap();
+        assert_eq!(client.await.unwrap().unwrap(), ControlReply::Refused(78, "no".into()));
         serving.abort();
         assert!(serving.await.is_err());
         assert!(!folder.exists(), "removed with the daemon, and so is its folder");
         fs::create_dir(&folder).unwrap();
         // What a killed one leaves.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        drop(Control::bind(&path).unwrap());
+        drop(ControlSocket::bind(&path).unwrap());
         fs::remove_dir(&folder).unwrap();
     }
 }

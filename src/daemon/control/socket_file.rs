@@ -23,7 +23,7 @@ const QUEUE: i32 = 16;
 
 /// Why the place cannot be taken.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::daemon) enum Refused {
+pub(in crate::daemon) enum SocketFileError {
     /// It is not ours; what it is.
     #[error("{0}")]
     Occupied(String),
@@ -35,15 +35,15 @@ pub(in crate::daemon) enum Refused {
     Io(#[from] io::Error),
 }
 
-impl From<Errno> for Refused {
+impl From<Errno> for SocketFileError {
     fn from(errno: Errno) -> Self {
-        Refused::Io(errno.into())
+        SocketFileError::Io(errno.into())
     }
 }
 
 /// The socket's file. Its drop removes it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct SocketFile {
     path: PathBuf,
     /// Which file it is: another one may stand there by then.
     made: (u64, u64),
@@ -51,9 +51,9 @@ pub(super) struct Place {
     folder: Option<PathBuf>,
 }
 
-impl Place {
+impl SocketFile {
     /// Makes the socket, and its folder if only that is missing.
-    pub(super) fn take(path: &Path) -> Result<(UnixListener, Self), Refused> {
+    pub(super) fn take(path: &Path) -> Result<(UnixListener, Self), SocketFileError> {
         let mut folder = None;
         if let Some(parent) = path.parent() {
             match fs::create_dir(parent) {
@@ -71,11 +71,11 @@ impl Place {
             socket => socket?,
         };
         let made = identity(&fs::symlink_metadata(path)?);
-        Ok((socket.into(), Place { path: path.to_owned(), made, folder }))
+        Ok((socket.into(), SocketFile { path: path.to_owned(), made, folder }))
     }
 }
 
-impl Drop for Place {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.made) {
             let _ = fs::remove_file(&self.path);
@@ -100,13 +100,13 @@ fn stream() -> nix::Result<OwnedFd> {
     socket(AddressFamily::Unix, SockType::Stream, flags, None)
 }
 
-fn dead_and_ours(path: &Path) -> Result<(), Refused> {
+fn dead_and_ours(path: &Path) -> Result<(), SocketFileError> {
     let found = fs::symlink_metadata(path)?;
     if !found.file_type().is_socket() {
-        return Err(Refused::Occupied(file_kind::name(found.file_type()).into()));
+        return Err(SocketFileError::Occupied(file_kind::name(found.file_type()).into()));
     }
     if found.uid() != geteuid().as_raw() {
-        return Err(Refused::Occupied(format!("a socket of user {}", found.uid())));
+        return Err(SocketFileError::Occupied(format!("a socket of user {}", found.uid())));
     }
     // Never waits: a queue that is full has somebody behind it.
     let asking = stream()?;
@@ -115,10 +115,13 @@ fn dead_and_ours(path: &Path) -> Result<(), Refused> {
         Ok(()) => {
             let pid = getsockopt(&asking, sockopt::PeerCredentials)?.pid();
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            Err(Refused::Living(format!("the socket of process {pid} ({})", name.trim_end())))
+            Err(SocketFileError::Living(format!(
+                "the socket of process {pid} ({})",
+                name.trim_end()
+            )))
         }
-        Err(Errno::EAGAIN) => Err(Refused::Living("the socket of a busy process".into())),
-        Err(errno) => Err(Refused::Occupied(format!("another kind of socket ({errno})"))),
+        Err(Errno::EAGAIN) => Err(SocketFileError::Living("the socket of a busy process".into())),
+        Err(errno) => Err(SocketFileError::Occupied(format!("another kind of socket ({errno})"))),
     }
 }
 
@@ -169,15 +172,15 @@ mod tests {
             ("link to a socket", "a symbolic link"),
             ("datagrams", "another kind of socket (EPROTOTYPE: Protocol wrong type for socket)"),
         ] {
-            match Place::take(&at(name)) {
-                Err(Refused::Occupied(found)) => assert_eq!(found, what),
+            match SocketFile::take(&at(name)) {
+                Err(SocketFileError::Occupied(found)) => assert_eq!(found, what),
                 other => panic!("{name}: {other:?}"),
             }
             assert!(fs::symlink_metadata(at(name)).is_ok(), "{name} is gone");
         }
         assert_eq!(fs::read_to_string(at("file")).unwrap(), "precious");
-        match Place::take(Path::new("/dev/null")) {
-            Err(Refused::Occupied(found)) => assert_eq!(found, "a device"),
+        match SocketFile::take(Path::new("/dev/null")) {
+            Err(SocketFileError::Occupied(found)) => assert_eq!(found, "a device"),
             other => panic!("{other:?}"),
         }
     }
@@ -187,14 +190,14 @@ mod tests {
         let folder = Folder::new("living");
         let path = folder.0.join("socket");
         let living = UnixListener::bind(&path).unwrap();
-        match Place::take(&path) {
-            Err(Refused::Living(who)) => {
+        match SocketFile::take(&path) {
+            Err(SocketFileError::Living(who)) => {
                 assert!(who.contains(&std::process::id().to_string()), "{who}");
             }
             other => panic!("{other:?}"),
         }
         drop(living);
-        let (_listener, place) = Place::take(&path).unwrap();
+        let (_listener, place) = SocketFile::take(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(place);
         assert!(!path.exists());
@@ -204,7 +207,7 @@ mod tests {
     fn what_took_its_place_is_not_removed_at_the_end() {
         let folder = Folder::new("replaced");
         let path = folder.0.join("socket");
-        let (_listener, place) = Place::take(&path).unwrap();
+        let (_listener, place) = SocketFile::take(&path).unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, "precious").unwrap();
         drop(place);

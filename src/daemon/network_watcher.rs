@@ -1,8 +1,8 @@
-//! Watches what changes around a daemon: another network, and time that was slept.
+//! Watches for another network and for a suspend of the machine.
 //!
 //! Monotonic clocks stand still during a suspend (clock_gettime(2)); CLOCK_BOOTTIME does not, and how
-//! far the two have come apart says how long it was. A wall clock that jumps concerns nobody here: no
-//! timer and no TTL looks at it.
+//! far the two have come apart says how long it was. A wall clock that jumps has no effect: no timer
+//! and no TTL looks at it.
 
 use crate::firewall::WayOut;
 use nix::time::{ClockId, clock_gettime};
@@ -18,13 +18,16 @@ const NAP: Duration = Duration::from_secs(5);
 
 /// What has happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Moved {
+pub(super) struct NetworkChange {
     /// How long the machine has slept.
     pub(super) slept: Duration,
 }
 
 /// Tells of changes until `stopped` turns true. Returns true.
-pub(super) async fn watch(told: mpsc::Sender<Moved>, mut stopped: watch::Receiver<bool>) -> bool {
+pub(super) async fn watch(
+    told: mpsc::Sender<NetworkChange>,
+    mut stopped: watch::Receiver<bool>,
+) -> bool {
     let mut way_out = WayOut::look()
         .inspect_err(|error| warn!("changes of the network are not noticed: {error}"))
         .ok();
@@ -50,7 +53,7 @@ pub(super) async fn watch(told: mpsc::Sender<Moved>, mut stopped: watch::Receive
         };
         if slept >= NAP || elsewhere {
             // One that waits says as much as two.
-            let _ = told.try_send(Moved { slept });
+            let _ = told.try_send(NetworkChange { slept });
             let what = if elsewhere { "another way out" } else { "awake again" };
             info!("{what}: connections to name servers and what is known of proxies start anew");
         }

@@ -1,6 +1,6 @@
 //! From what rounds have found to the switches of both families. Pure.
 
-use crate::daemon::proof::Found;
+use crate::daemon::proof::Finding;
 use crate::firewall::{Switch, Switches};
 
 /// A family that was captured is given up after so many rounds that failed in a row.
@@ -8,7 +8,7 @@ const STRIKES: u32 = 2;
 
 /// What the operator wants of families that are not captured.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::daemon) struct Policy {
+pub(in crate::daemon) struct LossPolicy {
     /// `firewall.on-failure = "closed"`
     pub(in crate::daemon) is_closed: bool,
     /// `firewall.ipv6 = "block"`: foreign IPv6 is rejected as long as the daemon lives.
@@ -17,7 +17,7 @@ pub(in crate::daemon) struct Policy {
 
 /// What a family has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum FamilyState {
     Captured,
     /// Nothing to capture.
     NoRoute,
@@ -33,23 +33,23 @@ pub(super) enum State {
 /// From rounds to switches. Pure.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
-    pub(super) policy: Policy,
+    pub(super) policy: LossPolicy,
     strikes: [u32; 2],
     was_captured: [bool; 2],
     is_rejected: [bool; 2],
 }
 
 impl Judge {
-    pub(super) fn new(policy: Policy) -> Self {
+    pub(super) fn new(policy: LossPolicy) -> Self {
         Judge { policy, ..Judge::default() }
     }
 
     /// `None`: the family is not redirected. `serves`: the daemon answers somebody.
     pub(super) fn judge(
         &mut self,
-        found: [Option<&Found>; 2],
+        found: [Option<&Finding>; 2],
         serves: bool,
-    ) -> ([State; 2], Switches) {
+    ) -> ([FamilyState; 2], Switches) {
         let states = [0, 1].map(|place| self.state(place, found[place]));
         let [v4, v6] = [0, 1].map(|place| {
             let switch = self.switch(place, states[place], states[1 - place], serves);
@@ -59,43 +59,47 @@ impl Judge {
         (states, Switches { v4, v6 })
     }
 
-    fn state(&mut self, place: usize, found: Option<&Found>) -> State {
-        let Some(found) = found else { return State::NotRedirected };
-        if let Found::Broken(_) = found {
+    fn state(&mut self, place: usize, found: Option<&Finding>) -> FamilyState {
+        let Some(found) = found else { return FamilyState::NotRedirected };
+        if let Finding::Broken(_) = found {
             self.strikes[place] += 1;
             if self.was_captured[place] && self.strikes[place] < STRIKES {
-                return State::Doubtful;
+                return FamilyState::Doubtful;
             }
             self.was_captured[place] = false;
-            return State::Broken;
+            return FamilyState::Broken;
         }
         self.strikes[place] = 0;
         match found {
-            Found::Captured => {
+            Finding::Captured => {
                 self.was_captured[place] = true;
-                State::Captured
+                FamilyState::Captured
             }
-            Found::Unprovable(_) => State::Unprovable,
-            Found::NoRoute | Found::Broken(_) => State::NoRoute,
+            Finding::Unprovable(_) => FamilyState::Unprovable,
+            Finding::NoRoute | Finding::Broken(_) => FamilyState::NoRoute,
         }
     }
 
     /// A family that is not captured is rejected while the other one is, and stays so while that one
     /// merely has no way out: a lease that is renewed must not open the other side. One that was never
     /// captured beside it is left alone, since programs would have nowhere to go.
-    fn switch(&self, place: usize, own: State, other: State, serves: bool) -> Switch {
+    fn switch(&self, place: usize, own: FamilyState, other: FamilyState, serves: bool) -> Switch {
         let is_blocked = self.policy.blocks_ipv6 && place == 1 && serves;
         let rejects = match other {
-            State::Captured | State::Unprovable | State::Doubtful => true,
-            State::NoRoute => self.is_rejected[place],
-            State::NotRedirected | State::Broken => false,
+            FamilyState::Captured | FamilyState::Unprovable | FamilyState::Doubtful => true,
+            FamilyState::NoRoute => self.is_rejected[place],
+            FamilyState::NotRedirected | FamilyState::Broken => false,
         };
         match own {
-            State::Captured | State::NoRoute | State::Unprovable => Switch::Capture,
-            State::Doubtful if rejects || is_blocked => Switch::KeepThenReject,
-            State::Doubtful => Switch::Keep,
-            State::NotRedirected | State::Broken if rejects || is_blocked => Switch::Reject,
-            State::NotRedirected | State::Broken => Switch::Off,
+            FamilyState::Captured | FamilyState::NoRoute | FamilyState::Unprovable => {
+                Switch::Capture
+            }
+            FamilyState::Doubtful if rejects || is_blocked => Switch::KeepThenReject,
+            FamilyState::Doubtful => Switch::Keep,
+            FamilyState::NotRedirected | FamilyState::Broken if rejects || is_blocked => {
+                Switch::Reject
+            }
+            FamilyState::NotRedirected | FamilyState::Broken => Switch::Off,
         }
     }
 }

@@ -35,7 +35,8 @@ struct Range<T> {
 }
 
 static CHINA: LazyLock<Arc<IpSet>> = LazyLock::new(|| {
-    let text = concat!(include_str!("data/china-ipv4.txt"), include_str!("data/china-ipv6.txt"));
+    let text =
+        concat!(include_str!("../data/china-ipv4.txt"), include_str!("../data/china-ipv6.txt"));
     // A test parses the same text, so this cannot be reached.
     Arc::new(IpSet::parse_list(text).unwrap_or_default())
 });

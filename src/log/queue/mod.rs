@@ -35,13 +35,13 @@ const AT_REST: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Queue {
     most: usize,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     filled: Condvar,
     emptied: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     lines: Vec<u8>,
     /// Bytes that the writer has taken and not yet written.
     in_hand: usize,
@@ -177,12 +177,12 @@ impl Queue {
         state.is_stalled = false;
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl QueueState {
     fn is_done(&self) -> bool {
         self.lines.is_empty() && self.dropped == 0 && !self.is_writing
     }

@@ -1,9 +1,9 @@
 //! The installed rules, shared with those who add addresses to their sets: the daemon's side of
 //! the small traits that lower layers own.
 
-use super::Error;
+use super::error::Error;
 use crate::dns::bootstrap::Exempt;
-use crate::firewall::{self, Family, Installed as Handle, Ruleset, Switches};
+use crate::firewall::{self, Family, Installed, Ruleset, Switches};
 use crate::route::{Route, Teach};
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -17,27 +17,27 @@ const BUSY: Duration = Duration::from_secs(1);
 
 /// Nothing, until rules are installed.
 #[derive(Debug, Default)]
-pub(super) struct Installed {
-    handle: Mutex<Option<Arc<Handle>>>,
-    /// Beats fail; said once.
+pub(super) struct SharedRules {
+    handle: Mutex<Option<Arc<Installed>>>,
+    /// Switches cannot be set; said once.
     fails: AtomicBool,
 }
 
-impl Installed {
-    pub(super) fn hold(&self, handle: Handle) {
+impl SharedRules {
+    pub(super) fn hold(&self, handle: Installed) {
         *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(handle));
     }
 
     /// Acts on the rules, if there are some. The lock is not held meanwhile: a tool that waits
     /// for its own must not hold up the resolver.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&Handle) -> T) -> Option<T> {
+    pub(super) fn with<T>(&self, act: impl FnOnce(&Installed) -> T) -> Option<T> {
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).clone();
         handle.map(|handle| act(&handle))
     }
 
     /// Takes the rules away from everybody, and waits for those who are just using them. `None`:
     /// there are none, or whoever still has them removes them by dropping them.
-    fn take(&self) -> Option<Handle> {
+    fn take(&self) -> Option<Installed> {
         let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let tries = 100;
         for _ in 0..tries {
@@ -50,9 +50,8 @@ impl Installed {
         None
     }
 
-    /// Sets the switches of the rules until the next beat.
-    /// Returns whether they are set.
-    pub(super) async fn beat(self: &Arc<Self>, switches: Switches) -> bool {
+    /// Sets the switches of the rules until the next heartbeat. Returns whether they are set.
+    pub(super) async fn set_switches(self: &Arc<Self>, switches: Switches) -> bool {
         let failure = match self.blocking(move |handle| handle.beat(switches)).await {
             Ok(()) => {
                 if self.fails.swap(false, Ordering::Relaxed) {
@@ -78,17 +77,17 @@ impl Installed {
     pub(super) async fn abandon(self: &Arc<Self>) {
         let installed = Arc::clone(self);
         let abandoned = tokio::task::spawn_blocking(move || {
-            if installed.with(Handle::abandon) == Some(false) {
-                let _ = installed.with(Handle::release);
+            if installed.with(Installed::abandon) == Some(false) {
+                let _ = installed.with(Installed::release);
             }
         });
         // It panicked: the drop does what is left.
         let _ = abandoned.await;
     }
 
-    /// Whether what was learned has to be told again; see [`Handle::forgot`].
+    /// Whether what was learned has to be told again; see [`Installed::forgot`].
     pub(super) fn forgot(&self) -> bool {
-        self.with(Handle::forgot).unwrap_or(false)
+        self.with(Installed::forgot).unwrap_or(false)
     }
 
     /// Other rules, if there are some.
@@ -98,7 +97,7 @@ impl Installed {
 
     /// Captures nothing more; what was captured goes on until [`remove`](Self::remove).
     pub(super) async fn release(self: &Arc<Self>) -> Result<(), Error> {
-        self.blocking(Handle::release).await
+        self.blocking(Installed::release).await
     }
 
     pub(super) async fn remove(self: &Arc<Self>) -> Result<(), Error> {
@@ -113,7 +112,7 @@ impl Installed {
     /// Tools and the kernel take their time: not on a thread that serves connections.
     async fn blocking(
         self: &Arc<Self>,
-        act: impl FnOnce(&Handle) -> Result<(), firewall::Error> + Send + 'static,
+        act: impl FnOnce(&Installed) -> Result<(), firewall::Error> + Send + 'static,
     ) -> Result<(), Error> {
         let installed = Arc::clone(self);
         let acting = tokio::task::spawn_blocking(move || installed.with(act).unwrap_or(Ok(())));
@@ -124,17 +123,17 @@ impl Installed {
 /// Whoever is responsible for the rules. When it is dropped they are removed, and not later: the
 /// other owners live in tasks, and those may end after the process.
 #[derive(Debug, Default)]
-pub(super) struct Responsible(Arc<Installed>);
+pub(super) struct RulesOwner(Arc<SharedRules>);
 
-impl Deref for Responsible {
-    type Target = Arc<Installed>;
+impl Deref for RulesOwner {
+    type Target = Arc<SharedRules>;
 
-    fn deref(&self) -> &Arc<Installed> {
+    fn deref(&self) -> &Arc<SharedRules> {
         &self.0
     }
 }
 
-impl Drop for Responsible {
+impl Drop for RulesOwner {
     fn drop(&mut self) {
         drop(self.0.take());
     }
@@ -142,7 +141,7 @@ impl Drop for Responsible {
 
 /// New addresses of an upstream server's name go to the kernel before the proxy dials them.
 #[derive(Debug)]
-pub(super) struct ExemptServers(pub(super) Arc<Installed>);
+pub(super) struct ExemptServers(pub(super) Arc<SharedRules>);
 
 impl Exempt for ExemptServers {
     fn exempt(&self, addresses: Vec<IpAddr>) {
@@ -152,7 +151,7 @@ impl Exempt for ExemptServers {
 
 /// Learned addresses go to the kernel's sets.
 #[derive(Debug)]
-pub(super) struct TeachKernel(pub(super) Arc<Installed>);
+pub(super) struct TeachKernel(pub(super) Arc<SharedRules>);
 
 impl Teach for TeachKernel {
     fn teach(&self, address: IpAddr, route: Route, ttl: Duration) {

@@ -1,0 +1,82 @@
+//! What a configuration becomes in the running daemon, and what stays the same under all of them.
+//!
+//! A [`Generation`] is what a reload exchanges. [`Parts`] are bound, chosen or begun once, at the start.
+//! A reload turns the present generation and the parts into the next generation; nothing else of the
+//! daemon knows of it.
+
+use super::build;
+use super::shared_rules::{ExemptServers, RulesOwner};
+use crate::config::{self, Config, Purpose};
+use crate::dispatch::Current;
+use crate::dns;
+use crate::dns::bootstrap::Bootstrap;
+use crate::inbound::tcp::Inbound;
+use crate::inbound::token::Token;
+use crate::net::Outbound;
+use crate::proxy::endpoint::Endpoint;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Where the configuration comes from, also for a reload, and what else follows it.
+pub trait ConfigSource: Send + Sync {
+    /// Reads it again.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    fn load(&self) -> Result<Config, config::Error>;
+
+    /// It is in force now.
+    fn taken(&self, config: &Config);
+
+    /// Called once, at the start: a thread that is started now has no right that the daemon does not
+    /// keep.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    fn rights_are_given_up(&self) -> io::Result<()>;
+}
+
+/// A configuration, and what was made of it.
+#[derive(Debug)]
+pub(super) struct Generation {
+    pub(super) config: Config,
+    /// One for each `[[proxy]]`.
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// What every generation uses.
+pub(super) struct Parts {
+    pub(super) purpose: Purpose,
+    pub(super) source: Arc<dyn ConfigSource>,
+    pub(super) outbound: Outbound,
+    /// The health check's proof of capture is answered with it.
+    pub(super) token: Token,
+    /// The addresses that are really listened on.
+    pub(super) listening: Vec<IpAddr>,
+    /// The dispatcher of the present generation.
+    pub(super) current: Current,
+    pub(super) inbound: Arc<Inbound>,
+    /// To the resolver.
+    pub(super) orders: mpsc::UnboundedSender<dns::Order>,
+    pub(super) firewall: RulesOwner,
+}
+
+impl Generation {
+    /// For the log line that says "ready".
+    pub(super) fn describe(&self, parts: &Parts) -> String {
+        match parts.purpose {
+            Purpose::Daemon => build::describe(&self.config, &parts.listening),
+            Purpose::DnsOnly => build::describe_dns(&self.config),
+        }
+    }
+
+    /// Resolves the names of the proxies' servers, for a bounded time. Their addresses join the
+    /// kernel's set of servers, if rules are installed by then.
+    pub(super) async fn bootstrap(&self, outbound: &Outbound, firewall: &RulesOwner) -> Bootstrap {
+        let exempt = Box::new(ExemptServers(Arc::clone(firewall)));
+        let settings = build::dns(&self.config, &[], None);
+        dns::bootstrap::start(self.endpoints.clone(), settings, outbound.clone(), exempt).await
+    }
+}

@@ -1,0 +1,221 @@
+//! The start, in stages that each return a value: bind every socket, build what serves them, let it
+//! serve, install the rules, prove that they capture, watch.
+//!
+//! The rules come last: everything they lead to answers by then. A stage that fails drops what the
+//! stages before have made: first the tasks, then the owner of the rules, who removes them.
+
+use super::capture::Capture;
+use super::control::ControlSocket;
+use super::error::{Error, step};
+use super::generation::{ConfigSource, Generation, Parts};
+use super::heartbeat::{Heartbeat, Listeners, LossPolicy};
+use super::limits::Budget;
+use super::proof::Proof;
+use super::shared_rules::{RulesOwner, TeachKernel};
+use super::signals::Signals;
+use super::supervise::{Daemon, Tasks};
+use super::{build, network_watcher, notify, origins};
+use crate::config::{Config, Mode, Purpose};
+use crate::dispatch::Current;
+use crate::dns;
+use crate::fault::Step;
+use crate::firewall::{self, OnFailure};
+use crate::inbound::Intercept;
+use crate::inbound::tcp::Inbound;
+use crate::inbound::token::Token;
+use crate::mark::Fwmark;
+use crate::net::allowance::Allowance;
+use crate::net::{Outbound, Refusal, listen};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+/// Starts everything. `prepared`: the backend that installs rules, if there is one.
+///
+/// # Errors
+/// What kept it from starting; nothing is left in the kernel.
+pub(super) async fn start(
+    config: Config,
+    purpose: Purpose,
+    source: Arc<dyn ConfigSource>,
+    prepared: Option<firewall::Prepared>,
+    budget: Budget,
+) -> Result<Daemon, Error> {
+    let signals = Signals::new().map_err(Error::Runtime)?;
+    let config = build::possible(config);
+    let endpoints = build::endpoints(&config, None);
+    let generation = Generation { config, endpoints };
+    let captures = prepared.is_some();
+    let sockets = bind(&generation, purpose, captures, &budget)?;
+    step(Step::Bootstrap)?;
+    let (parts, mut tasks, control) = serve(&generation, sockets, source, purpose, &budget).await;
+    step(Step::Rules)?;
+    if let Some(prepared) = prepared {
+        install(&generation, &parts, prepared).await?;
+    }
+    let heartbeat = prove(&generation, &parts, captures).await?;
+    let (reporting, changes) = mpsc::channel(1);
+    tasks.spawn("network watcher", network_watcher::watch(reporting, tasks.stopped()));
+    tasks.spawn("heartbeat", heartbeat.run(tasks.stopped()));
+    let (asking, requests) = mpsc::channel(1);
+    if let Some(control) = control {
+        tasks.spawn("control", control.serve(asking));
+    }
+    let ready = generation.describe(&parts);
+    step(Step::Ready)?;
+    info!("ready: {ready}");
+    notify::ready(&ready);
+    Ok(Daemon { generation, parts, tasks, signals, requests, changes })
+}
+
+/// What is bound, and not yet served.
+struct Sockets {
+    outbound: Outbound,
+    token: Token,
+    control: Option<ControlSocket>,
+    redirect: Vec<(IpAddr, TcpListener)>,
+    /// The addresses that are really listened on.
+    listening: Vec<IpAddr>,
+    current: Current,
+    resolver: dns::Bound,
+}
+
+fn bind(
+    generation: &Generation,
+    purpose: Purpose,
+    captures: bool,
+    budget: &Budget,
+) -> Result<Sockets, Error> {
+    let Generation { config, endpoints } = generation;
+    let token = Token::new().map_err(Error::Runtime)?;
+    let refusal = if captures { Refusal::Fatal } else { Refusal::Harmless };
+    let outbound = Outbound::new(Fwmark::SNET, refusal).within(Allowance::new(budget.sockets));
+    outbound.probe().map_err(Error::Mark)?;
+    let control = ControlSocket::open(config, purpose)?;
+
+    step(Step::Listen)?;
+    let redirect = match purpose {
+        Purpose::Daemon => listen_tcp(config)?,
+        Purpose::DnsOnly => Vec::new(),
+    };
+    let listening = match purpose {
+        Purpose::Daemon => redirect.iter().map(|(address, _)| *address).collect(),
+        Purpose::DnsOnly => config.listen.addresses.clone(),
+    };
+    let current = Current::new(build::dispatcher(config, &outbound, endpoints, None));
+    step(Step::Resolver)?;
+    let settings = build::dns(config, &listening, Some(&token));
+    let resolver = dns::bind(settings, outbound.clone(), current.clone())
+        .map_err(|source| Error::Dns { source })?;
+    let resolver = match captures.then(origins::open).flatten() {
+        Some(origins) => resolver.with_origins(origins),
+        None => resolver,
+    };
+    Ok(Sockets { outbound, token, control, redirect, listening, current, resolver })
+}
+
+/// Binds the redirect port on every address, also on one that this machine does not have now.
+fn listen_tcp(config: &Config) -> Result<Vec<(IpAddr, TcpListener)>, Error> {
+    let bind = |ip: &IpAddr| {
+        if !listen::is_here(*ip) {
+            warn!("{ip} is no address of this machine now; it is listened on as soon as it is");
+        }
+        let address = SocketAddr::new(*ip, config.listen.tcp_port);
+        let listener = listen::tcp(address);
+        Ok((*ip, listener.map_err(|source| Error::Listen { address, source })?))
+    };
+    config.listen.addresses.iter().map(bind).collect()
+}
+
+/// Resolves the names of the proxies' servers, and answers on every socket but the control socket.
+async fn serve(
+    generation: &Generation,
+    sockets: Sockets,
+    source: Arc<dyn ConfigSource>,
+    purpose: Purpose,
+    budget: &Budget,
+) -> (Parts, Tasks, Option<ControlSocket>) {
+    let Sockets { outbound, token, control, redirect, listening, current, resolver } = sockets;
+    let firewall = RulesOwner::default();
+    let bootstrap = generation.bootstrap(&outbound, &firewall).await;
+    let mut tasks = Tasks::new();
+    let inbound = Inbound::new(
+        Intercept::Redirect,
+        current.clone(),
+        outbound.clone(),
+        Arc::default(),
+        budget.connections,
+    );
+    let inbound = Arc::new(inbound.answering(token.clone()));
+    inbound.share_by_source(generation.config.mode == Mode::Router);
+    for (address, listener) in redirect {
+        let accepting = Arc::clone(&inbound).accept(listener, tasks.stopped());
+        tasks.spawn_fallible(async move {
+            accepting.await.map_err(|source| Error::Accept { address, source })
+        });
+    }
+    let (orders, ordered) = mpsc::unbounded_channel();
+    tasks.spawn_resolver(dns::spawn(resolver, ordered, tasks.stopped()));
+    tasks.keep_fresh(bootstrap);
+    let parts =
+        Parts { purpose, source, outbound, token, listening, current, inbound, orders, firewall };
+    (parts, tasks, control)
+}
+
+/// Installs the rules. What they capture is answered by now.
+async fn install(
+    generation: &Generation,
+    parts: &Parts,
+    prepared: firewall::Prepared,
+) -> Result<(), Error> {
+    let Generation { config, endpoints } = generation;
+    let Parts { firewall, listening, current, .. } = parts;
+    let ruleset = build::ruleset(config, listening, endpoints)?;
+    let installing = tokio::task::spawn_blocking(move || prepared.install(ruleset));
+    firewall.hold(installing.await.map_err(|_| Error::Died("firewall"))??);
+    step(Step::Installed)?;
+    // What was resolved since the ruleset was built.
+    let resolved = endpoints.iter().flat_map(|endpoint| endpoint.addresses());
+    firewall.with(|handle| handle.exempt(resolved.map(|address| address.ip()).collect()));
+    current.load().learned().connect_kernel(Box::new(TeachKernel(Arc::clone(firewall))));
+    Ok(())
+}
+
+/// Proves that the installed rules capture, and keeps them from here on. Returns the heartbeat that keeps
+/// them active.
+async fn prove(
+    generation: &Generation,
+    parts: &Parts,
+    captures: bool,
+) -> Result<Heartbeat<Capture>, Error> {
+    let Generation { config, .. } = generation;
+    let Parts { firewall, listening, outbound, token, inbound, current, purpose, .. } = parts;
+    let effects = Capture {
+        firewall: Arc::clone(firewall),
+        current: current.clone(),
+        ports: [config.listen.tcp_port, config.listen.dns_port],
+    };
+    let mut heartbeat = Heartbeat::new(
+        effects,
+        Proof::new(token.clone(), Arc::clone(inbound)),
+        Listeners {
+            outbound: outbound.clone(),
+            addresses: listening.clone(),
+            tcp: (*purpose == Purpose::Daemon).then_some(config.listen.tcp_port),
+            dns: config.listen.dns_port,
+        },
+        firewall.captures(),
+        LossPolicy {
+            is_closed: config.firewall.on_failure == OnFailure::Closed,
+            blocks_ipv6: config.firewall.ipv6 == firewall::Ipv6::Block,
+        },
+    );
+    if captures {
+        heartbeat.prove().await.map_err(Error::NotCaptured)?;
+        firewall.with(firewall::Installed::commit);
+        firewall.with(|handle| handle.on_change(heartbeat.nudge()));
+    }
+    Ok(heartbeat)
+}

@@ -1,0 +1,234 @@
+//! The running daemon: signals, requests, changes of the network, tasks that must not end; and the stop.
+//!
+//! A stop goes in this order: the rules capture nothing more, accepting ends, open connections get a
+//! few seconds, those that are left are cut, the rules are removed. The removal is not before the drain:
+//! with the last rule conntrack may leave, and with it the redirection of living connections.
+
+use super::control::{ControlReply, ControlRequest, Verb};
+use super::error::Error;
+use super::generation::{Generation, Parts};
+use super::network_watcher::NetworkChange;
+use super::notify;
+use super::reload::{ReloadError, reload};
+use super::signals::{SignalMeaning, Signals};
+use crate::dns;
+use crate::dns::bootstrap::Bootstrap;
+use crate::fault::{self, Step};
+use crate::firewall::OnFailure;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+/// How long a stop waits for open connections.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a stop waits for the answers to be in their file.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// How long cut connections may take to be gone; they have nothing to wait for.
+const CUT: Duration = Duration::from_secs(1);
+
+/// Everything that runs.
+pub(super) struct Daemon {
+    pub(super) generation: Generation,
+    /// The rules' owner is among them: it is dropped before the tasks.
+    pub(super) parts: Parts,
+    pub(super) tasks: Tasks,
+    pub(super) signals: Signals,
+    pub(super) requests: mpsc::Receiver<ControlRequest>,
+    pub(super) changes: mpsc::Receiver<NetworkChange>,
+}
+
+/// Accept loops, resolver, heartbeat and the like: none of them may end before it is told to.
+pub(super) struct Tasks {
+    /// Tells all of them to stop. Dropped before they are, it tells them too.
+    stop: watch::Sender<bool>,
+    running: JoinSet<Result<(), Error>>,
+    /// The one task that a reload replaces.
+    bootstrap: Option<AbortHandle>,
+    /// Closed when the resolver has ended.
+    resolver: Option<oneshot::Receiver<()>>,
+}
+
+impl Tasks {
+    pub(super) fn new() -> Self {
+        let (stop, _) = watch::channel(false);
+        Tasks { stop, running: JoinSet::new(), bootstrap: None, resolver: None }
+    }
+
+    /// Turns true when a task has to end.
+    pub(super) fn stopped(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// Starts a task that returns true when it was told to stop, and must not end otherwise.
+    pub(super) fn spawn(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = bool> + Send + 'static,
+    ) -> AbortHandle {
+        self.spawn_fallible(async move { if task.await { Ok(()) } else { Err(Error::Died(name)) } })
+    }
+
+    /// Starts a task whose failure ends the daemon.
+    pub(super) fn spawn_fallible(
+        &mut self,
+        task: impl Future<Output = Result<(), Error>> + Send + 'static,
+    ) -> AbortHandle {
+        self.running.spawn(task)
+    }
+
+    /// The same as [`spawn`](Self::spawn) for the resolver, whose end a stop waits for.
+    pub(super) fn spawn_resolver(&mut self, task: impl Future<Output = bool> + Send + 'static) {
+        let (answering, ended) = oneshot::channel::<()>();
+        self.resolver = Some(ended);
+        self.spawn("resolver", async move {
+            let _answering = answering;
+            task.await
+        });
+    }
+
+    /// Keeps the addresses of the proxies' servers fresh, instead of those of an earlier generation.
+    pub(super) fn keep_fresh(&mut self, bootstrap: Bootstrap) {
+        let keeping = bootstrap.keep_fresh(self.stopped());
+        if let Some(former) = self.bootstrap.take() {
+            former.abort();
+        }
+        self.bootstrap = Some(self.spawn("bootstrap", keeping));
+    }
+
+    /// Waits for a task to end, which is a failure.
+    async fn failure(&mut self) -> Error {
+        while let Some(ended) = self.running.join_next().await {
+            match ended {
+                // The bootstrap of a former generation.
+                Err(error) if error.is_cancelled() => {}
+                Ok(Err(error)) => return error,
+                Ok(Ok(())) | Err(_) => return Error::Died("a task"),
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+impl Daemon {
+    /// Runs until a signal asks to stop, or until something died; then stops.
+    ///
+    /// # Errors
+    /// What died, or why the rules could not be removed.
+    pub(super) async fn supervise(mut self) -> Result<(), Error> {
+        let result = self.run().await;
+        self.stop(result).await
+    }
+
+    async fn run(&mut self) -> Result<(), Error> {
+        loop {
+            tokio::select! {
+                signal = self.signals.next() => match signal {
+                    SignalMeaning::Stop(signal) => {
+                        info!("stopping on {signal}");
+                        return Ok(());
+                    }
+                    SignalMeaning::Reload => self.reload().await.1?,
+                },
+                Some(ControlRequest { verb: Verb::Reload, answer }) = self.requests.recv() => {
+                    let (said, result) = self.reload().await;
+                    // The client may have left.
+                    let _ = answer.send(said);
+                    result?;
+                }
+                Some(change) = self.changes.recv() => self.network_changed(change).await,
+                error = self.tasks.failure() => return Err(error),
+            }
+        }
+    }
+
+    /// Reloads, and tells the log, the service manager and the caller what came of it.
+    ///
+    /// # Errors
+    /// [`Error::Died`]: it broke off half-way, and the kernel may have rules of either generation.
+    async fn reload(&mut self) -> (ControlReply, Result<(), Error>) {
+        notify::reloading();
+        let reply = match reload(&self.parts, &self.generation).await {
+            Ok((next, bootstrap)) => {
+                self.tasks.keep_fresh(bootstrap);
+                self.generation = next;
+                fault::pass(Step::Reloaded);
+                let now = self.generation.describe(&self.parts);
+                info!("reloaded: {now}");
+                ControlReply::Done(now)
+            }
+            Err(ReloadError::Daemon(error @ Error::Died(_))) => {
+                let reply = ControlReply::Refused(error.exit_code(), error.to_string());
+                return (reply, Err(error));
+            }
+            Err(refused) => {
+                let why = format!("nothing has changed: {refused}");
+                match refused {
+                    ReloadError::Daemon(_) => error!("reload: {why}"),
+                    ReloadError::Config(_) | ReloadError::Fixed(_) => warn!("reload: {why}"),
+                }
+                ControlReply::Refused(refused.exit_code(), why)
+            }
+        };
+        notify::ready(&self.generation.describe(&self.parts));
+        (reply, Ok(()))
+    }
+
+    /// On another network, or after a suspend, the present generation begins anew: connections to name
+    /// servers are dialled again, proxies are asked again at once, and their names too. Connections of
+    /// programs stay: keepalive ends those that are dead.
+    async fn network_changed(&mut self, NetworkChange { slept }: NetworkChange) {
+        let Parts { outbound, firewall, current, orders, .. } = &self.parts;
+        current.load().wake();
+        // A resolver that died ends the daemon elsewhere.
+        let _ = orders.send(dns::Order::Moved { slept });
+        let bootstrap = self.generation.bootstrap(outbound, firewall).await;
+        self.tasks.keep_fresh(bootstrap);
+    }
+
+    async fn stop(mut self, result: Result<(), Error>) -> Result<(), Error> {
+        notify::stopping("waiting for open connections");
+        fault::pass(Step::Release);
+        let Parts { firewall, inbound, .. } = &self.parts;
+        let on_failure = self.generation.config.firewall.on_failure;
+        let stays_closed = result.is_err() && on_failure == OnFailure::Closed;
+        let released = if stays_closed {
+            firewall.abandon().await;
+            Ok(())
+        } else {
+            firewall.release().await
+        };
+        fault::pass(Step::Drain);
+        // It fails if every task died; then there is none to tell.
+        let _ = self.tasks.stop.send(true);
+        let open = inbound.open();
+        if open > 0 {
+            info!("waiting up to {} s for {open} connections", DRAIN.as_secs());
+        }
+        tokio::select! {
+            drained = timeout(DRAIN, inbound.drained()) => if drained.is_err() {
+                info!("{} connections are cut", inbound.open());
+            },
+            signal = self.signals.stop() => info!("{signal} again: not waiting"),
+        }
+        fault::pass(Step::Cut);
+        // Their resets have to leave while conntrack still translates them: a program that hears
+        // nothing would go on sending, and without rules its bytes would leave directly.
+        inbound.cut();
+        let _ = timeout(CUT, inbound.drained()).await;
+        fault::pass(Step::Remove);
+        // Where the network stays closed the drop leaves the rules.
+        let removed = if stays_closed { Ok(()) } else { firewall.remove().await };
+        fault::pass(Step::Removed);
+        if let Some(ended) = &mut self.tasks.resolver
+            && timeout(LAST_ANSWERS, ended).await.is_err()
+        {
+            warn!("dns.cache-file: the disk takes too long; answers of this run may be lost");
+        }
+        info!("stopped");
+        result.and(released).and(removed)
+    }
+}
