@@ -79,7 +79,7 @@ struct Sockets {
     /// The addresses that are really listened on.
     listening: Vec<IpAddr>,
     current: Current,
-    resolver: dns::Bound,
+    resolver: dns::BoundResolver,
 }
 
 fn bind(

@@ -184,7 +184,7 @@ impl Daemon {
         let Parts { outbound, firewall, current, orders, .. } = &self.parts;
         current.load().wake();
         // A resolver that died ends the daemon elsewhere.
-        let _ = orders.send(dns::Order::Moved { slept });
+        let _ = orders.send(dns::Order::NetworkChanged { slept });
         let bootstrap = self.generation.bootstrap(outbound, firewall).await;
         self.tasks.keep_fresh(bootstrap);
     }

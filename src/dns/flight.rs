@@ -1,10 +1,10 @@
 //! One question on its way to upstream servers, however many clients wait for it.
 
-use super::cache::{Failure, Verdict};
-use super::reply::{Domestic, Ede, Reply, Side, Stored, Ttls, classify};
+use super::cache::{Failure, NameVerdict};
+use super::reply::{DomesticVerdict, Ede, Reply, Side, Stored, Ttls, classify};
 use super::resolver::{Resolver, Way};
 use super::split::{DOMESTIC_SILENCE, Event};
-use super::upstream::domestic::Domestic as Upstream;
+use super::upstream::domestic::DomesticServer;
 use super::upstream::stagger::{Attempt, first_success};
 use super::upstream::udp::{self, Question};
 use super::wire::{Query, rcode, rr};
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// The next server of a list is asked beside one that hesitates for so long.
-const HESITATION: Duration = Duration::from_millis(700);
+const HEDGE_DELAY: Duration = Duration::from_millis(700);
 
 /// What a flight brings home.
 #[derive(Debug)]
@@ -119,21 +119,21 @@ impl Resolver {
         };
         let left = patience.saturating_sub(began.elapsed());
         match verdict {
-            Some(Verdict::Domestic) => self.domestic_first(query, left).await,
+            Some(NameVerdict::Domestic) => self.domestic_first(query, left).await,
             _ => self.ask_trusted_only(query, left).await,
         }
     }
 
-    pub(super) fn verdict(&self, query: &Query) -> Option<Verdict> {
+    pub(super) fn verdict(&self, query: &Query) -> Option<NameVerdict> {
         self.verdicts.borrow_mut().of_name(query.name(), Instant::now())
     }
 
     /// Remembers whose name it is.
-    pub(super) fn remember(&self, query: &Query, verdict: Verdict) {
+    pub(super) fn remember(&self, query: &Query, verdict: NameVerdict) {
         let now = Instant::now();
         let mut verdicts = self.verdicts.borrow_mut();
         verdicts.note(query.name(), query.qtype(), verdict, now);
-        if verdicts.get(query.name(), query.qtype(), now) == Some(Verdict::Domestic) {
+        if verdicts.get(query.name(), query.qtype(), now) == Some(NameVerdict::Domestic) {
             // A judgement that has just ended no longer listens.
             self.siblings.was_domestic(query, |events| drop(events.send(Event::SiblingWasCn)));
         }
@@ -148,7 +148,7 @@ impl Resolver {
             // The operator vouches for the name: private and foreign addresses are fine.
             && !matches!(
                 classify(&reply, &IpSet::default(), &self.bogus.borrow(), true),
-                Domestic::Bogus | Domestic::Err
+                DomesticVerdict::Bogus | DomesticVerdict::Err
             )
         {
             return self.take(query, &reply, Side::Domestic);
@@ -169,7 +169,7 @@ impl Resolver {
             return Outcome::NxDomain;
         }
         const SILENT: Ede = Ede::unreachable("the name server for this local name does not answer");
-        let servers: Vec<_> = servers.into_iter().map(Upstream::Datagrams).collect();
+        let servers: Vec<_> = servers.into_iter().map(DomesticServer::Udp).collect();
         let patience = self.settings.servers.timeout;
         let Some(message) = self.ask_servers(&servers, query, patience).await else {
             return Outcome::Stale(SILENT);
@@ -186,7 +186,7 @@ impl Resolver {
 
     pub(super) async fn ask_servers(
         self: &Rc<Self>,
-        servers: &[Upstream],
+        servers: &[DomesticServer],
         query: &Query,
         patience: Duration,
     ) -> Option<Vec<u8>> {
@@ -194,7 +194,7 @@ impl Resolver {
             let (resolver, query) = (Rc::clone(self), query.clone());
             Box::pin(async move { useful(resolver.ask_server(&server, &query, patience).await?) })
         });
-        let asked = first_success(attempts.collect(), HESITATION);
+        let asked = first_success(attempts.collect(), HEDGE_DELAY);
         let (_, message) = timeout(patience, asked).await.ok()?.ok()?;
         Some(message)
     }
@@ -202,13 +202,13 @@ impl Resolver {
     /// Asks one server. Its own socket is known as ours.
     pub(super) async fn ask_server(
         &self,
-        server: &Upstream,
+        server: &DomesticServer,
         query: &Query,
         patience: Duration,
     ) -> io::Result<Vec<u8>> {
         let address = match server {
-            Upstream::Datagrams(address) => *address,
-            Upstream::Kept(connection) => {
+            DomesticServer::Udp(address) => *address,
+            DomesticServer::Persistent(connection) => {
                 let asked = timeout(patience, connection.ask(query)).await;
                 return asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             }

@@ -35,8 +35,8 @@ pub(super) struct Horizon {
     origins: Option<Rc<dyn Origins>>,
     pub(super) answers: RefCell<Cache>,
     /// Until when they are passed over.
-    silent: RefCell<Memory<SocketAddr, ()>>,
-    own: RefCell<Memory<SocketAddr, bool>>,
+    silent: RefCell<ShortLived<SocketAddr, ()>>,
+    own: RefCell<ShortLived<SocketAddr, bool>>,
 }
 
 impl Horizon {
@@ -109,15 +109,15 @@ pub(super) fn on_link_of(server: SocketAddr, local: SocketAddr) -> Option<Socket
 
 /// A few facts that hold for a while.
 #[derive(Debug)]
-struct Memory<K, V>(HashMap<K, (V, Instant)>);
+struct ShortLived<K, V>(HashMap<K, (V, Instant)>);
 
-impl<K, V> Default for Memory<K, V> {
+impl<K, V> Default for ShortLived<K, V> {
     fn default() -> Self {
-        Memory(HashMap::new())
+        ShortLived(HashMap::new())
     }
 }
 
-impl<K: Eq + Hash, V: Copy> Memory<K, V> {
+impl<K: Eq + Hash, V: Copy> ShortLived<K, V> {
     fn get(&self, key: &K, now: Instant) -> Option<V> {
         self.0.get(key).filter(|(_, end)| now < *end).map(|(value, _)| *value)
     }
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn facts_end_and_are_bounded() {
-        let (now, mut memory) = (Instant::now(), Memory::default());
+        let (now, mut memory) = (Instant::now(), ShortLived::default());
         let minute = Duration::from_secs(60);
         for number in 0..=MOST_SERVERS {
             memory.insert(number, true, now, minute);

@@ -1,9 +1,11 @@
 //! Asks both sides and lets `split` decide: the judgement's input and output.
 
 use super::flight::{Outcome, TRUSTED_SILENT};
-use super::reply::{Domestic, Ede, Reply, Side, Stored, Ttls, classify, classify_trusted};
+use super::reply::{DomesticVerdict, Ede, Reply, Side, Stored, Ttls, classify, classify_trusted};
 use super::resolver::Resolver;
-use super::split::{Answer, Circumstances, DOMESTIC_SILENCE, Event, Split, Step, Timer, Timers};
+use super::split::{
+    Circumstances, Conclusion, DOMESTIC_SILENCE, Event, Reaction, Split, Timer, Timers,
+};
 use super::wire::{Query, rr};
 use crate::fault::{self, Fault};
 use std::rc::Rc;
@@ -47,9 +49,9 @@ impl Resolver {
             // An error is a word too: only silence is a miss.
             domestic_was_heard |= matches!(event, Event::Domestic(_, Some(_)));
             match split.on(event) {
-                Step::Wait(Some(grace)) => timers.start_grace(Instant::now(), grace),
-                Step::Wait(None) => {}
-                Step::Answer(answer) => {
+                Reaction::Wait(Some(grace)) => timers.start_grace(Instant::now(), grace),
+                Reaction::Wait(None) => {}
+                Reaction::Answer(answer) => {
                     if !domestic_was_heard {
                         self.patience.borrow_mut().missed();
                     }
@@ -73,7 +75,9 @@ impl Resolver {
                         let (china, bogus) =
                             (&resolver.settings.rules.china, resolver.bogus.borrow());
                         let verdict = match classify(reply, china, &bogus, false) {
-                            Domestic::Foreign if fault::is(Fault::Judgement) => Domestic::Cn,
+                            DomesticVerdict::Foreign if fault::is(Fault::Judgement) => {
+                                DomesticVerdict::Cn
+                            }
                             verdict => verdict,
                         };
                         let stored = resolver.stored(reply, Side::Domestic);
@@ -81,7 +85,7 @@ impl Resolver {
                     }
                     // Silence has its own clock, so that a late word still counts.
                     None if timed_out(&asked) => return,
-                    None => Event::Domestic(Domestic::Err, None),
+                    None => Event::Domestic(DomesticVerdict::Err, None),
                 };
                 // The judgement may be over.
                 let _ = events.send(event);
@@ -106,12 +110,12 @@ impl Resolver {
         });
     }
 
-    fn conclude(&self, query: &Query, answer: Answer<Option<Stored>>) -> Outcome {
+    fn conclude(&self, query: &Query, answer: Conclusion<Option<Stored>>) -> Outcome {
         let (reply, ttl_cap, verdict, is_foreign) = match answer {
-            Answer::Domestic { reply, ttl_cap, verdict } => (reply, ttl_cap, verdict, false),
-            Answer::Trusted { reply, verdict } => (reply, None, verdict, true),
-            Answer::StaleElseServfail(ede) => return Outcome::Stale(ede),
-            Answer::Servfail(ede) => return Outcome::Servfail(ede),
+            Conclusion::Domestic { reply, ttl_cap, verdict } => (reply, ttl_cap, verdict, false),
+            Conclusion::Trusted { reply, verdict } => (reply, None, verdict, true),
+            Conclusion::StaleElseServfail(ede) => return Outcome::Stale(ede),
+            Conclusion::Servfail(ede) => return Outcome::Servfail(ede),
         };
         let Some(stored) = reply else { return Outcome::Servfail(TRUSTED_SILENT) };
         if let Some(verdict) = verdict {

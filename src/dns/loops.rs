@@ -15,7 +15,7 @@ use tracing::warn;
 
 /// What tells our own questions from others.
 #[derive(Debug, Default)]
-pub(super) struct Loops {
+pub(super) struct QueryLoops {
     /// Our sockets that wait for replies.
     sockets: Rc<Sockets>,
     /// Made-up names and whom they were asked of.
@@ -28,13 +28,13 @@ pub(super) struct Loops {
 type Sockets = RefCell<HashSet<SocketAddr>>;
 
 /// Name, type and server.
-type Question = (Box<[u8]>, u16, IpAddr);
-type Questions = RefCell<HashSet<Question>>;
+type AskedQuestion = (Box<[u8]>, u16, IpAddr);
+type Questions = RefCell<HashSet<AskedQuestion>>;
 
 /// A question to a server, known as ours until dropped.
 #[derive(Debug)]
 pub(super) struct Asking {
-    question: Question,
+    question: AskedQuestion,
     questions: Rc<Questions>,
 }
 
@@ -46,22 +46,22 @@ impl Drop for Asking {
 
 /// One of our sockets, known as such until dropped.
 #[derive(Debug)]
-pub(super) struct Own {
+pub(super) struct OwnSocket {
     address: SocketAddr,
     sockets: Rc<Sockets>,
 }
 
-impl Drop for Own {
+impl Drop for OwnSocket {
     fn drop(&mut self) {
         self.sockets.borrow_mut().remove(&self.address);
     }
 }
 
-impl Loops {
+impl QueryLoops {
     /// Our socket with this address is about to ask.
-    pub(super) fn note(&self, address: SocketAddr) -> Own {
+    pub(super) fn note(&self, address: SocketAddr) -> OwnSocket {
         self.sockets.borrow_mut().insert(address);
-        Own { address, sockets: Rc::clone(&self.sockets) }
+        OwnSocket { address, sockets: Rc::clone(&self.sockets) }
     }
 
     /// The name is asked of this server and nowhere else.
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn own_sockets_and_own_names() {
-        let loops = Loops::default();
+        let loops = QueryLoops::default();
         let query = |name: &str| Query::new(&name.parse().unwrap(), rr::A);
         let own = loops.note("192.0.2.1:4000".parse().unwrap());
         let closes = |name, client: &str| loops.closes(&query(name), client.parse().unwrap());

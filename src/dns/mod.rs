@@ -39,7 +39,7 @@ mod upstream;
 
 pub use name_server::{NameServer, Transport};
 pub use persistence::obstacle;
-pub use server::{Bound, Order, Origins, bind, spawn};
+pub use server::{BoundResolver, Order, Origins, bind, spawn};
 pub use settings::Settings;
 
 /// The name that the daemon's proof asks for, see `daemon::proof`. It is answered from

@@ -3,13 +3,13 @@
 //!
 //! | trusted | then |
 //! |---|---|
-//! | an address in the China set | the domestic side is asked: it knows nearer addresses. Its answer counts if it is [`Domestic::Cn`] and comes within the grace; else the trusted one |
+//! | an address in the China set | the domestic side is asked: it knows nearer addresses. Its answer counts if it is [`DomesticVerdict::Cn`] and comes within the grace; else the trusted one |
 //! | other addresses, NODATA, NXDOMAIN | the trusted answer |
 //! | failed or silent | stale, else SERVFAIL: asking the domestic side would be the leak |
 
-use super::cache::Verdict;
+use super::cache::NameVerdict;
 use super::flight::{Outcome, TRUSTED_SILENT};
-use super::reply::{Domestic, Ede, Reply, Side, Trusted, classify, classify_trusted};
+use super::reply::{DomesticVerdict, Ede, Reply, Side, TrustedVerdict, classify, classify_trusted};
 use super::resolver::Resolver;
 use super::wire::{Query, rr};
 use crate::ipset::IpSet;
@@ -32,12 +32,12 @@ impl Resolver {
         match believe(&reply, &self.settings.rules.china) {
             Belief::Domestic => {
                 if let Some(nearer) = self.nearer(query).await {
-                    self.remember(query, Verdict::Domestic);
+                    self.remember(query, NameVerdict::Domestic);
                     return nearer;
                 }
             }
             Belief::Foreign => {
-                self.remember(query, Verdict::Foreign);
+                self.remember(query, NameVerdict::Foreign);
                 if self.settings.no_foreign_aaaa && query.qtype() == rr::AAAA {
                     return Outcome::NoData(Ede::FILTERED);
                 }
@@ -58,7 +58,7 @@ impl Resolver {
         let message = message?;
         let reply = Reply::parse(&message)?;
         let verdict = classify(&reply, &self.settings.rules.china, &self.bogus.borrow(), false);
-        (verdict == Domestic::Cn).then(|| self.take(query, &reply, Side::Domestic))
+        (verdict == DomesticVerdict::Cn).then(|| self.take(query, &reply, Side::Domestic))
     }
 }
 
@@ -73,11 +73,11 @@ enum Belief {
 
 fn believe(reply: &Reply<'_>, china: &IpSet) -> Belief {
     match classify_trusted(reply) {
-        Trusted::Addresses => match classify(reply, china, &IpSet::default(), true) {
-            Domestic::Cn => Belief::Domestic,
+        TrustedVerdict::Addresses => match classify(reply, china, &IpSet::default(), true) {
+            DomesticVerdict::Cn => Belief::Domestic,
             _ => Belief::Foreign,
         },
-        Trusted::NoIp | Trusted::Nx | Trusted::Err => Belief::Nothing,
+        TrustedVerdict::NoIp | TrustedVerdict::Nx | TrustedVerdict::Err => Belief::Nothing,
     }
 }
 

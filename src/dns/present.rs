@@ -54,7 +54,7 @@ impl Present {
     /// From now on, one that knows nothing of the network of before: its connections are dialled anew,
     /// and whether the domestic side is there, or rewrites, is found out again. Answers stay, and are
     /// older by the time that was slept.
-    pub(super) fn moved(&self, slept: Duration) {
+    pub(super) fn network_changed(&self, slept: Duration) {
         let old = self.load();
         let next = old.succeed(old.settings.clone(), Tls::default());
         next.cache.borrow_mut().age(slept);

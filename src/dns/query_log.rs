@@ -1,6 +1,6 @@
 //! `dns.log-queries`: one line for each query, with answer, side, verdict and time.
 
-use super::cache::Verdict;
+use super::cache::NameVerdict;
 use super::reply::{Reply, Side};
 use super::wire::{Query, rcode};
 use std::fmt;
@@ -10,7 +10,7 @@ use tracing::info;
 
 /// Where an answer came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum AnswerSource {
     /// Nobody was asked: hosts, special names, lists, filters.
     Local,
     /// The cache.
@@ -27,17 +27,17 @@ pub(super) enum Source {
 
 /// A query and its answer.
 #[derive(Debug)]
-pub(super) struct Line<'a> {
+pub(super) struct QueryLine<'a> {
     pub(super) client: SocketAddr,
     pub(super) query: &'a Query,
     /// The message for the client.
     pub(super) answer: &'a [u8],
-    pub(super) source: Source,
-    pub(super) verdict: Option<Verdict>,
+    pub(super) source: AnswerSource,
+    pub(super) verdict: Option<NameVerdict>,
     pub(super) took: Duration,
 }
 
-impl Line<'_> {
+impl QueryLine<'_> {
     pub(super) fn write(&self) {
         let name = self.query.to_name().map(|name| name.to_string()).unwrap_or_default();
         if !name.trim_end_matches('.').ends_with(super::PROOF) {
@@ -46,7 +46,7 @@ impl Line<'_> {
     }
 }
 
-impl fmt::Display for Line<'_> {
+impl fmt::Display for QueryLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let client = SocketAddr::new(self.client.ip().to_canonical(), self.client.port());
         write!(f, "{client} asked ")?;
@@ -54,12 +54,12 @@ impl fmt::Display for Line<'_> {
             Some(name) => write!(f, "{name}")?,
             None => write!(f, "?")?,
         }
-        write!(f, " {}: ", Kind(self.query.qtype()))?;
+        write!(f, " {}: ", TypeName(self.query.qtype()))?;
         write_answer(self.answer, f)?;
         write!(f, " ({}", self.source)?;
         match self.verdict {
-            Some(Verdict::Domestic) => write!(f, ", judged domestic")?,
-            Some(Verdict::Foreign) => write!(f, ", judged foreign")?,
+            Some(NameVerdict::Domestic) => write!(f, ", judged domestic")?,
+            Some(NameVerdict::Foreign) => write!(f, ", judged foreign")?,
             None => {}
         }
         write!(f, ", {:.1} ms)", self.took.as_secs_f64() * 1e3)
@@ -85,27 +85,27 @@ fn write_answer(answer: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for AnswerSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let side = |side| match side {
             Side::Domestic => "domestic",
             Side::Trusted => "trusted",
         };
         match self {
-            Source::Local => write!(f, "local"),
-            Source::Cache(from) => write!(f, "cache, {}", side(*from)),
-            Source::Stale(from) => write!(f, "stale, {}", side(*from)),
-            Source::Asked(from) => write!(f, "{}", side(*from)),
-            Source::AskedServer => write!(f, "the asked name server"),
-            Source::Failed => write!(f, "nobody answered"),
+            AnswerSource::Local => write!(f, "local"),
+            AnswerSource::Cache(from) => write!(f, "cache, {}", side(*from)),
+            AnswerSource::Stale(from) => write!(f, "stale, {}", side(*from)),
+            AnswerSource::Asked(from) => write!(f, "{}", side(*from)),
+            AnswerSource::AskedServer => write!(f, "the asked name server"),
+            AnswerSource::Failed => write!(f, "nobody answered"),
         }
     }
 }
 
 /// A record type for people.
-struct Kind(u16);
+struct TypeName(u16);
 
-impl fmt::Display for Kind {
+impl fmt::Display for TypeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", hickory_proto::rr::RecordType::from(self.0))
     }
@@ -123,21 +123,21 @@ mod tests {
         let line = |answer: &[u8], source, verdict| {
             let client = "[::ffff:192.0.2.7]:5353".parse().unwrap();
             let took = Duration::from_micros(1250);
-            Line { client, query: &query, answer, source, verdict, took }.to_string()
+            QueryLine { client, query: &query, answer, source, verdict, took }.to_string()
         };
         let addresses = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
         let found = reply::addresses(&query, &addresses, 60, TCP_SIZE);
         assert_eq!(
-            line(&found, Source::Asked(Side::Domestic), Some(Verdict::Domestic)),
+            line(&found, AnswerSource::Asked(Side::Domestic), Some(NameVerdict::Domestic)),
             "192.0.2.7:5353 asked www.example.com A: 192.0.2.1 192.0.2.2 (domestic, judged \
              domestic, 1.2 ms)"
         );
         assert_eq!(
-            line(&reply::blocked(&query), Source::Local, None),
+            line(&reply::blocked(&query), AnswerSource::Local, None),
             "192.0.2.7:5353 asked www.example.com A: no such name (local, 1.2 ms)"
         );
         assert!(
-            line(&reply::nodata(&query, None), Source::Stale(Side::Trusted), None)
+            line(&reply::nodata(&query, None), AnswerSource::Stale(Side::Trusted), None)
                 .contains("no such record (stale, trusted, ")
         );
     }

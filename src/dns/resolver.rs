@@ -4,14 +4,14 @@
 //! join an identical query in flight -> listed name (one side only) -> judgement.
 
 use super::Settings;
-use super::cache::{Cache, Failures, Verdict, Verdicts};
+use super::cache::{Cache, Failures, NameVerdict, Verdicts};
 use super::flight::{Flights, Outcome};
 use super::horizon::Horizon;
 use super::hosts::Hosts;
 use super::judge::Events;
 use super::limit::RateLimit;
-use super::loops::Loops;
-use super::query_log::{Line, Source};
+use super::loops::QueryLoops;
+use super::query_log::{AnswerSource, QueryLine};
 use super::reply::{self, Clamp, Ede, Reply, Side, Stored};
 use super::settings::{HttpsRecords, Via};
 use super::siblings::Siblings;
@@ -19,10 +19,10 @@ use super::special::{self, Special};
 use super::split::Patience;
 use super::split_horizon::AtOnce;
 use super::system::SystemServers;
-use super::upstream::domestic::Domestic;
-use super::upstream::kept::Dialler;
+use super::upstream::domestic::DomesticServer;
+use super::upstream::persistent::Dialler;
 use super::upstream::tls::Tls;
-use super::upstream::trusted::Trusted;
+use super::upstream::trusted::TrustedServers;
 use super::wire::{Query, TCP_SIZE, rr};
 use crate::dispatch::Current;
 use crate::ipset::{self, IpSet};
@@ -51,8 +51,8 @@ const LEARNED_BEYOND_TTL: Duration = Duration::from_secs(60);
 pub(super) struct Resolver {
     pub(super) settings: Settings,
     pub(super) outbound: Outbound,
-    pub(super) domestic: Vec<Domestic>,
-    pub(super) trusted: Trusted,
+    pub(super) domestic: Vec<DomesticServer>,
+    pub(super) trusted: TrustedServers,
     pub(super) cache: RefCell<Cache>,
     pub(super) failures: RefCell<Failures>,
     pub(super) verdicts: RefCell<Verdicts>,
@@ -61,7 +61,7 @@ pub(super) struct Resolver {
     pub(super) bogus: RefCell<IpSet>,
     pub(super) flights: Flights,
     pub(super) siblings: Siblings<Events>,
-    pub(super) loops: Loops,
+    pub(super) loops: QueryLoops,
     pub(super) horizon: Horizon,
     pub(super) rate_limit: RefCell<RateLimit>,
     pub(super) clamp: Clamp,
@@ -120,10 +120,11 @@ impl Resolver {
         let direct = Dialler { current: current.clone(), through_proxy: false, tls };
         let dialler =
             Dialler { through_proxy: settings.servers.trusted_via == Via::Proxy, ..direct.clone() };
-        let domestic = settings.servers.china.iter().map(|server| Domestic::new(server, &direct));
+        let domestic =
+            settings.servers.china.iter().map(|server| DomesticServer::new(server, &direct));
         Rc::new(Resolver {
             domestic: domestic.collect(),
-            trusted: Trusted::new(&settings.servers.trusted, &dialler),
+            trusted: TrustedServers::new(&settings.servers.trusted, &dialler),
             cache: RefCell::new(Cache::new(settings.cache.size)),
             failures: RefCell::default(),
             verdicts: RefCell::new(Verdicts::new(VERDICTS)),
@@ -131,7 +132,7 @@ impl Resolver {
             bogus: RefCell::new(settings.answers.bogus.clone()),
             flights: Flights::default(),
             siblings: Siblings::default(),
-            loops: Loops::default(),
+            loops: QueryLoops::default(),
             horizon,
             rate_limit: RefCell::new(RateLimit::new(settings.answers.rate_limit)),
             clamp: Clamp::new(settings.cache.min_ttl, settings.cache.max_ttl),
@@ -217,7 +218,7 @@ impl Resolver {
         if hit.refresh {
             self.refresh(asked.query);
         }
-        AtOnce::Answered(Source::Cache(side))
+        AtOnce::Answered(AnswerSource::Cache(side))
     }
 
     fn try_ladder(self: &Rc<Self>, asked: &Asked<'_>, out: &mut Vec<u8>) -> AtOnce {
@@ -227,7 +228,7 @@ impl Resolver {
         });
         if let Some(message) = ready {
             out.extend(message);
-            return AtOnce::Answered(Source::Local);
+            return AtOnce::Answered(AnswerSource::Local);
         }
         // What failed a moment ago is not asked again.
         let failure = self.failures.borrow_mut().get(query, at);
@@ -242,15 +243,21 @@ impl Resolver {
     }
 
     /// The stale answer, where that is allowed, or SERVFAIL.
-    fn fail(&self, asked: &Asked<'_>, ede: Ede, allows_stale: bool, out: &mut Vec<u8>) -> Source {
+    fn fail(
+        &self,
+        asked: &Asked<'_>,
+        ede: Ede,
+        allows_stale: bool,
+        out: &mut Vec<u8>,
+    ) -> AnswerSource {
         match self.cache.borrow_mut().get_stale(asked.query, Instant::now()) {
             Some(hit) if allows_stale => {
                 hit.write(asked.query, asked.limit, out);
-                Source::Stale(hit.stored().side())
+                AnswerSource::Stale(hit.stored().side())
             }
             _ => {
                 out.extend(reply::servfail(asked.query, Some(ede)));
-                Source::Failed
+                AnswerSource::Failed
             }
         }
     }
@@ -270,17 +277,21 @@ impl Resolver {
         let source = match &*outcome {
             Outcome::Reply { stored, ttls } => {
                 stored.write(query, *ttls, None, limit, &mut out);
-                if by_asked_server { Source::AskedServer } else { Source::Asked(stored.side()) }
+                if by_asked_server {
+                    AnswerSource::AskedServer
+                } else {
+                    AnswerSource::Asked(stored.side())
+                }
             }
             Outcome::Stale(ede) => self.fail(asked, *ede, true, &mut out),
             Outcome::Servfail(ede) => self.fail(asked, *ede, false, &mut out),
             Outcome::NoData(ede) => {
                 out = reply::nodata(query, Some(*ede));
-                Source::Local
+                AnswerSource::Local
             }
             Outcome::NxDomain => {
                 out = reply::nxdomain(query, None);
-                Source::Local
+                AnswerSource::Local
             }
         };
         if self.settings.privacy.log_queries {
@@ -289,10 +300,10 @@ impl Resolver {
         out
     }
 
-    fn log(&self, asked: &Asked<'_>, answer: &[u8], source: Source) {
+    fn log(&self, asked: &Asked<'_>, answer: &[u8], source: AnswerSource) {
         let Asked { query, client, at, .. } = *asked;
         let took = at.elapsed();
-        Line { client, query, answer, source, verdict: self.verdict(query), took }.write();
+        QueryLine { client, query, answer, source, verdict: self.verdict(query), took }.write();
     }
 
     /// A reply in the form that is sent on, less what the operator does not want.
@@ -344,7 +355,7 @@ impl Resolver {
         let qtype = query.qtype();
         let foreign_v6 = self.settings.no_foreign_aaaa
             && qtype == rr::AAAA
-            && (rule == Some(Route::Proxy) || self.verdict(query) == Some(Verdict::Foreign));
+            && (rule == Some(Route::Proxy) || self.verdict(query) == Some(NameVerdict::Foreign));
         let https = self.settings.answers.https_records == HttpsRecords::Block
             && matches!(qtype, rr::HTTPS | rr::SVCB);
         if foreign_v6 || https || self.settings.answers.block_types.contains(&qtype) {

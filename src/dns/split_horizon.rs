@@ -36,10 +36,10 @@
 //! What is learned from such an answer steers no traffic: private addresses need no proxy.
 
 use super::flight::Outcome;
-use super::query_log::Source;
+use super::query_log::AnswerSource;
 use super::reply::{self, Ede, Reply, Side, Stored, Ttls};
 use super::resolver::{Asked, Resolver};
-use super::upstream::domestic::Domestic as Upstream;
+use super::upstream::domestic::DomesticServer;
 use super::wire::{Query, rcode, rr};
 use crate::domain::Name;
 use crate::route::Route;
@@ -62,7 +62,7 @@ const UNKNOWN: Ede = Ede::unreachable("the asked name server does not know the n
 #[derive(Debug)]
 pub(super) enum AtOnce {
     /// The answer is written.
-    Answered(Source),
+    Answered(AnswerSource),
     /// The asked server has to be asked.
     Ask,
     /// The asked server has no part in it.
@@ -78,7 +78,7 @@ impl Resolver {
             if hit.refresh {
                 self.refresh(&there);
             }
-            return AtOnce::Answered(Source::AskedServer);
+            return AtOnce::Answered(AnswerSource::AskedServer);
         }
         if self.is_in_vain(&there, asked.at) { AtOnce::Unconcerned } else { AtOnce::Ask }
     }
@@ -200,7 +200,7 @@ impl Resolver {
         }
         let remote = !self.horizon.is_own(server, Instant::now());
         let _asking = remote.then(|| self.loops.note_question(query, server.ip()));
-        let server_address = Upstream::Datagrams(server);
+        let server_address = DomesticServer::Udp(server);
         let asked = self.ask_server(&server_address, query, self.patience()).await;
         if asked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
             self.horizon.was_silent(server, Instant::now());

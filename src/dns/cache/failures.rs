@@ -1,6 +1,6 @@
 //! Questions that just failed (RFC 9520): they are not asked again for a few seconds.
 
-use super::clock::Clock;
+use super::second_chance::SecondChance;
 use crate::dns::reply::Ede;
 use crate::dns::wire::Query;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const LIMIT: usize = 128 * 1024;
 /// Failed questions, and what was said of them.
 #[derive(Debug)]
 pub struct Failures {
-    entries: Clock<(Failure, Instant)>,
+    entries: SecondChance<(Failure, Instant)>,
 }
 
 /// How a question failed.
@@ -29,7 +29,7 @@ pub struct Failure {
 
 impl Default for Failures {
     fn default() -> Self {
-        Failures { entries: Clock::new(LIMIT) }
+        Failures { entries: SecondChance::new(LIMIT) }
     }
 }
 

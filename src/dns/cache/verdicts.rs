@@ -5,13 +5,13 @@
 //! that is the safe side; one that was foreign has to be judged domestic twice, since a single
 //! domestic address may be an accident of a content network, or a forger's warning page.
 
-use super::clock::Clock;
+use super::second_chance::SecondChance;
 use crate::dns::wire::rr;
 use std::time::{Duration, Instant};
 
 /// Whose name it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verdict {
+pub enum NameVerdict {
     /// The domestic servers' answer was taken: it held a domestic address.
     Domestic,
     /// The domestic servers' answer was forged, or foreign.
@@ -28,12 +28,12 @@ const FOREIGN_FOR: Duration = Duration::from_secs(6 * 3600);
 /// [`Query::name`](crate::dns::wire::Query::name) has it.
 #[derive(Debug)]
 pub struct Verdicts {
-    entries: Clock<Entry>,
+    entries: SecondChance<JudgedName>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
-    verdict: Verdict,
+struct JudgedName {
+    verdict: NameVerdict,
     expiry: Instant,
     /// The opposite was judged since.
     doubted: bool,
@@ -42,31 +42,31 @@ struct Entry {
 impl Verdicts {
     /// A memory of at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Verdicts { entries: Clock::new(limit) }
+        Verdicts { entries: SecondChance::new(limit) }
     }
 
     /// Remembers a verdict about the name's addresses of one type, as the flip rule has it.
-    pub fn note(&mut self, name: &[u8], qtype: u16, verdict: Verdict, now: Instant) {
+    pub fn note(&mut self, name: &[u8], qtype: u16, verdict: NameVerdict, now: Instant) {
         let lifetime = match verdict {
-            Verdict::Domestic => DOMESTIC_FOR,
-            Verdict::Foreign => FOREIGN_FOR,
+            NameVerdict::Domestic => DOMESTIC_FOR,
+            NameVerdict::Foreign => FOREIGN_FOR,
         };
-        let mut entry = Entry { verdict, expiry: now + lifetime, doubted: false };
+        let mut entry = JudgedName { verdict, expiry: now + lifetime, doubted: false };
         with_key(name, qtype, |key| {
-            if verdict == Verdict::Domestic
+            if verdict == NameVerdict::Domestic
                 && let Some(former) = self.entries.get(key)
-                && former.verdict == Verdict::Foreign
+                && former.verdict == NameVerdict::Foreign
                 && now < former.expiry
                 && !former.doubted
             {
-                entry = Entry { doubted: true, ..*former };
+                entry = JudgedName { doubted: true, ..*former };
             }
             self.entries.insert(key, entry, 0, |entry| entry.expiry <= now);
         });
     }
 
     /// The verdict about the name's addresses of one type.
-    pub fn get(&mut self, name: &[u8], qtype: u16, now: Instant) -> Option<Verdict> {
+    pub fn get(&mut self, name: &[u8], qtype: u16, now: Instant) -> Option<NameVerdict> {
         let entry = with_key(name, qtype, |key| self.entries.get(key).copied())?;
         (now < entry.expiry).then_some(entry.verdict)
     }
@@ -79,12 +79,12 @@ impl Verdicts {
             rr::AAAA => rr::A,
             _ => return false,
         };
-        self.get(name, sibling, now) == Some(Verdict::Domestic)
+        self.get(name, sibling, now) == Some(NameVerdict::Domestic)
     }
 
     /// The verdict that other types (MX, TXT, HTTPS, ...) of the name follow: that of A, else that
     /// of AAAA.
-    pub fn of_name(&mut self, name: &[u8], now: Instant) -> Option<Verdict> {
+    pub fn of_name(&mut self, name: &[u8], now: Instant) -> Option<NameVerdict> {
         self.get(name, rr::A, now).or_else(|| self.get(name, rr::AAAA, now))
     }
 }
@@ -109,24 +109,24 @@ mod tests {
     fn verdicts_expire_and_types_differ() {
         let now = Instant::now();
         let mut verdicts = Verdicts::new(10_000);
-        verdicts.note(NAME, rr::A, Verdict::Domestic, now);
-        assert_eq!(verdicts.get(NAME, rr::A, now), Some(Verdict::Domestic));
+        verdicts.note(NAME, rr::A, NameVerdict::Domestic, now);
+        assert_eq!(verdicts.get(NAME, rr::A, now), Some(NameVerdict::Domestic));
         assert_eq!(verdicts.get(NAME, rr::AAAA, now), None);
         assert!(verdicts.sibling_was_cn(NAME, rr::AAAA, now));
         assert!(!verdicts.sibling_was_cn(NAME, rr::A, now));
         assert!(!verdicts.sibling_was_cn(NAME, rr::HTTPS, now));
-        assert_eq!(verdicts.of_name(NAME, now), Some(Verdict::Domestic));
+        assert_eq!(verdicts.of_name(NAME, now), Some(NameVerdict::Domestic));
         let later = now + DOMESTIC_FOR;
         assert_eq!(verdicts.get(NAME, rr::A, later), None);
-        verdicts.note(NAME, rr::AAAA, Verdict::Foreign, later);
-        assert_eq!(verdicts.of_name(NAME, later), Some(Verdict::Foreign));
+        verdicts.note(NAME, rr::AAAA, NameVerdict::Foreign, later);
+        assert_eq!(verdicts.of_name(NAME, later), Some(NameVerdict::Foreign));
     }
 
     #[test]
     fn foreign_at_once_and_domestic_at_the_second_word() {
-        use Verdict::{Domestic, Foreign};
+        use NameVerdict::{Domestic, Foreign};
         let now = Instant::now();
-        let after = |verdicts: &[Verdict]| {
+        let after = |verdicts: &[NameVerdict]| {
             let mut memory = Verdicts::new(10_000);
             verdicts.iter().for_each(|verdict| memory.note(NAME, rr::A, *verdict, now));
             memory.get(NAME, rr::A, now).unwrap()

@@ -1,8 +1,13 @@
 //! Answers of our own making.
 
-use crate::dns::wire::{CLASS_IN, HEADER, Query, flag, put_opt, rcode, rr};
+use crate::dns::wire::{
+    CLASS_IN, HEADER, MalformedQuery, Query, flag, option, put_opt, rcode, reply_flags, rr,
+};
 use crate::domain::Name;
 use std::net::IpAddr;
+
+/// The option that carries an extended error (RFC 8914).
+const OPTION_EDE: u16 = 15;
 
 /// An extended DNS error (RFC 8914): why an answer is what it is. It reaches clients that speak
 /// EDNS, and people who use dig.
@@ -63,6 +68,21 @@ pub fn truncated(query: &Query) -> Vec<u8> {
 /// make programs connect to this machine.
 pub fn blocked(query: &Query) -> Vec<u8> {
     nxdomain(query, Some(Ede::BLOCKED))
+}
+
+impl MalformedQuery {
+    /// Appends the message to send back to `out`; false if there is none.
+    pub fn write_answer(&self, out: &mut Vec<u8>) -> bool {
+        let MalformedQuery::Answer { id, flags, rcode, query } = self else { return false };
+        if let Some(query) = query {
+            out.extend(error(query, *rcode, None));
+            return true;
+        }
+        out.extend(id.to_be_bytes());
+        out.extend((reply_flags(*flags) | rcode & flag::RCODE).to_be_bytes());
+        out.extend([0; 8]);
+        true
+    }
 }
 
 /// An answer without records.
@@ -162,7 +182,9 @@ pub(super) fn close(query: &Query, rcode: u16, ede: Option<Ede>, begin: usize, o
         place.copy_from_slice(&count.saturating_add(1).to_be_bytes());
     }
     let extended = u8::try_from(rcode >> 4).unwrap_or(0);
-    put_opt(out, extended, query.dnssec_ok(), ede);
+    let ede =
+        ede.map(|ede| option(OPTION_EDE, &[&ede.code.to_be_bytes(), ede.text.as_bytes()].concat()));
+    put_opt(out, extended, query.dnssec_ok(), &ede.unwrap_or_default());
 }
 
 /// The length of our OPT record.

@@ -20,17 +20,17 @@ const EVENTS: usize = 15;
 
 fn event(kind: usize, tag: Tag) -> Event<Tag> {
     match kind {
-        0 => Event::Domestic(Domestic::Cn, tag),
-        1 => Event::Domestic(Domestic::Foreign, tag),
-        2 => Event::Domestic(Domestic::Bogus, tag),
-        3 => Event::Domestic(Domestic::NoIp, tag),
-        4 => Event::Domestic(Domestic::Nx, tag),
-        5 => Event::Domestic(Domestic::Err, tag),
+        0 => Event::Domestic(DomesticVerdict::Cn, tag),
+        1 => Event::Domestic(DomesticVerdict::Foreign, tag),
+        2 => Event::Domestic(DomesticVerdict::Bogus, tag),
+        3 => Event::Domestic(DomesticVerdict::NoIp, tag),
+        4 => Event::Domestic(DomesticVerdict::Nx, tag),
+        5 => Event::Domestic(DomesticVerdict::Err, tag),
         6 => Event::DomesticSilent,
-        7 => Event::Trusted(Trusted::Addresses, tag),
-        8 => Event::Trusted(Trusted::NoIp, tag),
-        9 => Event::Trusted(Trusted::Nx, tag),
-        10 => Event::Trusted(Trusted::Err, tag),
+        7 => Event::Trusted(TrustedVerdict::Addresses, tag),
+        8 => Event::Trusted(TrustedVerdict::NoIp, tag),
+        9 => Event::Trusted(TrustedVerdict::Nx, tag),
+        10 => Event::Trusted(TrustedVerdict::Err, tag),
         11 => Event::TrustedFailed,
         12 => Event::SiblingWasCn,
         13 => Event::GraceOver,
@@ -42,11 +42,11 @@ fn event(kind: usize, tag: Tag) -> Event<Tag> {
 /// which event.
 fn oracle(history: &[Event<Tag>], start: Circumstances) -> Option<(&'static str, Option<Tag>)> {
     let position = |wanted: &dyn Fn(&Event<Tag>) -> bool| history.iter().position(wanted);
-    let said = |verdict: Domestic| {
+    let said = |verdict: DomesticVerdict| {
         position(&|event| matches!(event, Event::Domestic(found, _) if *found == verdict))
     };
-    let bogus = said(Domestic::Bogus);
-    let cn = said(Domestic::Cn);
+    let bogus = said(DomesticVerdict::Bogus);
+    let cn = said(DomesticVerdict::Cn);
     if let Some(cn) = cn
         && bogus.is_none_or(|bogus| cn < bogus)
     {
@@ -56,24 +56,26 @@ fn oracle(history: &[Event<Tag>], start: Circumstances) -> Option<(&'static str,
     let silent = history.contains(&Event::DomesticSilent) || replies >= start.domestic_servers;
     let row = [
         (bogus.or(cn), "BOGUS"),
-        (said(Domestic::Foreign), "FOREIGN"),
-        (said(Domestic::Nx), "NX"),
-        (said(Domestic::NoIp), "NOIP"),
+        (said(DomesticVerdict::Foreign), "FOREIGN"),
+        (said(DomesticVerdict::Nx), "NX"),
+        (said(DomesticVerdict::NoIp), "NOIP"),
         (silent.then_some(0), "ERR"),
     ]
     .into_iter()
     .find_map(|(heard, row)| heard.map(|_| row));
-    let no_ip = said(Domestic::NoIp);
+    let no_ip = said(DomesticVerdict::NoIp);
     if row == Some("NOIP") && (start.sibling_was_cn || history.contains(&Event::SiblingWasCn)) {
         return Some(("domestic", no_ip));
     }
-    let trusted =
-        position(&|event| matches!(event, Event::Trusted(verdict, _) if *verdict != Trusted::Err));
-    let failed =
-        position(&|event| matches!(event, Event::TrustedFailed | Event::Trusted(Trusted::Err, _)));
+    let trusted = position(
+        &|event| matches!(event, Event::Trusted(verdict, _) if *verdict != TrustedVerdict::Err),
+    );
+    let failed = position(&|event| {
+        matches!(event, Event::TrustedFailed | Event::Trusted(TrustedVerdict::Err, _))
+    });
     let deadline = history.contains(&Event::Deadline);
     let column = match trusted.map(|at| history[at]) {
-        Some(Event::Trusted(Trusted::Addresses, _)) => Some(0),
+        Some(Event::Trusted(TrustedVerdict::Addresses, _)) => Some(0),
         Some(_) => Some(1),
         None => (failed.is_some() || deadline).then_some(2),
     };
@@ -90,14 +92,16 @@ fn oracle(history: &[Event<Tag>], start: Circumstances) -> Option<(&'static str,
     Some((cell, source))
 }
 
-fn outcome(answer: &Answer<Tag>) -> (&'static str, Option<Tag>) {
+fn outcome(answer: &Conclusion<Tag>) -> (&'static str, Option<Tag>) {
     match answer {
-        Answer::Domestic { reply, ttl_cap: None, .. } => ("domestic", Some(*reply)),
-        Answer::Domestic { reply, ttl_cap: Some(5), .. } => ("domestic, TTL <= 5", Some(*reply)),
-        Answer::Domestic { .. } => ("another cap", None),
-        Answer::Trusted { reply, .. } => ("trusted", Some(*reply)),
-        Answer::StaleElseServfail(_) => ("stale, else SERVFAIL", None),
-        Answer::Servfail(_) => ("SERVFAIL", None),
+        Conclusion::Domestic { reply, ttl_cap: None, .. } => ("domestic", Some(*reply)),
+        Conclusion::Domestic { reply, ttl_cap: Some(5), .. } => {
+            ("domestic, TTL <= 5", Some(*reply))
+        }
+        Conclusion::Domestic { .. } => ("another cap", None),
+        Conclusion::Trusted { reply, .. } => ("trusted", Some(*reply)),
+        Conclusion::StaleElseServfail(_) => ("stale, else SERVFAIL", None),
+        Conclusion::Servfail(_) => ("SERVFAIL", None),
     }
 }
 
@@ -121,12 +125,12 @@ impl Walk {
             let step = split.on(event);
             let expected = oracle(history, self.start);
             match step {
-                Step::Answer(answer) => {
+                Reaction::Answer(answer) => {
                     assert_eq!(Some(outcome(&answer)), expected, "{history:?} {:?}", self.start);
                     check_answer(&answer, history, self.start);
                     check_done(&mut split);
                 }
-                Step::Wait(grace) => {
+                Reaction::Wait(grace) => {
                     assert_eq!(None, expected, "{history:?} {:?}", self.start);
                     assert_ne!(event, Event::Deadline, "no answer in time: {history:?}");
                     check_grace(grace, history, self.start);
@@ -139,34 +143,40 @@ impl Walk {
 }
 
 /// What has to hold whatever the table says.
-fn check_answer(answer: &Answer<Tag>, history: &[Event<Tag>], start: Circumstances) {
+fn check_answer(answer: &Conclusion<Tag>, history: &[Event<Tag>], start: Circumstances) {
     let trusted_is_up = !history.iter().any(|event| {
-        matches!(event, Event::TrustedFailed | Event::Trusted(Trusted::Err, _) | Event::Deadline)
+        matches!(
+            event,
+            Event::TrustedFailed | Event::Trusted(TrustedVerdict::Err, _) | Event::Deadline
+        )
     });
     match answer {
-        Answer::Domestic { reply, verdict, .. } => {
+        Conclusion::Domestic { reply, verdict, .. } => {
             let Event::Domestic(found, _) = history[*reply] else {
                 panic!("not a domestic reply: {history:?}");
             };
-            assert!(matches!(found, Domestic::Cn | Domestic::NoIp), "{history:?}");
-            assert_eq!(*verdict == Some(Verdict::Domestic), found == Domestic::Cn);
+            assert!(matches!(found, DomesticVerdict::Cn | DomesticVerdict::NoIp), "{history:?}");
+            assert_eq!(*verdict == Some(NameVerdict::Domestic), found == DomesticVerdict::Cn);
             let sibling = start.sibling_was_cn || history.contains(&Event::SiblingWasCn);
-            assert!(found == Domestic::Cn || sibling || !trusted_is_up, "{history:?}");
+            assert!(found == DomesticVerdict::Cn || sibling || !trusted_is_up, "{history:?}");
             let forged = history
                 .iter()
-                .position(|event| matches!(event, Event::Domestic(Domestic::Bogus, _)));
+                .position(|event| matches!(event, Event::Domestic(DomesticVerdict::Bogus, _)));
             assert_eq!(forged, None, "{history:?}");
         }
-        Answer::Trusted { reply, verdict } => {
+        Conclusion::Trusted { reply, verdict } => {
             assert!(
-                matches!(history[*reply], Event::Trusted(verdict, _) if verdict != Trusted::Err)
+                matches!(history[*reply], Event::Trusted(verdict, _) if verdict != TrustedVerdict::Err)
             );
             let suspected = history.iter().any(|event| {
-                matches!(event, Event::Domestic(Domestic::Foreign | Domestic::Bogus, _))
+                matches!(
+                    event,
+                    Event::Domestic(DomesticVerdict::Foreign | DomesticVerdict::Bogus, _)
+                )
             });
-            assert_eq!(*verdict, suspected.then_some(Verdict::Foreign), "{history:?}");
+            assert_eq!(*verdict, suspected.then_some(NameVerdict::Foreign), "{history:?}");
         }
-        Answer::StaleElseServfail(_) | Answer::Servfail(_) => {
+        Conclusion::StaleElseServfail(_) | Conclusion::Servfail(_) => {
             assert!(!trusted_is_up, "{history:?}");
         }
     }
@@ -175,14 +185,14 @@ fn check_answer(answer: &Answer<Tag>, history: &[Event<Tag>], start: Circumstanc
 /// It answers once.
 fn check_done(split: &mut Split<Tag>) {
     for kind in 0..EVENTS {
-        assert_eq!(split.on(event(kind, 99)), Step::Wait(None));
+        assert_eq!(split.on(event(kind, 99)), Reaction::Wait(None));
     }
 }
 
 /// Grace is asked for once, by the first trusted reply, if nothing usable is known of the domestic
 /// side.
 fn check_grace(grace: Option<Duration>, history: &[Event<Tag>], start: Circumstances) {
-    let is_reply = |event: &Event<Tag>| matches!(event, Event::Trusted(verdict, _) if *verdict != Trusted::Err);
+    let is_reply = |event: &Event<Tag>| matches!(event, Event::Trusted(verdict, _) if *verdict != TrustedVerdict::Err);
     let first = history.iter().position(is_reply) == Some(history.len() - 1);
     assert_eq!(grace, first.then_some(start.grace), "{history:?}");
 }
@@ -213,12 +223,20 @@ fn every_order_of_five_events_in_all_circumstances() {
 #[test]
 fn a_forged_reply_that_comes_first_does_not_end_the_wait() {
     let start = Circumstances { domestic_servers: 1, grace: GRACE, sibling_was_cn: false };
-    for forged in [Domestic::Foreign, Domestic::Bogus, Domestic::NoIp, Domestic::Nx] {
+    for forged in [
+        DomesticVerdict::Foreign,
+        DomesticVerdict::Bogus,
+        DomesticVerdict::NoIp,
+        DomesticVerdict::Nx,
+    ] {
         let mut split = Split::new(start);
-        assert_eq!(split.on(Event::Domestic(forged, "forged")), Step::Wait(None));
-        assert_eq!(split.on(Event::DomesticSilent), Step::Wait(None));
-        let step = split.on(Event::Trusted(Trusted::Addresses, "true"));
-        assert!(matches!(step, Step::Answer(Answer::Trusted { reply: "true", .. })), "{forged:?}");
+        assert_eq!(split.on(Event::Domestic(forged, "forged")), Reaction::Wait(None));
+        assert_eq!(split.on(Event::DomesticSilent), Reaction::Wait(None));
+        let step = split.on(Event::Trusted(TrustedVerdict::Addresses, "true"));
+        assert!(
+            matches!(step, Reaction::Answer(Conclusion::Trusted { reply: "true", .. })),
+            "{forged:?}"
+        );
     }
 }
 
@@ -226,7 +244,7 @@ fn a_forged_reply_that_comes_first_does_not_end_the_wait() {
 fn one_bogus_reply_convicts_the_domestic_side() {
     let start = Circumstances { domestic_servers: 2, grace: GRACE, sibling_was_cn: true };
     let mut split = Split::new(start);
-    assert_eq!(split.on(Event::Domestic(Domestic::Bogus, 1)), Step::Wait(None));
-    assert_eq!(split.on(Event::Domestic(Domestic::Cn, 2)), Step::Wait(None));
-    assert_eq!(split.on(Event::TrustedFailed), Step::Answer(Answer::Servfail(FORGED)));
+    assert_eq!(split.on(Event::Domestic(DomesticVerdict::Bogus, 1)), Reaction::Wait(None));
+    assert_eq!(split.on(Event::Domestic(DomesticVerdict::Cn, 2)), Reaction::Wait(None));
+    assert_eq!(split.on(Event::TrustedFailed), Reaction::Answer(Conclusion::Servfail(FORGED)));
 }

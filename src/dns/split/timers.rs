@@ -39,7 +39,7 @@ impl Timers {
         Timers { grace: None, silence: Some(now + DOMESTIC_SILENCE), deadline: now + timeout }
     }
 
-    /// Starts the grace that [`Step::Wait`](super::Step::Wait) asked for.
+    /// Starts the grace that [`Reaction::Wait`](super::Reaction::Wait) asked for.
     pub fn start_grace(&mut self, now: Instant, grace: Duration) {
         self.grace = Some(now + grace);
     }

@@ -181,7 +181,7 @@ async fn time_that_was_slept_counts() {
             up.set(false);
             let sleep = async |seconds| {
                 let slept = Duration::from_secs(seconds);
-                reloads.send(dns::Order::Moved { slept }).unwrap();
+                reloads.send(dns::Order::NetworkChanged { slept }).unwrap();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             };
             sleep(0).await;

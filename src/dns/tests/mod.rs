@@ -3,13 +3,13 @@
 mod bootstrap;
 mod encrypted;
 mod judgement;
-mod kept;
 mod listening;
+mod options;
+mod persistent;
 mod servers;
 mod servers_that_fail;
 mod split_horizon;
 mod streams;
-mod wishes;
 
 use super::horizon::Horizon;
 use super::resolver::{Arrival, Asked, Resolver};

@@ -1,25 +1,28 @@
 //! A domestic server: asked over UDP, unless the operator wants a connection.
 
-use super::kept::{Dialler, Kept};
+use super::persistent::{Dialler, PersistentConnection};
 use crate::dns::name_server::{NameServer, Transport};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// A domestic server.
 #[derive(Clone, Debug)]
-pub(in crate::dns) enum Domestic {
+pub(in crate::dns) enum DomesticServer {
     /// A socket for each question.
-    Datagrams(SocketAddr),
+    Udp(SocketAddr),
     /// One connection for all.
-    Kept(Rc<Kept>),
+    Persistent(Rc<PersistentConnection>),
 }
 
-impl Domestic {
+impl DomesticServer {
     /// Nothing is dialled yet. Runs on the calling thread's `LocalSet`.
     pub(in crate::dns) fn new(server: &NameServer, dialler: &Dialler) -> Self {
         match server.transport {
-            Transport::Plain => Domestic::Datagrams(server.address),
-            _ => Domestic::Kept(Rc::new(Kept::new(server.clone(), dialler.clone()))),
+            Transport::Plain => DomesticServer::Udp(server.address),
+            _ => DomesticServer::Persistent(Rc::new(PersistentConnection::new(
+                server.clone(),
+                dialler.clone(),
+            ))),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! for a while gets a PING (RFC 9113, 6.7). When it dies, what it leaves unanswered is asked again
 //! on the next one.
 
-use super::kept::{Request, STALL, Unanswered, WORRY};
+use super::request::{Ended, STALL, Unanswered, UpstreamRequest, WORRY};
 use crate::dns::reply::Reply;
 use crate::dns::wire::{Query, TCP_SIZE, upstream_query};
 use crate::proxy::Stream;
@@ -26,20 +26,13 @@ const IDLE: Duration = Duration::from_secs(60);
 
 const MESSAGE: &str = "application/dns-message";
 
-/// What a connection carried, and why it ended.
-pub(super) struct Ended {
-    pub(super) cause: io::Error,
-    pub(super) sent: u64,
-    pub(super) received: u64,
-}
-
 /// Serves requests until the connection is of no more use. Those that are unanswered then are
 /// handed back.
 pub(super) async fn serve(
     url: &str,
     stream: Box<dyn Stream>,
-    first: Request,
-    queue: &mut mpsc::Receiver<Request>,
+    first: UpstreamRequest,
+    queue: &mut mpsc::Receiver<UpstreamRequest>,
 ) -> Ended {
     let (sent, received) = (Cell::new(0), Rc::new(Cell::new(0)));
     let ended = |cause| Ended { cause, sent: sent.get(), received: received.get() };
@@ -47,7 +40,7 @@ pub(super) async fn serve(
         Ok(parts) => parts,
         Err(error) => return ended(io::Error::other(error)),
     };
-    let mut life = Life::new(connection.ping_pong());
+    let mut liveness = Liveness::new(connection.ping_pong());
     let mut driving = JoinSet::new();
     driving.spawn_local(connection);
     let mut asking = JoinSet::new();
@@ -55,23 +48,23 @@ pub(super) async fn serve(
     loop {
         if let Some(request) = next.take() {
             if asking.is_empty() {
-                life.heard();
+                liveness.heard();
             }
             sent.set(sent.get() + 1);
-            let asked = Asked { request: Some(request), received: Rc::clone(&received) };
+            let asked = HttpRequest { request: Some(request), received: Rc::clone(&received) };
             asking.spawn_local(answer(client.clone(), url.to_owned(), asked));
         }
         tokio::select! {
             Some(answered) = asking.join_next() => match answered {
-                Ok(Outcome::Heard) => life.heard(),
-                Ok(Outcome::Abandoned) => {}
-                Ok(Outcome::Leaving) => {
+                Ok(RequestEnd::Heard) => liveness.heard(),
+                Ok(RequestEnd::Abandoned) => {}
+                Ok(RequestEnd::Leaving) => {
                     // The server takes no more queries and answers those that it has (RFC 9113,
                     // 6.8).
                     tokio::task::spawn_local(finish(asking, driving));
                     return ended(io::ErrorKind::UnexpectedEof.into());
                 }
-                Ok(Outcome::Broken(cause)) => return ended(cause),
+                Ok(RequestEnd::Broken(cause)) => return ended(cause),
                 Err(died) => return ended(io::Error::other(died)),
             },
             request = queue.recv() => match request {
@@ -79,7 +72,7 @@ pub(super) async fn serve(
                 None => return ended(io::ErrorKind::UnexpectedEof.into()),
             },
             _ = driving.join_next() => return ended(io::ErrorKind::UnexpectedEof.into()),
-            dead = life.watch(), if !asking.is_empty() => return ended(dead),
+            dead = liveness.watch(), if !asking.is_empty() => return ended(dead),
             () = sleep(IDLE), if asking.is_empty() => {
                 return ended(io::ErrorKind::UnexpectedEof.into());
             }
@@ -89,20 +82,20 @@ pub(super) async fn serve(
 
 /// Keeps a connection that takes no more queries for those that it has. They end when whoever asked
 /// them gives up, at the latest.
-async fn finish<T: 'static>(mut asking: JoinSet<Outcome>, _driving: JoinSet<T>) {
+async fn finish<T: 'static>(mut asking: JoinSet<RequestEnd>, _driving: JoinSet<T>) {
     while asking.join_next().await.is_some() {}
 }
 
 /// Whether the other end lives.
-struct Life {
+struct Liveness {
     last_word: Instant,
     pings: Option<PingPong>,
     pinging: JoinSet<Result<PingPong, h2::Error>>,
 }
 
-impl Life {
+impl Liveness {
     fn new(pings: Option<PingPong>) -> Self {
-        Life { last_word: Instant::now(), pings, pinging: JoinSet::new() }
+        Liveness { last_word: Instant::now(), pings, pinging: JoinSet::new() }
     }
 
     fn heard(&mut self) {
@@ -137,13 +130,13 @@ impl Life {
 }
 
 /// A request on its way. Dropped without an answer, by a connection that dies, it is handed back.
-struct Asked {
-    request: Option<Request>,
+struct HttpRequest {
+    request: Option<UpstreamRequest>,
     /// Bytes of answers on this connection.
     received: Rc<Cell<u64>>,
 }
 
-impl Asked {
+impl HttpRequest {
     fn reply(&mut self, reply: Result<Vec<u8>, Unanswered>) {
         if let Some(request) = self.request.take() {
             // Whoever gave up waiting does not want to know.
@@ -157,14 +150,14 @@ impl Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for HttpRequest {
     fn drop(&mut self) {
         self.hand_back();
     }
 }
 
 /// What a request tells of its connection.
-enum Outcome {
+enum RequestEnd {
     /// The server spoke, well or not.
     Heard,
     /// Whoever asked has given up.
@@ -176,56 +169,62 @@ enum Outcome {
 }
 
 /// Why there is no answer.
-enum Failure {
+enum RequestError {
     /// What the server said to this question makes no sense.
     Senseless(io::Error),
     /// Of the stream, or of the whole connection.
     Http(h2::Error),
 }
 
-impl From<h2::Error> for Failure {
+impl From<h2::Error> for RequestError {
     fn from(error: h2::Error) -> Self {
-        Failure::Http(error)
+        RequestError::Http(error)
     }
 }
 
-async fn answer(client: SendRequest<Bytes>, url: String, mut asked: Asked) -> Outcome {
-    let Some(Request { query, reply }) = &mut asked.request else { return Outcome::Abandoned };
+async fn answer(client: SendRequest<Bytes>, url: String, mut asked: HttpRequest) -> RequestEnd {
+    let Some(UpstreamRequest { query, reply }) = &mut asked.request else {
+        return RequestEnd::Abandoned;
+    };
     let answered = tokio::select! {
         answered = ask(client, &url, query) => answered,
         // Its stream is reset, no other.
-        () = reply.closed() => return Outcome::Abandoned,
+        () = reply.closed() => return RequestEnd::Abandoned,
     };
     match answered {
         Ok(message) => {
             asked.received.set(asked.received.get() + message.len() as u64);
             asked.reply(Ok(message));
-            Outcome::Heard
+            RequestEnd::Heard
         }
-        Err(Failure::Senseless(error)) => {
+        Err(RequestError::Senseless(error)) => {
             asked.reply(Err(Unanswered::Failed(error)));
-            Outcome::Heard
+            RequestEnd::Heard
         }
         // It was not worked on, and may be repeated (RFC 9113, 8.7).
-        Err(Failure::Http(error)) if error.reason() == Some(Reason::REFUSED_STREAM) => {
+        Err(RequestError::Http(error)) if error.reason() == Some(Reason::REFUSED_STREAM) => {
             asked.hand_back();
-            Outcome::Heard
+            RequestEnd::Heard
         }
-        Err(Failure::Http(error)) if error.is_go_away() || error.is_io() => {
+        Err(RequestError::Http(error)) if error.is_go_away() || error.is_io() => {
             asked.hand_back();
             match error.reason() {
-                Some(Reason::NO_ERROR) if error.is_remote() => Outcome::Leaving,
-                _ => Outcome::Broken(io::Error::other(error)),
+                Some(Reason::NO_ERROR) if error.is_remote() => RequestEnd::Leaving,
+                _ => RequestEnd::Broken(io::Error::other(error)),
             }
         }
-        Err(Failure::Http(error)) => {
+        Err(RequestError::Http(error)) => {
             asked.reply(Err(Unanswered::Failed(io::Error::other(error))));
-            Outcome::Heard
+            RequestEnd::Heard
         }
     }
 }
 
-async fn ask(client: SendRequest<Bytes>, url: &str, query: &Query) -> Result<Vec<u8>, Failure> {
+async fn ask(
+    client: SendRequest<Bytes>,
+    url: &str,
+    query: &Query,
+) -> Result<Vec<u8>, RequestError> {
     // 4.1: an id of 0 lets caches on the way work.
     let message = upstream_query(query, 0);
     let post = http::Request::post(url)
@@ -249,7 +248,7 @@ async fn ask(client: SendRequest<Bytes>, url: &str, query: &Query) -> Result<Vec
     }
 }
 
-async fn collect(mut body: h2::RecvStream) -> Result<Vec<u8>, Failure> {
+async fn collect(mut body: h2::RecvStream) -> Result<Vec<u8>, RequestError> {
     let mut message = Vec::new();
     while let Some(piece) = body.data().await {
         let piece = piece?;
@@ -274,8 +273,8 @@ pub(super) async fn ask_once(
     let (client, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
     tokio::select! {
         answer = ask(client, url, query) => answer.map_err(|failure| match failure {
-            Failure::Senseless(error) => error,
-            Failure::Http(error) => io::Error::other(error),
+            RequestError::Senseless(error) => error,
+            RequestError::Http(error) => io::Error::other(error),
         }),
         ended = connection => {
             Err(ended.err().map_or_else(|| io::ErrorKind::UnexpectedEof.into(), io::Error::other))
@@ -283,6 +282,6 @@ pub(super) async fn ask_once(
     }
 }
 
-fn senseless(what: String) -> Failure {
-    Failure::Senseless(io::Error::new(io::ErrorKind::InvalidData, what))
+fn senseless(what: String) -> RequestError {
+    RequestError::Senseless(io::Error::new(io::ErrorKind::InvalidData, what))
 }

@@ -1,6 +1,6 @@
 //! DNS over TCP (RFC 7766): two bytes of length in front of each message.
 
-use super::random_id;
+use super::message_id::random_id;
 use crate::dns::reply::Reply;
 use crate::dns::wire::{Query, upstream_query};
 use crate::net::Outbound;

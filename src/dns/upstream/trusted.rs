@@ -1,6 +1,6 @@
 //! The trusted side: several servers, seen as one.
 
-use super::kept::{Dialler, Kept};
+use super::persistent::{Dialler, PersistentConnection};
 use super::stagger::{Attempt, first_success};
 use crate::dns::name_server::NameServer;
 use crate::dns::reply::Reply;
@@ -12,21 +12,22 @@ use std::time::Duration;
 
 /// The next server is asked beside one that hesitates for so long: longer than a usual way
 /// through a proxy around the world, including its dial.
-const HESITATION: Duration = Duration::from_millis(1200);
+const HEDGE_DELAY: Duration = Duration::from_millis(1200);
 
 /// The trusted servers. The one that answered last is asked first.
 #[derive(Debug)]
-pub(in crate::dns) struct Trusted {
-    servers: Vec<Rc<Kept>>,
+pub(in crate::dns) struct TrustedServers {
+    servers: Vec<Rc<PersistentConnection>>,
     preferred: Cell<usize>,
 }
 
-impl Trusted {
+impl TrustedServers {
     /// Servers in order of preference. Runs on the calling thread's `LocalSet`.
     pub(in crate::dns) fn new(servers: &[NameServer], dialler: &Dialler) -> Self {
-        let servers =
-            servers.iter().map(|server| Rc::new(Kept::new(server.clone(), dialler.clone())));
-        Trusted { servers: servers.collect(), preferred: Cell::new(0) }
+        let servers = servers
+            .iter()
+            .map(|server| Rc::new(PersistentConnection::new(server.clone(), dialler.clone())));
+        TrustedServers { servers: servers.collect(), preferred: Cell::new(0) }
     }
 
     /// The first useful reply. Has no time-out.
@@ -38,14 +39,14 @@ impl Trusted {
         let order: Vec<usize> =
             (0..count).map(|number| (self.preferred.get() + number) % count).collect();
         let attempts = order.iter().map(|number| attempt(&self.servers[*number], query)).collect();
-        let (winner, reply) = first_success(attempts, HESITATION).await?;
+        let (winner, reply) = first_success(attempts, HEDGE_DELAY).await?;
         self.preferred.set(order[winner]);
         Ok(reply)
     }
 }
 
 /// A server that fails itself (SERVFAIL, REFUSED) counts as no answer: the next may know.
-fn attempt(server: &Rc<Kept>, query: &Query) -> Attempt {
+fn attempt(server: &Rc<PersistentConnection>, query: &Query) -> Attempt {
     let (server, query) = (Rc::clone(server), query.clone());
     Box::pin(async move {
         let message = server.ask(&query).await?;

@@ -1,6 +1,7 @@
 //! One question to one server over UDP.
 
-use super::{random_id, tcp};
+use super::message_id::random_id;
+use super::tcp;
 use crate::dns::reply::Reply;
 use crate::dns::wire::{HEADER, Query, upstream_query};
 use crate::net::Outbound;

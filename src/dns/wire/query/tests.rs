@@ -85,7 +85,7 @@ fn what_gets_no_answer() {
     let mut response = plain(1);
     response[2] |= 0x80;
     for wire in [&b""[..], &plain(1)[..11], &response] {
-        assert!(matches!(Query::parse(wire), Err(Malformed::Silence)));
+        assert!(matches!(Query::parse(wire), Err(MalformedQuery::Silence)));
     }
 }
 

@@ -34,7 +34,7 @@ const FORMER_ANSWERS: Duration = Duration::from_millis(500);
 
 /// Sockets that are bound and a resolver that has yet to be started.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundResolver {
     udp: Vec<udp::Bound>,
     tcp: Vec<std::net::TcpListener>,
     settings: Settings,
@@ -50,11 +50,11 @@ pub trait Origins: Debug + Send {
     fn of_datagram(&self, client: SocketAddr, local: SocketAddr) -> Option<SocketAddr>;
 }
 
-impl Bound {
+impl BoundResolver {
     /// Lets the resolver know which server was asked, so that it can ask that one too.
     #[must_use]
     pub fn with_origins(self, origins: Box<dyn Origins>) -> Self {
-        Bound { origins: Some(origins), ..self }
+        BoundResolver { origins: Some(origins), ..self }
     }
 }
 
@@ -62,13 +62,13 @@ impl Bound {
 ///
 /// # Errors
 /// EADDRINUSE, EACCES, and what else the kernel says.
-pub fn bind(settings: Settings, outbound: Outbound, current: Current) -> io::Result<Bound> {
+pub fn bind(settings: Settings, outbound: Outbound, current: Current) -> io::Result<BoundResolver> {
     let (mut udp, mut tcp) = (Vec::new(), Vec::new());
     for address in &settings.listen {
         udp.push(udp::bind(*address).map_err(|error| context(*address, error))?);
         tcp.push(listen::bind(*address).map_err(|error| context(*address, error))?);
     }
-    Ok(Bound { udp, tcp, settings, outbound, current, origins: None })
+    Ok(BoundResolver { udp, tcp, settings, outbound, current, origins: None })
 }
 
 fn context(address: SocketAddr, error: io::Error) -> io::Error {
@@ -81,7 +81,7 @@ pub enum Order {
     /// Other settings. The listening addresses in them do not count.
     Settings(Box<Settings>),
     /// The machine is in another network, or has slept: for so long.
-    Moved {
+    NetworkChanged {
         /// Time that no monotonic clock has counted.
         slept: Duration,
     },
@@ -93,7 +93,7 @@ pub type Orders = mpsc::UnboundedReceiver<Order>;
 /// Runs the resolver until `stopped` turns true; the result says whether it ended for that reason.
 /// Dropping the future stops it too.
 pub fn spawn(
-    bound: Bound,
+    bound: BoundResolver,
     orders: Orders,
     stopped: watch::Receiver<bool>,
 ) -> impl Future<Output = bool> {
@@ -116,11 +116,15 @@ pub fn spawn(
     }
 }
 
-fn run(bound: Bound, mut orders: Orders, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
+fn run(
+    bound: BoundResolver,
+    mut orders: Orders,
+    mut stopped: watch::Receiver<bool>,
+) -> io::Result<()> {
     // Tasks of its own thread are woken without a system call.
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
-        let Bound { udp, tcp, settings, outbound, current, origins } = bound;
+        let BoundResolver { udp, tcp, settings, outbound, current, origins } = bound;
         let horizon = Horizon::new(origins.map(Rc::from));
         let room = streams::Room::new(outbound.allowance());
         let resolver = Resolver::new(settings, outbound, current, Tls::default(), horizon);
@@ -146,7 +150,7 @@ fn run(bound: Bound, mut orders: Orders, mut stopped: watch::Receiver<bool>) -> 
                 _ = stopped.wait_for(|stopped| *stopped) => break Ok(()),
                 Some(order) = orders.recv() => match order {
                     Order::Settings(settings) => present.reload(*settings),
-                    Order::Moved { slept } => present.moved(slept),
+                    Order::NetworkChanged { slept } => present.network_changed(slept),
                 },
                 Some(ended) = listeners.join_next() => break match ended {
                     Ok(Err(failure)) => Err(failure),

@@ -15,7 +15,7 @@
 //! names that do not exist by definition (`proxy.invalid`) are not asked.
 
 use super::hosts_file;
-use crate::dns::reply::{Domestic, Reply, classify, is_private};
+use crate::dns::reply::{DomesticVerdict, Reply, classify, is_private};
 use crate::dns::rewriting::random_name;
 use crate::dns::special::Special;
 use crate::dns::system::SystemServers;
@@ -47,7 +47,7 @@ const FILES: Duration = Duration::from_secs(60);
 const MOST_ADDRESSES: usize = 16;
 
 /// Who asks.
-pub(super) struct Asker {
+pub(super) struct EndpointLookup {
     settings: Settings,
     outbound: Outbound,
     tls: Tls,
@@ -59,30 +59,30 @@ pub(super) struct Asker {
 
 /// Addresses, and how long they hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct FoundAddresses {
     pub(super) addresses: Vec<IpAddr>,
     pub(super) lifetime: Duration,
 }
 
-impl Asker {
+impl EndpointLookup {
     pub(super) fn new(settings: Settings, outbound: Outbound, tls: Tls) -> Self {
         let domestic =
             safest(&settings.servers.china).into_iter().map(|server| (server, OnceCell::new()));
         let domestic = domestic.collect();
-        Asker { domestic, settings, outbound, tls, rewritten: Mutex::default() }
+        EndpointLookup { domestic, settings, outbound, tls, rewritten: Mutex::default() }
     }
 
     /// The addresses of a name. IPv4 comes first: where IPv6 is broken, it is broken in silence.
-    pub(super) async fn resolve(self: &Arc<Self>, name: &Name) -> Option<Found> {
+    pub(super) async fn resolve(self: &Arc<Self>, name: &Name) -> Option<FoundAddresses> {
         let mut found = self.ask_in_order(name).await?;
         found.addresses.sort_by_key(IpAddr::is_ipv6);
         found.addresses.truncate(MOST_ADDRESSES);
         Some(found)
     }
 
-    async fn ask_in_order(self: &Arc<Self>, name: &Name) -> Option<Found> {
+    async fn ask_in_order(self: &Arc<Self>, name: &Name) -> Option<FoundAddresses> {
         if let Some(addresses) = self.written_down(name) {
-            return Some(Found { addresses, lifetime: FILES });
+            return Some(FoundAddresses { addresses, lifetime: FILES });
         }
         if let Some(servers) = self.settings.servers.forward.lookup(name.as_wire()) {
             return self.ask_near(servers, name).await;
@@ -119,25 +119,30 @@ impl Asker {
     }
 
     /// The operator's own servers, over UDP as always.
-    async fn ask_near(self: &Arc<Self>, servers: &[SocketAddr], name: &Name) -> Option<Found> {
+    async fn ask_near(
+        self: &Arc<Self>,
+        servers: &[SocketAddr],
+        name: &Name,
+    ) -> Option<FoundAddresses> {
         let mut asking = JoinSet::new();
         for server in servers {
-            let (asker, server, name) = (Arc::clone(self), NameServer::from(*server), name.clone());
-            asking.spawn(async move { asker.ask_both(&server, &name).await });
+            let (lookup, server, name) =
+                (Arc::clone(self), NameServer::from(*server), name.clone());
+            asking.spawn(async move { lookup.ask_both(&server, &name).await });
         }
         first(asking).await
     }
 
-    async fn ask_domestic(self: &Arc<Self>, name: &Name) -> Option<Found> {
+    async fn ask_domestic(self: &Arc<Self>, name: &Name) -> Option<FoundAddresses> {
         let mut asking = JoinSet::new();
         for number in 0..self.domestic.len() {
-            let (asker, name) = (Arc::clone(self), name.clone());
+            let (lookup, name) = (Arc::clone(self), name.clone());
             asking.spawn(async move {
-                let (server, probed) = &asker.domestic[number];
-                let probe = timeout(PROBE, probed.get_or_try_init(|| asker.probe(server)));
-                let (found, _) = tokio::join!(asker.ask_both(server, &name), probe);
+                let (server, probed) = &lookup.domestic[number];
+                let probe = timeout(PROBE, probed.get_or_try_init(|| lookup.probe(server)));
+                let (found, _) = tokio::join!(lookup.ask_both(server, &name), probe);
                 let found = found?;
-                let rewritten = asker.rewritten.lock().unwrap_or_else(PoisonError::into_inner);
+                let rewritten = lookup.rewritten.lock().unwrap_or_else(PoisonError::into_inner);
                 let is_true = |address: &IpAddr| !rewritten.contains(*address);
                 found.addresses.iter().all(is_true).then_some(found.clone())
             });
@@ -169,29 +174,29 @@ impl Asker {
     }
 
     /// Both kinds of addresses of one server.
-    async fn ask_both(&self, server: &NameServer, name: &Name) -> Option<Found> {
+    async fn ask_both(&self, server: &NameServer, name: &Name) -> Option<FoundAddresses> {
         let (v4, v6) = (Query::new(name, rr::A), Query::new(name, rr::AAAA));
         let (v4, v6) = tokio::join!(self.ask(server, &v4), self.ask(server, &v6));
-        let found: Vec<Found> = [v4, v6].into_iter().flatten().collect();
+        let found: Vec<FoundAddresses> = [v4, v6].into_iter().flatten().collect();
         let lifetime = found.iter().map(|found| found.lifetime).min()?;
         let addresses = found.into_iter().flat_map(|found| found.addresses).collect();
-        Some(Found { addresses, lifetime })
+        Some(FoundAddresses { addresses, lifetime })
     }
 
-    async fn ask(&self, server: &NameServer, query: &Query) -> Option<Found> {
+    async fn ask(&self, server: &NameServer, query: &Query) -> Option<FoundAddresses> {
         let message = once::ask(&self.outbound, &self.tls, server, query, PATIENCE).await.ok()?;
         let reply = Reply::parse(&message)?;
         // A private address is the operator's business: the proxy may stand in the LAN.
         match classify(&reply, &IpSet::default(), &self.settings.answers.bogus, true) {
-            Domestic::Cn | Domestic::Foreign => {}
-            Domestic::Bogus => {
+            DomesticVerdict::Cn | DomesticVerdict::Foreign => {}
+            DomesticVerdict::Bogus => {
                 warn!("{server} gives an address for a proxy that cannot be true");
                 return None;
             }
             _ => return None,
         }
         let lifetime = Duration::from_secs(reply.lifetime().unwrap_or(0).into());
-        Some(Found { addresses: reply.addresses(), lifetime })
+        Some(FoundAddresses { addresses: reply.addresses(), lifetime })
     }
 }
 
@@ -207,7 +212,7 @@ fn safest(servers: &[NameServer]) -> Vec<NameServer> {
 }
 
 /// What the first one says that knows the name.
-async fn first(mut asking: JoinSet<Option<Found>>) -> Option<Found> {
+async fn first(mut asking: JoinSet<Option<FoundAddresses>>) -> Option<FoundAddresses> {
     while let Some(finished) = asking.join_next().await {
         if let Ok(Some(found)) = finished {
             return Some(found);

@@ -20,7 +20,7 @@ const fn overhead<V>() -> usize {
 }
 
 #[derive(Debug)]
-pub(super) struct Clock<V> {
+pub(super) struct SecondChance<V> {
     index: HashMap<Arc<[u8]>, u32>,
     slots: Vec<Slot<V>>,
     hand: usize,
@@ -37,10 +37,10 @@ struct Slot<V> {
     used: bool,
 }
 
-impl<V> Clock<V> {
+impl<V> SecondChance<V> {
     /// A map whose weight stays at or below `limit`.
     pub fn new(limit: usize) -> Self {
-        Clock { index: HashMap::new(), slots: Vec::new(), hand: 0, weight: 0, limit }
+        SecondChance { index: HashMap::new(), slots: Vec::new(), hand: 0, weight: 0, limit }
     }
 
     /// Another limit; what is too much goes.
@@ -150,11 +150,11 @@ mod tests {
 
     const COST: usize = overhead::<u32>();
 
-    fn clock(entries: usize) -> Clock<u32> {
-        Clock::new(entries * (COST + 1))
+    fn clock(entries: usize) -> SecondChance<u32> {
+        SecondChance::new(entries * (COST + 1))
     }
 
-    fn put(clock: &mut Clock<u32>, key: u8, value: u32) {
+    fn put(clock: &mut SecondChance<u32>, key: u8, value: u32) {
         clock.insert(&[key], value, 0, |value| *value == 0);
     }
 
@@ -204,7 +204,7 @@ mod tests {
             limit in 0usize..3000,
             acts in prop::collection::vec((any::<bool>(), 0u8..40, 0usize..300), 0..300),
         ) {
-            let mut clock = Clock::new(limit);
+            let mut clock = SecondChance::new(limit);
             let mut last = HashMap::new();
             for (number, (reads, key, size)) in (1u32..).zip(acts) {
                 if reads {

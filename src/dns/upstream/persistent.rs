@@ -10,8 +10,9 @@
 //! that is quiet is asked something that every resolver knows at once; if that is answered it
 //! lives, and only whoever asks for the slow name waits.
 
-use super::https::{self, Ended};
-use super::random_id;
+use super::https;
+use super::message_id::random_id;
+use super::request::{Ended, STALL, Unanswered, UpstreamRequest, WORRY};
 use super::tcp::{Incoming, frame};
 use super::tls::Tls;
 use crate::dispatch::{Connected, Current, Upstream};
@@ -30,13 +31,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
-/// A connection that answers nothing for so long has died in silence. Short enough for one more
-/// try within a query's time.
-pub(super) const STALL: Duration = Duration::from_millis(2000);
-
-/// After so long without a word it is asked whether it lives.
-pub(super) const WORRY: Duration = Duration::from_millis(1000);
-
 /// An unused connection is closed after this; most servers are faster.
 const IDLE: Duration = Duration::from_secs(120);
 
@@ -54,9 +48,9 @@ const QUEUE: usize = 1024;
 
 /// One name server over a kept connection.
 #[derive(Debug)]
-pub(in crate::dns) struct Kept {
+pub(in crate::dns) struct PersistentConnection {
     server: NameServer,
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<UpstreamRequest>,
 }
 
 /// How the name server is reached.
@@ -70,26 +64,12 @@ pub(in crate::dns) struct Dialler {
     pub(in crate::dns) tls: Tls,
 }
 
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) query: Query,
-    pub(super) reply: oneshot::Sender<Result<Vec<u8>, Unanswered>>,
-}
-
-#[derive(Debug)]
-pub(super) enum Unanswered {
-    /// No connection could be made, or the server does not want to answer.
-    Failed(io::Error),
-    /// The connection ended first. `useful`: it had answered other queries.
-    Ended { useful: bool },
-}
-
-impl Kept {
+impl PersistentConnection {
     /// A server; nothing is dialled yet. Runs on the calling thread's `LocalSet`.
     pub(in crate::dns) fn new(server: NameServer, dialler: Dialler) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE);
         tokio::task::spawn_local(run(server.clone(), dialler, queue));
-        Kept { server, requests }
+        PersistentConnection { server, requests }
     }
 
     /// Which server.
@@ -105,7 +85,7 @@ impl Kept {
         let mut fruitless = 0;
         for _ in 0..MOST_TRIES {
             let (reply, answer) = oneshot::channel();
-            let request = Request { query: query.clone(), reply };
+            let request = UpstreamRequest { query: query.clone(), reply };
             self.requests.try_send(request).map_err(|_| busy())?;
             match answer.await {
                 Ok(Ok(message)) => return Ok(message),
@@ -126,7 +106,7 @@ fn busy() -> io::Error {
 }
 
 /// Serves requests until nobody can make one any more.
-async fn run(server: NameServer, dialler: Dialler, mut queue: mpsc::Receiver<Request>) {
+async fn run(server: NameServer, dialler: Dialler, mut queue: mpsc::Receiver<UpstreamRequest>) {
     while let Some(first) = queue.recv().await {
         if first.reply.is_closed() {
             continue;
@@ -151,7 +131,11 @@ async fn run(server: NameServer, dialler: Dialler, mut queue: mpsc::Receiver<Req
 }
 
 /// What waited for the dial shares its failure; the next query dials again.
-fn refuse_all(first: Request, queue: &mut mpsc::Receiver<Request>, error: &io::Error) {
+fn refuse_all(
+    first: UpstreamRequest,
+    queue: &mut mpsc::Receiver<UpstreamRequest>,
+    error: &io::Error,
+) {
     let mut next = Some(first);
     while let Some(request) = next {
         let cause = io::Error::new(error.kind(), error.to_string());
@@ -202,10 +186,10 @@ fn report(server: &NameServer, ended: &Ended, via: Option<Arc<Upstream>>) {
 
 async fn serve(
     stream: Box<dyn Stream>,
-    first: Request,
-    queue: &mut mpsc::Receiver<Request>,
+    first: UpstreamRequest,
+    queue: &mut mpsc::Receiver<UpstreamRequest>,
 ) -> Ended {
-    let mut connection = Connection {
+    let mut connection = StreamConnection {
         stream,
         incoming: Incoming::default(),
         in_flight: HashMap::new(),
@@ -221,10 +205,10 @@ async fn serve(
     Ended { cause, sent: connection.sent, received: connection.received }
 }
 
-struct Connection {
+struct StreamConnection {
     stream: Box<dyn Stream>,
     incoming: Incoming,
-    in_flight: HashMap<u16, Request>,
+    in_flight: HashMap<u16, UpstreamRequest>,
     /// It was asked whether it lives, and has not said a word since.
     asked_for_life: bool,
     /// It has answered a query.
@@ -234,9 +218,13 @@ struct Connection {
     received: u64,
 }
 
-impl Connection {
+impl StreamConnection {
     /// Runs until the connection is of no more use, and says why.
-    async fn run(&mut self, first: Request, queue: &mut mpsc::Receiver<Request>) -> io::Error {
+    async fn run(
+        &mut self,
+        first: UpstreamRequest,
+        queue: &mut mpsc::Receiver<UpstreamRequest>,
+    ) -> io::Error {
         if let Err(error) = self.send(first).await {
             return error;
         }
@@ -287,7 +275,7 @@ impl Connection {
         }
     }
 
-    async fn send(&mut self, request: Request) -> io::Result<()> {
+    async fn send(&mut self, request: UpstreamRequest) -> io::Result<()> {
         if request.reply.is_closed() {
             return Ok(());
         }

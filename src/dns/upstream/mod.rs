@@ -7,19 +7,12 @@
 
 pub(super) mod domestic;
 mod https;
-pub(super) mod kept;
+mod message_id;
 pub(super) mod once;
+pub(super) mod persistent;
+mod request;
 pub(super) mod stagger;
 pub(super) mod tcp;
 pub(super) mod tls;
 pub(super) mod trusted;
 pub(super) mod udp;
-
-use std::io;
-
-/// A number nobody can guess.
-fn random_id() -> io::Result<u16> {
-    let mut bytes = [0; 2];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(u16::from_ne_bytes(bytes))
-}

@@ -1,4 +1,4 @@
-//! The judgement: which side's reply the client gets. Pure: events in, a [`Step`] out.
+//! The judgement: which side's reply the client gets. Pure: events in, a [`Reaction`] out.
 //!
 //! # Theory of operation
 //!
@@ -9,7 +9,7 @@
 //! ones. Time decides nothing: a forged reply comes first, from the right address with the right
 //! id, and the true one behind it is lost. Hence:
 //!
-//! - Only a domestic verdict [`Cn`](Domestic::Cn) ends the wait for the trusted side.
+//! - Only a domestic verdict [`Cn`](DomesticVerdict::Cn) ends the wait for the trusted side.
 //! - Any other domestic reply is never served while the trusted side may still speak.
 //!
 //! | domestic \ trusted | addresses | none (NODATA, NXDOMAIN) | failed or silent |
@@ -40,8 +40,8 @@ mod timers;
 
 pub use timers::{DEADLINE, DOMESTIC_SILENCE, GRACE, Patience, Timer, Timers};
 
-use super::cache::Verdict;
-use super::reply::{Domestic, Ede, Trusted};
+use super::cache::NameVerdict;
+use super::reply::{DomesticVerdict, Ede, TrustedVerdict};
 use std::time::Duration;
 
 /// TTL in seconds of a domestic "no address" that the trusted side could not confirm.
@@ -50,18 +50,18 @@ const UNCONFIRMED_TTL: u32 = 5;
 /// What happened to a query. `R` is a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event<R> {
-    /// A domestic server replied, or failed in a way that is known ([`Domestic::Err`]; also a
+    /// A domestic server replied, or failed in a way that is known ([`DomesticVerdict::Err`]; also a
     /// refused datagram).
-    Domestic(Domestic, R),
+    Domestic(DomesticVerdict, R),
     /// [`DOMESTIC_SILENCE`] is over.
     DomesticSilent,
     /// The trusted side replied.
-    Trusted(Trusted, R),
+    Trusted(TrustedVerdict, R),
     /// The trusted side will not reply: no proxy, no connection, asked twice in vain.
     TrustedFailed,
-    /// The name's other address type was judged [`Domestic::Cn`] meanwhile.
+    /// The name's other address type was judged [`DomesticVerdict::Cn`] meanwhile.
     SiblingWasCn,
-    /// The grace given with [`Step::Wait`] is over.
+    /// The grace given with [`Reaction::Wait`] is over.
     GraceOver,
     /// No time is left.
     Deadline,
@@ -79,16 +79,16 @@ impl<R> From<Timer> for Event<R> {
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step<R> {
+pub enum Reaction<R> {
     /// Nothing; if a time is given, send [`Event::GraceOver`] when it has passed from now.
     Wait(Option<Duration>),
     /// Answer the client. The machine is done; it answers once.
-    Answer(Answer<R>),
+    Answer(Conclusion<R>),
 }
 
 /// What the client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Answer<R> {
+pub enum Conclusion<R> {
     /// A domestic reply.
     Domestic {
         /// It.
@@ -96,14 +96,14 @@ pub enum Answer<R> {
         /// Its TTLs are at most so many seconds, see [`Stored::capped`](super::reply::Stored::capped).
         ttl_cap: Option<u32>,
         /// What to remember about the name.
-        verdict: Option<Verdict>,
+        verdict: Option<NameVerdict>,
     },
     /// The trusted reply.
     Trusted {
         /// It.
         reply: R,
         /// What to remember about the name.
-        verdict: Option<Verdict>,
+        verdict: Option<NameVerdict>,
     },
     /// What the cache has, however stale; if it has nothing, SERVFAIL.
     StaleElseServfail(Ede),
@@ -118,20 +118,20 @@ pub struct Split<R> {
     sibling_was_cn: bool,
     /// Domestic servers that may still reply.
     awaited: usize,
-    domestic: Side<Suspect<R>>,
-    trusted: Side<R>,
+    domestic: SideState<Suspect<R>>,
+    trusted: SideState<R>,
     answered: bool,
 }
 
 /// What is known of a side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side<T> {
+enum SideState<T> {
     Awaited,
     Heard(T),
     Failed,
 }
 
-/// A domestic side that was heard and is not [`Domestic::Cn`]; the later, the more suspicious.
+/// A domestic side that was heard and is not [`DomesticVerdict::Cn`]; the later, the more suspicious.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Suspect<R> {
     NoIp(R),
@@ -156,26 +156,28 @@ impl<R> Split<R> {
     /// A query that is being asked on both sides.
     pub fn new(circumstances: Circumstances) -> Self {
         let Circumstances { domestic_servers, grace, sibling_was_cn } = circumstances;
-        let domestic = if domestic_servers == 0 { Side::Failed } else { Side::Awaited };
+        let domestic = if domestic_servers == 0 { SideState::Failed } else { SideState::Awaited };
         Split {
             grace,
             sibling_was_cn,
             awaited: domestic_servers,
             domestic,
-            trusted: Side::Awaited,
+            trusted: SideState::Awaited,
             answered: false,
         }
     }
 
     /// Takes an event. After the answer every event yields `Wait(None)`.
-    pub fn on(&mut self, event: Event<R>) -> Step<R> {
+    pub fn on(&mut self, event: Event<R>) -> Reaction<R> {
         if self.answered {
-            return Step::Wait(None);
+            return Reaction::Wait(None);
         }
         let answer = match event {
             Event::Domestic(verdict, reply) => self.on_domestic(verdict, reply),
             Event::DomesticSilent => self.on_domestic_silent(),
-            Event::Trusted(Trusted::Err, _) | Event::TrustedFailed => self.on_trusted_failed(),
+            Event::Trusted(TrustedVerdict::Err, _) | Event::TrustedFailed => {
+                self.on_trusted_failed()
+            }
             Event::Trusted(_, reply) => return self.on_trusted(reply),
             Event::SiblingWasCn => self.on_sibling(),
             Event::GraceOver => self.on_grace_over(),
@@ -184,106 +186,107 @@ impl<R> Split<R> {
         self.step(answer)
     }
 
-    fn step(&mut self, answer: Option<Answer<R>>) -> Step<R> {
+    fn step(&mut self, answer: Option<Conclusion<R>>) -> Reaction<R> {
         match answer {
             Some(answer) => {
                 self.answered = true;
-                Step::Answer(answer)
+                Reaction::Answer(answer)
             }
-            None => Step::Wait(None),
+            None => Reaction::Wait(None),
         }
     }
 
-    fn on_domestic(&mut self, verdict: Domestic, reply: R) -> Option<Answer<R>> {
+    fn on_domestic(&mut self, verdict: DomesticVerdict, reply: R) -> Option<Conclusion<R>> {
         self.awaited = self.awaited.saturating_sub(1);
         let suspect = match verdict {
-            Domestic::Cn if !matches!(self.domestic, Side::Heard(Suspect::Bogus)) => {
-                let verdict = Some(Verdict::Domestic);
-                return Some(Answer::Domestic { reply, ttl_cap: None, verdict });
+            DomesticVerdict::Cn if !matches!(self.domestic, SideState::Heard(Suspect::Bogus)) => {
+                let verdict = Some(NameVerdict::Domestic);
+                return Some(Conclusion::Domestic { reply, ttl_cap: None, verdict });
             }
             // The side is convicted already.
-            Domestic::Cn => Suspect::Bogus,
-            Domestic::Bogus => Suspect::Bogus,
-            Domestic::Foreign => Suspect::Foreign,
-            Domestic::Nx => Suspect::Nx,
-            Domestic::NoIp => Suspect::NoIp(reply),
-            Domestic::Err if self.awaited > 0 => return None,
-            Domestic::Err => return self.on_domestic_silent(),
+            DomesticVerdict::Cn => Suspect::Bogus,
+            DomesticVerdict::Bogus => Suspect::Bogus,
+            DomesticVerdict::Foreign => Suspect::Foreign,
+            DomesticVerdict::Nx => Suspect::Nx,
+            DomesticVerdict::NoIp => Suspect::NoIp(reply),
+            DomesticVerdict::Err if self.awaited > 0 => return None,
+            DomesticVerdict::Err => return self.on_domestic_silent(),
         };
         match &self.domestic {
-            Side::Heard(former) if former.rank() >= suspect.rank() => {}
-            _ => self.domestic = Side::Heard(suspect),
+            SideState::Heard(former) if former.rank() >= suspect.rank() => {}
+            _ => self.domestic = SideState::Heard(suspect),
         }
         self.on_sibling_known().or_else(|| self.conclude_if_both_spoke())
     }
 
-    fn on_domestic_silent(&mut self) -> Option<Answer<R>> {
-        if matches!(self.domestic, Side::Awaited) {
-            self.domestic = Side::Failed;
+    fn on_domestic_silent(&mut self) -> Option<Conclusion<R>> {
+        if matches!(self.domestic, SideState::Awaited) {
+            self.domestic = SideState::Failed;
         }
         self.conclude_if_both_spoke()
     }
 
-    fn on_trusted(&mut self, reply: R) -> Step<R> {
-        let first = !matches!(self.trusted, Side::Heard(_));
+    fn on_trusted(&mut self, reply: R) -> Reaction<R> {
+        let first = !matches!(self.trusted, SideState::Heard(_));
         if first {
-            self.trusted = Side::Heard(reply);
+            self.trusted = SideState::Heard(reply);
         }
-        let waits = matches!(self.domestic, Side::Awaited);
+        let waits = matches!(self.domestic, SideState::Awaited);
         if waits && !self.grace.is_zero() {
-            return Step::Wait(first.then_some(self.grace));
+            return Reaction::Wait(first.then_some(self.grace));
         }
         let answer = self.conclude();
         self.step(Some(answer))
     }
 
-    fn on_trusted_failed(&mut self) -> Option<Answer<R>> {
-        if matches!(self.trusted, Side::Awaited) {
-            self.trusted = Side::Failed;
+    fn on_trusted_failed(&mut self) -> Option<Conclusion<R>> {
+        if matches!(self.trusted, SideState::Awaited) {
+            self.trusted = SideState::Failed;
         }
         self.conclude_if_both_spoke()
     }
 
-    fn on_sibling(&mut self) -> Option<Answer<R>> {
+    fn on_sibling(&mut self) -> Option<Conclusion<R>> {
         self.sibling_was_cn = true;
         self.on_sibling_known()
     }
 
     /// "No address" is believed of a name that has domestic addresses of the other type.
-    fn on_sibling_known(&mut self) -> Option<Answer<R>> {
-        let no_ip = matches!(self.domestic, Side::Heard(Suspect::NoIp(_)));
+    fn on_sibling_known(&mut self) -> Option<Conclusion<R>> {
+        let no_ip = matches!(self.domestic, SideState::Heard(Suspect::NoIp(_)));
         (no_ip && self.sibling_was_cn).then(|| self.conclude())
     }
 
-    fn on_grace_over(&mut self) -> Option<Answer<R>> {
-        matches!(self.trusted, Side::Heard(_)).then(|| self.conclude())
+    fn on_grace_over(&mut self) -> Option<Conclusion<R>> {
+        matches!(self.trusted, SideState::Heard(_)).then(|| self.conclude())
     }
 
-    fn conclude_if_both_spoke(&mut self) -> Option<Answer<R>> {
-        let pending =
-            matches!(self.domestic, Side::Awaited) || matches!(self.trusted, Side::Awaited);
+    fn conclude_if_both_spoke(&mut self) -> Option<Conclusion<R>> {
+        let pending = matches!(self.domestic, SideState::Awaited)
+            || matches!(self.trusted, SideState::Awaited);
         (!pending).then(|| self.conclude())
     }
 
     /// The table. A side that is still awaited counts as failed.
-    fn conclude(&mut self) -> Answer<R> {
-        let domestic = std::mem::replace(&mut self.domestic, Side::Failed);
-        let trusted = std::mem::replace(&mut self.trusted, Side::Failed);
+    fn conclude(&mut self) -> Conclusion<R> {
+        let domestic = std::mem::replace(&mut self.domestic, SideState::Failed);
+        let trusted = std::mem::replace(&mut self.trusted, SideState::Failed);
         match (domestic, trusted) {
-            (Side::Heard(Suspect::NoIp(reply)), _) if self.sibling_was_cn => {
-                Answer::Domestic { reply, ttl_cap: None, verdict: None }
+            (SideState::Heard(Suspect::NoIp(reply)), _) if self.sibling_was_cn => {
+                Conclusion::Domestic { reply, ttl_cap: None, verdict: None }
             }
-            (domestic, Side::Heard(reply)) => {
-                let suspected = matches!(domestic, Side::Heard(Suspect::Foreign | Suspect::Bogus));
-                Answer::Trusted { reply, verdict: suspected.then_some(Verdict::Foreign) }
+            (domestic, SideState::Heard(reply)) => {
+                let suspected =
+                    matches!(domestic, SideState::Heard(Suspect::Foreign | Suspect::Bogus));
+                Conclusion::Trusted { reply, verdict: suspected.then_some(NameVerdict::Foreign) }
             }
-            (Side::Heard(Suspect::NoIp(reply)), _) => {
-                Answer::Domestic { reply, ttl_cap: Some(UNCONFIRMED_TTL), verdict: None }
+            (SideState::Heard(Suspect::NoIp(reply)), _) => {
+                Conclusion::Domestic { reply, ttl_cap: Some(UNCONFIRMED_TTL), verdict: None }
             }
-            (Side::Heard(Suspect::Foreign), _) => Answer::StaleElseServfail(UNCONFIRMED),
-            (Side::Heard(Suspect::Bogus), _) => Answer::Servfail(FORGED),
-            (Side::Heard(Suspect::Nx), _) => Answer::Servfail(UNCONFIRMED),
-            (Side::Awaited | Side::Failed, _) => Answer::StaleElseServfail(SILENT),
+            (SideState::Heard(Suspect::Foreign), _) => Conclusion::StaleElseServfail(UNCONFIRMED),
+            (SideState::Heard(Suspect::Bogus), _) => Conclusion::Servfail(FORGED),
+            (SideState::Heard(Suspect::Nx), _) => Conclusion::Servfail(UNCONFIRMED),
+            (SideState::Awaited | SideState::Failed, _) => Conclusion::StaleElseServfail(SILENT),
         }
     }
 }

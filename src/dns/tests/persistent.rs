@@ -1,4 +1,4 @@
-//! Kept connections whose server is slow at one name, refuses one, takes no more, or dies: who else
+//! PersistentConnection connections whose server is slow at one name, refuses one, takes no more, or dies: who else
 //! is on the connection must not notice, or be asked again. The clock stands still but for what is
 //! waited for.
 
@@ -6,7 +6,7 @@ use super::encrypted::{acceptor, answer, tls};
 use super::servers::{Script, addresses, always, asks_for};
 use super::{ABROAD, outbound, run};
 use crate::dispatch::{Current, Dispatcher};
-use crate::dns::upstream::kept::{Dialler, Kept};
+use crate::dns::upstream::persistent::{Dialler, PersistentConnection};
 use crate::dns::wire::{Query, rr};
 use crate::dns::{NameServer, Transport};
 use crate::proxy::direct::Direct;
@@ -75,7 +75,7 @@ fn script() -> Script {
 }
 
 /// At most `streams` queries at a time.
-fn over_https(streams: u32, manner: Manner) -> (Rc<Kept>, Rc<Seen>) {
+fn over_https(streams: u32, manner: Manner) -> (Rc<PersistentConnection>, Rc<Seen>) {
     let (address, seen) = listen(move |stream, seen, number| {
         let manner = Rc::clone(&manner);
         async move {
@@ -116,7 +116,7 @@ fn over_https(streams: u32, manner: Manner) -> (Rc<Kept>, Rc<Seen>) {
 }
 
 /// Queries are worked on side by side.
-fn over_tcp(manner: Manner) -> (Rc<Kept>, Rc<Seen>) {
+fn over_tcp(manner: Manner) -> (Rc<PersistentConnection>, Rc<Seen>) {
     let (address, seen) = listen(move |stream, seen, number| {
         let manner = Rc::clone(&manner);
         async move {
@@ -143,23 +143,27 @@ fn over_tcp(manner: Manner) -> (Rc<Kept>, Rc<Seen>) {
     (kept(address, Transport::Tcp), seen)
 }
 
-fn kept(address: SocketAddr, transport: Transport) -> Rc<Kept> {
+fn kept(address: SocketAddr, transport: Transport) -> Rc<PersistentConnection> {
     let direct = Box::new(Direct::new(outbound()));
     let dispatcher = Dispatcher::new(Arc::default(), Arc::default(), direct, Vec::new());
     let current = Current::new(dispatcher);
     let dialler = Dialler { current, through_proxy: false, tls: tls() };
-    Rc::new(Kept::new(NameServer { address, transport }, dialler))
+    Rc::new(PersistentConnection::new(NameServer { address, transport }, dialler))
 }
 
 /// What comes of a query, and after how many milliseconds.
-async fn ask(kept: &Kept, name: &str) -> (Result<(), io::ErrorKind>, u128) {
+async fn ask(kept: &PersistentConnection, name: &str) -> (Result<(), io::ErrorKind>, u128) {
     let (began, query) = (Instant::now(), Query::new(&name.parse().unwrap(), rr::A));
     let asked = timeout(PATIENCE, kept.ask(&query)).await;
     let result = asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     (result.map(drop).map_err(|error| error.kind()), began.elapsed().as_millis())
 }
 
-async fn later(kept: &Kept, millis: u64, name: &str) -> (Result<(), io::ErrorKind>, u128) {
+async fn later(
+    kept: &PersistentConnection,
+    millis: u64,
+    name: &str,
+) -> (Result<(), io::ErrorKind>, u128) {
     sleep(Duration::from_millis(millis)).await;
     ask(kept, name).await
 }
@@ -183,7 +187,7 @@ async fn a_slow_name_over_tcp_is_nobody_elses() {
     run(async || slow_name(over_tcp(slow_at_a())).await).await;
 }
 
-async fn slow_name((kept, seen): (Rc<Kept>, Rc<Seen>)) {
+async fn slow_name((kept, seen): (Rc<PersistentConnection>, Rc<Seen>)) {
     let (a, b) = tokio::join!(ask(&kept, "a.example"), later(&kept, 1000, "b.example"));
     assert_eq!((a, b), ((Ok(()), 3000), (Ok(()), 1500)));
     assert_eq!(seen.so_far(), (1, 2), "nobody was asked twice");

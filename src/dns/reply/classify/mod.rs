@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What a domestic reply is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Domestic {
+pub enum DomesticVerdict {
     /// At least one address is domestic, and none is bogus.
     Cn,
     /// Addresses, none of them domestic: perhaps forged, perhaps not.
@@ -24,7 +24,7 @@ pub enum Domestic {
 
 /// What a trusted reply is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Trusted {
+pub enum TrustedVerdict {
     /// Addresses.
     Addresses,
     /// No address: NODATA, or aliases only.
@@ -38,16 +38,21 @@ pub enum Trusted {
 /// Judges a domestic reply. `china` holds the domestic addresses (none with `scope = "global"`),
 /// `bogus` those of `dns.bogus` and of providers that rewrite NXDOMAIN. A private address counts
 /// as bogus unless the name is a local one.
-pub fn classify(reply: &Reply<'_>, china: &IpSet, bogus: &IpSet, name_is_local: bool) -> Domestic {
+pub fn classify(
+    reply: &Reply<'_>,
+    china: &IpSet,
+    bogus: &IpSet,
+    name_is_local: bool,
+) -> DomesticVerdict {
     match reply.rcode() {
-        _ if reply.truncated() => return Domestic::Err,
+        _ if reply.truncated() => return DomesticVerdict::Err,
         rcode::NOERROR => {}
-        rcode::NXDOMAIN => return Domestic::Nx,
-        _ => return Domestic::Err,
+        rcode::NXDOMAIN => return DomesticVerdict::Nx,
+        _ => return DomesticVerdict::Err,
     }
     let addresses = reply.addresses();
     if addresses.is_empty() {
-        return Domestic::NoIp;
+        return DomesticVerdict::NoIp;
     }
     let is_bogus = |address: &IpAddr| {
         let inside = judged(*address);
@@ -57,24 +62,24 @@ pub fn classify(reply: &Reply<'_>, china: &IpSet, bogus: &IpSet, name_is_local: 
             || !name_is_local && is_inward(inside)
     };
     if addresses.iter().any(is_bogus) {
-        Domestic::Bogus
+        DomesticVerdict::Bogus
     } else if addresses.iter().any(|address| china.contains(judged(*address))) {
-        Domestic::Cn
+        DomesticVerdict::Cn
     } else {
-        Domestic::Foreign
+        DomesticVerdict::Foreign
     }
 }
 
 /// Judges a trusted reply. Its addresses are not doubted: it came past the forgers, and what looks
 /// bogus there is meant so: `0.0.0.0` of a filtering resolver the operator chose, `127.0.0.1` of a
 /// developer's name, a private address of a name for somebody's LAN.
-pub fn classify_trusted(reply: &Reply<'_>) -> Trusted {
+pub fn classify_trusted(reply: &Reply<'_>) -> TrustedVerdict {
     match reply.rcode() {
-        _ if reply.truncated() => Trusted::Err,
-        rcode::NOERROR if reply.addresses().is_empty() => Trusted::NoIp,
-        rcode::NOERROR => Trusted::Addresses,
-        rcode::NXDOMAIN => Trusted::Nx,
-        _ => Trusted::Err,
+        _ if reply.truncated() => TrustedVerdict::Err,
+        rcode::NOERROR if reply.addresses().is_empty() => TrustedVerdict::NoIp,
+        rcode::NOERROR => TrustedVerdict::Addresses,
+        rcode::NXDOMAIN => TrustedVerdict::Nx,
+        _ => TrustedVerdict::Err,
     }
 }
 

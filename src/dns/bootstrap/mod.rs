@@ -1,10 +1,10 @@
 //! The addresses of the proxies' own host names: never from getaddrinfo, which would come back to us,
-//! and never through a proxy. Whom is asked is for [`asker`] to say.
+//! and never through a proxy. Whom is asked is for [`lookup`] to say.
 //!
 //! Names are asked for again when their records end, and at once when no address answers any more. New
 //! addresses go to the kernel's set of exempted servers before anybody dials them.
 
-mod asker;
+mod endpoint_lookup;
 mod hosts_file;
 
 use super::Settings;
@@ -12,7 +12,7 @@ use super::upstream::tls::Tls;
 use crate::domain::Name;
 use crate::net::Outbound;
 use crate::proxy::endpoint::Endpoint;
-use asker::Asker;
+use endpoint_lookup::EndpointLookup;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub trait Exempt: Send + Sync {
 /// The endpoints whose names have to be kept fresh.
 pub struct Bootstrap {
     names: Vec<Named>,
-    asker: Arc<Asker>,
+    lookup: Arc<EndpointLookup>,
     exempt: Arc<dyn Exempt>,
 }
 
@@ -78,14 +78,14 @@ pub(super) async fn start_with(
         Some(Named { endpoint, name, asked: None, wait: Duration::ZERO })
     });
     let names = names.collect();
-    let asker = Arc::new(Asker::new(settings, outbound, tls));
-    let mut bootstrap = Bootstrap { names, asker, exempt: Arc::from(exempt) };
+    let lookup = Arc::new(EndpointLookup::new(settings, outbound, tls));
+    let mut bootstrap = Bootstrap { names, lookup, exempt: Arc::from(exempt) };
     let mut rounds = JoinSet::new();
     for mut named in std::mem::take(&mut bootstrap.names) {
-        let (asker, exempt) = (Arc::clone(&bootstrap.asker), Arc::clone(&bootstrap.exempt));
+        let (lookup, exempt) = (Arc::clone(&bootstrap.lookup), Arc::clone(&bootstrap.exempt));
         rounds.spawn(async move {
             // A round that is cut by the time-out is repeated at once by `keep_fresh`.
-            let _ = timeout(START, named.refresh(&asker, &*exempt)).await;
+            let _ = timeout(START, named.refresh(&lookup, &*exempt)).await;
             named
         });
     }
@@ -104,11 +104,11 @@ impl Bootstrap {
     pub async fn keep_fresh(self, mut stopped: watch::Receiver<bool>) -> bool {
         let mut tasks = JoinSet::new();
         for mut named in self.names {
-            let (asker, exempt) = (Arc::clone(&self.asker), Arc::clone(&self.exempt));
+            let (lookup, exempt) = (Arc::clone(&self.lookup), Arc::clone(&self.exempt));
             tasks.spawn(async move {
                 loop {
                     named.until_due().await;
-                    named.refresh(&asker, &*exempt).await;
+                    named.refresh(&lookup, &*exempt).await;
                 }
             });
         }
@@ -129,8 +129,8 @@ impl Named {
         }
     }
 
-    async fn refresh(&mut self, asker: &Arc<Asker>, exempt: &dyn Exempt) {
-        let found = asker.resolve(&self.name).await;
+    async fn refresh(&mut self, lookup: &Arc<EndpointLookup>, exempt: &dyn Exempt) {
+        let found = lookup.resolve(&self.name).await;
         self.asked = Some(Instant::now());
         let host = self.endpoint.host();
         let Some(found) = found else {

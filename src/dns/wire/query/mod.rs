@@ -2,7 +2,6 @@
 
 use super::reader::{Records, u16_at};
 use super::{CLASS_IN, HEADER, PLAIN_UDP_SIZE, UDP_SIZE, flag, rcode, rr};
-use crate::dns::reply::{self, Ede};
 use crate::domain::Name;
 use ipnet::IpNet;
 use std::fmt;
@@ -19,9 +18,8 @@ const SERVER: usize = 22;
 
 const LONGEST_KEY: usize = LONGEST_NAME + FLAGS_END + SERVER;
 
-/// The options that carry a client subnet (RFC 7871) and extended errors (RFC 8914).
+/// The option that carries a client subnet (RFC 7871).
 const OPTION_SUBNET: u16 = 8;
-const OPTION_EDE: u16 = 15;
 
 /// The bit of the OPT record's flags that asks for DNSSEC records (RFC 3225).
 const DNSSEC_OK: u32 = 0x8000;
@@ -62,16 +60,16 @@ impl Query {
     ///
     /// # Errors
     /// What is no query that this resolver answers, and what to say instead.
-    pub fn parse(message: &[u8]) -> Result<Query, Malformed> {
+    pub fn parse(message: &[u8]) -> Result<Query, MalformedQuery> {
         let (Some(id), Some(flags), Some(questions)) =
             (u16_at(message, 0), u16_at(message, 2), u16_at(message, 4))
         else {
-            return Err(Malformed::Silence);
+            return Err(MalformedQuery::Silence);
         };
         if message.len() < HEADER || flags & flag::QR != 0 {
-            return Err(Malformed::Silence);
+            return Err(MalformedQuery::Silence);
         }
-        let bare = |rcode| Malformed::Answer { id, flags, rcode, query: None };
+        let bare = |rcode| MalformedQuery::Answer { id, flags, rcode, query: None };
         if flags & flag::OPCODE != 0 {
             return Err(bare(rcode::NOTIMP));
         }
@@ -290,9 +288,9 @@ impl Query {
         self.key[place + 18..place + SERVER].copy_from_slice(&link.to_be_bytes());
     }
 
-    fn into_malformed(self, rcode: u16) -> Malformed {
+    fn into_malformed(self, rcode: u16) -> MalformedQuery {
         let (id, flags) = (self.id, self.flags);
-        Malformed::Answer { id, flags, rcode, query: Some(Box::new(self)) }
+        MalformedQuery::Answer { id, flags, rcode, query: Some(Box::new(self)) }
     }
 }
 
@@ -309,7 +307,7 @@ impl fmt::Debug for Query {
 
 /// A message that is no query this resolver answers.
 #[derive(Clone, Debug)]
-pub enum Malformed {
+pub enum MalformedQuery {
     /// Shorter than a header, or a response: it gets no answer, lest two servers answer each
     /// other for ever.
     Silence,
@@ -326,22 +324,8 @@ pub enum Malformed {
     },
 }
 
-impl Malformed {
-    /// Appends the message to send back to `out`; false if there is none.
-    pub fn write_answer(&self, out: &mut Vec<u8>) -> bool {
-        let Malformed::Answer { id, flags, rcode, query } = self else { return false };
-        if let Some(query) = query {
-            out.extend(reply::error(query, *rcode, None));
-            return true;
-        }
-        out.extend(id.to_be_bytes());
-        out.extend((reply_flags(*flags) | rcode & flag::RCODE).to_be_bytes());
-        out.extend([0; 8]);
-        true
-    }
-}
-
-fn reply_flags(asked: u16) -> u16 {
+/// The flags of a reply to a message with these: response, recursion available, RD and CD as asked.
+pub(in crate::dns) fn reply_flags(asked: u16) -> u16 {
     flag::QR | flag::RA | asked & (flag::OPCODE | flag::RD | flag::CD)
 }
 
@@ -357,7 +341,7 @@ pub fn upstream_query(query: &Query, id: u16) -> Vec<u8> {
     out.extend(query.qtype().to_be_bytes());
     out.extend(query.qclass().to_be_bytes());
     let options = query.subnet.map(subnet_option).unwrap_or_default();
-    put_opt_with(&mut out, 0, query.dnssec_ok(), &options);
+    put_opt(&mut out, 0, query.dnssec_ok(), &options);
     out
 }
 
@@ -372,25 +356,20 @@ fn subnet_option(subnet: IpNet) -> Vec<u8> {
     option(OPTION_SUBNET, &data)
 }
 
-fn option(code: u16, data: &[u8]) -> Vec<u8> {
+/// An option of an OPT record (RFC 6891, 6.1.2).
+pub(in crate::dns) fn option(code: u16, data: &[u8]) -> Vec<u8> {
     // Subnets and constants of a line.
     let length = u16::try_from(data.len()).unwrap_or(0);
     [&code.to_be_bytes(), &length.to_be_bytes(), &data[..usize::from(length)]].concat()
 }
 
-/// Appends our OPT record, with an extended error (RFC 8914) if there is one.
+/// Appends our OPT record with these options.
 pub(in crate::dns) fn put_opt(
     out: &mut Vec<u8>,
     extended_rcode: u8,
     dnssec_ok: bool,
-    ede: Option<Ede>,
+    options: &[u8],
 ) {
-    let options =
-        ede.map(|ede| option(OPTION_EDE, &[&ede.code.to_be_bytes(), ede.text.as_bytes()].concat()));
-    put_opt_with(out, extended_rcode, dnssec_ok, &options.unwrap_or_default());
-}
-
-fn put_opt_with(out: &mut Vec<u8>, extended_rcode: u8, dnssec_ok: bool, options: &[u8]) {
     out.push(0);
     out.extend(rr::OPT.to_be_bytes());
     out.extend(UDP_SIZE.to_be_bytes());

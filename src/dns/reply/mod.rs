@@ -2,18 +2,18 @@
 //! keeping it in a form that can be sent on ([`Stored`]), and making our own ([`answer`]).
 
 mod answer;
+mod classify;
 mod confined;
 mod hints;
-mod judge;
 mod stored;
 
 pub use answer::{
     Ede, addresses, blocked, error, minimal_any, nodata, nxdomain, pointers, refused, servfail,
     truncated,
 };
+pub use classify::{DomesticVerdict, TrustedVerdict, classify, classify_trusted, is_private};
 pub use confined::confined;
 pub use hints::without_hints;
-pub use judge::{Domestic, Trusted, classify, classify_trusted, is_private};
 pub use stored::{Clamp, Side, Stored, Ttls};
 
 use super::wire::{CLASS_IN, HEADER, Query, Record, Records, WireName, flag, rcode, rr, u16_at};

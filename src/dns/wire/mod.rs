@@ -7,8 +7,8 @@
 mod query;
 mod reader;
 
-pub(super) use query::put_opt;
-pub use query::{Edns, Malformed, Query, upstream_query};
+pub use query::{Edns, MalformedQuery, Query, upstream_query};
+pub(super) use query::{option, put_opt, reply_flags};
 pub(super) use reader::{Record, Records, WireName, u16_at};
 
 /// Length of the header.

@@ -5,18 +5,18 @@
 //! when nobody answers, and is the first to go when room is needed. Failures are kept for a moment
 //! ([`Failures`]), so that a program that repeats itself does not become a flood upstream.
 
-mod clock;
 mod failures;
 mod file;
+mod second_chance;
 mod verdicts;
 
 pub use failures::{Failure, Failures};
 pub use file::{FORMAT, Now};
-pub use verdicts::{Verdict, Verdicts};
+pub use verdicts::{NameVerdict, Verdicts};
 
 use super::reply::{Ede, Stored, Ttls};
 use super::wire::Query;
-use clock::Clock;
+use second_chance::SecondChance;
 use std::time::{Duration, Instant};
 
 /// How long an answer past its TTL may still be served (RFC 8767, 4: one to three days).
@@ -36,11 +36,11 @@ const LONG_ENOUGH: Duration = Duration::from_secs(10);
 /// Answers by question, see [`Query::key`].
 #[derive(Debug)]
 pub struct Cache {
-    entries: Clock<Entry>,
+    entries: SecondChance<CachedAnswer>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct CachedAnswer {
     stored: Stored,
     birth: Instant,
     expiry: Instant,
@@ -62,7 +62,7 @@ pub struct Hit<'a> {
 impl Cache {
     /// A cache of at most `limit` bytes; 0 keeps nothing.
     pub fn new(limit: usize) -> Self {
-        Cache { entries: Clock::new(limit) }
+        Cache { entries: SecondChance::new(limit) }
     }
 
     /// Another limit in bytes; what is too much goes.
@@ -115,7 +115,7 @@ impl Cache {
 
     fn put(&mut self, key: &[u8], stored: Stored, birth: Instant, now: Instant) {
         let (size, lifetime) = (stored.size(), Duration::from_secs(stored.lifetime().into()));
-        let entry = Entry { stored, birth, expiry: birth + lifetime, hits: 0 };
+        let entry = CachedAnswer { stored, birth, expiry: birth + lifetime, hits: 0 };
         self.entries.insert(key, entry, size, |entry| entry.expiry <= now);
     }
 
@@ -135,7 +135,7 @@ impl Cache {
     }
 }
 
-impl Entry {
+impl CachedAnswer {
     /// Counts a hit. True if it is time to ask again, once.
     fn counts_as_due(&mut self, remaining: Duration) -> bool {
         /// Has been told.
