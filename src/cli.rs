@@ -42,7 +42,7 @@ enum Command {
     Check(FileArguments),
     /// Print exactly what the kernel would be told; do nothing.
     Rules(FileArguments),
-    /// Let a running snet take in its changed configuration; connections live on.
+    /// Reload the configuration of the running daemon; connections live on.
     Reload(SocketArgument),
     /// Remove whatever a killed snet has left in the kernel.
     Cleanup {
@@ -87,7 +87,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to stdout and are no error; a closed pipe is nobody's concern.
+            // Help and version go to stdout and are no error; a closed pipe is no error either.
             let _ = error.print();
             return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
         }
@@ -181,7 +181,8 @@ fn cleanup(keep_closed: bool) -> ExitCode {
     }
 }
 
-/// What it has to say is written before the result, and a reader that does not read holds up neither.
+/// What it has to say is written before the result, and a reader that does not read holds up
+/// neither.
 fn cleaned(keep_closed: bool) -> Result<String, daemon::Error> {
     let log = Log::new(LogLevel::Info, 0);
     let _last_words = log.last_words();
@@ -213,7 +214,7 @@ fn fail(code: u8, message: impl std::fmt::Display) -> ExitCode {
     code.into()
 }
 
-/// To a stderr that may be gone: then nobody is there to be told.
+/// To a stderr that may be gone: then there is no reader.
 fn say(message: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{message}");
 }

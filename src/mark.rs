@@ -1,4 +1,4 @@
-//! The firewall mark that tells our own sockets from everybody else's.
+//! The firewall mark that tells our own sockets from those of other programs.
 //!
 //! Every outgoing socket of snet carries it (SO_MARK, socket(7)), and the first rule of every
 //! chain lets marked packets pass. The value is one bit in a masked field, so that other users of

@@ -126,7 +126,7 @@ pub(super) fn dns(config: &Config, addresses: &[IpAddr], token: Option<&Token>) 
     }
 }
 
-/// Who installs the rules; `None`: nobody.
+/// What installs the rules; `None`: they are not installed.
 pub(super) fn backend(config: &Config) -> Option<firewall::Backend> {
     match config.firewall.backend {
         Backend::Auto => Some(firewall::Backend::of_system()),

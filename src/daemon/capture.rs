@@ -1,4 +1,5 @@
-//! What the heartbeat acts on: switches of the installed rules, learned addresses, the service manager.
+//! What the heartbeat acts on: switches of the installed rules, learned addresses, the service
+//! manager.
 
 use super::heartbeat::Effects;
 use super::notify;

@@ -25,7 +25,8 @@ pub enum Error {
     },
     /// SO_MARK was refused.
     #[error(
-        "cannot mark sockets (SO_MARK): {0}; run snet as root or with CAP_NET_ADMIN, or with --dns-only"
+        "cannot mark sockets (SO_MARK): {0}; run snet as root or with CAP_NET_ADMIN, or with \
+         --dns-only"
     )]
     Mark(io::Error),
     /// The redirect port cannot be bound.

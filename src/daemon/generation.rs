@@ -1,8 +1,8 @@
 //! What a configuration becomes in the running daemon, and what stays the same under all of them.
 //!
-//! A [`Generation`] is what a reload exchanges. [`Parts`] are bound, chosen or begun once, at the start.
-//! A reload turns the present generation and the parts into the next generation; nothing else of the
-//! daemon knows of it.
+//! A [`Generation`] is what a reload exchanges. [`Parts`] are bound, chosen or begun once, at the
+//! start. A reload turns the present generation and the parts into the next generation; nothing
+//! else of the daemon knows of it.
 
 use super::build;
 use super::shared_rules::{ExemptServers, RulesOwner};
@@ -14,6 +14,7 @@ use crate::inbound::tcp::Inbound;
 use crate::inbound::token::Token;
 use crate::net::Outbound;
 use crate::proxy::endpoint::Endpoint;
+use crate::stats::Stats;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,8 +31,8 @@ pub trait ConfigSource: Send + Sync {
     /// It is in force now.
     fn taken(&self, config: &Config);
 
-    /// Called once, at the start: a thread that is started now has no right that the daemon does not
-    /// keep.
+    /// Called once, at the start: a thread that is started now has no right that the daemon does
+    /// not keep.
     ///
     /// # Errors
     /// No thread can be had.
@@ -58,6 +59,7 @@ pub(super) struct Parts {
     /// The dispatcher of the present generation.
     pub(super) current: Current,
     pub(super) inbound: Arc<Inbound>,
+    pub(super) stats: Arc<Stats>,
     /// To the resolver.
     pub(super) orders: mpsc::UnboundedSender<dns::Order>,
     pub(super) firewall: RulesOwner,

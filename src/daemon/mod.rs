@@ -13,8 +13,8 @@
 //! | `limits`, `privileges`, `instance_lock` | what the process may, before anything else |
 //! | `network_watcher`, `origins` | what the kernel tells |
 //!
-//! Whatever fails on the way, the rules are removed: they belong to a [`firewall::Installed`], whose
-//! drop removes them, also when a panic unwinds.
+//! Whatever fails on the way, the rules are removed: they belong to a [`firewall::Installed`],
+//! whose drop removes them, also when a panic unwinds.
 
 mod build;
 mod capture;
@@ -96,7 +96,7 @@ pub fn cleanup(keep_closed: bool) -> Result<String, Error> {
     Ok(firewall::cleanup()?.to_string())
 }
 
-/// What `snet rules` prints. Asks nobody: host names of upstream servers are named as such.
+/// What `snet rules` prints. Sends nothing: host names of upstream servers are named as such.
 ///
 /// # Errors
 /// Router mode: the LAN side cannot be told.
@@ -116,8 +116,8 @@ pub fn rules(config: &Config) -> Result<String, Error> {
     Ok(text)
 }
 
-/// What the operator should know of proxies that are programs of this machine. Asks the kernel who they
-/// are, and no name server.
+/// What the operator should know of proxies that are programs of this machine. Asks the kernel who
+/// they are, and no name server.
 pub fn advice(config: &Config) -> Vec<String> {
     if config.firewall.backend == config::Backend::None {
         return Vec::new();

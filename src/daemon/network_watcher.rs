@@ -1,8 +1,8 @@
 //! Watches for another network and for a suspend of the machine.
 //!
-//! Monotonic clocks stand still during a suspend (clock_gettime(2)); CLOCK_BOOTTIME does not, and how
-//! far the two have come apart says how long it was. A wall clock that jumps has no effect: no timer
-//! and no TTL looks at it.
+//! Monotonic clocks stand still during a suspend (clock_gettime(2)); CLOCK_BOOTTIME does not, and
+//! how far the two have come apart says how long it was. A wall clock that jumps has no effect: no
+//! timer and no TTL looks at it.
 
 use crate::firewall::WayOut;
 use nix::time::{ClockId, clock_gettime};
@@ -13,8 +13,8 @@ use tracing::{info, warn};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Less than this is no suspend that matters.
-const NAP: Duration = Duration::from_secs(5);
+/// A shorter suspend changes nothing.
+const SHORTEST_SUSPEND: Duration = Duration::from_secs(5);
 
 /// What has happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +28,8 @@ pub(super) async fn watch(
     told: mpsc::Sender<NetworkChange>,
     mut stopped: watch::Receiver<bool>,
 ) -> bool {
-    let mut way_out = WayOut::look()
-        .inspect_err(|error| warn!("changes of the network are not noticed: {error}"))
-        .ok();
+    let mut route =
+        WayOut::look().inspect_err(|error| warn!("network: changes are not noticed: {error}")).ok();
     let mut apart = apart();
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -42,20 +41,23 @@ pub(super) async fn watch(
         let now = self::apart();
         let slept = now.saturating_sub(apart);
         apart = now;
-        let elsewhere = match way_out.as_mut().map(WayOut::has_changed) {
+        let elsewhere = match route.as_mut().map(WayOut::has_changed) {
             Some(Ok(changed)) => changed,
             None => false,
             Some(Err(error)) => {
-                warn!("changes of the network are no longer noticed: {error}");
-                way_out = None;
+                warn!("network: changes are no longer noticed: {error}");
+                route = None;
                 false
             }
         };
-        if slept >= NAP || elsewhere {
+        if slept >= SHORTEST_SUSPEND || elsewhere {
             // One that waits says as much as two.
             let _ = told.try_send(NetworkChange { slept });
-            let what = if elsewhere { "another way out" } else { "awake again" };
-            info!("{what}: connections to name servers and what is known of proxies start anew");
+            let what = if elsewhere { "another default route" } else { "resumed from a suspend" };
+            info!(
+                "network: {what}: connections to name servers and what is known of proxies start \
+                 anew"
+            );
         }
     }
 }

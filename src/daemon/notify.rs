@@ -2,7 +2,7 @@
 //!
 //! One datagram a message, `NAME=value` a line, to the socket that NOTIFY_SOCKET names: a path, or
 //! with a leading `@` an abstract name (unix(7)). Without that variable, as on a terminal, nothing
-//! is sent. Nobody waits for long on a manager that does not read, and no failure stops anything:
+//! is sent. A manager that does not read is not waited for long, and no failure stops anything:
 //! the manager has time-outs of its own.
 
 use nix::time::{ClockId, clock_gettime};
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn received(manager: &UnixDatagram) -> String {
-        // Whoever hears nothing fails.
+        // A test that receives nothing fails.
         manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut buffer = [0; 512];
         let length = manager.recv(&mut buffer).unwrap();

@@ -6,7 +6,7 @@
 //! | capability | when |
 //! |---|---|
 //! | CAP_NET_ADMIN | always: SO_MARK, sets, rules |
-//! | CAP_NET_RAW | only where rules go in through iptables and ipset: its `set` match asks over a raw socket |
+//! | CAP_NET_RAW | only with iptables and ipset: the `set` match asks over a raw socket |
 //! | CAP_NET_BIND_SERVICE | only where a port below 1024 is listened on |
 //!
 //! Nothing is gained: what this process was not given it does not get. The user stays the same, so
@@ -18,7 +18,7 @@
 //!
 //! Secrets do not reach a core dump: the process is not dumpable (PR_SET_DUMPABLE(2const)), for
 //! the limit alone is not asked where the kernel pipes dumps to a program (core(5)). The price:
-//! nobody but root attaches a debugger, and the files in /proc/PID are root's. We ourselves read
+//! only root attaches a debugger, and the files in /proc/PID are root's. We ourselves read
 //! only those of /proc that this leaves alone: `net`, and what asks for the same thread group.
 
 use super::error::Error;

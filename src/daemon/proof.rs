@@ -1,5 +1,5 @@
 //! The proof that the rules capture: a connection and a query of our own take the way of every
-//! program's, through the hooks of everybody and our very redirect, and come back with our answer.
+//! program's, through all programs' hooks and our very redirect, and come back with our answer.
 //!
 //! They go to an address that our rules redirect at any time ([`firewall::probe`]), from sockets
 //! without our mark ([`net::probe`](crate::net::probe)). Only this process knows what they are
@@ -26,9 +26,9 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(1500);
 pub(super) enum Finding {
     /// Connections and queries arrive.
     Captured,
-    /// There is no way out in this family, so there is nothing to capture.
+    /// There is no route in this family, so there is nothing to capture.
     NoRoute,
-    /// The proof cannot even be sent, for example because somebody routes its address into nothing.
+    /// The proof cannot even be sent, for example because a route leads its address into nothing.
     Unprovable(io::Error),
     /// They do not.
     Broken(ProofFailure),

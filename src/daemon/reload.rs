@@ -1,18 +1,18 @@
 //! Another configuration while the daemon runs.
 //!
-//! Theory of operation. The next generation is built beside the present one: read, checked, names of new
-//! servers resolved, the network looked at. Nothing has changed until then, and whatever is wrong is
-//! told and leaves it so. Then, in this order:
+//! Theory of operation. The next generation is built beside the present one: read, checked, names
+//! of new servers resolved, the network looked at. Nothing has changed until then, and whatever is
+//! wrong is told and leaves it so. Then, in this order:
 //!
 //! 1. **The dispatcher** is swapped. A connection that is captured from now on is judged by the new
 //!    rules, whichever rules captured it; what is being relayed keeps the dispatcher it began with.
-//! 2. **The kernel's rules** are exchanged ([`firewall::Installed::replace`]). If that fails, or if the
-//!    new rules do not capture, the old dispatcher and the old rules come back.
+//! 2. **The kernel's rules** are exchanged ([`firewall::Installed::replace`]). If that fails, or if
+//!    the new rules do not capture, the old dispatcher and the old rules come back.
 //! 3. **The resolver** gets its settings; queries in flight are answered by the old ones.
 //!
-//! What goes on: listeners, connections, the heartbeat; proxies whose entry is the same, with what is
-//! known of their health; addresses of servers that are known; what names taught if the rules for names
-//! are the same ([`build::dispatcher`]); answers and verdicts if they would be the same
+//! What goes on: listeners, connections, the heartbeat; proxies whose entry is the same, with what
+//! is known of their health; addresses of servers that are known; what names taught if the rules
+//! for names are the same ([`build::dispatcher`]); answers and verdicts if they would be the same
 //! ([`dns::Settings`]).
 //!
 //! What is bound, or chosen once, cannot change: see [`needs_restart`].
@@ -56,8 +56,8 @@ impl ReloadError {
     }
 }
 
-/// Puts the next generation into the present one's place. Returns it, and what keeps the addresses of
-/// its servers fresh.
+/// Puts the next generation into the present one's place. Returns it, and what keeps the addresses
+/// of its servers fresh.
 ///
 /// # Errors
 /// Nothing has changed, and why; but for [`Error::Died`]: the kernel may have rules of either.
@@ -163,8 +163,8 @@ async fn captured(parts: &Parts) -> [bool; 2] {
     [v4, v6]
 }
 
-/// What the new rules no longer capture and the old ones did. A family without a listener is not looked
-/// at.
+/// What the new rules no longer capture and the old ones did. A family without a listener is not
+/// looked at.
 async fn lost_by(parts: &Parts, before: [bool; 2]) -> Option<String> {
     let proof = Proof::new(parts.token.clone(), Arc::clone(&parts.inbound));
     for (place, family) in Family::ALL.into_iter().enumerate() {

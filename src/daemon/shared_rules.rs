@@ -1,5 +1,5 @@
-//! The installed rules, shared with those who add addresses to their sets: the daemon's side of
-//! the small traits that lower layers own.
+//! The installed rules, shared with the tasks that add addresses to their sets: the daemon's side
+//! of the small traits that lower layers own.
 
 use super::error::Error;
 use crate::dns::bootstrap::Exempt;
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tracing::{info, warn};
 
-/// A removal waits so long for somebody who is just adding an address.
+/// A removal waits so long for a task that is just adding an address.
 const BUSY: Duration = Duration::from_secs(1);
 
 /// Nothing, until rules are installed.
@@ -35,8 +35,8 @@ impl SharedRules {
         handle.map(|handle| act(&handle))
     }
 
-    /// Takes the rules away from everybody, and waits for those who are just using them. `None`:
-    /// there are none, or whoever still has them removes them by dropping them.
+    /// Takes the rules away from all tasks, and waits for those that are just using them. `None`:
+    /// there are none, or a task that still has them removes them by dropping them.
     fn take(&self) -> Option<Installed> {
         let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let tries = 100;
@@ -72,8 +72,8 @@ impl SharedRules {
         Family::ALL.map(|family| self.with(|handle| handle.captures(family)).unwrap_or(false))
     }
 
-    /// The daemon fails: nobody stands behind the rules any more. They stay where they are closed
-    /// ([`firewall::OnFailure`]); else they are removed.
+    /// The daemon fails: nothing answers what the rules capture any more. They stay where they are
+    /// closed ([`firewall::OnFailure`]); else they are removed.
     pub(super) async fn abandon(self: &Arc<Self>) {
         let installed = Arc::clone(self);
         let abandoned = tokio::task::spawn_blocking(move || {
@@ -120,7 +120,7 @@ impl SharedRules {
     }
 }
 
-/// Whoever is responsible for the rules. When it is dropped they are removed, and not later: the
+/// The owner of the rules. When it is dropped they are removed, and not later: the
 /// other owners live in tasks, and those may end after the process.
 #[derive(Debug, Default)]
 pub(super) struct RulesOwner(Arc<SharedRules>);

@@ -1,14 +1,16 @@
 //! The signals that ask the daemon to stop, or to read its configuration again.
 //!
-//! SIGHUP has two meanings: the terminal is gone, and, for daemons, which have none, "read your file
-//! again". Whoever was started in a terminal stops: a closed window ends what runs in it, also behind
-//! sudo, which passes the signal on while the terminal that it made is still there. So nobody can tell
-//! the one from the other later, and it is decided at the start.
+//! SIGHUP has two meanings: the terminal is gone, and, for daemons, which have none, "read your
+//! file again". A snet that was started in a terminal stops: a closed window ends what runs in it.
+//! It is decided at the start, since later the two look the same: sudo passes the signal on while
+//! the terminal that it made is still there.
 
 use nix::sys::signal;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+const TERMINAL_HANGUP: &str = "SIGHUP (in a terminal it stops; `snet reload` reloads)";
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub(super) enum SignalMeaning {
     Reload,
 }
 
-/// Handlers are in place from [`Signals::new`] on: a signal during the start is kept until somebody
+/// Handlers are in place from [`Signals::new`] on: a signal during the start is kept until it
 /// waits for it.
 #[derive(Debug)]
 pub(super) struct Signals {
@@ -51,14 +53,14 @@ impl Signals {
             _ = self.interrupt.recv() => SignalMeaning::Stop("SIGINT"),
             _ = self.quit.recv() => SignalMeaning::Stop("SIGQUIT"),
             _ = self.hangup.recv() => match self.in_terminal {
-                true => SignalMeaning::Stop("SIGHUP (in a terminal it stops; `snet reload` reloads)"),
+                true => SignalMeaning::Stop(TERMINAL_HANGUP),
                 false => SignalMeaning::Reload,
             }
         }
     }
 
-    /// Waits for one that asks to stop and names it. A terminal that goes sends SIGHUP more than once:
-    /// that is nobody's impatience.
+    /// Waits for one that asks to stop and names it. A terminal that goes sends SIGHUP more than
+    /// once: the second is no order to hurry.
     pub(super) async fn stop(&mut self) -> &'static str {
         loop {
             match self.next().await {
@@ -74,7 +76,7 @@ fn is_in_terminal() -> bool {
     File::open("/dev/tty").is_ok() && (io::stdin().is_terminal() || io::stderr().is_terminal())
 }
 
-/// nohup(1), and `trap '' HUP`: whoever started it wants it to outlive the terminal.
+/// nohup(1), and `trap '' HUP`: it was started to outlive the terminal.
 fn ignores_hangup() -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| ignored(&status) & HANGUP != 0)
 }

@@ -2,7 +2,7 @@
 //! serve, install the rules, prove that they capture, watch.
 //!
 //! The rules come last: everything they lead to answers by then. A stage that fails drops what the
-//! stages before have made: first the tasks, then the owner of the rules, who removes them.
+//! stages before have made: first the tasks, then the owner of the rules, which removes them.
 
 use super::capture::Capture;
 use super::control::ControlSocket;
@@ -141,11 +141,12 @@ async fn serve(
     let firewall = RulesOwner::default();
     let bootstrap = generation.bootstrap(&outbound, &firewall).await;
     let mut tasks = Tasks::new();
+    let stats = Arc::default();
     let inbound = Inbound::new(
         Intercept::Redirect,
         current.clone(),
         outbound.clone(),
-        Arc::default(),
+        Arc::clone(&stats),
         budget.connections,
     );
     let inbound = Arc::new(inbound.answering(token.clone()));
@@ -159,8 +160,18 @@ async fn serve(
     let (orders, ordered) = mpsc::unbounded_channel();
     tasks.spawn_resolver(dns::spawn(resolver, ordered, tasks.stopped()));
     tasks.keep_fresh(bootstrap);
-    let parts =
-        Parts { purpose, source, outbound, token, listening, current, inbound, orders, firewall };
+    let parts = Parts {
+        purpose,
+        source,
+        outbound,
+        token,
+        listening,
+        current,
+        inbound,
+        stats,
+        orders,
+        firewall,
+    };
     (parts, tasks, control)
 }
 
@@ -183,8 +194,8 @@ async fn install(
     Ok(())
 }
 
-/// Proves that the installed rules capture, and keeps them from here on. Returns the heartbeat that keeps
-/// them active.
+/// Proves that the installed rules capture, and keeps them from here on. Returns the heartbeat that
+/// keeps them active.
 async fn prove(
     generation: &Generation,
     parts: &Parts,

@@ -1,8 +1,10 @@
-//! The running daemon: signals, requests, changes of the network, tasks that must not end; and the stop.
+//! The running daemon: signals, requests, changes of the network, tasks that must not end; and the
+//! stop.
 //!
-//! A stop goes in this order: the rules capture nothing more, accepting ends, open connections get a
-//! few seconds, those that are left are cut, the rules are removed. The removal is not before the drain:
-//! with the last rule conntrack may leave, and with it the redirection of living connections.
+//! A stop goes in this order: the rules capture nothing more, accepting ends, open connections get
+//! a few seconds, those that are left are cut, the rules are removed. The removal is not before the
+//! drain: with the last rule conntrack may leave, and with it the redirection of living
+//! connections.
 
 use super::control::{ControlReply, ControlRequest, Verb};
 use super::error::Error;
@@ -11,6 +13,7 @@ use super::network_watcher::NetworkChange;
 use super::notify;
 use super::reload::{ReloadError, reload};
 use super::signals::{SignalMeaning, Signals};
+use crate::config::Purpose;
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
 use crate::fault::{self, Step};
@@ -90,7 +93,8 @@ impl Tasks {
         });
     }
 
-    /// Keeps the addresses of the proxies' servers fresh, instead of those of an earlier generation.
+    /// Keeps the addresses of the proxies' servers fresh, instead of those of an earlier
+    /// generation.
     pub(super) fn keep_fresh(&mut self, bootstrap: Bootstrap) {
         let keeping = bootstrap.keep_fresh(self.stopped());
         if let Some(former) = self.bootstrap.take() {
@@ -177,9 +181,9 @@ impl Daemon {
         (reply, Ok(()))
     }
 
-    /// On another network, or after a suspend, the present generation begins anew: connections to name
-    /// servers are dialled again, proxies are asked again at once, and their names too. Connections of
-    /// programs stay: keepalive ends those that are dead.
+    /// On another network, or after a suspend, the present generation begins anew: connections to
+    /// name servers are dialled again, proxies are asked again at once, and their names too.
+    /// Connections of programs stay: keepalive ends those that are dead.
     async fn network_changed(&mut self, NetworkChange { slept }: NetworkChange) {
         let Parts { outbound, firewall, current, orders, .. } = &self.parts;
         current.load().wake();
@@ -192,7 +196,8 @@ impl Daemon {
     async fn stop(mut self, result: Result<(), Error>) -> Result<(), Error> {
         notify::stopping("waiting for open connections");
         fault::pass(Step::Release);
-        let Parts { firewall, inbound, .. } = &self.parts;
+        let parts = &self.parts;
+        let Parts { firewall, inbound, .. } = parts;
         let on_failure = self.generation.config.firewall.on_failure;
         let stays_closed = result.is_err() && on_failure == OnFailure::Closed;
         let released = if stays_closed {
@@ -228,7 +233,10 @@ impl Daemon {
         {
             warn!("dns.cache-file: the disk takes too long; answers of this run may be lost");
         }
-        info!("stopped");
+        match parts.purpose {
+            Purpose::Daemon => info!("stopped; {}", parts.stats),
+            Purpose::DnsOnly => info!("stopped"),
+        }
         result.and(released).and(removed)
     }
 }

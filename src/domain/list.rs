@@ -167,7 +167,8 @@ mod tests {
         );
         assert_eq!(
             read(
-                "127.0.0.1 localhost\n0.0.0.0 ads.example t.example\n::1 ip6-localhost\n0.0.0.0 0.0.0.0"
+                "127.0.0.1 localhost\n0.0.0.0 ads.example t.example\n\
+                 ::1 ip6-localhost\n0.0.0.0 0.0.0.0"
             )
             .0,
             ["ads.example", "t.example"]

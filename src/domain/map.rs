@@ -19,7 +19,7 @@ pub struct DomainMap<T> {
     entries: Vec<(u32, T)>,
     /// Numbers of entries; the length is a power of two, at least a quarter is free.
     slots: Vec<u32>,
-    /// Keyed, since the names of a block list are somebody else's choice.
+    /// Keyed, since the authors of block lists choose the names.
     hasher: RandomState,
 }
 
@@ -172,11 +172,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_a_hash_map(names in prop::collection::vec("[ab]{1,3}(\\.[ab]{1,2}){0,3}", 0..300)) {
+        fn agrees_with_a_hash_map(
+            names in prop::collection::vec("[ab]{1,3}(\\.[ab]{1,2}){0,3}", 0..300),
+        ) {
             let mut map = DomainMap::default();
             let mut model = HashMap::new();
             for (number, text) in names.iter().enumerate() {
-                prop_assert_eq!(map.insert(&name(text), number), model.insert(text.clone(), number));
+                let before = model.insert(text.clone(), number);
+                prop_assert_eq!(map.insert(&name(text), number), before);
             }
             prop_assert_eq!(map.len(), model.len());
             for text in &names {

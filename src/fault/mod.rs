@@ -29,8 +29,8 @@ pub fn is(fault: Fault) -> bool {
     cfg!(debug_assertions) && *CHOSEN.get_or_init(chosen) == Some(fault)
 }
 
-/// Certificates of authorities (DER) that only tests trust: the environment variable `SNET_ROOTS` names
-/// a file of one. Only in debug builds.
+/// Certificates of authorities (DER) that only tests trust: the environment variable `SNET_ROOTS`
+/// names a file of one. Only in debug builds.
 pub fn roots(mut trust: impl FnMut(Vec<u8>)) {
     if cfg!(debug_assertions)
         && let Some(authority) =

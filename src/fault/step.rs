@@ -8,8 +8,8 @@ use std::io;
 
 macro_rules! steps {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// In the order of the story: start, reload, stop. Those of a backend are passed only with it;
-        /// those that clean are passed by a start and by a stop.
+        /// In the order of the story: start, reload, stop. Those of a backend are passed only with
+        /// it; those that clean are passed by a start and by a stop.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Step {
             $($(#[$doc])* $name,)*
@@ -69,7 +69,7 @@ steps! {
     ChangeSets,
     /// iptables: before one table changes.
     TurnTable,
-    /// iptables: before sets that nobody needs are destroyed.
+    /// iptables: before sets that no rule needs are destroyed.
     DropSets,
     /// nftables: before the table changes.
     ChangeTable,

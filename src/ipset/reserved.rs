@@ -6,7 +6,7 @@ use ipnet::IpNet;
 /// From the IANA special-purpose registries (RFC 6890 and what came after it).
 ///
 /// The documentation ranges (192.0.2/24, 198.51.100/24, 203.0.113/24, 2001:db8::/32) are left out
-/// on purpose: nobody has them at home, and laboratories use them as the internet. 64:ff9b::/96 is
+/// on purpose: no network uses them, and laboratories use them as the internet. 64:ff9b::/96 is
 /// left out too: behind a NAT64 it is the IPv4 internet, which needs the proxy. 6to4 (2002::/16)
 /// and Teredo (2001::/32) are global addresses.
 const RESERVED: &[&str] = &[

@@ -1,7 +1,7 @@
 //! The log: what is logged at which level, and how it looks. How it gets out is [`queue`]'s.
 //!
-//! It goes to standard error, the terminal's or the journal's. Whoever logs never waits for a reader. A
-//! panic is a line of the log like any other, for the same reason.
+//! It goes to standard error, the terminal's or the journal's. A thread that logs never waits for a
+//! reader. A panic is a line of the log like any other, for the same reason.
 
 mod queue;
 
@@ -38,8 +38,8 @@ pub struct Log {
 pub struct LastWords(Arc<Queue>);
 
 impl Log {
-    /// From here on lines are kept; they come out from [`begin`](Self::begin) on. `verbose` adds to what
-    /// the file says.
+    /// From here on lines are kept; they come out from [`begin`](Self::begin) on. `verbose` adds to
+    /// what the file says.
     pub fn new(level: LogLevel, verbose: u8) -> Self {
         let lines = Arc::new(Queue::default());
         let (level, filter) = reload::Layer::new(filter(level, verbose));
@@ -63,8 +63,8 @@ impl Log {
         Log { verbose, filter, lines }
     }
 
-    /// Starts the thread that writes. Not before rights are given up: a thread copies those of the one
-    /// that starts it (capabilities(7)).
+    /// Starts the thread that writes. Not before rights are given up: a thread copies those of the
+    /// one that starts it (capabilities(7)).
     ///
     /// # Errors
     /// The kernel gives no thread.

@@ -37,8 +37,8 @@ pub(super) enum Error {
     },
 }
 
-/// Whether some interface but lo has a route: nobody has been here before in a network namespace
-/// that was made for the selftest, whatever it is called.
+/// Whether some interface but lo has a route: a network namespace that was made for the selftest
+/// has none, whatever it is called.
 pub(super) fn is_in_use() -> io::Result<bool> {
     let leads_out = |device: Option<&str>| device.is_some_and(|device| device != "lo");
     let v4 = fs::read_to_string("/proc/self/net/route")?;
@@ -54,7 +54,7 @@ pub(super) fn network() -> io::Result<String> {
 }
 
 /// Leaves the host: network, mount and, for the children, pid namespace, with a /run of their own.
-/// Who may not do so, which is everybody but root, takes a user namespace first.
+/// Without root's rights it takes a user namespace first.
 pub(super) fn leave_host() -> Result<(), Error> {
     let flags = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
     if unshare(flags).is_ok() {

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Nothing here takes longer; a program's user would have given up.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// A connection to a site that has said who it thinks came.
+/// A connection to a site that has said which client it sees.
 #[derive(Debug)]
 pub(super) struct Visit {
     stream: TcpStream,
@@ -185,8 +185,8 @@ fn described(reply: io::Result<Message>) -> String {
 
 fn in_words(error: &io::Error) -> String {
     match error.kind() {
-        // A rejected datagram is EPERM for the one who sends it (net/netfilter: NF_DROP of a local
-        // packet), and ECONNREFUSED for the one who sends again.
+        // A rejected datagram is EPERM for its sender (net/netfilter: NF_DROP of a local
+        // packet), and ECONNREFUSED for its next send.
         io::ErrorKind::ConnectionRefused
         | io::ErrorKind::ConnectionReset
         | io::ErrorKind::PermissionDenied => "refused".into(),

@@ -37,7 +37,7 @@ impl DaemonProcess {
     /// It cannot be started at all.
     pub(super) fn start(backend: Backend, has_ipv6: bool) -> io::Result<Started> {
         fs::write(CHINA, world::CHINA)?;
-        // The file holds a password: nobody else may read it.
+        // The file holds a password: no other user may read it.
         let mut config =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(CONFIG)?;
         config.write_all(world::config(CHINA, backend, has_ipv6).as_bytes())?;

@@ -67,9 +67,9 @@ enum Unable {
     Kernel(String),
 }
 
-/// Runs the selftest; called in plain `main`. Without a backend: with each that can be had here, one
-/// after the other. Exit code 0: all is well; 1: a trial failed; 69: it could not take place, and one
-/// line says why.
+/// Runs the selftest; called in plain `main`. Without a backend: with each that can be had here,
+/// one after the other. Exit code 0: all is well; 1: a trial failed; 69: it could not take place,
+/// and one line says why.
 pub fn run(backend: Option<Backend>) -> ExitCode {
     let backends = match backend {
         Some(backend) => vec![backend],
@@ -189,7 +189,7 @@ fn passed_on(status: ExitStatus) -> ExitCode {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1).into()
 }
 
-/// Believes neither the name alone, which somebody may have typed, nor the routes.
+/// Believes neither the name alone, which may have been typed by hand, nor the routes.
 fn require_sealed(outside: &str) -> Result<(), Unable> {
     match (cell::network(), cell::is_in_use()) {
         (Ok(network), Ok(false)) if network != outside => Ok(()),

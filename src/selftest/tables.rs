@@ -4,9 +4,10 @@
 use super::{Unable, tools};
 use crate::firewall::{Backend, nftables};
 
-/// A rule of somebody else that makes the kernel track connections, as docker, ufw and the like do on
-/// most machines; in a fresh namespace that would begin with snet's rules, and nothing would be older
-/// than they are. snet must leave it as it is. Where no firewall tool is, there is no such rule.
+/// A rule of another program that makes the kernel track connections, as docker, ufw and the like
+/// do on most machines; in a fresh namespace that would begin with snet's rules, and nothing would
+/// be older than they are. snet must leave it as it is. Where no firewall tool is, there is no such
+/// rule.
 pub(super) fn track_connections(backend: Backend, has_ipv6: bool) -> Result<(), Unable> {
     const RULE: &str = "*filter\n-A OUTPUT -m conntrack ! --ctstate INVALID\nCOMMIT\n";
     if backend == Backend::Nftables {
@@ -39,7 +40,7 @@ pub(super) fn now(backend: Backend, has_ipv6: bool) -> Result<Vec<String>, Unabl
     Ok(lines)
 }
 
-/// Rules, chains of somebody's own, policies that are not the default, and sets.
+/// Rules, chains that are not built in, policies that are not the default, and sets.
 fn is_state(line: &str) -> bool {
     match line.as_bytes().first() {
         Some(b'#' | b'*') | None => false,

@@ -1,11 +1,11 @@
 //! A witness at the cable: what leaves the machine for foreign addresses without snet's mark.
 //!
 //! A packet socket (packet(7)) on the machine's side sees what the firewall has let out, whichever
-//! firewall that was. Its filter (classic BPF, linux/filter.h) passes outgoing packets without the mark
-//! that begin something: the first of a TCP connection, and datagrams. What snet redirects or rejects
-//! never comes by, what it sends itself carries the mark. The proxies' addresses are foreign, too, so
-//! that a connection of snet's own that lost its mark is counted as well. A connection that was there
-//! before snet goes on directly.
+//! firewall that was. Its filter (classic BPF, linux/filter.h) passes outgoing packets without the
+//! mark that begin something: the first of a TCP connection, and datagrams. What snet redirects or
+//! rejects never comes by, what it sends itself carries the mark. The proxies' addresses are
+//! foreign, too, so that a connection of snet's own that lost its mark is counted as well. A
+//! connection that was there before snet goes on directly.
 
 use super::{Unable, world};
 use crate::mark::Fwmark;

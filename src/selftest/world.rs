@@ -39,7 +39,7 @@ pub(super) const PASSWORD: &str = "selftest";
 pub(super) const DOMESTIC_NAMES: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 53);
 pub(super) const TRUSTED_NAMES: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
 
-/// Nobody is here: who gets an answer from it was captured.
+/// No host has it: an answer from it proves capture.
 pub(super) const NOBODY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 99);
 pub(super) const NOBODY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 99);
 
@@ -47,7 +47,7 @@ pub(super) const DNS: u16 = 53;
 pub(super) const WEB: u16 = 80;
 pub(super) const QUIC: u16 = 443;
 
-/// The selftest's own questions to the internet's host, on the link, which nobody captures.
+/// The selftest's own questions to the internet's host, on the link, which is not captured.
 pub(super) const CONTROL: u16 = 7;
 
 /// The domestic site's name, and the foreign one's. Names below have the same addresses, so that

@@ -1,5 +1,6 @@
 //! Counters. Plain atomics, relaxed: they inform, they do not synchronise.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The bytes of one connection.
@@ -28,7 +29,7 @@ impl Counter {
 }
 
 /// What the whole process has done since it started. What was accepted and is neither refused nor
-/// ended is open.
+/// ended is open. The stop logs it.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Connections accepted, less the daemon's own questions.
@@ -43,4 +44,37 @@ pub struct Stats {
     pub ended: Counter,
     /// Bytes of all ended connections.
     pub bytes: Meter,
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stats { accepted, proxied, direct, refused, ended: _, bytes } = self;
+        let [accepted, proxied, direct, refused, up, down] =
+            [accepted, proxied, direct, refused, &bytes.up, &bytes.down].map(Counter::get);
+        write!(
+            f,
+            "{accepted} connections were accepted: {proxied} relayed through a proxy, \
+             {direct} directly, {refused} refused; {up} bytes went up and {down} down"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_counter_stands_at_its_word() {
+        let stats = Stats::default();
+        let Stats { accepted, proxied, direct, refused, ended, bytes } = &stats;
+        let counters = [accepted, proxied, direct, refused, ended, &bytes.up, &bytes.down];
+        for (counter, n) in counters.into_iter().zip(1..) {
+            counter.add(n);
+        }
+        assert_eq!(
+            stats.to_string(),
+            "1 connections were accepted: 2 relayed through a proxy, 3 directly, 4 refused; \
+             6 bytes went up and 7 down"
+        );
+    }
 }

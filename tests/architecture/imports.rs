@@ -1,5 +1,5 @@
-//! Which module imports which. A path leads to the module that defines what it names: a name that is
-//! only passed on (`pub use`) is looked for where it comes from.
+//! Which module imports which. A path leads to the module that defines what it names: a name that
+//! is only passed on (`pub use`) is looked for where it comes from.
 
 use crate::sources::Module;
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
-//! Rules of the code that keep it readable, each held by a test: the layers of ARCHITECTURE.md, no import
-//! circle in a room, the length of files and lines, one style of module files, one name for one type.
-//! A failure lists the places.
+//! Rules of the code that keep it readable, each held by a test: the layers of ARCHITECTURE.md, no
+//! import circle in a room, the length of files and lines, one style of module files, one name for
+//! one type. A failure lists the places.
 
 mod imports;
 mod sources;
@@ -21,29 +21,23 @@ const LONGEST_LINE: usize = 100;
 const SHARED_NAMES: [(&str, &str); 1] =
     [("Error", "`room::Error` is what goes wrong in that room, as std does it")];
 
-/// What is not so yet, counted for each room. It may only shrink: a number that is too high fails too.
+/// What is not so yet, counted for each room. It may only shrink: a number that is too high fails
+/// too.
 mod known {
     /// Files above [`LONGEST_FILE`](super::LONGEST_FILE).
     pub const LONG_FILES: &[(&str, usize)] = &[("dns", 1), ("firewall", 1), ("tests/", 1)];
     /// Lines above [`LONGEST_LINE`](super::LONGEST_LINE).
     pub const LONG_LINES: &[(&str, usize)] = &[
-        ("cli", 1),
         ("config", 10),
-        ("daemon", 44),
         ("dispatch", 1),
         ("dns", 71),
-        ("domain", 3),
-        ("fault", 2),
         ("firewall", 143),
         ("inbound", 20),
-        ("ipset", 6),
-        ("log", 13),
         ("net", 15),
         ("proxy", 4),
         ("relay", 6),
         ("route", 1),
-        ("selftest", 8),
-        ("tests/", 52),
+        ("tests/", 47),
     ];
     /// Files beside the folder of their name.
     pub const BESIDE_THEIR_FOLDER: &[(&str, usize)] = &[

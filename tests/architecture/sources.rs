@@ -103,8 +103,8 @@ fn declared(code: &str) -> Vec<String> {
     names.collect()
 }
 
-/// The names of the structs, enums, traits and type aliases that are defined here; an associated type
-/// is none.
+/// The names of the structs, enums, traits and type aliases that are defined here; an associated
+/// type is none.
 pub fn types(code: &str) -> Vec<&str> {
     let names = code.lines().filter_map(|line| {
         let words = line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '(');

@@ -30,13 +30,13 @@ fn names_are_answered_at_once_in_another_network() {
             sh(Place::Machine, command);
         }
         wait::until("it is noticed", Duration::from_secs(10), || {
-            snet.log().contains("another way out")
+            snet.log().contains("another default route")
         });
         everything_is_prompt(&snet);
         // A change that is none is not said. (The change above may have been seen in two steps.)
         let told = || {
             std::thread::sleep(Duration::from_secs(3));
-            snet.log().matches("another way out").count()
+            snet.log().matches("another default route").count()
         };
         let before = told();
         sh(Place::Machine, "ip address add fe80::77/64 dev uplink nodad");

@@ -39,13 +39,13 @@ fn after_a_suspend_names_are_answered_at_once() {
         command.env("LD_PRELOAD", clock()).env("SLEPT", &slept);
         let snet = Snet::ready(command.arg("-c").arg(config));
         assert!(dig("+short foreign.example").contains("203.0.113.10"));
-        assert!(!snet.log().contains("awake again"), "{}", snet.log());
+        assert!(!snet.log().contains("resumed from a suspend"), "{}", snet.log());
 
         // Whoever translates addresses on the way has forgotten the kept connection meanwhile.
         forget_the_kept_connections();
         fs::write(&slept, "3600").expect("the tmpfs is writable");
         wait::until("it is noticed", Duration::from_secs(10), || {
-            snet.log().contains("awake again")
+            snet.log().contains("resumed from a suspend")
         });
         everything_is_prompt(&snet);
         snet.stop();

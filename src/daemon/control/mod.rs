@@ -1,8 +1,9 @@
-//! The control socket: one request a connection, in words.
+//! The control socket: one request a connection, as text.
 //!
-//! The client sends a line with a verb and reads to the end. The first line of the answer is `ok` or
-//! `refused N`, N being the exit code that the command should have; the rest is for the operator. Only
-//! root and the daemon's own user are heard (the mode of the socket, and SO_PEERCRED).
+//! The client sends a line with a verb and reads to the end. The first line of the answer is `ok`
+//! or `refused N`, N being the exit code that the command should have; the rest is for the
+//! operator. Only root and the daemon's own user may ask (the mode of the socket, and
+//! SO_PEERCRED).
 
 mod socket_file;
 
@@ -58,7 +59,7 @@ pub enum ControlReply {
     Refused(u8, String),
 }
 
-/// A request on its way to the one who can do it.
+/// A request on its way to the daemon.
 #[derive(Debug)]
 pub(super) struct ControlRequest {
     pub(super) verb: Verb,
@@ -73,8 +74,8 @@ pub(super) struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Makes the socket. `None`: it cannot be had here, which is said; everything else works, and SIGHUP
-    /// reloads too.
+    /// Makes the socket. `None`: it cannot be had here, which is said; everything else works, and
+    /// SIGHUP reloads too.
     ///
     /// # Errors
     /// [`Error::Control`]: what stands in its place is not ours to remove.
@@ -96,7 +97,8 @@ impl ControlSocket {
                 debug!("{}: {error}", path.display());
             }
             Err(SocketFileError::Io(error)) => warn!(
-                "no control socket at {} ({error}): `snet reload` does not find this snet, SIGHUP does",
+                "no control socket at {} ({error}): `snet reload` does not find this snet, \
+                 SIGHUP does",
                 path.display()
             ),
         }
@@ -176,7 +178,7 @@ impl ControlReply {
 /// Asks the daemon behind this socket.
 ///
 /// # Errors
-/// Nobody answers there, or what answers is no snet.
+/// Nothing answers there, or what answers is no snet.
 pub fn ask(socket: &Path, verb: Verb) -> io::Result<ControlReply> {
     let mut daemon = Client::connect(socket)?;
     daemon.set_read_timeout(Some(LONGEST))?;

@@ -1,7 +1,7 @@
 //! The place of the control socket in the file system.
 //!
-//! Invariant: nothing is removed but a dead socket of our own user, and at the end the very socket that
-//! was made here. Symbolic links are not followed: neither bind(2) nor unlink(2) does.
+//! Invariant: nothing is removed but a dead socket of our own user, and at the end the very socket
+//! that was made here. Symbolic links are not followed: neither bind(2) nor unlink(2) does.
 
 use crate::file_kind;
 use nix::errno::Errno;
@@ -27,7 +27,7 @@ pub(in crate::daemon) enum SocketFileError {
     /// It is not ours; what it is.
     #[error("{0}")]
     Occupied(String),
-    /// Somebody answers there; who.
+    /// A process listens there; which.
     #[error("{0}")]
     Living(String),
     /// What the file system says.
@@ -86,7 +86,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// A socket that listens there, and that never was open to others: the file gets the mode of the socket.
+/// A socket that listens there, and that never was open to others: the file gets the mode of the
+/// socket.
 fn make(path: &Path) -> nix::Result<OwnedFd> {
     let socket = stream()?;
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
@@ -108,7 +109,7 @@ fn dead_and_ours(path: &Path) -> Result<(), SocketFileError> {
     if found.uid() != geteuid().as_raw() {
         return Err(SocketFileError::Occupied(format!("a socket of user {}", found.uid())));
     }
-    // Never waits: a queue that is full has somebody behind it.
+    // Never waits: a queue that is full belongs to a living process.
     let asking = stream()?;
     match connect(asking.as_raw_fd(), &UnixAddr::new(path)?) {
         Err(Errno::ECONNREFUSED) => Ok(()),

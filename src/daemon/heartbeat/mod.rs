@@ -2,10 +2,10 @@
 //!
 //! Every rule of ours that captures asks a switch of its family, which turns itself off after a few
 //! seconds ([`crate::firewall::PULSE`]). Every two seconds a round proves capture
-//! ([`proof`](super::proof)) and sets the switches by what it has found: when the daemon hangs, dies
-//! or is stopped, or when others' rules drop the packets, the rules let go within seconds, or reject
-//! with `firewall.on-failure = "closed"`. One family never takes the other down. systemd's watchdog is
-//! fed as long as a listener answers: others' rules are no reason to kill the daemon.
+//! ([`proof`](super::proof)) and sets the switches by what it has found: when the daemon hangs,
+//! dies or is stopped, or when others' rules drop the packets, the rules let go within seconds, or
+//! reject with `firewall.on-failure = "closed"`. One family never takes the other down. systemd's
+//! watchdog is fed as long as a listener answers: others' rules are no reason to kill the daemon.
 
 mod judge;
 mod listeners;
@@ -35,7 +35,8 @@ pub(super) trait Effects: Send + Sync + 'static {
     /// The daemon answers.
     fn alive(&self);
 
-    /// What others' rules do with the packets of this family's proof, and the remedy. Takes its time.
+    /// What others' rules do with the packets of this family's proof, and the remedy. Takes its
+    /// time.
     fn explain(&self, family: Family) -> impl Future<Output = Option<String>> + Send;
 }
 
@@ -92,7 +93,8 @@ impl<A: Effects> Heartbeat<A> {
         Box::new(move || changed.notify_one())
     }
 
-    /// The first round, before anything is captured; it is made twice if it fails. Sets the switches.
+    /// The first round, before anything is captured; it is made twice if it fails. Sets the
+    /// switches.
     ///
     /// # Errors
     /// No family is captured, and why.
@@ -166,8 +168,8 @@ impl<A: Effects> Heartbeat<A> {
         }
     }
 
-    /// Both families at once, and the daemon's ports: a round takes no longer than its slowest answer.
-    /// Returns what of the daemon is silent, if no listener answers.
+    /// Both families at once, and the daemon's ports: a round takes no longer than its slowest
+    /// answer. Returns what of the daemon is silent, if no listener answers.
     async fn round(&self) -> ([Option<Finding>; 2], Option<ProofFailure>) {
         let of = async |place: usize, family: Family| {
             if self.captures[place] { Some(self.proof.of(family).await) } else { None }
@@ -219,8 +221,8 @@ impl<A: Effects> Heartbeat<A> {
                     self.explain(family, number, broken.again(), self.effect(switches[place]));
                 }
                 (FamilyState::Unprovable, Some(Finding::Unprovable(error))) => warn!(
-                    "health check: {family} is taken for captured, which cannot be proven: there is \
-                     no way to {} ({error})",
+                    "health check: {family} is taken for captured, which cannot be proven: there \
+                     is no way to {} ({error})",
                     crate::firewall::probe::address(family)
                 ),
                 (FamilyState::Captured, _) if matches!(before, Some((FamilyState::Broken, _))) => {

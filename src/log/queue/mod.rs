@@ -1,14 +1,14 @@
-//! The way out of the log: a bounded queue, and a thread that alone writes to standard error.
+//! The queue of the log: bounded, and with one thread that writes to standard error.
 //!
-//! Theory of operation. write(2) to a pipe, a terminal or a socket waits for whoever reads, and a pager,
-//! a paused terminal or a journal that hangs may never read again. If the threads that serve connections
-//! waited there the heartbeat would end, and with it the capture. So a line only goes into memory, which
-//! takes the same moment whatever the reader does. When the queue is full the newest lines are dropped
-//! and counted, and the count is told at the very place where they are missing: once the queue is empty
-//! again.
+//! Theory of operation. write(2) to a pipe, a terminal or a socket waits for the reader, and a
+//! pager, a paused terminal or a journal that hangs may never read again. If the threads that serve
+//! connections waited there the heartbeat would end, and with it the capture. So a line only goes
+//! into memory, which takes the same moment whatever the reader does. When the queue is full the
+//! newest lines are dropped and counted, and the count is told at the very place where they are
+//! missing: once the queue is empty again.
 //!
-//! Nobody waits for the writer without a bound, and nobody else takes the lock of [`std::io::stderr`],
-//! which whoever writes would hold all the while.
+//! Waits for the writer are bounded, and only the writer touches standard error: the lock of
+//! [`std::io::stderr`] would be held for as long as a write takes.
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,8 +24,8 @@ use tracing::{debug, warn};
 /// What is kept for a reader that does not read: some 7,000 lines.
 const MOST: usize = 1 << 20;
 
-/// Up to here a pipe takes all or waits, so that the lines of others do not stand inside ours (pipe(7),
-/// PIPE_BUF).
+/// Up to here a pipe takes all or waits, so that the lines of others do not stand inside ours
+/// (pipe(7), PIPE_BUF).
 const PIECE: usize = 4096;
 
 /// More than this is not held for the next flood.
@@ -49,7 +49,7 @@ struct QueueState {
     dropped: u64,
     has_writer: bool,
     is_writing: bool,
-    /// Somebody has waited in vain, and nothing was written since.
+    /// A flush has waited in vain, and nothing was written since.
     is_stalled: bool,
 }
 
@@ -103,7 +103,8 @@ impl Queue {
         true
     }
 
-    /// The same for those who may come often: one after the other does not wait for the same reader.
+    /// The same for callers that may come often: the second does not wait for a reader that let the
+    /// first wait in vain.
     pub(super) fn flush_unless_stalled(&self, limit: Duration) {
         if !self.lock().is_stalled {
             self.flush(limit);
@@ -128,8 +129,8 @@ impl Queue {
 
     /// The life of the writer.
     fn serve(&self, out: &impl AsFd) {
-        // A background job whose terminal stops those who write (termios(3), TOSTOP) would be stopped as
-        // a whole. Who blocks the signal may write.
+        // A background job whose terminal stops jobs that write (termios(3), TOSTOP) would be
+        // stopped as a whole. A thread that blocks the signal may write.
         if let Err(errno) = SigSet::from(Signal::SIGTTOU).thread_block() {
             debug!("cannot block SIGTTOU: {errno}");
         }
@@ -188,7 +189,7 @@ impl QueueState {
     }
 }
 
-/// Whoever formats a line hands it over whole.
+/// The formatter hands a line over whole.
 impl io::Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -211,15 +212,15 @@ fn piece(lines: &[u8]) -> usize {
     }
 }
 
-/// Writes it all, however long that takes. A reader that is gone is no reason to stop, and nobody is
-/// there to be told.
+/// Writes it all, however long that takes. A reader that is gone is no reason to stop, and there is
+/// no other place to tell it.
 fn put(out: &impl AsFd, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match write(out, bytes) {
             Ok(0) => return,
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::EINTR) => {}
-            // Whoever shares the terminal with us may have set O_NONBLOCK for all.
+            // A program that shares the terminal may have set O_NONBLOCK for all.
             Err(Errno::EAGAIN) => {
                 let mut wanted = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
                 if let Err(Errno::ENOMEM | Errno::EINVAL) = poll(&mut wanted, PollTimeout::NONE) {

@@ -1,7 +1,7 @@
 //! The rest of the world, in one process: sites, proxies, name servers and a forger.
 //!
-//! It answers what the trials need to know: a site says who came and how much it heard, and the
-//! control port counts. One thread; every server is a task.
+//! It answers what the trials need to know: a site says which client it sees and how much it got,
+//! and the control port counts. One thread; every server is a task.
 
 mod forger;
 mod proxies;
@@ -59,7 +59,7 @@ impl Tally {
             order.strip_suffix(" off").and_then(|proxy| self.listeners.borrow_mut().remove(proxy));
         if let Some(listener) = listener {
             listener.abort();
-            // The port is closed once the task is gone, not before: who dials from now on is
+            // The port is closed once the task is gone, not before: a dial from now on is
             // refused. The task cannot fail otherwise than by being cancelled.
             let _ = listener.await;
         }

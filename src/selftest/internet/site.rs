@@ -1,6 +1,6 @@
-//! Sites. A site speaks first and says who came; then it hears everything to the end, says it all
-//! again, and closes. One visit so shows the way taken, that a server may speak first, half-close,
-//! and that every byte arrives, both ways.
+//! Sites. A site speaks first and says which client it sees; then it reads everything to the end,
+//! sends it all again, and closes. One visit so shows the way taken, that a server may speak first,
+//! half-close, and that every byte arrives, both ways.
 
 use super::{Tally, count, is_machine};
 use crate::net::{listen, udp};

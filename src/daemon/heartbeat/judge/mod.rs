@@ -25,7 +25,7 @@ pub(super) enum FamilyState {
     Unprovable,
     /// Not yet given up.
     Doubtful,
-    /// Nobody listens, or the tools have no such family.
+    /// Nothing listens, or the tools have no such family.
     NotRedirected,
     Broken,
 }
@@ -44,7 +44,7 @@ impl Judge {
         Judge { policy, ..Judge::default() }
     }
 
-    /// `None`: the family is not redirected. `serves`: the daemon answers somebody.
+    /// `None`: the family is not redirected. `serves`: a listener of the daemon answers.
     pub(super) fn judge(
         &mut self,
         found: [Option<&Finding>; 2],
@@ -80,9 +80,9 @@ impl Judge {
         }
     }
 
-    /// A family that is not captured is rejected while the other one is, and stays so while that one
-    /// merely has no way out: a lease that is renewed must not open the other side. One that was never
-    /// captured beside it is left alone, since programs would have nowhere to go.
+    /// A family that is not captured is rejected while the other one is, and stays so while that
+    /// one merely has no route: a lease that is renewed must not open the other side. One that
+    /// was never captured beside it is not rejected, since programs would have nowhere to go.
     fn switch(&self, place: usize, own: FamilyState, other: FamilyState, serves: bool) -> Switch {
         let is_blocked = self.policy.blocks_ipv6 && place == 1 && serves;
         let rejects = match other {
