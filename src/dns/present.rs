@@ -7,7 +7,7 @@
 use super::Settings;
 use super::resolver::Resolver;
 use super::rewriting;
-use super::upstream::tls::Tls;
+use crate::proxy::tls::Tls;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;

@@ -8,6 +8,7 @@ pub mod direct;
 pub mod endpoint;
 pub mod http;
 pub mod shadowsocks;
+pub mod tls;
 
 use crate::net;
 use crate::target::Target;

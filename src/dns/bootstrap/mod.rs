@@ -8,10 +8,10 @@ mod endpoint_lookup;
 mod hosts_file;
 
 use super::Settings;
-use super::upstream::tls::Tls;
 use crate::domain::Name;
 use crate::net::Outbound;
 use crate::proxy::endpoint::Endpoint;
+use crate::proxy::tls::Tls;
 use endpoint_lookup::EndpointLookup;
 use std::net::IpAddr;
 use std::sync::Arc;

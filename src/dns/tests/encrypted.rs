@@ -3,8 +3,8 @@
 
 use super::servers::{Script, Server, addresses, always, silent};
 use super::{ABROAD, CN, run, world};
-use crate::dns::upstream::tls::Tls;
 use crate::dns::{NameServer, Transport};
+use crate::proxy::tls::Tls;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};

@@ -13,6 +13,5 @@ pub(super) mod persistent;
 mod request;
 pub(super) mod stagger;
 pub(super) mod tcp;
-pub(super) mod tls;
 pub(super) mod trusted;
 pub(super) mod udp;

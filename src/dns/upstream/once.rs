@@ -1,12 +1,12 @@
 //! One question to one server in whatever way it wants to be asked, over a socket of its own: for those
 //! who ask seldom, and from anywhere.
 
-use super::tls::Tls;
 use super::{https, tcp, udp};
 use crate::dns::name_server::{NameServer, Transport};
 use crate::dns::wire::Query;
 use crate::net::Outbound;
 use crate::proxy::Stream;
+use crate::proxy::tls::Tls;
 use std::io;
 use std::time::Duration;
 use tokio::time::timeout;

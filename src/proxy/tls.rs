@@ -1,8 +1,10 @@
-//! TLS to name servers: the certificate has to be valid for the name that the operator gave, and be
-//! signed by an authority that Mozilla trusts (the list is compiled in: a router has none).
+//! TLS on top of a connection: to name servers, and to proxy servers that want it.
+//!
+//! The certificate has to be valid for the name that the operator gave, and be signed by an
+//! authority that Mozilla trusts (the list is compiled in: a router has none). TLS 1.2 or 1.3.
 
+use super::Stream;
 use crate::fault;
-use crate::proxy::Stream;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use std::io;
@@ -16,8 +18,8 @@ const HANDSHAKE: Duration = Duration::from_secs(3);
 
 /// Makes TLS connections. Sessions are kept and resumed, which saves a server's certificate and a
 /// round trip or two.
-#[derive(Clone)]
-pub(in crate::dns) struct Tls {
+#[derive(Clone, Debug)]
+pub struct Tls {
     /// Without a protocol. Copies of it share the sessions.
     config: Arc<ClientConfig>,
 }
@@ -26,7 +28,7 @@ impl Default for Tls {
     fn default() -> Self {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         fault::roots(|authority| {
-            // A test that is not believed fails.
+            // Only tests have one; without it their server is not trusted, and they fail.
             let _ = roots.add(authority.into());
         });
         Tls::new(roots)
@@ -38,7 +40,7 @@ impl Tls {
     ///
     /// # Panics
     /// Never: ring can do both versions.
-    pub(in crate::dns) fn new(roots: RootCertStore) -> Self {
+    pub fn new(roots: RootCertStore) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -48,11 +50,12 @@ impl Tls {
         Tls { config: Arc::new(config) }
     }
 
-    /// Speaks TLS over a connection; `protocol` is what will be spoken inside (ALPN).
+    /// Speaks TLS over `stream` with the server `name`; `protocol` is what is spoken inside (ALPN).
     ///
     /// # Errors
-    /// A handshake that fails or takes too long, a certificate of somebody else.
-    pub(in crate::dns) async fn connect(
+    /// A name that is none, a handshake that fails, takes more than three seconds (`TimedOut`) or
+    /// shows a certificate that is not valid for `name`.
+    pub async fn connect(
         &self,
         name: &str,
         protocol: &[u8],
