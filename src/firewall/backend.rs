@@ -1,16 +1,19 @@
 //! Which backend, and the installed rules whichever it is.
 
-use super::adopt;
-use super::bound;
+use super::device_routes;
 use super::error::Error;
-use super::handle::Handle;
-use super::nftables::translation::{self, Translation};
-use super::nftables::{self, Followed, Owner};
-use super::reconcile;
-use super::ruleset::{self, Family, Ruleset};
+use super::family::Family;
+use super::iptables::Handle;
+use super::iptables::families::{has_tools, unreadable_tables};
+use super::iptables::reconcile;
+use super::iptables::{self, adopt};
+use super::nftables;
+use super::nftables::translation;
+use super::nftables::translation::Translation;
+use super::nftables::{Followed, Owner};
+use super::ruleset::Ruleset;
 use super::saved_files;
 use super::switch::{OnFailure, Switches};
-use super::tools::{has_tools, unreadable_tables};
 use crate::route::Route;
 use std::fmt;
 use std::net::IpAddr;
@@ -285,7 +288,7 @@ pub fn render(backend: Backend, ruleset: &Ruleset) -> String {
         Backend::Iptables => format!(
             "{}\n# As with `nft -f -`, where the kernel has nf_tables: connections stay translated while \
              others flush their rules\n{}",
-            ruleset::render(ruleset),
+            iptables::render(ruleset),
             translation::render()
         ),
         Backend::Nftables => nftables::render(ruleset),
@@ -323,7 +326,7 @@ pub fn cleanup() -> Result<Cleaned, Error> {
     let table = remove_table();
     let rules = reconcile::cleanup();
     // They lead to us only as long as there are rules.
-    let routes = bound::remove().map_err(|source| Error::Routes { source });
+    let routes = device_routes::remove().map_err(|source| Error::Routes { source });
     Ok(Cleaned { rules: rules?, table: table?, routes: routes? })
 }
 

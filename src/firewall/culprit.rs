@@ -4,11 +4,11 @@
 //! rules of iptables-legacy count: the one whose counter moves with our packets is the one. Nothing
 //! is changed; what is found is a line for the operator, with the command that lets our packets pass.
 
-use super::command;
+use super::family::Family;
 use super::nftables::trace::{Dropped, Tracer};
 use super::probe;
-use super::ruleset::Family;
 use super::tools::Iptables;
+use super::tools::command;
 use crate::net;
 use std::thread;
 use std::time::Duration;

@@ -1,133 +1,47 @@
 //! What the kernel is told: a [`Ruleset`] is a value; a backend renders and applies it whole.
 //!
-//! There are two backends ([`Backend`]). What follows is about iptables (nft or legacy, whichever
-//! `iptables-restore` is) with ipset; [`nftables`] needs no tool, and does the same.
-//! Synchronous; knows no tokio.
-//!
-//! # Theory of operation
-//!
-//! Three tables work together, IPv4 and IPv6 alike, each by one chain `SNET` that is entered from
-//! OUTPUT:
-//!
-//! | table | what it does |
-//! |---|---|
-//! | raw | captured UDP queries and our replies to them get a conntrack zone of their own |
-//! | filter | rejects: `block`, foreign QUIC, foreign IPv6 where it is blocked |
-//! | nat | redirects: DNS to the resolver, foreign TCP to the redirect port |
-//!
-//! - **Only connections that begin are judged**: TCP by its SYN, anything else by conntrack state
-//!   NEW. Loose pick-up makes a living TCP connection NEW too; without `--syn` the start would
-//!   kill them all.
-//! - **The zone**: a conntrack entry of UDP outlives the rules, and each retry refreshes it. A
-//!   client that keeps its source port would keep its old server after the start, and would be
-//!   sent to a dead port after the stop. In a zone of its own a query never meets an entry from
-//!   the time before, and leaves none for the time after. Packets over loopback keep their
-//!   conntrack entry on the way in (nf_conntrack_in: "Previously seen (loopback)"), so raw
-//!   PREROUTING needs no rule.
-//! - **One ladder of destinations** (`iptables.rs`) gives the order in nat and in filter, so that
-//!   what is redirected and what is rejected can never disagree.
-//! - **A reject is seen twice by a local UDP socket**: the send fails with EPERM, and the next
-//!   call with ECONNREFUSED (the ICMP message). TCP sees ECONNREFUSED.
-//! - **Reject and redirect** are different tables: nat has no REJECT. nat lets blocked
-//!   destinations pass, filter comes next and rejects them.
-//!
-//! - **Sockets bound to a device** reach a redirect by routes of ours (`bound.rs`).
-//!
-//! - **Who is left alone** on this machine (`left_alone.rs`) passes where snet's own packets do.
-//!
-//! - **The dead man's switch**: the first rule of each chain lets everything pass unless a set holds
-//!   the destination, and that set holds all of them, for [`PULSE`]. Only [`Handle::beat`] renews
-//!   it. A daemon that was killed, that hangs or is stopped so lets the network go; with
-//!   [`OnFailure::Closed`] filter rejects what is foreign instead.
-//! - **One family beside the other**: one that cannot be captured is rejected while the other one is
-//!   ([`Switch::Reject`]), by a second set that has to be renewed like the first.
-//! - **The proof** ([`probe`]): one foreign address is redirected at any time, whether the rules are
-//!   active or not, so that the daemon sees whether others let through what we redirect before it
-//!   activates the rules, and at every beat.
-//!
-//! # Router mode
-//!
-//! The same ladder is entered from PREROUTING (raw, nat) and FORWARD (filter) by a chain
-//! `SNET-LAN`, which lets go what does not come from the LAN side (`lan.rs`):
-//!
-//! - **The LAN side is a set** of interfaces (hash:net,iface), and so are the prefixes on their
-//!   links, so that an interface comes and goes without a change of any rule.
-//! - **Only what is to be forwarded out is captured**: a destination of this machine passes on the
-//!   first rung, ports that docker or a router forwards among them, whose DNAT comes behind us.
-//!   What comes in from an uplink is not looked at, and the replies to it are not NEW.
-//! - **A redirect leads to the first address of the incoming interface**, so the daemon listens on
-//!   `::`; `SNET-INPUT` accepts what was redirected, and drops strangers who were not.
-//! - **Queries to another host on the same link** pass: with br_netfilter they are seen although a
-//!   bridge only passes them on.
-//! - **The network is followed** (`monitor.rs`), and rules that another program takes away are put
-//!   back (`place.rs`).
-//!
-//! # Life cycle
-//!
-//! Install: remove left-overs of any state, load all sets by one `ipset restore`, then the rules
-//! of a family by one `iptables-restore --noflush`, in each table the jump last, the redirecting
-//! table last. Remove: read the tables, take out what is ours, nat first; then the sets, which are
-//! busy as long as a rule names them. Removing needs no memory: it is the same code for a stop,
-//! for [`cleanup`] and for what a killed start left behind. A stop has two halves,
-//! [`Handle::release`] and [`Handle::remove`], with the drain between them: a captured connection
-//! needs conntrack to its end, and on many machines nobody but our rules asks for it.
-//!
-//! # Source
-//! iptables-extensions(8), ipset(8), net/netfilter/nf_conntrack_core.c, xt_CT.c, nf_nat_redirect.c.
+//! There are two backends ([`Backend`]): [`iptables`], with ipset, and [`nftables`], which needs no tool;
+//! both do the same. Synchronous; knows no tokio.
 
-mod adopt;
 mod backend;
-mod bell;
-mod bound;
-mod command;
-mod conntrack_netlink;
+mod change_listener;
+mod conflicts;
 mod culprit;
-mod doubts;
+mod device_routes;
+mod entry;
+mod environment;
 mod error;
-mod fight;
-mod follower;
-mod handle;
-mod ipset_netlink;
+mod exempt_programs;
+mod family;
 mod iptables;
-mod lan;
-mod left_alone;
-mod leftover;
+mod ladder;
 mod monitor;
+mod names;
 mod netlink;
 mod network;
 pub mod nftables;
-mod others;
-mod place;
 pub mod probe;
 #[doc(hidden)]
 pub mod reading;
-mod reconcile;
-mod renew;
-mod route_netlink;
 mod ruleset;
 mod saved_files;
 mod sets;
 mod switch;
-mod tables_netlink;
+mod third_party;
 mod tools;
-mod way_out;
-
-/// The rules act for so long after a beat.
-pub const PULSE: Duration = Duration::from_secs(6);
 
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 pub use backend::{Backend, Cleaned, Installed, Prepared, cleanup, is_closed, render};
-pub use conntrack_netlink::Conntrack;
 pub use culprit::culprit;
+pub use environment::default_route::WayOut;
+pub use environment::lan::{Interface, Lan};
 pub use error::Error;
-pub use handle::Handle;
-pub use lan::{Interface, Lan};
-pub use left_alone::{Cgroup, LeftAlone, cgroup_path};
-pub use ruleset::{Family, Ipv6, Quic, Ruleset};
-pub use switch::{OnFailure, Switch, Switches};
+pub use exempt_programs::{Cgroup, LeftAlone, cgroup_path};
+pub use family::Family;
+pub use iptables::Handle;
+pub use netlink::conntrack::Conntrack;
+pub use ruleset::{Ipv6, Quic, Ruleset};
+pub use switch::{OnFailure, PULSE, Switch, Switches};
 pub use tools::{load_legacy_modules, needs_raw_sockets};
-pub use way_out::WayOut;

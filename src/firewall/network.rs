@@ -3,7 +3,7 @@
 //! An uplink is a link with a default route, in any table and either family; "default" also in
 //! two or more pieces, as VPNs write it (0.0.0.0/1 and 128.0.0.0/1, 2000::/3).
 
-use super::others;
+use super::third_party;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
@@ -101,7 +101,7 @@ impl Network {
             let mut routes = self.routes.iter().filter(|route| route.links.contains(&link.index));
             routes.any(|route| {
                 route.is_default()
-                    || !others::is_reserved(route.destination)
+                    || !third_party::is_reserved(route.destination)
                         && !prefixes.any(|at| at.prefix.contains(&route.destination))
             })
         };

@@ -8,7 +8,7 @@
 //! dummy address (RFC 7600), 100::/64 is for discarding (RFC 6666). The sockets have a hop limit of
 //! 1 besides (`net::probe`).
 
-use super::ruleset::Family;
+use super::family::Family;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,10 +1,12 @@
 //! Every reader of this room that is given bytes from outside, behind two doors: what cargo-fuzz
 //! and `tests/corpus.rs` knock at.
 
-use super::ipset_netlink;
-use super::lan::{Interface, Lan};
+use super::conflicts;
+use super::environment::lan::{Interface, Lan};
+use super::iptables::residue;
+use super::netlink::ipset;
+use super::netlink::route;
 use super::netlink::{Message, attributes};
-use super::{doubts, leftover, route_netlink};
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use nix::sys::socket::AddressFamily;
@@ -16,29 +18,29 @@ pub fn netlink(datagram: &[u8]) {
         bytes += message.body.len();
         let _ = message.errno();
         for family in [AddressFamily::Inet as u8, AddressFamily::Inet6 as u8] {
-            route_netlink::read(message.body, family);
+            route::read(message.body, family);
         }
         super::nftables::read(message);
         assert!(attributes(message.body).map(|(_, value)| value.len()).sum::<usize>() <= bytes);
     }
     assert!(bytes <= datagram.len(), "a byte was read twice");
-    ipset_netlink::read(datagram);
+    ipset::read(datagram);
 }
 
 /// Reads what `iptables-save` and `nft list ruleset` print, and removes it in thought.
 pub fn rules(text: &str) {
-    let found = leftover::find(text);
-    let removal = leftover::removal(&found);
+    let found = residue::find(text);
+    let removal = residue::removal(&found);
     assert_eq!(removal.matches("*").count() > 0, !found.is_empty());
-    let _ = (leftover::detachment(&found), leftover::unreadable(text));
+    let _ = (residue::detachment(&found), residue::unreadable(text));
     for left in &found {
         for jump in &left.jumps {
             assert!(text.contains(jump.as_str()));
-            let _ = leftover::is_first(text, &left.table, jump, &[jump]);
+            let _ = residue::is_first(text, &left.table, jump, &[jump]);
         }
     }
     // What was removed leaves nothing to find.
-    assert_eq!(leftover::find(&removal), []);
+    assert_eq!(residue::find(&removal), []);
     let at = |name: &str| Interface {
         name: name.into(),
         captured: [true; 2],
@@ -46,5 +48,5 @@ pub fn rules(text: &str) {
         is_bridge: false,
     };
     let lan = Lan { interfaces: vec![at("br-lan"), at("wg0")], ..Lan::default() };
-    doubts::read(text, &lan, Fwmark::SNET);
+    conflicts::read(text, &lan, Fwmark::SNET);
 }

@@ -1,12 +1,11 @@
 //! The [`Ruleset`]: what shall be captured, rejected or left alone, as a value.
 
-use super::lan::Lan;
-use super::left_alone::LeftAlone;
+use super::environment::lan::Lan;
+use super::exempt_programs::LeftAlone;
+use super::family::Family;
 use super::switch::OnFailure;
-use super::{iptables, leftover, sets};
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
-use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -81,30 +80,6 @@ pub struct Ruleset {
     pub on_failure: OnFailure,
 }
 
-/// Exactly what an installation of these rules gives to the tools, in order, and what its removal
-/// does. Asks neither kernel nor tools.
-pub(super) fn render(ruleset: &Ruleset) -> String {
-    let mut text = format!("# {}\n{}", sets::COMMAND, sets::restore(ruleset, &Family::ALL));
-    for family in Family::ALL {
-        if let Some(why) = ruleset.uncaptured(family) {
-            // A String takes every write.
-            let _ = writeln!(text, "\n# {why}");
-        }
-        let command = iptables::command(family);
-        let _ = write!(text, "\n# {command}\n{}", iptables::restore(ruleset, family));
-    }
-    for why in ruleset.left_alone.absent() {
-        let _ = writeln!(text, "\n# {why}");
-    }
-    text.push_str("\n# A stop, and `snet cleanup`, find what is there and remove it:\n");
-    for family in Family::ALL {
-        let found = leftover::of(&iptables::tables(ruleset, family));
-        let _ = write!(text, "# {}\n{}", iptables::command(family), leftover::removal(&found));
-    }
-    let _ = write!(text, "# {}\n{}", sets::COMMAND, sets::destroy(sets::names(ruleset)));
-    text
-}
-
 impl Ruleset {
     /// What becomes of connections to foreign destinations of this family. Where nobody listens in it
     /// there is no redirect, and it is rejected while the other family is captured.
@@ -128,7 +103,7 @@ impl Ruleset {
     }
 
     /// Whether this machine's queries to link-local name servers can be captured: a redirect cannot
-    /// do it, see [`iptables::LINK_LOCAL`], a translation to the link's own address can.
+    /// do it, see [`super::ladder::LINK_LOCAL`], a translation to the link's own address can.
     pub(super) fn listens_link_local(&self) -> bool {
         self.listeners.contains(&Ipv6Addr::UNSPECIFIED.into())
     }
@@ -170,59 +145,4 @@ pub(super) enum Foreign {
     Pass,
     /// All of it is rejected. Needs no listener.
     Reject,
-}
-
-/// An address family, with all that its tools name differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Family {
-    /// Both.
-    pub const ALL: [Family; 2] = [Family::V4, Family::V6];
-
-    pub(super) fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Family::V4 } else { Family::V6 }
-    }
-
-    /// As ipset(8) spells it.
-    pub(super) fn inet(self) -> &'static str {
-        match self {
-            Family::V4 => "inet",
-            Family::V6 => "inet6",
-        }
-    }
-
-    /// The last character of the names of its sets.
-    pub(super) fn digit(self) -> char {
-        match self {
-            Family::V4 => '4',
-            Family::V6 => '6',
-        }
-    }
-
-    /// The beginning of the names of its tools.
-    pub(super) fn tool(self) -> &'static str {
-        match self {
-            Family::V4 => "iptables",
-            Family::V6 => "ip6tables",
-        }
-    }
-
-    pub(super) fn loopback(self) -> IpAddr {
-        match self {
-            Family::V4 => Ipv4Addr::LOCALHOST.into(),
-            Family::V6 => Ipv6Addr::LOCALHOST.into(),
-        }
-    }
-}
-
-impl std::fmt::Display for Family {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "IPv{}", self.digit())
-    }
 }

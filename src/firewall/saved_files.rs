@@ -6,9 +6,9 @@
 //!
 //! Source: netfilter-persistent(8), the init scripts of Debian, Fedora, Arch, Alpine and Gentoo.
 
-use super::leftover::is_ours;
-use super::nftables::TABLE;
-use super::sets;
+use super::names::PREFIX;
+use super::names::TABLE;
+use super::names::is_ours;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -95,7 +95,7 @@ fn names_ours(line: &str) -> bool {
         .strip_prefix("table inet ")
         .is_some_and(|rest| rest.split([' ', '{']).next() == Some(TABLE));
     let mut words = line.split([' ', '"', '@', ';']).map(|word| word.trim_start_matches(':'));
-    is_table || words.any(|word| is_ours(word) || word.starts_with(sets::PREFIX))
+    is_table || words.any(|word| is_ours(word) || word.starts_with(PREFIX))
 }
 
 #[cfg(test)]

@@ -1,27 +1,15 @@
-//! The address sets in the kernel, as text for `ipset restore`. Pure.
-//!
-//! Each exists once for a family, since an ipset holds one family only. Format: ipset(8), "restore".
+//! The address sets that both backends have, and what each holds. Pure.
 
-mod missing;
-
-pub(super) use missing::{Missing, missing};
-
-use super::PULSE;
-use super::ipset_netlink::Change;
-use super::lan::{Lan, anywhere};
-use super::ruleset::{Family, Ruleset};
+use super::entry::{Entry, halves_v4, halves_v6};
+use super::environment::lan::{Lan, anywhere};
+use super::family::Family;
+use super::names::PREFIX;
+use super::ruleset::Ruleset;
 use crate::ipset::IpSet;
 use crate::route::Route;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::collections::{BTreeSet, HashSet};
-use std::fmt::{self, Write};
+use ipnet::IpNet;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-
-/// What is run with the text of [`restore`] or [`destroy`] on its standard input.
-pub(super) const COMMAND: &str = "ipset restore";
-
-/// Every set of ours begins so, and nobody else's does.
-pub(super) const PREFIX: &str = "snet-";
 
 /// One of our sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,25 +46,8 @@ pub(super) enum Set {
     Sources,
 }
 
-/// What a set holds.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Entry {
-    Prefix(IpNet),
-    Address(IpAddr),
-    /// A prefix, seen at this interface.
-    At(IpNet, String),
-}
-
-/// A learned set forgets an entry after so many seconds unless it is told otherwise; ours always
-/// tell.
-const DEFAULT_TIMEOUT: u32 = 300;
-
 /// Entries in a set that grows while the daemon runs: as many as `route::Learned` remembers.
 pub(super) const GROWING: usize = 65_536;
-
-/// Entries that a set of prefixes has room for, at least: a reload adds the new list before the old
-/// one goes. Only those that are there take memory.
-const ROOM: usize = 1 << 20;
 
 impl Set {
     /// What both modes have.
@@ -178,7 +149,7 @@ impl Set {
     }
 
     /// How many entries [`content`](Self::content) has.
-    fn size(self, ruleset: &Ruleset, family: Family) -> usize {
+    pub(super) fn size(self, ruleset: &Ruleset, family: Family) -> usize {
         match self {
             // By far the longest one, and asked every few seconds.
             Set::China => prefixes(&ruleset.china, family).count(),
@@ -208,15 +179,6 @@ fn prefixes(set: &IpSet, family: Family) -> Box<dyn Iterator<Item = IpNet> + '_>
     }
 }
 
-/// Both halves of a family's addresses.
-pub(super) fn everything(family: Family) -> Vec<Entry> {
-    let halves: Vec<IpNet> = match family {
-        Family::V4 => halves_v4(Ipv4Net::default()).map(IpNet::V4).collect(),
-        Family::V6 => halves_v6(Ipv6Net::default()).map(IpNet::V6).collect(),
-    };
-    halves.into_iter().map(Entry::Prefix).collect()
-}
-
 /// Not an `IpSet`: that one joins neighbours to prefixes, and hash:ip holds addresses.
 fn addresses(servers: &[IpAddr], family: Family) -> Vec<Entry> {
     let servers: BTreeSet<IpAddr> = servers.iter().map(|address| address.to_canonical()).collect();
@@ -237,165 +199,9 @@ pub(super) enum Kind {
 /// ipset takes no more interfaces for one prefix (AHASH_MAX_TUNED, ip_set_hash_gen.h).
 pub(super) const MOST_INTERFACES: usize = 64;
 
-/// Creates and fills all sets of these families.
-pub(super) fn restore(ruleset: &Ruleset, families: &[Family]) -> String {
-    create(&Set::of(ruleset), ruleset, families)
-}
-
-/// Creates and fills the sets that the rules of `after` have and those of `before` had not.
-pub(super) fn restore_new(before: &Ruleset, after: &Ruleset, families: &[Family]) -> String {
-    let known = Set::of(before);
-    let mut new = Set::of(after);
-    new.retain(|set| !known.contains(set));
-    create(&new, after, families)
-}
-
-/// Creates and fills all sets of these families; one of those that are `there` is exchanged for the
-/// new one at one moment, also while rules name it.
-pub(super) fn exchange(ruleset: &Ruleset, families: &[Family], there: &[String]) -> String {
-    let is_there = |name: &str| there.iter().any(|known| known == name);
-    let mut text = String::new();
-    if is_there(EXCHANGED) {
-        text.push_str(&destroy([EXCHANGED.to_owned()]));
-    }
-    for family in families {
-        for set in Set::of(ruleset) {
-            let name = set.name(*family);
-            if !is_there(&name) {
-                text.push_str(&create(&[set], ruleset, &[*family]));
-                continue;
-            }
-            create_as(EXCHANGED, set, ruleset, *family, &mut text);
-            // A String takes every write.
-            let _ = writeln!(text, "swap {EXCHANGED} {name}\ndestroy {EXCHANGED}");
-        }
-    }
-    text
-}
-
-/// The set that is filled beside another one.
-const EXCHANGED: &str = "snet-exchanged";
-
-fn create(sets: &[Set], ruleset: &Ruleset, families: &[Family]) -> String {
-    let mut text = String::new();
-    for family in families {
-        for set in sets {
-            create_as(&set.name(*family), *set, ruleset, *family, &mut text);
-        }
-    }
-    text
-}
-
-fn create_as(name: &str, set: Set, ruleset: &Ruleset, family: Family, text: &mut String) {
-    let content = set.content(ruleset, family);
-    let (inet, size) = (family.inet(), hash_size(content.len()));
-    // A String takes every write.
-    let _ = match set.kind() {
-        Kind::Prefixes => writeln!(
-            text,
-            "create {name} hash:net family {inet} hashsize {size} maxelem {}",
-            (2 * content.len()).max(ROOM)
-        ),
-        Kind::Pulse => writeln!(
-            text,
-            "create {name} hash:net family {inet} hashsize {size} maxelem {GROWING} \
-                     timeout {}",
-            PULSE.as_secs()
-        ),
-        Kind::Addresses => {
-            writeln!(text, "create {name} hash:ip family {inet} hashsize {size} maxelem {GROWING}")
-        }
-        Kind::Expiring => writeln!(
-            text,
-            "create {name} hash:ip family {inet} hashsize {size} maxelem {GROWING} \
-                     timeout {DEFAULT_TIMEOUT}"
-        ),
-        Kind::AtInterfaces => writeln!(
-            text,
-            "create {name} hash:net,iface family {inet} hashsize {size} maxelem {GROWING}"
-        ),
-    };
-    for entry in content {
-        let _ = writeln!(text, "add {name} {entry}");
-    }
-}
-
-/// As ipset(8) writes it.
-impl fmt::Display for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Entry::Prefix(net) => net.fmt(f),
-            Entry::Address(address) => address.fmt(f),
-            Entry::At(net, interface) => write!(f, "{net},{interface}"),
-        }
-    }
-}
-
-/// Destroys the sets of these names.
-pub(super) fn destroy(names: impl IntoIterator<Item = String>) -> String {
-    names.into_iter().map(|name| format!("destroy {name}\n")).collect()
-}
-
-/// What turns the content of the sets of `before` into that of `after`: all additions, then all
-/// deletions, for the reason given in [`renew`](super::renew). An interface becomes LAN side when
-/// all is known of it, and ceases to be before that is forgotten. Sets that only one of the two has
-/// are left out, and so is what comes with time.
-pub(super) fn changes(before: &Ruleset, after: &Ruleset, families: &[Family]) -> Vec<Change> {
-    let (mut added, mut deleted) = (Vec::new(), Vec::new());
-    let known = Set::of(before);
-    let lasting = |set: &Set| !matches!(set.kind(), Kind::Pulse | Kind::Expiring);
-    let mut sets = Set::of(after);
-    sets.retain(|set| known.contains(set) && lasting(set));
-    // See above: Lan is the last one that grows, and the first one that shrinks.
-    sets.sort_by_key(|set| *set == Set::Lan);
-    for set in sets {
-        for family in families.iter().copied() {
-            let (old, new) = (set.content(before, family), set.content(after, family));
-            if old == new {
-                continue;
-            }
-            let (was, is): (HashSet<_>, HashSet<_>) =
-                (old.iter().cloned().collect(), new.iter().cloned().collect());
-            let name = set.name(family);
-            added.extend(new.iter().filter(|entry| !was.contains(entry)).map(|entry| {
-                Change::Add { set: name.clone(), family, entry: entry.clone(), timeout: None }
-            }));
-            deleted.extend(
-                old.into_iter().filter(|entry| !is.contains(entry)).map(|entry| Change::Delete {
-                    set: name.clone(),
-                    family,
-                    entry,
-                }),
-            );
-        }
-    }
-    deleted.reverse();
-    [added, deleted].concat()
-}
-
 /// The names of all sets of these rules, in both families.
 pub(super) fn names(ruleset: &Ruleset) -> Vec<String> {
     let sets = Set::of(ruleset);
     let of_family = |family: Family| sets.iter().map(move |set| set.name(family));
     Family::ALL.into_iter().flat_map(of_family).collect()
-}
-
-/// Buckets for so many entries: a power of two, as the kernel rounds up to one. With an entry a
-/// bucket the table is not rehashed while it is loaded (a bucket takes a dozen entries before
-/// that; ip_set_hash_gen.h).
-fn hash_size(entries: usize) -> usize {
-    entries.next_power_of_two().max(64)
-}
-
-/// hash:net cannot hold a prefix of length 0 (ipset(8)): two halves instead.
-fn halves_v4(net: Ipv4Net) -> impl Iterator<Item = Ipv4Net> {
-    let halves = if net.prefix_len() == 0 { net.subnets(1).ok() } else { None };
-    let whole = halves.is_none().then_some(net);
-    halves.into_iter().flatten().chain(whole)
-}
-
-fn halves_v6(net: Ipv6Net) -> impl Iterator<Item = Ipv6Net> {
-    let halves = if net.prefix_len() == 0 { net.subnets(1).ok() } else { None };
-    let whole = halves.is_none().then_some(net);
-    halves.into_iter().flatten().chain(whole)
 }

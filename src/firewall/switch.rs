@@ -4,7 +4,11 @@
 //! So a daemon that is dead or hangs leaves both on [`Switch::Off`], and then
 //! [`OnFailure`] decides.
 
-use super::ruleset::Family;
+use super::family::Family;
+use std::time::Duration;
+
+/// The rules act for so long after a beat.
+pub const PULSE: Duration = Duration::from_secs(6);
 
 /// What becomes of the traffic of one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

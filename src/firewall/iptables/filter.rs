@@ -1,10 +1,14 @@
 //! The filter table: what is rejected, what is dropped, and who comes in at our own ports. Pure.
 
-use super::{
-    CHAIN, CLOSED, Chain, FILTER, FOREIGN, INACTIVE, INPUT, LADDER, LAN, LINK_LOCAL, Part, REJECT,
-    RUNGS, STRAY, Table, Verdict, left_alone, loopback, marked, of_the_lan, queries, to_probe,
+use super::lan::of_the_lan;
+use super::matches::{left_alone, loopback, marked, queries, to, to_probe};
+use super::table::{
+    CLOSED, Chain, FILTER, FOREIGN, INACTIVE, INPUT, LAN, Part, REJECT, RUNGS, STRAY, Table,
 };
-use crate::firewall::ruleset::{Family, Foreign, Ruleset};
+use crate::firewall::family::Family;
+use crate::firewall::ladder::{LADDER, LINK_LOCAL, Verdict};
+use crate::firewall::names::CHAIN;
+use crate::firewall::ruleset::{Foreign, Ruleset};
 use crate::firewall::sets::Set;
 use crate::firewall::switch::OnFailure;
 
@@ -54,7 +58,7 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Tab
             (Verdict::Foreign, Foreign::Redirect { .. }) => format!("-g {FOREIGN}"),
             (Verdict::Pass, _) | (Verdict::Foreign, Foreign::Pass) => "-j RETURN".into(),
         };
-        format!("{}{then}", destination.matching(family))
+        format!("{}{then}", to(*destination, family))
     });
     chains.extend([
         Chain { name: rungs, rules },

@@ -1,16 +1,18 @@
 //! A transaction of nf_tables: messages between a begin and an end, carried out all or not at all
 //! (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
 
-use super::expression::{self, nfproto, octets};
+use super::expression;
+use super::expression::{nfproto, octets};
 use super::message::{
     Act, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFTA_LIST_ELEM, bracket, request,
 };
-use super::numbers::{self, NFTA_DATA_VALUE};
-use super::rules::successor;
+use super::numbers;
+use super::numbers::NFTA_DATA_VALUE;
+use super::sets::successor;
 use super::table::{Chain, Element, Hook, Key, Set, Shape, Table};
 use super::text::line;
+use crate::firewall::family::Family;
 use crate::firewall::netlink::{Attributes, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
-use crate::firewall::ruleset::Family;
 use std::time::Duration;
 
 // linux/netfilter/nf_tables.h

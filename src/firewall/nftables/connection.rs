@@ -6,8 +6,9 @@
 use super::batch::Sealed;
 use super::error::Error;
 use super::message::{Act, request};
+use crate::firewall::netlink;
 use crate::firewall::netlink::{
-    self, Attributes, Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
+    Attributes, Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
 };
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, NetlinkAddr, SockProtocol, getsockname, setsockopt, sockopt};

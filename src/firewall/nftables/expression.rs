@@ -10,8 +10,8 @@
 use super::message::NFTA_LIST_ELEM;
 use super::numbers::*;
 use super::table::{AddressType, Expression, Is, Protocol};
+use crate::firewall::family::Family;
 use crate::firewall::netlink::Attributes;
-use crate::firewall::ruleset::Family;
 use ipnet::IpNet;
 use std::net::IpAddr;
 

@@ -1,13 +1,14 @@
 //! The filter of nf_tables: what is rejected, while the family is captured and while it is not. Pure.
 
-use super::own::{FILTER, ours, rungs_of};
-use super::rules::{
-    ALIVE, BEFORE_FILTERS, REJECTED, SETTLED, base, chain, link_local, listening, loopback, marked,
-    queries, rungs, to_probe,
+use super::exempt::{FILTER, ours, rungs_of};
+use super::matches::{
+    BEFORE_FILTERS, base, chain, link_local, listening, loopback, marked, queries, rungs, to_probe,
 };
+use super::sets::{ALIVE, REJECTED, SETTLED};
 use super::table::{Chain, Expression, Is, Kind, Point, Protocol, Rule};
-use crate::firewall::iptables::{LADDER, Verdict};
-use crate::firewall::ruleset::{Family, Foreign, Ruleset};
+use crate::firewall::family::Family;
+use crate::firewall::ladder::{LADDER, Verdict};
+use crate::firewall::ruleset::{Foreign, Ruleset};
 use crate::firewall::switch::OnFailure;
 
 /// Not "reject", which is a word of nft's language.
@@ -23,7 +24,7 @@ pub(super) const CLOSED: &str = "closed";
 /// A base chain of the rejects, of our own traffic or of the LAN's. It takes the first packets of
 /// connections only, so that the bytes of a running transfer cost one match, and so that a QUIC
 /// connection or a game that was there before us goes on; and what programs complain of answers that
-/// came too late, see [`Part::stray_jumps`](crate::firewall::iptables::Part::stray_jumps).
+/// came too late, see [`Part::stray_jumps`](crate::firewall::iptables::table::Part::stray_jumps).
 pub(super) fn filter(ruleset: &Ruleset, name: &str, point: Point) -> Chain {
     let stray =
         listening(ruleset).map(|family| vec![Expression::StrayComplaint(family), Expression::Drop]);

@@ -6,11 +6,12 @@ use super::handle::Handle;
 use super::owner::Owner;
 use super::reconcile;
 use crate::fault::{self, Step};
-use crate::firewall::bell::Bell;
-use crate::firewall::bound;
-use crate::firewall::doubts;
+use crate::firewall::change_listener::Bell;
+use crate::firewall::conflicts;
+use crate::firewall::device_routes;
+use crate::firewall::family::Family;
 use crate::firewall::monitor::{Follow, Look, Monitor};
-use crate::firewall::ruleset::{Family, Ruleset};
+use crate::firewall::ruleset::Ruleset;
 use crate::firewall::switch::OnFailure;
 use crate::firewall::tools::Iptables;
 use std::net::IpAddr;
@@ -32,7 +33,7 @@ pub(in crate::firewall) struct Followed {
     leave_closed: AtomicBool,
     bell: Arc<Bell>,
     // Dropped behind the rules.
-    _bound: bound::Routes,
+    _bound: device_routes::Routes,
 }
 
 impl Followed {
@@ -42,9 +43,9 @@ impl Followed {
             info!("the LAN side: {}", lan.describe());
         }
         ruleset.left_alone.absent().for_each(|why| warn!("{why}"));
-        doubts::all(&ruleset, &every_tool(), false).iter().for_each(|doubt| warn!("{doubt}"));
+        conflicts::all(&ruleset, &every_tool(), false).iter().for_each(|doubt| warn!("{doubt}"));
         let stays_closed = ruleset.on_failure == OnFailure::Closed && reconcile::is_closed()?;
-        let bound = bound::Routes::put(&ruleset);
+        let bound = device_routes::Routes::put(&ruleset);
         let handle = Arc::new(Handle::install(owner, ruleset.clone())?);
         let now = Arc::new(Mutex::new(ruleset));
         let leave_closed = AtomicBool::new(stays_closed);
@@ -70,7 +71,7 @@ impl Followed {
         let old = lock(&self.now).clone();
         let result = new.keep_uplinks(&old).and_then(|()| Ok(self.handle.replace(&new)?));
         if result.is_ok() {
-            doubts::between(&old, &new, &every_tool(), false)
+            conflicts::between(&old, &new, &every_tool(), false)
                 .iter()
                 .for_each(|doubt| warn!("{doubt}"));
             *lock(&self.now) = new;

@@ -5,14 +5,18 @@ use super::batch::{Batch, Ownership};
 use super::connection::{Connection, Refusal};
 use super::error::Error;
 use super::message::Act;
-use super::owner::{self, Found, Owner};
+use super::owner;
+use super::owner::{Found, Owner};
 use super::reconcile::{create, explain};
-use super::rules::{self, TABLE};
+use super::rules;
+use super::sets;
 use super::table::Table;
 use super::{batch, numbers};
 use crate::fault::{self, Step};
-use crate::firewall::PULSE;
-use crate::firewall::ruleset::{Family, Ruleset};
+use crate::firewall::family::Family;
+use crate::firewall::names::TABLE;
+use crate::firewall::ruleset::Ruleset;
+use crate::firewall::switch::PULSE;
 use crate::firewall::switch::{OnFailure, Switches};
 use crate::route::Route;
 use nix::errno::Errno;
@@ -129,7 +133,7 @@ impl Handle {
     /// Forgets all that was learned.
     pub fn forget(&self) {
         let mut batch = Batch::new(TABLE);
-        rules::all_learned().iter().for_each(|set| batch.refill(set));
+        sets::all_learned().iter().for_each(|set| batch.refill(set));
         self.attempt(batch);
     }
 
@@ -161,7 +165,7 @@ impl Handle {
         let servers: Vec<IpAddr> = servers.iter().map(IpAddr::to_canonical).collect();
         let mut batch = Batch::new(TABLE);
         for family in Family::ALL {
-            let new = rules::servers(&servers, family);
+            let new = sets::servers(&servers, family);
             batch.add(&new, None);
             // Other rules will take them out again.
             self.state().table.note(&new);
@@ -175,7 +179,7 @@ impl Handle {
         let address = address.to_canonical();
         let mut batch = Batch::new(TABLE);
         for other in [Route::Block, Route::Proxy, Route::Direct] {
-            let set = rules::learned(address, other);
+            let set = sets::learned(address, other);
             if other == route {
                 batch.renew(&set, Some(ttl.clamp(LEAST, MOST)));
             } else {
@@ -327,13 +331,13 @@ fn switched(switches: Switches) -> Batch {
     let settings = Family::ALL.map(|family| (family, switches.of(family).settings()));
     let captured = settings.map(|(family, (captured, _))| (family, captured));
     let rejected = settings.map(|(family, (_, rejected))| (family, rejected));
-    for (name, wanted) in [(rules::ALIVE, captured), (rules::REJECTED, rejected)] {
+    for (name, wanted) in [(sets::ALIVE, captured), (sets::REJECTED, rejected)] {
         let those = |on: bool| {
             let those = wanted.iter().filter(move |(_, wanted)| *wanted == Some(on));
             those.map(|(family, _)| *family).collect::<Vec<Family>>()
         };
-        batch.renew(&rules::switch(name, &those(true)), None);
-        batch.remove(&rules::switch(name, &those(false)));
+        batch.renew(&sets::switch(name, &those(true)), None);
+        batch.remove(&sets::switch(name, &those(false)));
     }
     batch
 }

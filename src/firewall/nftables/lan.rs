@@ -8,30 +8,20 @@
 //! An accept is final only in its own table, so the guard at our ports drops strangers and accepts
 //! nobody: where somebody else's firewall drops what comes in, `doubts` tells the remedy.
 
+use super::exempt::rungs_of;
 use super::filter::filter;
-use super::own::rungs_of;
-use super::rules::{
-    ALIVE, BEFORE_CONNTRACK, BEFORE_DNAT, BEFORE_FILTERS, BEHIND_DNAT, DNS, awake, base, chain,
-    in_set, listening, marked, set_name,
+use super::matches::{
+    BEFORE_CONNTRACK, BEFORE_DNAT, BEFORE_FILTERS, BEHIND_DNAT, DNS, awake, base, chain, in_set,
+    listening, marked,
 };
-use super::table::{
-    AddressType, Chain, Element, Expression, Is, Key, Kind, Name, Point, Protocol, Rule, Set, Shape,
-};
-use crate::firewall::iptables::ZONE;
-use crate::firewall::lan::Lan;
-use crate::firewall::ruleset::{Family, Foreign, Ruleset};
+use super::sets::{ALIVE, set_name};
+use super::table::{AddressType, Chain, Expression, Is, Kind, Name, Point, Protocol, Rule};
+use crate::firewall::environment::lan::Lan;
+use crate::firewall::family::Family;
+use crate::firewall::names::ZONE;
+use crate::firewall::ruleset::{Foreign, Ruleset};
 use crate::firewall::sets;
 use ipnet::IpNet;
-
-/// The interfaces of the LAN side, of each family.
-pub(super) fn sets(lan: &Lan) -> impl Iterator<Item = Set> {
-    Family::ALL.into_iter().map(|family| {
-        let captured = lan.interfaces.iter().filter(|interface| interface.captures(family));
-        let elements = captured.map(|at| Element::Interface(Name::new(&at.name))).collect();
-        let name = set_name(sets::Set::Lan, family);
-        Set { name, key: Key::Interface, shape: Shape::Values, elements }
-    })
-}
 
 /// What local mode has not.
 pub(super) fn chains(ruleset: &Ruleset, lan: &Lan) -> Vec<Chain> {

@@ -3,7 +3,8 @@
 //! Layout: see [`netlink`](crate::firewall::netlink). What the attributes mean is said in
 //! linux/netfilter/nf_tables.h.
 
-use crate::firewall::netlink::{self, Attributes, Message, NFGENMSG, nfgenmsg};
+use crate::firewall::netlink;
+use crate::firewall::netlink::{Attributes, Message, NFGENMSG, nfgenmsg};
 use std::time::Duration;
 
 // linux/netfilter/nfnetlink.h

@@ -58,23 +58,26 @@
 mod batch;
 mod connection;
 mod error;
+mod exempt;
 mod expression;
 mod filter;
 mod follow;
 mod handle;
 mod lan;
+mod matches;
 mod message;
 mod numbers;
-mod own;
 mod owner;
 mod reconcile;
 mod rules;
+mod sets;
 mod table;
 mod text;
 pub(super) mod trace;
 pub(super) mod translation;
 
-use super::ruleset::{Family, Ruleset};
+use super::family::Family;
+use super::ruleset::Ruleset;
 use std::fmt::Write;
 
 pub use error::Error;
@@ -84,7 +87,6 @@ pub(super) use message::read;
 pub use owner::{Holder, Owner};
 pub(super) use reconcile::is_closed;
 pub use reconcile::{available, cleanup, is_there};
-pub(super) use rules::TABLE;
 
 /// The table of these rules in nft's own syntax; `nft -c -f -` takes it. Asks nobody.
 pub fn render(ruleset: &Ruleset) -> String {

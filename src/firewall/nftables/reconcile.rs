@@ -1,15 +1,20 @@
 //! From whatever is there to our table, and back to none. Needs no memory.
 
-use super::batch::{self, Batch, Ownership};
+use super::batch;
+use super::batch::{Batch, Ownership};
 use super::connection::{Connection, Refusal};
 use super::error::Error;
 use super::filter;
+use super::matches;
 use super::message::Act;
-use super::owner::{self, Found};
-use super::rules::{self, TABLE};
+use super::owner;
+use super::owner::Found;
+use super::rules;
+use super::sets;
 use super::table::{Shape, Table};
-use crate::firewall::PULSE;
-use crate::firewall::ruleset::Family;
+use crate::firewall::family::Family;
+use crate::firewall::names::TABLE;
+use crate::firewall::switch::PULSE;
 use nix::errno::Errno;
 use tracing::info;
 
@@ -56,7 +61,7 @@ pub fn available() -> Result<(), Error> {
     let table = Table { name: PROBE, ..rules::everything() };
     let mut batch = Batch::new(PROBE);
     batch.create(&table, Ownership::Plain);
-    batch.add(&rules::switch(rules::ALIVE, &Family::ALL), None);
+    batch.add(&sets::switch(sets::ALIVE, &Family::ALL), None);
     connection.commit(&batch.seal_dry())?.map_err(unsupported)
 }
 
@@ -160,7 +165,7 @@ pub(in crate::firewall) fn is_closed() -> Result<bool, Error> {
             };
             is(batch::NFTA_CHAIN_TABLE, TABLE)
                 && Family::ALL.iter().any(|family| {
-                    is(batch::NFTA_CHAIN_NAME, &rules::chain(filter::CLOSED, *family))
+                    is(batch::NFTA_CHAIN_NAME, &matches::chain(filter::CLOSED, *family))
                 })
         },
     )?;

@@ -3,53 +3,27 @@
 //! The ladder of destinations and the sets are those of the other backend, so that both capture
 //! the same. Chains of one family end in its digit; a base chain only sorts packets into them.
 
+use super::exempt::ours;
 use super::filter::{filter, filter_of, refuse};
 use super::lan;
-use super::own::ours;
-use super::table::{
-    AddressType, Chain, Element, Expression, Hook, Is, Key, Kind, Name, Point, Protocol, Rule, Set,
-    Shape, Table,
+use super::matches::{
+    BEFORE_CONNTRACK, BEFORE_DNAT, BEHIND_DNAT, DNS, awake, base, chain, in_set, link_local,
+    listening, loopback, queries, rungs, to_probe,
 };
-use crate::firewall::iptables::{Destination, LADDER, LINK_LOCAL, Verdict, ZONE};
-use crate::firewall::ruleset::{Family, Foreign, Ipv6, Quic, Ruleset};
-use crate::firewall::sets::{self, Entry};
+use super::sets::{ALIVE, all_sets};
+use super::table::{Chain, Expression, Is, Kind, Name, Point, Protocol, Table};
+use crate::firewall::environment::lan::Lan;
+use crate::firewall::exempt_programs::LeftAlone;
+use crate::firewall::family::Family;
+use crate::firewall::ladder::{LADDER, Verdict};
+use crate::firewall::names::{TABLE, ZONE};
+use crate::firewall::ruleset::{Foreign, Ipv6, Quic, Ruleset};
+use crate::firewall::sets::Set;
 use crate::firewall::switch::OnFailure;
-use crate::firewall::{Lan, LeftAlone, PULSE, probe};
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
-use crate::route::Route;
-use ipnet::IpNet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
-
-/// The one table of ours.
-pub(in crate::firewall) const TABLE: &str = "snet";
-
-/// The dead man's switch: the rules act while the family of the packet is in it.
-pub(super) const ALIVE: &str = "alive";
-
-/// Families that are rejected while the other one is captured.
-pub(super) const REJECTED: &str = "rejected";
-
-/// In a closed table: both families, once its sets hold what they should.
-pub(super) const SETTLED: &str = "settled";
-
-/// Before conntrack looks (NF_IP_PRI_CONNTRACK, -200): afterwards the zone is settled.
-pub(super) const BEFORE_CONNTRACK: i32 = -300;
-
-/// Before everybody's DNAT (NF_IP_PRI_NAT_DST, -100). A query has its zone by then, and in that zone
-/// nobody else's translation would find its replies: it has to be ours (seen: with a name server
-/// published by somebody's DNAT, the answers were lost).
-pub(super) const BEFORE_DNAT: i32 = -105;
-
-/// Behind everybody's DNAT (NF_IP_PRI_NAT_DST, -100): with equal priorities the one that was
-/// loaded first wins, and a container's published port must win always. Chains of nat are asked
-/// until one has decided (nf_nat_inet_fn).
-pub(super) const BEHIND_DNAT: i32 = -95;
-
-/// Before the filters of others (NF_IP_PRI_FILTER, 0), some of which drop in silence. Behind
-/// [`BEHIND_DNAT`]: the destination of what was redirected is local by then.
-pub(super) const BEFORE_FILTERS: i32 = -10;
 
 const LINK: &str = "link6";
 
@@ -98,109 +72,6 @@ pub(super) fn everything() -> Table {
     })
 }
 
-/// The name, in the table, of a set of the other backend.
-pub(super) fn set_name(set: sets::Set, family: Family) -> String {
-    let name = set.name(family);
-    name.strip_prefix(sets::PREFIX).unwrap_or(&name).to_string()
-}
-
-/// The switch of this name, with these families.
-pub(super) fn switch(name: &str, families: &[Family]) -> Set {
-    Set {
-        name: name.into(),
-        key: Key::Family,
-        shape: Shape::Switch { timeout: PULSE },
-        elements: families.iter().copied().map(Element::Family).collect(),
-    }
-}
-
-/// The set of addresses that were learned to take this route, with one address.
-pub(super) fn learned(address: IpAddr, route: Route) -> Set {
-    let family = Family::of(address);
-    let set = sets::Set::learned(route);
-    let elements = vec![Element::Range(address, address)];
-    Set { elements, ..empty_set(set, family) }
-}
-
-/// The sets of what was learned, empty.
-pub(super) fn all_learned() -> Vec<Set> {
-    let of = |family| {
-        [Route::Block, Route::Proxy, Route::Direct]
-            .map(|route| empty_set(sets::Set::learned(route), family))
-    };
-    Family::ALL.into_iter().flat_map(of).collect()
-}
-
-/// The set of upstream servers, with these addresses of one family.
-pub(super) fn servers(addresses: &[IpAddr], family: Family) -> Set {
-    let ours = addresses.iter().copied().filter(|address| Family::of(*address) == family);
-    let elements = ours.map(|address| Element::Range(address, address)).collect();
-    Set { elements, ..empty_set(sets::Set::Servers, family) }
-}
-
-fn all_sets(ruleset: &Ruleset) -> Vec<Set> {
-    let filled = Family::ALL.into_iter().flat_map(|family| {
-        // The switch is another one here, and serves both families; the LAN side is in `lan`.
-        let mut others = sets::Set::of(ruleset);
-        others.retain(|set| !matches!(set.kind(), sets::Kind::Pulse | sets::Kind::AtInterfaces));
-        others.into_iter().map(move |set| {
-            let content = set.content(ruleset, family);
-            Set { elements: elements(&content), ..empty_set(set, family) }
-        })
-    });
-    let lan = ruleset.lan.iter().flat_map(lan::sets);
-    let mut sets = vec![switch(ALIVE, &[]), switch(REJECTED, &[])];
-    if ruleset.on_failure == OnFailure::Closed {
-        sets.push(Set {
-            name: SETTLED.into(),
-            key: Key::Family,
-            shape: Shape::Latch,
-            elements: Family::ALL.map(Element::Family).into(),
-        });
-    }
-    sets.into_iter().chain(filled).chain(lan).collect()
-}
-
-fn empty_set(set: sets::Set, family: Family) -> Set {
-    let shape = match set.kind() {
-        sets::Kind::Prefixes | sets::Kind::Pulse => Shape::Intervals,
-        sets::Kind::Addresses | sets::Kind::AtInterfaces => Shape::Values,
-        sets::Kind::Expiring => {
-            Shape::Expiring { size: u32::try_from(sets::GROWING).unwrap_or(u32::MAX) }
-        }
-    };
-    let key = Key::Address(family);
-    Set { name: set_name(set, family), key, shape, elements: Vec::new() }
-}
-
-/// Ascending prefixes as ranges. Those that touch become one: half the elements for the kernel.
-/// Addresses stay what they are.
-fn elements(entries: &[Entry]) -> Vec<Element> {
-    let mut ranges: Vec<Element> = Vec::with_capacity(entries.len());
-    for entry in entries {
-        match (entry, ranges.last_mut()) {
-            (Entry::Address(address), _) => ranges.push(Element::Range(*address, *address)),
-            (Entry::Prefix(prefix), Some(Element::Range(_, last)))
-                if successor(*last) == Some(prefix.network()) =>
-            {
-                *last = prefix.broadcast();
-            }
-            (Entry::Prefix(prefix) | Entry::At(prefix, _), _) => {
-                ranges.push(Element::Range(prefix.network(), prefix.broadcast()));
-            }
-        }
-    }
-    ranges
-}
-
-/// The next address of the same family.
-pub(super) fn successor(address: IpAddr) -> Option<IpAddr> {
-    Some(match address {
-        IpAddr::V4(v4) => Ipv4Addr::from(u32::from(v4).checked_add(1)?).into(),
-        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6).checked_add(1)?).into(),
-    })
-}
-
 /// The base chain of the zones. The switch is in the chains behind it.
 fn zone(ruleset: &Ruleset) -> Chain {
     let sort = |family| {
@@ -235,7 +106,7 @@ fn zone_of(ruleset: &Ruleset, family: Family) -> Chain {
     rules.extend(ours(ruleset));
     rules.extend([
         vec![Expression::To(Is::In, loopback(family)), Expression::Return],
-        vec![in_set(sets::Set::Direct, family), Expression::Return],
+        vec![in_set(Set::Direct, family), Expression::Return],
         vec![Expression::FamilyIn(Is::In, ALIVE), Expression::Zone(ZONE)],
     ]);
     Chain { name: chain("zone", family), hook: None, rules }
@@ -250,15 +121,6 @@ fn dns(ruleset: &Ruleset) -> Chain {
     });
     let rules = proof.chain(listening(ruleset).map(|family| awake(family, "dns")));
     base("dns", Kind::Nat, Point::Output, BEFORE_DNAT, rules)
-}
-
-/// To the chain of this name and family, while the switch is on.
-pub(super) fn awake(family: Family, name: &str) -> Rule {
-    vec![
-        Expression::FamilyIn(Is::In, ALIVE),
-        Expression::Family(family),
-        Expression::Jump(chain(name, family)),
-    ]
 }
 
 fn dns_of(ruleset: &Ruleset, family: Family) -> Vec<Chain> {
@@ -321,90 +183,4 @@ fn link(ruleset: &Ruleset) -> Chain {
         })
     });
     Chain { name: LINK.into(), hook: None, rules: rules.collect() }
-}
-
-/// One rung of the ladder; a redirect needs to know the protocol.
-pub(super) fn rungs(destination: Destination, family: Family, then: &Expression) -> Vec<Rule> {
-    let matches = match (destination, family) {
-        (Destination::Local, Family::V4) => vec![
-            Some(Expression::ToType(Is::In, AddressType::Local)),
-            Some(Expression::ToType(Is::In, AddressType::Broadcast)),
-        ],
-        (Destination::Local, Family::V6) => {
-            vec![Some(Expression::ToType(Is::In, AddressType::Local))]
-        }
-        (Destination::Multicast, _) => {
-            vec![Some(Expression::ToType(Is::In, AddressType::Multicast))]
-        }
-        (Destination::In(set), _) => vec![Some(in_set(set, family))],
-        (Destination::Anywhere, _) => vec![None],
-    };
-    let protocol = matches!(then, Expression::Redirect(_));
-    let rule = |matching: Option<Expression>| {
-        let protocol = protocol.then_some(Expression::Protocol(Protocol::Tcp));
-        matching.into_iter().chain(protocol).chain([then.clone()]).collect()
-    };
-    matches.into_iter().map(rule).collect()
-}
-
-/// The matches of a DNS query that is ours to answer, UDP and TCP.
-pub(super) fn queries(family: Family) -> impl Iterator<Item = Rule> {
-    [Protocol::Udp, Protocol::Tcp].into_iter().map(move |protocol| {
-        let syn = (protocol == Protocol::Tcp).then_some(Expression::Syn);
-        let mut query = vec![
-            Expression::ToSet(Is::NotIn, family, set_name(sets::Set::Direct, family)),
-            Expression::Port(protocol, Is::In, DNS),
-        ];
-        query.extend(syn);
-        query
-    })
-}
-
-pub(super) const DNS: u16 = 53;
-
-pub(super) fn base(
-    name: &str,
-    kind: Kind,
-    point: Point,
-    priority: i32,
-    rules: impl Iterator<Item = Rule>,
-) -> Chain {
-    let hook = Hook { kind, point, priority };
-    Chain { name: name.into(), hook: Some(hook), rules: rules.collect() }
-}
-
-pub(super) fn chain(name: &str, family: Family) -> String {
-    format!("{name}{}", family.digit())
-}
-
-pub(super) fn listening(ruleset: &Ruleset) -> impl Iterator<Item = Family> {
-    Family::ALL.into_iter().filter(|family| ruleset.listens(*family))
-}
-
-pub(super) fn marked(ruleset: &Ruleset) -> Rule {
-    vec![Expression::Marked(ruleset.mark), Expression::Return]
-}
-
-/// The daemon's proof, see [`probe`].
-pub(super) fn to_probe(family: Family) -> Expression {
-    Expression::To(Is::In, probe::prefix(family))
-}
-
-pub(super) fn in_set(set: sets::Set, family: Family) -> Expression {
-    Expression::ToSet(Is::In, family, set_name(set, family))
-}
-
-pub(super) fn loopback(family: Family) -> IpNet {
-    match family {
-        Family::V4 => IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
-        Family::V6 => IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128),
-    }
-}
-
-/// Name servers there are refused; the other backend says why, at [`LINK_LOCAL`].
-pub(super) fn link_local(family: Family) -> Option<IpNet> {
-    match family {
-        Family::V4 => None,
-        Family::V6 => LINK_LOCAL.parse().ok(),
-    }
 }

@@ -3,7 +3,7 @@
 use super::table::{
     AddressType, Chain, Element, Expression, Is, Key, Kind, Name, Protocol, Shape, Table,
 };
-use crate::firewall::ruleset::Family;
+use crate::firewall::family::Family;
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 

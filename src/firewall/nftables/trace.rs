@@ -9,12 +9,14 @@
 use super::batch::{Batch, Ownership};
 use super::connection::Connection;
 use super::error::Error;
+use super::matches::base;
 use super::message::NFNL_SUBSYS_NFTABLES;
-use super::rules::base;
 use super::table::{Expression, Is, Kind, Point, Protocol, Table};
-use crate::firewall::netlink::{self, Message, NFGENMSG, attribute};
+use crate::firewall::family::Family;
+use crate::firewall::names::TABLE;
+use crate::firewall::netlink;
+use crate::firewall::netlink::{Message, NFGENMSG, attribute};
 use crate::firewall::probe;
-use crate::firewall::ruleset::Family;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockProtocol};
 use std::os::fd::OwnedFd;
@@ -110,7 +112,7 @@ impl Tracer {
 
 impl Dropped {
     fn is_ours(&self) -> bool {
-        self.table == super::TABLE || self.chain.starts_with("SNET")
+        self.table == TABLE || self.chain.starts_with("SNET")
     }
 }
 

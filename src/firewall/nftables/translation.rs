@@ -15,9 +15,10 @@
 use super::batch::{Batch, Ownership};
 use super::connection::Connection;
 use super::error::Error;
+use super::matches::{BEHIND_DNAT, base};
 use super::owner::Owner;
-use super::rules::{BEHIND_DNAT, TABLE, base};
 use super::table::{Chain, Expression, Kind, Point, Table};
+use crate::firewall::names::TABLE;
 use nix::errno::Errno;
 use tracing::debug;
 

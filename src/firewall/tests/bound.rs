@@ -5,7 +5,7 @@ use super::installed::Handle;
 use super::internet::{Internet, Seen, any, at, datagram, echoes, greet, udp};
 use super::lab::{run, until};
 use super::{in_both_variants, in_every_variant, ruleset};
-use crate::firewall::bound::Routes;
+use crate::firewall::device_routes::Routes;
 use crate::firewall::{Ruleset, cleanup};
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

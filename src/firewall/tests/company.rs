@@ -7,7 +7,7 @@ use super::installed::Handle;
 use super::internet::{Host, Seen, any, at, datagram, greet, tcp, udp};
 use super::lab::{Variant, run, until, variant};
 use super::{in_both_variants, ruleset};
-use crate::firewall::{doubts, monitor};
+use crate::firewall::{conflicts, monitor};
 use crate::mark::Fwmark;
 use crate::route::Route;
 use std::net::{TcpListener, UdpSocket};
@@ -249,7 +249,7 @@ fn a_door_that_is_closed_is_told_with_its_key() {
         include_str!("company/fw4.nft").replace("iifname \"br-lan\" accept", "jump handle_reject");
     load("nft", &["-f", "-"], &rules);
     let ruleset = router();
-    let doubts = || doubts::all(&router(), &[], true);
+    let doubts = || conflicts::all(&router(), &[], true);
     let told = doubts().into_iter().find(|doubt| doubt.contains("nft table inet fw4")).unwrap();
     let _handle = Handle::install(ruleset).unwrap();
     let closed = home.house.one.run(|| {

@@ -6,7 +6,7 @@ use super::internet::{Host, Seen, at, tcp};
 use super::lab::{run, until};
 use super::router::{FOREIGN, our_ports};
 use super::{in_both_variants, in_every_variant};
-use crate::firewall::{Lan, Ruleset, doubts};
+use crate::firewall::{Lan, Ruleset, conflicts};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ fn came_in() -> Vec<String> {
 }
 
 fn told() -> Vec<String> {
-    let doubts = doubts::all(&router(), &[], true);
+    let doubts = conflicts::all(&router(), &[], true);
     doubts.into_iter().filter(|doubt| doubt.contains("nothing new from br-iot")).collect()
 }
 

@@ -2,12 +2,14 @@
 //! writes them anew; read the difference before you commit it.
 
 use super::{router, ruleset, set};
-use crate::firewall::left_alone::{Cgroup, LeftAlone};
-use crate::firewall::ruleset::{Ipv6, Quic, Ruleset, render};
+use crate::firewall::exempt_programs::{Cgroup, LeftAlone};
+use crate::firewall::iptables::render;
+use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use std::path::Path;
 
 fn compare(name: &str, ruleset: &Ruleset) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/firewall/golden").join(name);
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("src/firewall/iptables/golden").join(name);
     let text = render(ruleset);
     if std::env::var_os("SNET_BLESS").is_some() {
         std::fs::write(&file, &text).unwrap();

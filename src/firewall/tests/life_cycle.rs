@@ -2,10 +2,12 @@
 
 use super::lab::{Variant, inside, run};
 use super::{in_both_variants, router, ruleset};
-use crate::firewall::reconcile::cleanup;
-use crate::firewall::ruleset::Family;
+use crate::firewall::family::Family;
+use crate::firewall::iptables::reconcile::cleanup;
+use crate::firewall::iptables::{sets, text};
+use crate::firewall::tools::command;
 use crate::firewall::tools::{Ipset, Iptables};
-use crate::firewall::{Error, Handle, Ruleset, command, iptables, sets};
+use crate::firewall::{Error, Handle, Ruleset};
 use crate::route::Route;
 use std::time::{Duration, Instant};
 
@@ -145,7 +147,7 @@ fn killed_after(step: usize, ruleset: &Ruleset) -> bool {
     ipset.restore(&sets).unwrap();
     let mut steps = Vec::new();
     for family in Family::ALL {
-        let text = iptables::restore(ruleset, family);
+        let text = text::restore(ruleset, family);
         let tables = text.split_inclusive("COMMIT\n").map(String::from);
         steps.extend(tables.map(|table| (family, table)));
     }

@@ -31,10 +31,10 @@ mod stillness;
 mod strangers;
 mod traffic;
 
-use super::lan::{Interface, Lan};
-use super::left_alone::LeftAlone;
-use super::ruleset::{Ipv6, Quic, Ruleset};
-use super::switch::OnFailure;
+use crate::firewall::environment::lan::{Interface, Lan};
+use crate::firewall::exempt_programs::LeftAlone;
+use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
+use crate::firewall::switch::OnFailure;
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use ipnet::IpNet;

@@ -2,7 +2,8 @@
 
 use super::internet::{Internet, Seen, any, at, datagram, greet, tcp, udp};
 use super::{in_both_variants, ruleset};
-use crate::firewall::{Handle, PULSE, Switches};
+use crate::firewall::switch::PULSE;
+use crate::firewall::{Handle, Switches};
 use std::net::TcpListener;
 use std::time::Duration;
 

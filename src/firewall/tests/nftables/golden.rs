@@ -5,7 +5,7 @@
 use super::super::cgroup::Cgroups;
 use super::super::router;
 use super::{in_a_lab, ruleset, run, set};
-use crate::firewall::left_alone::{Cgroup, LeftAlone};
+use crate::firewall::exempt_programs::{Cgroup, LeftAlone};
 use crate::firewall::nftables::{Handle, Owner, render};
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::ipset::IpSet;

@@ -1,0 +1,232 @@
+//! Sockets that are bound to a device (SO_BINDTODEVICE, socket(7)): routes that let a redirect reach
+//! them.
+//!
+//! # Theory of operation
+//!
+//! A redirect of local packets leads to 127.0.0.1 or ::1 and has the packet routed anew, by the device
+//! that its socket is bound to (ip_route_me_harder). The loopback addresses are on `lo` only, so the
+//! packet left on the wire, addressed to 127.0.0.1, and its program waited in vain. No rule can tell
+//! such a packet: in OUTPUT every redirected one still shows the device of before (seen), and behind
+//! OUTPUT nothing can be rejected.
+//!
+//! So every device gets a local route to the loopback address of each captured family, in the table
+//! `local`, behind the kernel's own. Only a lookup for that very device finds it. The packet then stays
+//! here and counts as one that came in by the device, as do the replies to it, whose destination is an
+//! address of the device: the bound socket is found (`orig_oif = FIB_RES_OIF`,
+//! ip_route_output_key_hash_rcu in net/ipv4/route.c).
+//!
+//! A device gets its routes as soon as there is word of it, not when the network is quiet again; they
+//! go with it. (A route for all devices that have none yet, "unreachable", is passed over by a lookup
+//! for a device, in IPv6, or taken for a neighbour on it, in IPv4: seen.)
+//!
+//! Without rules these routes mean nothing: from outside such an address never gets in, whatever the
+//! table says (martian destinations, RFC 4291 section 2.5.3). They are known by their protocol number,
+//! so that a cleanup needs no memory.
+
+use super::family::Family;
+use super::netlink;
+use super::netlink::route;
+use super::netlink::route::{RTA_DST, RTA_OIF, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE};
+use super::netlink::{Attributes, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLMSG_ERROR};
+use super::netlink::{attribute, u32_at};
+use super::network::Link;
+use super::ruleset::Ruleset;
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, MsgFlags};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use tracing::warn;
+
+/// The routes while rules are installed. Their drop removes them.
+#[derive(Debug)]
+pub(super) struct Routes(());
+
+impl Routes {
+    /// Makes them, before the rules that need them. Failing that, all but programs bound to a device
+    /// is well, and the operator is told.
+    pub(super) fn put(ruleset: &Ruleset) -> Self {
+        Follower::default().look(ruleset);
+        Routes(())
+    }
+}
+
+impl Drop for Routes {
+    fn drop(&mut self) {
+        if let Err(error) = remove() {
+            warn!(
+                "local routes to loopback addresses could not be removed ({error}); run `snet cleanup`"
+            );
+        }
+    }
+}
+
+/// Keeps them as the devices come and go.
+#[derive(Debug, Default)]
+pub(super) struct Follower {
+    /// What was said of the last attempt.
+    told: Option<String>,
+}
+
+impl Follower {
+    /// To be called after every change of the network. Reads no routes: a router may have a million.
+    pub(super) fn look(&mut self, ruleset: &Ruleset) {
+        let failure = add(ruleset).err().map(|error| error.to_string());
+        if let Some(error) = &failure
+            && self.told != failure
+        {
+            warn!(
+                "programs that are bound to a device are not captured, and reach nothing foreign: {error}"
+            );
+        }
+        self.told = failure;
+    }
+}
+
+/// One of our routes: to the loopback address of this family by the device of this index.
+type Way = (Family, u32);
+
+fn add(ruleset: &Ruleset) -> io::Result<()> {
+    let socket = route::open(0)?;
+    for way in wanted(&route::links(&socket)?, ruleset) {
+        match request(&socket, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, way) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            // It went down or away meanwhile, or has no such family: then nothing is bound to it.
+            Err(Errno::ENETDOWN | Errno::ENODEV | Errno::EACCES | Errno::EINVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Removes whatever any snet left; says how many there were.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn remove() -> io::Result<usize> {
+    let socket = route::open(0)?;
+    let mut found = Vec::new();
+    for family in Family::ALL {
+        route::dump(&socket, RTM_GETROUTE, number(family), |kind, body| {
+            if kind == RTM_NEWROUTE {
+                found.extend(ours(family, body));
+            }
+        })?;
+    }
+    for way in &found {
+        match request(&socket, RTM_DELROUTE, 0, *way) {
+            Ok(()) | Err(Errno::ESRCH | Errno::ENODEV) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found.len())
+}
+
+/// What should be there.
+fn wanted(links: &[Link], ruleset: &Ruleset) -> Vec<Way> {
+    let usable = |link: &&Link| link.is_up() && !link.is_loopback();
+    let devices = links.iter().filter(usable).map(|link| link.index);
+    let captured = |family: &Family| ruleset.listens(*family);
+    let ways = |index| Family::ALL.into_iter().filter(captured).map(move |family| (family, index));
+    devices.flat_map(ways).collect()
+}
+
+fn ours(family: Family, body: &[u8]) -> Option<Way> {
+    let [own_family, .., table, protocol, _, _] = *body.first_chunk::<8>()?;
+    if (own_family, table, protocol) != (number(family), RT_TABLE_LOCAL, PROTOCOL) {
+        return None;
+    }
+    Some((family, u32_at(attribute(body.get(RTMSG..)?, RTA_OIF)?, 0)?))
+}
+
+fn request(socket: &OwnedFd, act: u16, flags: u16, way: Way) -> nix::Result<()> {
+    let (header, attributes) = encode(way);
+    let body: [&[u8]; 2] = [&header, attributes.as_bytes()];
+    netlink::send(socket, &netlink::request(act, flags | NLM_F_ACK, 0, &body))?;
+    let mut buffer = vec![0; 4096];
+    loop {
+        let length = netlink::receive(socket, &mut buffer, MsgFlags::empty())?;
+        for message in Message::all(&buffer[..length]) {
+            if message.kind == NLMSG_ERROR {
+                return match message.errno() {
+                    0 => Ok(()),
+                    number => Err(Errno::from_raw(number)),
+                };
+            }
+        }
+    }
+}
+
+/// struct rtmsg, and the attributes.
+fn encode((family, index): Way) -> ([u8; RTMSG], Attributes) {
+    let (address, scope) = match family.loopback() {
+        IpAddr::V4(v4) => (v4.octets().to_vec(), RT_SCOPE_HOST),
+        IpAddr::V6(v6) => (v6.octets().to_vec(), RT_SCOPE_UNIVERSE),
+    };
+    let bits = if family == Family::V4 { 32 } else { 128 };
+    let header =
+        [number(family), bits, 0, 0, RT_TABLE_LOCAL, PROTOCOL, scope, RTN_LOCAL, 0, 0, 0, 0];
+    let mut attributes = Attributes::default();
+    attributes.bytes(RTA_DST, &address);
+    attributes.bytes(RTA_OIF, &index.to_ne_bytes());
+    // Each has a metric of its own: in IPv4 two with the same are one. The kernel's is 0 and comes first.
+    attributes.bytes(RTA_PRIORITY, &index.saturating_add(1).to_ne_bytes());
+    (header, attributes)
+}
+
+fn number(family: Family) -> u8 {
+    match family {
+        Family::V4 => AddressFamily::Inet as u8,
+        Family::V6 => AddressFamily::Inet6 as u8,
+    }
+}
+
+/// Who made a route (rtm_protocol); any number from 5 upwards that nobody else uses.
+const PROTOCOL: u8 = 0x53;
+
+// linux/rtnetlink.h
+const RTMSG: usize = 12;
+const RT_TABLE_LOCAL: u8 = 255;
+const RT_SCOPE_UNIVERSE: u8 = 0;
+const RT_SCOPE_HOST: u8 = 254;
+const RTN_LOCAL: u8 = 2;
+const RTA_PRIORITY: u16 = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::network::tests::{ETHERNET, TUNNEL, network};
+    use crate::firewall::tests::ruleset;
+
+    #[test]
+    fn every_device_that_is_up_gets_one_for_each_captured_family() {
+        let links = network(&[
+            ("lo", 0x9, "", ""),
+            ("br-lan", ETHERNET, "", ""),
+            ("tun0", TUNNEL, "", ""),
+            ("eth9", ETHERNET & !1, "", ""),
+        ])
+        .links;
+        let only_v4 = Ruleset { listeners: vec!["127.0.0.1".parse().unwrap()], ..ruleset() };
+        assert_eq!(wanted(&links, &only_v4), [(Family::V4, 2), (Family::V4, 3)]);
+        assert_eq!(wanted(&links, &ruleset()).len(), 4);
+    }
+
+    #[test]
+    fn what_was_written_is_ours() {
+        for family in Family::ALL {
+            let (header, attributes) = encode((family, 7));
+            let message = [&header[..], attributes.as_bytes()].concat();
+            assert_eq!(ours(family, &message), Some((family, 7)));
+            let other = if family == Family::V4 { Family::V6 } else { Family::V4 };
+            assert_eq!(ours(other, &message), None);
+            // Behind the device stands the metric.
+            for length in 0..message.len() - 8 {
+                assert_eq!(ours(family, &message[..length]), None);
+            }
+        }
+        let (mut header, attributes) = encode((Family::V4, 7));
+        header[5] = 2; // RTPROT_KERNEL
+        assert_eq!(ours(Family::V4, &[&header[..], attributes.as_bytes()].concat()), None);
+    }
+}

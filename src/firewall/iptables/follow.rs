@@ -1,0 +1,221 @@
+//! The installed rules of iptables in a world that changes: links and addresses come and go, and
+//! other programs flush tables and sets.
+
+use super::missing::{Missing, missing};
+use super::place;
+use super::renew;
+use super::rules;
+use super::sets;
+use crate::firewall::change_listener::Bell;
+use crate::firewall::conflicts;
+use crate::firewall::entry::everything;
+use crate::firewall::family::Family;
+use crate::firewall::monitor::{Follow, Look};
+use crate::firewall::names::PREFIX;
+use crate::firewall::netlink::ipset::{Change, Connection};
+use crate::firewall::ruleset::Ruleset;
+use crate::firewall::sets::MOST_INTERFACES;
+use crate::firewall::sets::Set;
+use crate::firewall::switch::PULSE;
+use crate::firewall::switch::{Switch, Switches};
+use crate::firewall::tools::{Ipset, Iptables};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use tracing::warn;
+
+/// The sets in the kernel, while the rules are installed.
+#[derive(Debug)]
+pub(in crate::firewall) struct Sets {
+    pub(in crate::firewall) connection: Connection,
+    pub(in crate::firewall) families: Vec<Family>,
+    /// A set that is gone, or full, is told once and not with every answer.
+    complained: AtomicBool,
+    /// Somebody emptied them, and what was learned is gone.
+    forgot: AtomicBool,
+    pub(in crate::firewall) bell: Bell,
+    /// How the switches were set last, and when.
+    beaten: Mutex<Option<(Instant, Switches)>>,
+}
+
+impl Sets {
+    pub(in crate::firewall) fn new(connection: Connection, families: Vec<Family>) -> Self {
+        let (complained, forgot) = (AtomicBool::new(false), AtomicBool::new(false));
+        Sets {
+            connection,
+            families,
+            complained,
+            forgot,
+            bell: Bell::default(),
+            beaten: Mutex::default(),
+        }
+    }
+
+    /// Whether what was learned has to be told again; says so once.
+    pub(in crate::firewall) fn forgot(&self) -> bool {
+        self.forgot.swap(false, Ordering::Relaxed)
+    }
+
+    fn missing(&self, now: &Ruleset) -> Result<Missing, String> {
+        let counts = self.connection.counts(PREFIX).map_err(|error| error.to_string())?;
+        Ok(missing(now, &self.families, &counts))
+    }
+
+    /// Fills again what somebody emptied and makes again what somebody destroyed. Returns what it
+    /// was.
+    fn mend(&self, now: &Ruleset, ipset: &Ipset) -> Result<Option<String>, String> {
+        if self.missing(now)?.is_empty() {
+            return Ok(None);
+        }
+        // An address that was just told to us may still be on its way into its set.
+        thread::sleep(Duration::from_millis(50));
+        let missing = self.missing(now)?;
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        ipset.restore(&missing.text).map_err(|error| error.to_string())?;
+        self.switch_again();
+        self.forgot.store(true, Ordering::Relaxed);
+        self.complained.store(false, Ordering::Relaxed);
+        Ok(Some(format!("the sets {} were gone or not whole", missing.names.join(" "))))
+    }
+
+    /// What sets the switches of the families that have rules.
+    pub(in crate::firewall) fn switched(&self, switches: Switches) -> Vec<Change> {
+        self.families.iter().flat_map(|family| switched(*family, switches.of(*family))).collect()
+    }
+
+    /// The switches have just been set so.
+    pub(in crate::firewall) fn remember(&self, switches: Switches) {
+        *self.beaten.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), switches));
+    }
+
+    /// Sets that were made anew do not wait for the next beat, if there was one just now.
+    fn switch_again(&self) {
+        let beaten = *self.beaten.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, switches)) = beaten
+            && at.elapsed() < PULSE / 2
+        {
+            self.change(self.switched(switches));
+        }
+    }
+
+    pub(in crate::firewall) fn change(&self, mut changes: Vec<Change>) {
+        // A family without rules has no sets.
+        changes.retain(|change| self.families.contains(&change.family()));
+        if let Err(error) = self.connection.apply(&changes)
+            && !self.complained.swap(true, Ordering::Relaxed)
+        {
+            warn!(
+                "cannot change the sets of the firewall: {error} ({changes:?}); if another program \
+                 removed them, they are made again within seconds",
+            );
+        }
+    }
+}
+
+/// Adapts sets and rules to the changes around them.
+pub(in crate::firewall) struct Follower {
+    pub(in crate::firewall) sets: Arc<Sets>,
+    pub(in crate::firewall) ipset: Ipset,
+    pub(in crate::firewall) tools: Vec<(Family, Iptables)>,
+    pub(in crate::firewall) now: Arc<Mutex<Ruleset>>,
+    /// What was told already of what will not work beside others' rules.
+    pub(in crate::firewall) doubts: Vec<String>,
+}
+
+impl Follower {
+    fn leave_alone(&self, before: &Ruleset, after: &Ruleset) {
+        for (family, tools) in &self.tools {
+            let parts = renew::order(before, after, *family).into_iter();
+            for text in parts.filter_map(|part| renew::text(part, before, after, *family)) {
+                if let Err(error) = tools.restore(&text) {
+                    warn!("cgroups that come and go are not followed: {error}");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Follow for Follower {
+    fn network(&mut self, before: &Ruleset, after: &Ruleset) {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).look_like(after);
+        let interfaces =
+            |ruleset: &Ruleset| ruleset.lan.as_ref().map_or(0, |lan| lan.interfaces.len());
+        if interfaces(after) > MOST_INTERFACES.max(interfaces(before)) {
+            warn!(
+                "{} interfaces are LAN side, and ipset takes at most {}: those beyond are not captured",
+                interfaces(after),
+                MOST_INTERFACES
+            );
+        }
+        self.sets.change(sets::changes(before, after, &self.sets.families));
+        if before.left_alone != after.left_alone {
+            self.leave_alone(before, after);
+        }
+        let Some(text) = rules::follow(before, after) else { return };
+        for (_, tools) in self.tools.iter().filter(|(family, _)| *family == Family::V6) {
+            if let Err(error) = tools.restore(&text) {
+                warn!("link-local name servers are not followed: {error}");
+            }
+        }
+    }
+
+    fn rules(&mut self, _now: &Ruleset) -> Look {
+        // With the servers that were learned of since.
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Others have changed something: a door may be closed now that was open. Where there is no word
+        // of changes it would have to be read every few seconds.
+        if self.has_word() {
+            let doubts = conflicts::all(&now, &self.tools, true);
+            let new = doubts.iter().filter(|doubt| !self.doubts.contains(doubt));
+            new.for_each(|doubt| warn!("{doubt}"));
+            self.doubts = doubts;
+        }
+        // A rule cannot name a set that is not there: the sets come first. But what of one part cannot
+        // be mended must not keep the others from it.
+        let mut look = Look::default();
+        look.note(self.sets.mend(&now, &self.ipset));
+        for (family, tools) in &self.tools {
+            look.note(place::mend(&now, *family, tools));
+        }
+        if self.has_word() || !look.mended.is_empty() {
+            self.sets.bell.ring();
+        }
+        look
+    }
+
+    fn has_word(&self) -> bool {
+        !self.tools.iter().any(|(_, tools)| tools.is_legacy())
+    }
+
+    /// ipset has none.
+    fn is_disturbed(&self, _now: &Ruleset) -> bool {
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.sets.missing(&now).is_ok_and(|missing| !missing.is_empty())
+    }
+}
+
+/// What sets the switches of one family. What is turned on comes first: while it captures, what it
+/// would reject does not matter.
+fn switched(family: Family, switch: Switch) -> impl Iterator<Item = Change> {
+    let (capture, reject) = switch.settings();
+    let settings = [(Set::Alive, capture), (Set::Rejected, reject)];
+    let set_to = move |wanted: bool| {
+        let sets = settings.into_iter().filter(move |(_, on)| *on == Some(wanted));
+        sets.flat_map(move |(set, on)| {
+            let set = set.name(family);
+            everything(family).into_iter().map(move |entry| {
+                let set = set.clone();
+                match on {
+                    Some(true) => Change::Add { set, family, entry, timeout: Some(PULSE) },
+                    _ => Change::Delete { set, family, entry },
+                }
+            })
+        })
+    };
+    set_to(true).chain(set_to(false))
+}

@@ -1,0 +1,461 @@
+//! The installed rules: whoever holds the [`Handle`] is responsible for them.
+
+use super::adopt;
+use super::families::{of_families, warn_unfiltered};
+use super::follow::{Follower, Sets};
+use super::place;
+use super::reconcile::{cleanup, detach, withdraw};
+use super::renew;
+use super::sets;
+use super::table::Part;
+use crate::fault::{self, Step};
+use crate::firewall::conflicts;
+use crate::firewall::device_routes;
+use crate::firewall::entry::Entry;
+use crate::firewall::error::Error;
+use crate::firewall::family::Family;
+use crate::firewall::monitor::{Follow, Monitor};
+use crate::firewall::netlink::ipset::{Change, Connection};
+use crate::firewall::ruleset::Ruleset;
+use crate::firewall::sets::MOST_INTERFACES;
+use crate::firewall::sets::Set;
+use crate::firewall::sets::names as set_names;
+use crate::firewall::switch::{OnFailure, Switches};
+use crate::firewall::tools::{Ipset, Iptables};
+use crate::route::Route;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tracing::{debug, info, warn};
+
+/// The rules while they are installed. Its drop removes them.
+#[derive(Debug)]
+pub struct Handle {
+    sets: Arc<Sets>,
+    ipset: Ipset,
+    /// Of the families that have rules.
+    tools: Vec<(Family, Iptables)>,
+    /// What is in force; the follower of the network writes it too.
+    now: Arc<Mutex<Ruleset>>,
+    /// Follows the network; `None` if that could not be started, or after the release.
+    monitor: Mutex<Option<Monitor>>,
+    pulse: Mutex<Pulse>,
+    at_drop: Mutex<AtDrop>,
+    // Dropped after the rules are removed.
+    _bound: device_routes::Routes,
+}
+
+/// What keeps the rules acting. Its connection is its own: a beat waits for nobody's long list.
+#[derive(Debug)]
+struct Pulse {
+    connection: Connection,
+    /// No beat counts any more.
+    released: bool,
+}
+
+/// What becomes of the rules when the handle is dropped, or could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AtDrop {
+    /// They are removed.
+    Remove,
+    /// Nobody keeps them active any more, and they reject what is foreign
+    /// ([`OnFailure::Closed`](super::OnFailure::Closed)).
+    LeaveClosed,
+    /// They are gone already.
+    Nothing,
+}
+
+impl Handle {
+    /// Removes what any earlier start left behind, then installs these rules and looks whether
+    /// they are there. After an error nothing of ours is left. They do not act before the first
+    /// [`beat`](Self::beat).
+    ///
+    /// Rules that an earlier run left closed stay so if these are closed as well: they are turned
+    /// into the new ones, and not one foreign packet passes in between, whatever fails.
+    ///
+    /// A machine without IPv6, or whose IPv6 cannot be filtered, gets the IPv4 rules and a
+    /// warning.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] before anything is touched; else what the tools say.
+    pub fn install(ruleset: Ruleset) -> Result<Handle, Error> {
+        let ipset = Ipset::find()?;
+        if let Some(lan) = &ruleset.lan
+            && lan.interfaces.len() > MOST_INTERFACES
+        {
+            return Err(Error::TooManyInterfaces { count: lan.interfaces.len() });
+        }
+        let tools = of_families(&ruleset)?;
+        if let Some(lan) = &ruleset.lan {
+            info!("the LAN side: {}", lan.describe());
+        }
+        ruleset.left_alone.absent().for_each(|why| warn!("{why}"));
+        conflicts::all(&ruleset, &tools, true).iter().for_each(|doubt| warn!("{doubt}"));
+        match Self::attempt(&ruleset, &ipset, &tools) {
+            // A tool outlives a snet that is killed, and may finish its work after we looked.
+            Err(error) if error.is_interference() => {
+                info!("trying once more: {error}");
+                Self::attempt(&ruleset, &ipset, &tools)
+            }
+            result => result,
+        }
+    }
+
+    fn attempt(
+        ruleset: &Ruleset,
+        ipset: &Ipset,
+        tools: &[(Family, Iptables)],
+    ) -> Result<Handle, Error> {
+        let stays_closed = ruleset.on_failure == OnFailure::Closed && adopt::is_anything_closed()?;
+        let unfinished = if stays_closed {
+            info!("the network was left closed by an earlier run, and stays so");
+            None
+        } else {
+            let left = cleanup()?;
+            if !left.is_empty() {
+                info!("rules of an earlier run were left: {left}");
+            }
+            // From here on a failure is cleaned up after.
+            Some(Unfinished)
+        };
+        let pulse = Pulse { connection: open()?, released: false };
+        let families: Vec<Family> = tools.iter().map(|(family, _)| *family).collect();
+        let mut sets = Sets::new(open()?, families);
+        let bound = device_routes::Routes::put(ruleset);
+        step(Step::MakeSets)?;
+        if stays_closed {
+            adopt::sets(ruleset, &sets.families, ipset)?;
+        } else {
+            ipset.restore(&sets::restore(ruleset, &sets.families))?;
+        }
+        for (family, iptables) in tools {
+            let put = if stays_closed { place::turn } else { place::put };
+            match put(ruleset, *family, iptables) {
+                Err(error)
+                    if *family == Family::V6
+                        && ruleset.on_failure == OnFailure::Open
+                        && error.is_unsupported() =>
+                {
+                    warn_unfiltered(ruleset, &error);
+                    // Tables are committed one by one: some of them may be in place.
+                    withdraw(iptables)?;
+                    sets.families.retain(|known| known != family);
+                }
+                result => result?,
+            }
+        }
+        if stays_closed {
+            adopt::remove_others(ruleset, tools, ipset);
+        }
+        let tools = tools.iter().filter(|(family, _)| sets.families.contains(family));
+        let at_drop = if stays_closed { AtDrop::LeaveClosed } else { AtDrop::Remove };
+        let handle = Handle {
+            tools: tools.cloned().collect(),
+            sets: Arc::new(sets),
+            ipset: ipset.clone(),
+            now: Arc::new(Mutex::new(ruleset.clone())),
+            monitor: Mutex::new(None),
+            pulse: Mutex::new(pulse),
+            at_drop: Mutex::new(at_drop),
+            _bound: bound,
+        };
+        std::mem::forget(unfinished);
+        step(Step::Follow)?;
+        handle.watch();
+        Ok(handle)
+    }
+
+    /// Calls `listener` each time others have changed rules and ours were looked at.
+    pub fn on_change(&self, listener: Box<dyn Fn() + Send + Sync>) {
+        self.sets.bell.connect(listener);
+    }
+
+    /// Whether rules of this family are installed and redirect what is captured.
+    pub fn captures(&self, family: Family) -> bool {
+        self.sets.families.contains(&family) && lock(&self.now).listens(family)
+    }
+
+    /// The rules are proven and in use: from now on a failure leaves them closed, where they are so.
+    pub fn commit(&self) {
+        if lock(&self.now).on_failure == OnFailure::Closed {
+            *lock(&self.at_drop) = AtDrop::LeaveClosed;
+        }
+    }
+
+    /// Other rules instead, for the same ports, while traffic flows; see [`renew`](super::renew).
+    /// What was learned, and the pulse, go on.
+    ///
+    /// # Errors
+    /// What the tools or the kernel say; then the old rules are in force again.
+    pub fn replace(&self, mut new: Ruleset) -> Result<(), Error> {
+        // Two must not change the same things.
+        self.unwatch();
+        let old = lock(&self.now).clone();
+        let result = new.keep_uplinks(&old).and_then(|()| self.turn(&old, &new));
+        if result.is_ok() {
+            conflicts::between(&old, &new, &self.tools, true)
+                .iter()
+                .for_each(|doubt| warn!("{doubt}"));
+        }
+        *lock(&self.now) = if result.is_ok() { new } else { old };
+        // It looks at the network and at the rules, and mends what a failure left.
+        self.watch();
+        result
+    }
+
+    fn turn(&self, old: &Ruleset, new: &Ruleset) -> Result<(), Error> {
+        let families = &self.sets.families;
+        // Not the one over which the resolver tells what it learned.
+        let connection = open()?;
+        let set = |changes: &[Change]| {
+            connection.apply(changes).map_err(|source| Error::Netlink { source })
+        };
+        let undo_sets = || {
+            if let Err(error) = set(&sets::changes(new, old, families)) {
+                warn!("the sets are not as they were: {error}; restart snet");
+            }
+            self.destroy(new, old);
+        };
+        step(Step::NewSets)?;
+        self.ipset.restore(&sets::restore_new(old, new, families))?;
+        let turned = step(Step::ChangeSets)
+            .and_then(|()| set(&sets::changes(old, new, families)))
+            .and_then(|()| self.turn_tables(old, new))
+            .inspect_err(|_| undo_sets());
+        if turned.is_ok() {
+            self.destroy(old, new);
+        }
+        turned
+    }
+
+    fn turn_tables(&self, old: &Ruleset, new: &Ruleset) -> Result<(), Error> {
+        let mut turned: Vec<(&Iptables, Family, Part)> = Vec::new();
+        for (family, tools) in &self.tools {
+            for part in renew::order(old, new, *family) {
+                let Some(text) = renew::text(part, old, new, *family) else { continue };
+                if let Err(error) = step(Step::TurnTable).and_then(|()| tools.restore(&text)) {
+                    for (tools, family, part) in turned.into_iter().rev() {
+                        let back = renew::text(part, new, old, family).unwrap_or_default();
+                        if let Err(error) = tools.restore(&back) {
+                            warn!("{tools}: {error}");
+                        }
+                    }
+                    return Err(error);
+                }
+                turned.push((tools, *family, part));
+            }
+        }
+        Ok(())
+    }
+
+    /// Destroys the sets that only the rules of `before` had. One that is busy still goes with the
+    /// others at the end.
+    fn destroy(&self, before: &Ruleset, after: &Ruleset) {
+        fault::pass(Step::DropSets);
+        let kept = set_names(after);
+        let gone = set_names(before).into_iter().filter(|name| !kept.contains(name));
+        if let Err(error) = self.ipset.restore(&sets::destroy(gone)) {
+            debug!("{error}");
+        }
+    }
+
+    /// Forgets all that was learned.
+    pub fn forget(&self) {
+        let flush = |family: Family| {
+            [Route::Block, Route::Proxy, Route::Direct]
+                .map(|route| Change::Flush { set: Set::learned(route).name(family), family })
+        };
+        self.sets.change(Family::ALL.into_iter().flat_map(flush).collect());
+    }
+
+    /// Whether somebody emptied the sets, so that what was learned has to be told again. Says so once.
+    pub fn forgot(&self) -> bool {
+        self.sets.forgot()
+    }
+
+    /// Follows the network and the rules from now on.
+    fn watch(&self) {
+        let mut follower = Follower {
+            sets: Arc::clone(&self.sets),
+            ipset: self.ipset.clone(),
+            tools: self.tools.clone(),
+            now: Arc::clone(&self.now),
+            doubts: Vec::new(),
+        };
+        let now = lock(&self.now).clone();
+        if follower.has_word() {
+            // At the start they have been told.
+            follower.doubts = conflicts::all(&now, &follower.tools, true);
+        }
+        match Monitor::start(now, follower) {
+            Ok(monitor) => *lock(&self.monitor) = Some(monitor),
+            Err(error) => warn!("changes of the network are not followed: {error}"),
+        }
+    }
+
+    /// Adds addresses of upstream servers to those that are never captured.
+    pub fn exempt(&self, servers: Vec<IpAddr>) {
+        lock(&self.now).know_servers(&servers);
+        let add = |address: IpAddr| {
+            let address = address.to_canonical();
+            let family = Family::of(address);
+            let (set, entry) = (Set::Servers.name(family), Entry::Address(address));
+            Change::Add { set, family, entry, timeout: None }
+        };
+        self.sets.change(servers.into_iter().map(add).collect());
+    }
+
+    /// For `ttl`, connections to this address take this route. What was learned of it before is
+    /// forgotten. The operator's rules by address are stronger, as in [`crate::route`].
+    pub fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
+        let address = address.to_canonical();
+        let family = Family::of(address);
+        let entry = Entry::Address(address);
+        let set = |route| Set::learned(route).name(family);
+        let mut changes =
+            vec![Change::Add { set: set(route), family, entry: entry.clone(), timeout: Some(ttl) }];
+        for other in [Route::Block, Route::Proxy, Route::Direct] {
+            if other != route {
+                changes.push(Change::Delete { set: set(other), family, entry: entry.clone() });
+            }
+        }
+        self.sets.change(changes);
+    }
+
+    /// Sets the switches for another [`PULSE`]. Whoever calls this vouches for whom the rules
+    /// lead to. After [`release`](Self::release) it does nothing.
+    ///
+    /// # Errors
+    /// The sets are gone, or the kernel does not let us.
+    pub fn beat(&self, switches: Switches) -> Result<(), Error> {
+        let pulse = lock(&self.pulse);
+        if pulse.released {
+            return Ok(());
+        }
+        let changes = self.sets.switched(switches);
+        // Also where the sets are gone: whoever makes them anew does not wait for the next beat.
+        self.sets.remember(switches);
+        pulse.connection.apply(&changes).map_err(|source| Error::Netlink { source })
+    }
+
+    /// The first half of a stop: from now on nothing that begins is captured, and what was
+    /// captured goes on until the handle is removed or dropped.
+    ///
+    /// A machine without a stateful firewall has nobody else who needs conntrack: with our last
+    /// rule it leaves the path of packets (nf_ct_netns_put), and with it the translation of the
+    /// addresses of living connections. So the chains stay for as long as they are drained.
+    ///
+    /// # Errors
+    /// What the tools say.
+    pub fn release(&self) -> Result<(), Error> {
+        self.unwatch();
+        self.drop_stale_cgroups();
+        if lock(&self.now).on_failure == OnFailure::Closed {
+            // Once nobody captures any more these rules reject: the jumps go first.
+            *lock(&self.at_drop) = AtDrop::Remove;
+            let detached = step(Step::Detach).and_then(|()| detach());
+            self.switch_off();
+            return detached;
+        }
+        // At once, whatever the tools then say; and no beat comes after it.
+        self.switch_off();
+        step(Step::Detach)?;
+        detach()
+    }
+
+    /// iptables-legacy gives whole tables to the kernel, which takes none that names a cgroup that is
+    /// gone: nobody could take our jumps out (seen, with a service that had just ended).
+    fn drop_stale_cgroups(&self) {
+        let now = lock(&self.now).clone();
+        let mut next = now.clone();
+        next.left_alone.look();
+        if next == now {
+            return;
+        }
+        match self.turn_tables(&now, &next) {
+            Ok(()) => *lock(&self.now) = next,
+            Err(error) => debug!("{error}"),
+        }
+    }
+
+    /// Nobody stands behind the rules any more. What was captured goes on until the process ends.
+    /// Returns whether the rules stay, because they are closed.
+    pub fn abandon(&self) -> bool {
+        self.unwatch();
+        self.switch_off();
+        *lock(&self.at_drop) == AtDrop::LeaveClosed
+    }
+
+    fn switch_off(&self) {
+        let mut pulse = lock(&self.pulse);
+        pulse.released = true;
+        self.sets.remember(Switches::OFF);
+        let off = |family: &Family| {
+            [Set::Alive, Set::Rejected]
+                .map(|set| Change::Flush { set: set.name(*family), family: *family })
+        };
+        self.sets.change(self.sets.families.iter().flat_map(off).collect());
+    }
+
+    /// Removes the rules and sets. Connections that were captured may end here; see
+    /// [`release`](Self::release).
+    ///
+    /// # Errors
+    /// What the tools say; `snet cleanup` can be tried later.
+    pub fn remove(self) -> Result<(), Error> {
+        self.unwatch();
+        // Not inside the macro: where debug is off its arguments are not evaluated. After an error
+        // the drop tries once more.
+        let cleaned = cleanup()?;
+        *lock(&self.at_drop) = AtDrop::Nothing;
+        debug!("{cleaned}");
+        Ok(())
+    }
+
+    /// Nothing is put back from now on.
+    fn unwatch(&self) {
+        let monitor = lock(&self.monitor).take();
+        drop(monitor);
+    }
+}
+
+/// What is behind these locks is replaced whole: a panic elsewhere leaves no half of it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // First of all, so that nothing is changed while it is removed.
+        self.unwatch();
+        match *lock(&self.at_drop) {
+            AtDrop::Remove => drop(Unfinished),
+            AtDrop::LeaveClosed => {
+                self.switch_off();
+                warn!(
+                    "the network stays closed, as firewall.on-failure says: `snet cleanup` opens it"
+                );
+            }
+            AtDrop::Nothing => {}
+        }
+    }
+}
+
+fn open() -> Result<Connection, Error> {
+    Connection::open().map_err(|source| Error::Netlink { source })
+}
+
+fn step(step: Step) -> Result<(), Error> {
+    fault::at(step).map_err(|source| Error::Netlink { source })
+}
+
+/// Its drop removes what is there of ours.
+struct Unfinished;
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Err(error) = cleanup() {
+            warn!("the rules could not be removed ({error}); run `snet cleanup`");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Puts the rules of a family in place, and puts them back when another program took them away.
+//!
+//! Others flush tables, restore whole files, or insert their own rules before ours: a firewall
+//! that is reloaded, docker that is restarted. What is compared is what iptables-save shows: our
+//! jumps, our chains, the number of rules in each. In filter our jumps have to be the first, since
+//! a rule of somebody else that accepts ends the walk; in nat whoever stands before us is let be.
+
+use super::renew;
+use super::residue;
+use super::residue::Leftover;
+use super::rules;
+use super::table::Part;
+use super::text;
+use crate::fault::{self, Step};
+use crate::firewall::error::Error;
+use crate::firewall::family::Family;
+use crate::firewall::ruleset::Ruleset;
+use crate::firewall::tools::Iptables;
+
+/// Installs the rules of one family and compares what is there with what should be.
+///
+/// # Errors
+/// What the tools say; [`Error::Foreign`], [`Error::Unverified`].
+pub(in crate::firewall) fn put(
+    ruleset: &Ruleset,
+    family: Family,
+    iptables: &Iptables,
+) -> Result<(), Error> {
+    refuse_foreign(&iptables.save()?, family)?;
+    step(Step::PutTables)?;
+    iptables.restore(&text::restore(ruleset, family))?;
+    verify(ruleset, family, iptables)
+}
+
+/// The same in the place of rules that are there, table by table, each in one commit.
+///
+/// # Errors
+/// As [`put`].
+pub(in crate::firewall) fn turn(
+    ruleset: &Ruleset,
+    family: Family,
+    iptables: &Iptables,
+) -> Result<(), Error> {
+    let saved = iptables.save()?;
+    refuse_foreign(&saved, family)?;
+    step(Step::PutTables)?;
+    let found = residue::find(&saved);
+    for table in rules::tables(ruleset, family) {
+        let nothing = Leftover { table: table.part.table().into(), ..Leftover::default() };
+        let there = found.iter().find(|there| there.table == nothing.table);
+        iptables.restore(&renew::mended(there.unwrap_or(&nothing), &table))?;
+    }
+    verify(ruleset, family, iptables)
+}
+
+fn step(step: Step) -> Result<(), Error> {
+    fault::at(step).map_err(|source| Error::Netlink { source })
+}
+
+fn verify(ruleset: &Ruleset, family: Family, iptables: &Iptables) -> Result<(), Error> {
+    step(Step::LookAtTables)?;
+    let saved = iptables.save()?;
+    let wanted = residue::of(&rules::tables(ruleset, family));
+    match missing(&wanted, &residue::find(&saved)) {
+        None => Ok(()),
+        Some(table) => Err(Error::Unverified {
+            family: family.to_string(),
+            command: text::command(family),
+            missing: format!("table {}", table.table),
+        }),
+    }
+}
+
+/// Puts back what is missing or overtaken; says what it was.
+///
+/// # Errors
+/// As [`put`].
+pub(in crate::firewall) fn mend(
+    ruleset: &Ruleset,
+    family: Family,
+    iptables: &Iptables,
+) -> Result<Option<String>, Error> {
+    let saved = iptables.save()?;
+    refuse_foreign(&saved, family)?;
+    let tables = rules::tables(ruleset, family);
+    let (wanted, found) = (residue::of(&tables), residue::find(&saved));
+    let damaged: Vec<_> =
+        tables.iter().zip(&wanted).filter(|(_, wanted)| !is_whole(wanted, &found)).collect();
+    if !damaged.is_empty() {
+        // Only these, and each in one commit: what nobody has touched captures all the while.
+        for (table, wanted) in &damaged {
+            let nothing = Leftover { table: wanted.table.clone(), ..Leftover::default() };
+            let there = found.iter().find(|there| there.table == wanted.table);
+            iptables.restore(&renew::mended(there.unwrap_or(&nothing), table))?;
+        }
+        let names: Vec<&str> = damaged.iter().map(|(_, wanted)| wanted.table.as_str()).collect();
+        return Ok(Some(format!("{family} rules in {} were gone", names.join(", "))));
+    }
+    let filter = Part::Filter.table();
+    let jumps = wanted.iter().filter(|table| table.table == filter).flat_map(|table| &table.jumps);
+    let jumps: Vec<&String> = jumps.collect();
+    let is_overtaken = |jump: &&String| !residue::is_first(&saved, filter, jump, &jumps);
+    let overtaken: Vec<&String> = jumps.iter().copied().filter(is_overtaken).collect();
+    if overtaken.is_empty() {
+        return Ok(None);
+    }
+    let moves: String = overtaken.iter().map(|jump| format!("-D {jump}\n-I {jump}\n")).collect();
+    iptables.restore(&format!("*{filter}\n{moves}COMMIT\n"))?;
+    Ok(Some(format!("other {family} rules stood before ours in table {filter}")))
+}
+
+fn refuse_foreign(saved: &str, family: Family) -> Result<(), Error> {
+    match residue::unreadable(saved).first() {
+        Some(part) => Err(Error::Foreign { family: family.to_string(), table: part.table() }),
+        None => Ok(()),
+    }
+}
+
+/// The first table in which not all is there, or too much.
+fn missing<'a>(wanted: &'a [Leftover], found: &[Leftover]) -> Option<&'a Leftover> {
+    wanted.iter().find(|wanted| !is_whole(wanted, found))
+}
+
+fn is_whole(wanted: &Leftover, found: &[Leftover]) -> bool {
+    found.iter().any(|there| {
+        there.table == wanted.table
+            && there.jumps.len() == wanted.jumps.len()
+            && wanted.chains.iter().all(|chain| there.chains.contains(chain))
+    })
+}

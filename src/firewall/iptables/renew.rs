@@ -1,0 +1,160 @@
+//! From one ruleset to another while traffic flows: what the tools are told, table by table. Pure.
+//!
+//! Theory of operation. Neither foreign traffic may leave directly nor domestic traffic be captured
+//! on the way, and three tables of two families and a dozen sets do not change at one moment. So the
+//! order is such that for every connection the state in between is the old or the new one:
+//!
+//! - **Sets** ([`sets::changes`](super::sets::changes)): first everything new is added, then
+//!   everything stale is taken out. A prefix that changes sides is in both for a moment, and there
+//!   the stronger of its two verdicts counts; never a third.
+//! - **A table is committed whole** by iptables-restore, in both variants: our chains are emptied
+//!   and filled in one commit.
+//! - **Tables one by one**: who redirects must not stop before who rejects has begun, and the other
+//!   way round, see [`order`].
+//!
+//! A packet that is just between two hooks (nat, then filter) may be judged by both worlds; so it
+//! is with every firewall, nf_tables' transactions included.
+
+use super::residue::Leftover;
+use super::rules;
+use super::table::{Part, Table};
+use crate::firewall::family::Family;
+use crate::firewall::ruleset::{Foreign, Ruleset};
+use std::fmt::Write;
+
+/// In which order the tables change.
+pub(in crate::firewall) fn order(old: &Ruleset, new: &Ruleset, family: Family) -> [Part; 3] {
+    let rejects = |ruleset: &Ruleset| ruleset.foreign(family) == Foreign::Reject;
+    if rejects(new) {
+        // What is redirected is local when filter sees it, so the reject may come before the end of
+        // the redirect.
+        [Part::Raw, Part::Filter, Part::Nat]
+    } else if rejects(old) || new.lan.is_none() && old.lan.is_some() {
+        // The guard lets in what is redirected: it goes after the redirect of the LAN side.
+        [Part::Nat, Part::Filter, Part::Raw]
+    } else {
+        // As at the start: what draws the traffic to us is last.
+        [Part::Raw, Part::Filter, Part::Nat]
+    }
+}
+
+/// The input of `iptables-restore --noflush` that turns one table; `None` if nothing in it changes.
+pub(in crate::firewall) fn text(
+    part: Part,
+    old: &Ruleset,
+    new: &Ruleset,
+    family: Family,
+) -> Option<String> {
+    // The same path may be another cgroup by now, see [`super::left_alone`].
+    let cgroups = |ruleset: &Ruleset| ruleset.left_alone.cgroups.clone();
+    let is_stale = cgroups(old) != cgroups(new);
+    let of = |ruleset: &Ruleset| {
+        let mut tables = rules::tables(ruleset, family);
+        let place = tables.iter().position(|table| table.part == part)?;
+        Some(tables.swap_remove(place))
+    };
+    let empty = || Table { part, jumps: Vec::new(), chains: Vec::new() };
+    let (old, new) = (of(old).unwrap_or_else(empty), of(new).unwrap_or_else(empty));
+    (old != new || is_stale).then(|| turn(&old, &new))
+}
+
+fn turn(old: &Table, new: &Table) -> String {
+    let kept = |jump: &&String| !new.jumps.contains(jump);
+    let there = Leftover {
+        table: old.part.table().into(),
+        jumps: old.jumps.iter().filter(kept).cloned().collect(),
+        chains: old.chains.iter().map(|chain| (chain.name.into(), chain.rules.len())).collect(),
+    };
+    let added = new.jumps.iter().filter(|jump| !old.jumps.contains(jump));
+    written(&there, new, added)
+}
+
+/// The input of `iptables-restore --noflush` that makes of what is there of ours in a table, whatever
+/// it is, what should be there. All of it is one commit: nothing is missing in between.
+pub(in crate::firewall) fn mended(there: &Leftover, wanted: &Table) -> String {
+    written(there, wanted, wanted.jumps.iter())
+}
+
+/// Takes the jumps of `there` out, fills the chains of `new`, and puts `jumps` in.
+fn written<'a>(there: &Leftover, new: &Table, jumps: impl Iterator<Item = &'a String>) -> String {
+    let mut text = format!("*{}\n", new.part.table());
+    let mut line = |line: std::fmt::Arguments<'_>| {
+        // A String takes every write.
+        let _ = writeln!(text, "{line}");
+    };
+    let had = |name: &str| there.chains.iter().any(|(known, _)| known == name);
+    for chain in new.chains.iter().filter(|chain| !had(chain.name)) {
+        line(format_args!(":{} - [0:0]", chain.name));
+    }
+    for jump in &there.jumps {
+        line(format_args!("-D {jump}"));
+    }
+    for (name, _) in &there.chains {
+        line(format_args!("-F {name}"));
+    }
+    for chain in &new.chains {
+        for rule in &chain.rules {
+            line(format_args!("-A {} {rule}", chain.name));
+        }
+    }
+    let has = |name: &str| new.chains.iter().any(|chain| chain.name == name);
+    for (name, _) in there.chains.iter().filter(|(name, _)| !has(name)) {
+        line(format_args!("-X {name}"));
+    }
+    for jump in jumps {
+        line(format_args!("-I {jump}"));
+    }
+    line(format_args!("COMMIT"));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::ruleset::{Ipv6, Quic};
+    use crate::firewall::tests::{router, ruleset, set};
+
+    #[test]
+    fn what_does_not_change_is_not_touched() {
+        let other_sets = Ruleset { direct: set("192.0.2.0/24"), ..ruleset() };
+        for family in Family::ALL {
+            for part in Part::ALL {
+                assert_eq!(text(part, &ruleset(), &other_sets, family), None);
+            }
+        }
+        let no_quic = Ruleset { quic: Quic::Direct, ..ruleset() };
+        assert_eq!(text(Part::Nat, &ruleset(), &no_quic, Family::V4), None);
+        let filter = text(Part::Filter, &ruleset(), &no_quic, Family::V4).unwrap();
+        assert!(filter.contains("-F SNET-FOREIGN\n") && !filter.contains("-D "), "{filter}");
+        assert!(!filter.contains("--dport 443"), "{filter}");
+    }
+
+    #[test]
+    fn a_mode_brings_its_chains_and_jumps_and_takes_them_away() {
+        let local = Ruleset { listeners: router().listeners, ..ruleset() };
+        let nat = text(Part::Nat, &local, &router(), Family::V4).unwrap();
+        assert!(
+            nat.starts_with("*nat\n:SNET-LAN - [0:0]\n:SNET-LAN-DNS - [0:0]\n-F SNET\n"),
+            "{nat}"
+        );
+        assert!(nat.ends_with("-I PREROUTING -j SNET-LAN\nCOMMIT\n"), "{nat}");
+        let back = text(Part::Nat, &router(), &local, Family::V4).unwrap();
+        assert!(back.starts_with("*nat\n-D PREROUTING -j SNET-LAN\n"), "{back}");
+        assert!(back.ends_with("-X SNET-LAN\n-X SNET-LAN-DNS\nCOMMIT\n"), "{back}");
+    }
+
+    #[test]
+    fn a_reject_begins_before_the_redirect_ends_and_the_other_way_round() {
+        let block = Ruleset { ipv6: Ipv6::Block, ..ruleset() };
+        let before = |parts: [Part; 3], first, second| {
+            let place = |part| parts.iter().position(|other| *other == part);
+            place(first) < place(second)
+        };
+        let blocking = order(&ruleset(), &block, Family::V6);
+        assert!(before(blocking, Part::Filter, Part::Nat));
+        let unblocking = order(&block, &ruleset(), Family::V6);
+        assert!(before(unblocking, Part::Nat, Part::Filter));
+        let leaving = order(&router(), &ruleset(), Family::V4);
+        assert!(before(leaving, Part::Nat, Part::Filter));
+    }
+}

@@ -1,0 +1,127 @@
+//! The rules of one family, as text for `iptables-restore`. Pure.
+//!
+//! One [`LADDER`] of destinations is read twice: for nat, where foreign TCP is redirected, and for
+//! filter, where the rest of the verdicts is spoken. Every rule that acts (redirect, reject, zone)
+//! is made in [`nat`], [`filter`](mod@super::filter) or [`raw`] from a [`Verdict`]. Router mode enters the same ladder
+//! from PREROUTING and FORWARD too, behind the question [`of_the_lan`](lan::of_the_lan) whether the packet is one of
+//! the LAN side.
+
+use super::filter::filter;
+use super::lan;
+use super::matches::{asleep, in_set, left_alone, loopback, marked, queries, to, to_probe};
+use super::table::{Chain, LINK, PROBE, Part, TCP, Table};
+use crate::firewall::family::Family;
+use crate::firewall::ladder::{LADDER, LINK_LOCAL, Verdict};
+use crate::firewall::names::{CHAIN, ZONE};
+use crate::firewall::ruleset::{Foreign, Ruleset};
+use crate::firewall::sets::Set;
+
+/// What is installed, in this order: nat, which draws the traffic to us, is last.
+pub(in crate::firewall) fn tables(ruleset: &Ruleset, family: Family) -> Vec<Table> {
+    let dns = ruleset.listens(family);
+    let foreign = ruleset.foreign(family);
+    let mut tables = vec![filter(ruleset, family, foreign)];
+    if dns {
+        tables.insert(0, raw(ruleset, family));
+        tables.push(nat(ruleset, family, foreign));
+    }
+    tables
+}
+
+/// Captured UDP queries and the replies to them get their zone. The exemptions are those of the
+/// DNS rules in nat.
+fn raw(ruleset: &Ruleset, family: Family) -> Table {
+    // Replies to this machine's queries leave over loopback, those to LAN hosts by any interface.
+    let way = if ruleset.lan.is_some() { "" } else { "-o lo " };
+    let replies = format!("-p udp {way}--sport {}", ruleset.dns_port);
+    let mut rules = vec![
+        // They are judged before the mark, in case their socket carries it. CT does not end the
+        // walk.
+        format!("{replies} -j CT --zone {ZONE}"),
+        format!("{replies} -j RETURN"),
+        "-p udp ! --dport 53 -j RETURN".into(),
+        format!("{}-j CT --zone {ZONE}", to_probe(family)),
+        format!("{}-j RETURN", to_probe(family)),
+        asleep(family),
+        marked(ruleset),
+    ];
+    rules.extend(left_alone(ruleset));
+    rules.extend([
+        format!("-d {} -j RETURN", loopback(family)),
+        format!("{}-j RETURN", in_set(Set::Direct, family)),
+        format!("-j CT --zone {ZONE}"),
+    ]);
+    let mut chains = vec![Chain { name: CHAIN, rules }];
+    if ruleset.lan.is_some() {
+        chains.push(lan::raw(ruleset, family));
+    }
+    Table { part: Part::Raw, jumps: Part::Raw.jumps(ruleset.lan.is_some()), chains }
+}
+
+/// Redirects. Only packets that conntrack takes for the first of a connection come here.
+fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
+    let mut rules = vec![
+        // First of all: it proves the way also while the rules sleep, and also where everything else
+        // of root's is left alone.
+        format!("{}-g {PROBE}", to_probe(family)),
+        asleep(family),
+        marked(ruleset),
+    ];
+    rules.extend(left_alone(ruleset));
+    let link_local = family == Family::V6 && ruleset.listens_link_local();
+    if link_local {
+        rules.push(format!("-d {LINK_LOCAL} -g {LINK}"));
+    } else if family == Family::V6 {
+        rules.push(format!("-d {LINK_LOCAL} -j RETURN"));
+    }
+    rules.extend(queries(family).map(|query| {
+        format!("! -d {} {query} -j REDIRECT --to-ports {}", loopback(family), ruleset.dns_port)
+    }));
+    let proof = vec![
+        format!("-p tcp --syn -j REDIRECT --to-ports {}", ruleset.tcp_port),
+        format!("-p udp -j REDIRECT --to-ports {}", ruleset.dns_port),
+    ];
+    let mut chains = vec![Chain { name: CHAIN, rules }, Chain { name: PROBE, rules: proof }];
+    let foreign_tcp = matches!(foreign, Foreign::Redirect { .. });
+    if foreign_tcp {
+        chains[0].rules.push(format!("-p tcp --syn -j {TCP}"));
+        let rules = LADDER.iter().map(|(destination, verdict)| {
+            let matching = to(*destination, family);
+            match verdict {
+                // The reject is in filter, which comes next.
+                Verdict::Pass | Verdict::Block => format!("{matching}-j RETURN"),
+                Verdict::Foreign => {
+                    format!("-p tcp {matching}-j REDIRECT --to-ports {}", ruleset.tcp_port)
+                }
+            }
+        });
+        chains.push(Chain { name: TCP, rules: rules.collect() });
+    }
+    if link_local {
+        chains.push(link(ruleset));
+    }
+    if ruleset.lan.is_some() {
+        chains.extend(lan::nat(ruleset, family, foreign_tcp));
+    }
+    Table { part: Part::Nat, jumps: Part::Nat.jumps(ruleset.lan.is_some()), chains }
+}
+
+/// Queries of this machine to the name servers of its links, each to the link's own address.
+fn link(ruleset: &Ruleset) -> Chain {
+    let port = ruleset.dns_port;
+    let rules = ruleset.link_local.iter().flat_map(|(name, own)| {
+        queries(Family::V6)
+            .map(move |query| format!("-o {name} {query} -j DNAT --to-destination [{own}]:{port}"))
+    });
+    Chain { name: LINK, rules: rules.collect() }
+}
+
+/// What makes the chain of link-local name servers that of `after`; `None` if it is so already.
+pub(in crate::firewall) fn follow(before: &Ruleset, after: &Ruleset) -> Option<String> {
+    if before.link_local == after.link_local || !after.listens_link_local() {
+        return None;
+    }
+    let rules = link(after).rules.into_iter();
+    let rules: String = rules.map(|rule| format!("-A {LINK} {rule}\n")).collect();
+    Some(format!("*nat\n-F {LINK}\n{rules}COMMIT\n"))
+}

@@ -1,0 +1,107 @@
+//! Our part of one table of iptables, as a value: its chains and the jumps that lead to them.
+
+use crate::firewall::family::Family;
+use crate::firewall::names::CHAIN;
+
+pub(super) const TCP: &str = "SNET-TCP";
+pub(super) const REJECT: &str = "SNET-REJECT";
+pub(super) const FOREIGN: &str = "SNET-FOREIGN";
+/// The ladder of the rejects.
+pub(super) const FILTER: &str = "SNET-FILTER";
+/// What filter does while the family is not captured, as [`OnFailure`] says.
+pub(super) const INACTIVE: &str = "SNET-INACTIVE";
+/// By its name a closed network is recognised, whoever left it.
+pub(in crate::firewall) const CLOSED: &str = "SNET-CLOSED";
+/// What programs complain of answers that came too late.
+pub(super) const STRAY: &str = "SNET-STRAY";
+/// Where the daemon's proof goes.
+pub(super) const PROBE: &str = "SNET-PROBE";
+/// Of an earlier version.
+pub(super) const QUIC: &str = "SNET-QUIC";
+pub(super) const LAN: &str = "SNET-LAN";
+/// What filter asks of this machine's packets and of the LAN's, where somebody is left alone: only a
+/// chain that OUTPUT alone leads to may look at the owner of a socket (xt_owner.c, `.hooks`).
+pub(super) const RUNGS: &str = "SNET-RUNGS";
+pub(super) const LAN_DNS: &str = "SNET-LAN-DNS";
+pub(super) const LINK: &str = "SNET-LINK";
+/// The guard at our ports, in filter.
+pub(in crate::firewall) const INPUT: &str = "SNET-INPUT";
+
+/// The tables we have a part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::firewall) enum Part {
+    Raw,
+    Filter,
+    Nat,
+}
+
+impl Part {
+    pub(in crate::firewall) const ALL: [Part; 3] = [Part::Raw, Part::Filter, Part::Nat];
+
+    pub(in crate::firewall) fn table(self) -> &'static str {
+        match self {
+            Part::Raw => "raw",
+            Part::Filter => "filter",
+            Part::Nat => "nat",
+        }
+    }
+
+    /// The rules that may lead to us, each as it stands behind `-I`. iptables-save prints them word
+    /// by word.
+    pub(in crate::firewall) fn jumps(self, is_router: bool) -> Vec<String> {
+        let rejected = "-m conntrack --ctstate NEW --ctdir ORIGINAL";
+        let (own, lan) = match self {
+            Part::Raw => {
+                (format!("OUTPUT -p udp -j {CHAIN}"), vec![format!("PREROUTING -p udp -j {LAN}")])
+            }
+            Part::Filter => (
+                format!("OUTPUT {rejected} -j {CHAIN}"),
+                vec![format!("FORWARD {rejected} -j {LAN}"), format!("INPUT ! -i lo -j {INPUT}")],
+            ),
+            Part::Nat => (format!("OUTPUT -j {CHAIN}"), vec![format!("PREROUTING -j {LAN}")]),
+        };
+        std::iter::once(own).chain(lan.into_iter().filter(|_| is_router)).collect()
+    }
+
+    /// The rules in filter that lead to [`STRAY`], in OUTPUT and FORWARD.
+    ///
+    /// A program whose socket is gone when the answer to its query comes has its kernel complain to
+    /// the server that it asked. Conntrack knows nothing of it, since captured queries are in a zone
+    /// of their own: the complaint would leave for the foreign server, with the answer quoted in it,
+    /// and that of a LAN host untranslated (seen).
+    pub(in crate::firewall) fn stray_jumps(family: Family) -> [String; 2] {
+        let complaint = match family {
+            Family::V4 => "-p icmp -m icmp --icmp-type 3/3",
+            Family::V6 => "-p ipv6-icmp -m icmp6 --icmpv6-type 1/4",
+        };
+        ["OUTPUT", "FORWARD"]
+            .map(|chain| format!("{chain} {complaint} -m conntrack --ctstate INVALID -j {STRAY}"))
+    }
+
+    /// The chains there may be.
+    pub(in crate::firewall) fn chains(self) -> &'static [&'static str] {
+        match self {
+            Part::Raw => &[CHAIN, LAN],
+            Part::Filter => {
+                &[CHAIN, RUNGS, INACTIVE, CLOSED, FILTER, FOREIGN, REJECT, QUIC, STRAY, LAN, INPUT]
+            }
+            Part::Nat => &[CHAIN, PROBE, TCP, LINK, LAN, LAN_DNS],
+        }
+    }
+}
+
+/// Our part of one table.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::firewall) struct Table {
+    pub(in crate::firewall) part: Part,
+    /// The rules that lead to us, each as it stands behind `-I`.
+    pub(in crate::firewall) jumps: Vec<String>,
+    pub(in crate::firewall) chains: Vec<Chain>,
+}
+
+/// A chain of ours with its rules, each as it stands behind `-A CHAIN`.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::firewall) struct Chain {
+    pub(in crate::firewall) name: &'static str,
+    pub(in crate::firewall) rules: Vec<String>,
+}

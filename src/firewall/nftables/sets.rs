@@ -1,0 +1,134 @@
+//! The sets of the table. Pure.
+
+use super::table::{Element, Key, Name, Set, Shape};
+use crate::firewall::entry::Entry;
+use crate::firewall::environment::lan::Lan;
+use crate::firewall::family::Family;
+use crate::firewall::names::PREFIX;
+use crate::firewall::ruleset::Ruleset;
+use crate::firewall::sets;
+use crate::firewall::switch::{OnFailure, PULSE};
+use crate::route::Route;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The dead man's switch: the rules act while the family of the packet is in it.
+pub(super) const ALIVE: &str = "alive";
+
+/// Families that are rejected while the other one is captured.
+pub(super) const REJECTED: &str = "rejected";
+
+/// In a closed table: both families, once its sets hold what they should.
+pub(super) const SETTLED: &str = "settled";
+
+/// The name, in the table, of a set of the other backend.
+pub(super) fn set_name(set: sets::Set, family: Family) -> String {
+    let name = set.name(family);
+    name.strip_prefix(PREFIX).unwrap_or(&name).to_string()
+}
+
+/// The switch of this name, with these families.
+pub(super) fn switch(name: &str, families: &[Family]) -> Set {
+    Set {
+        name: name.into(),
+        key: Key::Family,
+        shape: Shape::Switch { timeout: PULSE },
+        elements: families.iter().copied().map(Element::Family).collect(),
+    }
+}
+
+/// The set of addresses that were learned to take this route, with one address.
+pub(super) fn learned(address: IpAddr, route: Route) -> Set {
+    let family = Family::of(address);
+    let set = sets::Set::learned(route);
+    let elements = vec![Element::Range(address, address)];
+    Set { elements, ..empty_set(set, family) }
+}
+
+/// The sets of what was learned, empty.
+pub(super) fn all_learned() -> Vec<Set> {
+    let of = |family| {
+        [Route::Block, Route::Proxy, Route::Direct]
+            .map(|route| empty_set(sets::Set::learned(route), family))
+    };
+    Family::ALL.into_iter().flat_map(of).collect()
+}
+
+/// The set of upstream servers, with these addresses of one family.
+pub(super) fn servers(addresses: &[IpAddr], family: Family) -> Set {
+    let ours = addresses.iter().copied().filter(|address| Family::of(*address) == family);
+    let elements = ours.map(|address| Element::Range(address, address)).collect();
+    Set { elements, ..empty_set(sets::Set::Servers, family) }
+}
+
+pub(super) fn all_sets(ruleset: &Ruleset) -> Vec<Set> {
+    let filled = Family::ALL.into_iter().flat_map(|family| {
+        // The switch is another one here, and serves both families; the LAN side is in `lan`.
+        let mut others = sets::Set::of(ruleset);
+        others.retain(|set| !matches!(set.kind(), sets::Kind::Pulse | sets::Kind::AtInterfaces));
+        others.into_iter().map(move |set| {
+            let content = set.content(ruleset, family);
+            Set { elements: elements(&content), ..empty_set(set, family) }
+        })
+    });
+    let lan = ruleset.lan.iter().flat_map(lan_side);
+    let mut sets = vec![switch(ALIVE, &[]), switch(REJECTED, &[])];
+    if ruleset.on_failure == OnFailure::Closed {
+        sets.push(Set {
+            name: SETTLED.into(),
+            key: Key::Family,
+            shape: Shape::Latch,
+            elements: Family::ALL.map(Element::Family).into(),
+        });
+    }
+    sets.into_iter().chain(filled).chain(lan).collect()
+}
+
+fn empty_set(set: sets::Set, family: Family) -> Set {
+    let shape = match set.kind() {
+        sets::Kind::Prefixes | sets::Kind::Pulse => Shape::Intervals,
+        sets::Kind::Addresses | sets::Kind::AtInterfaces => Shape::Values,
+        sets::Kind::Expiring => {
+            Shape::Expiring { size: u32::try_from(sets::GROWING).unwrap_or(u32::MAX) }
+        }
+    };
+    let key = Key::Address(family);
+    Set { name: set_name(set, family), key, shape, elements: Vec::new() }
+}
+
+/// The interfaces of the LAN side, of each family.
+fn lan_side(lan: &Lan) -> impl Iterator<Item = Set> {
+    Family::ALL.into_iter().map(|family| {
+        let captured = lan.interfaces.iter().filter(|interface| interface.captures(family));
+        let elements = captured.map(|at| Element::Interface(Name::new(&at.name))).collect();
+        let name = set_name(sets::Set::Lan, family);
+        Set { name, key: Key::Interface, shape: Shape::Values, elements }
+    })
+}
+
+/// Ascending prefixes as ranges. Those that touch become one: half the elements for the kernel.
+/// Addresses stay what they are.
+fn elements(entries: &[Entry]) -> Vec<Element> {
+    let mut ranges: Vec<Element> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match (entry, ranges.last_mut()) {
+            (Entry::Address(address), _) => ranges.push(Element::Range(*address, *address)),
+            (Entry::Prefix(prefix), Some(Element::Range(_, last)))
+                if successor(*last) == Some(prefix.network()) =>
+            {
+                *last = prefix.broadcast();
+            }
+            (Entry::Prefix(prefix) | Entry::At(prefix, _), _) => {
+                ranges.push(Element::Range(prefix.network(), prefix.broadcast()));
+            }
+        }
+    }
+    ranges
+}
+
+/// The next address of the same family.
+pub(super) fn successor(address: IpAddr) -> Option<IpAddr> {
+    Some(match address {
+        IpAddr::V4(v4) => Ipv4Addr::from(u32::from(v4).checked_add(1)?).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6).checked_add(1)?).into(),
+    })
+}
