@@ -140,7 +140,7 @@ impl daemon::ConfigSource for Watched {
     }
 
     fn load(&self) -> Result<Config, config::Error> {
-        let Loaded { config, warnings } = Config::load(&self.path, self.purpose)?;
+        let Loaded { config, warnings, .. } = Config::load(&self.path, self.purpose)?;
         for warning in warnings.iter().chain(&advice(&config, self.purpose)) {
             warn!("{warning}");
         }
@@ -154,11 +154,12 @@ impl daemon::ConfigSource for Watched {
 
 fn check(file: &FileArguments) -> ExitCode {
     match Config::load(&file.config, purpose(file.dns_only)) {
-        Ok(Loaded { config, warnings }) => {
-            for warning in warnings.iter().chain(&advice(&config, purpose(file.dns_only))) {
+        Ok(loaded) => {
+            let advice = advice(&loaded.config, purpose(file.dns_only));
+            for warning in loaded.warnings.iter().chain(&advice) {
                 say(format_args!("warning: {warning}"));
             }
-            print(&config.summary())
+            print(&loaded.summary())
         }
         Err(problems) => fail(CONFIG, problems),
     }

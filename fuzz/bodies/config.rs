@@ -12,7 +12,7 @@ pub fn run(text: &[u8]) {
     let loaded = Config::load(&FILE, Purpose::DnsOnly);
     let _ = std::fs::remove_file(&*FILE);
     match loaded {
-        Ok(loaded) => drop(loaded.config.summary()),
+        Ok(loaded) => drop(loaded.summary()),
         Err(error) => assert!(!error.problems.is_empty()),
     }
 }

@@ -37,22 +37,22 @@ pub(super) fn prefix(text: &str) -> Result<IpNet, String> {
 
 /// What a rule is about.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(super) enum RuleSubject {
     Prefix(IpNet),
     Suffix(Name),
 }
 
 /// Reads an address, a prefix or a domain suffix.
-pub(super) fn rule(text: &str) -> Result<Rule, String> {
+pub(super) fn rule(text: &str) -> Result<RuleSubject, String> {
     let accepted = "an address, a prefix such as \"192.0.2.0/24\", or a domain such as \
                     \"example.com\", which covers its subdomains";
     if text.parse::<IpAddr>().is_ok() || text.parse::<IpNet>().is_ok() {
-        return prefix(text).map(Rule::Prefix);
+        return prefix(text).map(RuleSubject::Prefix);
     }
     if looks_like_address(text) || text.is_empty() {
         return Err(accepted.into());
     }
-    suffix(text).map(Rule::Suffix)
+    suffix(text).map(RuleSubject::Suffix)
 }
 
 /// Reads a domain whose subdomains are meant too.
@@ -80,13 +80,13 @@ pub(super) fn domain(text: &str) -> Result<Name, String> {
 
 /// A proxy server.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Server {
+pub(super) struct HostAndPort {
     /// Name or address, without brackets.
     pub(super) host: String,
     pub(super) port: u16,
 }
 
-impl Server {
+impl HostAndPort {
     /// The address, if the server is not given by name.
     pub(super) fn address(&self) -> Option<IpAddr> {
         self.host.parse().ok()
@@ -94,7 +94,7 @@ impl Server {
 }
 
 /// Reads `host:port`, `ip:port` or `[v6]:port`.
-pub(super) fn server(text: &str) -> Result<Server, String> {
+pub(super) fn server(text: &str) -> Result<HostAndPort, String> {
     let accepted = "host:port, for example \"ss.example.com:8388\", \"192.0.2.1:8388\" or \
                     \"[2001:db8::1]:8388\"";
     if let Some((_, rest)) = text.split_once("://") {
@@ -106,7 +106,7 @@ pub(super) fn server(text: &str) -> Result<Server, String> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         let address = canonical(address);
         reachable(address)?;
-        return Ok(Server { host: address.ip().to_string(), port: address.port() });
+        return Ok(HostAndPort { host: address.ip().to_string(), port: address.port() });
     }
     if let Ok(address) = text.parse::<IpAddr>() {
         let example = SocketAddr::new(address, 8388);
@@ -128,7 +128,7 @@ pub(super) fn server(text: &str) -> Result<Server, String> {
     if name.labels().last() == Some(b"localhost") {
         return Err(format!("\"127.0.0.1:{port}\" or \"[::1]:{port}\""));
     }
-    Ok(Server { host: name.to_string(), port })
+    Ok(HostAndPort { host: name.to_string(), port })
 }
 
 /// Reads `ip`, `ip:port`, `[v6]:port`, `tcp://ip`, `tls://name@ip` and `https://name/path@ip`.
@@ -287,10 +287,13 @@ mod tests {
 
     #[test]
     fn rules() {
-        assert_eq!(rule("192.0.2.1"), Ok(Rule::Prefix("192.0.2.1/32".parse().unwrap())));
-        assert_eq!(rule("2001:db8::/32"), Ok(Rule::Prefix("2001:db8::/32".parse().unwrap())));
-        assert_eq!(rule("Example.com"), Ok(Rule::Suffix("example.com".parse().unwrap())));
-        assert_eq!(rule("cn"), Ok(Rule::Suffix("cn".parse().unwrap())));
+        assert_eq!(rule("192.0.2.1"), Ok(RuleSubject::Prefix("192.0.2.1/32".parse().unwrap())));
+        assert_eq!(
+            rule("2001:db8::/32"),
+            Ok(RuleSubject::Prefix("2001:db8::/32".parse().unwrap()))
+        );
+        assert_eq!(rule("Example.com"), Ok(RuleSubject::Suffix("example.com".parse().unwrap())));
+        assert_eq!(rule("cn"), Ok(RuleSubject::Suffix("cn".parse().unwrap())));
         for (wrong, accepted) in [
             ("192.0.2.1/24", "\"192.0.2.0/24\", the prefix without host bits"),
             ("::ffff:192.0.2.1", "\"192.0.2.1/32\""),

@@ -3,7 +3,6 @@
 //! Every read is bounded, so that a wrong path such as /dev/zero is an error and not a hang.
 
 use super::item::Item;
-use super::source::Source;
 use crate::ipset::ListProblem;
 use crate::secret::Secret;
 use std::fs::File;
@@ -46,12 +45,12 @@ pub(super) fn config(path: &Path) -> io::Result<Content> {
 }
 
 /// Reads the first line of a `password-file`.
-pub(super) fn password(source: &Source<'_>, item: &Item<'_>) -> Option<Secret> {
+pub(super) fn password(item: &Item<'_>) -> Option<Secret> {
     let path = item.parse(file_name)?;
     if path.is_empty() {
         return item.refuse("the name of a file");
     }
-    let (path, content) = open(source, item, &path, LONGEST_PASSWORD_FILE)?;
+    let (path, content) = open(item, &path, LONGEST_PASSWORD_FILE)?;
     if let Some(warning) = content.exposure(&path) {
         item.warn(warning);
     }
@@ -67,42 +66,41 @@ pub(super) fn password(source: &Source<'_>, item: &Item<'_>) -> Option<Secret> {
 /// Reads a list with `parse`. `None` if the key says no file ("") or the list cannot be read;
 /// the latter is reported, each line with the name of its file.
 pub(super) fn list<T>(
-    source: &Source<'_>,
     item: &Item<'_>,
     parse: impl FnOnce(&str) -> Result<T, Vec<ListProblem>>,
 ) -> Option<T> {
     let path = item.parse(file_name).filter(|path| !path.is_empty())?;
-    let (path, content) = open(source, item, &path, LONGEST_LIST)?;
+    let (path, content) = open(item, &path, LONGEST_LIST)?;
     let text = match std::str::from_utf8(&content.bytes) {
         Ok(text) => text,
         Err(error) => {
             let before = &content.bytes[..error.valid_up_to()];
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
             let what = "found a byte that is not UTF-8; accepted: a text file";
-            source.problem_elsewhere(item.at, format!("{}:{line}: {what}", path.display()));
+            item.source.problem_elsewhere(item.at, format!("{}:{line}: {what}", path.display()));
             return None;
         }
     };
     match parse(text) {
         Ok(list) => Some(list),
         Err(problems) => {
-            report(source, item, &path, &problems);
+            report(item, &path, &problems);
             None
         }
     }
 }
 
-fn report(source: &Source<'_>, item: &Item<'_>, path: &Path, problems: &[ListProblem]) {
+fn report(item: &Item<'_>, path: &Path, problems: &[ListProblem]) {
     let path = path.display();
     for ListProblem { line, found, accepted } in problems.iter().take(MOST_PROBLEMS) {
-        source.problem_elsewhere(
+        item.source.problem_elsewhere(
             item.at,
             format!("{path}:{line}: {}: found {found:?}; accepted: {accepted}", item.key),
         );
     }
     if problems.len() > MOST_PROBLEMS {
         let more = problems.len() - MOST_PROBLEMS;
-        source.problem_elsewhere(item.at, format!("{path}: and {more} more lines like these"));
+        item.source.problem_elsewhere(item.at, format!("{path}: and {more} more lines like these"));
     }
 }
 
@@ -112,11 +110,11 @@ fn file_name(text: &str) -> Result<String, String> {
 }
 
 /// Reads the file that a key names.
-fn open(source: &Source<'_>, item: &Item<'_>, path: &str, most: u64) -> Option<(PathBuf, Content)> {
-    let path = source.beside(path);
+fn open(item: &Item<'_>, path: &str, most: u64) -> Option<(PathBuf, Content)> {
+    let path = item.source.beside(path);
     match read(&path, most) {
         Ok(content) => {
-            source.note_read(&item.key, &path);
+            item.source.note_read(&item.key, &path);
             Some((path, content))
         }
         Err(error) => {

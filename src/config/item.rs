@@ -1,13 +1,14 @@
 //! A value of the file: read with the type that is expected, or reported with its line.
 
 use super::keys;
-use super::source::Source;
+use super::shown::{show, written};
+use super::source::SourceFile;
 use toml::de::DeValue;
 
 /// A value of the file, and where it stands.
 #[derive(Clone)]
 pub(super) struct Item<'a> {
-    pub(super) source: &'a Source<'a>,
+    pub(super) source: &'a SourceFile<'a>,
     /// The whole key, as messages spell it.
     pub(super) key: String,
     /// Byte offset of the key or list element.
@@ -43,6 +44,12 @@ impl<'a> Item<'a> {
     /// Warns of the value.
     pub(super) fn warn(&self, what: impl std::fmt::Display) {
         self.source.warn(self.at, &self.key, what);
+    }
+
+    /// Notes that the value is not the default, for the summary, which shows it as it is written.
+    /// Never to be called for a secret.
+    pub(super) fn note_change(&self) {
+        self.source.note_change(self.at, &self.key, written(self.value));
     }
 
     /// The line it stands on.
@@ -172,39 +179,5 @@ impl<'a> Item<'a> {
             DeValue::Float(float) => float.to_string(),
             _ => String::new(),
         }
-    }
-}
-
-/// A value as a message shows it: shortened, and never able to garble a terminal.
-pub(super) fn show(value: &DeValue<'_>) -> String {
-    match value {
-        DeValue::String(text) => show_text(text),
-        DeValue::Integer(integer) => format!("the number {integer}"),
-        DeValue::Float(float) => format!("the number {float}"),
-        DeValue::Boolean(boolean) => format!("{boolean}"),
-        DeValue::Datetime(_) => "a date or time".into(),
-        DeValue::Array(array) if array.is_empty() => "an empty list".into(),
-        DeValue::Array(_) => "a list".into(),
-        DeValue::Table(_) => "a table".into(),
-    }
-}
-
-/// A text in quotes, shortened.
-pub(super) fn show_text(text: &str) -> String {
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{:?}...", &text[..end]),
-        None => format!("{text:?}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_texts_are_cut_between_characters() {
-        assert_eq!(show_text("\u{1b}[31m"), "\"\\u{1b}[31m\"");
-        assert_eq!(show_text(&"é".repeat(60)), format!("\"{}\"", "é".repeat(60)));
-        assert_eq!(show_text(&"é".repeat(61)), format!("\"{}\"...", "é".repeat(60)));
     }
 }

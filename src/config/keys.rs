@@ -1,97 +1,60 @@
-//! Every key of the file, and what to say of a key that is none of them.
+//! The keys of the file, and what to say of a key that is none of them.
 
-/// Sections and their keys, in the order of `config.example.toml`. The keys of the first section
-/// stand at the top of the file; `proxy` is a list of tables. Names in `dns.forward` and
-/// `dns.hosts` are the operator's.
-pub(super) const SECTIONS: &[(&str, &[&str])] = &[
-    ("", &["mode", "scope", "listen", "proxy", "dns", "rules", "firewall", "log", "control"]),
-    ("listen", &["address", "tcp-port", "dns-port"]),
-    (
-        "proxy",
-        &[
-            "name",
-            "type",
-            "server",
-            "method",
-            "username",
-            "password",
-            "password-file",
-            "connect-timeout",
-            "fast-open",
-            "multipath",
-        ],
-    ),
-    (
-        "dns",
-        &[
-            "china",
-            "trusted",
-            "trusted-via",
-            "local",
-            "forward",
-            "timeout",
-            "cache-size",
-            "min-ttl",
-            "max-ttl",
-            "block-types",
-            "bogus",
-            "hosts",
-            "https-records",
-            "no-leak",
-            "no-leak-subnet",
-            "rate-limit",
-            "case-randomization",
-            "log-queries",
-            "cache-file",
-        ],
-    ),
-    (
-        "rules",
-        &[
-            "direct",
-            "proxy",
-            "block",
-            "direct-sources",
-            "direct-users",
-            "direct-cgroups",
-            "china-ip-file",
-            "china-domain-file",
-            "block-domain-file",
-        ],
-    ),
-    ("firewall", &["backend", "interfaces", "ipv6", "quic", "on-failure"]),
-    ("log", &["level"]),
-    ("control", &["socket"]),
-];
-
-/// The keys of a section.
-pub(super) fn of(section: &str) -> &'static [&'static str] {
-    SECTIONS.iter().find(|(name, _)| *name == section).map_or(&[], |(_, keys)| *keys)
+/// Sections and their keys, each in the order in which they are asked for. The keys of the section
+/// without a name stand at the top of the file; `proxy` is a list of tables. Names in `dns.forward`
+/// and `dns.hosts` are the operator's.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    sections: Vec<(&'static str, Vec<&'static str>)>,
 }
 
-/// What the operator probably meant by a key that `section` does not have; empty if nobody knows.
-pub(super) fn hint(section: &str, key: &str) -> String {
-    let spelled = nearest(key, of(section));
-    if let Some(meant) = spelled.filter(|meant| distance(&plain(key), &plain(meant)) <= 1) {
-        return format!("did you mean \"{meant}\"?");
-    }
-    let homes: Vec<String> = SECTIONS
-        .iter()
-        .filter(|(name, keys)| *name != section && keys.contains(&key))
-        .map(|(name, _)| title(name))
-        .collect();
-    if !homes.is_empty() {
-        return format!("it belongs {}", homes.join(" or "));
-    }
-    if let Some(meant) = spelled {
-        return format!("did you mean \"{meant}\"?");
-    }
-    for (name, keys) in SECTIONS {
-        if let Some(meant) = nearest(key, keys) {
-            return format!("did you mean \"{meant}\" {}?", title(name));
+impl Keys {
+    /// Adds a key, once.
+    pub(super) fn add(&mut self, section: &'static str, key: &'static str) {
+        match self.sections.iter_mut().find(|(name, _)| *name == section) {
+            Some((_, keys)) if keys.contains(&key) => {}
+            Some((_, keys)) => keys.push(key),
+            None => self.sections.push((section, vec![key])),
         }
     }
-    String::new()
+
+    /// The keys of a section.
+    pub(super) fn of(&self, section: &str) -> &[&'static str] {
+        self.sections.iter().find(|(name, _)| *name == section).map_or(&[], |(_, keys)| keys)
+    }
+
+    /// All of them, with their sections.
+    #[cfg(test)]
+    pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.sections.iter().flat_map(|(name, keys)| keys.iter().map(|key| (*name, *key)))
+    }
+
+    /// What the operator probably meant by a key that `section` does not have; empty if that cannot
+    /// be guessed.
+    pub(super) fn hint(&self, section: &str, key: &str) -> String {
+        let spelled = nearest(key, self.of(section));
+        if let Some(meant) = spelled.filter(|meant| distance(&plain(key), &plain(meant)) <= 1) {
+            return format!("did you mean \"{meant}\"?");
+        }
+        let homes: Vec<String> = self
+            .sections
+            .iter()
+            .filter(|(name, keys)| *name != section && keys.contains(&key))
+            .map(|(name, _)| title(name))
+            .collect();
+        if !homes.is_empty() {
+            return format!("it belongs {}", homes.join(" or "));
+        }
+        if let Some(meant) = spelled {
+            return format!("did you mean \"{meant}\"?");
+        }
+        for (name, keys) in &self.sections {
+            if let Some(meant) = nearest(key, keys) {
+                return format!("did you mean \"{meant}\" {}?", title(name));
+            }
+        }
+        String::new()
+    }
 }
 
 fn title(section: &str) -> String {
@@ -104,7 +67,7 @@ fn title(section: &str) -> String {
 
 /// The candidate that `word` is a slip of the pen for.
 pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
-    // Whoever writes a novel meant none of our words; and the distance costs its length squared.
+    // A text of that length is no slip; and the distance costs its length squared.
     if word.len() > 40 {
         return None;
     }
@@ -151,14 +114,27 @@ mod tests {
 
     #[test]
     fn hints() {
-        assert_eq!(hint("listen", "tcp_port"), "did you mean \"tcp-port\"?");
-        assert_eq!(hint("", "proxys"), "did you mean \"proxy\"?");
-        assert_eq!(hint("", "tcp-port"), "it belongs in [listen]");
+        let mut keys = Keys::default();
+        for (section, key) in [
+            ("", "mode"),
+            ("", "proxy"),
+            ("listen", "tcp-port"),
+            ("proxy", "password"),
+            ("dns", "china"),
+            ("rules", "proxy"),
+        ] {
+            keys.add(section, key);
+            keys.add(section, key);
+        }
+        assert_eq!(keys.of(""), ["mode", "proxy"]);
+        assert_eq!(keys.hint("listen", "tcp_port"), "did you mean \"tcp-port\"?");
+        assert_eq!(keys.hint("", "proxys"), "did you mean \"proxy\"?");
+        assert_eq!(keys.hint("", "tcp-port"), "it belongs in [listen]");
         assert_eq!(
-            hint("dns", "proxy"),
+            keys.hint("dns", "proxy"),
             "it belongs at the top of the file, before the first [section] or in [rules]"
         );
-        assert_eq!(hint("dns", "passwort"), "did you mean \"password\" in [[proxy]]?");
-        assert_eq!(hint("dns", "colour"), "");
+        assert_eq!(keys.hint("dns", "passwort"), "did you mean \"password\" in [[proxy]]?");
+        assert_eq!(keys.hint("dns", "colour"), "");
     }
 }

@@ -1,31 +1,47 @@
 //! `[listen]`: where the daemon listens.
 
+use super::Mode;
 use super::address::address;
 use super::item::Item;
 use super::section::Section;
-use super::{Listen, Mode};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-pub(super) const TCP_PORT: u16 = 1111;
-pub(super) const DNS_PORT: u16 = 1211;
+/// `[listen]`: where the daemon listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenConfig {
+    /// `listen.address`; not empty, no duplicates.
+    pub addresses: Vec<IpAddr>,
+    /// `listen.tcp-port`; differs from the next.
+    pub tcp_port: u16,
+    /// `listen.dns-port`
+    pub dns_port: u16,
+}
 
-impl Listen {
-    pub(super) fn read(section: &Section<'_>, mode: Mode) -> Listen {
-        let addresses =
-            section.or("address", default_addresses(mode), |item| addresses(item, mode));
-        let tcp = section.item("tcp-port");
-        let dns = section.item("dns-port");
+impl ListenConfig {
+    /// The default, which depends on the mode.
+    pub(super) fn of(mode: Mode) -> ListenConfig {
+        let addresses = match mode {
+            Mode::Local => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            Mode::Router => vec![Ipv6Addr::UNSPECIFIED.into()],
+        };
+        ListenConfig { addresses, tcp_port: 1111, dns_port: 1211 }
+    }
+
+    pub(super) fn read(section: &Section<'_>, mode: Mode) -> ListenConfig {
+        let mut listen = ListenConfig::of(mode);
+        let port = |item: &Item<'_>| item.integer(1, u16::MAX);
+        section.key("address", &mut listen.addresses, |item| addresses(item, mode));
+        let tcp_is_read = section.key("tcp-port", &mut listen.tcp_port, port);
+        let dns_is_read = section.key("dns-port", &mut listen.dns_port, port);
         // A port that could not be read is no reason to complain of the other.
-        let tcp_port = tcp.as_ref().map_or(Some(TCP_PORT), |item| item.integer(1, u16::MAX));
-        let dns_port = dns.as_ref().map_or(Some(DNS_PORT), |item| item.integer(1, u16::MAX));
-        if let (Some(item), true) = (dns.or(tcp), tcp_port.is_some() && tcp_port == dns_port) {
+        if let Some(item) = section.item("dns-port").or(section.item("tcp-port"))
+            && tcp_is_read
+            && dns_is_read
+            && listen.tcp_port == listen.dns_port
+        {
             item.refuse_as::<()>("one port for both tcp-port and dns-port", "two different ports");
         }
-        Listen {
-            addresses,
-            tcp_port: tcp_port.unwrap_or(TCP_PORT),
-            dns_port: dns_port.unwrap_or(DNS_PORT),
-        }
+        listen
     }
 
     /// Whether a connection to `ip` would come back to one of these addresses.
@@ -33,13 +49,6 @@ impl Listen {
         self.addresses
             .iter()
             .any(|own| *own == ip || (ip.is_loopback() && own.is_unspecified() && covers(*own, ip)))
-    }
-}
-
-pub(super) fn default_addresses(mode: Mode) -> Vec<IpAddr> {
-    match mode {
-        Mode::Local => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
-        Mode::Router => vec![Ipv6Addr::UNSPECIFIED.into()],
     }
 }
 

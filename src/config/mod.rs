@@ -1,37 +1,47 @@
 //! What the operator wants: [`Config`], total and typed.
 //!
-//! Parse, don't validate: whoever holds a `Config` need not check anything. The file format
-//! (section 7 of the design; every key is in `config.example.toml`) is known in this folder only.
+//! Parse, don't validate: code that holds a `Config` need not check anything. The file format
+//! (every key is in `config.example.toml`) is known in this folder only.
+//!
+//! A section of the file is a file here: its type, its default and the reading of its keys. One
+//! call reads a key, `section.key("timeout", &mut servers.timeout, read)`. It says the name, where
+//! the value goes (the default is there already) and what is accepted; with it the key is known,
+//! is hinted at when it is misspelled, and stands in the summary when it is not the default.
+//!
+//! A new key thus is: that call; a field with its default in the settings of the part that uses
+//! it; a line in `config.example.toml`. A new section is also a file here, with a line in
+//! [`read`]'s `config` and a field of [`Config`]. `tests/keys.rs` walks all keys and fails for one
+//! that the summary or the example lacks.
 
 mod address;
+mod control;
 mod dns;
 mod file;
+mod firewall;
 mod item;
-mod kernel;
 mod keys;
 mod listen;
+mod log;
+mod name_servers;
 mod proxy;
+mod quantity;
 mod read;
+mod record_type;
 mod rules;
 mod section;
+mod shown;
 mod source;
 mod summary;
-mod value;
 
-use crate::dns::settings::{AnswerSettings, CacheSettings, PrivacySettings, ServerSettings};
-use crate::firewall;
-use crate::ipset::IpSet;
-use crate::net::dial::Manner;
-use crate::proxy::shadowsocks::cipher::Method;
-use crate::route;
-use crate::secret::Secret;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
-/// The default of `control.socket`.
-pub use read::CONTROL_SOCKET;
+pub use control::CONTROL_SOCKET;
+pub use dns::DnsConfig;
+pub use firewall::{BackendChoice, FirewallConfig};
+pub use listen::ListenConfig;
+pub use log::LogLevel;
+pub use proxy::{ProxyConfig, ProxyKind};
+pub use rules::RulesConfig;
 
 /// The whole configuration.
 #[derive(Debug, Clone)]
@@ -41,15 +51,15 @@ pub struct Config {
     /// `scope`
     pub scope: Scope,
     /// `[listen]`
-    pub listen: Listen,
+    pub listen: ListenConfig,
     /// `[[proxy]]`, in order of preference.
-    pub proxies: Vec<Proxy>,
+    pub proxies: Vec<ProxyConfig>,
     /// `[dns]`
-    pub dns: Dns,
+    pub dns: DnsConfig,
     /// `[rules]`, the lists in files included.
-    pub rules: Rules,
+    pub rules: RulesConfig,
     /// `[firewall]`
-    pub firewall: Firewall,
+    pub firewall: FirewallConfig,
     /// `log.level`
     pub log_level: LogLevel,
     /// `control.socket`
@@ -74,118 +84,6 @@ pub enum Scope {
     Global,
 }
 
-/// Where the daemon listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listen {
-    /// `listen.address`; not empty, no duplicates.
-    pub addresses: Vec<IpAddr>,
-    /// `listen.tcp-port`; differs from the next.
-    pub tcp_port: u16,
-    /// `listen.dns-port`
-    pub dns_port: u16,
-}
-
-/// One `[[proxy]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxy {
-    /// Unique; by default the server as written, made unique by `#2`, `#3`, ...
-    pub name: String,
-    /// Host name or address literal, without brackets.
-    pub host: String,
-    /// Port of the server.
-    pub port: u16,
-    /// How long a dial may take.
-    pub connect_timeout: Duration,
-    /// How connections to it are made: `fast-open`, `multipath`.
-    pub manner: Manner,
-    /// The protocol and what it needs.
-    pub kind: ProxyKind,
-}
-
-/// The protocol of a `[[proxy]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProxyKind {
-    /// `type = "shadowsocks"`
-    Shadowsocks {
-        /// The cipher.
-        method: Method,
-        /// The password, from `password` or the first line of `password-file`.
-        password: Secret,
-    },
-    /// `type = "http"`
-    Http {
-        /// User name and password; both or none.
-        credentials: Option<(String, Secret)>,
-    },
-}
-
-/// `[dns]`
-#[derive(Debug, Clone)]
-pub struct Dns {
-    /// Which name servers are asked.
-    pub servers: ServerSettings,
-    /// Which answers are kept, and for how long.
-    pub cache: CacheSettings,
-    /// Who hears of a query.
-    pub privacy: PrivacySettings,
-    /// What a client is answered.
-    pub answers: AnswerSettings,
-}
-
-/// `[rules]`
-#[derive(Debug, Clone)]
-pub struct Rules {
-    /// Addresses and names by route, the lists in files included.
-    pub routes: Arc<route::Rules>,
-    /// `rules.direct-sources`
-    pub direct_sources: IpSet,
-    /// `rules.direct-users` and `rules.direct-cgroups`
-    pub left_alone: firewall::LeftAlone,
-}
-
-/// `[firewall]`
-#[derive(Debug, Clone)]
-pub struct Firewall {
-    /// `firewall.backend`
-    pub backend: Backend,
-    /// `firewall.interfaces`: names or globs.
-    pub interfaces: Vec<String>,
-    /// `firewall.ipv6`
-    pub ipv6: firewall::Ipv6,
-    /// `firewall.quic`
-    pub quic: firewall::Quic,
-    /// `firewall.on-failure`
-    pub on_failure: firewall::OnFailure,
-}
-
-/// Which firewall tool installs the rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
-    /// iptables where iptables and ipset are installed, else nftables.
-    Auto,
-    /// iptables and ipset.
-    Iptables,
-    /// nftables.
-    Nftables,
-    /// Nobody: just listen.
-    None,
-}
-
-/// `log.level`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogLevel {
-    /// Only what is broken.
-    Error,
-    /// And what the operator can mend.
-    Warn,
-    /// And one line a connection.
-    Info,
-    /// And the peers' faults.
-    Debug,
-    /// And everything else.
-    Trace,
-}
-
 /// What the configuration is read for. A key that only matters elsewhere is still checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -195,13 +93,16 @@ pub enum Purpose {
     DnsOnly,
 }
 
-/// A configuration, and what is odd about it without being wrong.
+/// A configuration, and what was noticed while it was read.
 #[derive(Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// One line each, for the log.
+    /// What is odd without being wrong: one line each, for the log.
     pub warnings: Vec<String>,
+    /// The keys that differ from their defaults, as `key = value`, in the order of the file; for
+    /// [`Loaded::summary`]. Never a secret.
+    changes: Vec<String>,
 }
 
 /// Everything that is wrong with a configuration file; at least one problem.

@@ -1,11 +1,12 @@
 //! `[[proxy]]`: the upstream servers, in order of preference.
 
-use super::address::{Server, server};
+use super::address::{HostAndPort, server};
 use super::file;
-use super::item::{Item, show_text};
+use super::item::Item;
+use super::quantity::duration;
 use super::section::Section;
-use super::value::duration;
-use super::{Listen, Proxy, ProxyKind, Purpose};
+use super::shown::show_text;
+use super::{ListenConfig, Purpose};
 use crate::dns::settings::Via;
 use crate::net::dial::Manner;
 use crate::proxy::shadowsocks::cipher::Method;
@@ -14,7 +15,7 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUTS: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(120);
 
@@ -22,6 +23,40 @@ const SERVER: &str = "host:port, for example \"ss.example.com:8388\"";
 
 /// What routes are called in logs.
 const RESERVED_NAMES: &[&str] = &["direct", "block"];
+
+/// One `[[proxy]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// Unique; by default the server as written, made unique by `#2`, `#3`, ...
+    pub name: String,
+    /// Host name or address literal, without brackets.
+    pub host: String,
+    /// Port of the server.
+    pub port: u16,
+    /// How long a dial may take.
+    pub connect_timeout: Duration,
+    /// How connections to it are made: `fast-open`, `multipath`.
+    pub manner: Manner,
+    /// The protocol and what it needs.
+    pub kind: ProxyKind,
+}
+
+/// The protocol of a `[[proxy]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProxyKind {
+    /// `type = "shadowsocks"`
+    Shadowsocks {
+        /// The cipher.
+        method: Method,
+        /// The password, from `password` or the first line of `password-file`.
+        password: Secret,
+    },
+    /// `type = "http"`
+    Http {
+        /// User name and password; both or none.
+        credentials: Option<(String, Secret)>,
+    },
+}
 
 /// `[[proxy]] type`
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,25 +70,26 @@ struct Draft {
     name: Option<String>,
     /// The server as written.
     written: String,
-    server: Server,
+    server: HostAndPort,
     connect_timeout: Duration,
     manner: Manner,
     kind: ProxyKind,
 }
 
-/// Reads all `[[proxy]]`. `via` and `listen` say whether one is needed, and where it must not be.
-pub(super) fn read(top: &Section<'_>, purpose: Purpose, via: Via, listen: &Listen) -> Vec<Proxy> {
-    let Some(tables) = top.tables("proxy") else { return Vec::new() };
-    if tables.is_empty() {
-        demand(top, purpose, via);
-    }
+/// Reads all `[[proxy]]`; `listen` is where none may be. `None` if none is written.
+pub(super) fn read(top: &Section<'_>, listen: &ListenConfig) -> Option<Vec<ProxyConfig>> {
+    let tables = match top.tables("proxy") {
+        Some(tables) if tables.is_empty() => return None,
+        tables => tables.unwrap_or_default(),
+    };
     let mut names = HashSet::new();
     let drafts: Vec<Draft> =
         tables.iter().filter_map(|table| draft(table, &mut names, listen)).collect();
-    drafts.into_iter().map(|draft| draft.finish(&mut names)).collect()
+    Some(drafts.into_iter().map(|draft| draft.finish(&mut names)).collect())
 }
 
-fn demand(top: &Section<'_>, purpose: Purpose, via: Via) {
+/// None is written: a problem unless nothing goes through one.
+pub(super) fn demand(top: &Section<'_>, purpose: Purpose, via: Via) {
     let accepted = match (purpose, via) {
         (Purpose::DnsOnly, Via::Direct) => return,
         (Purpose::DnsOnly, Via::Proxy) => {
@@ -67,25 +103,32 @@ fn demand(top: &Section<'_>, purpose: Purpose, via: Via) {
     top.missing::<()>("proxy", accepted);
 }
 
-fn draft(section: &Section<'_>, names: &mut HashSet<String>, listen: &Listen) -> Option<Draft> {
+/// The name, the server, the type and what belongs to it are shown by the summary itself.
+fn draft(
+    section: &Section<'_>,
+    names: &mut HashSet<String>,
+    listen: &ListenConfig,
+) -> Option<Draft> {
     let name = section.item("name").and_then(|item| own_name(&item, names));
+    let kind = section.item("type");
     let server = match section.item("server") {
         Some(item) => own_server(&item, listen),
         None => section.missing("server", SERVER),
     };
-    let connect_timeout = section
-        .or("connect-timeout", CONNECT_TIMEOUT, |item| item.parse(duration(CONNECT_TIMEOUTS)));
-    let manner = Manner {
-        fast_open: section.or("fast-open", false, |item| item.boolean()),
-        multipath: section.or("multipath", false, |item| item.boolean()),
-    };
-    let kind = kind(section);
+    let kind = KeysOfType::of(section).kind(kind);
+    let mut connect_timeout = CONNECT_TIMEOUT;
+    section.key("connect-timeout", &mut connect_timeout, |item| {
+        item.parse(duration(CONNECT_TIMEOUTS))
+    });
+    let mut manner = Manner::default();
+    section.key("fast-open", &mut manner.fast_open, Item::boolean);
+    section.key("multipath", &mut manner.multipath, Item::boolean);
     let (written, server) = server?;
     Some(Draft { name, written, server, connect_timeout, manner, kind: kind? })
 }
 
 /// Reads the server; the text as written comes along.
-fn own_server(item: &Item<'_>, listen: &Listen) -> Option<(String, Server)> {
+fn own_server(item: &Item<'_>, listen: &ListenConfig) -> Option<(String, HostAndPort)> {
     // ss://BASE64@host:port and http://user:password@host:port are in use elsewhere.
     if item.parse(|text| Ok(text.contains('@')))? {
         return item.refuse_as("a URL that may hold a password", SERVER);
@@ -116,7 +159,7 @@ fn own_name(item: &Item<'_>, names: &mut HashSet<String>) -> Option<String> {
 }
 
 impl Draft {
-    fn finish(self, names: &mut HashSet<String>) -> Proxy {
+    fn finish(self, names: &mut HashSet<String>) -> ProxyConfig {
         let name = self.name.unwrap_or_else(|| {
             let numbered = |number: usize| match number {
                 1 => self.written.clone(),
@@ -125,7 +168,7 @@ impl Draft {
             let free = (1..).map(numbered).find(|name| names.insert(name.clone()));
             free.unwrap_or(self.written.clone())
         });
-        Proxy {
+        ProxyConfig {
             name,
             host: self.server.host,
             port: self.server.port,
@@ -136,53 +179,96 @@ impl Draft {
     }
 }
 
-fn kind(section: &Section<'_>) -> Option<ProxyKind> {
-    let Some(item) = section.item("type") else {
-        return section.missing("type", "\"shadowsocks\" or \"http\"");
-    };
-    match item.choice(&[("shadowsocks", Type::Shadowsocks), ("http", Type::Http)])? {
-        Type::Shadowsocks => shadowsocks(section),
-        Type::Http => http(section),
+/// The keys of which each type takes some.
+struct KeysOfType<'a> {
+    section: &'a Section<'a>,
+    method: Option<Item<'a>>,
+    username: Option<Item<'a>>,
+    password: Option<Item<'a>>,
+    password_file: Option<Item<'a>>,
+}
+
+impl<'a> KeysOfType<'a> {
+    fn of(section: &'a Section<'a>) -> Self {
+        KeysOfType {
+            section,
+            method: section.item("method"),
+            username: section.item("username"),
+            password: section.item("password"),
+            password_file: section.item("password-file"),
+        }
+    }
+
+    fn kind(&self, kind: Option<Item<'a>>) -> Option<ProxyKind> {
+        let Some(item) = kind else {
+            return self.section.missing("type", "\"shadowsocks\" or \"http\"");
+        };
+        match item.choice(&[("shadowsocks", Type::Shadowsocks), ("http", Type::Http)])? {
+            Type::Shadowsocks => self.shadowsocks(),
+            Type::Http => self.http(),
+        }
+    }
+
+    fn shadowsocks(&self) -> Option<ProxyKind> {
+        let methods = Method::ALL.map(|method| (method.name(), method));
+        let method = match &self.method {
+            Some(item) => item.choice(&methods),
+            None => {
+                let names = methods.map(|(name, _)| format!("\"{name}\""));
+                self.section.missing("method", &names.join(", "))
+            }
+        };
+        if let Some(item) = &self.username {
+            item.refuse::<()>("nothing: only type = \"http\" has a username");
+        }
+        let password = self.secret().unwrap_or_else(|| {
+            let accepted = "password or password-file: shadowsocks needs one";
+            self.section.missing("password", accepted)
+        });
+        Some(ProxyKind::Shadowsocks { method: method?, password: password? })
+    }
+
+    fn http(&self) -> Option<ProxyKind> {
+        if let Some(item) = &self.method {
+            item.refuse::<()>("nothing: only type = \"shadowsocks\" has a method");
+        }
+        let both = "username and password, or neither";
+        let username = self.username.as_ref().map(|item| item.parse(username));
+        let credentials = match (username, self.secret()) {
+            (None, None) => None,
+            (Some(username), Some(password)) => Some((username?, password?)),
+            (Some(_), None) => return self.section.missing("password", both),
+            (None, Some(_)) => return self.section.missing("username", both),
+        };
+        Some(ProxyKind::Http { credentials })
+    }
+
+    /// The password from the file or from the file it names. `None`: neither key is there;
+    /// `Some(None)`: it was refused.
+    fn secret(&self) -> Option<Option<Secret>> {
+        match (&self.password, &self.password_file) {
+            (None, None) => None,
+            (Some(item), None) => Some(written_password(item)),
+            (None, Some(item)) => {
+                item.note_change();
+                Some(file::password(item))
+            }
+            (Some(item), Some(file)) => {
+                item.source.password_seen();
+                let line = item.line();
+                let found = format_args!("a password-file beside the password of line {line}");
+                Some(file.refuse_as(found, "one of the two"))
+            }
+        }
     }
 }
 
-fn shadowsocks(section: &Section<'_>) -> Option<ProxyKind> {
-    let methods = Method::ALL.map(|method| (method.name(), method));
-    let method = match section.item("method") {
-        Some(item) => item.choice(&methods),
-        None => {
-            section.missing("method", &methods.map(|(name, _)| format!("\"{name}\"")).join(", "))
-        }
-    };
-    if let Some(item) = section.item("username") {
-        item.refuse::<()>("nothing: only type = \"http\" has a username");
+fn written_password(item: &Item<'_>) -> Option<Secret> {
+    item.source.password_seen();
+    match item.secret()? {
+        "" => item.refuse_as(show_text(""), "a password that is not empty"),
+        text => Some(Secret::new(text)),
     }
-    let password = password(section).unwrap_or_else(|| {
-        section.missing("password", "password or password-file: shadowsocks needs one")
-    });
-    Some(ProxyKind::Shadowsocks { method: method?, password: password? })
-}
-
-fn http(section: &Section<'_>) -> Option<ProxyKind> {
-    if let Some(item) = section.item("method") {
-        item.refuse::<()>("nothing: only type = \"shadowsocks\" has a method");
-    }
-    let username = section.item("username").map(|item| item.parse(username));
-    let password = password(section);
-    let credentials = match (username, password) {
-        (None, None) => None,
-        (Some(username), Some(password)) => {
-            let (username, password) = (username?, password?);
-            Some((username, password))
-        }
-        (Some(_), None) => {
-            return section.missing("password", "username and password, or neither");
-        }
-        (None, Some(_)) => {
-            return section.missing("username", "username and password, or neither");
-        }
-    };
-    Some(ProxyKind::Http { credentials })
 }
 
 /// RFC 7617, 2: the first colon ends the user name, control characters are forbidden.
@@ -191,28 +277,4 @@ fn username(text: &str) -> Result<String, String> {
         return Err("a user name without colons and control characters".into());
     }
     Ok(text.to_owned())
-}
-
-/// The password from the file or from the file it names. `None`: neither key is there;
-/// `Some(None)`: it was refused.
-fn password(section: &Section<'_>) -> Option<Option<Secret>> {
-    match (section.item("password"), section.item("password-file")) {
-        (None, None) => None,
-        (Some(item), None) => Some(written_password(section, &item)),
-        (None, Some(item)) => Some(file::password(section.source(), &item)),
-        (Some(item), Some(file)) => {
-            section.source().password_seen();
-            let line = item.line();
-            let found = format_args!("a password-file beside the password of line {line}");
-            Some(file.refuse_as(found, "one of the two"))
-        }
-    }
-}
-
-fn written_password(section: &Section<'_>, item: &Item<'_>) -> Option<Secret> {
-    section.source().password_seen();
-    match item.secret()? {
-        "" => item.refuse_as(show_text(""), "a password that is not empty"),
-        text => Some(Secret::new(text)),
-    }
 }

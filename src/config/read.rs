@@ -1,16 +1,15 @@
 //! From the text of the file to a [`Config`]: section by section, then the report.
 
+use super::keys::Keys;
 use super::section::Section;
-use super::source::{Source, is_same};
+use super::source::SourceFile;
 use super::{
-    Config, Dns, Error, Firewall, Listen, Loaded, LogLevel, Mode, Purpose, Rules, Scope, file,
-    proxy,
+    Config, DnsConfig, Error, FirewallConfig, ListenConfig, Loaded, LogLevel, Mode, Purpose,
+    RulesConfig, Scope, control, file, proxy,
 };
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::LazyLock;
 use toml::de::DeTable;
-
-/// The default of `control.socket`.
-pub const CONTROL_SOCKET: &str = "/run/snet/control.sock";
 
 /// After so many slips of TOML the rest is their consequence.
 const MOST_SYNTAX_ERRORS: usize = 5;
@@ -37,7 +36,7 @@ pub(super) fn load(path: &Path, purpose: Purpose) -> Result<Loaded, Error> {
 
 /// Reads a text; the second value says whether a password stands in it.
 pub(super) fn parse(path: &Path, text: &str, purpose: Purpose) -> Result<(Loaded, bool), Error> {
-    let source = Source::new(path, text);
+    let source = SourceFile::new(path, text, keys());
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         let begin = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
@@ -55,73 +54,45 @@ pub(super) fn parse(path: &Path, text: &str, purpose: Purpose) -> Result<(Loaded
     Ok((source.conclude(config)?, holds_password))
 }
 
+/// The keys of the file are those that the reading of one that says nothing asks for. Every key is
+/// therefore asked for whatever the others say.
+pub(super) fn keys() -> &'static Keys {
+    static KEYS: LazyLock<Keys> = LazyLock::new(|| {
+        let (none, text) = (Keys::default(), "[[proxy]]");
+        let source = SourceFile::new(Path::new(""), text, &none);
+        let (table, _) = DeTable::parse_recoverable(text);
+        config(&Section::top(&source, table.get_ref()), Purpose::Daemon);
+        source.into_asked()
+    });
+    &KEYS
+}
+
 fn config(top: &Section<'_>, purpose: Purpose) -> Config {
-    let mode = top.or("mode", Mode::Local, |item| {
+    let (mut mode, mut scope) = (Mode::Local, Scope::BypassChina);
+    top.key("mode", &mut mode, |item| {
         item.choice(&[("local", Mode::Local), ("router", Mode::Router)])
     });
-    let scope = top.or("scope", Scope::BypassChina, |item| {
+    top.key("scope", &mut scope, |item| {
         item.choice(&[("bypass-china", Scope::BypassChina), ("global", Scope::Global)])
     });
-    let listen = Listen::read(&top.section("listen"), mode);
-    let control = top.section("control");
-    let dns = Dns::read(&top.section("dns"), &listen);
-    let config = Config {
-        mode,
-        scope,
-        proxies: proxy::read(top, purpose, dns.servers.trusted_via, &listen),
-        listen,
-        dns,
-        rules: Rules::read(&top.section("rules"), mode, scope),
-        firewall: Firewall::read(&top.section("firewall"), mode),
-        log_level: log_level(&top.section("log")),
-        control_socket: control_socket(&control),
-    };
-    nothing_is_overwritten(&config, &control);
-    config
-}
-
-/// A file that is read, or that keeps answers, has no socket in its place. (The file of answers is looked
-/// at itself: it may only be one that snet has written.)
-fn nothing_is_overwritten(config: &Config, control: &Section<'_>) {
-    let (path, cache) = (config.control_socket.as_path(), &config.dns.cache.file);
-    let is_cache = || cache.as_ref().is_some_and(|cache| is_same(path, cache));
-    let role = |source: &Source<'_>| {
-        source.role(path).or_else(|| is_cache().then(|| "the file of dns.cache-file".into()))
-    };
-    if let Some(item) = control.item("socket")
-        && let Some(role) = role(item.source)
-    {
-        item.refuse_as::<()>(format!("{} ({role})", path.display()), "a path for nothing else");
+    let listen = ListenConfig::read(&top.section("listen"), mode);
+    let proxies = proxy::read(top, &listen);
+    let dns = DnsConfig::read(&top.section("dns"), &listen);
+    if proxies.is_none() {
+        proxy::demand(top, purpose, dns.servers.trusted_via);
     }
-}
-
-fn log_level(section: &Section<'_>) -> LogLevel {
-    section.or("level", LogLevel::Info, |item| {
-        item.choice(&[
-            ("error", LogLevel::Error),
-            ("warn", LogLevel::Warn),
-            ("info", LogLevel::Info),
-            ("debug", LogLevel::Debug),
-            ("trace", LogLevel::Trace),
-        ])
-    })
-}
-
-fn control_socket(section: &Section<'_>) -> PathBuf {
-    section.or("socket", CONTROL_SOCKET.into(), |item| {
-        item.parse(|text| {
-            // unix(7): struct sockaddr_un holds no longer one.
-            if text.starts_with('/') && !text.contains('\0') && text.len() < 108 {
-                Ok(PathBuf::from(text))
-            } else {
-                Err(format!("an absolute path, for example \"{CONTROL_SOCKET}\""))
-            }
-        })
-    })
+    let rules = RulesConfig::read(&top.section("rules"), mode, scope);
+    let firewall = FirewallConfig::read(&top.section("firewall"), mode);
+    let log_level = LogLevel::read(&top.section("log"));
+    let control = top.section("control");
+    let control_socket = control::socket(&control);
+    control::nothing_is_overwritten(&control, &control_socket, dns.cache.file.as_deref());
+    let proxies = proxies.unwrap_or_default();
+    Config { mode, scope, listen, proxies, dns, rules, firewall, log_level, control_socket }
 }
 
 /// The text itself is shown only where it can be no password.
-fn syntax(source: &Source<'_>, at: usize, message: &str) {
+fn syntax(source: &SourceFile<'_>, at: usize, message: &str) {
     let rest = source.text().get(at..).unwrap_or_default();
     let found = match rest.chars().next() {
         None => "the end of the file".into(),

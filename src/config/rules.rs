@@ -1,13 +1,13 @@
 //! `[rules]`: addresses and names by route, and the lists in files.
 
-use super::address::{Rule, prefix, rule};
+use super::address::{RuleSubject, prefix, rule};
 use super::file;
 use super::item::Item;
 use super::section::Section;
-use super::{Mode, Rules, Scope};
+use super::{Mode, Scope};
 use crate::domain::{self, DomainMap, Listed, Name};
 use crate::firewall::{Cgroup, LeftAlone};
-use crate::ipset::{self, IpSet, ListProblem};
+use crate::ipset::{self, IpSet};
 use crate::route::{self, Route};
 use ipnet::IpNet;
 use nix::unistd::User;
@@ -15,50 +15,62 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-impl Rules {
+/// `[rules]`
+#[derive(Debug, Clone)]
+pub struct RulesConfig {
+    /// Addresses and names by route, the lists in files included.
+    pub routes: Arc<route::Rules>,
+    /// `rules.direct-sources`
+    pub direct_sources: IpSet,
+    /// `rules.direct-users` and `rules.direct-cgroups`
+    pub left_alone: LeftAlone,
+}
+
+impl RulesConfig {
     /// Reads the section and the files it names.
-    pub(super) fn read(section: &Section<'_>, mode: Mode, scope: Scope) -> Rules {
+    pub(super) fn read(section: &Section<'_>, mode: Mode, scope: Scope) -> RulesConfig {
         let mut written = Written::default();
         written.read(section, "direct", Route::Direct);
         written.read(section, "proxy", Route::Proxy);
         written.read(section, "block", Route::Block);
+        let mut direct_sources = IpSet::default();
+        section.key("direct-sources", &mut direct_sources, |item| sources(item, mode));
+        let mut left_alone = LeftAlone::default();
+        section.key("direct-users", &mut left_alone.users, |item| distinct(item, user));
+        section.key("direct-cgroups", &mut left_alone.cgroups, |item| distinct(item, cgroup));
 
-        let mut names = name_list(section, "block-domain-file", Route::Block);
+        let china = china(section, scope);
+        let mut china_names = DomainMap::default();
+        section.key("china-domain-file", &mut china_names, |item| name_list(item, ()));
+        let mut names = DomainMap::default();
+        section.key("block-domain-file", &mut names, |item| name_list(item, Route::Block));
         // What the operator wrote beats a list from elsewhere, so that it can be corrected.
         for (name, place) in &written.names {
             names.insert(name, Some(place.route));
         }
-        let china_names = name_list(section, "china-domain-file", ());
-        Rules {
-            routes: Arc::new(route::Rules {
-                block: written.prefixes(Route::Block),
-                proxy: written.prefixes(Route::Proxy),
-                direct: written.prefixes(Route::Direct),
-                reserved: ipset::reserved(),
-                china: china(section, scope),
-                names,
-                china_names,
-            }),
-            direct_sources: section
-                .or("direct-sources", IpSet::default(), |item| direct_sources(item, mode)),
-            left_alone: LeftAlone {
-                users: distinct(section, "direct-users", user),
-                cgroups: distinct(section, "direct-cgroups", cgroup),
-            },
-        }
+        let routes = route::Rules {
+            block: written.prefixes(Route::Block),
+            proxy: written.prefixes(Route::Proxy),
+            direct: written.prefixes(Route::Direct),
+            reserved: ipset::reserved(),
+            china,
+            names,
+            china_names,
+        };
+        RulesConfig { routes: Arc::new(routes), direct_sources, left_alone }
     }
 }
 
 /// What stands in the file itself.
 #[derive(Default)]
 struct Written {
-    nets: HashMap<IpNet, Place>,
-    names: HashMap<Name, Place>,
+    nets: HashMap<IpNet, FirstMention>,
+    names: HashMap<Name, FirstMention>,
 }
 
 /// Where a rule was given first, and what it says.
 #[derive(Clone, Copy)]
-struct Place {
+struct FirstMention {
     route: Route,
     key: &'static str,
     line: usize,
@@ -66,12 +78,16 @@ struct Place {
 
 impl Written {
     fn read(&mut self, section: &Section<'_>, key: &'static str, route: Route) {
-        let rules = section.item(key).and_then(|item| item.list(rule)).unwrap_or_default();
+        let Some(item) = section.item(key) else { return };
+        let rules = item.list(rule).unwrap_or_default();
+        if !rules.is_empty() {
+            item.note_change();
+        }
         for (item, rule) in rules {
-            let place = Place { route, key, line: item.line() };
+            let place = FirstMention { route, key, line: item.line() };
             match rule {
-                Rule::Prefix(net) => note(&mut self.nets, net, place, &item),
-                Rule::Suffix(name) => note(&mut self.names, name, place, &item),
+                RuleSubject::Prefix(net) => note(&mut self.nets, net, place, &item),
+                RuleSubject::Suffix(name) => note(&mut self.names, name, place, &item),
             }
         }
     }
@@ -82,9 +98,9 @@ impl Written {
 }
 
 fn note<T: Eq + Hash + std::fmt::Display>(
-    rules: &mut HashMap<T, Place>,
+    rules: &mut HashMap<T, FirstMention>,
     rule: T,
-    place: Place,
+    place: FirstMention,
     item: &Item<'_>,
 ) {
     let shown = rule.to_string();
@@ -99,17 +115,8 @@ fn note<T: Eq + Hash + std::fmt::Display>(
 
 /// The China list, embedded or from a file; nothing is domestic with `scope = "global"`.
 fn china(section: &Section<'_>, scope: Scope) -> Arc<IpSet> {
-    let item = section.item("china-ip-file");
-    let own = list(section, "china-ip-file", IpSet::parse_list);
-    if let (Some(item), Some(own)) = (item, &own) {
-        if own.is_empty() {
-            item.refuse::<()>(
-                "a file with at least one prefix; if nothing is to be domestic, scope = \"global\"",
-            );
-        } else if scope == Scope::Global {
-            item.warn("not used, since scope = \"global\"");
-        }
-    }
+    let mut own = None;
+    section.key("china-ip-file", &mut own, |item| china_file(item, scope).map(Some));
     match (scope, own) {
         (Scope::Global, _) => Arc::default(),
         (Scope::BypassChina, Some(own)) => Arc::new(own),
@@ -117,7 +124,20 @@ fn china(section: &Section<'_>, scope: Scope) -> Arc<IpSet> {
     }
 }
 
-fn direct_sources(item: &Item<'_>, mode: Mode) -> Option<IpSet> {
+fn china_file(item: &Item<'_>, scope: Scope) -> Option<IpSet> {
+    let list = file::list(item, IpSet::parse_list)?;
+    if list.is_empty() {
+        return item.refuse(
+            "a file with at least one prefix; if nothing is to be domestic, scope = \"global\"",
+        );
+    }
+    if scope == Scope::Global {
+        item.warn("not used, since scope = \"global\"");
+    }
+    Some(list)
+}
+
+fn sources(item: &Item<'_>, mode: Mode) -> Option<IpSet> {
     let sources: IpSet = item.list(prefix)?.into_iter().map(|(_, net)| net).collect();
     if mode == Mode::Local && !sources.is_empty() {
         item.warn("not used, since mode = \"local\"");
@@ -126,19 +146,14 @@ fn direct_sources(item: &Item<'_>, mode: Mode) -> Option<IpSet> {
 }
 
 /// A list in which one that is there twice counts once.
-fn distinct<T: PartialEq>(
-    section: &Section<'_>,
-    key: &'static str,
-    read: fn(&str) -> Result<T, String>,
-) -> Vec<T> {
-    let items = section.item(key).and_then(|item| item.list(read)).unwrap_or_default();
+fn distinct<T: PartialEq>(item: &Item<'_>, read: fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
     let mut values = Vec::new();
-    for (_, value) in items {
+    for (_, value) in item.list(read)? {
         if !values.contains(&value) {
             values.push(value);
         }
     }
-    values
+    Some(values)
 }
 
 /// A user, by name or number; names as getpwnam(3) knows them.
@@ -169,27 +184,19 @@ fn cgroup(text: &str) -> Result<Cgroup, String> {
 }
 
 /// Names of a file; exceptions have no value.
-fn name_list<T: Copy>(section: &Section<'_>, key: &'static str, value: T) -> DomainMap<Option<T>> {
+fn name_list<T: Copy>(item: &Item<'_>, value: T) -> Option<DomainMap<Option<T>>> {
     let mut names = DomainMap::default();
-    let passed_over = list(section, key, |text| {
+    let passed_over = file::list(item, |text| {
         domain::read_list(text, |name, listed| match listed {
             Listed::Except => drop(names.insert(&name, None)),
             // An exception stands wherever it is written.
             Listed::In if names.get(name.as_wire()).is_some() => {}
             Listed::In => drop(names.insert(&name, Some(value))),
         })
-    });
-    if let (Some(count @ 1..), Some(item)) = (passed_over, section.item(key)) {
-        item.warn(format!("{count} adblock rules are about more than a name and not used"));
+    })?;
+    if passed_over > 0 {
+        item.warn(format!("{passed_over} adblock rules are about more than a name and not used"));
     }
     names.shrink_to_fit();
-    names
-}
-
-fn list<T>(
-    section: &Section<'_>,
-    key: &'static str,
-    parse: impl FnOnce(&str) -> Result<T, Vec<ListProblem>>,
-) -> Option<T> {
-    file::list(section.source(), &section.item(key)?, parse)
+    Some(names)
 }

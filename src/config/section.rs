@@ -1,17 +1,17 @@
 //! The walker: a section of the file, whose keys are asked for one by one.
 //!
-//! Whatever is wrong is reported to the [`Source`] and reads as absent, so that one walk finds
-//! every problem. Unknown keys are reported as soon as a section is opened.
+//! A value that is wrong is reported to the [`SourceFile`] and reads as absent, so that one walk
+//! finds every problem. Unknown keys are reported as soon as a section is opened.
 
-use super::item::{Item, show, show_text};
-use super::keys;
-use super::source::Source;
+use super::item::Item;
+use super::shown::{show, show_text};
+use super::source::SourceFile;
 use toml::de::{DeTable, DeValue};
 
 /// A table of the file; also one that is not there, whose keys are all absent.
 pub(super) struct Section<'a> {
-    source: &'a Source<'a>,
-    /// In [`keys::SECTIONS`].
+    source: &'a SourceFile<'a>,
+    /// As in [`Keys`](super::keys::Keys): empty for the top of the file.
     name: &'static str,
     /// What stands before a key of this section in messages, with the dot.
     prefix: String,
@@ -22,7 +22,7 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// The file as a whole.
-    pub(super) fn top(source: &'a Source<'a>, table: &'a DeTable<'a>) -> Self {
+    pub(super) fn top(source: &'a SourceFile<'a>, table: &'a DeTable<'a>) -> Self {
         Section::open(source, "", String::new(), Some(table), source.text().len())
     }
 
@@ -56,17 +56,18 @@ impl<'a> Section<'a> {
     }
 
     fn open(
-        source: &'a Source<'a>,
+        source: &'a SourceFile<'a>,
         name: &'static str,
         prefix: String,
         table: Option<&'a DeTable<'a>>,
         at: usize,
     ) -> Self {
-        let known = keys::of(name);
+        let keys = source.keys();
+        let known = keys.of(name);
         for key in table.into_iter().flat_map(|table| table.keys()) {
             let text: &str = key.get_ref();
             if !known.contains(&text) {
-                let hint = match keys::hint(name, text) {
+                let hint = match keys.hint(name, text) {
                     hint if hint.is_empty() => hint,
                     hint => format!(" ({hint})"),
                 };
@@ -78,9 +79,10 @@ impl<'a> Section<'a> {
         Section { source, name, prefix, table, at }
     }
 
-    /// The value of a key, if it is there.
+    /// The value of a key, if it is there. Unless [`Section::key`] reads it, the summary has to say
+    /// by itself what it means, or [`Item::note_change`] is called.
     pub(super) fn item(&self, key: &'static str) -> Option<Item<'a>> {
-        debug_assert!(keys::of(self.name).contains(&key), "{key} is not in keys.rs");
+        self.source.note_asked(self.name, key);
         let (name, value) = self.table?.get_key_value(key)?;
         Some(Item {
             source: self.source,
@@ -90,25 +92,27 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// The value of a key that has a default; a wrong value is reported and reads as the default.
-    pub(super) fn or<T>(
+    /// Reads a key into `field`, which holds the default. A value that is no default is noted for
+    /// the summary; one that `read` refuses leaves the default there, and the answer is `false`.
+    pub(super) fn key<T: PartialEq>(
         &self,
         key: &'static str,
-        default: T,
+        field: &mut T,
         read: impl FnOnce(&Item<'a>) -> Option<T>,
-    ) -> T {
-        self.item(key).and_then(|item| read(&item)).unwrap_or(default)
+    ) -> bool {
+        let Some(item) = self.item(key) else { return true };
+        let Some(value) = read(&item) else { return false };
+        if value != *field {
+            item.note_change();
+            *field = value;
+        }
+        true
     }
 
     /// Reports that a key ought to be here.
     pub(super) fn missing<T>(&self, key: &str, accepted: &str) -> Option<T> {
         self.source.problem(self.at, &format!("{}{key}", self.prefix), "nothing", accepted);
         None
-    }
-
-    /// The whole file.
-    pub(super) fn source(&self) -> &'a Source<'a> {
-        self.source
     }
 }
 

@@ -1,8 +1,9 @@
 //! The file being read, and everything found wrong with it so far.
 //!
 //! Problems may be found in any order; they come out in the order of the lines. A report never
-//! holds a secret: whoever reports a value that might be one describes it instead.
+//! holds a secret: a value that might be one is described instead.
 
+use super::keys::Keys;
 use super::{Config, Error, Loaded};
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
@@ -10,26 +11,35 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A configuration file and the report on it.
-pub(super) struct Source<'a> {
+pub(super) struct SourceFile<'a> {
     path: &'a Path,
     text: &'a str,
     /// Where the newlines are, since a file may hold many rules and each wants its line.
     line_ends: Vec<usize>,
     problems: RefCell<Vec<(usize, String)>>,
     warnings: RefCell<Vec<(usize, String)>>,
+    /// Keys that differ from their defaults.
+    changes: RefCell<Vec<(usize, String)>>,
+    /// All keys there are.
+    keys: &'a Keys,
+    /// Those that this reading asked for.
+    asked: RefCell<Keys>,
     holds_password: Cell<bool>,
     /// The files that keys of this one name, and that were read.
     read: RefCell<Vec<(String, PathBuf)>>,
 }
 
-impl<'a> Source<'a> {
-    pub(super) fn new(path: &'a Path, text: &'a str) -> Self {
-        Source {
+impl<'a> SourceFile<'a> {
+    pub(super) fn new(path: &'a Path, text: &'a str, keys: &'a Keys) -> Self {
+        SourceFile {
             path,
             text,
             line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
             problems: RefCell::default(),
             warnings: RefCell::default(),
+            changes: RefCell::default(),
+            keys,
+            asked: RefCell::default(),
             holds_password: Cell::default(),
             read: RefCell::default(),
         }
@@ -65,6 +75,26 @@ impl<'a> Source<'a> {
         self.warnings.borrow_mut().push((line, text));
     }
 
+    /// The key at byte `at` has another value than its default.
+    pub(super) fn note_change(&self, at: usize, key: &str, value: impl Display) {
+        self.changes.borrow_mut().push((self.line(at), format!("{key} = {value}")));
+    }
+
+    /// The keys that the file may have.
+    pub(super) fn keys(&self) -> &'a Keys {
+        self.keys
+    }
+
+    /// A key is looked for, whether it is there or not.
+    pub(super) fn note_asked(&self, section: &'static str, key: &'static str) {
+        self.asked.borrow_mut().add(section, key);
+    }
+
+    /// All keys that were looked for.
+    pub(super) fn into_asked(self) -> Keys {
+        self.asked.into_inner()
+    }
+
     /// The line of a byte, counted from 1.
     pub(super) fn line(&self, at: usize) -> usize {
         self.line_ends.partition_point(|end| *end < at) + 1
@@ -95,7 +125,7 @@ impl<'a> Source<'a> {
         self.read.borrow_mut().push((key.to_owned(), path.to_owned()));
     }
 
-    /// What this path is, if it was read: then nobody may make or remove a file there.
+    /// What this path is, if it was read: then no file may be made or removed there.
     pub(super) fn role(&self, path: &Path) -> Option<String> {
         if is_same(path, self.path) {
             return Some("the configuration file itself".into());
@@ -119,7 +149,8 @@ impl<'a> Source<'a> {
     pub(super) fn conclude(self, config: Config) -> Result<Loaded, Error> {
         let problems = in_order(self.problems);
         if problems.is_empty() {
-            Ok(Loaded { config, warnings: in_order(self.warnings) })
+            let (warnings, changes) = (in_order(self.warnings), in_order(self.changes));
+            Ok(Loaded { config, warnings, changes })
         } else {
             Err(Error { problems })
         }

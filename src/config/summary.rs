@@ -1,23 +1,28 @@
-//! What `snet check` prints: the configuration as a person reads it. Never a secret.
+//! What `snet check` prints: what the configuration means, and below it every key that differs
+//! from its default. Never a secret.
 
-use super::dns::show_type;
-use super::value::{show_duration, show_size};
-use super::{Backend, Config, Mode, Proxy, ProxyKind, Scope};
+use super::{BackendChoice, Config, Loaded, Mode, ProxyConfig, ProxyKind, Scope};
 use crate::dns::settings::Via;
 use crate::firewall::{Ipv6, OnFailure, Quic};
 use crate::ipset::IpSet;
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
 
-impl Config {
-    /// Several lines for whoever wrote the file.
+impl Loaded {
+    /// Several lines for the author of the file.
     pub fn summary(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
-        let _ = self.write(&mut text);
+        let _ = self.config.write(&mut text);
+        for (number, change) in self.changes.iter().enumerate() {
+            let title = if number == 0 { "changed" } else { "" };
+            let _ = writeln!(text, "{title:<10}{change}");
+        }
         text
     }
+}
 
+impl Config {
     fn write(&self, out: &mut impl Write) -> fmt::Result {
         let mode = match self.mode {
             Mode::Local => "local: the connections of this machine",
@@ -61,24 +66,7 @@ impl Config {
         } else {
             servers(&dns.servers.local)
         };
-        writeln!(out, "          local names: {local}")?;
-        let (forwards, hosts) =
-            (count(dns.servers.forward.len(), "domain"), count(dns.answers.hosts.len(), "host"));
-        writeln!(out, "          {forwards} forwarded, {hosts} from the file")?;
-        writeln!(
-            out,
-            "          at most {} a query, cache {}, TTL {} to {}",
-            show_duration(dns.servers.timeout),
-            show_size(dns.cache.size),
-            show_duration(dns.cache.min_ttl),
-            show_duration(dns.cache.max_ttl)
-        )?;
-        if !dns.answers.block_types.is_empty() {
-            let types: Vec<String> =
-                dns.answers.block_types.iter().map(|t| show_type(*t)).collect();
-            writeln!(out, "          blocked types: {}", list(&types))?;
-        }
-        Ok(())
+        writeln!(out, "          local names: {local}")
     }
 
     fn write_rules(&self, out: &mut impl Write) -> fmt::Result {
@@ -110,10 +98,10 @@ impl Config {
 
     fn write_firewall(&self, out: &mut impl Write) -> fmt::Result {
         let backend = match self.firewall.backend {
-            Backend::Auto => "auto",
-            Backend::Iptables => "iptables",
-            Backend::Nftables => "nftables",
-            Backend::None => "none: no rule is installed",
+            BackendChoice::Auto => "auto",
+            BackendChoice::Iptables => "iptables",
+            BackendChoice::Nftables => "nftables",
+            BackendChoice::None => "none: no rule is installed",
         };
         let ipv6 = match self.firewall.ipv6 {
             Ipv6::Proxy => "by proxy",
@@ -142,7 +130,7 @@ impl Config {
     }
 }
 
-fn describe(proxy: &Proxy) -> String {
+fn describe(proxy: &ProxyConfig) -> String {
     let host =
         if proxy.host.contains(':') { format!("[{}]", proxy.host) } else { proxy.host.clone() };
     let kind = match &proxy.kind {
@@ -151,10 +139,7 @@ fn describe(proxy: &Proxy) -> String {
         ProxyKind::Http { credentials: Some(_) } => "http, with user name".into(),
     };
     let (name, port) = (&proxy.name, proxy.port);
-    let timeout = show_duration(proxy.connect_timeout);
-    let fast_open = if proxy.manner.fast_open { ", fast open" } else { "" };
-    let multipath = if proxy.manner.multipath { ", multipath" } else { "" };
-    format!("\"{name}\": {host}:{port}, {kind}, connect timeout {timeout}{fast_open}{multipath}")
+    format!("\"{name}\": {host}:{port}, {kind}")
 }
 
 fn list<T: ToString>(items: &[T]) -> String {

@@ -1,6 +1,6 @@
 //! From the configuration to the parts: pure construction, no socket and no rule.
 
-use crate::config::{self, Backend, Config, Mode, ProxyKind, Scope};
+use crate::config::{BackendChoice, Config, Mode, ProxyConfig, ProxyKind, Scope};
 use crate::dispatch::{Dispatcher, Upstream};
 use crate::fault::{self, Fault};
 use crate::firewall::{Family, Lan, Ruleset};
@@ -51,16 +51,15 @@ pub(super) fn possible(mut config: Config) -> Config {
 /// One endpoint for each `[[proxy]]`, in their order. The addresses of a server that is known
 /// already are known again.
 pub(super) fn endpoints(config: &Config, running: Option<&Running<'_>>) -> Vec<Arc<Endpoint>> {
-    let known = |proxy: &config::Proxy| {
+    let known = |proxy: &ProxyConfig| {
         let Running { config, endpoints, .. } = running?;
-        let same = |known: &&config::Proxy| *known == proxy;
-        let near = |known: &&config::Proxy| (&known.host, known.port) == (&proxy.host, proxy.port);
-        let place = |is: &dyn Fn(&&config::Proxy) -> bool| {
-            config.proxies.iter().position(|known| is(&known))
-        };
+        let same = |known: &&ProxyConfig| *known == proxy;
+        let near = |known: &&ProxyConfig| (&known.host, known.port) == (&proxy.host, proxy.port);
+        let place =
+            |is: &dyn Fn(&&ProxyConfig) -> bool| config.proxies.iter().position(|known| is(&known));
         endpoints.get(place(&same).or_else(|| place(&near))?).cloned()
     };
-    let endpoint = |proxy: &config::Proxy| {
+    let endpoint = |proxy: &ProxyConfig| {
         known(proxy).unwrap_or_else(|| Arc::new(Endpoint::new(&proxy.host, proxy.port)))
     };
     config.proxies.iter().map(endpoint).collect()
@@ -72,7 +71,7 @@ pub(super) fn dispatcher(
     endpoints: &[Arc<Endpoint>],
     running: Option<&Running<'_>>,
 ) -> Dispatcher {
-    let known = |proxy: &config::Proxy| {
+    let known = |proxy: &ProxyConfig| {
         let Running { config, dispatcher, .. } = running?;
         config.proxies.contains(proxy).then(|| dispatcher.upstream(&proxy.name).cloned())?
     };
@@ -129,10 +128,10 @@ pub(super) fn dns(config: &Config, addresses: &[IpAddr], token: Option<&Token>) 
 /// What installs the rules; `None`: they are not installed.
 pub(super) fn backend(config: &Config) -> Option<firewall::Backend> {
     match config.firewall.backend {
-        Backend::Auto => Some(firewall::Backend::of_system()),
-        Backend::Iptables => Some(firewall::Backend::Iptables),
-        Backend::Nftables => Some(firewall::Backend::Nftables),
-        Backend::None => None,
+        BackendChoice::Auto => Some(firewall::Backend::of_system()),
+        BackendChoice::Iptables => Some(firewall::Backend::Iptables),
+        BackendChoice::Nftables => Some(firewall::Backend::Nftables),
+        BackendChoice::None => None,
     }
 }
 

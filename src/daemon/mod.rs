@@ -119,10 +119,10 @@ pub fn rules(config: &Config) -> Result<String, Error> {
 /// What the operator should know of proxies that are programs of this machine. Asks the kernel who
 /// they are, and no name server.
 pub fn advice(config: &Config) -> Vec<String> {
-    if config.firewall.backend == config::Backend::None {
+    if config.firewall.backend == config::BackendChoice::None {
         return Vec::new();
     }
-    let here = |proxy: &config::Proxy| {
+    let here = |proxy: &config::ProxyConfig| {
         let host = if proxy.host == "localhost" { "127.0.0.1" } else { &proxy.host };
         let server = SocketAddr::new(host.parse().ok()?, proxy.port);
         advice_on(&proxy.name, server, &config.rules.left_alone)

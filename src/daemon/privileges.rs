@@ -22,7 +22,7 @@
 //! only those of /proc that this leaves alone: `net`, and what asks for the same thread group.
 
 use super::error::Error;
-use crate::config::{Backend, Config, Purpose};
+use crate::config::{BackendChoice, Config, Purpose};
 use crate::firewall;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
@@ -40,7 +40,7 @@ const UNPRIVILEGED_PORTS: u16 = 1024;
 /// What this configuration needs on this machine. What only a higher right can prepare is prepared
 /// here.
 pub(super) fn needed(config: &Config, purpose: Purpose) -> CapabilitySet {
-    let has_rules = purpose == Purpose::Daemon && config.firewall.backend != Backend::None;
+    let has_rules = purpose == Purpose::Daemon && config.firewall.backend != BackendChoice::None;
     if has_rules {
         firewall::load_legacy_modules();
     }

@@ -22,7 +22,7 @@ use super::error::{Error, step};
 use super::generation::{Generation, Parts};
 use super::proof::{Finding, Proof};
 use super::shared_rules::TeachKernel;
-use crate::config::{self, Backend, Config, Mode, Purpose};
+use crate::config::{self, BackendChoice, Config, Mode, Purpose};
 use crate::dispatch::Dispatcher;
 use crate::dns::bootstrap::Bootstrap;
 use crate::fault::{self, Step};
@@ -109,7 +109,8 @@ async fn exchange(
     former: &Arc<Dispatcher>,
 ) -> Result<(), Error> {
     let Parts { current, firewall, purpose, .. } = parts;
-    let is_captured = *purpose == Purpose::Daemon && next.config.firewall.backend != Backend::None;
+    let is_captured =
+        *purpose == Purpose::Daemon && next.config.firewall.backend != BackendChoice::None;
     let rules = is_captured.then(|| ruleset(parts, next)).transpose()?;
     let before = captured(parts).await;
     step(Step::Rebuilt)?;

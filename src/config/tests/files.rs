@@ -2,25 +2,23 @@
 //! them.
 
 use super::PROXY;
-use crate::config::keys::SECTIONS;
 use crate::config::{Config, Error, Loaded, ProxyKind, Purpose};
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A folder of its own for one test, removed at its end.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new(test: &str) -> Self {
+    pub(super) fn new(test: &str) -> Self {
         let name = format!("snet-config-{}-{test}", std::process::id());
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).unwrap();
         Folder(path)
     }
 
-    fn write(&self, name: &str, mode: u32, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(super) fn write(&self, name: &str, mode: u32, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -48,46 +46,13 @@ impl Drop for Folder {
 const SHADOWSOCKS: &str =
     "[[proxy]]\ntype = \"shadowsocks\"\nserver = \"192.0.2.1:8388\"\nmethod = \"aes-128-gcm\"\n";
 
-fn example() -> (PathBuf, String) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config.example.toml");
-    let text = fs::read_to_string(&path).unwrap();
-    (path, text)
-}
-
-#[test]
-fn the_example_has_every_key_with_its_default() {
-    let (path, text) = example();
-    let mut shipped = Config::load(&path, Purpose::Daemon).unwrap().config;
-    let proxies = std::mem::take(&mut shipped.proxies);
-    assert_eq!((proxies.len(), proxies[0].name.as_str()), (1, "tokyo"));
-    let mut bare = super::config("");
-    assert_eq!(proxies[0].connect_timeout, bare.proxies[0].connect_timeout);
-    bare.proxies.clear();
-    assert_eq!(format!("{shipped:#?}"), format!("{bare:#?}"));
-
-    let mut found = BTreeSet::new();
-    let mut section = String::new();
-    // A key or header in a comment counts too: not everything can stand in one file.
-    for line in text.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)) {
-        if let Some(header) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            section = header.trim_matches(['[', ']']).to_owned();
-            found.insert((String::new(), section.clone()));
-        } else if let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| !key.contains(' '))
-        {
-            found.insert((section.clone(), key.to_owned()));
-        }
-    }
-    let known: BTreeSet<(String, String)> = SECTIONS
-        .iter()
-        .flat_map(|(section, keys)| keys.iter().map(|key| (section.to_string(), key.to_string())))
-        .collect();
-    assert_eq!(found, known);
-}
+/// The configuration that is shipped.
+pub(super) const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
 /// Both proxies of the example work, once the second is no comment.
 #[test]
 fn the_second_proxy_of_the_example() {
-    let (_, text) = example();
+    let text = EXAMPLE;
     let begin = text.find("# [[proxy]]").unwrap();
     let end = begin + text[begin..].find("\n\n").unwrap();
     let keys = |line: &&str| line.contains("[[") || line.contains(" = ");
@@ -149,7 +114,8 @@ fn passwords_that_others_can_read() {
         assert_eq!(
             load(path),
             [format!(
-                "{shown}: it holds a password and is open to others (mode {mode:04o}): chmod 600 {shown}"
+                "{shown}: it holds a password and is open to others (mode {mode:04o}): \
+                 chmod 600 {shown}"
             )]
         );
     }
@@ -239,7 +205,8 @@ fn what_is_read_is_not_made() {
         assert_eq!(
             folder.problems(&control),
             [format!(
-                "snet.toml:2: control.socket: found {name} ({role}); accepted: a path for nothing else"
+                "snet.toml:2: control.socket: found {name} ({role}); accepted: a path for nothing \
+                 else"
             )]
         );
         let cache = format!("[dns]\ncache-file = \"{path}\"\n{lists}{proxy}");
@@ -252,9 +219,7 @@ fn what_is_read_is_not_made() {
     let text = format!("[dns]\ncache-file = \"{both}\"\n[control]\nsocket = \"{both}\"\n{PROXY}");
     assert_eq!(
         folder.problems(&text),
-        [
-            "snet.toml:4: control.socket: found both (the file of dns.cache-file); accepted: a path for \
-          nothing else"
-        ]
+        ["snet.toml:4: control.socket: found both (the file of dns.cache-file); accepted: a path \
+             for nothing else"]
     );
 }

@@ -3,6 +3,8 @@
 mod bad;
 mod files;
 mod good;
+mod keys;
+mod summary;
 
 use super::read::parse;
 use super::{Config, Error, Loaded, Purpose};
@@ -18,4 +20,11 @@ fn read(text: &str) -> Result<Loaded, Error> {
 /// Reads a text that gets its `[[proxy]]` here.
 fn config(text: &str) -> Config {
     read(&format!("{text}\n{PROXY}")).unwrap_or_else(|error| panic!("{error}")).config
+}
+
+/// What is said of a text, which gets a `[[proxy]]` if it has none.
+fn problems(text: &str) -> Vec<String> {
+    let has_proxy = text.contains("[proxy]") || text.starts_with("proxy");
+    let text = if has_proxy { text.to_owned() } else { format!("{text}{PROXY}") };
+    read(&text).err().map_or(Vec::new(), |error| error.problems)
 }

@@ -1,0 +1,104 @@
+//! `[firewall]`: what the kernel is told.
+
+use super::Mode;
+use super::item::Item;
+use super::section::Section;
+use crate::firewall::{Ipv6, OnFailure, Quic};
+
+/// IFNAMSIZ less the terminal zero byte (linux/if.h).
+const LONGEST_INTERFACE: usize = 15;
+
+/// `[firewall]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirewallConfig {
+    /// `firewall.backend`
+    pub backend: BackendChoice,
+    /// `firewall.interfaces`: names or globs.
+    pub interfaces: Vec<String>,
+    /// `firewall.ipv6`
+    pub ipv6: Ipv6,
+    /// `firewall.quic`
+    pub quic: Quic,
+    /// `firewall.on-failure`
+    pub on_failure: OnFailure,
+}
+
+/// `firewall.backend`: which firewall tool installs the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// iptables where iptables and ipset are installed, else nftables.
+    Auto,
+    /// iptables and ipset.
+    Iptables,
+    /// nftables.
+    Nftables,
+    /// None: no rule is installed.
+    None,
+}
+
+impl Default for FirewallConfig {
+    fn default() -> Self {
+        FirewallConfig {
+            backend: BackendChoice::Auto,
+            interfaces: Vec::new(),
+            ipv6: Ipv6::Proxy,
+            quic: Quic::Reject,
+            on_failure: OnFailure::Open,
+        }
+    }
+}
+
+impl FirewallConfig {
+    pub(super) fn read(section: &Section<'_>, mode: Mode) -> FirewallConfig {
+        let mut firewall = FirewallConfig::default();
+        section.key("backend", &mut firewall.backend, |item| backend(item, mode));
+        section.key("interfaces", &mut firewall.interfaces, |item| interfaces(item, mode));
+        section.key("ipv6", &mut firewall.ipv6, |item| {
+            item.choice(&[("proxy", Ipv6::Proxy), ("direct", Ipv6::Direct), ("block", Ipv6::Block)])
+        });
+        section.key("quic", &mut firewall.quic, |item| {
+            item.choice(&[("reject", Quic::Reject), ("direct", Quic::Direct)])
+        });
+        section.key("on-failure", &mut firewall.on_failure, |item| {
+            item.choice(&[("open", OnFailure::Open), ("closed", OnFailure::Closed)])
+        });
+        firewall
+    }
+}
+
+fn backend(item: &Item<'_>, mode: Mode) -> Option<BackendChoice> {
+    let backend = item.choice(&[
+        ("auto", BackendChoice::Auto),
+        ("iptables", BackendChoice::Iptables),
+        ("nftables", BackendChoice::Nftables),
+        ("none", BackendChoice::None),
+    ])?;
+    if (backend, mode) == (BackendChoice::None, Mode::Router) {
+        item.warn(
+            "no rule keeps strangers away from the ports of [listen]: see that a firewall of your \
+             own does",
+        );
+    }
+    Some(backend)
+}
+
+fn interfaces(item: &Item<'_>, mode: Mode) -> Option<Vec<String>> {
+    let interfaces: Vec<String> = item.list(interface)?.into_iter().map(|(_, name)| name).collect();
+    if mode == Mode::Local && !interfaces.is_empty() {
+        item.warn("not used, since mode = \"local\"");
+    }
+    Some(interfaces)
+}
+
+/// A name or glob that the kernel would take (dev_valid_name in net/core/dev.c).
+fn interface(text: &str) -> Result<String, String> {
+    let valid = (1..=LONGEST_INTERFACE).contains(&text.len())
+        && text != "."
+        && text != ".."
+        && !text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err("an interface or glob of 1 to 15 bytes, for example \"br-lan\" or \"br-*\"".into())
+    }
+}

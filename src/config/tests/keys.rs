@@ -1,0 +1,145 @@
+//! Every key, one after the other: it is read, it stands in the example with its default, and the
+//! summary shows it when it is not the default.
+
+use super::files::{EXAMPLE, Folder};
+use super::{PROXY, problems, read};
+use crate::config::read::keys;
+use std::collections::BTreeSet;
+
+/// Sections and keys; the names of sections are keys of the section "".
+fn all() -> Vec<(&'static str, &'static str)> {
+    let all: Vec<_> = keys().all().collect();
+    assert!(all.len() > 50, "only {all:?}");
+    all
+}
+
+/// A date, which no key accepts, is refused as a value and not as an unknown key.
+#[test]
+fn every_key_is_read() {
+    for (section, key) in all() {
+        let header = match section {
+            "" => String::new(),
+            "proxy" => PROXY.to_owned(),
+            name => format!("[{name}]\n"),
+        };
+        // Where PROXY gives the key already, the last line is one key twice.
+        let header = without(&header, key);
+        let said = problems(&format!("{header}{key} = 2001-02-03\n"));
+        let found = said.iter().any(|line| {
+            line.contains(&format!("{key}: found "))
+                && (line.contains("a date or time") || line.contains("not in quotes"))
+        });
+        assert!(found, "{section}.{key}: {said:?}");
+    }
+}
+
+#[test]
+fn the_example_has_every_key_with_its_default() {
+    let mut shipped = read(EXAMPLE).unwrap().config;
+    let proxies = std::mem::take(&mut shipped.proxies);
+    assert_eq!((proxies.len(), proxies[0].name.as_str()), (1, "tokyo"));
+    let mut bare = super::config("");
+    assert_eq!(proxies[0].connect_timeout, bare.proxies[0].connect_timeout);
+    assert_eq!(proxies[0].manner, bare.proxies[0].manner);
+    bare.proxies.clear();
+    assert_eq!(format!("{shipped:#?}"), format!("{bare:#?}"));
+
+    let mut found = BTreeSet::new();
+    let mut section = "";
+    // A key or header in a comment counts too: not everything can stand in one file.
+    for line in EXAMPLE.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)) {
+        if let Some(header) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = header.trim_matches(['[', ']']);
+            found.insert(("", section));
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| !key.contains(' '))
+        {
+            found.insert((section, key));
+        }
+    }
+    assert_eq!(found, all().into_iter().collect());
+}
+
+/// No summary shows it, only that there is one.
+const PASSWORD: &str = "hunter2";
+
+/// Files with a `[[proxy]]` that a key is added to, or changed in.
+const PROXIES: [&str; 3] = [
+    PROXY,
+    "[[proxy]]\ntype = \"http\"\nserver = \"p.example:80\"\nusername = \"me\"\n\
+     password = \"hunter2\"\n",
+    "[[proxy]]\ntype = \"shadowsocks\"\nserver = \"p.example:80\"\nmethod = \"aes-128-gcm\"\n\
+     password = \"hunter2\"\n",
+];
+
+/// One value at least is right for each key, and not its default. FOLDER holds the files that
+/// follow it. Some keys are right only together with others.
+const VALUES: [&str; 29] = [
+    "true",
+    "7",
+    "\"7\"",
+    "\"7s\"",
+    "\"8KiB\"",
+    "\"192.0.2.0/24\"",
+    "[\"192.0.2.7\"]",
+    "[\"7\"]",
+    "[\"a.example\"]",
+    "[\"AAAA\"]",
+    "{ \"a.example\" = [\"192.0.2.7\"] }",
+    "\"b.example:81\"",
+    "\"FOLDER/new\"",
+    "\"FOLDER/prefixes\"",
+    "\"FOLDER/names\"",
+    "\"me\"\npassword = \"hunter2\"",
+    "\"shadowsocks\"\nmethod = \"aes-128-gcm\"\npassword = \"hunter2\"",
+    "\"aes-256-gcm\"",
+    "\"router\"",
+    "\"global\"",
+    "\"127.0.0.7\"",
+    "\"direct\"",
+    "\"block\"",
+    "\"closed\"",
+    "\"nftables\"",
+    "\"debug\"",
+    "\"strip-hints\"",
+    "[\"br-lan\"]",
+    "[\"a.slice\"]",
+];
+
+#[test]
+fn the_summary_shows_every_key_but_the_password() {
+    let folder = Folder::new("summary");
+    folder.write("prefixes", 0o600, "192.0.2.0/24\n");
+    folder.write("names", 0o600, "a.example\n");
+    let values = VALUES.map(|value| value.replace("FOLDER", &folder.0.display().to_string()));
+    let summary = |text: &str| read(text).ok().map(|loaded| loaded.summary());
+    for (section, key) in all() {
+        if section.is_empty() && !keys().of(key).is_empty() {
+            continue;
+        }
+        let texts = |value: &str| match section {
+            "" => vec![(PROXY, format!("{key} = {value}\n{PROXY}"))],
+            "proxy" => {
+                // The file stands in the place of the password.
+                let place = key.trim_end_matches("-file");
+                let text = |proxy| format!("{}{key} = {value}\n", without(proxy, place));
+                PROXIES.map(|proxy| (proxy, text(proxy))).into()
+            }
+            _ => vec![(PROXY, format!("[{section}]\n{key} = {value}\n{PROXY}"))],
+        };
+        let read: Vec<(String, String)> = values
+            .iter()
+            .flat_map(|value| texts(value))
+            .filter_map(|(before, after)| summary(before).zip(summary(&after)))
+            .collect();
+        assert!(!read.is_empty(), "{section}.{key}: no value of VALUES is right");
+        let shown = read.iter().any(|(before, after)| before != after);
+        assert_eq!(shown, key != "password", "{section}.{key}: {}", read[0].1);
+        assert!(!read.iter().any(|(_, after)| after.contains(PASSWORD)), "{section}.{key}");
+    }
+}
+
+/// A text without the line of a key.
+fn without(text: &str, key: &str) -> String {
+    let other = |line: &&str| line.split(" = ").next() != Some(key);
+    text.lines().filter(other).map(|line| format!("{line}\n")).collect()
+}
