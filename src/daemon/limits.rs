@@ -1,10 +1,14 @@
-//! The budget of descriptors: how many connections this process can serve, and what it may hold
-//! beside them.
+//! The budget of descriptors and memory: how many connections this process can serve, and what it
+//! may hold beside them. It is one value, made at the start; every part is handed in where it is
+//! used.
 //!
 //! Connections get what is left after a reserve. The reserve is divided among everything that grows
 //! with traffic, and a rest is for what does not: listeners, netlink, the log, the heartbeat. No
 //! part can take another's, so that whatever floods snet, the heartbeat finds descriptors, and the
-//! rules do not fall asleep for want of them.
+//! rules do not become inactive for want of them.
+//!
+//! Memory is bounded by number: an idle connection has no buffer, and of those in use only so many
+//! are large.
 
 use crate::net::allowance::Numbers;
 use crate::relay;
@@ -14,8 +18,8 @@ use tracing::{debug, warn};
 /// Kept beside the connections; at most half of all.
 const RESERVED: u64 = 1024;
 
-/// The least of the reserve that is for what does not grow: some 30 are open at rest, a beat needs
-/// up to six of each listening address's, a reload and the tools a dozen.
+/// The least of the reserve that is for what does not grow: some 30 are open at rest, a health
+/// check needs up to six for each listening address, a reload and the tools a dozen.
 const REST: u64 = 64;
 
 /// With fewer files there is no budget to speak of.
@@ -30,6 +34,14 @@ const PER_CONNECTION: u64 = 2;
 /// Both ends of a pipe.
 const PER_PIPE: u64 = 2;
 
+/// Large pieces of memory that relays may use at a time.
+const LARGE_PIECES: usize = 32;
+
+/// What they may come to, in bytes, on a router with little memory.
+const LARGE_MEMORY: usize = 17 * 1024 * 1024 / 4;
+
+const _: () = assert!(LARGE_PIECES * relay::LARGE_PIECE <= LARGE_MEMORY);
+
 /// What may be open at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Budget {
@@ -39,8 +51,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// Raises the soft limit of open files to the hard one (getrlimit(2)), and divides it. The
-    /// pipes of `relay` are limited to their part.
+    /// Raises the soft limit of open files to the hard one (getrlimit(2)), and divides it.
     pub(super) fn take() -> Self {
         let files = match raise() {
             Ok(files) => files,
@@ -56,9 +67,13 @@ impl Budget {
             );
         }
         let budget = Budget::of(files);
-        relay::limit_pipes(budget.pipes);
         debug!(files, ?budget, "limits");
         budget
+    }
+
+    /// The part of the relays.
+    pub(super) fn relay(&self) -> relay::Limits {
+        relay::Limits::new(self.pipes, LARGE_PIECES)
     }
 
     const fn of(files: u64) -> Self {

@@ -149,7 +149,7 @@ async fn serve(
         Arc::clone(&stats),
         budget.connections,
     );
-    let inbound = Arc::new(inbound.answering(token.clone()));
+    let inbound = Arc::new(inbound.answering(token.clone()).within(budget.relay()));
     inbound.share_by_source(generation.config.mode == Mode::Router);
     for (address, listener) in redirect {
         let accepting = Arc::clone(&inbound).accept(listener, tasks.stopped());

@@ -40,7 +40,7 @@ pub(super) async fn serve(inbound: &Inbound, stream: &mut TcpStream, client: Soc
         }
         Err(cause) => return open.refused(&cause),
     };
-    let end = relay(stream, link, &open.meter).await;
+    let end = relay(stream, link, &open.meter, inbound.relay_limits()).await;
     open.ended(&end);
 }
 

@@ -13,6 +13,7 @@ use super::{Intercept, session};
 use crate::dispatch::Current;
 use crate::net::listen::Errors;
 use crate::net::{Outbound, reset};
+use crate::relay;
 use crate::stats::Stats;
 use crate::target::canonical;
 use std::io;
@@ -31,6 +32,7 @@ pub struct Inbound {
     current: Current,
     outbound: Outbound,
     stats: Arc<Stats>,
+    relay_limits: relay::Limits,
     limit: u32,
     /// What the daemon's own proof is answered with.
     token: Option<Token>,
@@ -65,6 +67,7 @@ impl Inbound {
             current,
             outbound,
             stats,
+            relay_limits: relay::Limits::default(),
             limit,
             token: None,
             shares: Mutex::new(Shares::new(limit, false)),
@@ -79,6 +82,12 @@ impl Inbound {
     #[must_use]
     pub fn answering(self, token: Token) -> Self {
         Inbound { token: Some(token), ..self }
+    }
+
+    /// Relays within these limits.
+    #[must_use]
+    pub fn within(self, relay_limits: relay::Limits) -> Self {
+        Inbound { relay_limits, ..self }
     }
 
     /// Whether clients are different hosts, so that none of them may take all connections.
@@ -211,6 +220,10 @@ impl Inbound {
 
     pub(super) fn outbound(&self) -> &Outbound {
         &self.outbound
+    }
+
+    pub(super) fn relay_limits(&self) -> &relay::Limits {
+        &self.relay_limits
     }
 
     pub(super) fn stats(&self) -> &Stats {

@@ -5,54 +5,48 @@
 //! holds its piece across a wait only while its sink is slow, so the large ones that are out at a
 //! time are counted and bounded; when none is left, small ones do, and nothing fails.
 //!
-//! Budget: [`LARGE_AT_MOST`] x [`LARGE`], that is 4.25 MiB, and [`SMALL`] for each half whose sink is
-//! slow beyond that; each thread keeps some pieces for the next one who asks, since fresh ones
-//! would have to be zeroed.
+//! Budget: as many large pieces as [`Limits`] says, and [`SMALL`] for each half whose sink is slow
+//! beyond that; each thread keeps some pieces for the next half, since fresh ones would have to be
+//! zeroed.
 
+use super::limits::Limits;
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of a small piece: one shadowsocks chunk either way.
 pub(super) const SMALL: usize = 17 * 1024;
 
 /// Bytes of a large piece: eight chunks, which a core's cache holds. Twice as much costs no less a
 /// byte.
-pub(super) const LARGE: usize = 8 * SMALL;
-
-/// Large pieces out at a time, in all threads.
-const LARGE_AT_MOST: usize = 32;
+pub const LARGE: usize = 8 * SMALL;
 
 /// Pieces of each size that a thread keeps.
 const KEPT: usize = 2;
-
-static LARGE_OUT: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static FREE: RefCell<[Vec<Box<[u8]>>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
 /// A piece of memory; what is in it at first is left over from before.
-pub(super) struct Buffer(Box<[u8]>);
+pub(super) struct Buffer<'a> {
+    bytes: Box<[u8]>,
+    limits: &'a Limits,
+}
 
-impl Buffer {
+impl<'a> Buffer<'a> {
     /// A large piece if that is wanted and one may go out, else a small one.
-    pub(super) fn take(large: bool) -> Self {
-        let out = |out| (out < LARGE_AT_MOST).then_some(out + 1);
-        if large && LARGE_OUT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, out).is_ok() {
-            Buffer(piece(LARGE))
-        } else {
-            Buffer(piece(SMALL))
-        }
+    pub(super) fn take(large: bool, limits: &'a Limits) -> Self {
+        let size = if large && limits.large_pieces.take() { LARGE } else { SMALL };
+        Buffer { bytes: piece(size), limits }
     }
 
     /// Becomes large, if one may go out, and keeps its first `held` bytes.
     pub(super) fn grow(&mut self, held: usize) {
-        if self.0.len() == LARGE {
+        if self.bytes.len() == LARGE {
             return;
         }
-        let mut larger = Buffer::take(true);
-        larger[..held].copy_from_slice(&self.0[..held]);
+        let mut larger = Buffer::take(true, self.limits);
+        larger[..held].copy_from_slice(&self.bytes[..held]);
         *self = larger;
     }
 }
@@ -62,12 +56,12 @@ fn piece(size: usize) -> Box<[u8]> {
     kept.unwrap_or_else(|| vec![0; size].into())
 }
 
-impl Drop for Buffer {
+impl Drop for Buffer<'_> {
     fn drop(&mut self) {
-        let piece = std::mem::take(&mut self.0);
+        let piece = std::mem::take(&mut self.bytes);
         let is_large = piece.len() == LARGE;
         if is_large {
-            LARGE_OUT.fetch_sub(1, Ordering::Relaxed);
+            self.limits.large_pieces.give_back();
         }
         // While a thread ends there may be no list any more.
         let _ = FREE.try_with(|free| {
@@ -79,16 +73,39 @@ impl Drop for Buffer {
     }
 }
 
-impl Deref for Buffer {
+impl Deref for Buffer<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
-impl DerefMut for Buffer {
+impl DerefMut for Buffer<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        &mut self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_limit_pieces_are_small() {
+        let limits = Limits::new(0, 2);
+        let mut pieces: Vec<Buffer<'_>> = (0..3).map(|_| Buffer::take(true, &limits)).collect();
+        assert_eq!(
+            pieces.iter().map(|piece| piece.len()).collect::<Vec<_>>(),
+            [LARGE, LARGE, SMALL]
+        );
+        pieces[2][0] = 7;
+        pieces[2].grow(1);
+        assert_eq!(pieces[2].len(), SMALL);
+        pieces.remove(0);
+        pieces[1].grow(1);
+        assert_eq!((pieces[1].len(), pieces[1][0]), (LARGE, 7), "it was given back");
+        drop(pieces);
+        assert_eq!(limits.large_pieces.used(), 0);
     }
 }

@@ -4,6 +4,7 @@
 use super::End;
 use super::buffer::Buffer;
 use super::halves::{Broken, Half, Sides, run};
+use super::limits::Limits;
 use crate::net;
 use crate::proxy::Stream;
 use crate::stats::{Counter, Meter};
@@ -11,7 +12,12 @@ use std::pin::pin;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub(super) async fn relay(client: &mut TcpStream, upstream: Box<dyn Stream>, meter: &Meter) -> End {
+pub(super) async fn relay(
+    client: &mut TcpStream,
+    upstream: Box<dyn Stream>,
+    meter: &Meter,
+    limits: &Limits,
+) -> End {
     // Whoever drops this relay cuts the connection, and that is no end. (`net::ResetOnDrop` would
     // borrow what is split.)
     net::reset_on_close(client);
@@ -19,8 +25,8 @@ pub(super) async fn relay(client: &mut TcpStream, upstream: Box<dyn Stream>, met
     let end = {
         let (client_source, client_sink) = client.split();
         let Sides { client, upstream } = &Sides::default();
-        let up = pin!(half(client_source, upstream_sink, &meter.up, client, upstream));
-        let down = pin!(half(upstream_source, client_sink, &meter.down, upstream, client));
+        let up = pin!(half(client_source, upstream_sink, &meter.up, client, upstream, limits));
+        let down = pin!(half(upstream_source, client_sink, &meter.down, upstream, client, limits));
         run(up, down, None).await
     };
     if matches!(end, End::Closed) {
@@ -35,8 +41,9 @@ async fn half(
     counter: &Counter,
     source_is: &Broken,
     sink_is: &Broken,
+    limits: &Limits,
 ) -> Half {
-    let mut buffer = Buffer::take(false);
+    let mut buffer = Buffer::take(false, limits);
     loop {
         let read = match source.read(&mut buffer).await {
             Ok(read) => read,

@@ -18,7 +18,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// How long an upstream may take nothing of a client that was reset.
-const STALL: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+const STALL: Duration = Duration::from_secs(10);
 
 /// How one half ended.
 #[derive(Debug)]
@@ -188,9 +188,9 @@ pub(super) async fn write_all(
 }
 
 /// Waits until the sink takes bytes again. `client`: the source, if it is the client. Nobody reads
-/// it meanwhile, so nobody else would see its reset, and an upstream that has stalled for good would
-/// hold the connection for ever. What the client sent before is given [`STALL`] to leave. (Of an
-/// upstream's reset a client that stalls need not know: what came before it is worth reading.)
+/// it meanwhile, so nobody else would see its reset, and an upstream that has stalled for good
+/// would hold the connection for ever. What the client sent before is given [`STALL`] to leave. (Of
+/// an upstream's reset a client that stalls need not know: what came before it is worth reading.)
 pub(super) async fn writable(sink: &TcpStream, client: Option<&TcpStream>) -> Result<(), Half> {
     let Some(client) = client else { return sink.writable().await.map_err(Half::Sink) };
     tokio::select! {

@@ -16,19 +16,18 @@ mod buffer;
 mod gather;
 mod generic;
 mod halves;
+mod limits;
 mod pipes;
 mod plain;
 mod sealed;
+
+pub use buffer::LARGE as LARGE_PIECE;
+pub use limits::Limits;
 
 use crate::proxy::{BoxFuture, Link};
 use crate::stats::Meter;
 use std::io;
 use tokio::net::TcpStream;
-
-/// At most so many pipes are in use at one moment; a pipe has two descriptors.
-pub fn limit_pipes(most: usize) {
-    pipes::limit(most);
-}
 
 /// How a relay ended.
 #[derive(Debug)]
@@ -41,16 +40,22 @@ pub enum End {
     Upstream(io::Error),
 }
 
-/// Relays between the client and the link until both halves have ended or one side broke. Bytes
-/// are counted in `meter` as they pass. On return the link is closed, and the client closes when the
-/// caller drops it: by FIN or by reset, as the other side did.
+/// Relays between the client and the link until both halves have ended or one side broke. Bytes are
+/// counted in `meter` as they pass; pipes and large memory are taken from `limits`. On return the
+/// link is closed, and the client closes when the caller drops it: by FIN or by reset, as the other
+/// side did.
 ///
 /// Boxed, so that a connection pays for its own kind of link and not for the largest.
-pub fn relay<'a>(client: &'a mut TcpStream, link: Link, meter: &'a Meter) -> BoxFuture<'a, End> {
+pub fn relay<'a>(
+    client: &'a mut TcpStream,
+    link: Link,
+    meter: &'a Meter,
+    limits: &'a Limits,
+) -> BoxFuture<'a, End> {
     match link {
-        Link::Plain { tcp, early } => Box::pin(plain::relay(client, tcp, early, meter)),
-        Link::Sealed(sealed) => Box::pin(sealed::relay(client, sealed, meter)),
-        Link::Stream(stream) => Box::pin(generic::relay(client, stream, meter)),
+        Link::Plain { tcp, early } => Box::pin(plain::relay(client, tcp, early, meter, limits)),
+        Link::Sealed(sealed) => Box::pin(sealed::relay(client, sealed, meter, limits)),
+        Link::Stream(stream) => Box::pin(generic::relay(client, stream, meter, limits)),
     }
 }
 

@@ -17,6 +17,7 @@ use super::End;
 use super::buffer::{self, Buffer};
 use super::gather::Gather;
 use super::halves::{Half, join, writable, write_all};
+use super::limits::Limits;
 use super::pipes;
 use crate::net::pipe::Pipe;
 use crate::net::stream::read;
@@ -34,8 +35,9 @@ pub(super) async fn relay(
     upstream: TcpStream,
     mut early: Vec<u8>,
     meter: &Meter,
+    limits: &Limits,
 ) -> End {
-    let up = pin!(half(client, &upstream, &meter.up, &meter.down, Some(client)));
+    let up = pin!(half(client, &upstream, &meter.up, &meter.down, Some(client), limits));
     let down = pin!(async {
         let early = std::mem::take(&mut early);
         if !early.is_empty()
@@ -44,7 +46,7 @@ pub(super) async fn relay(
             return broken;
         }
         drop(early);
-        half(&upstream, client, &meter.down, &meter.up, None).await
+        half(&upstream, client, &meter.down, &meter.up, None, limits).await
     });
     join(client, &upstream, up, down).await
 }
@@ -68,6 +70,7 @@ async fn half(
     counter: &Counter,
     other: &Counter,
     client: Option<&TcpStream>,
+    limits: &Limits,
 ) -> Half {
     let mut gather = Gather::new(counter, other);
     let (mut spliceable, mut bulk) = (true, false);
@@ -77,9 +80,9 @@ async fn half(
         }
         // Boxed: a connection that idles shall not hold the room that a burst needs.
         let burst = if bulk && spliceable {
-            Box::pin(splice(source, sink, counter, client)).await
+            Box::pin(splice(source, sink, counter, client, limits)).await
         } else {
-            Box::pin(copy(source, sink, counter, client, spliceable)).await
+            Box::pin(copy(source, sink, counter, client, spliceable, limits)).await
         };
         match burst {
             Burst::Trickle => bulk = false,
@@ -97,8 +100,9 @@ async fn copy(
     counter: &Counter,
     client: Option<&TcpStream>,
     may_splice: bool,
+    limits: &Limits,
 ) -> Burst {
-    let mut memory = Buffer::take(!may_splice);
+    let mut memory = Buffer::take(!may_splice, limits);
     loop {
         match read(source, &mut memory) {
             Ok(0) => return Burst::Ended(Half::Finished),
@@ -124,8 +128,9 @@ async fn splice(
     sink: &TcpStream,
     counter: &Counter,
     client: Option<&TcpStream>,
+    limits: &Limits,
 ) -> Burst {
-    let mut lent = pipes::take();
+    let mut lent = pipes::take(limits);
     match lent.as_mut().ok().and_then(pipes::Lent::pipe) {
         Some(pipe) => through(pipe, source, sink, counter, client).await,
         None => Burst::Unspliceable,

@@ -218,7 +218,8 @@ async fn run(case: Case) -> Result<(), TestCaseError> {
     };
     let meter = std::sync::Arc::new(Meter::default());
     let counted = std::sync::Arc::clone(&meter);
-    let relayed = tokio::spawn(async move { relay(&mut client, link, &counted).await });
+    let relayed =
+        tokio::spawn(async move { relay(&mut client, link, &counted, &Limits::default()).await });
     let server = async {
         let mut far = far_end(case.kind, far);
         if case.kind == Kind::Sealed {

@@ -15,6 +15,7 @@ use super::End;
 use super::buffer::{self, Buffer};
 use super::gather::Gather;
 use super::halves::{Half, join, write_all};
+use super::limits::Limits;
 use crate::fault::{self, Fault};
 use crate::net::stream::{read, read_vectored};
 use crate::proxy::shadowsocks::opener::{self, Opened, Opener};
@@ -35,10 +36,15 @@ const FIRST_PAYLOAD: Duration = Duration::from_millis(5);
 const _: () = assert!(buffer::SMALL >= sealer::memory(1) && buffer::SMALL >= opener::LEAST_MEMORY);
 const _: () = assert!(buffer::LARGE >= sealer::memory(sealer::MOST_CHUNKS));
 
-pub(super) async fn relay(client: &TcpStream, mut sealed: Box<Sealed>, meter: &Meter) -> End {
+pub(super) async fn relay(
+    client: &TcpStream,
+    mut sealed: Box<Sealed>,
+    meter: &Meter,
+    limits: &Limits,
+) -> End {
     let Sealed { tcp, sealer, opener, header } = &mut *sealed;
-    let up = pin!(seal_half(client, tcp, sealer, header, meter));
-    let down = pin!(open_half(tcp, client, opener, meter));
+    let up = pin!(seal_half(client, tcp, sealer, header, meter, limits));
+    let down = pin!(open_half(tcp, client, opener, meter, limits));
     join(client, tcp, up, down).await
 }
 
@@ -56,6 +62,7 @@ async fn seal_half(
     sealer: &mut Sealer,
     header: &mut Vec<u8>,
     meter: &Meter,
+    limits: &Limits,
 ) -> Half {
     let mut gather = Gather::new(&meter.up, &meter.down);
     // Whether bytes came or not, the header goes now; what went wrong shows below.
@@ -63,7 +70,7 @@ async fn seal_half(
     let mut bulk = false;
     loop {
         // Boxed: a connection that idles shall not hold the room that a burst needs.
-        let burst = seal_burst(source, sink, sealer, header, &meter.up, bulk);
+        let burst = seal_burst(source, sink, sealer, header, &meter.up, bulk, limits);
         match Box::pin(burst).await {
             Burst::Empty { bulk: now } => bulk = now,
             Burst::Ended(half) => return half,
@@ -84,8 +91,9 @@ async fn seal_burst(
     header: &mut Vec<u8>,
     counter: &Counter,
     mut bulk: bool,
+    limits: &Limits,
 ) -> Burst {
-    let mut memory = Buffer::take(bulk);
+    let mut memory = Buffer::take(bulk, limits);
     loop {
         let filled = match std::mem::take(header) {
             header if header.is_empty() => 0,
@@ -128,6 +136,7 @@ async fn open_half(
     sink: &TcpStream,
     opener: &mut Opener,
     meter: &Meter,
+    limits: &Limits,
 ) -> Half {
     let mut gather = Gather::new(&meter.down, &meter.up);
     // An unfinished chunk waits here while the memory is given back.
@@ -137,7 +146,7 @@ async fn open_half(
         if let Err(error) = gather.readable(source).await {
             return Half::Source(error);
         }
-        let burst = open_burst(source, sink, opener, &mut waiting, &meter.down, bulk);
+        let burst = open_burst(source, sink, opener, &mut waiting, &meter.down, bulk, limits);
         match Box::pin(burst).await {
             Burst::Empty { bulk: now } => bulk = now,
             Burst::Ended(half) => return half,
@@ -155,8 +164,9 @@ async fn open_burst(
     waiting: &mut Vec<u8>,
     counter: &Counter,
     mut bulk: bool,
+    limits: &Limits,
 ) -> Burst {
-    let mut memory = Buffer::take(bulk);
+    let mut memory = Buffer::take(bulk, limits);
     let mut received = waiting.len();
     memory[..received].copy_from_slice(waiting);
     loop {
