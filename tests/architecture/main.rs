@@ -29,38 +29,36 @@ mod known {
     /// Lines above [`LONGEST_LINE`](super::LONGEST_LINE).
     pub const LONG_LINES: &[(&str, usize)] = &[
         ("dispatch", 1),
-        ("dns", 71),
-        ("firewall", 143),
+        ("dns", 75),
+        ("firewall", 150),
         ("inbound", 20),
         ("net", 15),
         ("proxy", 4),
-        ("relay", 6),
+        ("relay", 1),
         ("route", 1),
         ("tests/", 47),
     ];
     /// Files beside the folder of their name.
     pub const BESIDE_THEIR_FOLDER: &[(&str, usize)] = &[
         ("dispatch", 1),
-        ("dns", 12),
-        ("firewall", 5),
+        ("firewall", 1),
         ("inbound", 1),
         ("net", 1),
         ("proxy", 2),
         ("tests/", 1),
     ];
     /// Files that lead back to themselves along their imports.
-    pub const CIRCULAR: &[(&str, usize)] = &[("dns", 13), ("firewall", 25), ("inbound", 2)];
+    pub const CIRCULAR: &[(&str, usize)] = &[("dns", 8), ("firewall", 9), ("inbound", 2)];
     /// Definitions of a type whose name another type has.
     pub const NAMESAKES: &[(&str, usize)] = &[
         ("daemon", 1),
         ("dispatch", 1),
-        ("dns", 26),
-        ("domain", 2),
-        ("fault", 1),
-        ("firewall", 48),
-        ("inbound", 9),
-        ("net", 6),
-        ("proxy", 8),
+        ("dns", 4),
+        ("domain", 1),
+        ("firewall", 41),
+        ("inbound", 8),
+        ("net", 3),
+        ("proxy", 7),
         ("relay", 2),
         ("route", 2),
         ("stats", 1),
