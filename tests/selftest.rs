@@ -4,8 +4,7 @@
 //! Whatever is tried here that could change a host happens in a namespace made by unshare(1).
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod executable;
-
+use snet_lab::executable;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;

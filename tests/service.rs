@@ -8,6 +8,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use snet::config::{Config, Purpose};
+use snet_lab::executable;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
@@ -18,7 +19,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-mod executable;
 #[path = "service/files.rs"]
 mod files;
 #[path = "service/openwrt.rs"]

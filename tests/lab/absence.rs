@@ -4,27 +4,17 @@
 use crate::client::{connect, echo, failure};
 use crate::counters::Counters;
 use crate::peer::{names, service};
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant, dig};
+use crate::snet::{Config, Snet, dig};
 use crate::upstream::Upstream;
-use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, MACHINE, SILENT_FOREIGN};
+use crate::variant::Variant;
+use crate::world::{
+    DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, MACHINE, SILENT_FOREIGN, sealed, sealed_for,
+};
+use snet_lab::in_every_variant;
 
 const TIMES: u64 = 50;
 
-#[test]
-fn nothing_leaks_with_nftables() {
-    sealed(|_| nothing_leaks(Variant::Native));
-}
-
-#[test]
-fn nothing_leaks_with_iptables_nft() {
-    sealed(|_| nothing_leaks(Variant::Nft));
-}
-
-#[test]
-fn nothing_leaks_with_iptables_legacy() {
-    sealed(|_| nothing_leaks(Variant::Legacy));
-}
+in_every_variant!(nothing_leaks);
 
 fn nothing_leaks(variant: Variant) {
     let seen = service::start();
@@ -72,7 +62,7 @@ fn nothing_leaks(variant: Variant) {
 
 #[test]
 fn nothing_goes_directly_when_all_proxies_are_down() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         let counters = Counters::start();
         for family in FAMILIES {

@@ -3,17 +3,17 @@
 use crate::client::{connect, echo};
 use crate::peer::service;
 use crate::process::{Place, finish, sh};
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant, snet};
+use crate::snet::{Config, Snet, snet};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{FOREIGN_SITE, Family};
+use crate::world::{FOREIGN_SITE, Family, sealed};
 use std::time::Duration;
 
 /// A native rule that iptables-nft cannot work with, in each table of ours and family.
 #[test]
 fn auto_takes_nftables_where_iptables_cannot_read_a_table() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         let (_server, proxy) = Upstream::Tinyproxy.start(Family::V4);
         let mut config = Config::through(Family::V4, &[proxy]);

@@ -5,11 +5,11 @@ use crate::counters::Counters;
 use crate::peer::http_proxy::{SQUID_PORT, USER};
 use crate::peer::liar::{self, LIES, Lie};
 use crate::peer::{service, shadowsocks};
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant, http_proxy};
+use crate::snet::{Config, Snet, http_proxy};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{FAMILIES, FOREIGN_SITE, PROXY};
+use crate::world::{FAMILIES, FOREIGN_SITE, PROXY, sealed};
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ fn words(lie: Lie) -> &'static str {
 
 #[test]
 fn liars_are_found_out() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         let counters = Counters::start();
         for family in FAMILIES {
@@ -60,7 +60,7 @@ fn liars_are_found_out() {
 
 #[test]
 fn wrong_http_password_is_named() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         for family in FAMILIES {
             let (_squid, _) = Upstream::Squid.start(family);
@@ -80,7 +80,7 @@ fn wrong_http_password_is_named() {
 
 #[test]
 fn wrong_shadowsocks_password_is_suspected_after_three() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         for family in FAMILIES {
             for method in shadowsocks::METHODS {
@@ -114,7 +114,7 @@ fn wrong_shadowsocks_password_is_suspected_after_three() {
 
 #[test]
 fn the_next_proxy_takes_over() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         for family in FAMILIES {
             for lie in [Lie::Refuse, Lie::Hang, Lie::Garbage, Lie::Close] {

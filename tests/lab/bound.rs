@@ -6,29 +6,17 @@ use crate::counters::Counters;
 use crate::peer::{names, service};
 use crate::process::{FOLDER, Place, run};
 use crate::question::{Answer, kind, query, read};
-use crate::sealed::sealed;
-use crate::snet::{self, Config, Snet, Variant};
+use crate::snet::{self, Config, Snet};
 use crate::upstream::Upstream;
-use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, SYSTEM_NAMES};
+use crate::variant::Variant;
+use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, SYSTEM_NAMES, sealed_for};
+use snet_lab::in_every_variant;
 use std::fs;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
-#[test]
-fn bound_programs_with_iptables_nft() {
-    sealed(|_| bound_programs(Variant::Nft));
-}
-
-#[test]
-fn bound_programs_with_iptables_legacy() {
-    sealed(|_| bound_programs(Variant::Legacy));
-}
-
-#[test]
-fn bound_programs_with_nftables() {
-    sealed(|_| bound_programs(Variant::Native));
-}
+in_every_variant!(bound_programs);
 
 fn bound_programs(variant: Variant) {
     service::start();

@@ -6,34 +6,22 @@ use crate::client::{echo, try_connect};
 use crate::counters::Counters;
 use crate::peer::{names, service};
 use crate::process::{Place, run};
-use crate::sealed::sealed;
-use crate::snet::{self, Config, Snet, Variant, dig};
+use crate::snet::{self, Config, Snet, dig};
 use crate::stop::Stop;
 use crate::tables::{assert_same, snapshot};
 use crate::upstream::Upstream;
-use crate::variants::in_every_variant;
+use crate::variant::Variant;
 use crate::wait::until;
-use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host};
+use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host, sealed_for};
 use nix::sys::signal::Signal;
+use snet_lab::{in_both_variants, in_every_variant};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-in_every_variant! {
-    whatever_ends_it: whatever_ends_it;
-    killed_at_any_moment: killed_at_any_moment;
-    a_failed_start_leaves_it_closed: a_failed_start_leaves_it_closed;
-}
+in_every_variant!(whatever_ends_it, killed_at_any_moment, a_failed_start_leaves_it_closed);
 
-#[test]
-fn a_flush_of_nat_lets_nothing_out_with_iptables_nft() {
-    sealed(|_| a_flush_of_nat_lets_nothing_out(Variant::Nft));
-}
-
-#[test]
-fn a_flush_of_nat_lets_nothing_out_with_iptables_legacy() {
-    sealed(|_| a_flush_of_nat_lets_nothing_out(Variant::Legacy));
-}
+in_both_variants!(a_flush_of_nat_lets_nothing_out);
 
 /// Between the flush and the mend.
 fn a_flush_of_nat_lets_nothing_out(variant: Variant) {

@@ -3,10 +3,10 @@
 use crate::client::{connect, echo};
 use crate::counters::Counters;
 use crate::peer::service;
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant};
+use crate::snet::{Config, Snet};
 use crate::upstream::Upstream;
-use crate::world::{FOREIGN_SITE, Family};
+use crate::variant::Variant;
+use crate::world::{FOREIGN_SITE, Family, sealed};
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};
 
@@ -15,27 +15,27 @@ const IN_A_ROW: usize = 10_000;
 
 #[test]
 fn two_thousand_at_once_through_shadowsocks() {
-    sealed(|_| at_once(Variant::Nft, Family::V4, Upstream::Libev("chacha20-ietf-poly1305")));
+    sealed(|| at_once(Variant::Nft, Family::V4, Upstream::Libev("chacha20-ietf-poly1305")));
 }
 
 #[test]
 fn two_thousand_at_once_through_http() {
-    sealed(|_| at_once(Variant::Legacy, Family::V6, Upstream::Squid));
+    sealed(|| at_once(Variant::Legacy, Family::V6, Upstream::Squid));
 }
 
 #[test]
 fn ten_thousand_in_a_row_through_shadowsocks() {
-    sealed(|_| in_a_row(Variant::Legacy, Family::V6, Upstream::Libev("aes-128-gcm")));
+    sealed(|| in_a_row(Variant::Legacy, Family::V6, Upstream::Libev("aes-128-gcm")));
 }
 
 #[test]
 fn ten_thousand_in_a_row_through_http() {
-    sealed(|_| in_a_row(Variant::Nft, Family::V4, Upstream::Squid));
+    sealed(|| in_a_row(Variant::Nft, Family::V4, Upstream::Squid));
 }
 
 #[test]
 fn a_stop_tells_of_each_connection_that_it_cuts() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         let (_server, proxy) = Upstream::Libev("aes-128-gcm").start(Family::V4);
         let mut snet = Snet::start(Variant::Native, &Config::through(Family::V4, &[proxy]));

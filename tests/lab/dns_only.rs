@@ -3,19 +3,18 @@
 use crate::counters::Counters;
 use crate::peer::names;
 use crate::process::{Place, unprivileged};
-use crate::sealed::sealed;
 use crate::snet::{Config, Snet, dig};
 use crate::tables::{assert_same, snapshot};
 use crate::upstream::Upstream;
 use crate::wait;
-use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family};
+use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, sealed};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::time::Duration;
 
 #[test]
 fn without_root_and_with_both_ways_to_the_trusted_side() {
-    sealed(|_| {
+    sealed(|| {
         let _names = [names::domestic(), names::trusted(), names::system()];
         let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
         for family in FAMILIES {

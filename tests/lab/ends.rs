@@ -4,11 +4,11 @@ use crate::client::{connect, echo};
 use crate::digest::Digest;
 use crate::peer::connect_proxy::{self, After};
 use crate::peer::service;
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant, shadowsocks};
+use crate::snet::{Config, Snet, shadowsocks};
 use crate::upstream::{UPSTREAMS, Upstream};
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{FAMILIES, FOREIGN_SITE, Family, PROXY};
+use crate::world::{FAMILIES, FOREIGN_SITE, Family, PROXY, sealed};
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -20,7 +20,7 @@ const MUCH: usize = 3 << 20;
 
 #[test]
 fn half_closed_through_shadowsocks() {
-    sealed(|_| {
+    sealed(|| {
         for family in FAMILIES {
             let (_server, proxy) = Upstream::Rust("chacha20-ietf-poly1305").start(family);
             half_closed_both_ways(Variant::Nft, family, proxy);
@@ -30,7 +30,7 @@ fn half_closed_through_shadowsocks() {
 
 #[test]
 fn half_closed_through_http() {
-    sealed(|_| {
+    sealed(|| {
         for family in FAMILIES {
             half_closed_both_ways(
                 Variant::Legacy,
@@ -65,7 +65,7 @@ fn half_closed_both_ways(variant: Variant, family: Family, proxy: String) {
 
 #[test]
 fn who_speaks_first_is_heard_at_once() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         for family in FAMILIES {
             for upstream in UPSTREAMS {
@@ -89,7 +89,7 @@ fn who_speaks_first_is_heard_at_once() {
 
 #[test]
 fn reset_by_the_other_side_is_a_reset_here() {
-    sealed(|_| {
+    sealed(|| {
         for family in FAMILIES {
             service::tcp(PROXY.port(family, 8390), |mut stream| {
                 let _ = stream.read(&mut [0; 64]);
@@ -111,7 +111,7 @@ fn reset_by_the_other_side_is_a_reset_here() {
 
 #[test]
 fn reset_here_is_a_reset_on_the_other_side() {
-    sealed(|_| {
+    sealed(|| {
         for family in FAMILIES {
             let (ended, ends) = mpsc::channel();
             let tell = move |stream: &mut TcpStream| {

@@ -5,29 +5,17 @@ use crate::client::{ask, connect, echo, try_connect};
 use crate::counters::Counters;
 use crate::peer::{names, service};
 use crate::process::{Running, finish};
-use crate::sealed::sealed;
-use crate::snet::{self, Config, Snet, Variant, dig};
+use crate::snet::{self, Config, Snet, dig};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{BLOCKED_SITE, DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host};
+use crate::world::{BLOCKED_SITE, DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host, sealed_for};
 use nix::sys::signal::Signal;
+use snet_lab::in_every_variant;
 use std::net::TcpStream;
 use std::time::Duration;
 
-#[test]
-fn what_flows_when_with_iptables_nft() {
-    sealed(|_| what_flows_when(Variant::Nft));
-}
-
-#[test]
-fn what_flows_when_with_iptables_legacy() {
-    sealed(|_| what_flows_when(Variant::Legacy));
-}
-
-#[test]
-fn what_flows_when_with_nftables() {
-    sealed(|_| what_flows_when(Variant::Native));
-}
+in_every_variant!(what_flows_when);
 
 /// The way of a connection, or what becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,33 +5,21 @@ use crate::client::{connect, echo, try_connect};
 use crate::counters::Counters;
 use crate::peer::service;
 use crate::process::{FOLDER, Place, Running, command, finish};
-use crate::sealed::sealed;
-use crate::snet::{self, Config, Snet, Variant, write_config};
+use crate::snet::{self, Config, Snet, write_config};
 use crate::stop::Stop;
 use crate::tables::snapshot;
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family};
+use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, sealed_for};
 use nix::mount::{MsFlags, mount};
+use snet_lab::in_every_variant;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-#[test]
-fn flushed_under_traffic_with_iptables_nft() {
-    sealed(|_| flushed_under_traffic(Variant::Nft));
-}
-
-#[test]
-fn flushed_under_traffic_with_iptables_legacy() {
-    sealed(|_| flushed_under_traffic(Variant::Legacy));
-}
-
-#[test]
-fn flushed_under_traffic_with_nftables() {
-    sealed(|_| flushed_under_traffic(Variant::Native));
-}
+in_every_variant!(flushed_under_traffic);
 
 /// From the flush to rules that are whole again. A look every five seconds is the worst case, and a
 /// mend takes its while.

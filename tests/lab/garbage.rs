@@ -2,10 +2,10 @@
 
 use crate::client::{connect, echo, try_connect};
 use crate::peer::{names, service};
-use crate::sealed::sealed;
-use crate::snet::{Config, DNS_PORT, Snet, TCP_PORT, Variant, dig};
+use crate::snet::{Config, DNS_PORT, Snet, TCP_PORT, dig};
 use crate::upstream::Upstream;
-use crate::world::{FOREIGN_SITE, Family};
+use crate::variant::Variant;
+use crate::world::{FOREIGN_SITE, Family, sealed};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -13,7 +13,7 @@ const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6A
 
 #[test]
 fn garbage_does_no_harm() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         let _names = [names::domestic(), names::trusted(), names::system()];
         let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);

@@ -5,11 +5,11 @@ use crate::client::{connect, echo};
 use crate::peer::connect_proxy::{self, After};
 use crate::peer::service;
 use crate::process::{Place, command, terminal};
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant, snet};
+use crate::snet::{Config, Snet, snet};
 use crate::tables::{assert_same, snapshot};
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{FOREIGN_SITE, Family};
+use crate::world::{FOREIGN_SITE, Family, sealed};
 use nix::sys::signal::Signal;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 #[test]
 fn a_closed_terminal_ends_what_runs_in_it() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         let proxy = connect_proxy::start(Family::V4, After::Carry);
         for variant in [Variant::Nft, Variant::Legacy, Variant::Native] {

@@ -4,31 +4,19 @@
 use crate::client::{echo, try_connect};
 use crate::counters::Counters;
 use crate::peer::service;
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant};
+use crate::snet::{Config, Snet};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait::until;
-use crate::world::{FOREIGN_SITE, Family};
+use crate::world::{FOREIGN_SITE, Family, sealed_for};
 use nix::sys::signal::Signal;
+use snet_lab::in_every_variant;
 use std::time::Duration;
 
 /// The promise, and nothing more.
 const WITHIN: Duration = Duration::from_secs(10);
 
-#[test]
-fn hung_and_dead_with_nftables() {
-    sealed(|_| hung_and_dead(Variant::Native));
-}
-
-#[test]
-fn hung_and_dead_with_iptables_nft() {
-    sealed(|_| hung_and_dead(Variant::Nft));
-}
-
-#[test]
-fn hung_and_dead_with_iptables_legacy() {
-    sealed(|_| hung_and_dead(Variant::Legacy));
-}
+in_every_variant!(hung_and_dead);
 
 fn hung_and_dead(variant: Variant) {
     service::start();

@@ -4,12 +4,13 @@
 use crate::client::{connect, echo};
 use crate::peer::service;
 use crate::process::FOLDER;
-use crate::sealed::sealed;
-use crate::snet::{self, Config, IPTABLES, Snet, Variant};
+use crate::snet::{self, Config, Snet};
 use crate::tables::{assert_same, snapshot, snets};
 use crate::tools;
 use crate::upstream::Upstream;
-use crate::world::{FOREIGN_SITE, Family};
+use crate::variant::{IPTABLES, Variant};
+use crate::world::{FOREIGN_SITE, Family, sealed_for};
+use snet_lab::in_both_variants;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -17,19 +18,11 @@ use std::path::{Path, PathBuf};
 /// A start that calls more tools than this never gets ready.
 const MOST_STEPS: usize = 60;
 
-#[test]
-fn killed_at_every_step_with_iptables_nft() {
-    sealed(|_| at_every_step(Variant::Nft));
-}
-
-#[test]
-fn killed_at_every_step_with_iptables_legacy() {
-    sealed(|_| at_every_step(Variant::Legacy));
-}
+in_both_variants!(killed_at_every_step, killed_while_running);
 
 /// The tools it calls kill it, before or after they have done their work: first the first call,
 /// then the second, until a start has no more calls.
-fn at_every_step(variant: Variant) {
+fn killed_at_every_step(variant: Variant) {
     service::start();
     let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
     let config = Config::through(Family::V4, &[proxy]);
@@ -112,17 +105,7 @@ fn killers(step: usize, when: &str, variant: Variant) -> PathBuf {
     folder
 }
 
-#[test]
-fn killed_while_running_with_iptables_nft() {
-    sealed(|_| while_running(Variant::Nft));
-}
-
-#[test]
-fn killed_while_running_with_iptables_legacy() {
-    sealed(|_| while_running(Variant::Legacy));
-}
-
-fn while_running(variant: Variant) {
+fn killed_while_running(variant: Variant) {
     service::start();
     let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
     let config = Config::through(Family::V4, &[proxy]);

@@ -4,28 +4,16 @@
 use crate::counters::Counters;
 use crate::peer::{names, service};
 use crate::router::LAN;
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant, dig};
+use crate::snet::{Config, Snet, dig};
 use crate::upstream::Upstream;
-use crate::world::{Family, SYSTEM_NAMES};
+use crate::variant::Variant;
+use crate::world::{Family, SYSTEM_NAMES, sealed_for};
 use nix::sys::signal::Signal;
+use snet_lab::in_every_variant;
 use std::thread;
 use std::time::Duration;
 
-#[test]
-fn no_complaint_leaves_with_nftables() {
-    sealed(|_| no_complaint_leaves(Variant::Native));
-}
-
-#[test]
-fn no_complaint_leaves_with_iptables_nft() {
-    sealed(|_| no_complaint_leaves(Variant::Nft));
-}
-
-#[test]
-fn no_complaint_leaves_with_iptables_legacy() {
-    sealed(|_| no_complaint_leaves(Variant::Legacy));
-}
+in_every_variant!(no_complaint_leaves);
 
 fn no_complaint_leaves(variant: Variant) {
     service::start();

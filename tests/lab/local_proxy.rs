@@ -6,48 +6,21 @@ use crate::client::curl;
 use crate::counters::Counters;
 use crate::peer::{http_proxy, service};
 use crate::process::{FOLDER, Finished, Running};
-use crate::sealed::sealed;
-use crate::snet::{self, Config, Snet, Variant};
+use crate::snet::{self, Config, Snet};
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{FOREIGN_SITE, Family, PROXY};
+use crate::world::{FOREIGN_SITE, Family, PROXY, sealed_for};
+use snet_lab::in_every_variant;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-#[test]
-fn a_service_is_left_alone_with_iptables_nft() {
-    sealed(|_| a_service(Variant::Nft));
-}
-
-#[test]
-fn a_service_is_left_alone_with_iptables_legacy() {
-    sealed(|_| a_service(Variant::Legacy));
-}
-
-#[test]
-fn a_service_is_left_alone_with_nftables() {
-    sealed(|_| a_service(Variant::Native));
-}
-
-#[test]
-fn one_that_is_like_everybody_with_iptables_nft() {
-    sealed(|_| like_everybody(Variant::Nft));
-}
-
-#[test]
-fn one_that_is_like_everybody_with_iptables_legacy() {
-    sealed(|_| like_everybody(Variant::Legacy));
-}
-
-#[test]
-fn one_that_is_like_everybody_with_nftables() {
-    sealed(|_| like_everybody(Variant::Native));
-}
+in_every_variant!(a_service_is_left_alone, one_that_is_like_everybody);
 
 const LOCAL: &str = "127.0.0.1:7890";
 
-fn a_service(variant: Variant) {
+fn a_service_is_left_alone(variant: Variant) {
     let groups = Cgroups::mount();
     let service = Cgroups::name("proxy.service");
     groups.make(&service);
@@ -97,7 +70,7 @@ fn a_service(variant: Variant) {
 }
 
 /// Of the user and the cgroup of everybody else: what is its own shows only by going on and on.
-fn like_everybody(variant: Variant) {
+fn one_that_is_like_everybody(variant: Variant) {
     let scene = Scene::begin();
     for goes_on in [true, false] {
         let _local = scene.local_proxy(goes_on);

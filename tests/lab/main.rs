@@ -12,28 +12,21 @@
     reason = "clients and peers of the lab are no part of snet: their sockets must not be marked"
 )]
 
+use snet_lab::{cgroup, process, stop, tools, variant, wait, world};
+
 mod client;
 mod counters;
 mod digest;
 mod peer;
-mod process;
 mod question;
-mod sealed;
 mod snet;
-mod stillness;
-mod stop;
 mod tables;
-mod tools;
 mod upstream;
-mod variants;
-mod wait;
-mod world;
 
 mod absence;
 mod auto;
 mod bad_proxy;
 mod bound;
-mod cgroup;
 mod closed;
 mod crowd;
 mod dns_only;

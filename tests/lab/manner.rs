@@ -3,10 +3,10 @@
 
 use crate::client::{connect, echo};
 use crate::peer::service;
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant};
+use crate::snet::{Config, Snet};
 use crate::upstream::Upstream;
-use crate::world::{FOREIGN_SITE, Family, in_internet};
+use crate::variant::Variant;
+use crate::world::{FOREIGN_SITE, Family, in_internet, sealed};
 use std::fs;
 
 const CONNECTIONS: u64 = 5;
@@ -16,17 +16,17 @@ const ALLOWED: &str = "1027";
 
 #[test]
 fn the_header_of_shadowsocks_leaves_in_the_syn() {
-    sealed(|_| fast_open(Upstream::Libev("aes-256-gcm"), ALLOWED, CONNECTIONS - 1));
+    sealed(|| fast_open(Upstream::Libev("aes-256-gcm"), ALLOWED, CONNECTIONS - 1));
 }
 
 #[test]
 fn the_request_of_http_leaves_in_the_syn() {
-    sealed(|_| fast_open(Upstream::Tinyproxy, ALLOWED, CONNECTIONS - 1));
+    sealed(|| fast_open(Upstream::Tinyproxy, ALLOWED, CONNECTIONS - 1));
 }
 
 #[test]
 fn a_server_without_fast_open_is_reached_as_ever() {
-    sealed(|_| fast_open(Upstream::Libev("aes-256-gcm"), "0", 0));
+    sealed(|| fast_open(Upstream::Libev("aes-256-gcm"), "0", 0));
 }
 
 /// The first connection fetches the server's cookie, the others use it.
@@ -38,7 +38,7 @@ fn fast_open(upstream: Upstream, allowed: &'static str, in_the_syn: u64) {
 
 #[test]
 fn multipath_is_asked_for_and_plain_tcp_is_taken() {
-    sealed(|_| {
+    sealed(|| {
         echoes(Upstream::Libev("aes-256-gcm"), "multipath = true");
         if fs::read_to_string("/proc/sys/net/mptcp/enabled").is_ok_and(|text| text.trim() == "1") {
             assert_eq!(counter("MPTcpExt", "MPCapableSYNTX"), CONNECTIONS);

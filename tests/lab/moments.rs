@@ -4,32 +4,20 @@
 
 use crate::client::{echo, try_connect};
 use crate::peer::{names, service};
-use crate::sealed::sealed;
-use crate::snet::{self, Config, Snet, Variant, dig};
+use crate::snet::{self, Config, Snet, dig};
 use crate::stop::Stop;
 use crate::tables::{assert_same, snapshot};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host};
+use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host, sealed_for};
 use nix::sys::signal::Signal;
+use snet_lab::in_every_variant;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-#[test]
-fn killed_at_any_moment_with_iptables_nft() {
-    sealed(|_| killed_at_any_moment(Variant::Nft));
-}
-
-#[test]
-fn killed_at_any_moment_with_iptables_legacy() {
-    sealed(|_| killed_at_any_moment(Variant::Legacy));
-}
-
-#[test]
-fn killed_at_any_moment_with_nftables() {
-    sealed(|_| killed_at_any_moment(Variant::Native));
-}
+in_every_variant!(killed_at_any_moment);
 
 /// The promise.
 const WITHIN: Duration = Duration::from_secs(10);

@@ -3,11 +3,11 @@
 use crate::client::{connect, echo};
 use crate::peer::{names, service};
 use crate::process::{Place, sh};
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant, dig};
+use crate::snet::{Config, Snet, dig};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{FOREIGN_SITE, Family};
+use crate::world::{FOREIGN_SITE, Family, sealed};
 use std::time::{Duration, Instant};
 
 /// Less than the two seconds after which a silent connection is given up.
@@ -15,7 +15,7 @@ const PROMPTLY: Duration = Duration::from_millis(1500);
 
 #[test]
 fn names_are_answered_at_once_in_another_network() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         let _names = [names::domestic(), names::trusted(), names::system()];
         let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);

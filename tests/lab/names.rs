@@ -2,11 +2,11 @@
 
 use crate::counters::Counters;
 use crate::peer::{forger, names};
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant, dig};
+use crate::snet::{Config, Snet, dig};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::world::{
-    DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, SILENT_DOMESTIC, SILENT_FOREIGN,
+    DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, SILENT_DOMESTIC, SILENT_FOREIGN, sealed,
 };
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ fn assert_true_answers(snet: &Snet) {
 
 #[test]
 fn both_sides_answer_over_every_upstream() {
-    sealed(|_| {
+    sealed(|| {
         let _names = [names::domestic(), names::trusted(), names::system()];
         let counters = Counters::start();
         for family in FAMILIES {
@@ -48,7 +48,7 @@ fn both_sides_answer_over_every_upstream() {
 
 #[test]
 fn forged_answers_are_not_believed() {
-    sealed(|_| {
+    sealed(|| {
         let _names = [names::trusted(), names::system()];
         let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
         let mut config = Config::through(Family::V4, &[proxy]);
@@ -94,7 +94,7 @@ fn assert_never_forged(forgery: forger::Forgery, snet: &Snet) {
 
 #[test]
 fn silent_domestic_side_holds_nobody_up() {
-    sealed(|_| {
+    sealed(|| {
         let _names = [names::trusted(), names::system()];
         let (_server, proxy) = Upstream::Rust("aes-256-gcm").start(Family::V4);
         let mut config = Config::through(Family::V4, &[proxy]);
@@ -116,7 +116,7 @@ fn silent_domestic_side_holds_nobody_up() {
 
 #[test]
 fn silent_trusted_side_leaves_domestic_names_alone() {
-    sealed(|_| {
+    sealed(|| {
         let _names = [names::domestic(), names::system()];
         let (_server, proxy) = Upstream::Rust("aes-256-gcm").start(Family::V4);
         let mut config = Config::through(Family::V4, &[proxy]);
@@ -138,7 +138,7 @@ fn silent_trusted_side_leaves_domestic_names_alone() {
 
 #[test]
 fn hosts_block_lists_and_types_are_obeyed() {
-    sealed(|_| {
+    sealed(|| {
         let _names = [names::domestic(), names::trusted(), names::system()];
         let (_server, proxy) = Upstream::Libev("aes-128-gcm").start(Family::V4);
         let mut config = Config::through(Family::V4, &[proxy]);

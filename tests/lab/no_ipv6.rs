@@ -5,10 +5,11 @@ use crate::client::{echo, try_connect};
 use crate::counters::Counters;
 use crate::peer::{names, service};
 use crate::process::{FOLDER, Place, command, finish};
-use crate::sealed::sealed;
-use crate::snet::{self, Config, Snet, Variant, dig};
+use crate::snet::{self, Config, Snet, dig};
 use crate::upstream::Upstream;
-use crate::world::{FOREIGN_SITE, Family};
+use crate::variant::Variant;
+use crate::world::{FOREIGN_SITE, Family, sealed_for};
+use snet_lab::in_every_variant;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,20 +19,7 @@ const SOCKET: &str = "#define _GNU_SOURCE\n\
     if (family == AF_INET6) { errno = EAFNOSUPPORT; return -1; }\n\
     return syscall(SYS_socket, family, type, protocol); }\n";
 
-#[test]
-fn both_modes_start_on_ipv4_with_iptables_nft() {
-    sealed(|_| both_modes_start_on_ipv4(Variant::Nft));
-}
-
-#[test]
-fn both_modes_start_on_ipv4_with_iptables_legacy() {
-    sealed(|_| both_modes_start_on_ipv4(Variant::Legacy));
-}
-
-#[test]
-fn both_modes_start_on_ipv4_with_nftables() {
-    sealed(|_| both_modes_start_on_ipv4(Variant::Native));
-}
+in_every_variant!(both_modes_start_on_ipv4);
 
 fn both_modes_start_on_ipv4(variant: Variant) {
     service::start();

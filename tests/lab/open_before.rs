@@ -4,31 +4,24 @@
 use crate::client::{connect, echo};
 use crate::counters::Counters;
 use crate::peer::{names, service};
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant};
+use crate::snet::{Config, Snet};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, MACHINE, SYSTEM_NAMES};
+use crate::world::{
+    DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, MACHINE, SYSTEM_NAMES, sealed_for,
+};
+use snet_lab::in_every_variant;
 use std::io::ErrorKind;
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
-#[test]
-fn connections_live_through_start_and_stop_with_nftables() {
-    sealed(|_| connections_live_on(Variant::Native));
-}
+in_every_variant!(
+    connections_live_through_start_and_stop,
+    name_client_with_one_port_is_captured_and_released
+);
 
-#[test]
-fn connections_live_through_start_and_stop_with_iptables_nft() {
-    sealed(|_| connections_live_on(Variant::Nft));
-}
-
-#[test]
-fn connections_live_through_start_and_stop_with_iptables_legacy() {
-    sealed(|_| connections_live_on(Variant::Legacy));
-}
-
-fn connections_live_on(variant: Variant) {
+fn connections_live_through_start_and_stop(variant: Variant) {
     service::start();
     let counters = Counters::start();
     let mut old: Vec<_> = FAMILIES
@@ -63,23 +56,8 @@ fn connections_live_on(variant: Variant) {
     assert_eq!(counters.captured(), 1);
 }
 
-#[test]
-fn name_client_with_one_port_is_captured_and_released_with_nftables() {
-    sealed(|_| one_port(Variant::Native));
-}
-
-#[test]
-fn name_client_with_one_port_is_captured_and_released_with_iptables_nft() {
-    sealed(|_| one_port(Variant::Nft));
-}
-
-#[test]
-fn name_client_with_one_port_is_captured_and_released_with_iptables_legacy() {
-    sealed(|_| one_port(Variant::Legacy));
-}
-
 /// Asks all the time from one port in each family, so that conntrack never forgets.
-fn one_port(variant: Variant) {
+fn name_client_with_one_port_is_captured_and_released(variant: Variant) {
     let _names = [names::domestic(), names::trusted(), names::system()];
     let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
     let config = Config::through(Family::V4, &[proxy]);

@@ -5,10 +5,9 @@ use crate::digest::Digest;
 use crate::peer::http_proxy::{self, PASSWORD, SQUID_PORT, USER};
 use crate::peer::{forger, names, nginx, service, shadowsocks};
 use crate::process::{Place, command, finish};
-use crate::sealed::sealed;
 use crate::snet::dig;
 use crate::world::{
-    DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, FORGED, Family, MACHINE, PROXY, SILENT_FOREIGN,
+    DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, FORGED, Family, MACHINE, PROXY, SILENT_FOREIGN, sealed,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -16,7 +15,7 @@ use std::time::Duration;
 
 #[test]
 fn sites_answer_directly() {
-    sealed(|_| {
+    sealed(|| {
         let _sites = nginx::sites(None);
         for family in FAMILIES {
             for site in [DOMESTIC_SITE, FOREIGN_SITE] {
@@ -29,7 +28,7 @@ fn sites_answer_directly() {
 
 #[test]
 fn name_servers_answer() {
-    sealed(|_| {
+    sealed(|| {
         let _servers = [names::domestic(), names::trusted(), names::system()];
         assert_eq!(dig("+short foreign.example"), "10.0.2.2\n");
         assert_eq!(dig("+short +tcp foreign.example"), "10.0.2.2\n");
@@ -44,7 +43,7 @@ fn name_servers_answer() {
 
 #[test]
 fn forgers_overtake() {
-    sealed(|_| {
+    sealed(|| {
         forger::start(forger::Forgery::Foreign);
         let answer = dig("+short @198.51.100.53 foreign.example");
         assert_eq!(answer, format!("{}\n", FORGED.ip(Family::V4)));
@@ -55,7 +54,7 @@ fn forgers_overtake() {
 
 #[test]
 fn http_proxies_connect() {
-    sealed(|_| {
+    sealed(|| {
         let _sites = nginx::sites(None);
         for family in FAMILIES {
             let url = format!("http://{}/who", FOREIGN_SITE.port(family, 80));
@@ -79,7 +78,7 @@ fn http_proxies_connect() {
 
 #[test]
 fn shadowsocks_servers_connect() {
-    sealed(|_| {
+    sealed(|| {
         let _sites = nginx::sites(None);
         for method in shadowsocks::METHODS {
             for family in FAMILIES {
@@ -99,7 +98,7 @@ fn shadowsocks_servers_connect() {
 
 #[test]
 fn services_do_what_they_say() {
-    sealed(|_| {
+    sealed(|| {
         let seen = service::start();
         for family in FAMILIES {
             let at = |port| connect(FOREIGN_SITE.port(family, port));
@@ -139,7 +138,7 @@ fn services_do_what_they_say() {
 
 #[test]
 fn silent_hosts_are_silent() {
-    sealed(|_| {
+    sealed(|| {
         for family in FAMILIES {
             let address = SILENT_FOREIGN.port(family, 80);
             let error = TcpStream::connect_timeout(&address, Duration::from_secs(1));

@@ -4,11 +4,12 @@ use crate::client::{connect, echo};
 use crate::counters::Counters;
 use crate::peer::{http_proxy, names, service};
 use crate::process::{FOLDER, Place, command, finish};
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant};
+use crate::snet::{Config, Snet};
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{FOREIGN_SITE, FORGED, Family, PROXY, SILENT_DOMESTIC};
+use crate::world::{FOREIGN_SITE, FORGED, Family, PROXY, SILENT_DOMESTIC, sealed, sealed_for};
 use nix::mount::{MsFlags, mount};
+use snet_lab::in_every_variant;
 use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
@@ -34,7 +35,7 @@ fn reaches_the_foreign_site() -> bool {
 /// Its record lives for five minutes more, and nobody answers at the old address.
 #[test]
 fn a_proxy_that_moves_is_found_when_it_is_missed() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         let (_server, _) = http_proxy::tinyproxy(Family::V4);
         let (_trusted, _system) = (names::trusted(), names::system());
@@ -50,22 +51,9 @@ fn a_proxy_that_moves_is_found_when_it_is_missed() {
     });
 }
 
+in_every_variant!(a_name_that_does_not_exist_is_no_proxy);
+
 /// The provider has an address for everything.
-#[test]
-fn a_name_that_does_not_exist_is_no_proxy_with_nftables() {
-    sealed(|_| a_name_that_does_not_exist_is_no_proxy(Variant::Native));
-}
-
-#[test]
-fn a_name_that_does_not_exist_is_no_proxy_with_iptables_nft() {
-    sealed(|_| a_name_that_does_not_exist_is_no_proxy(Variant::Nft));
-}
-
-#[test]
-fn a_name_that_does_not_exist_is_no_proxy_with_iptables_legacy() {
-    sealed(|_| a_name_that_does_not_exist_is_no_proxy(Variant::Legacy));
-}
-
 fn a_name_that_does_not_exist_is_no_proxy(variant: Variant) {
     let (_trusted, _system) = (names::trusted(), names::system());
     let _domestic = names::domestic_and("#", FORGED);
@@ -86,7 +74,7 @@ fn a_name_that_does_not_exist_is_no_proxy(variant: Variant) {
 
 #[test]
 fn the_hosts_file_knows_the_proxy() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         let (_server, _) = http_proxy::tinyproxy(Family::V4);
         let (_trusted, _system) = (names::trusted(), names::system());

@@ -5,13 +5,13 @@ use crate::counters::Counters;
 use crate::peer::{forger, names, resolved, unbound};
 use crate::process::{FOLDER, Place, command, finish};
 use crate::question::{self, Answer, ask_all, kind};
-use crate::sealed::sealed;
-use crate::snet::{self, Config, Snet, Variant, dig};
+use crate::snet::{self, Config, Snet, dig};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
 use crate::world::{
     DOMESTIC_NAMES, DOMESTIC_SITE, FAMILIES, FAR_COPY, FOREIGN_SITE, Family, SYSTEM_NAMES,
-    TRUSTED_NAMES,
+    TRUSTED_NAMES, sealed,
 };
 use nix::sys::signal::Signal;
 use std::fs;
@@ -29,7 +29,7 @@ fn queries() -> u32 {
 
 #[test]
 fn thousands_of_names_and_no_forged_answer() {
-    sealed(|_| {
+    sealed(|| {
         let _names = [names::trusted(), names::system()];
         let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
         let config = Config::through(Family::V4, &[proxy]);
@@ -79,7 +79,7 @@ fn thousands_of_names_and_no_forged_answer() {
 
 #[test]
 fn every_kind_of_upstream() {
-    sealed(|_| {
+    sealed(|| {
         let _servers = [
             unbound::start(
                 DOMESTIC_NAMES,
@@ -140,7 +140,7 @@ fn every_kind_of_upstream() {
 
 #[test]
 fn every_client_is_satisfied() {
-    sealed(|_| {
+    sealed(|| {
         let _names = [names::domestic(), names::trusted(), names::system()];
         let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
         let mut config = Config::through(Family::V4, &[proxy]);
@@ -195,7 +195,7 @@ fn every_client_is_satisfied() {
 /// It asks with EDNS, keeps what it learns of a server's abilities, and is what most desktops have.
 #[test]
 fn systemd_resolved_is_satisfied() {
-    sealed(|_| {
+    sealed(|| {
         let _names = [names::domestic(), names::trusted(), names::system()];
         let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
         let snet = Snet::start(Variant::Native, &Config::through(Family::V4, &[proxy]));
@@ -265,7 +265,7 @@ fn a_browser_asks(snet: &Snet) {
 /// longer than `dns.timeout`, and answers resume by themselves.
 #[test]
 fn sides_that_flap_and_a_proxy_that_is_restarted() {
-    sealed(|_| {
+    sealed(|| {
         let (domestic, trusted, _system) = (names::domestic(), names::trusted(), names::system());
         let (proxy, line) = Upstream::Rust("aes-256-gcm").start(Family::V4);
         let mut config = Config::through(Family::V4, &[line]);

@@ -5,41 +5,22 @@ use crate::client::{curl, get};
 use crate::counters::Counters;
 use crate::digest::Digest;
 use crate::peer::{names, nginx, service};
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant};
+use crate::snet::{Config, Snet};
 use crate::transfer::digest_of;
 use crate::upstream::UPSTREAMS;
-use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, MACHINE};
+use crate::variant::Variant;
+use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, MACHINE, sealed_for};
+use snet_lab::in_every_variant;
 use std::path::Path;
 
-#[test]
-fn with_iptables_nft_through_proxies_on_ipv4() {
-    sealed(|_| every_upstream(Variant::Nft, Family::V4));
+in_every_variant!(through_proxies_on_ipv4, through_proxies_on_ipv6);
+
+fn through_proxies_on_ipv4(variant: Variant) {
+    every_upstream(variant, Family::V4);
 }
 
-#[test]
-fn with_iptables_nft_through_proxies_on_ipv6() {
-    sealed(|_| every_upstream(Variant::Nft, Family::V6));
-}
-
-#[test]
-fn with_iptables_legacy_through_proxies_on_ipv4() {
-    sealed(|_| every_upstream(Variant::Legacy, Family::V4));
-}
-
-#[test]
-fn with_iptables_legacy_through_proxies_on_ipv6() {
-    sealed(|_| every_upstream(Variant::Legacy, Family::V6));
-}
-
-#[test]
-fn with_nftables_through_proxies_on_ipv4() {
-    sealed(|_| every_upstream(Variant::Native, Family::V4));
-}
-
-#[test]
-fn with_nftables_through_proxies_on_ipv6() {
-    sealed(|_| every_upstream(Variant::Native, Family::V6));
+fn through_proxies_on_ipv6(variant: Variant) {
+    every_upstream(variant, Family::V6);
 }
 
 fn every_upstream(variant: Variant, family: Family) {

@@ -1,11 +1,11 @@
 //! Starts that are refused: the exit code, one clear word, and nothing touched.
 
 use crate::process::{FOLDER, finish};
-use crate::sealed::sealed;
-use crate::snet::{self, Config, Variant, http_proxy, write_config};
+use crate::snet::{self, Config, http_proxy, write_config};
 use crate::tables::{assert_same, snapshot};
 use crate::tools;
-use crate::world::{Family, PROXY};
+use crate::variant::Variant;
+use crate::world::{Family, PROXY, sealed};
 use nix::mount::{MsFlags, mount};
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn usual() -> Config {
 
 #[test]
 fn missing_tool_is_named_with_the_command_that_installs_it() {
-    sealed(|_| {
+    sealed(|| {
         let before = snapshot();
         hide("ipset");
         let file = usual().write().display().to_string();
@@ -48,7 +48,7 @@ fn unhide(program: &str) {
 
 #[test]
 fn bad_configuration_touches_nothing_and_names_every_fault() {
-    sealed(|_| {
+    sealed(|| {
         let before = snapshot();
         let text = "mode = \"bridge\"\n\
                     [listen]\ntcp-port = 99999\n\
@@ -74,7 +74,7 @@ fn bad_configuration_touches_nothing_and_names_every_fault() {
 
 #[test]
 fn without_rights_it_says_so() {
-    sealed(|_| {
+    sealed(|| {
         let before = snapshot();
         let mut command = crate::process::unprivileged(crate::process::Place::Machine, "unshare");
         command.arg("--").arg(env!("CARGO_BIN_EXE_snet")).arg("-c").arg(usual().write());
@@ -87,7 +87,7 @@ fn without_rights_it_says_so() {
 
 #[test]
 fn taken_port_is_named_and_nothing_is_left() {
-    sealed(|_| {
+    sealed(|| {
         let before = snapshot();
         let _taken = std::net::TcpListener::bind("127.0.0.1:1111").expect("the port is free");
         let file = usual().write().display().to_string();
@@ -101,7 +101,7 @@ fn taken_port_is_named_and_nothing_is_left() {
 /// iptables-legacy has its lock there; nobody else needs to write.
 #[test]
 fn a_read_only_run_is_named_or_does_no_harm() {
-    sealed(|_| {
+    sealed(|| {
         let before = snapshot();
         for variant in [Variant::Nft, Variant::Legacy, Variant::Native] {
             let file = usual().by(variant).write();
@@ -131,7 +131,7 @@ fn a_read_only_run_is_named_or_does_no_harm() {
 /// Tools in the place of the real ones say what those say where a module is missing.
 #[test]
 fn a_module_that_the_kernel_lacks_is_named_and_nothing_is_left() {
-    sealed(|_| {
+    sealed(|| {
         let before = snapshot();
         let folder = Path::new(FOLDER).join("lacking");
         fs::create_dir_all(&folder).expect("the tmpfs is writable");
@@ -186,7 +186,7 @@ fn assert_one_line(said: &str) {
 
 #[test]
 fn check_prints_a_summary() {
-    sealed(|_| {
+    sealed(|| {
         let file = usual().write().display().to_string();
         let checked = snet::run(Variant::Nft, &["check", "-c", &file]);
         assert_eq!(checked.code(), Some(0), "{}", checked.stderr);

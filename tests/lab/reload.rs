@@ -5,34 +5,22 @@ use crate::client::{connect, echo};
 use crate::counters::Counters;
 use crate::peer::{names, service};
 use crate::process::finish;
-use crate::sealed::sealed;
-use crate::snet::{self, Config, Snet, Variant, dig};
+use crate::snet::{self, Config, Snet, dig};
 use crate::stop::Stop;
 use crate::tables::{assert_same, snapshot};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host};
+use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host, sealed, sealed_for};
 use nix::sys::signal::Signal;
+use snet_lab::in_every_variant;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-#[test]
-fn reloads_under_load_with_iptables_nft() {
-    sealed(|_| reloads_under_load(Variant::Nft));
-}
-
-#[test]
-fn reloads_under_load_with_iptables_legacy() {
-    sealed(|_| reloads_under_load(Variant::Legacy));
-}
-
-#[test]
-fn reloads_under_load_with_nftables() {
-    sealed(|_| reloads_under_load(Variant::Native));
-}
+in_every_variant!(reloads_under_load);
 
 /// `SNET_RELOADS` sets another number.
 fn rounds() -> usize {
@@ -176,7 +164,7 @@ impl Load {
 /// Two would take each other's rules away.
 #[test]
 fn a_second_snet_is_refused_and_harms_nothing() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         let (_one, proxy) = Upstream::Tinyproxy.start(Family::V4);
         let config = Config::through(Family::V4, &[proxy]);

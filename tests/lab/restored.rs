@@ -3,27 +3,27 @@
 use crate::client::{connect, echo};
 use crate::peer::service;
 use crate::process::{Place, finish, sh};
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant};
+use crate::snet::{Config, Snet};
 use crate::tables::{assert_same, snapshot, snets};
 use crate::upstream::Upstream;
-use crate::world::{FOREIGN_SITE, Family};
+use crate::variant::Variant;
+use crate::world::{FOREIGN_SITE, Family, sealed};
 use nix::sys::signal::Signal;
 use std::process::Command;
 
 #[test]
 fn stop_leaves_no_table() {
-    sealed(|_| stop_restores(Variant::Native));
+    sealed(|| stop_restores(Variant::Native));
 }
 
 #[test]
 fn stop_restores_the_tables_of_iptables_nft() {
-    sealed(|_| stop_restores(Variant::Nft));
+    sealed(|| stop_restores(Variant::Nft));
 }
 
 #[test]
 fn stop_restores_the_tables_of_iptables_legacy() {
-    sealed(|_| stop_restores(Variant::Legacy));
+    sealed(|| stop_restores(Variant::Legacy));
 }
 
 fn stop_restores(variant: Variant) {
@@ -73,7 +73,7 @@ pub fn neighbours(variant: Variant) {
 
 #[test]
 fn printing_rules_changes_nothing() {
-    sealed(|_| {
+    sealed(|| {
         let config = Config::through(
             Family::V4,
             &[crate::snet::http_proxy(crate::world::PROXY.port(Family::V4, 3128), None)],
@@ -90,7 +90,7 @@ fn printing_rules_changes_nothing() {
 
 #[test]
 fn backend_none_installs_nothing() {
-    sealed(|_| {
+    sealed(|| {
         let proxy = crate::snet::http_proxy(crate::world::PROXY.port(Family::V4, 3128), None);
         let mut config = Config::through(Family::V4, &[proxy]);
         Config::set(&mut config.firewall, "backend", "\"none\"");
@@ -106,7 +106,7 @@ fn backend_none_installs_nothing() {
 /// written must not keep the rules in place.
 #[test]
 fn a_log_that_nobody_reads_leaves_nothing() {
-    sealed(|_| {
+    sealed(|| {
         let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
         let config = Config::through(Family::V4, &[proxy]).write();
         let before = snapshot();

@@ -5,11 +5,12 @@
 use crate::client::{echo, try_connect};
 use crate::flushed::shell;
 use crate::peer::service;
-use crate::sealed::sealed;
-use crate::snet::{self, Config, Snet, Variant};
+use crate::snet::{self, Config, Snet};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{DOMESTIC_SITE, Family, in_internet};
+use crate::world::{DOMESTIC_SITE, Family, in_internet, sealed_for};
+use snet_lab::in_both_variants;
 use socket2::{Domain, Socket, Type};
 use std::fs;
 use std::io::{self, Read};
@@ -101,22 +102,4 @@ fn the_mark_is_overwritten(variant: Variant) {
     daemon.stop();
 }
 
-#[test]
-fn a_translation_is_inherited_with_iptables_nft() {
-    sealed(|_| a_translation_is_inherited(Variant::Nft));
-}
-
-#[test]
-fn a_translation_is_inherited_with_iptables_legacy() {
-    sealed(|_| a_translation_is_inherited(Variant::Legacy));
-}
-
-#[test]
-fn the_mark_is_overwritten_with_iptables_nft() {
-    sealed(|_| the_mark_is_overwritten(Variant::Nft));
-}
-
-#[test]
-fn the_mark_is_overwritten_with_iptables_legacy() {
-    sealed(|_| the_mark_is_overwritten(Variant::Legacy));
-}
+in_both_variants!(a_translation_is_inherited, the_mark_is_overwritten);

@@ -1,4 +1,4 @@
-//! A household behind snet: LAN hosts and a container-like bridge, the whole daemon, real proxies.
+//! A a_household behind snet: LAN hosts and a container-like bridge, the whole daemon, real proxies.
 //!
 //! ```text
 //!   lan   192.168.7.10  fd00:7::10 == br-lan   machine  uplink ---- internet
@@ -9,12 +9,15 @@ use crate::counters::Counters;
 use crate::digest::Digest;
 use crate::peer::{names, nginx, service};
 use crate::process::{Finished, Place, command, finish, sh};
-use crate::sealed::sealed;
-use crate::snet::{self, Config, DNS_PORT, Snet, TCP_PORT, Variant};
+use crate::snet::{self, Config, DNS_PORT, Snet, TCP_PORT};
 use crate::tables::{assert_same, snapshot, snets};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, MACHINE, PROXY, SYSTEM_NAMES};
+use crate::world::{
+    DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, MACHINE, PROXY, SYSTEM_NAMES, sealed, sealed_for,
+};
+use snet_lab::in_every_variant;
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -123,22 +126,9 @@ pub fn router(family: Family, proxy: String) -> Config {
     config
 }
 
-#[test]
-fn a_household_with_nftables() {
-    sealed(|_| household(Variant::Native));
-}
+in_every_variant!(a_household);
 
-#[test]
-fn a_household_with_iptables_nft() {
-    sealed(|_| household(Variant::Nft));
-}
-
-#[test]
-fn a_household_with_iptables_legacy() {
-    sealed(|_| household(Variant::Legacy));
-}
-
-fn household(variant: Variant) {
+fn a_household(variant: Variant) {
     let file = nginx::file(1 << 20);
     let digest = Digest::of_file(&file);
     let path = file.display().to_string();
@@ -202,7 +192,7 @@ fn strangers_find_nobody() {
 
 #[test]
 fn what_lan_hosts_see_of_refusals_and_exemptions() {
-    sealed(|_| {
+    sealed(|| {
         let _sites = nginx::sites(None);
         let _names = [names::domestic(), names::trusted(), names::system()];
         LAN.move_in(Variant::Nft);
@@ -234,7 +224,7 @@ fn what_lan_hosts_see_of_refusals_and_exemptions() {
 
 #[test]
 fn a_killed_router_lets_the_household_go() {
-    sealed(|_| {
+    sealed(|| {
         let _sites = nginx::sites(None);
         LAN.move_in(Variant::Nft);
         let (_server, proxy) = Upstream::Libev("aes-128-gcm").start(Family::V4);
@@ -256,7 +246,7 @@ fn a_killed_router_lets_the_household_go() {
 
 #[test]
 fn without_a_default_route_the_lan_side_is_asked_for() {
-    sealed(|_| {
+    sealed(|| {
         sh(Place::Machine, "ip route del default");
         sh(Place::Machine, "ip -6 route del default");
         let proxy = snet::http_proxy(PROXY.port(Family::V4, 3128), None);
@@ -276,7 +266,7 @@ fn without_a_default_route_the_lan_side_is_asked_for() {
 /// nobody but snet can say why.
 #[test]
 fn a_door_that_closes_later_is_told_too() {
-    sealed(|_| {
+    sealed(|| {
         LAN.move_in(Variant::Nft);
         let (_server, proxy) = Upstream::Tinyproxy.start(Family::V4);
         let snet = Snet::start(Variant::Nft, &router(Family::V4, proxy));

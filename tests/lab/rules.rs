@@ -3,27 +3,17 @@
 use crate::client::{ask, connect, echo, failure, try_connect};
 use crate::counters::Counters;
 use crate::peer::service;
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant};
+use crate::snet::{Config, Snet};
 use crate::upstream::Upstream;
-use crate::world::{BLOCKED_SITE, DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family};
+use crate::variant::Variant;
+use crate::world::{
+    BLOCKED_SITE, DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, sealed, sealed_for,
+};
+use snet_lab::in_every_variant;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-#[test]
-fn rules_hold_with_nftables() {
-    sealed(|_| rules_hold(Variant::Native));
-}
-
-#[test]
-fn rules_hold_with_iptables_nft() {
-    sealed(|_| rules_hold(Variant::Nft));
-}
-
-#[test]
-fn rules_hold_with_iptables_legacy() {
-    sealed(|_| rules_hold(Variant::Legacy));
-}
+in_every_variant!(rules_hold);
 
 fn rules_hold(variant: Variant) {
     service::start();
@@ -85,7 +75,7 @@ fn rules_hold(variant: Variant) {
 
 #[test]
 fn global_scope_proxies_domestic_sites_too() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         let (_server, proxy) = Upstream::Libev("aes-128-gcm").start(Family::V6);
         let mut config = Config::through(Family::V6, &[proxy]);
@@ -104,7 +94,7 @@ fn global_scope_proxies_domestic_sites_too() {
 
 #[test]
 fn ipv6_can_be_left_alone_or_blocked() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         let (_server, proxy) = Upstream::Libev("aes-128-gcm").start(Family::V4);
         let mut config = Config::through(Family::V4, &[proxy]);

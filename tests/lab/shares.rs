@@ -5,11 +5,12 @@ use crate::counters::Counters;
 use crate::peer::service;
 use crate::process::{Place, sh};
 use crate::router::{LAN, router};
-use crate::sealed::sealed;
-use crate::snet::{Snet, Variant, with_files};
+use crate::snet::{Snet, with_files};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{FOREIGN_SITE, Family};
+use crate::world::{FOREIGN_SITE, Family, sealed_for};
+use snet_lab::in_every_variant;
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -20,22 +21,9 @@ use std::time::Duration;
 const FILES: usize = 1024;
 const LIMIT: usize = 256;
 
-#[test]
-fn one_host_leaves_room_for_the_others_with_nftables() {
-    sealed(|_| crowded(Variant::Native));
-}
+in_every_variant!(one_host_leaves_room_for_the_others);
 
-#[test]
-fn one_host_leaves_room_for_the_others_with_iptables_nft() {
-    sealed(|_| crowded(Variant::Nft));
-}
-
-#[test]
-fn one_host_leaves_room_for_the_others_with_iptables_legacy() {
-    sealed(|_| crowded(Variant::Legacy));
-}
-
-fn crowded(variant: Variant) {
+fn one_host_leaves_room_for_the_others(variant: Variant) {
     service::start();
     LAN.move_in(variant);
     sh(Place::Machine, "ip -n lan addr add 192.168.7.11/24 dev eth0");

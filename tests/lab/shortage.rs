@@ -6,11 +6,11 @@ use crate::counters::Counters;
 use crate::peer::service;
 use crate::process::{Place, Running, command, sh};
 use crate::question::query;
-use crate::sealed::sealed;
-use crate::snet::{self, Config, DNS_PORT, Snet, Variant};
+use crate::snet::{self, Config, DNS_PORT, Snet};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{DOMESTIC_NAMES, FOREIGN_SITE, Family, in_internet};
+use crate::world::{DOMESTIC_NAMES, FOREIGN_SITE, Family, in_internet, sealed};
 use nix::sys::signal::Signal;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 #[test]
 fn without_descriptors_what_is_open_goes_on() {
-    sealed(|_| {
+    sealed(|| {
         beside_an_open_connection(|snet, site, open| {
             // One for the accepted connection, none to dial with; then not even that one.
             for spare in [1, 0] {
@@ -66,7 +66,7 @@ fn is_served(snet: &Snet, site: SocketAddr) {
 /// What the kernel says when it has nothing left for anybody, in place of the real answer.
 #[test]
 fn a_shortage_of_the_kernel_passes() {
-    sealed(|_| {
+    sealed(|| {
         beside_an_open_connection(|snet, site, open| {
             for (call, error, told, in_words) in [
                 // No shortage, but it stays: nobody may spin on it.
@@ -130,7 +130,7 @@ fn set_limit(snet: &Snet, files: usize) {
 #[test]
 fn no_part_takes_the_descriptors_of_another() {
     const FILES: usize = 256;
-    sealed(|_| {
+    sealed(|| {
         service::start();
         cut_answers(DOMESTIC_NAMES.port(Family::V4, 53));
         let counters = Counters::start();

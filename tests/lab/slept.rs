@@ -4,11 +4,11 @@
 use crate::moved::everything_is_prompt;
 use crate::peer::{names, service};
 use crate::process::{FOLDER, Place, command, finish, sh};
-use crate::sealed::sealed;
-use crate::snet::{self, Config, Snet, Variant, dig};
+use crate::snet::{self, Config, Snet, dig};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::Family;
+use crate::world::{Family, sealed};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,7 +28,7 @@ const CLOCK: &str = "#define _GNU_SOURCE\n\
 
 #[test]
 fn after_a_suspend_names_are_answered_at_once() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         let _names = [names::domestic(), names::trusted(), names::system()];
         let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);

@@ -1,6 +1,7 @@
 //! The program under test: its configuration file, its life and what it uses.
 
 use crate::process::{FOLDER, Finished, Place, Running, command, finish, new_file};
+use crate::variant::Variant;
 use crate::wait;
 use crate::world::{CHINA, DOMESTIC_NAMES, Family, TRUSTED_NAMES};
 use nix::sys::signal::Signal;
@@ -16,55 +17,6 @@ pub const DNS_PORT: u16 = 1211;
 
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(15);
-
-/// Which iptables; or nftables without a tool, and then iptables-nft is that of others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variant {
-    Nft,
-    Legacy,
-    Native,
-}
-
-impl Variant {
-    /// The program behind all the names.
-    fn program(self) -> &'static str {
-        match self {
-            Variant::Nft | Variant::Native => "xtables-nft-multi",
-            Variant::Legacy => "xtables-legacy-multi",
-        }
-    }
-
-    /// `firewall.backend`
-    fn backend(self) -> &'static str {
-        match self {
-            Variant::Nft | Variant::Legacy => "\"iptables\"",
-            Variant::Native => "\"nftables\"",
-        }
-    }
-
-    /// A folder in which `iptables` and its family are this variant, to stand first in PATH.
-    pub fn folder(self) -> PathBuf {
-        let folder = Path::new(FOLDER).join(self.program());
-        if !folder.exists() {
-            fs::create_dir_all(&folder).expect("the tmpfs is writable");
-            for name in IPTABLES {
-                std::os::unix::fs::symlink(crate::tools::path(self.program()), folder.join(name))
-                    .expect("the tmpfs is writable");
-            }
-        }
-        folder
-    }
-}
-
-/// The names under which the variants are called.
-pub const IPTABLES: [&str; 6] = [
-    "iptables",
-    "iptables-restore",
-    "iptables-save",
-    "ip6tables",
-    "ip6tables-restore",
-    "ip6tables-save",
-];
 
 /// A configuration file in the making: the lines of each table.
 #[derive(Debug, Clone)]
@@ -160,13 +112,10 @@ pub fn shadowsocks(server: SocketAddr, method: &str, password: &str) -> String {
 
 /// A command for snet, with that variant of iptables first in PATH.
 pub fn snet(variant: Variant) -> Command {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = vec![variant.folder()];
-    folders.extend(std::env::split_paths(&path));
-    folders.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    variant.folder();
     let mut command = Command::new(env!("CARGO_BIN_EXE_snet"));
     command
-        .env("PATH", std::env::join_paths(folders).expect("no path has a colon"))
+        .env("PATH", variant.path())
         .env_remove("JOURNAL_STREAM")
         .stdin(std::process::Stdio::null());
     command

@@ -6,10 +6,10 @@
 
 use crate::client::{echo, try_connect};
 use crate::peer::service;
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant};
+use crate::snet::{Config, Snet};
 use crate::upstream::Upstream;
-use crate::world::{FOREIGN_SITE, Family};
+use crate::variant::Variant;
+use crate::world::{FOREIGN_SITE, Family, sealed};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -28,12 +28,12 @@ const GROWTH: u64 = 4096;
 
 #[test]
 fn soak_through_shadowsocks() {
-    sealed(|_| soak(Upstream::Libev("aes-256-gcm")));
+    sealed(|| soak(Upstream::Libev("aes-256-gcm")));
 }
 
 #[test]
 fn soak_through_http() {
-    sealed(|_| soak(Upstream::Tinyproxy));
+    sealed(|| soak(Upstream::Tinyproxy));
 }
 
 fn soak(upstream: Upstream) {

@@ -12,11 +12,14 @@
 use crate::counters::Counters;
 use crate::peer::names;
 use crate::process::{Place, Running, command, finish, sh};
-use crate::sealed::sealed;
-use crate::snet::{Config, DNS_PORT, Snet, Variant};
+use crate::snet::{Config, DNS_PORT, Snet};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{DOMESTIC_NAMES, DOMESTIC_SITE, FOREIGN_SITE, FORGED, Family, SYSTEM_NAMES};
+use crate::world::{
+    DOMESTIC_NAMES, DOMESTIC_SITE, FOREIGN_SITE, FORGED, Family, SYSTEM_NAMES, sealed, sealed_for,
+};
+use snet_lab::in_every_variant;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -30,7 +33,7 @@ const SILENT: &str = "10.8.0.9";
 /// A dnsmasq of this machine that asks us what it does not know, or whose questions are captured.
 #[test]
 fn an_asked_server_that_asks_us_in_turn_ends() {
-    sealed(|_| {
+    sealed(|| {
         let _names = [names::domestic(), names::trusted(), names::system()];
         let (_proxy, proxy) = Upstream::Squid.start(Family::V4);
         let mut config = Config::through(Family::V4, &[proxy]);
@@ -74,20 +77,7 @@ enum Asker {
     Container,
 }
 
-#[test]
-fn asked_servers_are_heard_with_nftables() {
-    sealed(|_| asked_servers_are_heard(Variant::Native));
-}
-
-#[test]
-fn asked_servers_are_heard_with_iptables_nft() {
-    sealed(|_| asked_servers_are_heard(Variant::Nft));
-}
-
-#[test]
-fn asked_servers_are_heard_with_iptables_legacy() {
-    sealed(|_| asked_servers_are_heard(Variant::Legacy));
-}
+in_every_variant!(asked_servers_are_heard);
 
 fn asked_servers_are_heard(variant: Variant) {
     let _names = [names::domestic(), names::trusted(), names::system()];

@@ -7,14 +7,15 @@
 
 use crate::client::{echo, try_connect};
 use crate::peer::service;
-use crate::snet::{self, Config, Snet, Variant};
+use crate::snet::{self, Config, Snet};
 use crate::tables::{assert_same, snapshot};
 use crate::upstream::Upstream;
-use crate::variants::in_every_variant;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host};
+use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host, sealed_for};
 use ::snet::fault::Step;
 use nix::sys::signal::Signal;
+use snet_lab::in_every_variant;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -27,13 +28,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// And what a loaded machine adds.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
-in_every_variant! {
-    every_step_is_passed: passed;
-    failing: failing;
-    panicking: panicking;
-    killed: killed;
-    hung: hung;
-}
+in_every_variant!(every_step_is_passed, failing, panicking, killed, hung);
 
 const IPTABLES: &[Step] = &[
     Step::CleanSets,
@@ -134,7 +129,7 @@ impl Scene {
     }
 }
 
-fn passed(variant: Variant) {
+fn every_step_is_passed(variant: Variant) {
     let names: BTreeSet<String> = Scene::set(variant).steps().into_iter().collect();
     let others = if variant == Variant::Native { IPTABLES } else { NFTABLES };
     let wanted = Step::ALL.iter().filter(|step| !others.contains(step));

@@ -1,7 +1,7 @@
 //! What the kernel holds: the tables of both variants of iptables, our table, and ipset.
 
 use crate::process::{Place, finish};
-use crate::snet::{IPTABLES, Variant};
+use crate::variant::{IPTABLES, Variant};
 use std::process::Command;
 
 /// Everything that a stop has to restore, as text. Left out: counters, comments, and tables in

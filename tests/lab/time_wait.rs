@@ -3,19 +3,18 @@
 
 use crate::peer::service;
 use crate::process::{Place, run};
-use crate::snet::{Config, Snet, TCP_PORT, Variant};
+use crate::snet::{Config, Snet, TCP_PORT};
 use crate::upstream::Upstream;
-use crate::variants::in_every_variant;
-use crate::world::Family;
+use crate::variant::Variant;
+use crate::world::{Family, sealed_for};
+use snet_lab::in_every_variant;
 use std::thread;
 use std::time::Duration;
 
 /// Some beats.
 const A_WHILE: Duration = Duration::from_secs(7);
 
-in_every_variant! {
-    questions_to_itself_leave_no_time_wait: questions_to_itself_leave_no_time_wait;
-}
+in_every_variant!(questions_to_itself_leave_no_time_wait);
 
 fn questions_to_itself_leave_no_time_wait(variant: Variant) {
     service::start();

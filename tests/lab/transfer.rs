@@ -6,22 +6,22 @@ use crate::counters::Counters;
 use crate::digest::Digest;
 use crate::peer::{nginx, service};
 use crate::process::{Place, command};
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant};
+use crate::snet::{Config, Snet};
 use crate::upstream::Upstream;
-use crate::world::{DOMESTIC_SITE, FOREIGN_SITE, Family};
+use crate::variant::Variant;
+use crate::world::{DOMESTIC_SITE, FOREIGN_SITE, Family, sealed};
 use std::process::Stdio;
 
 const SIZE: u64 = 512 << 20;
 
 #[test]
 fn half_a_gigabyte_through_shadowsocks() {
-    sealed(|_| half_a_gigabyte(Variant::Nft, Family::V4, Upstream::Libev("aes-256-gcm")));
+    sealed(|| half_a_gigabyte(Variant::Nft, Family::V4, Upstream::Libev("aes-256-gcm")));
 }
 
 #[test]
 fn half_a_gigabyte_through_http() {
-    sealed(|_| half_a_gigabyte(Variant::Legacy, Family::V6, Upstream::Squid));
+    sealed(|| half_a_gigabyte(Variant::Legacy, Family::V6, Upstream::Squid));
 }
 
 fn half_a_gigabyte(variant: Variant, family: Family, upstream: Upstream) {

@@ -5,11 +5,12 @@ use crate::client::{echo, failure, try_connect};
 use crate::counters::Counters;
 use crate::peer::{names, service};
 use crate::process::{FOLDER, Place};
-use crate::sealed::sealed;
-use crate::snet::{self, Config, Snet, Variant, dig};
+use crate::snet::{self, Config, Snet, dig};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait::until;
-use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family};
+use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, sealed, sealed_for};
+use snet_lab::in_every_variant;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
@@ -20,50 +21,12 @@ use std::time::{Duration, Instant};
 /// Beats that find it, and the time to say so.
 const WITHIN: Duration = Duration::from_secs(15);
 
-#[test]
-fn one_family_is_lost_and_comes_back_with_nftables() {
-    sealed(|_| one_family_is_lost_and_comes_back(Variant::Native));
-}
-
-#[test]
-fn one_family_is_lost_and_comes_back_with_iptables_nft() {
-    sealed(|_| one_family_is_lost_and_comes_back(Variant::Nft));
-}
-
-#[test]
-fn one_family_is_lost_and_comes_back_with_iptables_legacy() {
-    sealed(|_| one_family_is_lost_and_comes_back(Variant::Legacy));
-}
-
-#[test]
-fn nothing_captured_is_no_start_with_nftables() {
-    sealed(|_| nothing_captured_is_no_start(Variant::Native));
-}
-
-#[test]
-fn nothing_captured_is_no_start_with_iptables_nft() {
-    sealed(|_| nothing_captured_is_no_start(Variant::Nft));
-}
-
-#[test]
-fn nothing_captured_is_no_start_with_iptables_legacy() {
-    sealed(|_| nothing_captured_is_no_start(Variant::Legacy));
-}
-
-#[test]
-fn what_others_begin_to_drop_is_let_go_with_nftables() {
-    sealed(|_| what_others_begin_to_drop_is_let_go(Variant::Native));
-}
-
-#[test]
-fn what_others_begin_to_drop_is_let_go_with_iptables_nft() {
-    sealed(|_| what_others_begin_to_drop_is_let_go(Variant::Nft));
-}
-
-#[test]
-fn what_others_begin_to_drop_is_let_go_with_iptables_legacy() {
-    sealed(|_| what_others_begin_to_drop_is_let_go(Variant::Legacy));
-}
+in_every_variant!(
+    one_family_is_lost_and_comes_back,
+    nothing_captured_is_no_start,
+    what_others_begin_to_drop_is_let_go,
+    without_ipv6_ipv4_goes_on
+);
 
 /// Ways to lose IPv6, and back.
 fn losses(variant: Variant) -> Vec<(&'static str, String, String)> {
@@ -161,21 +124,6 @@ fn one_family_is_lost_and_comes_back(variant: Variant) {
     }
 }
 
-#[test]
-fn without_ipv6_ipv4_goes_on_with_nftables() {
-    sealed(|_| without_ipv6_ipv4_goes_on(Variant::Native));
-}
-
-#[test]
-fn without_ipv6_ipv4_goes_on_with_iptables_nft() {
-    sealed(|_| without_ipv6_ipv4_goes_on(Variant::Nft));
-}
-
-#[test]
-fn without_ipv6_ipv4_goes_on_with_iptables_legacy() {
-    sealed(|_| without_ipv6_ipv4_goes_on(Variant::Legacy));
-}
-
 /// `net.ipv6.conf.all.disable_ipv6=1`, while it runs and before it starts, with the listeners of both
 /// modes.
 fn without_ipv6_ipv4_goes_on(variant: Variant) {
@@ -223,7 +171,7 @@ const LOSE_IPV6: &str = "nft add table ip6 strict; \
 /// systemd's watchdog is fed as long as one family is served, and as long as others' rules are to blame.
 #[test]
 fn a_daemon_that_others_shut_off_is_not_killed() {
-    sealed(|_| {
+    sealed(|| {
         let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
         let config = Config::through(Family::V4, &[proxy]).by(Variant::Native).write();
         let path = Path::new(FOLDER).join("manager");
@@ -268,7 +216,7 @@ fn a_daemon_that_others_shut_off_is_not_killed() {
 /// The culprit is looked for by a tool that takes longer than rules act that nobody renews.
 #[test]
 fn a_slow_tool_keeps_nobody_from_the_other_family() {
-    sealed(|_| {
+    sealed(|| {
         service::start();
         let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
         let config = Config::through(Family::V4, &[proxy]).by(Variant::Native).write();

@@ -7,12 +7,13 @@ use crate::peer::connect_proxy::{self, After};
 use crate::peer::service;
 use crate::process::{Running, terminal};
 use crate::question;
-use crate::sealed::sealed;
-use crate::snet::{Config, DNS_PORT, Variant, snet};
+use crate::snet::{Config, DNS_PORT, snet};
 use crate::tables::{assert_same, snapshot};
-use crate::world::{FOREIGN_SITE, Family};
+use crate::variant::Variant;
+use crate::world::{FOREIGN_SITE, Family, sealed_for};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
+use snet_lab::in_every_variant;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::UdpSocket;
@@ -44,22 +45,9 @@ const STOP: Duration = Duration::from_secs(8);
 
 const PATIENCE: u16 = 20_000;
 
-#[test]
-fn a_log_that_nobody_reads_with_iptables_nft() {
-    sealed(|_| nobody_reads(Variant::Nft));
-}
+in_every_variant!(a_log_that_nobody_reads);
 
-#[test]
-fn a_log_that_nobody_reads_with_iptables_legacy() {
-    sealed(|_| nobody_reads(Variant::Legacy));
-}
-
-#[test]
-fn a_log_that_nobody_reads_with_nftables() {
-    sealed(|_| nobody_reads(Variant::Native));
-}
-
-fn nobody_reads(variant: Variant) {
+fn a_log_that_nobody_reads(variant: Variant) {
     service::start();
     let proxy = connect_proxy::start(Family::V4, After::Carry);
     let mut config = Config::through(Family::V4, &[proxy]).by(variant);

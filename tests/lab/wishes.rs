@@ -4,18 +4,18 @@ use crate::counters::Counters;
 use crate::peer::names;
 use crate::process::FOLDER;
 use crate::question::{self, ask_all, kind};
-use crate::sealed::sealed;
-use crate::snet::{Config, Snet, Variant, dig};
+use crate::snet::{Config, Snet, dig};
 use crate::upstream::Upstream;
+use crate::variant::Variant;
 use crate::wait;
-use crate::world::{DOMESTIC_SITE, FOREIGN_SITE, Family, SYSTEM_NAMES};
+use crate::world::{DOMESTIC_SITE, FOREIGN_SITE, Family, SYSTEM_NAMES, sealed};
 use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
 #[test]
 fn wishes_are_heard() {
-    sealed(|_| {
+    sealed(|| {
         let (_domestic, _trusted, _system) = (names::domestic(), names::trusted(), names::system());
         let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
         let usual = Config::through(Family::V4, &[proxy]);

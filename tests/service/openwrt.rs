@@ -1,6 +1,7 @@
 //! The script for OpenWrt. What rc.common and procd do around it is played by the shell.
 
-use super::{Folder, executable, text};
+use super::{Folder, text};
+use snet_lab::executable;
 use std::fs;
 use std::process::Command;
 

@@ -7,7 +7,7 @@
 
 mod backend;
 mod bound;
-#[path = "../../../tests/lab/cgroup.rs"]
+#[path = "../../../lab/src/cgroup.rs"]
 mod cgroup;
 mod company;
 mod flushes;
@@ -26,7 +26,7 @@ mod pulse;
 mod quiet;
 mod replace;
 mod router;
-#[path = "../../../tests/lab/stillness.rs"]
+#[path = "../../../lab/src/stillness.rs"]
 mod stillness;
 mod strangers;
 mod traffic;

@@ -40,17 +40,32 @@ const NEEDED: &[(&str, &str)] = &[
     ("musl-gcc", "musl-tools"),
 ];
 
-/// Fails with the install line unless every peer is there.
-pub fn require_all() {
-    let missing: Vec<_> = NEEDED.iter().filter(|(program, _)| find(program).is_none()).collect();
+/// What [`kernel`](crate::kernel) needs of these.
+const KERNELS: [&str; 6] =
+    ["unshare", "ip", "xtables-nft-multi", "xtables-legacy-multi", "ipset", "nft"];
+
+/// Fails with the line that installs it unless all is there that the tests on a kernel need.
+pub fn require_kernels() {
+    require(|program| KERNELS.contains(&program));
+}
+
+fn require(wanted: impl Fn(&str) -> bool) {
+    let needed = NEEDED.iter().filter(|(program, _)| wanted(program));
+    let missing: Vec<_> = needed.filter(|(program, _)| find(program).is_none()).collect();
     let packages: BTreeSet<_> = missing.iter().map(|(_, package)| *package).collect();
     let packages = packages.into_iter().collect::<Vec<_>>().join(" ");
     let programs: Vec<_> = missing.iter().map(|(program, _)| *program).collect();
     assert!(
         missing.is_empty(),
-        "the lab needs {}: apt-get install --no-install-recommends {packages} (or ./scripts/test.sh)",
+        "the lab needs {}: apt-get install --no-install-recommends {packages} (or \
+         ./scripts/test.sh)",
         programs.join(", ")
     );
+}
+
+/// Fails with the install line unless every peer is there.
+pub fn require_all() {
+    require(|_| true);
     for program in ["ssserver", "systemd-resolved"] {
         assert!(find(program).is_some(), "the lab needs {program}: run ./scripts/test.sh");
     }
@@ -59,7 +74,7 @@ pub fn require_all() {
 /// The path of a program, looked for where scripts/test.sh puts what it builds, in PATH, and where
 /// Debian puts what only root needs.
 pub fn find(program: &str) -> Option<PathBuf> {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/lab-tools/bin");
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lab-tools/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/lib/systemd"].map(PathBuf::from);
     let home = std::env::home_dir().map(|home| home.join(".cargo/bin"));

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 /// A program at another place.
 pub fn copy(program: &str, to: &Path) {
-    let status = Command::new("cp").arg(program).arg(to).status().unwrap();
+    let status = Command::new("cp").arg(program).arg(to).status().expect("cp starts");
     assert!(status.success(), "cp {program} {}: {status}", to.display());
 }
 
@@ -21,8 +21,10 @@ pub fn write(script: &str, to: &Path) {
         .arg(to)
         .stdin(Stdio::piped())
         .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-    let status = child.wait().unwrap();
+        .expect("sh starts");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    stdin.write_all(script.as_bytes()).expect("sh reads");
+    drop(stdin);
+    let status = child.wait().expect("a child can be waited for");
     assert!(status.success(), "{}: {status}", to.display());
 }

@@ -55,12 +55,16 @@ pub fn unprivileged(place: Place, program: &str) -> Command {
 /// How a foreground program ended.
 #[derive(Debug)]
 pub struct Finished {
+    /// Its exit code, or the signal that ended it.
     pub status: ExitStatus,
+    /// What it printed.
     pub stdout: String,
+    /// What it complained of.
     pub stderr: String,
 }
 
 impl Finished {
+    /// The exit code; `None` after a signal.
     pub fn code(&self) -> Option<i32> {
         self.status.code()
     }
@@ -146,6 +150,7 @@ impl Running {
         Running { child, log: new_file(name), name: name.to_owned() }
     }
 
+    /// Its process number.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).expect("process numbers are small"))
     }
@@ -160,6 +165,7 @@ impl Running {
         self.child.try_wait().expect("a child can be waited for")
     }
 
+    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).expect("a child that was not waited for can be signalled");
     }

@@ -1,16 +1,18 @@
 //! The seal: every test runs again, alone, in namespaces of its own.
 //!
-//! [`sealed`] starts the test binary a second time under unshare(1): new user, network, mount and
+//! A sealed test starts its own binary a second time under unshare(1): new user, network, mount and
 //! process namespaces, only the one test. Invariant: no packet and no firewall rule of the lab can
 //! reach the host. The inner run compares its network namespace with the one that the outer run
 //! names, and does nothing if they are the same. Nothing is left over: when the inner run ends, is
 //! killed or loses its parent, the kernel kills everything in its process namespace.
 
+use crate::process::FOLDER;
 use crate::stillness::unless_still;
-use crate::tools;
-use crate::world::World;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
@@ -26,17 +28,41 @@ fn limit() -> Duration {
     Duration::from_secs(asked.unwrap_or(600))
 }
 
-/// Runs `body` in a fresh world. To be called by a test as the only thing it does.
-pub fn sealed<F: FnOnce(&World)>(body: F) {
-    match std::env::var(TOKEN) {
-        Err(_) => run_again(&test_name::<F>()),
-        Ok(outside) => {
-            let inside = network_namespace();
-            assert_ne!(outside, inside, "still in the host's network namespace: nothing is sent");
-            end_with_parent();
-            body(&World::build());
+/// Runs `body` in namespaces of its own, where `prepare` has run. To be called by a test as the only
+/// thing it does. `require` fails if a program is missing; `path`: the inner run's PATH.
+pub(crate) fn sealed<F: FnOnce()>(
+    require: fn(),
+    path: Option<OsString>,
+    prepare: impl FnOnce(),
+    body: F,
+) {
+    let Ok(outside) = std::env::var(TOKEN) else {
+        require();
+        let test = test_name::<F>();
+        if let Err(said) = unless_still(|| attempt(&test, path.as_deref())) {
+            panic!("{said}");
         }
+        return;
+    };
+    let inside = network_namespace();
+    assert_ne!(outside, inside, "still in the host's network namespace: nothing is sent");
+    // Else it is a second process of the same test.
+    if std::process::id() == 1 {
+        end_with_parent();
+        mount_run();
+        prepare();
     }
+    body();
+}
+
+/// An empty /run: iptables-legacy has its lock there, and the lab its folder.
+fn mount_run() {
+    use nix::mount::{MsFlags, mount};
+    let none: Option<&Path> = None;
+    fs::create_dir_all("/run").expect("/run can be there");
+    mount(Some("lab"), "/run", Some("tmpfs"), MsFlags::empty(), none)
+        .expect("a mount namespace's owner may mount a tmpfs");
+    fs::create_dir_all(FOLDER).expect("the tmpfs is writable");
 }
 
 /// libtest's name of the function around the closure: its path without the crate.
@@ -45,19 +71,13 @@ fn test_name<F>() -> String {
     path.split_once("::").map_or(path, |(_, name)| name).to_owned()
 }
 
-fn run_again(test: &str) {
-    tools::require_all();
-    if let Err(said) = unless_still(|| attempt(test)) {
-        panic!("{said}");
-    }
-}
-
-fn attempt(test: &str) -> Result<(), String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let output = folder.join(format!("{}.log", test.replace("::", "-")));
-    let file = File::create(&output).expect("the log of the test can be created");
+fn attempt(test: &str, path: Option<&OsStr>) -> Result<(), String> {
+    let output = memfd_create(c"said", MFdFlags::MFD_CLOEXEC).expect("there is memory");
+    let output = File::from(output);
+    let clone = || output.try_clone().expect("a file can be cloned");
     let program = std::env::current_exe().expect("the test binary has a path");
-    let mut child = Command::new("unshare")
+    let mut command = Command::new("unshare");
+    command
         .args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork"])
         .args(["--kill-child", "--mount-proc", "--"])
         .arg(program)
@@ -65,10 +85,12 @@ fn attempt(test: &str) -> Result<(), String> {
         .env(TOKEN, network_namespace())
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::piped())
-        .stdout(file.try_clone().expect("a file can be cloned"))
-        .stderr(file)
-        .spawn()
-        .expect("unshare (util-linux) starts");
+        .stdout(clone())
+        .stderr(clone());
+    if let Some(path) = path {
+        command.env("PATH", path);
+    }
+    let mut child = command.spawn().expect("unshare (util-linux) starts");
     let deadline = Instant::now() + limit();
     let status = loop {
         if let Some(status) = child.try_wait().expect("the child can be waited for") {
@@ -81,13 +103,21 @@ fn attempt(test: &str) -> Result<(), String> {
         }
         thread::sleep(Duration::from_millis(20));
     };
-    let said = fs::read_to_string(&output).unwrap_or_default();
+    let said = all(&output);
     if !status.as_ref().is_some_and(ExitStatus::success) {
         return Err(failure(status, &said));
     }
     // A name that matched nothing would succeed too.
     assert!(said.contains("1 passed"), "{test} did not run:\n{said}");
     Ok(())
+}
+
+/// What was written, from the beginning: the writers share the position.
+fn all(file: &File) -> String {
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut bytes = vec![0; usize::try_from(length).expect("it is in memory")];
+    file.read_exact_at(&mut bytes, 0).expect("it was written");
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// What the inner run said stands behind a bar: libtest's words in it are not the outer run's.

@@ -13,6 +13,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 pub struct Cgroups(RefCell<Vec<PathBuf>>);
 
 impl Cgroups {
+    /// Mounts it; in a cgroup namespace of its own.
     pub fn mount() -> Self {
         unshare(CloneFlags::CLONE_NEWCGROUP).expect("its owner may");
         let (kind, none) = (Some("cgroup2"), None::<&str>);
@@ -28,6 +29,7 @@ impl Cgroups {
         format!("snet-test-{number}-{part}")
     }
 
+    /// Makes one, with a path beneath that of the test.
     pub fn make(&self, path: &str) {
         let directory = Path::new(ROOT).join(path);
         fs::create_dir(&directory).unwrap_or_else(|error| {
@@ -38,6 +40,7 @@ impl Cgroups {
         self.0.borrow_mut().push(directory);
     }
 
+    /// Removes one that was made.
     pub fn remove(&self, path: &str) {
         let directory = Path::new(ROOT).join(path);
         fs::remove_dir(&directory).expect("it is empty");

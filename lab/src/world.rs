@@ -11,7 +11,7 @@
 //! live in a range that snet redirects, as they do in real life.
 
 use crate::process::{FOLDER, Place, sh};
-use crate::wait;
+use crate::{Variant, seal, tools, wait};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -22,10 +22,13 @@ use std::time::Duration;
 /// An IP family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
+    /// IPv4.
     V4,
+    /// IPv6.
     V6,
 }
 
+/// Both.
 pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// What plays China.
@@ -67,11 +70,13 @@ const fn abroad(last: u8) -> Host {
 
 /// Web and other sites.
 pub const DOMESTIC_SITE: Host = domestic(10);
+/// As above, foreign.
 pub const FOREIGN_SITE: Host = foreign(10);
 /// Sites that a rule blocks.
 pub const BLOCKED_SITE: Host = foreign(200);
 /// The name servers of the configuration.
 pub const DOMESTIC_NAMES: Host = domestic(53);
+/// The trusted one.
 pub const TRUSTED_NAMES: Host = foreign(53);
 /// The name server that the machine's /etc/resolv.conf names: not snet's business, except that
 /// queries to it are captured.
@@ -84,6 +89,7 @@ pub const FORGED: Host = foreign(66);
 pub const FAR_COPY: Host = foreign(77);
 /// Nobody is there: packets vanish.
 pub const SILENT_DOMESTIC: Host = domestic(99);
+/// As above, foreign.
 pub const SILENT_FOREIGN: Host = foreign(99);
 
 /// What direct connections come from.
@@ -94,6 +100,7 @@ const PRESENT: [Host; 7] =
     [DOMESTIC_SITE, FOREIGN_SITE, BLOCKED_SITE, DOMESTIC_NAMES, TRUSTED_NAMES, SYSTEM_NAMES, PROXY];
 
 impl Host {
+    /// Its address of that family.
     pub fn ip(self, family: Family) -> IpAddr {
         match family {
             Family::V4 => self.v4.into(),
@@ -101,70 +108,72 @@ impl Host {
         }
     }
 
+    /// A port at its address of that family.
     pub fn port(self, family: Family, port: u16) -> SocketAddr {
         SocketAddr::new(self.ip(family), port)
     }
 
+    /// A port at both its addresses.
     pub fn both(self, port: u16) -> [SocketAddr; 2] {
         FAMILIES.map(|family| self.port(family, port))
     }
 }
 
-/// Proof that the world was built; there is one to a test.
-#[derive(Debug)]
-pub struct World(());
+/// Runs `body` in a fresh world. To be called by a test as the only thing it does.
+pub fn sealed<F: FnOnce()>(body: F) {
+    seal::sealed(tools::require_all, None, build, body);
+}
 
-impl World {
-    /// Builds it in the present, empty namespaces.
-    pub fn build() -> Self {
-        raise_file_limit();
-        fs::create_dir_all("/run").expect("/run can be there");
-        mount_run();
-        fs::create_dir_all(FOLDER).expect("the tmpfs is writable");
-        for line in [
-            "ip link set lo up",
-            "ip netns add internet",
-            "ip link add uplink type veth peer name wan netns internet",
-            // Link-local addresses of our own: those of the kernel are tentative for a second
-            // (RFC 4862), and without any, neighbours lose each other.
-            "ip link set uplink addrgenmode none",
-            "ip addr add fe80::2/64 dev uplink nodad",
-            "ip link set uplink up",
-            "ip addr add 10.0.2.2/24 dev uplink",
-            "ip addr add fd00:2::2/64 dev uplink nodad",
-        ] {
-            sh(Place::Machine, line);
-        }
-        for line in [
-            "ip link set lo up",
-            "ip link set wan addrgenmode none",
-            "ip addr add fe80::1/64 dev wan nodad",
-            "ip link set wan up",
-            "ip addr add 10.0.2.1/24 dev wan",
-            "ip addr add fd00:2::1/64 dev wan nodad",
-            // What is for nobody vanishes without a word.
-            "ip route add blackhole default",
-            "ip -6 route add blackhole default",
-        ] {
-            sh(Place::Internet, line);
-        }
-        for host in PRESENT {
-            sh(Place::Internet, &format!("ip addr add {}/32 dev lo", host.v4));
-            sh(Place::Internet, &format!("ip addr add {}/128 dev lo nodad", host.v6));
-        }
-        sh(Place::Machine, "ip route add default via 10.0.2.1");
-        sh(Place::Machine, "ip -6 route add default via fd00:2::1");
-        // Name servers run without privileges.
-        in_internet(|| {
-            fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
-                .expect("a namespace's owner may write its settings");
-        });
-        name_the_resolver();
-        wait_for_the_wire();
-        let tentative = sh(Place::Machine, "ip -6 addr show tentative");
-        assert!(tentative.trim().is_empty(), "an address is tentative: {tentative}");
-        World(())
+/// The same, where the body knows the variant.
+pub fn sealed_for<F: FnOnce()>(_: Variant, body: F) {
+    sealed(body);
+}
+
+/// Builds it in the present, empty namespaces.
+fn build() {
+    raise_file_limit();
+    for line in [
+        "ip link set lo up",
+        "ip netns add internet",
+        "ip link add uplink type veth peer name wan netns internet",
+        // Link-local addresses of our own: those of the kernel are tentative for a second
+        // (RFC 4862), and without any, neighbours lose each other.
+        "ip link set uplink addrgenmode none",
+        "ip addr add fe80::2/64 dev uplink nodad",
+        "ip link set uplink up",
+        "ip addr add 10.0.2.2/24 dev uplink",
+        "ip addr add fd00:2::2/64 dev uplink nodad",
+    ] {
+        sh(Place::Machine, line);
     }
+    for line in [
+        "ip link set lo up",
+        "ip link set wan addrgenmode none",
+        "ip addr add fe80::1/64 dev wan nodad",
+        "ip link set wan up",
+        "ip addr add 10.0.2.1/24 dev wan",
+        "ip addr add fd00:2::1/64 dev wan nodad",
+        // What is for nobody vanishes without a word.
+        "ip route add blackhole default",
+        "ip -6 route add blackhole default",
+    ] {
+        sh(Place::Internet, line);
+    }
+    for host in PRESENT {
+        sh(Place::Internet, &format!("ip addr add {}/32 dev lo", host.v4));
+        sh(Place::Internet, &format!("ip addr add {}/128 dev lo nodad", host.v6));
+    }
+    sh(Place::Machine, "ip route add default via 10.0.2.1");
+    sh(Place::Machine, "ip -6 route add default via fd00:2::1");
+    // Name servers run without privileges.
+    in_internet(|| {
+        fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
+            .expect("a namespace's owner may write its settings");
+    });
+    name_the_resolver();
+    wait_for_the_wire();
+    let tentative = sh(Place::Machine, "ip -6 addr show tentative");
+    assert!(tentative.trim().is_empty(), "an address is tentative: {tentative}");
 }
 
 /// Runs something on a thread that lives in the internet's network namespace. Sockets stay where
@@ -198,13 +207,6 @@ fn wait_for_the_wire() {
     for address in ["10.0.2.1:9", "[fd00:2::1]:9"] {
         wait::until("the wire carries packets", Duration::from_secs(10), || refused(address));
     }
-}
-
-fn mount_run() {
-    use nix::mount::{MsFlags, mount};
-    let none: Option<&Path> = None;
-    mount(Some("lab"), "/run", Some("tmpfs"), MsFlags::empty(), none)
-        .expect("a mount namespace's owner may mount a tmpfs");
 }
 
 /// Programs of the machine ask [`SYSTEM_NAMES`]. The mount is seen in this namespace only.
