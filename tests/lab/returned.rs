@@ -5,6 +5,7 @@
 use crate::client::{echo, try_connect};
 use crate::flushed::shell;
 use crate::peer::service;
+use crate::process::{Place, run};
 use crate::snet::{self, Config, Snet};
 use crate::upstream::Upstream;
 use crate::variant::Variant;
@@ -36,12 +37,17 @@ fn start(variant: Variant) -> Snet {
     Snet::ready(snet::snet(variant).arg("-c").arg(snet::write_config(&text)))
 }
 
-/// Until snet finds that it is gone.
+/// Until snet finds that it is gone. It looks once more soon after its start.
 fn redirect_domestic(variant: Variant) {
-    shell(
-        variant,
-        "ipset list snet-china4 | sed -n 's/^[0-9][^ ]*/del snet-china4 &/p' | ipset restore",
-    );
+    wait::until("the set stays empty", PATIENCE, || {
+        shell(
+            variant,
+            "ipset list snet-china4 | sed -n 's/^[0-9][^ ]*/del snet-china4 &/p' | ipset restore",
+        );
+        thread::sleep(Duration::from_millis(200));
+        let set = run(Place::Machine, "ipset", &["list", "snet-china4"]);
+        set.contains("Number of entries: 0")
+    });
 }
 
 fn connect_from(port: u16, to: SocketAddr) -> io::Result<TcpStream> {
