@@ -6,12 +6,12 @@
 //! server hear it. [`split_horizon`](super::split_horizon) says when it is asked.
 
 use super::cache::Cache;
+use super::client_query::{Came, ClientQuery};
 use super::reply::is_private;
-use super::resolver::{Arrival, Asked};
-use super::server::Origins;
 use crate::net;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::hash::Hash;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -28,6 +28,13 @@ const OWN_FOR: Duration = Duration::from_secs(10);
 
 /// Servers that are remembered. A household has a handful.
 const MOST_SERVERS: usize = 256;
+
+/// Where redirected queries wanted to go. `daemon` provides it where rules redirect.
+pub trait Origins: Debug + Send {
+    /// The name server that a datagram was meant for which came from `client` to `local`, an address of
+    /// ours; `None` if it was meant for us. Never waits.
+    fn of_datagram(&self, client: SocketAddr, local: SocketAddr) -> Option<SocketAddr>;
+}
 
 /// Everything that is known of asked servers.
 #[derive(Debug)]
@@ -61,10 +68,14 @@ impl Horizon {
     }
 
     /// The server that the program asked, if it counts. `listen` is where we are.
-    pub(super) fn server(&self, asked: &Asked<'_>, listen: &[SocketAddr]) -> Option<SocketAddr> {
-        let server = match asked.arrival {
-            Arrival::Stream(server) => server?,
-            Arrival::Datagram(local) => {
+    pub(super) fn server(
+        &self,
+        asked: &ClientQuery<'_>,
+        listen: &[SocketAddr],
+    ) -> Option<SocketAddr> {
+        let server = match asked.came {
+            Came::Stream(server) => server?,
+            Came::Datagram(local) => {
                 on_link_of(self.origins.as_ref()?.of_datagram(asked.client, local)?, local)?
             }
         };

@@ -39,20 +39,22 @@ impl Hosts {
         built
     }
 
-    /// The message for the client, if the file knows the name; `limit` as for
+    /// Whether the file answers for the name.
+    pub fn has(&self, query: &Query) -> bool {
+        !self.forward.is_empty()
+            && (self.forward.contains_key(query.name()) || self.reverse.contains_key(query.name()))
+    }
+
+    /// The message for the client, about a name that the file [has](Hosts::has); `limit` as for
     /// [`Stored::write`](reply::Stored::write).
-    pub fn answer(&self, query: &Query, limit: usize) -> Option<Vec<u8>> {
-        if self.forward.is_empty() {
-            return None;
-        }
+    pub fn answer(&self, query: &Query, limit: usize) -> Vec<u8> {
         if let Some(addresses) = self.forward.get(query.name()) {
-            return Some(reply::addresses(query, addresses, TTL, limit));
+            return reply::addresses(query, addresses, TTL, limit);
         }
-        let names = self.reverse.get(query.name())?;
-        if query.qtype() != rr::PTR {
-            return Some(reply::nodata(query, None));
+        match self.reverse.get(query.name()) {
+            Some(names) if query.qtype() == rr::PTR => reply::pointers(query, names, TTL, limit),
+            _ => reply::nodata(query, None),
         }
-        Some(reply::pointers(query, names, TTL, limit))
     }
 }
 
@@ -104,6 +106,10 @@ mod tests {
         ]))
     }
 
+    fn answer(hosts: &Hosts, query: &Query) -> Option<Vec<u8>> {
+        hosts.has(query).then(|| hosts.answer(query, TCP_SIZE))
+    }
+
     /// Answers, response code and length of an answer.
     fn outline(answer: &[u8]) -> (u8, u8) {
         (answer[7], answer[3] & 15)
@@ -111,7 +117,7 @@ mod tests {
 
     #[test]
     fn forward() {
-        let answer = |name, qtype| hosts().answer(&query(name, qtype), TCP_SIZE);
+        let answer = |name, qtype| answer(&hosts(), &query(name, qtype));
         let a = answer("Router.LAN", rr::A).unwrap();
         assert_eq!(outline(&a), (2, 0));
         assert!(a.ends_with(&[192, 168, 1, 2]));
@@ -119,12 +125,12 @@ mod tests {
         assert_eq!(outline(&answer("gate.lan", rr::AAAA).unwrap()), (0, 0), "NODATA");
         assert_eq!(outline(&answer("gate.lan", rr::HTTPS).unwrap()), (0, 0), "NODATA");
         assert_eq!(answer("www.gate.lan", rr::A), None);
-        assert_eq!(Hosts::default().answer(&query("gate.lan", rr::A), TCP_SIZE), None);
+        assert_eq!(super::tests::answer(&Hosts::default(), &query("gate.lan", rr::A)), None);
     }
 
     #[test]
     fn reverse() {
-        let answer = |name, qtype| hosts().answer(&query(name, qtype), TCP_SIZE);
+        let answer = |name, qtype| answer(&hosts(), &query(name, qtype));
         let both = answer("1.1.168.192.in-addr.arpa", rr::PTR).unwrap();
         assert_eq!(outline(&both), (2, 0));
         assert!(both.ends_with(b"\x06router\x03lan\x00"));

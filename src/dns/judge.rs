@@ -1,138 +1,146 @@
-//! Asks both sides and lets `split` decide: the judgement's input and output.
+//! Asks both sides about an address that no list speaks of, and lets `split` decide: the input and
+//! the output of the judgement.
 
-use super::flight::{Outcome, TRUSTED_SILENT};
+use super::memory::{Events, Memory};
+use super::policy::QueryPolicy;
 use super::reply::{DomesticVerdict, Ede, Reply, Side, Stored, Ttls, classify, classify_trusted};
-use super::resolver::Resolver;
-use super::split::{
-    Circumstances, Conclusion, DOMESTIC_SILENCE, Event, Reaction, Split, Timer, Timers,
-};
-use super::wire::{Query, rr};
+use super::resolution::{Resolution, TRUSTED_SILENT};
+use super::split::{Circumstances, Conclusion, DOMESTIC_SILENCE, Event, Reaction, Split};
+use super::split::{Timer, Timers};
+use super::upstream::Upstreams;
+use super::wire::Query;
 use crate::fault::{self, Fault};
+use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 use tokio::sync::mpsc;
-use tokio::time::{sleep_until, timeout};
+use tokio::task::spawn_local;
+use tokio::time::sleep_until;
 
-/// A server that failed without a message has no reply to show; `split` never answers with it.
-pub(super) type Events = mpsc::UnboundedSender<Event<Option<Stored>>>;
-
-impl Resolver {
-    /// Answers an address query for a name that nobody listed.
-    pub(super) async fn judge(self: &Rc<Self>, query: &Query) -> Outcome {
-        let (events, mut happened) = mpsc::unbounded_channel();
-        let _told = self.siblings.enter(query, events.clone());
-        self.ask_domestic(query, &events);
-        self.ask_trusted(query, events);
-        let now = Instant::now();
-        let mut split = Split::new(Circumstances {
-            domestic_servers: self.settings.servers.china.len(),
-            grace: self.patience.borrow().grace(),
-            sibling_was_cn: self.verdicts.borrow_mut().sibling_was_cn(
-                query.name(),
-                query.qtype(),
-                now,
-            ),
-        });
-        let mut timers = Timers::new(now, self.settings.servers.timeout);
-        let mut domestic_was_heard = false;
-        loop {
-            let event = tokio::select! {
-                biased;
-                Some(event) = happened.recv() => event,
-                () = sleep_until(timers.next().into()) => match timers.due(Instant::now()) {
-                    Some(Timer::GraceOver) => Event::GraceOver,
-                    Some(Timer::DomesticSilent) => Event::DomesticSilent,
-                    Some(Timer::Deadline) => Event::Deadline,
-                    None => continue,
-                },
-            };
-            // An error is a word too: only silence is a miss.
-            domestic_was_heard |= matches!(event, Event::Domestic(_, Some(_)));
-            match split.on(event) {
-                Reaction::Wait(Some(grace)) => timers.start_grace(Instant::now(), grace),
-                Reaction::Wait(None) => {}
-                Reaction::Answer(answer) => {
-                    if !domestic_was_heard {
-                        self.patience.borrow_mut().missed();
-                    }
-                    return self.conclude(query, answer);
+/// Asks all domestic servers and the trusted side at once.
+pub(super) async fn both_sides(
+    policy: &Rc<QueryPolicy>,
+    memory: &Rc<Memory>,
+    upstreams: &Rc<Upstreams>,
+    query: &Query,
+) -> Resolution {
+    let (events, mut happened) = mpsc::unbounded_channel();
+    let _told = memory.judging(query, events.clone());
+    ask_domestic(policy, memory, upstreams, query, &events);
+    ask_trusted(policy, upstreams, query, events);
+    let now = Instant::now();
+    let mut split = Split::new(Circumstances {
+        domestic_servers: upstreams.domestic.len(),
+        grace: memory.patience.borrow().grace(),
+        sibling_was_cn: memory.sibling_was_cn(query, now),
+    });
+    let mut timers = Timers::new(now, policy.settings.servers.timeout);
+    let mut domestic_was_heard = false;
+    loop {
+        let event = tokio::select! {
+            biased;
+            Some(event) = happened.recv() => event,
+            () = sleep_until(timers.next().into()) => match timers.due(Instant::now()) {
+                Some(Timer::GraceOver) => Event::GraceOver,
+                Some(Timer::DomesticSilent) => Event::DomesticSilent,
+                Some(Timer::Deadline) => Event::Deadline,
+                None => continue,
+            },
+        };
+        // An error is a sign of life too: only silence is a miss.
+        domestic_was_heard |= matches!(event, Event::Domestic(_, Some(_)));
+        match split.on(event) {
+            Reaction::Wait(Some(grace)) => timers.start_grace(Instant::now(), grace),
+            Reaction::Wait(None) => {}
+            Reaction::Answer(conclusion) => {
+                if !domestic_was_heard {
+                    memory.patience.borrow_mut().missed();
                 }
+                return conclude(policy, memory, query, conclusion);
             }
         }
     }
+}
 
-    /// Asks every domestic server. They are listened to beyond the answer: a late word tells that
-    /// the side is alive.
-    fn ask_domestic(self: &Rc<Self>, query: &Query, events: &Events) {
-        for server in self.domestic.clone() {
-            let (resolver, query, events) = (Rc::clone(self), query.clone(), events.clone());
-            tokio::task::spawn_local(async move {
-                let asked = resolver.ask_server(&server, &query, DOMESTIC_SILENCE).await;
-                let reply = asked.as_deref().ok().and_then(Reply::parse);
-                let event = match &reply {
-                    Some(reply) => {
-                        resolver.patience.borrow_mut().heard();
-                        let (china, bogus) =
-                            (&resolver.settings.rules.china, resolver.bogus.borrow());
-                        let verdict = match classify(reply, china, &bogus, false) {
-                            DomesticVerdict::Foreign if fault::is(Fault::Judgement) => {
-                                DomesticVerdict::Cn
-                            }
-                            verdict => verdict,
-                        };
-                        let stored = resolver.stored(reply, Side::Domestic);
-                        Event::Domestic(verdict, Some(stored))
-                    }
-                    // Silence has its own clock, so that a late word still counts.
-                    None if timed_out(&asked) => return,
-                    None => Event::Domestic(DomesticVerdict::Err, None),
-                };
-                // The judgement may be over.
-                let _ = events.send(event);
-            });
-        }
-    }
-
-    fn ask_trusted(self: &Rc<Self>, query: &Query, events: Events) {
-        let (resolver, query) = (Rc::clone(self), query.clone());
-        tokio::task::spawn_local(async move {
-            let asked =
-                timeout(resolver.settings.servers.timeout, resolver.trusted.ask(&query)).await;
-            let message = asked.ok().and_then(Result::ok);
-            let event = match message.as_deref().and_then(Reply::parse) {
+/// Asks every domestic server, each in a task of its own: a reply that comes after the answer
+/// still tells that the side is alive.
+fn ask_domestic(
+    policy: &Rc<QueryPolicy>,
+    memory: &Rc<Memory>,
+    upstreams: &Rc<Upstreams>,
+    query: &Query,
+    events: &Events,
+) {
+    for server in upstreams.domestic.clone() {
+        let (policy, memory, upstreams) =
+            (Rc::clone(policy), Rc::clone(memory), Rc::clone(upstreams));
+        let (query, events) = (query.clone(), events.clone());
+        spawn_local(async move {
+            let asked = upstreams.ask_server(&server, &query, DOMESTIC_SILENCE).await;
+            let event = match asked.as_deref().ok().and_then(Reply::parse) {
                 Some(reply) => {
-                    let stored = resolver.stored(&reply, Side::Trusted);
-                    Event::Trusted(classify_trusted(&reply), Some(stored))
+                    memory.patience.borrow_mut().heard();
+                    let verdict = classified(&policy, &memory, &reply);
+                    Event::Domestic(verdict, Some(policy.stored(&reply, Side::Domestic)))
                 }
-                None => Event::TrustedFailed,
+                // Silence has its own clock, so that a late reply still counts.
+                None if timed_out(&asked) => return,
+                None => Event::Domestic(DomesticVerdict::Err, None),
             };
+            // The judgement may be over.
             let _ = events.send(event);
         });
     }
+}
 
-    fn conclude(&self, query: &Query, answer: Conclusion<Option<Stored>>) -> Outcome {
-        let (reply, ttl_cap, verdict, is_foreign) = match answer {
-            Conclusion::Domestic { reply, ttl_cap, verdict } => (reply, ttl_cap, verdict, false),
-            Conclusion::Trusted { reply, verdict } => (reply, None, verdict, true),
-            Conclusion::StaleElseServfail(ede) => return Outcome::Stale(ede),
-            Conclusion::Servfail(ede) => return Outcome::Servfail(ede),
-        };
-        let Some(stored) = reply else { return Outcome::Servfail(TRUSTED_SILENT) };
-        if let Some(verdict) = verdict {
-            self.remember(query, verdict);
-        }
-        if is_foreign && self.settings.no_foreign_aaaa && query.qtype() == rr::AAAA {
-            return Outcome::NoData(Ede::FILTERED);
-        }
-        if let Some(most) = ttl_cap {
-            // Doubtful: good for this client, not for the next.
-            return Outcome::Reply { stored, ttls: Ttls::AtMost(most) };
-        }
-        let stored = self.accept(query, stored);
-        Outcome::Reply { stored, ttls: Ttls::Aged(0) }
+fn classified(policy: &QueryPolicy, memory: &Memory, reply: &Reply<'_>) -> DomesticVerdict {
+    match classify(reply, policy.china(), &memory.bogus.borrow(), false) {
+        DomesticVerdict::Foreign if fault::is(Fault::Judgement) => DomesticVerdict::Cn,
+        verdict => verdict,
     }
 }
 
-fn timed_out(asked: &std::io::Result<Vec<u8>>) -> bool {
-    asked.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+fn ask_trusted(policy: &Rc<QueryPolicy>, upstreams: &Rc<Upstreams>, query: &Query, events: Events) {
+    let (policy, upstreams, query) = (Rc::clone(policy), Rc::clone(upstreams), query.clone());
+    spawn_local(async move {
+        let message = upstreams.ask_trusted(&query, policy.settings.servers.timeout).await;
+        let event = match message.as_deref().and_then(Reply::parse) {
+            Some(reply) => {
+                let stored = policy.stored(&reply, Side::Trusted);
+                Event::Trusted(classify_trusted(&reply), Some(stored))
+            }
+            None => Event::TrustedFailed,
+        };
+        let _ = events.send(event);
+    });
+}
+
+fn conclude(
+    policy: &QueryPolicy,
+    memory: &Memory,
+    query: &Query,
+    conclusion: Conclusion<Option<Stored>>,
+) -> Resolution {
+    let (reply, ttl_cap, verdict, is_foreign) = match conclusion {
+        Conclusion::Domestic { reply, ttl_cap, verdict } => (reply, ttl_cap, verdict, false),
+        Conclusion::Trusted { reply, verdict } => (reply, None, verdict, true),
+        Conclusion::StaleElseServfail(ede) => return Resolution::Stale(ede),
+        Conclusion::Servfail(ede) => return Resolution::Servfail(ede),
+    };
+    let Some(stored) = reply else { return Resolution::Servfail(TRUSTED_SILENT) };
+    if let Some(verdict) = verdict {
+        memory.judged(query, verdict, Instant::now());
+    }
+    if is_foreign && policy.hides_if_foreign(query) {
+        return Resolution::NoData(Ede::FILTERED);
+    }
+    match ttl_cap {
+        // Doubtful: good for this client, not for the next.
+        Some(most) => Resolution::Reply { stored, ttls: Ttls::AtMost(most) },
+        None => Resolution::fresh(stored),
+    }
+}
+
+fn timed_out(asked: &io::Result<Vec<u8>>) -> bool {
+    asked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut)
 }

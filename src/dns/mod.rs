@@ -21,25 +21,34 @@ pub mod special;
 pub mod split;
 pub mod wire;
 
-mod flight;
+mod asked_server;
+mod client_query;
+mod flights;
 mod horizon;
+mod in_flight;
 mod judge;
 mod loops;
+mod memory;
 mod no_leak;
+mod one_side;
 mod persistence;
+mod policy;
 mod present;
 mod query_log;
+mod resolution;
 mod resolver;
 mod rewriting;
 mod server;
 mod siblings;
 mod split_horizon;
+mod steering;
 mod system;
 mod upstream;
 
+pub use horizon::Origins;
 pub use name_server::{NameServer, Transport};
 pub use persistence::obstacle;
-pub use server::{BoundResolver, Order, Origins, bind, spawn};
+pub use server::{BoundResolver, Order, bind, spawn};
 pub use settings::Settings;
 
 /// The name that the daemon's proof asks for, see `daemon::proof`. It is answered from

@@ -3,63 +3,76 @@
 //!
 //! | trusted | then |
 //! |---|---|
-//! | an address in the China set | the domestic side is asked: it knows nearer addresses. Its answer counts if it is [`DomesticVerdict::Cn`] and comes within the grace; else the trusted one |
+//! | an address in the China set | the domestic side is asked: it knows nearer addresses (1) |
 //! | other addresses, NODATA, NXDOMAIN | the trusted answer |
 //! | failed or silent | stale, else SERVFAIL: asking the domestic side would be the leak |
+//!
+//! (1) The domestic answer counts if it is [`DomesticVerdict::Cn`] and comes within the grace; else
+//! the trusted one does.
 
 use super::cache::NameVerdict;
-use super::flight::{Outcome, TRUSTED_SILENT};
-use super::reply::{DomesticVerdict, Ede, Reply, Side, TrustedVerdict, classify, classify_trusted};
-use super::resolver::Resolver;
-use super::wire::{Query, rr};
+use super::memory::Memory;
+use super::policy::QueryPolicy;
+use super::reply::{
+    DomesticVerdict, Ede, Reply, Side, Stored, TrustedVerdict, classify, classify_trusted,
+};
+use super::resolution::{Resolution, TRUSTED_SILENT};
+use super::upstream::Upstreams;
+use super::wire::Query;
 use crate::ipset::IpSet;
 use std::rc::Rc;
-use std::time::Duration;
-use tokio::time::timeout;
+use std::time::{Duration, Instant};
 
 /// A domestic side that seems to be down is still given a moment, to notice its return.
 const SHORT_GRACE: Duration = Duration::from_millis(50);
 
-impl Resolver {
-    /// Answers an address query for a name that nobody listed.
-    pub(super) async fn judge_without_leak(self: &Rc<Self>, query: &Query) -> Outcome {
-        let for_subnet = query.for_subnet(self.settings.privacy.no_leak_subnet);
-        let asked = timeout(self.settings.servers.timeout, self.trusted.ask(&for_subnet)).await;
-        let message = asked.ok().and_then(Result::ok);
-        let Some(reply) = message.as_deref().and_then(Reply::parse) else {
-            return Outcome::Stale(TRUSTED_SILENT);
-        };
-        match believe(&reply, &self.settings.rules.china) {
-            Belief::Domestic => {
-                if let Some(nearer) = self.nearer(query).await {
-                    self.remember(query, NameVerdict::Domestic);
-                    return nearer;
-                }
+/// Answers an address query for a name that no list speaks of.
+pub(super) async fn trusted_first(
+    policy: &QueryPolicy,
+    memory: &Memory,
+    upstreams: &Rc<Upstreams>,
+    query: &Query,
+) -> Resolution {
+    let for_subnet = query.for_subnet(policy.settings.privacy.no_leak_subnet);
+    let message = upstreams.ask_trusted(&for_subnet, policy.settings.servers.timeout).await;
+    let Some(reply) = message.as_deref().and_then(Reply::parse) else {
+        return Resolution::Stale(TRUSTED_SILENT);
+    };
+    match believe(&reply, policy.china()) {
+        Belief::Domestic => {
+            if let Some(nearer) = nearer(policy, memory, upstreams, query).await {
+                memory.judged(query, NameVerdict::Domestic, Instant::now());
+                return Resolution::fresh(nearer);
             }
-            Belief::Foreign => {
-                self.remember(query, NameVerdict::Foreign);
-                if self.settings.no_foreign_aaaa && query.qtype() == rr::AAAA {
-                    return Outcome::NoData(Ede::FILTERED);
-                }
-            }
-            Belief::Nothing => {}
         }
-        self.take(query, &reply, Side::Trusted)
+        Belief::Foreign => {
+            memory.judged(query, NameVerdict::Foreign, Instant::now());
+            if policy.hides_if_foreign(query) {
+                return Resolution::NoData(Ede::FILTERED);
+            }
+        }
+        Belief::Nothing => {}
     }
+    Resolution::fresh(policy.stored(&reply, Side::Trusted))
+}
 
-    /// The domestic answer, if it is one and comes soon: a good answer is at hand.
-    async fn nearer(self: &Rc<Self>, query: &Query) -> Option<Outcome> {
-        let grace = self.patience.borrow().grace().max(SHORT_GRACE);
-        let message = self.ask_servers(&self.domestic, query, grace).await;
-        match &message {
-            Some(_) => self.patience.borrow_mut().heard(),
-            None => self.patience.borrow_mut().missed(),
-        }
-        let message = message?;
-        let reply = Reply::parse(&message)?;
-        let verdict = classify(&reply, &self.settings.rules.china, &self.bogus.borrow(), false);
-        (verdict == DomesticVerdict::Cn).then(|| self.take(query, &reply, Side::Domestic))
+/// The domestic answer, if it is one and comes soon: a good answer is at hand.
+async fn nearer(
+    policy: &QueryPolicy,
+    memory: &Memory,
+    upstreams: &Rc<Upstreams>,
+    query: &Query,
+) -> Option<Stored> {
+    let grace = memory.patience.borrow().grace().max(SHORT_GRACE);
+    let message = upstreams.ask_one_of(&upstreams.domestic, query, grace).await;
+    match &message {
+        Some(_) => memory.patience.borrow_mut().heard(),
+        None => memory.patience.borrow_mut().missed(),
     }
+    let message = message?;
+    let reply = Reply::parse(&message)?;
+    let verdict = classify(&reply, policy.china(), &memory.bogus.borrow(), false);
+    (verdict == DomesticVerdict::Cn).then(|| policy.stored(&reply, Side::Domestic))
 }
 
 /// Whose name the trusted side says it is.
@@ -85,6 +98,7 @@ fn believe(reply: &Reply<'_>, china: &IpSet) -> Belief {
 mod tests {
     use super::*;
     use crate::dns::reply::sample::wire;
+    use crate::dns::wire::rr;
     use ipnet::IpNet;
 
     #[test]

@@ -4,14 +4,15 @@
 //! Answers and verdicts go over to the next one if the new settings would give the same
 //! ([`Settings::answer_like`]); connections to name servers are dialled anew.
 
-use super::Settings;
 use super::resolver::Resolver;
 use super::rewriting;
+use super::settings::Settings;
 use crate::proxy::tls::Tls;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Mutex;
+use tokio::task::spawn_local;
 use tracing::debug;
 
 /// Shared by all listeners of the thread.
@@ -42,10 +43,10 @@ impl Present {
     /// From now on, one with these settings.
     pub(super) fn reload(&self, settings: Settings) {
         let old = self.load();
-        let same_servers = settings.servers.china == old.settings.servers.china;
+        let same_servers = settings.servers.china == old.policy.settings.servers.china;
         let next = old.succeed(settings, Tls::default());
-        next.patience.swap(&old.patience);
-        let kept = next.cache.borrow().len();
+        next.memory.patience.swap(&old.memory.patience);
+        let kept = next.memory.cache.borrow().len();
         debug!("the resolver has new settings; {kept} answers are kept");
         begin(&next, !same_servers);
         *self.resolver.borrow_mut() = next;
@@ -56,16 +57,17 @@ impl Present {
     /// older by the time that was slept.
     pub(super) fn network_changed(&self, slept: Duration) {
         let old = self.load();
-        let next = old.succeed(old.settings.clone(), Tls::default());
-        next.cache.borrow_mut().age(slept);
-        *next.bogus.borrow_mut() = next.settings.answers.bogus.clone();
+        let next = old.succeed(old.policy.settings.clone(), Tls::default());
+        next.memory.cache.borrow_mut().age(slept);
+        *next.memory.bogus.borrow_mut() = next.policy.settings.answers.bogus.clone();
         begin(&next, true);
         *self.resolver.borrow_mut() = next;
     }
 }
 
 fn begin(resolver: &Rc<Resolver>, servers_are_new: bool) {
-    if servers_are_new || resolver.bogus.borrow().is_empty() {
-        tokio::task::spawn_local(rewriting::detect(Rc::clone(resolver)));
+    let (upstreams, memory) = (&resolver.upstreams, &resolver.memory);
+    if servers_are_new || memory.bogus.borrow().is_empty() {
+        spawn_local(rewriting::detect(Rc::clone(upstreams), Rc::clone(memory)));
     }
 }

@@ -4,9 +4,9 @@
 //! come back mark a forged answer from then on. Each server gets names of its own: if one comes
 //! back as a query, that server asks us (see [`loops`](super::loops)).
 
-use super::name_server::NameServer;
+use super::memory::Memory;
 use super::reply::Reply;
-use super::resolver::Resolver;
+use super::upstream::Upstreams;
 use super::wire::{Query, rr};
 use crate::domain::Name;
 use crate::ipset::IpSet;
@@ -20,20 +20,19 @@ const NAMES: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Asks, and adds what it finds to the bogus set.
-pub(super) async fn detect(resolver: Rc<Resolver>) {
+pub(super) async fn detect(upstreams: Rc<Upstreams>, memory: Rc<Memory>) {
     let mut asked = JoinSet::new();
-    let servers = resolver.settings.servers.china.iter().zip(resolver.domestic.clone());
-    for (NameServer { address, .. }, server) in servers {
+    for server in &upstreams.domestic {
         for name in std::iter::repeat_with(random_name).take(NAMES).flatten() {
             for qtype in [rr::A, rr::AAAA] {
-                let (resolver, query) = (Rc::clone(&resolver), Query::new(&name, qtype));
+                let (upstreams, query) = (Rc::clone(&upstreams), Query::new(&name, qtype));
                 let server = server.clone();
                 asked.spawn_local(async move {
-                    let message = resolver.ask_server(&server, &query, PATIENCE).await.ok()?;
+                    let message = upstreams.ask_server(&server, &query, PATIENCE).await.ok()?;
                     Some(Reply::parse(&message)?.addresses())
                 });
             }
-            resolver.loops.note_probe(name, *address);
+            upstreams.loops.note_probe(name, server.address());
         }
     }
     let mut found: Vec<IpAddr> = asked.join_all().await.into_iter().flatten().flatten().collect();
@@ -43,11 +42,12 @@ pub(super) async fn detect(resolver: Rc<Resolver>) {
         return;
     }
     warn!(
-        "the domestic name servers answer for names that do not exist; such answers are forged: {found:?}"
+        "the domestic name servers answer for names that do not exist; such answers are forged: \
+         {found:?}"
     );
     let rewritten: IpSet = found.into_iter().collect();
-    let bogus = resolver.bogus.borrow().union(&rewritten);
-    *resolver.bogus.borrow_mut() = bogus;
+    let bogus = memory.bogus.borrow().union(&rewritten);
+    *memory.bogus.borrow_mut() = bogus;
 }
 
 /// Twenty random letters under `com`.

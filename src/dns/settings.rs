@@ -1,7 +1,7 @@
 //! What the resolver is told: [`Settings`], in four groups of keys of `[dns]` and what other
 //! sections say. The `Default` of a group is what the file says by default.
 
-use super::NameServer;
+use super::name_server::NameServer;
 use crate::domain::{DomainMap, Name};
 use crate::ipset::IpSet;
 use crate::route::Rules;

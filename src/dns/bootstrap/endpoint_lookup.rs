@@ -15,13 +15,14 @@
 //! names that do not exist by definition (`proxy.invalid`) are not asked.
 
 use super::hosts_file;
+use crate::dns::name_server::{NameServer, Transport};
 use crate::dns::reply::{DomesticVerdict, Reply, classify, is_private};
 use crate::dns::rewriting::random_name;
+use crate::dns::settings::Settings;
 use crate::dns::special::Special;
 use crate::dns::system::SystemServers;
 use crate::dns::upstream::once;
 use crate::dns::wire::{Query, rr};
-use crate::dns::{NameServer, Settings, Transport};
 use crate::domain::Name;
 use crate::ipset::IpSet;
 use crate::net::Outbound;

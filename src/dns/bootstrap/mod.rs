@@ -7,7 +7,7 @@
 mod endpoint_lookup;
 mod hosts_file;
 
-use super::Settings;
+use super::settings::Settings;
 use crate::domain::Name;
 use crate::net::Outbound;
 use crate::proxy::endpoint::Endpoint;

@@ -8,8 +8,7 @@ mod disk;
 
 use super::cache::Now;
 use super::present::Present;
-use super::reply::Side;
-use super::resolver::{Resolver, Way};
+use super::resolver::Resolver;
 use super::wire::Query;
 use disk::Piece;
 use std::io;
@@ -53,8 +52,8 @@ impl Present {
     async fn restore(&self) {
         let _one_at_a_time = self.saving.lock().await;
         let resolver = self.load();
-        let Some(path) = resolver.settings.cache.file.clone() else { return };
-        let most = resolver.settings.cache.size;
+        let Some(path) = resolver.policy.settings.cache.file.clone() else { return };
+        let most = resolver.policy.settings.cache.size;
         drop(resolver);
         let (at, shown) = (path.clone(), path.display());
         let content = match spawn_blocking(move || disk::read(&at, most)).await {
@@ -64,7 +63,7 @@ impl Present {
         };
         let (mut rest, mut count) = (content.as_slice(), 0);
         while !rest.is_empty() {
-            count += self.load().take_in(&mut rest);
+            count += take_in(&self.load(), &mut rest);
             yield_now().await;
         }
         debug!("{count} answers from {shown}");
@@ -73,7 +72,7 @@ impl Present {
     /// Writes the file, after it has been read. If that has not begun there is nothing new to write.
     pub(super) async fn save_cache(&self) {
         let _one_at_a_time = self.saving.lock().await;
-        let Some(path) = self.load().settings.cache.file.clone() else { return };
+        let Some(path) = self.load().policy.settings.cache.file.clone() else { return };
         if !self.restored.get() {
             return;
         }
@@ -94,27 +93,17 @@ impl Present {
     }
 
     fn piece(&self, from: usize) -> Option<(Vec<u8>, usize)> {
-        self.load().cache.borrow().save(Now::read(), from, PIECE)
+        self.load().memory.cache.borrow().save(Now::read(), from, PIECE)
     }
 }
 
-impl Resolver {
-    fn take_in(&self, rest: &mut &[u8]) -> usize {
-        let fits = |query: &Query, side| self.still_fits(query, side);
-        self.cache.borrow_mut().load(rest, IN_A_ROW, self.clamp, Now::read(), fits)
-    }
-
-    /// Whether the configuration of today would still give this answer.
-    fn still_fits(&self, query: &Query, side: Side) -> bool {
-        if self.is_answered_here(query) {
-            return false;
-        }
-        match self.way(query) {
-            Way::Trusted => side == Side::Trusted,
-            Way::Judge => side == Side::Trusted || !self.settings.rules.china.is_empty(),
-            // Servers for a domain may have changed, and are near.
-            Way::Servers(_) => false,
-            Way::Domestic => true,
-        }
-    }
+/// Takes over what today's settings would still give.
+fn take_in(resolver: &Resolver, rest: &mut &[u8]) -> usize {
+    let now = Now::read();
+    let fits = |query: &Query, side| {
+        let verdict = resolver.memory.verdict(query, now.steady);
+        resolver.policy.still_gives(query, side, verdict)
+    };
+    let clamp = resolver.policy.clamp();
+    resolver.memory.cache.borrow_mut().load(rest, IN_A_ROW, clamp, now, fits)
 }

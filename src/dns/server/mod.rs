@@ -2,11 +2,12 @@
 
 mod streams;
 
-use super::Settings;
-use super::horizon::Horizon;
+use super::client_query::{Came, ClientQuery};
+use super::horizon::{Horizon, Origins};
 use super::present::Present;
 use super::reply;
-use super::resolver::{Arrival, Asked, Resolver};
+use super::resolver::Resolver;
+use super::settings::Settings;
 use super::wire::Query;
 use crate::dispatch::Current;
 use crate::net::Outbound;
@@ -14,7 +15,6 @@ use crate::net::listen::{self, Errors};
 use crate::net::udp::{self, Asker, UdpListener};
 use crate::proxy::tls::Tls;
 use crate::target::canonical;
-use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -41,13 +41,6 @@ pub struct BoundResolver {
     outbound: Outbound,
     current: Current,
     origins: Option<Box<dyn Origins>>,
-}
-
-/// Where redirected queries wanted to go. `daemon` provides it where rules redirect.
-pub trait Origins: Debug + Send {
-    /// The name server that a datagram was meant for which came from `client` to `local`, an address of
-    /// ours; `None` if it was meant for us. Never waits.
-    fn of_datagram(&self, client: SocketAddr, local: SocketAddr) -> Option<SocketAddr>;
 }
 
 impl BoundResolver {
@@ -182,8 +175,7 @@ async fn datagrams(present: Rc<Present>, listener: Rc<UdpListener>) -> io::Resul
         let resolver = present.load();
         for (message, asker) in inbox.datagrams() {
             let parsed = Query::parse(message);
-            let in_limit = listener.is_own(asker)
-                || resolver.rate_limit.borrow_mut().allows(asker.address.ip(), now);
+            let in_limit = listener.is_own(asker) || resolver.allows(asker.address.ip(), now);
             let query = match parsed {
                 Ok(query) if in_limit => query,
                 Ok(query) => {
@@ -211,10 +203,15 @@ async fn datagrams(present: Rc<Present>, listener: Rc<UdpListener>) -> io::Resul
     }
 }
 
-fn over_udp<'a>(query: &'a Query, listener: &UdpListener, asker: &Asker, at: Instant) -> Asked<'a> {
-    let arrival = Arrival::Datagram(listener.arrived_at(asker));
+fn over_udp<'a>(
+    query: &'a Query,
+    listener: &UdpListener,
+    asker: &Asker,
+    at: Instant,
+) -> ClientQuery<'a> {
+    let came = Came::Datagram(listener.arrived_at(asker));
     let client = canonical(asker.address);
-    Asked { query, limit: query.udp_limit(), client, arrival, at }
+    ClientQuery { query, limit: query.udp_limit(), client, came, at }
 }
 
 /// Asks upstream servers for one client.

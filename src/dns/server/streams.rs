@@ -1,8 +1,8 @@
 //! Clients over TCP (RFC 7766).
 
+use crate::dns::client_query::{Came, ClientQuery};
 use crate::dns::horizon;
 use crate::dns::present::Present;
-use crate::dns::resolver::{Arrival, Asked};
 use crate::dns::upstream::tcp::{Incoming, frame};
 use crate::dns::wire::{Query, TCP_SIZE};
 use crate::net::allowance::Allowance;
@@ -88,7 +88,7 @@ async fn serve(
     _permit: OwnedSemaphorePermit,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let arrival = Arrival::Stream(asked_server(&stream, client, &present));
+    let came = Came::Stream(asked_server(&stream, client, &present));
     let (mut source, sink) = stream.into_split();
     let (answers, queue) = mpsc::channel(MOST_PIPELINED);
     let writing = tokio::task::spawn_local(write(sink, queue));
@@ -126,7 +126,7 @@ async fn serve(
         let (resolver, answers) = (present.load(), answers.clone());
         tokio::task::spawn_local(async move {
             let at = Instant::now();
-            let asked = Asked { query: &query, limit: TCP_SIZE, client, arrival, at };
+            let asked = ClientQuery { query: &query, limit: TCP_SIZE, client, came, at };
             let mut answer = Vec::new();
             if !resolver.answer_at_once(&asked, &mut answer) {
                 answer = resolver.answer(&asked).await;
@@ -143,7 +143,7 @@ async fn serve(
 
 /// The name server that was dialled, if the connection was redirected and that matters.
 fn asked_server(stream: &TcpStream, client: SocketAddr, present: &Present) -> Option<SocketAddr> {
-    if !present.load().horizon.is_open() {
+    if !present.load().knows_asked_servers() {
         return None;
     }
     let OrigDst(server) = origin::original_dst(stream, client).ok()?;

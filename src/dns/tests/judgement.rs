@@ -136,7 +136,7 @@ async fn a_rewriting_provider_is_found_out() {
         let rewriting = always(|query| addresses(query, 60, &["198.51.100.66", "2001:db8:c::66"]));
         let trusted = always(|query| nothing(query, ResponseCode::NXDomain));
         let world = world(rewriting, trusted, |_| {});
-        crate::dns::rewriting::detect(Rc::clone(&world.resolver)).await;
+        world.detect_rewriting().await;
         for kind in [RecordType::A, RecordType::AAAA] {
             let answer = world.ask("typo.example", kind).await;
             assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain, "{kind}");

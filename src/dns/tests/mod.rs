@@ -11,8 +11,9 @@ mod servers_that_fail;
 mod split_horizon;
 mod streams;
 
+use super::client_query::{Came, ClientQuery};
 use super::horizon::Horizon;
-use super::resolver::{Arrival, Asked, Resolver};
+use super::resolver::Resolver;
 use super::settings::{AnswerSettings, CacheSettings, PrivacySettings, ServerSettings, Via};
 use super::wire::{Query, TCP_SIZE};
 use super::{Origins, Settings};
@@ -119,13 +120,18 @@ impl World {
         let query = Query::new(&name.parse().unwrap(), kind.into());
         let client = "127.0.0.1:4000".parse().unwrap();
         let at = std::time::Instant::now();
-        let arrival = Arrival::Stream(self.asked.get());
-        let asked = Asked { query: &query, limit: TCP_SIZE, client, arrival, at };
+        let came = Came::Stream(self.asked.get());
+        let asked = ClientQuery { query: &query, limit: TCP_SIZE, client, came, at };
         let mut out = Vec::new();
         if !self.resolver.answer_at_once(&asked, &mut out) {
             out = Rc::clone(&self.resolver).answer(&asked).await;
         }
         Message::from_vec(&out).unwrap()
+    }
+
+    async fn detect_rewriting(&self) {
+        let (upstreams, memory) = (&self.resolver.upstreams, &self.resolver.memory);
+        super::rewriting::detect(Rc::clone(upstreams), Rc::clone(memory)).await;
     }
 
     async fn a(&self, name: &str) -> Vec<String> {

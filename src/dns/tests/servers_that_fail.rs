@@ -165,7 +165,7 @@ async fn a_name_server_that_asks_us_back_is_refused() {
             nothing(query, ResponseCode::NXDomain)
         });
         let world = world(domestic, silent(), |_| {});
-        crate::dns::rewriting::detect(Rc::clone(&world.resolver)).await;
+        world.detect_rewriting().await;
         let name = heard.borrow()[0].trim_end_matches('.').to_owned();
         let answer = world.ask(&name, RecordType::A).await;
         assert_eq!(answer.metadata.response_code, ResponseCode::Refused);

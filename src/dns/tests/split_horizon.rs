@@ -261,7 +261,7 @@ async fn it_helps_while_the_trusted_side_is_silent_if_the_name_was_denied_before
         let inside = inside();
         assert_eq!(code(&world, "web.dns.podman", RecordType::A).await, ResponseCode::NXDomain);
         silent.set(true);
-        world.resolver.cache.borrow_mut().age(Duration::from_secs(2));
+        world.resolver.memory.cache.borrow_mut().age(Duration::from_secs(2));
         world.asked.set(Some(inside.address));
         assert_eq!(world.a("web.dns.podman").await, [INSIDE]);
         let heard = code(&world, "new.dns.podman", RecordType::A).await;

@@ -25,4 +25,11 @@ impl DomesticServer {
             ))),
         }
     }
+    /// Where it is.
+    pub(in crate::dns) fn address(&self) -> SocketAddr {
+        match self {
+            DomesticServer::Udp(address) => *address,
+            DomesticServer::Persistent(connection) => connection.server().address,
+        }
+    }
 }

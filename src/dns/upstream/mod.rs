@@ -1,9 +1,13 @@
 //! Asking other name servers: over UDP ([`udp`]), over one TCP connection for one query ([`tcp`]),
-//! in any way for one query ([`once`]), and over a kept, pipelined connection ([`kept`]), direct or through the proxy, bare, in TLS
-//! ([`tls`]) or over HTTPS ([`https`]).
+//! in any way for one query ([`once`]), and over a persistent, pipelined connection
+//! ([`persistent`]), direct or through the proxy, bare, in TLS or over HTTPS ([`https`]).
+//! [`stagger`] asks the next of several servers when one is slow.
 //!
-//! A reply counts only if number, name, type and class are those of the question, and it came over
+//! A reply counts only if id, name, type and class are those of the question, and it came over
 //! a connected socket with a random port (RFC 5452).
+//!
+//! The files above import the ones below: trusted, domestic, once -> persistent -> https, tcp ->
+//! request, message_id. [`Upstreams`] stands above all of them.
 
 pub(super) mod domestic;
 mod https;
@@ -11,7 +15,129 @@ mod message_id;
 pub(super) mod once;
 pub(super) mod persistent;
 mod request;
-pub(super) mod stagger;
+mod stagger;
 pub(super) mod tcp;
-pub(super) mod trusted;
-pub(super) mod udp;
+mod trusted;
+mod udp;
+
+use super::loops::QueryLoops;
+use super::settings::{ServerSettings, Via};
+use super::system::SystemServers;
+use super::wire::Query;
+use crate::dispatch::Current;
+use crate::net::Outbound;
+use crate::proxy::tls::Tls;
+use domestic::DomesticServer;
+use persistent::Dialler;
+use stagger::{Attempt, first_success, useful};
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+use trusted::TrustedServers;
+use udp::Question;
+
+/// The next server of a list is asked beside one that takes so long.
+const HEDGE_DELAY: Duration = Duration::from_millis(700);
+
+/// All name servers that the resolver asks.
+pub(super) struct Upstreams {
+    pub(super) domestic: Vec<DomesticServer>,
+    /// What of the queries that come in is our own.
+    pub(super) loops: QueryLoops,
+    trusted: TrustedServers,
+    /// `dns.local`; empty: those of the system.
+    local: Vec<SocketAddr>,
+    system: RefCell<SystemServers>,
+    outbound: Outbound,
+    current: Current,
+    case_randomization: bool,
+}
+
+impl Upstreams {
+    /// Nothing is dialled yet. Runs on the calling thread's `LocalSet`.
+    pub(super) fn new(
+        settings: &ServerSettings,
+        outbound: Outbound,
+        current: Current,
+        tls: Tls,
+    ) -> Self {
+        let direct = Dialler { current: current.clone(), through_proxy: false, tls };
+        let through_proxy = settings.trusted_via == Via::Proxy;
+        let dialler = Dialler { through_proxy, ..direct.clone() };
+        let domestic = settings.china.iter().map(|server| DomesticServer::new(server, &direct));
+        Upstreams {
+            domestic: domestic.collect(),
+            loops: QueryLoops::default(),
+            trusted: TrustedServers::new(&settings.trusted, &dialler),
+            local: settings.local.clone(),
+            system: RefCell::default(),
+            outbound,
+            current,
+            case_randomization: settings.case_randomization,
+        }
+    }
+
+    /// Those of other settings, with connections of their own.
+    pub(super) fn succeed(&self, settings: &ServerSettings, tls: Tls) -> Self {
+        Upstreams::new(settings, self.outbound.clone(), self.current.clone(), tls)
+    }
+
+    /// The servers of local names.
+    pub(super) fn local_servers(&self, now: Instant) -> Vec<SocketAddr> {
+        match self.local.as_slice() {
+            [] => self.system.borrow_mut().now(now),
+            configured => configured.to_vec(),
+        }
+    }
+
+    /// The first useful reply of the trusted side within `patience`.
+    pub(super) async fn ask_trusted(&self, query: &Query, patience: Duration) -> Option<Vec<u8>> {
+        timeout(patience, self.trusted.ask(query)).await.ok()?.ok()
+    }
+
+    /// The first useful reply of these servers within `patience`; they are asked in order, one
+    /// beside the other.
+    pub(super) async fn ask_one_of(
+        self: &Rc<Self>,
+        servers: &[DomesticServer],
+        query: &Query,
+        patience: Duration,
+    ) -> Option<Vec<u8>> {
+        let attempts = servers.iter().cloned().map(|server| -> Attempt {
+            let (upstreams, query) = (Rc::clone(self), query.clone());
+            Box::pin(async move { useful(upstreams.ask_server(&server, &query, patience).await?) })
+        });
+        let asked = first_success(attempts.collect(), HEDGE_DELAY);
+        let (_, message) = timeout(patience, asked).await.ok()?.ok()?;
+        Some(message)
+    }
+
+    /// Asks one server. Its own socket is known as ours.
+    ///
+    /// # Errors
+    /// `TimedOut` after `patience`; what the kernel, or the connection, says.
+    pub(super) async fn ask_server(
+        &self,
+        server: &DomesticServer,
+        query: &Query,
+        patience: Duration,
+    ) -> io::Result<Vec<u8>> {
+        let address = match server {
+            DomesticServer::Udp(address) => *address,
+            DomesticServer::Persistent(connection) => {
+                let asked = timeout(patience, connection.ask(query)).await;
+                return asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            }
+        };
+        let socket = self.outbound.udp(address).await?;
+        let _own = self.loops.note(socket.local_addr()?);
+        let question = match self.case_randomization {
+            true => Question::in_random_case(query)?,
+            false => Question::plain(query)?,
+        };
+        udp::ask_over(&socket, &self.outbound, address, &question, patience).await
+    }
+}

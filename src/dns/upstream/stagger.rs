@@ -1,5 +1,7 @@
 //! Several servers for one question: the next is asked when one fails or hesitates.
 
+use crate::dns::reply::Reply;
+use crate::dns::wire::rcode;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -8,14 +10,14 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// An attempt that has not begun.
-pub(in crate::dns) type Attempt = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>>>>;
+pub(super) type Attempt = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>>>>;
 
 /// Runs the attempts in order, the next one `delay` after the former or at once when it failed,
 /// and returns the first success with its number. Attempts that still run are dropped.
 ///
 /// # Errors
 /// The first failure, if all failed; `NotFound` for no attempt at all.
-pub(in crate::dns) async fn first_success(
+pub(super) async fn first_success(
     attempts: Vec<Attempt>,
     delay: Duration,
 ) -> io::Result<(usize, Vec<u8>)> {
@@ -42,6 +44,17 @@ pub(in crate::dns) async fn first_success(
                 return Err(first_failure.unwrap_or_else(|| io::ErrorKind::NotFound.into()));
             }
         }
+    }
+}
+
+/// A server that fails itself (SERVFAIL, REFUSED) counts as no answer: the next one may know.
+///
+/// # Errors
+/// The message says so.
+pub(super) fn useful(message: Vec<u8>) -> io::Result<Vec<u8>> {
+    match Reply::parse(&message).map(|reply| reply.rcode()) {
+        Some(rcode::NOERROR | rcode::NXDOMAIN) => Ok(message),
+        code => Err(io::Error::other(format!("the server answers {code:?}"))),
     }
 }
 

@@ -1,10 +1,9 @@
 //! The trusted side: several servers, seen as one.
 
 use super::persistent::{Dialler, PersistentConnection};
-use super::stagger::{Attempt, first_success};
+use super::stagger::{Attempt, first_success, useful};
 use crate::dns::name_server::NameServer;
-use crate::dns::reply::Reply;
-use crate::dns::wire::{Query, rcode};
+use crate::dns::wire::Query;
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
@@ -16,14 +15,14 @@ const HEDGE_DELAY: Duration = Duration::from_millis(1200);
 
 /// The trusted servers. The one that answered last is asked first.
 #[derive(Debug)]
-pub(in crate::dns) struct TrustedServers {
+pub(super) struct TrustedServers {
     servers: Vec<Rc<PersistentConnection>>,
     preferred: Cell<usize>,
 }
 
 impl TrustedServers {
     /// Servers in order of preference. Runs on the calling thread's `LocalSet`.
-    pub(in crate::dns) fn new(servers: &[NameServer], dialler: &Dialler) -> Self {
+    pub(super) fn new(servers: &[NameServer], dialler: &Dialler) -> Self {
         let servers = servers
             .iter()
             .map(|server| Rc::new(PersistentConnection::new(server.clone(), dialler.clone())));
@@ -34,7 +33,7 @@ impl TrustedServers {
     ///
     /// # Errors
     /// No server has one.
-    pub(in crate::dns) async fn ask(&self, query: &Query) -> io::Result<Vec<u8>> {
+    pub(super) async fn ask(&self, query: &Query) -> io::Result<Vec<u8>> {
         let count = self.servers.len();
         let order: Vec<usize> =
             (0..count).map(|number| (self.preferred.get() + number) % count).collect();
@@ -45,15 +44,7 @@ impl TrustedServers {
     }
 }
 
-/// A server that fails itself (SERVFAIL, REFUSED) counts as no answer: the next may know.
 fn attempt(server: &Rc<PersistentConnection>, query: &Query) -> Attempt {
     let (server, query) = (Rc::clone(server), query.clone());
-    Box::pin(async move {
-        let message = server.ask(&query).await?;
-        let code = Reply::parse(&message).map_or(rcode::SERVFAIL, |reply| reply.rcode());
-        match code {
-            rcode::NOERROR | rcode::NXDOMAIN => Ok(message),
-            code => Err(io::Error::other(format!("{} answers {code}", server.server()))),
-        }
-    })
+    Box::pin(async move { useful(server.ask(&query).await?) })
 }

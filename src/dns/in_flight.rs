@@ -1,0 +1,72 @@
+//! Questions on their way: each is asked once, however many clients wait for it (singleflight).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use tokio::sync::oneshot;
+
+/// The questions of this moment, by key, and their waiters.
+#[derive(Debug)]
+pub(super) struct InFlight<T>(RefCell<HashMap<Box<[u8]>, Waiters<T>>>);
+
+type Waiters<T> = Vec<oneshot::Sender<Rc<T>>>;
+
+/// A question of which nothing was in flight. It ends when this is dropped, also by a panic: its
+/// waiters must not wait for ever.
+#[derive(Debug)]
+pub(super) struct FlightGuard<'a, T> {
+    in_flight: &'a InFlight<T>,
+    key: &'a [u8],
+}
+
+impl<T> Default for InFlight<T> {
+    fn default() -> Self {
+        InFlight(RefCell::default())
+    }
+}
+
+impl<T> InFlight<T> {
+    /// Waits for the result of a question. True if nobody asks it yet: then the caller has to
+    /// [begin](InFlight::begin) it.
+    pub(super) fn join(&self, key: &[u8]) -> (oneshot::Receiver<Rc<T>>, bool) {
+        let (waiter, result) = oneshot::channel();
+        let mut flights = self.0.borrow_mut();
+        let is_first = match flights.get_mut(key) {
+            Some(waiters) => {
+                waiters.push(waiter);
+                false
+            }
+            None => {
+                flights.insert(key.into(), vec![waiter]);
+                true
+            }
+        };
+        (result, is_first)
+    }
+
+    /// The question is being asked until the guard is dropped.
+    pub(super) fn begin<'a>(&'a self, key: &'a [u8]) -> FlightGuard<'a, T> {
+        FlightGuard { in_flight: self, key }
+    }
+
+    fn end(&self, key: &[u8]) -> Waiters<T> {
+        self.0.borrow_mut().remove(key).unwrap_or_default()
+    }
+}
+
+impl<T> FlightGuard<'_, T> {
+    /// Gives all waiters the result.
+    pub(super) fn land(self, result: T) {
+        let result = Rc::new(result);
+        for waiter in self.in_flight.end(self.key) {
+            // A client that has left needs no answer.
+            let _ = waiter.send(Rc::clone(&result));
+        }
+    }
+}
+
+impl<T> Drop for FlightGuard<'_, T> {
+    fn drop(&mut self) {
+        drop(self.in_flight.end(self.key));
+    }
+}

@@ -1,0 +1,81 @@
+//! What the resolver remembers: answers, failures, verdicts, and what it found out about the
+//! domestic side. Lives on one thread; nothing here asks or waits.
+
+use super::cache::{Cache, Failures, NameVerdict, Verdicts};
+use super::reply::Stored;
+use super::settings::Settings;
+use super::siblings::{Entered, Siblings};
+use super::split::{Event, Patience};
+use super::wire::Query;
+use crate::ipset::IpSet;
+use std::cell::RefCell;
+use std::time::Instant;
+use tokio::sync::mpsc;
+
+/// Bytes for the memory of verdicts: some ten thousand names.
+const VERDICTS: usize = 1024 * 1024;
+
+/// Where a judgement hears what happens. A server that failed without a message has no reply to
+/// show; `split` never answers with it.
+pub(super) type Events = mpsc::UnboundedSender<Event<Option<Stored>>>;
+
+/// Everything that is remembered from one query to the next.
+#[derive(Debug)]
+pub(super) struct Memory {
+    pub(super) cache: RefCell<Cache>,
+    pub(super) failures: RefCell<Failures>,
+    pub(super) patience: RefCell<Patience>,
+    /// `dns.bogus`, and what rewriting providers put into the place of NXDOMAIN.
+    pub(super) bogus: RefCell<IpSet>,
+    verdicts: RefCell<Verdicts>,
+    /// The judgements of this moment.
+    siblings: Siblings<Events>,
+}
+
+impl Memory {
+    /// Remembers nothing yet.
+    pub(super) fn new(settings: &Settings) -> Self {
+        Memory {
+            cache: RefCell::new(Cache::new(settings.cache.size)),
+            failures: RefCell::default(),
+            patience: RefCell::default(),
+            bogus: RefCell::new(settings.answers.bogus.clone()),
+            verdicts: RefCell::new(Verdicts::new(VERDICTS)),
+            siblings: Siblings::default(),
+        }
+    }
+
+    /// Takes what other settings leave true out of a former memory: answers, of which `cache_size`
+    /// bytes stay, verdicts and forged addresses.
+    pub(super) fn inherit(&self, former: &Memory, cache_size: usize) {
+        self.cache.swap(&former.cache);
+        self.cache.borrow_mut().resize(cache_size);
+        self.verdicts.swap(&former.verdicts);
+        self.bogus.swap(&former.bogus);
+    }
+
+    /// Whose name it was judged to be.
+    pub(super) fn verdict(&self, query: &Query, now: Instant) -> Option<NameVerdict> {
+        self.verdicts.borrow_mut().of_name(query.name(), now)
+    }
+
+    /// Remembers whose name it is, and tells a judgement about the name's other addresses.
+    pub(super) fn judged(&self, query: &Query, verdict: NameVerdict, now: Instant) {
+        let mut verdicts = self.verdicts.borrow_mut();
+        verdicts.note(query.name(), query.qtype(), verdict, now);
+        if verdicts.get(query.name(), query.qtype(), now) == Some(NameVerdict::Domestic) {
+            // A judgement that has just ended no longer listens.
+            self.siblings.was_domestic(query, |events| drop(events.send(Event::SiblingWasCn)));
+        }
+    }
+
+    /// A judgement begins; until the result is dropped it hears of its sibling.
+    pub(super) fn judging<'a>(&'a self, query: &'a Query, events: Events) -> Entered<'a, Events> {
+        self.siblings.enter(query, events)
+    }
+
+    /// Whether the name's other address type was judged domestic.
+    pub(super) fn sibling_was_cn(&self, query: &Query, now: Instant) -> bool {
+        self.verdicts.borrow_mut().sibling_was_cn(query.name(), query.qtype(), now)
+    }
+}
