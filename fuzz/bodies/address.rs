@@ -1,6 +1,6 @@
 //! The address header of shadowsocks, which is the address of SOCKS5.
 
-use snet::proxy::shadowsocks::address::{decode, encode};
+use snet::proxy::address::{decode, encode};
 
 pub fn run(payload: &[u8]) {
     let Some((target, length)) = decode(payload) else { return };

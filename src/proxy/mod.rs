@@ -4,6 +4,7 @@
 //! those belong to `dispatch`. What [`Proxy::connect`] returns decides how `relay` carries the
 //! bytes.
 
+pub mod address;
 pub mod direct;
 pub mod endpoint;
 pub mod http;

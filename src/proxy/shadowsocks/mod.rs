@@ -8,14 +8,13 @@
 //! waits for the client's first bytes, so that both leave in one packet: less for an observer to
 //! recognise, and one round of sealing less. With Fast Open it leaves in the SYN instead.
 
-pub mod address;
 pub mod cipher;
 pub mod opener;
 pub mod sealer;
 pub mod stream;
 
 use super::endpoint::Endpoint;
-use super::{BoxFuture, Error, Link, Proxy};
+use super::{BoxFuture, Error, Link, Proxy, address};
 use crate::net::Outbound;
 use crate::secret::Secret;
 use crate::target::Target;

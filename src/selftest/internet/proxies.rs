@@ -4,11 +4,12 @@
 use super::{Tally, count};
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal, listen};
+use crate::proxy::address;
+use crate::proxy::shadowsocks::Sealed;
 use crate::proxy::shadowsocks::cipher::{MasterKey, Method};
 use crate::proxy::shadowsocks::opener::Opener;
 use crate::proxy::shadowsocks::sealer::Sealer;
 use crate::proxy::shadowsocks::stream::SealedStream;
-use crate::proxy::shadowsocks::{Sealed, address};
 use crate::secret::Secret;
 use crate::selftest::world::{self, at};
 use crate::target::Target;

@@ -1,5 +1,5 @@
-//! The address header: where the server is to connect to. It is the SOCKS5 address (RFC 1928, 5):
-//! a type, the address or a length-prefixed name, and the port in network order.
+//! The address of a destination on the wire, as SOCKS5 (RFC 1928, 5) and shadowsocks write it: a
+//! type, the address or a length-prefixed name, and the port in network order.
 
 use crate::target::Target;
 use std::io;
@@ -9,55 +9,55 @@ const IPV4: u8 = 1;
 const NAME: u8 = 3;
 const IPV6: u8 = 4;
 
-/// The header for a destination.
+/// The bytes for a destination.
 ///
 /// # Errors
 /// `InvalidInput` for a name of more than 255 bytes or of none.
 pub fn encode(target: &Target) -> io::Result<Vec<u8>> {
-    // A type, the longest address and a port; the first payload follows elsewhere.
-    let mut header = Vec::with_capacity(1 + 16 + 2);
+    // A type, the longest address and a port.
+    let mut bytes = Vec::with_capacity(1 + 16 + 2);
     match target {
         Target::Addr(address) => match address.ip() {
             IpAddr::V4(v4) => {
-                header.push(IPV4);
-                header.extend_from_slice(&v4.octets());
+                bytes.push(IPV4);
+                bytes.extend_from_slice(&v4.octets());
             }
             IpAddr::V6(v6) => {
-                header.push(IPV6);
-                header.extend_from_slice(&v6.octets());
+                bytes.push(IPV6);
+                bytes.extend_from_slice(&v6.octets());
             }
         },
         Target::Name(name, _) => {
             let unfit = || io::Error::new(io::ErrorKind::InvalidInput, "a name has 1 to 255 bytes");
             let length = u8::try_from(name.len()).ok().filter(|length| *length > 0);
-            header.push(NAME);
-            header.push(length.ok_or_else(unfit)?);
-            header.extend_from_slice(name.as_bytes());
+            bytes.push(NAME);
+            bytes.push(length.ok_or_else(unfit)?);
+            bytes.extend_from_slice(name.as_bytes());
         }
     }
-    header.extend_from_slice(&target.port().to_be_bytes());
-    Ok(header)
+    bytes.extend_from_slice(&target.port().to_be_bytes());
+    Ok(bytes)
 }
 
-/// The destination at the start of a payload and the bytes of its header: the server's side, for
-/// the selftest and for tests. `None` while it is incomplete or if it is none.
-pub fn decode(payload: &[u8]) -> Option<(Target, usize)> {
+/// The destination at the start of `bytes`, and how many of them it takes: what a server reads (the
+/// selftest's, the tests'). `None` while the address is incomplete, or if it is not one.
+pub fn decode(bytes: &[u8]) -> Option<(Target, usize)> {
     let port = |at: usize| {
-        let bytes = payload.get(at..at + 2)?.try_into().ok()?;
-        Some(u16::from_be_bytes(bytes))
+        let port = bytes.get(at..at + 2)?.try_into().ok()?;
+        Some(u16::from_be_bytes(port))
     };
-    match *payload.first()? {
+    match *bytes.first()? {
         IPV4 => {
-            let octets: [u8; 4] = payload.get(1..5)?.try_into().ok()?;
+            let octets: [u8; 4] = bytes.get(1..5)?.try_into().ok()?;
             Some((Target::addr(SocketAddr::new(Ipv4Addr::from(octets).into(), port(5)?)), 7))
         }
         IPV6 => {
-            let octets: [u8; 16] = payload.get(1..17)?.try_into().ok()?;
+            let octets: [u8; 16] = bytes.get(1..17)?.try_into().ok()?;
             Some((Target::addr(SocketAddr::new(Ipv6Addr::from(octets).into(), port(17)?)), 19))
         }
         NAME => {
-            let end = 2 + usize::from(*payload.get(1)?);
-            let name = std::str::from_utf8(payload.get(2..end)?).ok().filter(|n| !n.is_empty())?;
+            let end = 2 + usize::from(*bytes.get(1)?);
+            let name = std::str::from_utf8(bytes.get(2..end)?).ok().filter(|n| !n.is_empty())?;
             Some((Target::Name(name.into(), port(end)?), end + 2))
         }
         _ => None,
