@@ -8,7 +8,7 @@ mod health;
 
 use crate::firewall::LeftAlone;
 use crate::proxy::endpoint::Endpoint;
-use crate::proxy::{self, Link, Proxy};
+use crate::proxy::{self, Link, Progress, Proxy};
 use crate::route::{Decision, Learned, Route, Rules};
 use crate::target::Target;
 use health::{Health, Silence};
@@ -135,8 +135,8 @@ impl Dispatcher {
     /// Where the servers of the proxies are, each address with the proxy's name.
     pub fn servers(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
         self.upstreams.iter().flat_map(|upstream| {
-            let server = upstream.proxy.server();
-            let addresses = server.map(Endpoint::addresses).unwrap_or_default();
+            let endpoint = upstream.proxy.endpoint();
+            let addresses = endpoint.map(Endpoint::addresses).unwrap_or_default();
             addresses.into_iter().map(|address| (upstream.name(), address))
         })
     }
@@ -183,9 +183,10 @@ impl Dispatcher {
     pub async fn connect_proxied(&self, target: &Target) -> Result<Connected, Error> {
         let mut causes = Vec::new();
         for upstream in self.candidates() {
-            let began = Instant::now();
-            let Some(attempt) = upstream.health.begin(began) else { continue };
-            let result = timeout(upstream.timeout, upstream.proxy.connect(target)).await;
+            let Some(attempt) = upstream.health.begin(Instant::now()) else { continue };
+            let progress = Progress::default();
+            let dial = upstream.proxy.connect(target, &progress);
+            let result = timeout(upstream.timeout, dial).await;
             let (cause, proxys_fault) = match result {
                 Ok(Ok(link)) => {
                     if attempt.succeeded(Instant::now()) {
@@ -202,7 +203,7 @@ impl Dispatcher {
                     let proxys_fault = !error.is_targets_fault();
                     (error.to_string(), proxys_fault)
                 }
-                Err(_) if upstream.proxy.was_reached_since(began) => {
+                Err(_) if progress.is_server_reached() => {
                     let after = upstream.timeout;
                     let cause = format!(
                         "it is there, but gave no answer within {after:?}; perhaps {target} is down"
@@ -246,7 +247,7 @@ impl Dispatcher {
 /// # Errors
 /// The dial failed or took too long.
 pub async fn connect_direct(direct: &dyn Proxy, target: &Target) -> Result<Connected, Error> {
-    match timeout(DIRECT_TIMEOUT, direct.connect(target)).await {
+    match timeout(DIRECT_TIMEOUT, direct.connect(target, &Progress::default())).await {
         Ok(Ok(link)) => Ok(Connected { link, via: None }),
         Ok(Err(error)) => Err(Error::Direct(error)),
         Err(_) => Err(Error::DirectTimeout { target: target.to_string(), after: DIRECT_TIMEOUT }),

@@ -12,6 +12,7 @@ use crate::proxy::Proxy;
 use crate::proxy::direct::Direct;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::http::{Credentials, HttpConnect};
+use crate::proxy::server::ProxyServer;
 use crate::proxy::shadowsocks::Shadowsocks;
 use crate::{dns, firewall};
 use ipnet::IpNet;
@@ -79,17 +80,17 @@ pub(super) fn dispatcher(
         if let Some(known) = known(proxy) {
             return known;
         }
-        let (name, endpoint, outbound) =
-            (proxy.name.clone(), Arc::clone(endpoint), outbound.clone().in_manner(proxy.manner));
+        let outbound = outbound.clone().in_manner(proxy.manner);
+        let server = ProxyServer::new(proxy.name.clone(), Arc::clone(endpoint), outbound);
         let way: Box<dyn Proxy> = match &proxy.kind {
             ProxyKind::Shadowsocks { method, password } => {
-                Box::new(Shadowsocks::new(name, endpoint, outbound, *method, password))
+                Box::new(Shadowsocks::new(server, *method, password))
             }
             ProxyKind::Http { credentials } => {
                 let credentials = credentials
                     .clone()
                     .map(|(username, password)| Credentials { username, password });
-                Box::new(HttpConnect::new(name, endpoint, outbound, credentials))
+                Box::new(HttpConnect::new(server, credentials))
             }
         };
         Arc::new(Upstream::new(way, proxy.connect_timeout))

@@ -8,7 +8,7 @@ use crate::mark::Fwmark;
 use crate::net::origin::OrigDst;
 use crate::net::{Outbound, Refusal, listen};
 use crate::proxy::direct::Direct;
-use crate::proxy::{BoxFuture, Error, Link, Proxy};
+use crate::proxy::{BoxFuture, Error, Link, Progress, Proxy};
 use crate::route::Route;
 use crate::stats::Stats;
 use crate::target::Target;
@@ -41,7 +41,11 @@ impl Proxy for Scripted {
         "scripted"
     }
 
-    fn connect<'a>(&'a self, _target: &'a Target) -> BoxFuture<'a, Result<Link, Error>> {
+    fn connect<'a>(
+        &'a self,
+        _target: &'a Target,
+        _: &'a Progress,
+    ) -> BoxFuture<'a, Result<Link, Error>> {
         let mut acts = self.acts.lock().unwrap();
         let act = if acts.len() > 1 { acts.remove(0) } else { acts[0] };
         Box::pin(async move {

@@ -1,6 +1,6 @@
 //! Straight to the destination, over a marked socket.
 
-use super::{BoxFuture, Error, Link, Proxy};
+use super::{BoxFuture, Error, Link, Progress, Proxy};
 use crate::net::Outbound;
 use crate::target::Target;
 use std::io;
@@ -23,7 +23,11 @@ impl Proxy for Direct {
         "direct"
     }
 
-    fn connect<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Link, Error>> {
+    fn connect<'a>(
+        &'a self,
+        target: &'a Target,
+        _: &'a Progress,
+    ) -> BoxFuture<'a, Result<Link, Error>> {
         Box::pin(async move {
             let failed = |source| Error::Dial { server: target.to_string(), source };
             let Target::Addr(address) = target else {

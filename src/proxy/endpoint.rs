@@ -10,15 +10,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{PoisonError, RwLock};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 /// A proxy server.
 pub struct Endpoint {
     host: String,
     port: u16,
     addresses: RwLock<Vec<IpAddr>>,
-    last_reached: RwLock<Option<Instant>>,
-    /// A dial was in vain.
+    /// A dial failed.
     missed: Notify,
 }
 
@@ -30,7 +28,6 @@ impl Endpoint {
             host: host.to_owned(),
             port,
             addresses: RwLock::new(literal.into_iter().collect()),
-            last_reached: RwLock::default(),
             missed: Notify::new(),
         }
     }
@@ -40,7 +37,7 @@ impl Endpoint {
         &self.host
     }
 
-    /// Whether the host is a name, which somebody has to resolve.
+    /// Whether the host is a name, which has to be resolved.
     pub fn is_name(&self) -> bool {
         self.host.parse::<IpAddr>().is_err()
     }
@@ -64,21 +61,13 @@ impl Endpoint {
         let failed = |source| Error::Dial { server: self.to_string(), source };
         let stream = outbound.tcp_saying(&addresses, first).await.map_err(failed)?;
         missed.disarm();
-        let mut last = self.last_reached.write().unwrap_or_else(PoisonError::into_inner);
-        *last = Some(Instant::now());
         Ok(stream)
     }
 
-    /// Waits until a dial was in vain: no address answered, or none did in time. One that happened while
-    /// nobody waited counts.
+    /// Waits until a dial has failed: no address answered, or none did in time. One that failed
+    /// before the wait began counts.
     pub async fn was_missed(&self) {
         self.missed.notified().await;
-    }
-
-    /// Whether TCP to the server has come to stand at `moment` or later.
-    pub(super) fn was_reached_since(&self, moment: Instant) -> bool {
-        let last = *self.last_reached.read().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|reached| reached >= moment)
     }
 
     /// Replaces the known addresses; an empty list is ignored, since an old address is better
@@ -94,7 +83,7 @@ impl Endpoint {
     }
 }
 
-/// A dial that fails is in vain, and so is one that is given up.
+/// A dial that is given up has failed too.
 struct MissedOnDrop<'a>(Option<&'a Notify>);
 
 impl MissedOnDrop<'_> {
@@ -141,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dial_in_vain_is_told_once() {
+    async fn a_failed_dial_is_told_once() {
         use crate::mark::Fwmark;
         use crate::net::{Refusal, listen};
         use std::time::Duration;
@@ -158,7 +147,7 @@ mod tests {
         assert!(endpoint.dial(&outbound, &[]).await.is_err());
         assert!(endpoint.dial(&outbound, &[]).await.is_err());
         assert!(told(&endpoint).await && !told(&endpoint).await);
-        // Whoever has no time left gives up.
+        // A dial that is given up.
         drop(timeout(Duration::ZERO, endpoint.dial(&outbound, &[])).await);
         assert!(told(&endpoint).await);
     }

@@ -8,6 +8,7 @@ pub mod address;
 pub mod direct;
 pub mod endpoint;
 pub mod http;
+pub mod server;
 pub mod shadowsocks;
 pub mod tls;
 
@@ -18,9 +19,9 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 
 /// A boxed future, since a trait object has to return one.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -33,24 +34,41 @@ pub trait Proxy: Debug + Send + Sync {
     /// Dials and does whatever must happen before the first payload byte. Takes no byte of the
     /// client, so that a failed dial can be repeated elsewhere without replay.
     ///
-    /// Dropping the future closes whatever it opened.
-    fn connect<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Link, Error>>;
+    /// Dropping the future closes whatever it opened; how far it had come is left in `progress`.
+    fn connect<'a>(
+        &'a self,
+        target: &'a Target,
+        progress: &'a Progress,
+    ) -> BoxFuture<'a, Result<Link, Error>>;
 
     /// Where its server is; `None` for direct.
-    fn server(&self) -> Option<&Endpoint> {
+    fn endpoint(&self) -> Option<&Endpoint> {
         None
     }
 
-    /// Whether a connection to the proxy server itself has come to stand at `moment` or later.
-    /// Tells a server that is silent from one that waits for a silent destination.
-    fn was_reached_since(&self, _moment: Instant) -> bool {
-        false
-    }
-
-    /// Whether a dial that succeeded has heard the server: then it took our credentials, and
-    /// silence from there on is the destination's.
+    /// Whether the server answers during the dial: then one that succeeded has our credentials
+    /// accepted, and silence from there on is the destination's.
     fn is_heard_at_the_dial(&self) -> bool {
         true
+    }
+}
+
+/// How far a dial has come. Whoever gives it up after a while thus knows a server that is silent from
+/// one that waits for a silent destination.
+#[derive(Debug, Default)]
+pub struct Progress {
+    server_reached: AtomicBool,
+}
+
+impl Progress {
+    /// A connection to the proxy server itself stands.
+    pub fn server_is_reached(&self) {
+        self.server_reached.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one does.
+    pub fn is_server_reached(&self) -> bool {
+        self.server_reached.load(Ordering::Relaxed)
     }
 }
 

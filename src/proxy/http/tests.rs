@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::mark::Fwmark;
-use crate::net::{Refusal, listen};
+use crate::net::{Outbound, Refusal, listen};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -30,7 +31,8 @@ async fn proxy_saying(
     let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
     let endpoint = Arc::new(Endpoint::new("127.0.0.1", port));
     let credentials = Credentials { username: "me".into(), password: Secret::new("se:cret") };
-    (HttpConnect::new("p".into(), endpoint, outbound, Some(credentials)), server)
+    let at = ProxyServer::new("p".into(), endpoint, outbound);
+    (HttpConnect::new(at, Some(credentials)), server)
 }
 
 fn target() -> Target {
@@ -38,7 +40,9 @@ fn target() -> Target {
 }
 
 async fn connect(proxy: &HttpConnect) -> Result<Link, Error> {
-    timeout(Duration::from_secs(5), proxy.connect(&target())).await.expect("in time")
+    let (target, progress) = (target(), Progress::default());
+    let dial = proxy.connect(&target, &progress);
+    timeout(Duration::from_secs(5), dial).await.expect("in time")
 }
 
 #[tokio::test]
@@ -82,7 +86,7 @@ async fn refusals_are_told_apart() {
 }
 
 #[tokio::test]
-async fn liars_are_found_out() {
+async fn malformed_answers_are_found_out() {
     let (proxy, _server) = proxy_saying(&[b"SSH-2.0-OpenSSH_9.2\r\n"]).await;
     let error = connect(&proxy).await.unwrap_err();
     assert!(matches!(error, Error::Protocol { .. }), "{error}");
@@ -95,4 +99,21 @@ async fn liars_are_found_out() {
     let (proxy, _server) = proxy_saying(pieces).await;
     let error = connect(&proxy).await.unwrap_err();
     assert!(matches!(error, Error::Protocol { .. }), "{error}");
+}
+
+/// What tells a dispatcher that gives a dial up that the destination may be the silent one.
+#[tokio::test]
+async fn a_dial_that_is_given_up_has_reached_the_server_or_not() {
+    let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    for (host, reached) in [("127.0.0.1", true), ("unresolved.example", false)] {
+        let endpoint = Arc::new(Endpoint::new(host, address.port()));
+        let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
+        let proxy = HttpConnect::new(ProxyServer::new("p".into(), endpoint, outbound), None);
+        let (target, progress) = (target(), Progress::default());
+        let dial = proxy.connect(&target, &progress);
+        let result = timeout(Duration::from_millis(100), dial).await;
+        assert_eq!(result.is_err(), reached, "nothing is accepted, so nothing is answered");
+        assert_eq!(progress.is_server_reached(), reached);
+    }
 }

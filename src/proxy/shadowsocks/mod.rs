@@ -14,17 +14,15 @@ pub mod sealer;
 pub mod stream;
 
 use super::endpoint::Endpoint;
-use super::{BoxFuture, Error, Link, Proxy, address};
-use crate::net::Outbound;
+use super::server::ProxyServer;
+use super::{BoxFuture, Error, Link, Progress, Proxy, address};
 use crate::secret::Secret;
 use crate::target::Target;
 use cipher::{MasterKey, Method};
 use opener::Opener;
 use sealer::Sealer;
 use std::io;
-use std::sync::Arc;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 
 /// The longest payload of a chunk (SIP004: the two upper bits of the length are reserved).
 pub const LONGEST_PAYLOAD: usize = 0x3FFF;
@@ -32,9 +30,7 @@ pub const LONGEST_PAYLOAD: usize = 0x3FFF;
 /// A shadowsocks server.
 #[derive(Debug)]
 pub struct Shadowsocks {
-    name: String,
-    endpoint: Arc<Endpoint>,
-    outbound: Outbound,
+    server: ProxyServer,
     key: MasterKey,
 }
 
@@ -53,27 +49,21 @@ pub struct Sealed {
 }
 
 impl Shadowsocks {
-    /// A server at `endpoint` with this cipher and password.
-    pub fn new(
-        name: String,
-        endpoint: Arc<Endpoint>,
-        outbound: Outbound,
-        method: Method,
-        password: &Secret,
-    ) -> Self {
-        Shadowsocks { name, endpoint, outbound, key: MasterKey::new(method, password) }
+    /// A server with this cipher and password.
+    pub fn new(server: ProxyServer, method: Method, password: &Secret) -> Self {
+        Shadowsocks { server, key: MasterKey::new(method, password) }
     }
 
-    async fn dial(&self, target: &Target) -> Result<Link, Error> {
-        let broken = |source| Error::Handshake { server: self.endpoint.to_string(), source };
+    async fn dial(&self, target: &Target, progress: &Progress) -> Result<Link, Error> {
+        let broken = |source| self.server.broke_off(source);
         let mut header = address::encode(target).map_err(broken)?;
         let mut sealer = Sealer::new(&self.key).map_err(broken)?;
         let mut first = Vec::new();
-        if self.outbound.opens_fast() {
+        if self.server.opens_fast() {
             // No byte of the client waits yet: the header goes ahead, in the SYN.
             first = sealed(&mut sealer, &std::mem::take(&mut header)).map_err(broken)?;
         }
-        let tcp = self.endpoint.dial(&self.outbound, &first).await?;
+        let tcp = self.server.dial(&first, progress).await?;
         let opener = Opener::new(self.key.clone());
         Ok(Link::Sealed(Box::new(Sealed { tcp, sealer, opener, header })))
     }
@@ -89,19 +79,19 @@ fn sealed(sealer: &mut Sealer, header: &[u8]) -> io::Result<Vec<u8>> {
 
 impl Proxy for Shadowsocks {
     fn name(&self) -> &str {
-        &self.name
+        self.server.name()
     }
 
-    fn connect<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Link, Error>> {
-        Box::pin(self.dial(target))
+    fn connect<'a>(
+        &'a self,
+        target: &'a Target,
+        progress: &'a Progress,
+    ) -> BoxFuture<'a, Result<Link, Error>> {
+        Box::pin(self.dial(target, progress))
     }
 
-    fn server(&self) -> Option<&Endpoint> {
-        Some(&self.endpoint)
-    }
-
-    fn was_reached_since(&self, moment: Instant) -> bool {
-        self.endpoint.was_reached_since(moment)
+    fn endpoint(&self) -> Option<&Endpoint> {
+        Some(self.server.endpoint())
     }
 
     fn is_heard_at_the_dial(&self) -> bool {

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::mark::Fwmark;
-use crate::net::{Refusal, listen};
+use crate::net::{Outbound, Refusal, listen};
 use proptest::prelude::*;
+use std::sync::Arc;
 use stream::SealedStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -212,8 +213,10 @@ async fn pair(target: Target) -> (SealedStream, SealedStream) {
     let endpoint = Endpoint::new("127.0.0.1", listener.local_addr().unwrap().port());
     let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
     let (method, password) = (Method::Aes256Gcm, Secret::new("secret"));
-    let proxy = Shadowsocks::new("s".into(), Arc::new(endpoint), outbound, method, &password);
-    let Link::Sealed(client) = proxy.connect(&target).await.unwrap() else { panic!("not sealed") };
+    let server = ProxyServer::new("s".into(), Arc::new(endpoint), outbound);
+    let proxy = Shadowsocks::new(server, method, &password);
+    let dialled = proxy.connect(&target, &Progress::default()).await.unwrap();
+    let Link::Sealed(client) = dialled else { panic!("not sealed") };
     let (tcp, _) = listener.accept().await.unwrap();
     let key = key(method);
     let (sealer, opener) = (Sealer::new(&key).unwrap(), Opener::new(key));

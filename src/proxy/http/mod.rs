@@ -7,29 +7,25 @@
 pub mod response;
 
 use super::endpoint::Endpoint;
-use super::{BoxFuture, Error, Link, Proxy};
-use crate::net::Outbound;
+use super::server::ProxyServer;
+use super::{BoxFuture, Error, Link, Progress, Proxy};
 use crate::secret::Secret;
 use crate::target::Target;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use response::{Answer, Malformed, Response};
 use std::io;
-use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-/// More than any proxy says before the tunnel stands; a longer header is a liar's.
+/// More than any proxy sends before the tunnel stands; a longer header is malformed.
 const LONGEST_HEADER: usize = 16 * 1024;
 
 /// A proxy that speaks HTTP CONNECT.
 #[derive(Debug)]
 pub struct HttpConnect {
-    name: String,
-    endpoint: Arc<Endpoint>,
-    outbound: Outbound,
+    server: ProxyServer,
     credentials: Option<Credentials>,
 }
 
@@ -43,19 +39,14 @@ pub struct Credentials {
 }
 
 impl HttpConnect {
-    /// A proxy at `endpoint`.
-    pub fn new(
-        name: String,
-        endpoint: Arc<Endpoint>,
-        outbound: Outbound,
-        credentials: Option<Credentials>,
-    ) -> Self {
-        HttpConnect { name, endpoint, outbound, credentials }
+    /// A proxy at this server.
+    pub fn new(server: ProxyServer, credentials: Option<Credentials>) -> Self {
+        HttpConnect { server, credentials }
     }
 
-    async fn dial(&self, target: &Target) -> Result<Link, Error> {
+    async fn dial(&self, target: &Target, progress: &Progress) -> Result<Link, Error> {
         let request = request(target, self.credentials.as_ref());
-        let mut tcp = self.endpoint.dial(&self.outbound, &request).await?;
+        let mut tcp = self.server.dial(&request, progress).await?;
         let mut received = Vec::with_capacity(1024);
         loop {
             match response::parse(&received) {
@@ -72,7 +63,7 @@ impl HttpConnect {
     }
 
     async fn read_more(&self, tcp: &mut TcpStream, received: &mut Vec<u8>) -> Result<(), Error> {
-        let read = tcp.read_buf(received).await.map_err(|source| self.broken(source))?;
+        let read = tcp.read_buf(received).await.map_err(|source| self.server.broke_off(source))?;
         if read > 0 {
             return Ok(());
         }
@@ -81,7 +72,7 @@ impl HttpConnect {
                 io::ErrorKind::UnexpectedEof,
                 "it closed the connection without an answer; is it an HTTP proxy without TLS?",
             );
-            return Err(self.broken(closed));
+            return Err(self.server.broke_off(closed));
         }
         Err(self.nonsense(received))
     }
@@ -93,7 +84,7 @@ impl HttpConnect {
         mut received: Vec<u8>,
         response: Response,
     ) -> Result<Link, Error> {
-        let server = self.endpoint.to_string();
+        let server = self.server.endpoint().to_string();
         match response.status {
             200..=299 => {
                 let early = received.split_off(response.length);
@@ -108,13 +99,9 @@ impl HttpConnect {
         }
     }
 
-    fn broken(&self, source: io::Error) -> Error {
-        Error::Handshake { server: self.endpoint.to_string(), source }
-    }
-
     fn nonsense(&self, received: &[u8]) -> Error {
         Error::Protocol {
-            server: self.endpoint.to_string(),
+            server: self.server.endpoint().to_string(),
             expected: "HTTP CONNECT",
             found: response::excerpt(received),
         }
@@ -123,19 +110,19 @@ impl HttpConnect {
 
 impl Proxy for HttpConnect {
     fn name(&self) -> &str {
-        &self.name
+        self.server.name()
     }
 
-    fn connect<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Link, Error>> {
-        Box::pin(self.dial(target))
+    fn connect<'a>(
+        &'a self,
+        target: &'a Target,
+        progress: &'a Progress,
+    ) -> BoxFuture<'a, Result<Link, Error>> {
+        Box::pin(self.dial(target, progress))
     }
 
-    fn server(&self) -> Option<&Endpoint> {
-        Some(&self.endpoint)
-    }
-
-    fn was_reached_since(&self, moment: Instant) -> bool {
-        self.endpoint.was_reached_since(moment)
+    fn endpoint(&self) -> Option<&Endpoint> {
+        Some(self.server.endpoint())
     }
 }
 

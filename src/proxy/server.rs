@@ -1,0 +1,55 @@
+//! What proxies of every protocol have in common: a name, the place of their server, and the way
+//! to it.
+
+use super::endpoint::Endpoint;
+use super::{Error, Progress};
+use crate::net::Outbound;
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+
+/// The server of one `[[proxy]]`.
+#[derive(Debug)]
+pub struct ProxyServer {
+    name: String,
+    endpoint: Arc<Endpoint>,
+    outbound: Outbound,
+}
+
+impl ProxyServer {
+    /// `name` is the one for logs; `outbound` makes the sockets, with the options of this proxy.
+    pub fn new(name: String, endpoint: Arc<Endpoint>, outbound: Outbound) -> Self {
+        ProxyServer { name, endpoint, outbound }
+    }
+
+    /// The name for logs.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Whether the protocol should have its first bytes ready for [`dial`](Self::dial), since they
+    /// leave in the SYN.
+    pub(super) fn opens_fast(&self) -> bool {
+        self.outbound.opens_fast()
+    }
+
+    /// Connects, sends `first`, and reports that the server is reached.
+    ///
+    /// # Errors
+    /// No address is known, or none of them answers.
+    pub(super) async fn dial(&self, first: &[u8], progress: &Progress) -> Result<TcpStream, Error> {
+        let tcp = self.endpoint.dial(&self.outbound, first).await?;
+        progress.server_is_reached();
+        Ok(tcp)
+    }
+
+    /// The error of a handshake that ended before the connection stood.
+    pub(super) fn broke_off(&self, source: io::Error) -> Error {
+        Error::Handshake { server: self.endpoint.to_string(), source }
+    }
+}
