@@ -53,8 +53,8 @@ pub trait Proxy: Debug + Send + Sync {
     }
 }
 
-/// How far a dial has come. Whoever gives it up after a while thus knows a server that is silent from
-/// one that waits for a silent destination.
+/// How far a dial has come. When it is given up, this tells a server that is silent from one that
+/// waits for a silent destination.
 #[derive(Debug, Default)]
 pub struct Progress {
     server_reached: AtomicBool,
@@ -146,7 +146,8 @@ pub enum Error {
     },
     /// The server wants other credentials (HTTP 407).
     #[error(
-        "{server} refuses the user name or password ({status}): mend username and password of this [[proxy]]"
+        "{server} refuses the user name or password ({status}): mend username and password of this \
+         [[proxy]]"
     )]
     Credentials {
         /// The proxy server.

@@ -33,20 +33,12 @@ mod known {
         ("firewall", 150),
         ("inbound", 20),
         ("net", 15),
-        ("proxy", 4),
         ("relay", 1),
         ("route", 1),
         ("tests/", 47),
     ];
     /// Files beside the folder of their name.
-    pub const BESIDE_THEIR_FOLDER: &[(&str, usize)] = &[
-        ("dispatch", 1),
-        ("firewall", 1),
-        ("inbound", 1),
-        ("net", 1),
-        ("proxy", 2),
-        ("tests/", 1),
-    ];
+    pub const BESIDE_THEIR_FOLDER: &[(&str, usize)] = &[("firewall", 1), ("tests/", 1)];
     /// Files that lead back to themselves along their imports.
     pub const CIRCULAR: &[(&str, usize)] = &[("dns", 8), ("firewall", 9), ("inbound", 2)];
     /// Definitions of a type whose name another type has.

@@ -174,7 +174,7 @@ proptest! {
         let key = key(Method::Aes256Gcm);
         let mut sealer = Sealer::new(&key).unwrap();
         let chunks: Vec<Vec<u8>> =
-            payloads.iter().map(|payload| wire(&mut sealer, std::slice::from_ref(payload))).collect();
+            payloads.iter().map(|it| wire(&mut sealer, std::slice::from_ref(it))).collect();
         let good = payloads[..at].concat();
         let bad = attacked(attack, &chunks, at, inside);
 

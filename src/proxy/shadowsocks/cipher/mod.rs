@@ -222,7 +222,8 @@ mod tests {
         assert_eq!("rc4-md5".parse::<Method>(), Err(UnknownMethod));
     }
 
-    /// `python3 -c "import hashlib as h; d=h.md5(b'secret').digest(); print((d+h.md5(d+b'secret').digest()).hex())"`
+    /// Computed with Python's hashlib: `d = md5(b'secret').digest()`, then
+    /// `(d + md5(d + b'secret').digest()).hex()`.
     #[test]
     fn master_key() {
         let key = MasterKey::new(Method::Aes256Gcm, &Secret::new("secret"));
