@@ -5,10 +5,11 @@ use super::error::Error;
 use crate::dns::bootstrap::Exempt;
 use crate::firewall::{self, Family, Installed, Ruleset, Switches};
 use crate::route::{Route, Teach};
+use crate::sync::lock;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tracing::{info, warn};
 
@@ -25,20 +26,20 @@ pub(super) struct SharedRules {
 
 impl SharedRules {
     pub(super) fn hold(&self, handle: Installed) {
-        *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(handle));
+        *lock(&self.handle) = Some(Arc::new(handle));
     }
 
     /// Acts on the rules, if there are some. The lock is not held meanwhile: a tool that waits
     /// for its own must not hold up the resolver.
     pub(super) fn with<T>(&self, act: impl FnOnce(&Installed) -> T) -> Option<T> {
-        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let handle = lock(&self.handle).clone();
         handle.map(|handle| act(&handle))
     }
 
     /// Takes the rules away from all tasks, and waits for those that are just using them. `None`:
     /// there are none, or a task that still has them removes them by dropping them.
     fn take(&self) -> Option<Installed> {
-        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let mut handle = lock(&self.handle).take()?;
         let tries = 100;
         for _ in 0..tries {
             match Arc::try_unwrap(handle) {

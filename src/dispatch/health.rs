@@ -5,8 +5,9 @@
 //! failed quickly (refused, unreachable) may be asked by everybody, one that failed by silence
 //! only by one connection at a time; the others are refused at once instead of hanging.
 
+use crate::sync::lock;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -101,7 +102,7 @@ impl Health {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -10,11 +10,12 @@ use crate::firewall::LeftAlone;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::{self, Link, Progress, Proxy};
 use crate::route::{Decision, Learned, Route, Rules};
+use crate::sync::{read, write};
 use crate::target::Target;
 use health::{Health, Silence};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
@@ -266,12 +267,12 @@ impl Current {
 
     /// The one to use for a new connection, to its end.
     pub fn load(&self) -> Arc<Dispatcher> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&read(&self.0))
     }
 
     /// From now on, this one. Returns the former one.
     pub fn swap(&self, dispatcher: Arc<Dispatcher>) -> Arc<Dispatcher> {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = write(&self.0);
         std::mem::replace(&mut *current, dispatcher)
     }
 }

@@ -6,4 +6,4 @@ mod name;
 
 pub use list::{Listed, read_list};
 pub use map::DomainMap;
-pub use name::{Name, NameError};
+pub use name::{LONGEST_NAME, Name, NameError};

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// RFC 1035, 2.3.4.
-const LONGEST_NAME: usize = 255;
+/// Bytes of a name in wire form (RFC 1035, 2.3.4).
+pub const LONGEST_NAME: usize = 255;
 const LONGEST_LABEL: usize = 63;
 
 /// A domain name in lower-case wire form (RFC 1035, 3.1): length-prefixed labels and the

@@ -10,6 +10,7 @@ use super::probe;
 use super::tools::Iptables;
 use super::tools::command;
 use crate::net;
+use crate::search_path;
 use std::thread;
 use std::time::Duration;
 
@@ -97,7 +98,7 @@ fn told_of(dropped: &Dropped, family: Family) -> String {
 
 /// The table with the handles of its rules, as nft prints it; nothing where nft is not installed.
 fn list(dropped: &Dropped) -> String {
-    let Some(nft) = command::find("nft") else { return String::new() };
+    let Some(nft) = search_path::find("nft") else { return String::new() };
     let table = ["-a", "list", "table", dropped.family, dropped.table.as_str()];
     command::run(&nft, &table, "").unwrap_or_default()
 }

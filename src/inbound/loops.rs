@@ -25,9 +25,10 @@ use crate::firewall::LeftAlone;
 use crate::net::is_own;
 use crate::net::owner::{self, Owner};
 use crate::stats::Meter;
+use crate::sync::lock;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 use tracing::error;
 
@@ -167,7 +168,7 @@ impl Loops {
 
     /// Each change of it is one assignment: a panic leaves it whole.
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -15,12 +15,13 @@ use crate::net::listen::Errors;
 use crate::net::{Outbound, reset};
 use crate::relay;
 use crate::stats::Stats;
+use crate::sync::lock;
 use crate::target::canonical;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tracing::warn;
@@ -203,7 +204,7 @@ impl Inbound {
     }
 
     fn shares(&self) -> MutexGuard<'_, Shares> {
-        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shares)
     }
 
     pub(super) fn token(&self) -> Option<&Token> {

@@ -19,6 +19,7 @@
 //! once more, from another port. What comes back then is a loop.
 
 use super::owner::cookie_of_connection;
+use crate::sync::{lock, read, write};
 use crate::target::canonical;
 use socket2::{SockRef, Socket};
 use std::collections::HashMap;
@@ -27,7 +28,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 /// How long a pair is remembered at least, unless there are too many, and half of what at most.
@@ -93,7 +94,7 @@ impl Own {
         is_second: bool,
         dial: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<T> {
-        let _dialling = self.dialling.read().unwrap_or_else(PoisonError::into_inner);
+        let _dialling = read(&self.dialling);
         let result = dial()?;
         if let Some(local) = socket.local_addr()?.as_socket() {
             let cookie = socket.cookie().ok().and_then(NonZeroU64::new);
@@ -104,7 +105,7 @@ impl Own {
 
     fn note(&self, local: SocketAddr, remote: SocketAddr, noted: Noted, now: Instant) {
         let pair = self.hash(local, remote);
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = lock(&self.recent);
         recent.turn(now);
         recent.young.insert(pair, noted);
     }
@@ -116,7 +117,7 @@ impl Own {
         local: SocketAddr,
         remote: SocketAddr,
     ) -> Option<Returned> {
-        drop(self.dialling.write().unwrap_or_else(PoisonError::into_inner));
+        drop(write(&self.dialling));
         let noted = self.remembered(local, remote, Instant::now())?;
         let is_ours = match noted.cookie {
             None => true,
@@ -134,7 +135,7 @@ impl Own {
 
     fn remembered(&self, local: SocketAddr, remote: SocketAddr, now: Instant) -> Option<Noted> {
         let pair = self.hash(local, remote);
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = lock(&self.recent);
         let age = recent.since.map_or(AGE * 2, |since| now.saturating_duration_since(since));
         let young = recent.young.get(&pair).filter(|_| age < AGE * 2);
         young.or_else(|| recent.old.get(&pair).filter(|_| age < AGE)).copied()

@@ -5,9 +5,10 @@
 
 use super::Error;
 use crate::net::Outbound;
+use crate::sync::{read, write};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{PoisonError, RwLock};
+use std::sync::RwLock;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -44,7 +45,7 @@ impl Endpoint {
 
     /// The addresses to dial, best first; empty while the name is not resolved.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let known = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
+        let known = read(&self.addresses);
         known.iter().map(|ip| SocketAddr::new(*ip, self.port)).collect()
     }
 
@@ -76,7 +77,7 @@ impl Endpoint {
         if addresses.is_empty() {
             return false;
         }
-        let mut known = self.addresses.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = write(&self.addresses);
         let changed = *known != addresses;
         *known = addresses;
         changed

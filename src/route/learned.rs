@@ -1,9 +1,10 @@
 //! The addresses of names that a rule sends one way, in this process and in the kernel.
 
 use super::Route;
+use crate::sync::lock;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// At most so many addresses are remembered; beyond, the ones that expired go, then new ones are
@@ -104,9 +105,4 @@ impl Learned {
         }
         entries.get(&address).filter(|(_, expiry)| *expiry > now).map(|(route, _)| *route)
     }
-}
-
-/// A panic elsewhere leaves these maps whole: every change is one insertion.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,11 +2,11 @@
 
 use super::Unable;
 use crate::firewall::Backend;
+use crate::search_path;
 use nix::sys::utsname::uname;
 use std::env;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Their names, and the Debian package each comes with: what every trial needs, and what those of
@@ -19,28 +19,22 @@ const OF_IPTABLES: [(&str, &str); 4] = [
     ("ipset", "ipset"),
 ];
 
-/// Where administrators' tools are; the PATH of an ordinary user lacks them on Debian.
-const SYSTEM: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
-
 /// PATH, with the system's directories behind it.
 pub(super) fn path() -> OsString {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let directories = env::split_paths(&path).chain(SYSTEM.map(PathBuf::from));
     // Fails for a directory with a colon in its name, which split_paths cannot have made.
-    env::join_paths(directories).unwrap_or(path)
+    env::join_paths(search_path::directories())
+        .unwrap_or_else(|_| env::var_os("PATH").unwrap_or_default())
 }
 
 /// # Errors
 /// [`Unable::Missing`], for the first one.
 pub(super) fn require(backend: Backend) -> Result<(), Unable> {
-    let path = path();
-    let is_there = |tool: &str| env::split_paths(&path).any(|folder| folder.join(tool).is_file());
     let of_backend = match backend {
         Backend::Iptables => &OF_IPTABLES[..],
         Backend::Nftables => &[],
     };
     let mut needed = ALWAYS.iter().chain(of_backend).copied();
-    match needed.find(|(tool, _)| !is_there(tool)) {
+    match needed.find(|(tool, _)| search_path::find(tool).is_none()) {
         Some((tool, package)) => Err(Unable::Missing { tool, package }),
         None => Ok(()),
     }

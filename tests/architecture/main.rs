@@ -35,6 +35,8 @@ mod known {
         ("net", 15),
         ("relay", 1),
         ("route", 1),
+        ("search_path", 1),
+        ("sync", 2),
         ("tests/", 47),
     ];
     /// Files beside the folder of their name.
@@ -47,8 +49,8 @@ mod known {
         ("dispatch", 1),
         ("dns", 4),
         ("domain", 1),
-        ("firewall", 41),
-        ("inbound", 8),
+        ("firewall", 40),
+        ("inbound", 6),
         ("net", 3),
         ("proxy", 7),
         ("relay", 2),

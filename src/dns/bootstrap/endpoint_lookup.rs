@@ -27,8 +27,9 @@ use crate::domain::Name;
 use crate::ipset::IpSet;
 use crate::net::Outbound;
 use crate::proxy::tls::Tls;
+use crate::sync::lock;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
@@ -143,7 +144,7 @@ impl EndpointLookup {
                 let probe = timeout(PROBE, probed.get_or_try_init(|| lookup.probe(server)));
                 let (found, _) = tokio::join!(lookup.ask_both(server, &name), probe);
                 let found = found?;
-                let rewritten = lookup.rewritten.lock().unwrap_or_else(PoisonError::into_inner);
+                let rewritten = lock(&lookup.rewritten);
                 let is_true = |address: &IpAddr| !rewritten.contains(*address);
                 found.addresses.iter().all(is_true).then_some(found.clone())
             });
@@ -158,7 +159,7 @@ impl EndpointLookup {
         let heard: Vec<Vec<IpAddr>> = [first, second, third].into_iter().flatten().collect();
         let spoke = !heard.is_empty();
         let found: IpSet = heard.into_iter().flatten().collect();
-        let mut known = self.rewritten.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.rewritten);
         *known = known.union(&found);
         if spoke { Ok(()) } else { Err(()) }
     }

@@ -4,6 +4,7 @@ use super::message_id::random_id;
 use super::tcp;
 use crate::dns::reply::Reply;
 use crate::dns::wire::{HEADER, Query, upstream_query};
+use crate::domain::LONGEST_NAME;
 use crate::net::Outbound;
 use std::io;
 use std::net::SocketAddr;
@@ -13,9 +14,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// Datagrams get lost: the same question again after this, from the same socket.
 const RESEND: Duration = Duration::from_secs(1);
-
-/// RFC 1035, 2.3.4.
-const LONGEST_NAME: usize = 255;
 
 /// Larger replies than we asked for come from servers that do not care.
 const LARGEST_REPLY: usize = 4096;

@@ -3,12 +3,11 @@
 //! Invariant: a pointer has to point in front of the labels it continues (RFC 1035, 4.1.4: "a
 //! prior occurrence"), so that every chain of pointers ends.
 
-/// Real names have one pointer, a few have two. A ladder of pointers to pointers is an attack on the
-/// time of whoever reads it.
-const MOST_POINTERS: usize = 16;
+use crate::domain::LONGEST_NAME;
 
-/// RFC 1035, 2.3.4.
-const LONGEST_NAME: usize = 255;
+/// Real names have one pointer, a few have two. A ladder of pointers to pointers is an attack on the
+/// time of the reader.
+const MOST_POINTERS: usize = 16;
 
 /// A name in uncompressed wire form, kept in place so that reading one allocates nothing.
 #[derive(Clone, Copy)]

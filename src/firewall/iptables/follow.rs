@@ -19,8 +19,9 @@ use crate::firewall::sets::Set;
 use crate::firewall::switch::PULSE;
 use crate::firewall::switch::{Switch, Switches};
 use crate::firewall::tools::{Ipset, Iptables};
+use crate::sync::lock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use tracing::warn;
@@ -88,13 +89,12 @@ impl Sets {
 
     /// The switches have just been set so.
     pub(in crate::firewall) fn remember(&self, switches: Switches) {
-        *self.beaten.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((Instant::now(), switches));
+        *lock(&self.beaten) = Some((Instant::now(), switches));
     }
 
     /// Sets that were made anew do not wait for the next beat, if there was one just now.
     fn switch_again(&self) {
-        let beaten = *self.beaten.lock().unwrap_or_else(PoisonError::into_inner);
+        let beaten = *lock(&self.beaten);
         if let Some((at, switches)) = beaten
             && at.elapsed() < PULSE / 2
         {
@@ -142,7 +142,7 @@ impl Follower {
 
 impl Follow for Follower {
     fn network(&mut self, before: &Ruleset, after: &Ruleset) {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).look_like(after);
+        lock(&self.now).look_like(after);
         let interfaces =
             |ruleset: &Ruleset| ruleset.lan.as_ref().map_or(0, |lan| lan.interfaces.len());
         if interfaces(after) > MOST_INTERFACES.max(interfaces(before)) {
@@ -166,7 +166,7 @@ impl Follow for Follower {
 
     fn rules(&mut self, _now: &Ruleset) -> Look {
         // With the servers that were learned of since.
-        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let now = lock(&self.now).clone();
         // Others have changed something: a door may be closed now that was open. Where there is no word
         // of changes it would have to be read every few seconds.
         if self.has_word() {
@@ -194,7 +194,7 @@ impl Follow for Follower {
 
     /// ipset has none.
     fn is_disturbed(&self, _now: &Ruleset) -> bool {
-        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let now = lock(&self.now).clone();
         self.sets.missing(&now).is_ok_and(|missing| !missing.is_empty())
     }
 }

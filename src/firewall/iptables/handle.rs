@@ -23,8 +23,9 @@ use crate::firewall::sets::names as set_names;
 use crate::firewall::switch::{OnFailure, Switches};
 use crate::firewall::tools::{Ipset, Iptables};
 use crate::route::Route;
+use crate::sync::lock;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
@@ -417,11 +418,6 @@ impl Handle {
         let monitor = lock(&self.monitor).take();
         drop(monitor);
     }
-}
-
-/// What is behind these locks is replaced whole: a panic elsewhere leaves no half of it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Handle {

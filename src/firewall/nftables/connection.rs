@@ -10,11 +10,12 @@ use crate::firewall::netlink;
 use crate::firewall::netlink::{
     Attributes, Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
 };
+use crate::sync::lock;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, NetlinkAddr, SockProtocol, getsockname, setsockopt, sockopt};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Larger than any answer but the quotation of what failed, whose end nobody reads.
 const BUFFER: usize = 64 * 1024;
@@ -65,7 +66,7 @@ impl Connection {
     /// # Errors
     /// The inner one is the kernel's; then nothing has changed.
     pub(super) fn commit(&self, batch: &Sealed) -> Result<Result<(), Refusal>, Error> {
-        let fd = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let fd = lock(&self.socket);
         make_room(&fd, batch.bytes.len())?;
         let answers = converse(&fd, &batch.bytes)?;
         let mut acknowledged = false;
@@ -96,7 +97,7 @@ impl Connection {
         fill: impl FnOnce(&mut Attributes),
         read: impl FnOnce(Message<'_>) -> T,
     ) -> Result<Option<T>, Error> {
-        let fd = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let fd = lock(&self.socket);
         let answers = converse(&fd, &request(act, NLM_F_ACK, 1, fill))?;
         let mut found = None;
         for answer in Message::all(&answers).filter(|answer| answer.sequence == 1) {
@@ -120,7 +121,7 @@ impl Connection {
         fill: impl Fn(&mut Attributes),
         wanted: impl Fn(Message<'_>) -> bool,
     ) -> Result<usize, Error> {
-        let fd = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let fd = lock(&self.socket);
         for _ in 0..ATTEMPTS {
             let answers = converse(&fd, &request(act, NLM_F_DUMP, 1, &fill))?;
             let mut count = 0;

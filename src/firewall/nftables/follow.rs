@@ -14,10 +14,11 @@ use crate::firewall::monitor::{Follow, Look, Monitor};
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::switch::OnFailure;
 use crate::firewall::tools::Iptables;
+use crate::sync::lock;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use tracing::{info, warn};
 
 /// A [`Handle`] that is kept up to date. Its drop removes the table.
@@ -167,11 +168,6 @@ impl Drop for Followed {
 fn every_tool() -> Vec<(Family, Iptables)> {
     let tools = |family| Iptables::every(family).into_iter().map(move |tools| (family, tools));
     Family::ALL.into_iter().flat_map(tools).collect()
-}
-
-/// What is behind these locks is replaced whole: a panic elsewhere leaves no half of it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Deref for Followed {

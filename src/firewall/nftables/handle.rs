@@ -19,10 +19,11 @@ use crate::firewall::ruleset::Ruleset;
 use crate::firewall::switch::PULSE;
 use crate::firewall::switch::{OnFailure, Switches};
 use crate::route::Route;
+use crate::sync::lock;
 use nix::errno::Errno;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tracing::warn;
 
@@ -302,12 +303,12 @@ impl Handle {
     }
 
     fn pulse(&self) -> MutexGuard<'_, Pulse> {
-        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pulse)
     }
 
     /// Each change of it is one assignment: a panic leaves it whole.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::firewall::tools::command;
 use crate::firewall::tools::{Ipset, Iptables};
 use crate::firewall::{Error, Handle, Ruleset};
 use crate::route::Route;
+use crate::search_path;
 use std::time::{Duration, Instant};
 
 in_both_variants! {
@@ -269,7 +270,7 @@ fn a_set_in_use_by_a_stranger_is_told() {
 
 /// What the tools themselves say to somebody without rights.
 fn without_rights_it_is_told() {
-    let unshare = command::find("unshare").unwrap();
+    let unshare = search_path::find("unshare").unwrap();
     let (nothing, save) = ("*nat\nCOMMIT\n", "iptables-nft-save");
     for (tool, input) in
         [(&["ipset", "list", "-name"][..], ""), (&[save], ""), (&["iptables-nft-restore"], nothing)]
@@ -296,7 +297,7 @@ fn a_missing_tool_is_told_before_anything_is_touched() {
 }
 
 fn without_ip6tables_ipv4_goes_on() {
-    let iptables = command::find("iptables-restore").unwrap();
+    let iptables = search_path::find("iptables-restore").unwrap();
     let program = std::fs::canonicalize(iptables).unwrap();
     let program = std::path::Path::new("/run/sbin").join(program.file_name().unwrap());
     std::fs::create_dir("/run/sbin").unwrap();

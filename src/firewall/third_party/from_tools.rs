@@ -3,7 +3,8 @@
 use super::{Others, listed, saved};
 use crate::firewall::family::Family;
 use crate::firewall::tools::Iptables;
-use crate::firewall::tools::command::{find, run};
+use crate::firewall::tools::command::run;
+use crate::search_path::find;
 
 impl Others {
     /// What is there now, of all that the installed tools can see. What they do not show has no say:

@@ -6,9 +6,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -19,20 +18,6 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// How much of a complaint is quoted.
 const QUOTED_LINES: usize = 3;
-
-/// Where administrators' tools are, also where PATH is that of an ordinary user.
-const SYSTEM: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
-
-/// Finds an executable in PATH, then in the system's directories.
-pub(in crate::firewall) fn find(tool: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = std::env::split_paths(&path).chain(SYSTEM.map(PathBuf::from));
-    directories.map(|directory| directory.join(tool)).find(|file| is_executable(file))
-}
-
-fn is_executable(file: &Path) -> bool {
-    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-}
 
 /// Runs `tool` with `input` on its standard input; returns its standard output.
 ///
@@ -125,6 +110,7 @@ fn drain<R: Read>(pipe: Option<R>, ended: mpsc::Sender<()>) -> impl FnOnce() -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::search_path::find;
 
     fn sh(script: &str, input: &str) -> Result<String, Error> {
         run(&find("sh").unwrap(), &["-c", script], input)

@@ -5,6 +5,7 @@ use super::family::Family;
 use command::run;
 pub(super) mod command;
 
+use crate::search_path;
 use rustix::thread::{CapabilitySet, capabilities};
 use std::fmt;
 use std::fs;
@@ -58,8 +59,8 @@ impl Iptables {
     }
 
     fn named(name: &str, family: Family) -> Option<Self> {
-        let save = command::find(&format!("{name}-save"))?;
-        let restore = command::find(&format!("{name}-restore"))?;
+        let save = search_path::find(&format!("{name}-save"))?;
+        let restore = search_path::find(&format!("{name}-restore"))?;
         Some(Iptables { name: name.into(), family, save, restore })
     }
 
@@ -113,7 +114,7 @@ impl Ipset {
     /// # Errors
     /// [`Error::Missing`].
     pub(super) fn find() -> Result<Self, Error> {
-        command::find("ipset").map(Ipset).ok_or_else(|| Error::Missing { tool: "ipset".into() })
+        search_path::find("ipset").map(Ipset).ok_or_else(|| Error::Missing { tool: "ipset".into() })
     }
 
     /// The names of all sets.
@@ -144,7 +145,7 @@ pub fn load_legacy_modules() {
     if !Family::ALL.into_iter().any(is_legacy) {
         return;
     }
-    if let Some(modprobe) = command::find("modprobe") {
+    if let Some(modprobe) = search_path::find("modprobe") {
         // Built in, or not there: then the tools say what is missing.
         let _ = run(&modprobe, &["-aq", "ip_tables", "ip6_tables"], "");
     }

@@ -10,6 +10,7 @@
 //! Waits for the writer are bounded, and only the writer touches standard error: the lock of
 //! [`std::io::stderr`] would be held for as long as a write takes.
 
+use crate::sync::lock;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -179,7 +180,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -2,13 +2,10 @@
 
 use super::reader::{Records, u16_at};
 use super::{CLASS_IN, HEADER, PLAIN_UDP_SIZE, UDP_SIZE, flag, rcode, rr};
-use crate::domain::Name;
+use crate::domain::{LONGEST_NAME, Name};
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-
-/// RFC 1035, 2.3.4.
-const LONGEST_NAME: usize = 255;
 
 /// Type, class and one byte of flags follow the name in the key,
 const FLAGS_END: usize = 5;

@@ -9,13 +9,14 @@ use super::{Attributes, Message, NLA_F_NET_BYTEORDER, NLM_F_ACK, NLMSG_ERROR, nf
 use crate::firewall::entry::Entry;
 use crate::firewall::family::Family;
 use crate::firewall::netlink;
+use crate::sync::lock;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockProtocol, setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// A change of one set.
@@ -71,7 +72,7 @@ impl Connection {
     /// # Errors
     /// What the kernel says.
     pub(in crate::firewall) fn counts(&self, prefix: &str) -> io::Result<HashMap<String, u32>> {
-        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut socket = lock(&self.socket);
         socket.sequence = socket.sequence.wrapping_add(1);
         let Socket { fd, sequence } = &*socket;
         netlink::send(fd, &listing::request(*sequence))?;
@@ -91,7 +92,7 @@ impl Connection {
     /// # Errors
     /// The first failure: NotFound if the set is gone, PermissionDenied without CAP_NET_ADMIN.
     pub(in crate::firewall) fn apply(&self, changes: &[Change]) -> io::Result<()> {
-        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut socket = lock(&self.socket);
         let results = changes.iter().map(|change| socket.request(change)).collect::<Vec<_>>();
         results.into_iter().collect()
     }
