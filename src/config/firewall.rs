@@ -75,8 +75,8 @@ fn backend(item: &Item<'_>, mode: Mode) -> Option<BackendChoice> {
     ])?;
     if (backend, mode) == (BackendChoice::None, Mode::Router) {
         item.warn(
-            "no rule keeps strangers away from the ports of [listen]: see that a firewall of your \
-             own does",
+            "no rule keeps hosts outside the LAN away from the ports of [listen]: see that a \
+             firewall of your own does",
         );
     }
     Some(backend)

@@ -36,7 +36,7 @@ pub struct ProxyConfig {
     /// How long a dial may take.
     pub connect_timeout: Duration,
     /// How connections to it are made: `fast-open`, `multipath`.
-    pub manner: Manner,
+    pub dial_options: Manner,
     /// The protocol and what it needs.
     pub kind: ProxyKind,
 }
@@ -72,7 +72,7 @@ struct Draft {
     written: String,
     server: HostAndPort,
     connect_timeout: Duration,
-    manner: Manner,
+    dial_options: Manner,
     kind: ProxyKind,
 }
 
@@ -120,11 +120,11 @@ fn draft(
     section.key("connect-timeout", &mut connect_timeout, |item| {
         item.parse(duration(CONNECT_TIMEOUTS))
     });
-    let mut manner = Manner::default();
-    section.key("fast-open", &mut manner.fast_open, Item::boolean);
-    section.key("multipath", &mut manner.multipath, Item::boolean);
+    let mut dial_options = Manner::default();
+    section.key("fast-open", &mut dial_options.fast_open, Item::boolean);
+    section.key("multipath", &mut dial_options.multipath, Item::boolean);
     let (written, server) = server?;
-    Some(Draft { name, written, server, connect_timeout, manner, kind: kind? })
+    Some(Draft { name, written, server, connect_timeout, dial_options, kind: kind? })
 }
 
 /// Reads the server; the text as written comes along.
@@ -173,7 +173,7 @@ impl Draft {
             host: self.server.host,
             port: self.server.port,
             connect_timeout: self.connect_timeout,
-            manner: self.manner,
+            dial_options: self.dial_options,
             kind: self.kind,
         }
     }

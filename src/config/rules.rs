@@ -23,7 +23,7 @@ pub struct RulesConfig {
     /// `rules.direct-sources`
     pub direct_sources: IpSet,
     /// `rules.direct-users` and `rules.direct-cgroups`
-    pub left_alone: LeftAlone,
+    pub exempt_programs: LeftAlone,
 }
 
 impl RulesConfig {
@@ -35,9 +35,9 @@ impl RulesConfig {
         written.read(section, "block", Route::Block);
         let mut direct_sources = IpSet::default();
         section.key("direct-sources", &mut direct_sources, |item| sources(item, mode));
-        let mut left_alone = LeftAlone::default();
-        section.key("direct-users", &mut left_alone.users, |item| distinct(item, user));
-        section.key("direct-cgroups", &mut left_alone.cgroups, |item| distinct(item, cgroup));
+        let mut exempt_programs = LeftAlone::default();
+        section.key("direct-users", &mut exempt_programs.users, |item| distinct(item, user));
+        section.key("direct-cgroups", &mut exempt_programs.cgroups, |item| distinct(item, cgroup));
 
         let china = china(section, scope);
         let mut china_names = DomainMap::default();
@@ -57,7 +57,7 @@ impl RulesConfig {
             names,
             china_names,
         };
-        RulesConfig { routes: Arc::new(routes), direct_sources, left_alone }
+        RulesConfig { routes: Arc::new(routes), direct_sources, exempt_programs }
     }
 }
 

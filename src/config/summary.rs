@@ -80,12 +80,16 @@ impl Config {
             count(rules.names.len(), "name"),
             count(rules.china_names.len(), "name"),
         )?;
-        let users = self.rules.left_alone.users.iter().map(|user| format!("user {user}"));
-        let cgroups =
-            self.rules.left_alone.cgroups.iter().map(|cgroup| format!("cgroup {}", cgroup.path));
-        let left_alone: Vec<String> = users.chain(cgroups).collect();
-        if !left_alone.is_empty() {
-            writeln!(out, "alone     programs of {}", left_alone.join(", "))?;
+        let users = self.rules.exempt_programs.users.iter().map(|user| format!("user {user}"));
+        let cgroups = self
+            .rules
+            .exempt_programs
+            .cgroups
+            .iter()
+            .map(|cgroup| format!("cgroup {}", cgroup.path));
+        let exempt: Vec<String> = users.chain(cgroups).collect();
+        if !exempt.is_empty() {
+            writeln!(out, "exempt    programs of {}", exempt.join(", "))?;
         }
         if rules.china.is_empty() {
             return writeln!(out, "china     nothing");
@@ -125,8 +129,8 @@ impl Config {
             [] => "every interface without a default route".into(),
             interfaces => list(interfaces),
         };
-        let alone = count(prefixes(&self.rules.direct_sources), "prefix");
-        writeln!(out, "lan       {interfaces}; left alone: {alone}")
+        let exempt = count(prefixes(&self.rules.direct_sources), "prefix");
+        writeln!(out, "lan       {interfaces}; exempt: {exempt}")
     }
 }
 

@@ -80,7 +80,7 @@ pub(super) fn dispatcher(
         if let Some(known) = known(proxy) {
             return known;
         }
-        let outbound = outbound.clone().in_manner(proxy.manner);
+        let outbound = outbound.clone().in_manner(proxy.dial_options);
         let server = ProxyServer::new(proxy.name.clone(), Arc::clone(endpoint), outbound);
         let way: Box<dyn Proxy> = match &proxy.kind {
             ProxyKind::Shadowsocks { method, password } => {
@@ -103,7 +103,7 @@ pub(super) fn dispatcher(
     let learned =
         running.filter(same_names).map(|running| Arc::clone(running.dispatcher.learned()));
     Dispatcher::new(rules, learned.unwrap_or_default(), direct, upstreams.collect())
-        .leaving_alone(config.rules.left_alone.clone())
+        .leaving_alone(config.rules.exempt_programs.clone())
 }
 
 /// With a token the daemon's own proof is answered.
@@ -167,7 +167,7 @@ pub(super) fn ruleset(
         // Filled in below.
         connected: IpSet::default(),
         link_local: Vec::new(),
-        left_alone: config.rules.left_alone.clone(),
+        left_alone: config.rules.exempt_programs.clone(),
         lan,
         ipv6: config.firewall.ipv6,
         quic: config.firewall.quic,

@@ -125,7 +125,7 @@ pub fn advice(config: &Config) -> Vec<String> {
     let here = |proxy: &config::ProxyConfig| {
         let host = if proxy.host == "localhost" { "127.0.0.1" } else { &proxy.host };
         let server = SocketAddr::new(host.parse().ok()?, proxy.port);
-        advice_on(&proxy.name, server, &config.rules.left_alone)
+        advice_on(&proxy.name, server, &config.rules.exempt_programs)
     };
     config.proxies.iter().filter_map(here).collect()
 }

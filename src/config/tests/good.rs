@@ -71,7 +71,7 @@ fn the_defaults() {
     assert!(rules.direct.is_empty() && rules.proxy.is_empty() && rules.block.is_empty());
     assert!(rules.names.is_empty() && rules.china_names.is_empty());
     assert!(config.rules.direct_sources.is_empty());
-    assert_eq!(config.rules.left_alone, LeftAlone::default());
+    assert_eq!(config.rules.exempt_programs, LeftAlone::default());
     assert_eq!(*rules.china, *crate::ipset::china());
 
     assert_eq!(config.firewall.backend, BackendChoice::Auto);
@@ -92,7 +92,7 @@ fn a_router() {
     let loaded = read(&format!("{text}{PROXY}")).unwrap();
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let summary = loaded.summary();
-    let line = "\nlan       br-lan, docker*; left alone: 2 prefixes\n";
+    let line = "\nlan       br-lan, docker*; exempt: 2 prefixes\n";
     assert!(summary.contains(line), "{summary}");
     let config = loaded.config;
     assert_eq!(config.mode, Mode::Router);
@@ -106,7 +106,7 @@ fn a_router() {
     let unused = local.warnings.iter().filter(|line| line.contains("not used")).count();
     assert_eq!(unused, 2, "{:?}", local.warnings);
     let open = read(&format!("mode = \"router\"\nfirewall.backend = \"none\"\n{PROXY}")).unwrap();
-    assert!(open.warnings[0].contains("keeps strangers away"), "{:?}", open.warnings);
+    assert!(open.warnings[0].contains("keeps hosts outside the LAN away"), "{:?}", open.warnings);
 
     let native = read(&format!("firewall.backend = \"nftables\"\n{PROXY}")).unwrap();
     assert_eq!(native.config.firewall.backend, BackendChoice::Nftables);
@@ -195,8 +195,8 @@ fn everything() {
     );
     assert_eq!(config.proxies[0].host, "2001:db8::1");
     assert_eq!(config.proxies[0].connect_timeout, Duration::from_millis(500));
-    let manners = [0, 1].map(|number: usize| config.proxies[number].manner);
-    assert_eq!(manners, [Manner { fast_open: true, multipath: true }, Manner::default()]);
+    let options = [0, 1].map(|number: usize| config.proxies[number].dial_options);
+    assert_eq!(options, [Manner { fast_open: true, multipath: true }, Manner::default()]);
     let ProxyKind::Shadowsocks { method, password } = &config.proxies[0].kind else { panic!() };
     assert_eq!((*method, password.expose()), (Method::Aes256Gcm, "päss hunter2".as_bytes()));
     let ProxyKind::Http { credentials: Some((user, password)) } = &config.proxies[1].kind else {
@@ -280,17 +280,17 @@ fn what_is_odd_without_being_wrong() {
 }
 
 #[test]
-fn who_is_left_alone() {
+fn exempt_programs() {
     let text = "rules.direct-users = [\"root\", \"990\", \"0\"]\n\
                 rules.direct-cgroups = [\"/system.slice/a@b\\\\x2d.service\", \"a.slice\"]\n";
     let loaded = read(&format!("{text}{PROXY}")).unwrap();
-    let left_alone = &loaded.config.rules.left_alone;
-    assert_eq!(left_alone.users, [0, 990]);
-    let paths: Vec<&str> = left_alone.cgroups.iter().map(|cgroup| cgroup.path.as_str()).collect();
+    let exempt = &loaded.config.rules.exempt_programs;
+    assert_eq!(exempt.users, [0, 990]);
+    let paths: Vec<&str> = exempt.cgroups.iter().map(|cgroup| cgroup.path.as_str()).collect();
     assert_eq!(paths, ["system.slice/a@b\\x2d.service", "a.slice"]);
     let summary = loaded.summary();
-    let line = summary.lines().find(|line| line.starts_with("alone")).unwrap();
-    let expected = "alone     programs of user 0, user 990, cgroup system.slice/a@b\\x2d.service, \
+    let line = summary.lines().find(|line| line.starts_with("exempt")).unwrap();
+    let expected = "exempt    programs of user 0, user 990, cgroup system.slice/a@b\\x2d.service, \
                     cgroup a.slice";
     assert_eq!(line, expected);
 }

@@ -40,7 +40,7 @@ fn the_example_has_every_key_with_its_default() {
     assert_eq!((proxies.len(), proxies[0].name.as_str()), (1, "tokyo"));
     let mut bare = super::config("");
     assert_eq!(proxies[0].connect_timeout, bare.proxies[0].connect_timeout);
-    assert_eq!(proxies[0].manner, bare.proxies[0].manner);
+    assert_eq!(proxies[0].dial_options, bare.proxies[0].dial_options);
     bare.proxies.clear();
     assert_eq!(format!("{shipped:#?}"), format!("{bare:#?}"));
 
