@@ -14,8 +14,8 @@
 //! taken. So the end of a burst may come a millisecond or two late, once. An end or a reset of the
 //! source is seen at once, whatever the mark.
 
+use super::half::{Half, HalfEnd};
 use crate::net::stream::set_low_water;
-use crate::stats::Counter;
 use std::io;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -39,9 +39,7 @@ const LEAST: u64 = 8 * 1024;
 const MOST: u64 = 128 * 1024;
 
 /// The waiting of one half.
-pub(super) struct Gather<'a> {
-    own: &'a Counter,
-    other: &'a Counter,
+pub(super) struct Gather {
     /// The mark to wait for; 1: not gathering.
     mark: u64,
     /// The mark that the socket has.
@@ -59,19 +57,27 @@ struct Since {
     other: u64,
 }
 
-impl<'a> Gather<'a> {
-    /// `own` counts the bytes of this half, `other` those of the other one.
-    pub(super) fn new(own: &'a Counter, other: &'a Counter) -> Self {
+impl Gather {
+    /// Of a half that begins.
+    pub(super) fn new() -> Self {
         let since = Since { time: Instant::now(), own: 0, other: 0 };
-        Gather { own, other, mark: 1, set: 1, markless: false, wakes: 0, since }
+        Gather { mark: 1, set: 1, markless: false, wakes: 0, since }
     }
 
-    /// Waits until the source has something to read: bytes, an end, an error.
-    pub(super) async fn readable(&mut self, source: &TcpStream) -> io::Result<()> {
+    /// Waits until the source of its half has something to read: bytes, an end, an error.
+    ///
+    /// # Errors
+    /// What the kernel says of the source.
+    pub(super) async fn readable(&mut self, half: &Half<'_>) -> Result<(), HalfEnd> {
+        self.wait(half).await.map_err(HalfEnd::Source)
+    }
+
+    async fn wait(&mut self, half: &Half<'_>) -> io::Result<()> {
+        let source = half.source;
         let run = if self.mark > 1 { 1 } else { DENSE_WAKES };
         if self.wakes >= run {
-            self.mark = if self.markless { 1 } else { self.worthwhile() };
-            self.begin_run();
+            self.mark = if self.markless { 1 } else { self.worthwhile(half) };
+            self.begin_run(half);
         }
         self.wakes += 1;
         if self.set(source, self.mark).is_err() {
@@ -83,25 +89,25 @@ impl<'a> Gather<'a> {
         {
             return ready;
         }
-        // Lowering the mark wakes whoever waits for less (tcp_set_rcvlowat, since Linux 4.18).
+        // Lowering the mark wakes a wait for less (tcp_set_rcvlowat, since Linux 4.18).
         self.set(source, 1)?;
         source.readable().await
     }
 
     /// The mark that suits the run of wakes that ends now.
-    fn worthwhile(&self) -> u64 {
+    fn worthwhile(&self, half: &Half<'_>) -> u64 {
         Run {
             took: self.since.time.elapsed(),
             wakes: self.wakes,
-            bytes: self.own.get() - self.since.own,
-            is_dialogue: self.other.get() != self.since.other,
+            bytes: half.own.get() - self.since.own,
+            is_dialogue: half.other.get() != self.since.other,
             gathering: self.mark > 1,
         }
         .mark()
     }
 
-    fn begin_run(&mut self) {
-        let (own, other) = (self.own.get(), self.other.get());
+    fn begin_run(&mut self, half: &Half<'_>) {
+        let (own, other) = (half.own.get(), half.other.get());
         self.since = Since { time: Instant::now(), own, other };
         self.wakes = 0;
     }

@@ -3,7 +3,8 @@
 
 use super::End;
 use super::buffer::Buffer;
-use super::halves::{Broken, Half, Sides, run};
+use super::half::HalfEnd;
+use super::join::{Broken, Sides, run};
 use super::limits::Limits;
 use crate::net;
 use crate::proxy::Stream;
@@ -42,12 +43,12 @@ async fn half(
     source_is: &Broken,
     sink_is: &Broken,
     limits: &Limits,
-) -> Half {
+) -> HalfEnd {
     let mut buffer = Buffer::take(false, limits);
     loop {
         let read = match source.read(&mut buffer).await {
             Ok(read) => read,
-            Err(error) => return Half::Source(error),
+            Err(error) => return HalfEnd::Source(error),
         };
         let written = match read {
             0 if source_is.is_set() => Ok(()),
@@ -60,9 +61,9 @@ async fn half(
         match written {
             Err(error) => {
                 sink_is.by(&error);
-                return Half::Sink(error);
+                return HalfEnd::Sink(error);
             }
-            Ok(()) if read == 0 => return Half::Finished,
+            Ok(()) if read == 0 => return HalfEnd::Finished,
             Ok(()) => counter.add(read as u64),
         }
     }

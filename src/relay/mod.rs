@@ -2,7 +2,7 @@
 //!
 //! Theory of operation. A connection has two halves, up (client to upstream) and down. A half
 //! reads one side and writes the other, and holds memory only while it has bytes in hand. It ends
-//! in one of three ways, and [`halves::join`] turns both ends into that of the connection:
+//! in one of three ways, and [`join::join`] turns both ends into that of the connection:
 //!
 //! - its source ended: a FIN is sent on, and the other half lives on for as long as it likes;
 //! - its source broke (a reset): both sides are reset at once, so that the other program learns
@@ -15,7 +15,8 @@
 mod buffer;
 mod gather;
 mod generic;
-mod halves;
+mod half;
+mod join;
 mod limits;
 mod pipes;
 mod plain;

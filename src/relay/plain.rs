@@ -16,12 +16,13 @@
 use super::End;
 use super::buffer::{self, Buffer};
 use super::gather::Gather;
-use super::halves::{Half, join, writable, write_all};
+use super::half::{Burst, Half, HalfEnd};
+use super::join::join;
 use super::limits::Limits;
 use super::pipes;
 use crate::net::pipe::Pipe;
 use crate::net::stream::read;
-use crate::stats::{Counter, Meter};
+use crate::stats::Meter;
 use std::io;
 use std::pin::pin;
 use tokio::net::TcpStream;
@@ -37,135 +38,90 @@ pub(super) async fn relay(
     meter: &Meter,
     limits: &Limits,
 ) -> End {
-    let up = pin!(half(client, &upstream, &meter.up, &meter.down, Some(client), limits));
+    let [up, down] = Half::both(client, &upstream, meter, limits);
+    let up = pin!(carry(up));
     let down = pin!(async {
         let early = std::mem::take(&mut early);
         if !early.is_empty()
-            && let Err(broken) = Box::pin(write_all(client, &early, &meter.down, None)).await
+            && let Err(end) = Box::pin(down.write_all(&early)).await
         {
-            return broken;
+            return end;
         }
         drop(early);
-        half(&upstream, client, &meter.down, &meter.up, None, limits).await
+        carry(down).await
     });
     join(client, &upstream, up, down).await
 }
 
-/// What one burst of bytes, from readable to empty, came to.
-enum Burst {
-    /// The source is empty for now; little came at a time.
-    Trickle,
-    /// Much comes at a time.
-    Bulk,
-    /// The half ended.
-    Ended(Half),
-    /// Splicing does not work here; nothing was lost.
-    Unspliceable,
-}
-
-/// `client`: the source, if it is the client.
-async fn half(
-    source: &TcpStream,
-    sink: &TcpStream,
-    counter: &Counter,
-    other: &Counter,
-    client: Option<&TcpStream>,
-    limits: &Limits,
-) -> Half {
-    let mut gather = Gather::new(counter, other);
-    let (mut spliceable, mut bulk) = (true, false);
+/// Carries the bytes of a half to its end.
+async fn carry(half: Half<'_>) -> HalfEnd {
+    let mut gather = Gather::new();
+    let (mut spliceable, mut last) = (true, Burst::Little);
     loop {
-        if let Err(error) = gather.readable(source).await {
-            return Half::Source(error);
+        if let Err(end) = gather.readable(&half).await {
+            return end;
         }
         // Boxed: a connection that idles shall not hold the room that a burst needs.
-        let burst = if bulk && spliceable {
-            Box::pin(splice(source, sink, counter, client, limits)).await
+        let burst = if last.is_bulk() && spliceable {
+            Box::pin(splice(&half)).await
         } else {
-            Box::pin(copy(source, sink, counter, client, spliceable, limits)).await
+            Box::pin(copy(&half, spliceable)).await.map(Some)
         };
         match burst {
-            Burst::Trickle => bulk = false,
-            Burst::Bulk => bulk = true,
-            Burst::Unspliceable => spliceable = false,
-            Burst::Ended(half) => return half,
+            Ok(Some(burst)) => last = burst,
+            Ok(None) => spliceable = false,
+            Err(end) => return end,
         }
     }
 }
 
 /// Copies until the source is empty, or until splicing is worth it.
-async fn copy(
-    source: &TcpStream,
-    sink: &TcpStream,
-    counter: &Counter,
-    client: Option<&TcpStream>,
-    may_splice: bool,
-    limits: &Limits,
-) -> Burst {
-    let mut memory = Buffer::take(!may_splice, limits);
+async fn copy(half: &Half<'_>, may_splice: bool) -> Result<Burst, HalfEnd> {
+    let mut memory = Buffer::take(!may_splice, half.limits);
     loop {
-        match read(source, &mut memory) {
-            Ok(0) => return Burst::Ended(Half::Finished),
+        match read(half.source, &mut memory) {
+            Ok(0) => return Err(HalfEnd::Finished),
             Ok(read) => {
-                if let Err(broken) = write_all(sink, &memory[..read], counter, client).await {
-                    return Burst::Ended(broken);
-                }
+                half.write_all(&memory[..read]).await?;
                 if may_splice && read == memory.len() {
-                    return Burst::Bulk;
+                    return Ok(Burst::Bulk);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Burst::Trickle,
-            Err(error) => return Burst::Ended(Half::Source(error)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Burst::Little),
+            Err(error) => return Err(HalfEnd::Source(error)),
         }
         // One busy connection must not starve the others of this worker.
         tokio::task::consume_budget().await;
     }
 }
 
-/// Splices until the source is empty.
-async fn splice(
-    source: &TcpStream,
-    sink: &TcpStream,
-    counter: &Counter,
-    client: Option<&TcpStream>,
-    limits: &Limits,
-) -> Burst {
-    let mut lent = pipes::take(limits);
+/// Splices until the source is empty. `None`: that does not work here, or no pipe is left; nothing
+/// was lost.
+async fn splice(half: &Half<'_>) -> Result<Option<Burst>, HalfEnd> {
+    let mut lent = pipes::take(half.limits);
     match lent.as_mut().ok().and_then(pipes::Lent::pipe) {
-        Some(pipe) => through(pipe, source, sink, counter, client).await,
-        None => Burst::Unspliceable,
+        Some(pipe) => through(pipe, half).await,
+        None => Ok(None),
     }
 }
 
-async fn through(
-    pipe: &mut Pipe,
-    source: &TcpStream,
-    sink: &TcpStream,
-    counter: &Counter,
-    client: Option<&TcpStream>,
-) -> Burst {
+async fn through(pipe: &mut Pipe, half: &Half<'_>) -> Result<Option<Burst>, HalfEnd> {
     let mut most = 0;
     loop {
-        match pipe.fill(source) {
-            Ok(0) => return Burst::Ended(Half::Finished),
+        match pipe.fill(half.source) {
+            Ok(0) => return Err(HalfEnd::Finished),
             Ok(moved) => most = most.max(moved),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return if most < LITTLE { Burst::Trickle } else { Burst::Bulk };
+                return Ok(Some(if most < LITTLE { Burst::Little } else { Burst::Bulk }));
             }
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                return Burst::Unspliceable;
-            }
-            Err(error) => return Burst::Ended(Half::Source(error)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(None),
+            Err(error) => return Err(HalfEnd::Source(error)),
         }
         while pipe.held() > 0 {
-            match pipe.drain(sink) {
-                Ok(moved) => counter.add(moved as u64),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if let Err(broken) = writable(sink, client).await {
-                        return Burst::Ended(broken);
-                    }
-                }
-                Err(error) => return Burst::Ended(Half::Sink(error)),
+            match pipe.drain(half.sink) {
+                Ok(moved) => half.own.add(moved as u64),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => half.writable().await?,
+                Err(error) => return Err(HalfEnd::Sink(error)),
             }
         }
         tokio::task::consume_budget().await;

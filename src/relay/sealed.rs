@@ -14,14 +14,15 @@
 use super::End;
 use super::buffer::{self, Buffer};
 use super::gather::Gather;
-use super::halves::{Half, join, write_all};
+use super::half::{Burst, Half, HalfEnd};
+use super::join::join;
 use super::limits::Limits;
 use crate::fault::{self, Fault};
 use crate::net::stream::{read, read_vectored};
 use crate::proxy::shadowsocks::opener::{self, Opened, Opener};
 use crate::proxy::shadowsocks::sealer::{self, Sealer};
 use crate::proxy::shadowsocks::{LONGEST_PAYLOAD, Sealed};
-use crate::stats::{Counter, Meter};
+use crate::stats::Meter;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
@@ -43,66 +44,49 @@ pub(super) async fn relay(
     limits: &Limits,
 ) -> End {
     let Sealed { tcp, sealer, opener, header } = &mut *sealed;
-    let up = pin!(seal_half(client, tcp, sealer, header, meter, limits));
-    let down = pin!(open_half(tcp, client, opener, meter, limits));
+    let [up, down] = Half::both(client, tcp, meter, limits);
+    let up = pin!(seal(up, sealer, header));
+    let down = pin!(open(down, opener));
     join(client, tcp, up, down).await
 }
 
-/// What one burst of bytes, from readable to empty, came to.
-enum Burst {
-    /// The source is empty for now. `bulk`: its last read asks for large memory.
-    Empty { bulk: bool },
-    /// The half ended.
-    Ended(Half),
-}
-
-async fn seal_half(
-    source: &TcpStream,
-    sink: &TcpStream,
-    sealer: &mut Sealer,
-    header: &mut Vec<u8>,
-    meter: &Meter,
-    limits: &Limits,
-) -> Half {
-    let mut gather = Gather::new(&meter.up, &meter.down);
+/// Carries the bytes of the upper half to its end.
+async fn seal(half: Half<'_>, sealer: &mut Sealer, header: &mut Vec<u8>) -> HalfEnd {
+    let mut gather = Gather::new();
     // Whether bytes came or not, the header goes now; what went wrong shows below.
-    let _ = Box::pin(timeout(FIRST_PAYLOAD, source.readable())).await;
-    let mut bulk = false;
+    let _ = Box::pin(timeout(FIRST_PAYLOAD, half.source.readable())).await;
+    let mut last = Burst::Little;
     loop {
         // Boxed: a connection that idles shall not hold the room that a burst needs.
-        let burst = seal_burst(source, sink, sealer, header, &meter.up, bulk, limits);
-        match Box::pin(burst).await {
-            Burst::Empty { bulk: now } => bulk = now,
-            Burst::Ended(half) => return half,
+        match Box::pin(seal_burst(&half, sealer, header, last)).await {
+            Ok(burst) => last = burst,
+            Err(end) => return end,
         }
-        if !bulk {
+        if !last.is_bulk() {
             sealer.rest();
         }
-        if let Err(error) = gather.readable(source).await {
-            return Half::Source(error);
+        if let Err(end) = gather.readable(&half).await {
+            return end;
         }
     }
 }
 
 async fn seal_burst(
-    source: &TcpStream,
-    sink: &TcpStream,
+    half: &Half<'_>,
     sealer: &mut Sealer,
     header: &mut Vec<u8>,
-    counter: &Counter,
-    mut bulk: bool,
-    limits: &Limits,
-) -> Burst {
-    let mut memory = Buffer::take(bulk, limits);
+    mut last: Burst,
+) -> Result<Burst, HalfEnd> {
+    let mut memory = Buffer::take(last.is_bulk(), half.limits);
     loop {
         let filled = match std::mem::take(header) {
             header if header.is_empty() => 0,
             header => sealer::place(&mut memory, 0, &header),
         };
-        let read = match read_vectored(source, &mut sealer::gaps(&mut memory, filled)) {
+        let read = match read_vectored(half.source, &mut sealer::gaps(&mut memory, filled)) {
             Ok(read) => Some(read),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(error) => return Burst::Ended(Half::Source(error)),
+            Err(error) => return Err(HalfEnd::Source(error)),
         };
         let payload = read.unwrap_or(0);
         if fault::is(Fault::Relay)
@@ -110,20 +94,15 @@ async fn seal_burst(
         {
             *byte ^= 1;
         }
-        let sealed = match sealer.seal(&mut memory, filled + payload) {
-            Ok(run) => send(sink, &memory[run], source).await,
-            Err(error) => Err(Half::Sink(error)),
-        };
-        if let Err(broken) = sealed {
-            return Burst::Ended(broken);
-        }
-        counter.add(payload as u64);
+        let run = sealer.seal(&mut memory, filled + payload).map_err(HalfEnd::Sink)?;
+        half.write_uncounted(&memory[run]).await?;
+        half.own.add(payload as u64);
         match read {
-            Some(0) => return Burst::Ended(Half::Finished),
-            Some(read) => bulk = is_bulk(read),
-            None => return Burst::Empty { bulk },
+            Some(0) => return Err(HalfEnd::Finished),
+            Some(read) => last = burst_of(read),
+            None => return Ok(last),
         }
-        if bulk {
+        if last.is_bulk() {
             memory.grow(0);
         }
         // One busy connection must not starve the others of this worker.
@@ -131,64 +110,51 @@ async fn seal_burst(
     }
 }
 
-async fn open_half(
-    source: &TcpStream,
-    sink: &TcpStream,
-    opener: &mut Opener,
-    meter: &Meter,
-    limits: &Limits,
-) -> Half {
-    let mut gather = Gather::new(&meter.down, &meter.up);
+/// Carries the bytes of the lower half to its end.
+async fn open(half: Half<'_>, opener: &mut Opener) -> HalfEnd {
+    let mut gather = Gather::new();
     // An unfinished chunk waits here while the memory is given back.
     let mut waiting: Vec<u8> = Vec::new();
-    let mut bulk = false;
+    let mut last = Burst::Little;
     loop {
-        if let Err(error) = gather.readable(source).await {
-            return Half::Source(error);
+        if let Err(end) = gather.readable(&half).await {
+            return end;
         }
-        let burst = open_burst(source, sink, opener, &mut waiting, &meter.down, bulk, limits);
-        match Box::pin(burst).await {
-            Burst::Empty { bulk: now } => bulk = now,
-            Burst::Ended(half) => return half,
+        match Box::pin(open_burst(&half, opener, &mut waiting, last)).await {
+            Ok(burst) => last = burst,
+            Err(end) => return end,
         }
-        if !bulk {
+        if !last.is_bulk() {
             opener.rest();
         }
     }
 }
 
 async fn open_burst(
-    source: &TcpStream,
-    sink: &TcpStream,
+    half: &Half<'_>,
     opener: &mut Opener,
     waiting: &mut Vec<u8>,
-    counter: &Counter,
-    mut bulk: bool,
-    limits: &Limits,
-) -> Burst {
-    let mut memory = Buffer::take(bulk, limits);
+    mut last: Burst,
+) -> Result<Burst, HalfEnd> {
+    let mut memory = Buffer::take(last.is_bulk(), half.limits);
     let mut received = waiting.len();
     memory[..received].copy_from_slice(waiting);
     loop {
-        let read = match read(source, &mut memory[received..]) {
-            Ok(0) if opener.may_end(received) => return Burst::Ended(Half::Finished),
-            Ok(0) => return Burst::Ended(Half::Source(cut())),
+        let read = match read(half.source, &mut memory[received..]) {
+            Ok(0) if opener.may_end(received) => return Err(HalfEnd::Finished),
+            Ok(0) => return Err(HalfEnd::Source(cut())),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) => return Burst::Ended(Half::Source(error)),
+            Err(error) => return Err(HalfEnd::Source(error)),
         };
         received += read;
-        let Opened { plain, used } = match opener.open(&mut memory[..received]) {
-            Ok(opened) => opened,
-            Err(error) => return Burst::Ended(Half::Source(error)),
-        };
-        if let Err(broken) = write_all(sink, &memory[..plain], counter, None).await {
-            return Burst::Ended(broken);
-        }
+        let opened = opener.open(&mut memory[..received]);
+        let Opened { plain, used } = opened.map_err(HalfEnd::Source)?;
+        half.write_all(&memory[..plain]).await?;
         memory.copy_within(used..received, 0);
         received -= used;
-        bulk = is_bulk(read);
-        if bulk {
+        last = burst_of(read);
+        if last.is_bulk() {
             memory.grow(received);
         }
         tokio::task::consume_budget().await;
@@ -196,17 +162,12 @@ async fn open_burst(
     waiting.clear();
     waiting.extend_from_slice(&memory[..received]);
     waiting.shrink_to_fit();
-    Burst::Empty { bulk }
+    Ok(last)
 }
 
-/// Whether so large a read asks for large memory.
-fn is_bulk(read: usize) -> bool {
-    read >= LONGEST_PAYLOAD / 2
-}
-
-/// The sealed form is not what the client sent: its bytes are counted elsewhere.
-async fn send(sink: &TcpStream, run: &[u8], client: &TcpStream) -> Result<(), Half> {
-    write_all(sink, run, &Counter::default(), Some(client)).await
+/// Reads that fill half a chunk ask for large memory.
+fn burst_of(read: usize) -> Burst {
+    if read >= LONGEST_PAYLOAD / 2 { Burst::Bulk } else { Burst::Little }
 }
 
 fn cut() -> io::Error {

@@ -1,0 +1,150 @@
+//! What the ends of both halves make of the connection.
+//!
+//! The kernel tells an error of a connection once (net/core/sock.c, sock_error): a write to a
+//! connection that was reset may take the error away, and the half that reads it then sees a mere
+//! end. So an end is sent on as a FIN only while no write has found that side broken ([`Broken`]).
+
+use super::End;
+use super::half::HalfEnd;
+use crate::fault::{self, Fault};
+use crate::net;
+use std::future::pending;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// What the half that writes to a side found out about it, for the half that reads it.
+#[derive(Debug, Default)]
+pub(super) struct Broken(AtomicBool);
+
+impl Broken {
+    /// Writing to the side failed. EPIPE says that its FIN had come before its reset
+    /// (net/ipv4/tcp_input.c, tcp_reset): then its end is a true one.
+    pub(super) fn by(&self, error: &io::Error) {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether an end of this side is the trace of a reset.
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Both sides of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Sides {
+    pub(super) client: Broken,
+    pub(super) upstream: Broken,
+}
+
+/// Runs both halves of a relay between two bare connections, which then close as they deserve when
+/// the caller drops them.
+///
+/// The halves are pinned by the caller: a future that takes another one by value holds it twice.
+pub(super) async fn join(
+    client: &TcpStream,
+    upstream: &TcpStream,
+    up: Pin<&mut impl Future<Output = HalfEnd>>,
+    down: Pin<&mut impl Future<Output = HalfEnd>>,
+) -> End {
+    // Also when the whole relay is dropped, at the end of a stop.
+    let cut = net::ResetOnDrop::new([client, upstream]);
+    let sides = Sides::default();
+    let up = pin!(closing(up, upstream, &sides.client, &sides.upstream));
+    let down = pin!(closing(down, client, &sides.upstream, &sides.client));
+    let end = run(up, down, Some((client, upstream))).await;
+    if matches!(end, End::Closed) {
+        cut.disarm();
+    }
+    end
+}
+
+/// Runs both halves to the end of the connection. A side whose half has finished is not read any
+/// more: `sides`, client and upstream, are watched for a reset from then on.
+pub(super) async fn run(
+    mut up: Pin<&mut impl Future<Output = HalfEnd>>,
+    mut down: Pin<&mut impl Future<Output = HalfEnd>>,
+    sides: Option<(&TcpStream, &TcpStream)>,
+) -> End {
+    tokio::select! {
+        first = &mut up => match first {
+            HalfEnd::Source(error) => End::Client(error),
+            HalfEnd::Sink(error) => {
+                // What the upstream said before it broke may be the reason.
+                let _ = down.await;
+                End::Upstream(error)
+            }
+            HalfEnd::Finished => tokio::select! {
+                second = down => match second {
+                    HalfEnd::Finished => End::Closed,
+                    HalfEnd::Source(error) => End::Upstream(error),
+                    HalfEnd::Sink(error) => End::Client(error),
+                },
+                error = broken(sides.map(|(client, _)| client)) => End::Client(error),
+            }
+        },
+        first = &mut down => match first {
+            HalfEnd::Source(error) => End::Upstream(error),
+            HalfEnd::Sink(error) => {
+                let _ = up.await;
+                End::Client(error)
+            }
+            HalfEnd::Finished => tokio::select! {
+                second = up => match second {
+                    HalfEnd::Finished => End::Closed,
+                    HalfEnd::Source(error) => End::Client(error),
+                    HalfEnd::Sink(error) => End::Upstream(error),
+                },
+                error = broken(sides.map(|(_, upstream)| upstream)) => End::Upstream(error),
+            }
+        },
+    }
+}
+
+/// Waits for the reset of a side that has already sent its FIN: it is not read any more, so the reset
+/// would not be seen otherwise.
+///
+/// Boxed, since few connections get here and all of them would hold the room for it.
+fn broken(side: Option<&TcpStream>) -> Pin<Box<dyn Future<Output = io::Error> + Send + '_>> {
+    Box::pin(async move {
+        let Some(side) = side else { return pending().await };
+        loop {
+            // epoll always reports errors (epoll_ctl(2), EPOLLERR), so this wakes for nothing else.
+            match side.ready(Interest::ERROR).await {
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+            match side.take_error() {
+                Ok(Some(error)) | Err(error) => return error,
+                // Not an error of the connection: ask again, but let the others run first.
+                Ok(None) => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+    })
+}
+
+/// A half with its end: a FIN is sent on, a broken sink is told to the other half.
+async fn closing(
+    half: Pin<&mut impl Future<Output = HalfEnd>>,
+    sink: &TcpStream,
+    source_is: &Broken,
+    sink_is: &Broken,
+) -> HalfEnd {
+    let end = match half.await {
+        HalfEnd::Finished if source_is.is_set() => HalfEnd::Finished,
+        HalfEnd::Finished if fault::is(Fault::HalfClose) => {
+            HalfEnd::Source(io::ErrorKind::BrokenPipe.into())
+        }
+        HalfEnd::Finished => net::finish(sink).map_or_else(HalfEnd::Sink, |()| HalfEnd::Finished),
+        broken => broken,
+    };
+    if let HalfEnd::Sink(error) = &end {
+        sink_is.by(error);
+    }
+    end
+}
