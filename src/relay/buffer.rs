@@ -27,6 +27,12 @@ thread_local! {
     static FREE: RefCell<[Vec<Box<[u8]>>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Pieces in use, those taken by a thread less those given back there.
+    pub(super) static IN_USE: std::cell::Cell<isize> = const { std::cell::Cell::new(0) };
+}
+
 /// A piece of memory; what is in it at first is left over from before.
 pub(super) struct Buffer<'a> {
     bytes: Box<[u8]>,
@@ -36,6 +42,8 @@ pub(super) struct Buffer<'a> {
 impl<'a> Buffer<'a> {
     /// A large piece if that is wanted and one may go out, else a small one.
     pub(super) fn take(large: bool, limits: &'a Limits) -> Self {
+        #[cfg(test)]
+        IN_USE.set(IN_USE.get() + 1);
         let size = if large && limits.large_pieces.take() { LARGE } else { SMALL };
         Buffer { bytes: piece(size), limits }
     }
@@ -58,6 +66,8 @@ fn piece(size: usize) -> Box<[u8]> {
 
 impl Drop for Buffer<'_> {
     fn drop(&mut self) {
+        #[cfg(test)]
+        let _ = IN_USE.try_with(|in_use| in_use.set(in_use.get() - 1));
         let piece = std::mem::take(&mut self.bytes);
         let is_large = piece.len() == LARGE;
         if is_large {

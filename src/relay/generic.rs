@@ -1,5 +1,5 @@
 //! Any stream on the upstream's side (TLS, later): copied. What carries the stream is not known
-//! here, so a broken client only drops it.
+//! here, so a broken client only drops it. An idle half holds no memory here either.
 
 use super::End;
 use super::buffer::Buffer;
@@ -9,8 +9,11 @@ use super::limits::Limits;
 use crate::net;
 use crate::proxy::Stream;
 use crate::stats::{Counter, Meter};
-use std::pin::pin;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 pub(super) async fn relay(
@@ -36,6 +39,7 @@ pub(super) async fn relay(
     end
 }
 
+/// Holds memory only while bytes are in flight: a read that finds none gives its piece back.
 async fn half(
     mut source: impl AsyncRead + Unpin,
     mut sink: impl AsyncWrite + Unpin,
@@ -44,16 +48,18 @@ async fn half(
     sink_is: &Broken,
     limits: &Limits,
 ) -> HalfEnd {
-    let mut buffer = Buffer::take(false, limits);
+    let mut memory = None;
     loop {
-        let read = match source.read(&mut buffer).await {
+        let read = poll_fn(|cx| poll_read(&mut source, &mut memory, limits, cx)).await;
+        let read = match read {
             Ok(read) => read,
             Err(error) => return HalfEnd::Source(error),
         };
+        let piece = memory.as_deref().map_or_else(Default::default, |memory| &memory[..read]);
         let written = match read {
             0 if source_is.is_set() => Ok(()),
             0 => sink.shutdown().await,
-            _ => match sink.write_all(&buffer[..read]).await {
+            _ => match sink.write_all(piece).await {
                 Ok(()) => sink.flush().await,
                 Err(error) => Err(error),
             },
@@ -65,6 +71,24 @@ async fn half(
             }
             Ok(()) if read == 0 => return HalfEnd::Finished,
             Ok(()) => counter.add(read as u64),
+        }
+    }
+}
+
+/// Reads into a piece of memory, which is there only while there is something to read. (A read that
+/// has to wait has put nothing there: see [`AsyncRead::poll_read`].)
+fn poll_read<'l>(
+    source: &mut (impl AsyncRead + Unpin),
+    memory: &mut Option<Buffer<'l>>,
+    limits: &'l Limits,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut room = ReadBuf::new(memory.get_or_insert_with(|| Buffer::take(false, limits)));
+    match Pin::new(source).poll_read(cx, &mut room) {
+        Poll::Ready(result) => Poll::Ready(result.map(|()| room.filled().len())),
+        Poll::Pending => {
+            *memory = None;
+            Poll::Pending
         }
     }
 }

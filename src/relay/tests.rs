@@ -291,6 +291,25 @@ async fn header_and_first_payload_go_together() {
     assert_eq!(read.unwrap(), 16 + 18 + 3 + 5 + 16);
 }
 
+/// Both halves have carried something and wait: neither holds a piece of memory then.
+#[tokio::test]
+async fn an_idle_relay_holds_no_memory() {
+    for kind in KINDS {
+        let Bench { mut program, mut server, relay, .. } = bench(kind, false).await;
+        for _ in 0..3 {
+            program.write_all(b"question").await.unwrap();
+            server.read_exact(&mut [0; 8]).await.unwrap();
+            server.write_all(b"answer").await.unwrap();
+            server.flush().await.unwrap();
+            program.read_exact(&mut [0; 6]).await.unwrap();
+        }
+        // The half that wrote last has yet to find that nothing more is there.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!relay.is_finished());
+        assert_eq!(buffer::IN_USE.get(), 0, "{kind:?}");
+    }
+}
+
 /// Memory of an idle connection is mostly that of its future: each level of calls that copies its
 /// arguments into itself shows here.
 #[tokio::test]
