@@ -7,7 +7,7 @@
 # network: each runs in namespaces of its own.
 set -eu
 
-# Program and package, as in tests/lab/tools.rs; first what building needs.
+# Program and package, as in lab/src/tools.rs; first what building needs.
 peers='
     cc:gcc cc:libc6-dev
     unshare:util-linux nsenter:util-linux sha256sum:coreutils ip:iproute2
@@ -126,7 +126,7 @@ install_resolved() {
 run_tests() {
     output=target/test-output.txt
     # The tests of the lab are long and busy: few at a time.
-    { cargo test --no-fail-fast -- --test-threads="$threads" 2>&1 || echo "cargo test: $?"; } |
+    { cargo test --workspace --no-fail-fast -- --test-threads="$threads" 2>&1 || echo "cargo test: $?"; } |
         tee "$output"
     passed=$(sum passed) failed=$(sum failed)
     # What does not compile, or breaks off, has no failed test to show.

@@ -9,7 +9,7 @@
 use crate::process::FOLDER;
 use crate::stillness::unless_still;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -29,17 +29,18 @@ fn limit() -> Duration {
 }
 
 /// Runs `body` in namespaces of its own, where `prepare` has run. To be called by a test as the only
-/// thing it does. `require` fails if a program is missing; `path`: the inner run's PATH.
+/// thing it does. `require` fails if a program is missing; `environment`: of the
+/// inner run, beside what it inherits.
 pub(crate) fn sealed<F: FnOnce()>(
     require: fn(),
-    path: Option<OsString>,
+    environment: &[(&str, OsString)],
     prepare: impl FnOnce(),
     body: F,
 ) {
     let Ok(outside) = std::env::var(TOKEN) else {
         require();
         let test = test_name::<F>();
-        if let Err(said) = unless_still(|| attempt(&test, path.as_deref())) {
+        if let Err(said) = unless_still(|| attempt(&test, environment)) {
             panic!("{said}");
         }
         return;
@@ -71,7 +72,7 @@ fn test_name<F>() -> String {
     path.split_once("::").map_or(path, |(_, name)| name).to_owned()
 }
 
-fn attempt(test: &str, path: Option<&OsStr>) -> Result<(), String> {
+fn attempt(test: &str, environment: &[(&str, OsString)]) -> Result<(), String> {
     let output = memfd_create(c"said", MFdFlags::MFD_CLOEXEC).expect("there is memory");
     let output = File::from(output);
     let clone = || output.try_clone().expect("a file can be cloned");
@@ -86,10 +87,8 @@ fn attempt(test: &str, path: Option<&OsStr>) -> Result<(), String> {
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::piped())
         .stdout(clone())
-        .stderr(clone());
-    if let Some(path) = path {
-        command.env("PATH", path);
-    }
+        .stderr(clone())
+        .envs(environment.iter().map(|(name, value)| (name, value)));
     let mut child = command.spawn().expect("unshare (util-linux) starts");
     let deadline = Instant::now() + limit();
     let status = loop {

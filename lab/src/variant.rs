@@ -99,31 +99,32 @@ impl<F: FnOnce(Variant)> Body<Variant> for F {
 /// `sealed_for` where the macro stands.
 #[macro_export]
 macro_rules! in_every_variant {
-    ($($name:ident),* $(,)?) => {
-        $($crate::in_variants!($name: iptables_nft Nft, iptables_legacy Legacy, nftables Native);)*
-    };
+    ($($name:ident),* $(,)?) => { $crate::in_variants!([Nft, Legacy, Native] $($name),*); };
 }
 
 /// The same for both variants of iptables.
 #[macro_export]
 macro_rules! in_both_variants {
-    ($($name:ident),* $(,)?) => {
-        $($crate::in_variants!($name: iptables_nft Nft, iptables_legacy Legacy);)*
-    };
+    ($($name:ident),* $(,)?) => { $crate::in_variants!([Nft, Legacy] $($name),*); };
 }
 
-/// The same for the variants that are named, with the names of their tests.
+/// The same for the variants that are listed.
 #[macro_export]
 macro_rules! in_variants {
-    ($name:ident: $($test:ident $variant:ident),*) => {
+    ($variants:tt $($name:ident),* $(,)?) => { $($crate::in_variants!(@all $name $variants);)* };
+    (@all $name:ident [$($variant:ident),*]) => {
         mod $name {
-            $(
-                #[test]
-                fn $test() {
-                    let variant = $crate::Variant::$variant;
-                    super::sealed_for(variant, || $crate::variant::Body::run(super::$name, variant));
-                }
-            )*
+            $($crate::in_variants!(@one $name $variant);)*
+        }
+    };
+    (@one $name:ident Nft) => { $crate::in_variants!(@test $name Nft iptables_nft); };
+    (@one $name:ident Legacy) => { $crate::in_variants!(@test $name Legacy iptables_legacy); };
+    (@one $name:ident Native) => { $crate::in_variants!(@test $name Native nftables); };
+    (@test $name:ident $variant:ident $test:ident) => {
+        #[test]
+        fn $test() {
+            let variant = $crate::Variant::$variant;
+            super::sealed_for(variant, || $crate::variant::Body::run(super::$name, variant));
         }
     };
 }

@@ -121,7 +121,7 @@ impl Host {
 
 /// Runs `body` in a fresh world. To be called by a test as the only thing it does.
 pub fn sealed<F: FnOnce()>(body: F) {
-    seal::sealed(tools::require_all, None, build, body);
+    seal::sealed(tools::require_all, &[], build, body);
 }
 
 /// The same, where the body knows the variant.

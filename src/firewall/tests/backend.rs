@@ -1,16 +1,14 @@
 //! What the two backends have to do with each other, and nftables as the daemon uses it.
 
-use super::internet::{Internet, Seen, at, greet, tcp};
-use super::lab::{run, until};
-use super::{in_both_variants, ruleset};
+use super::ruleset;
 use crate::firewall::{Backend, Error, Handle, Installed, Ruleset, Switches, cleanup, nftables};
+use snet_lab::internet::{Internet, Seen, at, greet, tcp};
+use snet_lab::kernel::{run, sealed_for, until};
+use snet_lab::{in_both_variants, in_variants};
 use std::net::TcpListener;
 
-in_both_variants! {
-    either_removes_what_the_other_left,
-    a_cleanup_removes_both,
-}
-in_both_variants!(native, Native: the_network_is_followed);
+in_both_variants!(either_removes_what_the_other_left, a_cleanup_removes_both);
+in_variants!([Native] the_network_is_followed);
 
 fn install(backend: Backend, ruleset: Ruleset) -> Result<Installed, Error> {
     backend.prepare()?.install(ruleset)
@@ -61,7 +59,7 @@ fn a_cleanup_removes_both() {
 }
 
 fn the_network_is_followed() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     greet(TcpListener::bind(at("127.0.0.1", 1111)).unwrap(), b'S');
     let mut ruleset = ruleset();

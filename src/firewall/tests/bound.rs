@@ -2,20 +2,21 @@
 //! end of the wire.
 
 use super::installed::Handle;
-use super::internet::{Internet, Seen, any, at, datagram, echoes, greet, udp};
-use super::lab::{run, until};
-use super::{in_both_variants, in_every_variant, ruleset};
+use super::ruleset;
 use crate::firewall::device_routes::Routes;
 use crate::firewall::{Ruleset, cleanup};
+use snet_lab::in_every_variant;
+use snet_lab::internet::{Internet, Seen, any, at, datagram, echoes, greet, udp};
+use snet_lab::kernel::{run, sealed_for, until};
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-in_every_variant! {
+in_every_variant!(
     programs_bound_to_a_device_are_captured,
     a_device_that_comes_later_is_followed,
-    the_routes_go_with_the_rules,
-}
+    the_routes_go_with_the_rules
+);
 
 const FOREIGN: [(&str, &str); 2] = [("198.51.100.1", "127.0.0.1"), ("2001:db8:f::1", "::1")];
 
@@ -68,7 +69,7 @@ fn around() -> Ruleset {
 }
 
 fn programs_bound_to_a_device_are_captured() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     count(&internet);
     let handle = Handle::install(around()).unwrap();
@@ -93,7 +94,7 @@ fn programs_bound_to_a_device_are_captured() {
 }
 
 fn a_device_that_comes_later_is_followed() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     let _handle = Handle::install(around()).unwrap();
     for (foreign, loopback) in FOREIGN {
@@ -122,7 +123,7 @@ fn a_device_that_comes_later_is_followed() {
 }
 
 fn the_routes_go_with_the_rules() {
-    let _internet = Internet::new();
+    let _internet = Internet::build();
     let routes = || run("ip route show table all") + &run("ip -6 route show table all");
     let before = routes();
     assert!(before.contains("local 127.0.0.1 dev lo"), "{before}");

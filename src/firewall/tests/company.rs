@@ -2,33 +2,30 @@
 //!
 //! The rules are those of the programs, shortened and fitted to the addresses of [`House`].
 
-use super::house::{House, bridge, router};
 use super::installed::Handle;
-use super::internet::{Host, Seen, any, at, datagram, greet, tcp, udp};
-use super::lab::{Variant, run, until, variant};
-use super::{in_both_variants, ruleset};
+use super::router_of_the_network as router;
+use super::ruleset;
 use crate::firewall::{conflicts, monitor};
 use crate::mark::Fwmark;
 use crate::route::Route;
+use snet_lab::Variant;
+use snet_lab::house::{House, bridge};
+use snet_lab::internet::{Host, Seen, any, at, datagram, greet, tcp, udp};
+use snet_lab::kernel::{run, sealed_for, until, variant};
+use snet_lab::{in_both_variants, in_every_variant, in_variants};
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-in_both_variants!(native, Native: docker ufw tailscale marks_of_others firewalld fw4);
-in_both_variants!(nft_only, Nft: what_cannot_be_mended_keeps_nobody_from_the_rest);
-in_both_variants! {
+in_every_variant!(docker, ufw, tailscale, marks_of_others, firewalld, fw4);
+in_variants!([Nft] what_cannot_be_mended_keeps_nobody_from_the_rest);
+in_both_variants!(
     more_interfaces_than_fit_keep_nothing_from_being_mended,
-    docker,
-    ufw,
-    tailscale,
-    marks_of_others,
-    firewalld,
-    fw4,
     a_door_that_is_closed_is_told_with_its_key,
     rules_that_are_flushed_come_back,
     sets_that_are_emptied_are_filled_and_the_learned_is_asked_for,
-    a_release_is_not_undone,
-}
+    a_release_is_not_undone
+);
 
 const FOREIGN: [&str; 2] = ["198.51.100.1", "2001:db8:f::1"];
 
@@ -55,7 +52,7 @@ struct Home {
 
 impl Home {
     fn new() -> Self {
-        let house = House::new();
+        let house = House::build();
         run("iptables -t nat -F POSTROUTING");
         house.internet.greet(80, b'I');
         house.one.greet(80, b'O');
@@ -287,7 +284,7 @@ fn rules_that_are_flushed_come_back() {
 }
 
 fn sets_that_are_emptied_are_filled_and_the_learned_is_asked_for() {
-    let internet = super::internet::Internet::new();
+    let internet = snet_lab::internet::Internet::build();
     internet.greet(80, b'I');
     greet(TcpListener::bind(at("127.0.0.1", 1111)).unwrap(), b'S');
     let handle = Handle::install(ruleset()).unwrap();

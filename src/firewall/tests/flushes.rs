@@ -1,22 +1,22 @@
 //! Somebody flushes rules while proxied connections live, on a machine where nobody else needs conntrack.
 
-use super::house::{House, router};
 use super::installed::Handle;
-use super::internet::{Internet, Seen, at, connect, echoes, greet};
-use super::lab::{Variant, run, until, variant};
 use super::router::{FOREIGN, our_ports};
-use super::{in_both_variants, in_every_variant, ruleset};
+use super::router_of_the_network as router;
+use super::ruleset;
+use snet_lab::Variant;
+use snet_lab::house::House;
+use snet_lab::internet::{Internet, Seen, at, connect, echoes, greet};
+use snet_lab::kernel::{run, sealed_for, until, variant};
+use snet_lab::{in_every_variant, in_variants};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
-in_every_variant! {
+in_every_variant!(
     connections_of_this_machine_live_over_each_flush,
-    connections_of_the_lan_live_over_each_flush,
-}
-in_both_variants!(by_nft, Nft: connections_of_this_machine_live_over_each_flush_by_nft 
-    connections_of_the_lan_live_over_each_flush_by_nft);
-in_both_variants!(by_nft_native, Native: connections_of_this_machine_live_over_each_flush_by_nft
-    connections_of_the_lan_live_over_each_flush_by_nft);
+    connections_of_the_lan_live_over_each_flush
+);
+in_variants!([Nft, Native] connections_of_this_machine_live_over_each_flush_by_nft, connections_of_the_lan_live_over_each_flush_by_nft);
 
 const TOOLS: [&str; 2] = ["iptables", "ip6tables"];
 
@@ -103,7 +103,7 @@ fn connections_of_the_lan_live_over_each_flush_by_nft() {
 }
 
 fn on_this_machine(flush: impl FnOnce(&mut dyn FnMut(&str))) {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     for address in ["127.0.0.1", "::1"] {
         greet(TcpListener::bind(at(address, 1111)).unwrap(), b'S');
@@ -115,7 +115,7 @@ fn on_this_machine(flush: impl FnOnce(&mut dyn FnMut(&str))) {
 }
 
 fn of_the_lan(flush: impl FnOnce(&mut dyn FnMut(&str))) {
-    let house = House::new();
+    let house = House::build();
     house.internet.greet(80, b'I');
     our_ports();
     // Nobody else needs conntrack.

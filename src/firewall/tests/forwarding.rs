@@ -1,20 +1,21 @@
 //! Interfaces that others' rules forward nothing from: a guest network without internet stays one.
 
-use super::house::{House, bridge, of_the_network, router};
 use super::installed::Handle;
-use super::internet::{Host, Seen, at, tcp};
-use super::lab::{run, until};
 use super::router::{FOREIGN, our_ports};
-use super::{in_both_variants, in_every_variant};
+use super::{of_the_network, router_of_the_network as router};
 use crate::firewall::{Lan, Ruleset, conflicts};
+use snet_lab::house::{House, bridge};
+use snet_lab::in_every_variant;
+use snet_lab::internet::{Host, Seen, at, tcp};
+use snet_lab::kernel::{run, sealed_for, until};
 use std::net::TcpStream;
 use std::time::Duration;
 
-in_every_variant! {
+in_every_variant!(
     what_others_do_not_forward_is_not_served,
     a_native_chain_that_forwards_nothing_counts_too,
-    what_is_named_is_served_all_the_same,
-}
+    what_is_named_is_served_all_the_same
+);
 
 const TOOLS: [&str; 2] = ["iptables", "ip6tables"];
 
@@ -25,7 +26,7 @@ struct Home {
 
 impl Home {
     fn new() -> Self {
-        let house = House::new();
+        let house = House::build();
         let [guest, _] = bridge("br-iot", "192.168.7", "2001:db8:7:");
         house.internet.greet(80, b'I');
         house.internet.run(|| {

@@ -1,8 +1,9 @@
 //! Rules installed by the backend under test, whichever it is.
 
-use super::lab::{Variant, run, variant};
 use crate::firewall::{Backend, Error, Installed, Ruleset, Switches};
 use crate::route::Route;
+use snet_lab::Variant;
+use snet_lab::kernel::{run, variant};
 use std::net::IpAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};

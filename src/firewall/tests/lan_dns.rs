@@ -1,23 +1,26 @@
 //! Router mode: whom LAN hosts ask for names, and who answers.
 
-use super::house::{House, of_the_network, router};
 use super::installed::Handle;
-use super::internet::{Seen, any, at, datagram, settled, tcp, udp};
-use super::lab::{Variant, run, until, variant};
 use super::router::{asked, our_ports, seen};
-use super::{in_both_variants, in_every_variant, set};
+use super::set;
+use super::{of_the_network, router_of_the_network as router};
 use crate::firewall::Ruleset;
+use snet_lab::Variant;
+use snet_lab::house::House;
+use snet_lab::in_every_variant;
+use snet_lab::internet::{Seen, any, at, datagram, settled, tcp, udp};
+use snet_lab::kernel::{run, sealed_for, until, variant};
 use std::net::SocketAddrV6;
 
-in_every_variant! {
+in_every_variant!(
     the_dns_of_the_lan_is_captured_whatever_server_is_asked,
     a_name_server_by_link_local_address,
     the_machines_own_link_local_name_servers,
-    a_published_name_server_is_reached_if_it_is_named,
-}
+    a_published_name_server_is_reached_if_it_is_named
+);
 
 fn the_dns_of_the_lan_is_captured_whatever_server_is_asked() {
-    let house = House::new();
+    let house = House::build();
     house.internet.greet(53, b'I');
     house.two.greet(53, b'T');
     let resolver = our_ports();
@@ -48,7 +51,7 @@ fn the_dns_of_the_lan_is_captured_whatever_server_is_asked() {
 
 /// As a router advertises itself (RDNSS, RFC 8106).
 fn a_name_server_by_link_local_address() {
-    let house = House::new();
+    let house = House::build();
     let resolver = our_ports();
     let _handle = Handle::install(router()).unwrap();
     let shown = run("ip -6 -brief address show dev br-lan scope link");
@@ -64,7 +67,7 @@ fn a_name_server_by_link_local_address() {
 
 /// As an upstream router advertises itself to this machine.
 fn the_machines_own_link_local_name_servers() {
-    let house = House::new();
+    let house = House::build();
     let resolver = our_ports();
     let handle = Handle::install(router()).unwrap();
     let scope = nix::net::if_::if_nametoindex("uplink").unwrap();
@@ -101,7 +104,7 @@ fn the_machines_own_link_local_name_servers() {
 }
 
 fn a_published_name_server_is_reached_if_it_is_named() {
-    let house = House::new();
+    let house = House::build();
     let resolver = our_ports();
     let forward = "-p udp --dport 53 -j DNAT --to-destination 192.168.1.10:53";
     run(&format!("iptables -t nat -A PREROUTING -m addrtype --dst-type LOCAL {forward}"));

@@ -1,23 +1,26 @@
 //! Programs of some users, and of some cgroups, are left alone: connections, names, QUIC and what is
 //! blocked. Those of others are not.
 
-use super::cgroup::Cgroups;
-use super::house::{House, of_the_network, router};
 use super::installed::Handle;
-use super::internet::{Internet, Seen, any, at, datagram, greet, refused, tcp, udp};
-use super::lab::{Variant, run, until, variant};
 use super::router::{asked, our_ports, seen};
-use super::{in_both_variants, in_every_variant, ruleset};
+use super::ruleset;
+use super::{of_the_network, router_of_the_network as router};
 use crate::firewall::{Cgroup, LeftAlone, Ruleset, cleanup};
+use snet_lab::Variant;
+use snet_lab::cgroup::Cgroups;
+use snet_lab::house::House;
+use snet_lab::in_every_variant;
+use snet_lab::internet::{Internet, Seen, any, at, datagram, greet, refused, tcp, udp};
+use snet_lab::kernel::{run, sealed_for, until, variant};
 use std::net::{TcpListener, UdpSocket};
 
-in_every_variant! {
+in_every_variant!(
     programs_of_a_user_are_left_alone,
     programs_of_a_cgroup_are_left_alone,
     a_cgroup_is_followed,
     a_router_leaves_its_own_programs_alone_and_nobody_elses,
-    who_is_left_alone_can_change,
-}
+    who_is_left_alone_can_change
+);
 
 const FOREIGN: [(&str, &str); 2] = [("198.51.100.1", "127.0.0.1"), ("2001:db8:f::1", "::1")];
 const BLOCKED: [&str; 2] = ["198.51.100.65", "2001:db8:b::1"];
@@ -31,7 +34,7 @@ struct Scene {
 
 impl Scene {
     fn begin() -> Self {
-        let internet = Internet::new();
+        let internet = Internet::build();
         internet.greet(80, b'I');
         internet.greet(53, b'I');
         let resolvers = FOREIGN.map(|(_, loopback)| {
@@ -145,7 +148,7 @@ fn a_router_leaves_its_own_programs_alone_and_nobody_elses() {
     let groups = Cgroups::mount();
     let service = Cgroups::name("proxy.service");
     groups.make(&service);
-    let house = House::new();
+    let house = House::build();
     house.internet.greet(80, b'I');
     let resolver = our_ports();
     let quic = house.internet.udp(at("::", 443));

@@ -1,7 +1,6 @@
 //! From every state to installed, and back to what was there before.
 
-use super::lab::{Variant, inside, run};
-use super::{in_both_variants, router, ruleset};
+use super::{router, ruleset};
 use crate::firewall::family::Family;
 use crate::firewall::iptables::reconcile::cleanup;
 use crate::firewall::iptables::{sets, text};
@@ -10,9 +9,11 @@ use crate::firewall::tools::{Ipset, Iptables};
 use crate::firewall::{Error, Handle, Ruleset};
 use crate::route::Route;
 use crate::search_path;
+use snet_lab::kernel::{run, sealed_for};
+use snet_lab::{in_both_variants, in_variants};
 use std::time::{Duration, Instant};
 
-in_both_variants! {
+in_both_variants!(
     a_stop_leaves_everything_as_it_was,
     a_drop_removes_too,
     cleanup_of_nothing,
@@ -24,27 +25,25 @@ in_both_variants! {
     a_missing_tool_is_told_before_anything_is_touched,
     without_ip6tables_ipv4_goes_on,
     the_china_list_is_loaded_in_one_go,
-    a_set_that_is_gone_does_no_harm,
-}
+    a_set_that_is_gone_does_no_harm
+);
 
-#[test]
+in_variants!([Nft] native_rules_in_a_table_of_iptables_are_told);
+
 fn native_rules_in_a_table_of_iptables_are_told() {
-    let path = concat!(module_path!(), "::native_rules_in_a_table_of_iptables_are_told");
-    inside(path, Variant::Nft, || {
-        let handle = Handle::install(ruleset()).unwrap();
-        let native = "nft add rule ip nat OUTPUT meta mark set numgen inc mod 2";
-        run(native);
-        assert!(!state().contains("iptables nft *nat"), "iptables-save shows the table");
-        handle.remove().unwrap();
-        let left = run("nft list ruleset");
-        assert!(!left.contains("SNET") && left.contains("numgen"), "{left}");
+    let handle = Handle::install(ruleset()).unwrap();
+    let native = "nft add rule ip nat OUTPUT meta mark set numgen inc mod 2";
+    run(native);
+    assert!(!state().contains("iptables nft *nat"), "iptables-save shows the table");
+    handle.remove().unwrap();
+    let left = run("nft list ruleset");
+    assert!(!left.contains("SNET") && left.contains("numgen"), "{left}");
 
-        let error = Handle::install(ruleset()).unwrap_err();
-        assert!(matches!(error, Error::Foreign { table: "nat", .. }), "{error}");
-        let left = run("nft list ruleset");
-        assert!(!left.contains("SNET") && left.contains("numgen"), "{left}");
-        assert_eq!(run("ipset list -name"), "");
-    });
+    let error = Handle::install(ruleset()).unwrap_err();
+    assert!(matches!(error, Error::Foreign { table: "nat", .. }), "{error}");
+    let left = run("nft list ruleset");
+    assert!(!left.contains("SNET") && left.contains("numgen"), "{left}");
+    assert_eq!(run("ipset list -name"), "");
 }
 
 /// The rules of others, as docker and ufw make them; comments with traps.

@@ -7,16 +7,11 @@
 
 mod backend;
 mod bound;
-#[path = "../../../lab/src/cgroup.rs"]
-mod cgroup;
 mod company;
 mod flushes;
 mod forwarding;
 mod golden;
-mod house;
 mod installed;
-mod internet;
-mod lab;
 mod lan_dns;
 mod left_alone;
 mod life_cycle;
@@ -26,8 +21,6 @@ mod pulse;
 mod quiet;
 mod replace;
 mod router;
-#[path = "../../../lab/src/stillness.rs"]
-mod stillness;
 mod strangers;
 mod traffic;
 
@@ -38,37 +31,6 @@ use crate::firewall::switch::OnFailure;
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use ipnet::IpNet;
-
-/// Runs each of these functions in a lab of its own, once for each variant of iptables.
-macro_rules! in_both_variants {
-    ($($name:ident),* $(,)?) => {
-        in_both_variants!(nft, Nft: $($name)*);
-        in_both_variants!(legacy, Legacy: $($name)*);
-    };
-    ($module:ident, $variant:ident: $($name:ident)*) => {
-        mod $module {
-            use crate::firewall::tests::lab::{Variant, inside};
-            $(
-                #[test]
-                fn $name() {
-                    let path = concat!(module_path!(), "::", stringify!($name));
-                    inside(path, Variant::$variant, super::$name);
-                }
-            )*
-        }
-    };
-}
-use in_both_variants;
-
-/// The same, and once more with nftables over netlink.
-macro_rules! in_every_variant {
-    ($($name:ident),* $(,)?) => {
-        in_both_variants!(nft, Nft: $($name)*);
-        in_both_variants!(legacy, Legacy: $($name)*);
-        in_both_variants!(native, Native: $($name)*);
-    };
-}
-use in_every_variant;
 
 pub(super) fn set(text: &str) -> IpSet {
     text.split_whitespace().map(|prefix| prefix.parse::<IpNet>().unwrap()).collect()
@@ -123,4 +85,18 @@ pub(super) fn router() -> Ruleset {
         lan: Some(lan),
         ..ruleset()
     }
+}
+
+/// The usual rules for the network as it is.
+pub(super) fn router_of_the_network() -> Ruleset {
+    of_the_network(Ruleset {
+        listeners: vec!["::".parse().unwrap()],
+        lan: Some(Lan::default()),
+        ..ruleset()
+    })
+}
+
+pub(super) fn of_the_network(mut ruleset: Ruleset) -> Ruleset {
+    ruleset.look_around().unwrap();
+    ruleset
 }

@@ -1,15 +1,17 @@
 //! Rules in the tables of iptables-nft that iptables cannot read, and rules saved to a file.
 
 use super::installed::Handle;
-use super::lab::{Variant, run, variant};
-use super::{in_both_variants, in_every_variant, ruleset};
+use super::ruleset;
 use crate::firewall::{Backend, saved_files};
+use snet_lab::Variant;
+use snet_lab::kernel::{run, sealed_for, variant};
+use snet_lab::{in_every_variant, in_variants};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-in_both_variants!(nft_only, Nft: a_table_that_iptables_cannot_read_means_nftables);
-in_both_variants!(legacy_only, Legacy: legacy_tables_do_not_mind_native_rules);
+in_variants!([Nft] a_table_that_iptables_cannot_read_means_nftables);
+in_variants!([Legacy] legacy_tables_do_not_mind_native_rules);
 in_every_variant!(rules_saved_while_snet_runs_are_refused_until_they_are_mended);
 
 /// One that iptables-nft has no word for.

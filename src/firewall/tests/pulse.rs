@@ -1,21 +1,20 @@
 //! The dead man's switch: without a beat the rules stop acting, with one they act again.
 
-use super::internet::{Internet, Seen, any, at, datagram, greet, tcp, udp};
-use super::{in_both_variants, ruleset};
+use super::ruleset;
 use crate::firewall::switch::PULSE;
 use crate::firewall::{Handle, Switches};
+use snet_lab::in_both_variants;
+use snet_lab::internet::{Internet, Seen, any, at, datagram, greet, tcp, udp};
+use snet_lab::kernel::sealed_for;
 use std::net::TcpListener;
 use std::time::Duration;
 
-in_both_variants! {
-    without_a_beat_everything_goes_direct,
-    beats_keep_the_rules_acting,
-}
+in_both_variants!(without_a_beat_everything_goes_direct, beats_keep_the_rules_acting);
 
 const FOREIGN: [(&str, &str); 2] = [("198.51.100.1", "127.0.0.1"), ("2001:db8:f::1", "::1")];
 
 fn without_a_beat_everything_goes_direct() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     let servers = FOREIGN.map(|(foreign, _)| internet.udp(at(foreign, 53)));
     let resolvers = FOREIGN.map(|(_, loopback)| udp(at(loopback, 1211)));
@@ -47,7 +46,7 @@ fn without_a_beat_everything_goes_direct() {
 }
 
 fn beats_keep_the_rules_acting() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     greet(TcpListener::bind(at("127.0.0.1", 1111)).unwrap(), b'S');
     let handle = Handle::install(ruleset()).unwrap();

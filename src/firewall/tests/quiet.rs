@@ -1,17 +1,17 @@
 //! Beside programs that fill sets of nft all the time (dnsmasq --nftset, fail2ban, crowdsec).
 
-use super::in_both_variants;
 use super::installed::Handle;
-use super::lab::{Variant, run, until, variant};
 use super::ruleset;
 use crate::firewall::monitor::EVERY;
+use snet_lab::Variant;
+use snet_lab::in_variants;
+use snet_lab::kernel::{run, sealed_for, until, variant};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-in_both_variants!(nft, Nft: elements_of_sets_start_no_tool);
-in_both_variants!(native, Native: elements_of_sets_start_no_tool);
+in_variants!([Nft, Native] elements_of_sets_start_no_tool);
 
 const LOG: &str = "/run/started";
 

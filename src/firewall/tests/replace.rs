@@ -1,14 +1,16 @@
 //! Other rules while traffic flows: no connection sees a state that is neither the old nor the new.
 
-use super::house::{House, router};
-use super::in_every_variant;
 use super::installed::Handle;
-use super::internet::{Internet, Seen, at, connect, echoes, greet, tcp, udp};
-use super::lab::{Variant, run, until, variant};
-use super::{in_both_variants, ruleset, set};
+use super::router_of_the_network as router;
+use super::{ruleset, set};
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::ipset::IpSet;
 use crate::route::Route;
+use snet_lab::Variant;
+use snet_lab::house::House;
+use snet_lab::internet::{Internet, Seen, at, connect, echoes, greet, tcp, udp};
+use snet_lab::kernel::{run, sealed_for, until, variant};
+use snet_lab::{in_both_variants, in_every_variant, in_variants};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -16,17 +18,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-in_both_variants!(mending_nft, Nft: nothing_slips_through_while_one_table_is_mended);
-in_both_variants!(mending_legacy, Legacy: nothing_slips_through_while_one_table_is_mended);
-in_both_variants!(sets_nft, Nft: a_failure_leaves_the_old_rules a_long_list_does_not_hold_up_the_pulse);
-in_both_variants!(sets_legacy, Legacy: a_failure_leaves_the_old_rules a_long_list_does_not_hold_up_the_pulse);
-in_both_variants!(sets_native, Native: a_long_list_is_taken_in);
-in_every_variant! {
+in_both_variants!(
+    nothing_slips_through_while_one_table_is_mended,
+    a_failure_leaves_the_old_rules,
+    a_long_list_does_not_hold_up_the_pulse
+);
+in_variants!([Native] a_long_list_is_taken_in);
+in_every_variant!(
     nothing_slips_through_while_the_rules_change,
     nothing_slips_through_while_the_mode_changes,
     what_was_learned_goes_on_until_it_is_forgotten,
-    nothing_domestic_is_captured_while_rules_come_and_go,
-}
+    nothing_domestic_is_captured_while_rules_come_and_go
+);
 
 /// Addresses, and what may become of connections to each.
 type Probes = &'static [(&'static str, &'static [Seen])];
@@ -112,7 +115,7 @@ fn other() -> Ruleset {
 }
 
 fn nothing_slips_through_while_the_rules_change() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     let _resolvers = our_ports();
     let handle = Handle::install(ruleset()).unwrap();
@@ -132,7 +135,7 @@ fn nothing_slips_through_while_the_rules_change() {
 
 /// Somebody restores filter, and nat goes on all the while.
 fn nothing_slips_through_while_one_table_is_mended() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     let _resolvers = our_ports();
     let handle = Handle::install(ruleset()).unwrap();
@@ -203,7 +206,7 @@ const DOMESTIC: Probes = &[("203.0.113.1", &[Seen::Direct]), ("2001:db8:c::1", &
 
 /// With a list that takes the kernel a while.
 fn nothing_domestic_is_captured_while_rules_come_and_go() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     let _resolvers = our_ports();
     let many = addresses(0x0b00_0000);
@@ -228,7 +231,7 @@ fn every_state_was_seen(probes: Probes, prober: Prober) {
 }
 
 fn nothing_slips_through_while_the_mode_changes() {
-    let house = Arc::new(House::new());
+    let house = Arc::new(House::build());
     house.internet.greet(80, b'I');
     greet(TcpListener::bind(at("::", 1111)).unwrap(), b'S');
     let local = || Ruleset { lan: None, ..router() };
@@ -248,7 +251,7 @@ fn nothing_slips_through_while_the_mode_changes() {
 }
 
 fn what_was_learned_goes_on_until_it_is_forgotten() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     let _resolvers = our_ports();
     let handle = Handle::install(ruleset()).unwrap();
@@ -266,7 +269,7 @@ fn what_was_learned_goes_on_until_it_is_forgotten() {
 }
 
 fn a_failure_leaves_the_old_rules() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     let _resolvers = our_ports();
     let handle = Handle::install(ruleset()).unwrap();

@@ -1,24 +1,26 @@
 //! Router mode: what becomes of the packets of LAN hosts.
 
-use super::house::{House, of_the_network, router};
 use super::installed::Handle;
-use super::internet::{Host, Seen, any, at, connect, datagram, echoes, greet, tcp, udp};
-use super::lab::run;
-use super::{in_both_variants, in_every_variant, set};
+use super::set;
+use super::{of_the_network, router_of_the_network as router};
 use crate::firewall::{Lan, Ruleset};
+use snet_lab::house::House;
+use snet_lab::in_every_variant;
+use snet_lab::internet::{Host, Seen, any, at, connect, datagram, echoes, greet, tcp, udp};
+use snet_lab::kernel::{run, sealed_for};
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-in_every_variant! {
+in_every_variant!(
     lan_hosts_are_captured_as_the_ladder_says,
     the_original_destination_of_a_lan_host_is_known,
     direct_sources_escape_everything,
     quic_of_the_lan_is_rejected,
     forwarded_ports_and_hairpins_stay_alive,
     living_connections_of_the_lan_go_on,
-    from_local_mode_to_a_router_and_back,
-}
+    from_local_mode_to_a_router_and_back
+);
 
 /// Foreign addresses of both families.
 pub(super) const FOREIGN: [&str; 2] = ["198.51.100.1", "2001:db8:f::1"];
@@ -45,7 +47,7 @@ pub(super) fn asked(house: &House, host: &Host, address: &str, resolver: &UdpSoc
 }
 
 fn lan_hosts_are_captured_as_the_ladder_says() {
-    let house = House::new();
+    let house = House::build();
     house.internet.greet(80, b'I');
     house.two.greet(80, b'T');
     greet(TcpListener::bind(at("::", 80)).unwrap(), b'M');
@@ -82,7 +84,7 @@ fn lan_hosts_are_captured_as_the_ladder_says() {
 }
 
 fn the_original_destination_of_a_lan_host_is_known() {
-    let house = House::new();
+    let house = House::build();
     let _handle = Handle::install(router()).unwrap();
     let listener = TcpListener::bind(at("::", 1111)).unwrap();
     for foreign in FOREIGN {
@@ -101,7 +103,7 @@ fn the_original_destination_of_a_lan_host_is_known() {
 }
 
 fn direct_sources_escape_everything() {
-    let house = House::new();
+    let house = House::build();
     house.internet.greet(80, b'I');
     let resolver = our_ports();
     let lan = Lan { direct_sources: set("192.168.1.10/32 2001:db8:1::10/128"), ..Lan::default() };
@@ -144,7 +146,7 @@ fn refused(host: &Host, to: SocketAddr, there: &UdpSocket) -> bool {
 }
 
 fn quic_of_the_lan_is_rejected() {
-    let house = House::new();
+    let house = House::build();
     let there = house.internet.udp(at("::", 443));
     // Each is a new host to the limit of ICMP messages, which counts by destination.
     std::fs::write("/proc/sys/net/ipv4/icmp_ratelimit", "0").unwrap();
@@ -169,7 +171,7 @@ fn quic_of_the_lan_is_rejected() {
 }
 
 fn forwarded_ports_and_hairpins_stay_alive() {
-    let house = House::new();
+    let house = House::build();
     house.one.greet(80, b'O');
     our_ports();
     // As docker publishes a port, and as routers do it; before us and behind us.
@@ -198,7 +200,7 @@ fn forwarded_ports_and_hairpins_stay_alive() {
 }
 
 fn living_connections_of_the_lan_go_on() {
-    let house = House::new();
+    let house = House::build();
     house.internet.greet(80, b'I');
     our_ports();
     for foreign in FOREIGN {
@@ -219,7 +221,7 @@ fn living_connections_of_the_lan_go_on() {
 }
 
 fn from_local_mode_to_a_router_and_back() {
-    let house = House::new();
+    let house = House::build();
     house.internet.greet(80, b'I');
     for port in [1111, 1211] {
         greet(TcpListener::bind(at("::", port)).unwrap(), b'S');

@@ -1,25 +1,27 @@
 //! Router mode on networks and under settings of many kinds, and what strangers find.
 
-use super::house::{House, bridge, of_the_network, router};
 use super::installed::Handle;
-use super::internet::{Seen, any, at, connect, datagram, echoes, tcp};
-use super::lab::{Variant, run, until, variant};
 use super::router::{FOREIGN, asked, our_ports, seen};
-use super::{in_both_variants, in_every_variant};
+use super::{of_the_network, router_of_the_network as router};
 use crate::firewall::{Lan, Ruleset};
+use snet_lab::Variant;
+use snet_lab::house::{House, bridge};
+use snet_lab::in_every_variant;
+use snet_lab::internet::{Seen, any, at, connect, datagram, echoes, tcp};
+use snet_lab::kernel::{run, sealed_for, until, variant};
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::time::Duration;
 
-in_every_variant! {
+in_every_variant!(
     strangers_find_nobody,
     strangers_find_nobody_in_local_mode_either,
     what_a_bridge_passes_on_is_left_alone,
     policies_of_drop_let_the_captured_in,
     a_new_bridge_is_captured_and_a_new_address_exempted,
     a_router_with_one_interface,
-    reverse_path_filters_are_no_obstacle,
-}
+    reverse_path_filters_are_no_obstacle
+);
 
 /// How many packets our door has turned away. nf_tables' rules of ours count nothing: a chain before
 /// them counts what arrives.
@@ -35,7 +37,7 @@ fn dropped(tool: &str) -> u64 {
 }
 
 fn strangers_find_nobody() {
-    let house = House::new();
+    let house = House::build();
     let resolver = our_ports();
     resolver.set_nonblocking(true).unwrap();
     let _handle = Handle::install(router()).unwrap();
@@ -89,7 +91,7 @@ fn strangers_find_nobody() {
 
 /// Where all addresses are listened on, say for link-local name servers.
 fn strangers_find_nobody_in_local_mode_either() {
-    let house = House::new();
+    let house = House::build();
     let _resolver = our_ports();
     let _handle = Handle::install(Ruleset { lan: None, ..router() }).unwrap();
     for own in ["192.0.2.2", "2001:db8:2::2"] {
@@ -108,7 +110,7 @@ fn strangers_find_nobody_in_local_mode_either() {
 
 /// With br_netfilter, iptables sees what a bridge passes on.
 fn what_a_bridge_passes_on_is_left_alone() {
-    let house = House::new();
+    let house = House::build();
     house.internet.greet(80, b'I');
     house.two.greet(80, b'T');
     house.two.greet(53, b'T');
@@ -141,7 +143,7 @@ fn what_a_bridge_passes_on_is_left_alone() {
 }
 
 fn policies_of_drop_let_the_captured_in() {
-    let house = House::new();
+    let house = House::build();
     house.internet.greet(80, b'I');
     let resolver = our_ports();
     for tool in ["iptables", "ip6tables"] {
@@ -171,7 +173,7 @@ fn policies_of_drop_let_the_captured_in() {
 }
 
 fn a_new_bridge_is_captured_and_a_new_address_exempted() {
-    let house = House::new();
+    let house = House::build();
     house.internet.greet(80, b'I');
     let resolver = our_ports();
     let _handle = Handle::install(router()).unwrap();
@@ -230,7 +232,7 @@ fn a_router_with_one_interface() {
 }
 
 fn reverse_path_filters_are_no_obstacle() {
-    let house = House::new();
+    let house = House::build();
     house.internet.greet(80, b'I');
     let resolver = our_ports();
     for interface in ["all", "br-lan", "uplink"] {

@@ -1,19 +1,20 @@
 //! What becomes of packets while the rules are installed, before and after.
 
 use super::installed::Handle;
-use super::internet::{
-    Internet, Seen, any, at, connect, datagram, echoes, greet, refused, settled, tcp, udp,
-};
-use super::lab::{run, until};
-use super::{in_both_variants, in_every_variant, ruleset, set};
+use super::{ruleset, set};
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::mark::Fwmark;
 use crate::route::Route;
+use snet_lab::in_every_variant;
+use snet_lab::internet::{
+    Internet, Seen, any, at, connect, datagram, echoes, greet, refused, settled, tcp, udp,
+};
+use snet_lab::kernel::{run, sealed_for, until};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, SocketAddrV6, TcpListener};
 use std::time::Duration;
 
-in_every_variant! {
+in_every_variant!(
     a_client_that_keeps_its_port_is_captured_and_released_at_once,
     living_connections_go_on,
     the_original_destination_is_known,
@@ -27,8 +28,8 @@ in_every_variant! {
     foreign_ipv6_direct,
     learned_and_exempted_addresses_count_at_once,
     everything_through_the_proxy,
-    own_sockets_are_never_captured,
-}
+    own_sockets_are_never_captured
+);
 
 const MARK: Option<u32> = Some(Fwmark::SNET.value());
 
@@ -50,7 +51,7 @@ fn stateful_neighbour() {
 }
 
 fn a_client_that_keeps_its_port_is_captured_and_released_at_once() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     stateful_neighbour();
     for (foreign, loopback) in FOREIGN.into_iter().zip(["127.0.0.1", "::1"]) {
         let server_address = at(foreign, 53);
@@ -73,7 +74,7 @@ fn a_client_that_keeps_its_port_is_captured_and_released_at_once() {
 }
 
 fn living_connections_go_on() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     redirect_port();
     living_connections();
@@ -112,7 +113,7 @@ fn living_connections() {
 }
 
 fn the_original_destination_is_known() {
-    let _internet = Internet::new();
+    let _internet = Internet::build();
     let _handle = Handle::install(ruleset()).unwrap();
     for (foreign, loopback) in FOREIGN.into_iter().zip(["127.0.0.1", "::1"]) {
         let listener = TcpListener::bind(at(loopback, 1111)).unwrap();
@@ -128,7 +129,7 @@ fn the_original_destination_is_known() {
 }
 
 fn tcp_goes_where_the_ladder_says() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     redirect_port();
     let own = TcpListener::bind("[::]:80").unwrap();
@@ -171,7 +172,7 @@ fn tcp_goes_where_the_ladder_says() {
 }
 
 fn dns_is_captured_but_for_its_exemptions() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     redirect_port();
     internet.greet(53, b'I');
     let resolvers = ["127.0.0.1", "::1"].map(|address| {
@@ -217,7 +218,7 @@ fn dns_is_captured_but_for_its_exemptions() {
 /// differ by nothing; conntrack gives each a source port of its own, and takes it back on the way
 /// home.
 fn one_socket_may_ask_many_servers() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     let _handle = Handle::install(ruleset()).unwrap();
     for (servers, loopback) in [
         (["198.51.100.1", "198.51.100.2", "192.0.2.1"], "127.0.0.1"),
@@ -236,7 +237,7 @@ fn one_socket_may_ask_many_servers() {
 }
 
 fn link_local_name_servers_are_refused_at_once() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     let shown = internet.run(|| run("ip -6 -brief address show dev downlink scope link"));
     let gateway = shown.split_whitespace().nth(2).and_then(|word| word.split('/').next()).unwrap();
     let scope = nix::net::if_::if_nametoindex("uplink").unwrap();
@@ -264,7 +265,7 @@ fn quic(internet: &Internet, expected: &[(&str, bool)]) {
 }
 
 fn quic_is_rejected_where_tcp_is_captured() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     let living = internet.udp(at(FOREIGN[0], 443));
     let client = udp(at("0.0.0.0", 0));
     stateful_neighbour();
@@ -303,13 +304,13 @@ fn quic_is_rejected_where_tcp_is_captured() {
 }
 
 fn quic_may_pass() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     let _handle = Handle::install(Ruleset { quic: Quic::Direct, ..ruleset() }).unwrap();
     quic(&internet, &[(FOREIGN[0], false), (FOREIGN[1], false), ("198.51.100.65", true)]);
 }
 
 fn foreign_ipv6_blocked() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     redirect_port();
     let _handle = Handle::install(Ruleset { ipv6: Ipv6::Block, ..ruleset() }).unwrap();
@@ -333,7 +334,7 @@ fn foreign_ipv6_blocked() {
 }
 
 fn foreign_ipv6_direct() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     redirect_port();
     let _handle = Handle::install(Ruleset { ipv6: Ipv6::Direct, ..ruleset() }).unwrap();
@@ -353,7 +354,7 @@ fn foreign_ipv6_direct() {
 }
 
 fn learned_and_exempted_addresses_count_at_once() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     redirect_port();
     let handle = Handle::install(ruleset()).unwrap();
@@ -396,7 +397,7 @@ fn learned_and_exempted_addresses_count_at_once() {
 }
 
 fn everything_through_the_proxy() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     redirect_port();
     greet(TcpListener::bind("[::]:80").unwrap(), b'I');
@@ -428,7 +429,7 @@ fn everything_through_the_proxy() {
 }
 
 fn own_sockets_are_never_captured() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     internet.greet(53, b'I');
     redirect_port();

@@ -2,21 +2,19 @@
 //! `SNET_BLESS=1 cargo test --lib firewall::tests::nftables::golden` writes the files anew; read
 //! the difference before you commit it.
 
-use super::super::cgroup::Cgroups;
 use super::super::router;
-use super::{in_a_lab, ruleset, run, set};
+use super::{ruleset, run, set};
 use crate::firewall::exempt_programs::{Cgroup, LeftAlone};
 use crate::firewall::nftables::{Handle, Owner, render};
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::ipset::IpSet;
 use ipnet::IpNet;
+use snet_lab::cgroup::Cgroups;
+use snet_lab::in_variants;
+use snet_lab::kernel::sealed_for;
 use std::path::Path;
 
-in_a_lab! {
-    nft_takes_the_text,
-    the_kernel_has_what_the_text_says,
-    cgroups_are_what_nft_takes_them_for,
-}
+in_variants!([Native] nft_takes_the_text, the_kernel_has_what_the_text_says, cgroups_are_what_nft_takes_them_for);
 
 /// A name, and rules. Together they hold everything that a table of ours may hold.
 fn examples() -> [(&'static str, Ruleset); 8] {

@@ -1,35 +1,21 @@
 //! From every state to installed, and back to what was there before; with neighbours.
 
-use super::super::internet::{Internet, Seen, any, at, connect, datagram, greet, tcp, udp};
 use super::super::router;
-use super::{Actor, beat_for_ever, in_a_lab, install, listed, plays, ruleset, run, set};
+use super::{Actor, beat_for_ever, install, listed, plays, ruleset, run, set};
 use crate::firewall::Switches;
 use crate::firewall::nftables::{Error, Handle, Holder, Owner, available, cleanup};
 use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
 use crate::route::Route;
 use ipnet::{IpNet, Ipv4Net};
+use snet_lab::in_variants;
+use snet_lab::internet::{Internet, Seen, any, at, connect, datagram, greet, tcp, udp};
+use snet_lab::kernel::sealed_for;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-in_a_lab! {
-    a_table_that_was_turned_is_like_one_that_was_made,
-    a_stop_leaves_everything_as_it_was,
-    a_drop_removes_too,
-    the_kernel_cleans_up_after_a_kill,
-    nobody_else_can_touch_it,
-    others_go_on_beside_it,
-    two_at_once,
-    a_kill_at_any_moment_leaves_nothing,
-    a_plain_table_is_replaced_or_cleaned,
-    damage_is_seen,
-    other_rules_without_a_gap,
-    the_china_list_is_loaded_in_one_go,
-    more_than_a_container_may_send_is_told,
-    without_rights_it_is_told,
-    it_can_be_had_here,
-}
+in_variants!([Native] a_table_that_was_turned_is_like_one_that_was_made, a_stop_leaves_everything_as_it_was, a_drop_removes_too, the_kernel_cleans_up_after_a_kill, nobody_else_can_touch_it, others_go_on_beside_it, two_at_once, a_kill_at_any_moment_leaves_nothing, a_plain_table_is_replaced_or_cleaned, damage_is_seen, other_rules_without_a_gap, the_china_list_is_loaded_in_one_go, more_than_a_container_may_send_is_told, without_rights_it_is_told, it_can_be_had_here);
 
 /// What is turned into something by steps is what is made at once.
 fn a_table_that_was_turned_is_like_one_that_was_made() {
@@ -127,7 +113,7 @@ fn the_kernel_cleans_up_after_a_kill() {
         living.write_all(b"S").unwrap();
         beat_for_ever(&handle);
     }
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     let before = listed();
     for foreign in ["198.51.100.1", "2001:db8:f::1"] {
@@ -175,7 +161,7 @@ fn nobody_else_can_touch_it() {
 
 /// DNAT of others wins, whoever came first; their filters see what we left alone.
 fn others_go_on_beside_it() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     greet(TcpListener::bind(at("127.0.0.1", 1111)).unwrap(), b'S');
     greet(TcpListener::bind("0.0.0.0:8080").unwrap(), b'I');
@@ -302,7 +288,7 @@ fn damage_is_seen() {
 }
 
 fn other_rules_without_a_gap() {
-    let internet = Internet::new();
+    let internet = Internet::build();
     internet.greet(80, b'I');
     greet(TcpListener::bind(at("127.0.0.1", 1111)).unwrap(), b'S');
     let handle = install(ruleset()).unwrap();

@@ -4,30 +4,13 @@ mod golden;
 mod life_cycle;
 mod switch;
 
-use super::lab::run;
 use super::{ruleset, set};
 use crate::firewall::Switches;
 use crate::firewall::nftables::{Error, Handle, Owner};
 use crate::firewall::ruleset::Ruleset;
+use snet_lab::kernel::run;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-/// Runs each of these functions in a lab of its own.
-macro_rules! in_a_lab {
-    ($($name:ident),* $(,)?) => {
-        mod native {
-            use crate::firewall::tests::lab::{Variant, inside};
-            $(
-                #[test]
-                fn $name() {
-                    let path = concat!(module_path!(), "::", stringify!($name));
-                    inside(path, Variant::Native, super::$name);
-                }
-            )*
-        }
-    };
-}
-use in_a_lab;
 
 fn install(ruleset: Ruleset) -> Result<Handle, Error> {
     let handle = Handle::install(Owner::open()?, ruleset)?;

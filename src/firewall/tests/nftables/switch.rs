@@ -1,17 +1,14 @@
 //! The dead man's switch: what nobody renews ceases to act.
 
-use super::super::internet::{Internet, Seen, any, at, datagram, greet, refused, tcp, udp};
-use super::{in_a_lab, install, ruleset, wait_for};
+use super::{install, ruleset, wait_for};
 use crate::firewall::Switches;
 use crate::firewall::ruleset::{Quic, Ruleset};
+use snet_lab::in_variants;
+use snet_lab::internet::{Internet, Seen, any, at, datagram, greet, refused, tcp, udp};
+use snet_lab::kernel::sealed_for;
 use std::net::TcpListener;
 
-in_a_lab! {
-    without_a_beat_the_network_is_free,
-    a_beat_gives_the_whole_time,
-    after_a_release_no_beat_counts,
-    other_rules_are_no_sign_of_life,
-}
+in_variants!([Native] without_a_beat_the_network_is_free, a_beat_gives_the_whole_time, after_a_release_no_beat_counts, other_rules_are_no_sign_of_life);
 
 const FOREIGN: [&str; 2] = ["198.51.100.1", "2001:db8:f::1"];
 const BLOCKED: [&str; 2] = ["198.51.100.65", "2001:db8:b::1"];
@@ -23,7 +20,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let internet = Internet::new();
+        let internet = Internet::build();
         internet.greet(80, b'I');
         for address in [at("127.0.0.1", 1111), at("::1", 1111)] {
             greet(TcpListener::bind(address).unwrap(), b'S');

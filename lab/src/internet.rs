@@ -1,6 +1,6 @@
 //! The other end of the wire: a second network namespace that answers on every address.
 
-use super::lab::run;
+use crate::kernel::run;
 use nix::sched::{CloneFlags, unshare};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A thread in a namespace of its own. Sockets made in it can be used from everywhere.
-pub(super) struct Host {
+pub struct Host {
     work: mpsc::Sender<Box<dyn FnOnce() + Send>>,
     thread: nix::unistd::Pid,
 }
 
 /// The host that answers on every address.
-pub(super) struct Internet(Host);
+pub struct Internet(Host);
 
 impl std::ops::Deref for Internet {
     type Target = Host;
@@ -30,8 +30,8 @@ impl std::ops::Deref for Internet {
 
 impl Internet {
     /// The machine is 192.0.2.2 and 2001:db8:2::2, behind the gateway lies everything else.
-    pub(super) fn new() -> Self {
-        let internet = Host::new();
+    pub fn build() -> Self {
+        let internet = Host::build();
         run("ip link add uplink type veth peer name downlink");
         internet.take("downlink");
         internet.run(|| {
@@ -61,7 +61,8 @@ impl Internet {
 }
 
 impl Host {
-    pub(super) fn new() -> Self {
+    /// One with nothing but loopback.
+    pub fn build() -> Self {
         let (work, orders) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
         let (ready, is_ready) = mpsc::channel();
         thread::spawn(move || {
@@ -79,23 +80,24 @@ impl Host {
     }
 
     /// Moves an interface there.
-    pub(super) fn take(&self, interface: &str) {
+    pub fn take(&self, interface: &str) {
         run(&format!("ip link set {interface} netns {}", self.thread));
     }
 
-    pub(super) fn run<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> T {
+    /// Does something there, and waits for it.
+    pub fn run<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, result) = mpsc::channel();
         self.work.send(Box::new(move || drop(done.send(act())))).unwrap();
         result.recv().expect("the order panicked")
     }
 
     /// A server on this address; on every address if it is `::`.
-    pub(super) fn udp(&self, address: SocketAddr) -> UdpSocket {
+    pub fn udp(&self, address: SocketAddr) -> UdpSocket {
         self.run(move || udp(address))
     }
 
     /// Greets with this letter whoever connects to the port, then echoes.
-    pub(super) fn greet(&self, port: u16, letter: u8) {
+    pub fn greet(&self, port: u16, letter: u8) {
         let listener = self.run(move || TcpListener::bind(format!("[::]:{port}")).unwrap());
         greet(listener, letter);
     }
@@ -103,7 +105,7 @@ impl Host {
 
 /// Waits until an IPv6 address of this machine is really one: a work queue takes up what the tool
 /// was told (addrconf_dad_work).
-pub(super) fn settled(address: &str) {
+pub fn settled(address: &str) {
     let deadline = Instant::now() + PATIENCE;
     while !run("ip -6 route show table local").contains(&format!("local {address}")) {
         assert!(Instant::now() < deadline, "{address} does not become local");
@@ -112,7 +114,7 @@ pub(super) fn settled(address: &str) {
 }
 
 /// Greets with this letter whoever connects, then echoes.
-pub(super) fn greet(listener: TcpListener, letter: u8) {
+pub fn greet(listener: TcpListener, letter: u8) {
     thread::spawn(move || {
         for stream in listener.incoming() {
             thread::spawn(move || {
@@ -127,7 +129,8 @@ pub(super) fn greet(listener: TcpListener, letter: u8) {
     });
 }
 
-pub(super) fn udp(address: SocketAddr) -> UdpSocket {
+/// A socket of this thread's host that waits a bounded time.
+pub fn udp(address: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
@@ -135,16 +138,17 @@ pub(super) fn udp(address: SocketAddr) -> UdpSocket {
 
 /// What a program sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub enum Seen {
     /// The one at the far end of the wire answered.
     Direct,
     /// snet's port answered.
     Captured,
+    /// The kernel refused.
     Refused,
 }
 
 /// Who answers for a TCP connection.
-pub(super) fn tcp(address: SocketAddr, mark: Option<u32>) -> Seen {
+pub fn tcp(address: SocketAddr, mark: Option<u32>) -> Seen {
     match connect(address, mark) {
         Ok((_, seen)) => seen,
         Err(error) => {
@@ -155,10 +159,7 @@ pub(super) fn tcp(address: SocketAddr, mark: Option<u32>) -> Seen {
 }
 
 /// A connection, and who it is with: `I` for the internet, `S` for snet.
-pub(super) fn connect(
-    address: SocketAddr,
-    mark: Option<u32>,
-) -> std::io::Result<(TcpStream, Seen)> {
+pub fn connect(address: SocketAddr, mark: Option<u32>) -> std::io::Result<(TcpStream, Seen)> {
     let socket =
         socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
     if let Some(mark) = mark {
@@ -173,13 +174,13 @@ pub(super) fn connect(
 }
 
 /// Whether the far end still answers on this connection.
-pub(super) fn echoes(stream: &mut TcpStream) -> bool {
+pub fn echoes(stream: &mut TcpStream) -> bool {
     let mut byte = [0];
     stream.write_all(b"x").and_then(|()| stream.read_exact(&mut byte)).is_ok() && byte == *b"x"
 }
 
 /// Who gets a datagram to `to`, of a server there and one here; the answer must come from `to`.
-pub(super) fn datagram(
+pub fn datagram(
     client: &UdpSocket,
     to: SocketAddr,
     there: &UdpSocket,
@@ -208,7 +209,7 @@ pub(super) fn datagram(
 }
 
 /// Whether a datagram to there is refused by an ICMP message; one that is not must arrive.
-pub(super) fn refused(to: SocketAddr, there: &UdpSocket, mark: Option<u32>) -> bool {
+pub fn refused(to: SocketAddr, there: &UdpSocket, mark: Option<u32>) -> bool {
     let client = udp(any(to, 0));
     if let Some(mark) = mark {
         socket2::SockRef::from(&client).set_mark(mark).unwrap();
@@ -231,11 +232,12 @@ pub(super) fn refused(to: SocketAddr, there: &UdpSocket, mark: Option<u32>) -> b
     }
 }
 
-pub(super) fn at(ip: &str, port: u16) -> SocketAddr {
+/// An address and a port.
+pub fn at(ip: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip.parse::<IpAddr>().unwrap(), port)
 }
 
 /// The unspecified address of the other one's family.
-pub(super) fn any(other: SocketAddr, port: u16) -> SocketAddr {
+pub fn any(other: SocketAddr, port: u16) -> SocketAddr {
     at(if other.is_ipv4() { "0.0.0.0" } else { "::" }, port)
 }

@@ -8,20 +8,23 @@
 //!
 //! IPv4 is masqueraded, IPv6 is routed with public addresses, as at home.
 
-use super::internet::{Host, Internet};
-use super::lab::run;
-use super::ruleset;
-use crate::firewall::{Lan, Ruleset};
+use crate::internet::{Host, Internet};
+use crate::kernel::run;
 
-pub(super) struct House {
-    pub(super) internet: Internet,
-    pub(super) one: Host,
-    pub(super) two: Host,
+/// Its hosts.
+pub struct House {
+    /// The other end of the uplink.
+    pub internet: Internet,
+    /// `.10` of the LAN.
+    pub one: Host,
+    /// `.20` of the LAN.
+    pub two: Host,
 }
 
 impl House {
-    pub(super) fn new() -> Self {
-        let internet = Internet::new();
+    /// Builds it around this machine.
+    pub fn build() -> Self {
+        let internet = Internet::build();
         internet.run(|| {
             run("ip route add 192.168.1.0/24 via 192.0.2.2");
             run("ip -6 route add 2001:db8:1::/64 via 2001:db8:2::2");
@@ -36,10 +39,10 @@ impl House {
 }
 
 /// A bridge of this name with the address `.1`, and hosts `.10` and `.20` on two of its ports.
-pub(super) fn bridge(name: &str, v4: &'static str, v6: &'static str) -> [Host; 2] {
+pub fn bridge(name: &str, v4: &'static str, v6: &'static str) -> [Host; 2] {
     run(&format!("ip link add {name} type bridge"));
     let hosts = [10, 20].map(|number| {
-        let host = Host::new();
+        let host = Host::build();
         let port = format!("{name}.{number}");
         run(&format!("ip link add {port} type veth peer name lan"));
         host.take("lan");
@@ -57,18 +60,4 @@ pub(super) fn bridge(name: &str, v4: &'static str, v6: &'static str) -> [Host; 2
     run(&format!("ip address add {v4}.1/24 dev {name}"));
     run(&format!("ip -6 address add {v6}:1/64 dev {name} nodad"));
     hosts
-}
-
-/// The usual rules for the network as it is.
-pub(super) fn router() -> Ruleset {
-    of_the_network(Ruleset {
-        listeners: vec!["::".parse().unwrap()],
-        lan: Some(Lan::default()),
-        ..ruleset()
-    })
-}
-
-pub(super) fn of_the_network(mut ruleset: Ruleset) -> Ruleset {
-    ruleset.look_around().unwrap();
-    ruleset
 }
