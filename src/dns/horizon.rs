@@ -1,9 +1,10 @@
 //! The name server that a program asked before its query was redirected to us, and what it told us.
 //!
-//! Such a server may know names that nobody else does: a container bridge's, a cluster's, a VPN's, the
-//! company's. It counts if its address is not a public one, or is one of this machine (then somebody
-//! else listens there). What it says is kept apart for each server, and only those who asked that very
-//! server hear it. [`split_horizon`](super::split_horizon) says when it is asked.
+//! Such a server may be the only one that knows some names: a container bridge's, a cluster's, a
+//! VPN's, the company's. It counts if its address is not a public one, or is one of this machine
+//! (then another program listens there). What it says is kept apart for each server, and only
+//! programs that asked that very server hear it. [`split_horizon`](super::split_horizon) says when
+//! it is asked.
 
 use super::cache::Cache;
 use super::client_query::{Came, ClientQuery};
@@ -31,8 +32,8 @@ const MOST_SERVERS: usize = 256;
 
 /// Where redirected queries wanted to go. `daemon` provides it where rules redirect.
 pub trait Origins: Debug + Send {
-    /// The name server that a datagram was meant for which came from `client` to `local`, an address of
-    /// ours; `None` if it was meant for us. Never waits.
+    /// The name server that a datagram was meant for which came from `client` to `local`, an
+    /// address of ours; `None` if it was meant for us. Never waits.
     fn of_datagram(&self, client: SocketAddr, local: SocketAddr) -> Option<SocketAddr>;
 }
 
@@ -105,8 +106,8 @@ impl Horizon {
     }
 }
 
-/// The server, with the link that its address means if it is a link-local one: that of the address to
-/// which the query was redirected. `None` if that cannot be told.
+/// The server, with the link that its address means if it is a link-local one: that of the address
+/// to which the query was redirected. `None` if that cannot be told.
 pub(super) fn on_link_of(server: SocketAddr, local: SocketAddr) -> Option<SocketAddr> {
     match (server, local) {
         (SocketAddr::V6(mut server), local) if server.ip().is_unicast_link_local() => {

@@ -26,7 +26,7 @@ impl<T> Default for InFlight<T> {
 }
 
 impl<T> InFlight<T> {
-    /// Waits for the result of a question. True if nobody asks it yet: then the caller has to
+    /// Waits for the result of a question. True if it is not in flight yet: then the caller has to
     /// [begin](InFlight::begin) it.
     pub(super) fn join(&self, key: &[u8]) -> (oneshot::Receiver<Rc<T>>, bool) {
         let (waiter, result) = oneshot::channel();
@@ -68,5 +68,26 @@ impl<T> FlightGuard<'_, T> {
 impl<T> Drop for FlightGuard<'_, T> {
     fn drop(&mut self) {
         drop(self.in_flight.end(self.key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    #[tokio::test]
+    async fn a_question_is_asked_once_and_a_flight_that_dies_leaves_no_waiter() {
+        let in_flight = InFlight::default();
+        let (first, is_first) = in_flight.join(b"a");
+        let (second, also_first) = in_flight.join(b"a");
+        assert!(is_first && !also_first && in_flight.join(b"b").1);
+        in_flight.begin(b"a").land(7);
+        assert_eq!((*first.await.unwrap(), *second.await.unwrap()), (7, 7));
+        let (mut lost, is_first) = in_flight.join(b"a");
+        assert!(is_first, "the former one has ended");
+        drop(in_flight.begin(b"a"));
+        assert_eq!(lost.try_recv(), Err(TryRecvError::Closed));
+        assert!(in_flight.join(b"a").1);
     }
 }

@@ -1,6 +1,6 @@
-//! How many queries of one client are answered over UDP: against floods with somebody else's
-//! address as their source. Whoever is above the limit is told to come again over TCP, which
-//! proves its address. This machine itself is never limited ([`crate::net::udp::UdpListener::is_own`]).
+//! How many queries of one client are answered over UDP: against floods with a forged source
+//! address. A client above the limit is told to come again over TCP, which proves its address. This
+//! machine itself is never limited ([`crate::net::udp::UdpListener::is_own`]).
 //!
 //! A generic cell rate algorithm: of each client one instant is kept, when its allowance will be
 //! whole again. The table has a fixed size; two clients in one place share an allowance, which
@@ -22,7 +22,7 @@ pub struct RateLimit {
     interval: Duration,
     /// When each allowance is whole again.
     places: Vec<Option<Instant>>,
-    /// Keyed, so that nobody can choose whom to share a place with.
+    /// Keyed, so that a host cannot choose the client that it shares a place with.
     hasher: RandomState,
 }
 

@@ -1,9 +1,10 @@
 //! Notices that our own questions come back to us, which would go on for ever.
 //!
-//! Two ways lead there. Somebody's rule overwrites our mark, so that our own datagram is redirected
-//! to us: its source is one of our sockets. Or a name server that we ask forwards to us: then a
-//! name comes back that we made up for this server alone (see [`rewriting`](super::rewriting)). If it is
-//! the server that a program asked ([`split_horizon`](super::split_horizon)), the very question comes back.
+//! Two ways lead there. A rule of another program overwrites our mark, so that our own datagram is
+//! redirected to us: its source is one of our sockets. Or a name server that we ask forwards to us:
+//! then a name comes back that we made up for this server alone (see
+//! [`rewriting`](super::rewriting)). If it is the server that a program asked
+//! ([`split_horizon`](super::split_horizon)), the very question comes back.
 
 use super::wire::Query;
 use crate::domain::Name;
@@ -18,7 +19,7 @@ use tracing::warn;
 pub(super) struct QueryLoops {
     /// Our sockets that wait for replies.
     sockets: Rc<Sockets>,
-    /// Made-up names and whom they were asked of.
+    /// Made-up names and the servers that they were asked of.
     probes: RefCell<HashMap<Name, SocketAddr>>,
     /// What is being asked of servers that programs asked.
     questions: Rc<Questions>,

@@ -1,11 +1,48 @@
 //! How names are answered: the ChinaDNS judgement.
 //!
-//! The story of a query. [`server`] receives it; [`resolver`] walks down the ladder of early
-//! returns (hosts, special names, blocks, cache). What is left becomes a [`flight`], one for all
-//! who ask the same at that moment: it chooses whom to ask, and for a name that nobody listed
-//! [`judge`] asks both sides and lets [`split`] decide, or with `dns.no-leak` [`no_leak`] asks one
-//! after the other. [`upstream`] does the asking. Beside the story stand [`limit`] (floods),
-//! [`loops`] (our own questions), [`split_horizon`] (names that only the asked server knows), [`present`] (other settings while it runs), [`persistence`] (the cache's file) and [`query_log`].
+//! # The story of a query, by file
+//!
+//! 1. [`server`] reads a datagram ([`server::streams`]: a message on a TCP connection). A malformed
+//!    one gets an error. Over UDP, a client above its [`limit`] is told to come again over TCP, and
+//!    what it sends malformed gets nothing.
+//! 2. [`present`] has the [`resolver`] of this moment, which tries what is known, in this order:
+//!    for a local name, what the asked server said ([`split_horizon`]); the cache; what the
+//!    settings say ([`policy`]: hosts, special names, blocks, filtered types); a question of our
+//!    own ([`loops`]); what failed a moment ago. Up to here nothing waits, and a hit in the cache
+//!    allocates nothing.
+//! 3. Else a task waits for [`split_horizon`], which says whether the server that the program asked
+//!    has a part in it, and for [`flights`]: one for all clients that ask the same ([`in_flight`]).
+//! 4. The flight asks whom [`policy`] names. A name that no list has: both sides ([`judge`], where
+//!    [`split`] decides), or with `dns.no-leak` one after the other ([`no_leak`]). A listed or
+//!    local name: [`one_side`]. The server that the program asked: [`asked_server`].
+//! 5. [`upstream`] puts the question to the servers, [`reply`] reads and classifies what they say.
+//! 6. Back in the flight, the answer goes into [`memory`], and its addresses into router and kernel
+//!    ([`steering`]), before the resolver writes it for each client.
+//!
+//! An uncached name costs six or seven tasks: one for the client, the flight, one for each domestic
+//! server, one for the trusted side and one for each trusted server that is tried. Those of the
+//! domestic side outlive the answer, because a late reply shows that the side is alive.
+//!
+//! Beside the story stand [`rewriting`] (providers that forge "no such name"), [`bootstrap`] (the
+//! proxies' own names), [`persistence`] (the cache's file) and [`query_log`].
+//!
+//! # Who imports whom
+//!
+//! Each file imports only files of the lines below its own:
+//!
+//! ```text
+//! server, persistence
+//! present
+//! resolver
+//! split_horizon
+//! flights, bootstrap
+//! judge, no_leak, one_side, asked_server, rewriting
+//! memory, steering
+//! policy, split, horizon, query_log
+//! upstream, cache, hosts, special, resolution
+//! reply, loops, siblings, client_query
+//! wire, settings, name_server, limit, system, in_flight
+//! ```
 //!
 //! Everything runs on one thread of its own with a runtime of its own: nothing is locked, and a
 //! busy relay does not delay a name. Messages are kept and sent as bytes ([`wire`], [`reply`]).

@@ -52,9 +52,9 @@ impl Present {
         *self.resolver.borrow_mut() = next;
     }
 
-    /// From now on, one that knows nothing of the network of before: its connections are dialled anew,
-    /// and whether the domestic side is there, or rewrites, is found out again. Answers stay, and are
-    /// older by the time that was slept.
+    /// From now on, one that knows nothing of the network of before: its connections are dialled
+    /// anew, and whether the domestic side is there, or rewrites, is found out again. Answers stay,
+    /// and are older by the time that was slept.
     pub(super) fn network_changed(&self, slept: Duration) {
         let old = self.load();
         let next = old.succeed(old.policy.settings.clone(), Tls::default());

@@ -11,7 +11,7 @@ use tracing::info;
 /// Where an answer came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AnswerSource {
-    /// Nobody was asked: hosts, special names, lists, filters.
+    /// No server was asked: hosts, special names, lists, filters.
     Local,
     /// The cache.
     Cache(Side),
@@ -21,7 +21,7 @@ pub(super) enum AnswerSource {
     Asked(Side),
     /// The name server that the program asked.
     AskedServer,
-    /// Nobody answered.
+    /// No server answered.
     Failed,
 }
 

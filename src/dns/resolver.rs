@@ -4,7 +4,8 @@
 //!
 //! 1. a local name that the asked server may know ([`split_horizon`](super::split_horizon));
 //! 2. the cache: what is in it once came down the whole ladder;
-//! 3. what the settings know: hosts, special names, blocks, filtered types ([`policy`](super::policy));
+//! 3. what the settings know: hosts, special names, blocks, filtered types
+//!    ([`policy`](super::policy));
 //! 4. a question of our own that comes back ([`loops`](super::loops)): refused;
 //! 5. what failed a moment ago: stale, else SERVFAIL;
 //! 6. [`flights`](super::flights), by way of the asked server where that has a part in it.

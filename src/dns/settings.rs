@@ -104,7 +104,7 @@ impl Default for CacheSettings {
 /// Who hears of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrivacySettings {
-    /// `dns.no-leak`: names that nobody listed are asked of the domestic side only if the trusted
+    /// `dns.no-leak`: names that no list has are asked of the domestic side only if the trusted
     /// side says that they are domestic.
     pub no_leak: bool,
     /// `dns.no-leak-subnet`: for whom the trusted side is asked then (RFC 7871).

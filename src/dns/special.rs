@@ -234,7 +234,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_name(labels in prop::collection::vec("[a-f0-9]{1,3}|arpa|ip6|in-addr|home|net", 0..40)) {
+        fn any_name(
+            labels in prop::collection::vec("[a-f0-9]{1,3}|arpa|ip6|in-addr|home|net", 0..40),
+        ) {
             let mut wire = Vec::new();
             for label in labels {
                 wire.push(u8::try_from(label.len()).unwrap());

@@ -1,37 +1,41 @@
-//! Names that only the name server knows that the program asked (split-horizon DNS).
+//! Names that only the name server knows which the program asked (split-horizon DNS).
 //!
 //! # Theory of operation
 //!
 //! A query is redirected to us, and the server that it was meant for never hears of it. Where that
-//! server's address is not a public one ([`Horizon`](super::horizon::Horizon)) it may be the only one
-//! that knows the name, so:
+//! server's address is not a public one ([`Horizon`](super::horizon::Horizon)) it may be the only
+//! one that knows the name, so:
 //!
 //! | name | the asked server |
 //! |---|---|
-//! | local (a single label, `lan`, `home.arpa`, private reverse zones, ...) | is asked first, then `dns.local`, else the system's servers. Its answer counts |
-//! | there is no such name, say the public sides | is asked then. Its answer counts if all its addresses are private |
+//! | local (1) | is asked first, then `dns.local` (else the system's). Its answer counts |
+//! | denied by the public sides | is asked then. Its answer counts if all addresses are private |
 //! | all others, and those of `dns.forward` | never hears of it |
 //!
-//! So no public name can be forged that way: a name that exists in public is never asked there. And
-//! what is asked there is believed of that very name only, since clients cache what else stands in an
-//! answer: addresses are given under the name asked for, without aliases, other records must be its own,
-//! and authority and additional section go ([`reply::confined`]).
+//! (1) A single label, `lan`, `home.arpa`, private reverse zones, ...
 //!
-//! - *Types that are no address* (SRV, TXT, HTTPS, ...) of a name that is not local have nothing that
-//!   could be checked. They count if the server has private addresses for the name; of
-//!   `_ldap._tcp.corp.example`, for `corp.example`, of which the public sides have to know nothing either.
-//! - *Who may hear of a name*: with `dns.no-leak`, and of names in `rules.proxy`, a server in one's own
-//!   network (which often asks the provider's) hears only if the top-level domain does not exist, for
-//!   instance `web.dns.podman`. For a company's `git.corp.example` there is `dns.forward`.
-//! - *When the trusted side is silent* nobody can say that a name does not exist, and the asked server
+//! So no public name can be forged that way: a name that exists in public is never asked there. And
+//! what is asked there is believed of that very name only, since clients cache what else stands in
+//! an answer: addresses are given under the name asked for, without aliases, other records must be
+//! its own, and authority and additional section go ([`reply::confined`]).
+//!
+//! - *Types that are no address* (SRV, TXT, HTTPS, ...) of a name that is not local have nothing
+//!   that could be checked. They count if the server has private addresses for the name; of
+//!   `_ldap._tcp.corp.example`, for `corp.example`, of which the public sides have to know nothing
+//!   either.
+//! - *Who may hear of a name*: with `dns.no-leak`, and of names in `rules.proxy`, a server in one's
+//!   own network (which often asks the provider's) hears only if the top-level domain does not
+//!   exist, for instance `web.dns.podman`. For a company's `git.corp.example` there is
+//!   `dns.forward`.
+//! - *When the trusted side is silent* it is unknown whether a name exists, and the asked server
 //!   does not hear of it, unless it was said within the last day.
-//! - *Time*: the whole takes `dns.timeout` at most. The asked server has a second and a half of it; one
-//!   that says nothing is then passed over for a while. What it did not know is asked again after five
-//!   seconds.
-//! - *Loops*: an asked server may be a dnsmasq of this machine that asks us in turn. What it asks was
-//!   meant for another server, or for us, so that the second time only the public sides are asked, or the
-//!   cache; each round is bounded by its time. If a server elsewhere asks us the very question that we
-//!   ask it, it is refused ([`loops`](super::loops)).
+//! - *Time*: the whole takes `dns.timeout` at most. The asked server has a second and a half of it;
+//!   one that says nothing is then passed over for a while. What it did not know is asked again
+//!   after five seconds.
+//! - *Loops*: an asked server may be a dnsmasq of this machine that asks us in turn. What it asks
+//!   was meant for another server, or for us, so that the second time only the public sides are
+//!   asked, or the cache; each round is bounded by its time. If a server elsewhere asks us the very
+//!   question that we ask it, it is refused ([`loops`](super::loops)).
 //!
 //! What is learned from such an answer steers no traffic: private addresses need no proxy.
 

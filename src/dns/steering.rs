@@ -43,7 +43,7 @@ impl Steering {
         let Some(route @ (Route::Direct | Route::Proxy)) = rule else { return };
         let ttl = Duration::from_secs(stored.lifetime().min(LEARNED_AT_MOST).into());
         let dispatcher = self.current.load();
-        // The owner of the name chooses the addresses: those of local networks are not his to steer.
+        // The owner of the name chooses the addresses: it must not steer those of local networks.
         let addresses = stored.addresses().into_iter().filter(|ip| !self.reserved.contains(*ip));
         for address in addresses.take(MOST_LEARNED) {
             dispatcher.learned().learn(address, route, ttl + LEARNED_BEYOND_TTL);

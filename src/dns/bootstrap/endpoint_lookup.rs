@@ -1,18 +1,18 @@
-//! Whom a proxy's name is asked of, and whose word counts: what is believed here gets the password of
-//! the proxy, and an exemption from every rule.
+//! Which servers are asked for a proxy's name, and whose answer counts: what is believed here gets
+//! the password of the proxy, and an exemption from every rule.
 //!
 //! In this order, the first that knows the name:
 //!
 //! 1. what the operator wrote down: `dns.hosts`, /etc/hosts;
 //! 2. `dns.forward`, for the domains that it names;
-//! 3. for local names (`nas`, `nas.lan`) `dns.local`, else the system's servers, and nobody else;
+//! 3. for local names (`nas`, `nas.lan`) `dns.local`, else the system's servers, and no others;
 //! 4. the domestic servers. Where some of them are asked over TLS or HTTPS, only those are: else a
 //!    forged answer over UDP would be believed as well. Likewise TCP goes before UDP;
 //! 5. `dns.local`, else those of the system's servers that are in a private network, if they know a
 //!    private address.
 //!
-//! An address of `dns.bogus`, or one that a server gives for names that cannot exist, is nobody's, and
-//! names that do not exist by definition (`proxy.invalid`) are not asked.
+//! An address of `dns.bogus`, or one that a server gives for names that cannot exist, does not
+//! count, and names that do not exist by definition (`proxy.invalid`) are not asked.
 
 use super::hosts_file;
 use crate::dns::name_server::{NameServer, Transport};

@@ -36,7 +36,8 @@ mod tests {
     #[test]
     fn names_and_aliases_in_any_case() {
         let text = "127.0.0.1 localhost\n# 192.0.2.1 ss.example\n192.0.2.2\tother SS.Example. # x\n\
-                    2001:db8::2 ss.example\nnonsense ss.example\nfe80::1%eth0 ss.example\n\n192.0.2.3\n";
+                    2001:db8::2 ss.example\nnonsense ss.example\n\
+                    fe80::1%eth0 ss.example\n\n192.0.2.3\n";
         let find = |name: &str| find(text, &name.parse().unwrap());
         let expected: Vec<IpAddr> =
             vec!["192.0.2.2".parse().unwrap(), "2001:db8::2".parse().unwrap()];

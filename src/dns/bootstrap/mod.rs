@@ -1,8 +1,8 @@
-//! The addresses of the proxies' own host names: never from getaddrinfo, which would come back to us,
-//! and never through a proxy. Whom is asked is for [`lookup`] to say.
+//! The addresses of the proxies' own host names: never from getaddrinfo, which would come back to
+//! us, and never through a proxy. [`endpoint_lookup`] says which servers are asked.
 //!
-//! Names are asked for again when their records end, and at once when no address answers any more. New
-//! addresses go to the kernel's set of exempted servers before anybody dials them.
+//! Names are asked for again when their records end, and at once when no address answers any more.
+//! New addresses go to the kernel's set of exempted servers before a connection is dialled to them.
 
 mod endpoint_lookup;
 mod hosts_file;
@@ -21,15 +21,16 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-/// A start waits at most so long for the names; whoever dials earlier hears "not resolved".
+/// A start waits at most so long for the names; a dial before that fails with "not resolved".
 const START: Duration = Duration::from_secs(3);
 
-/// Bounds of the time between two rounds, whatever the TTL says. A proxy behind an address that changes
-/// has a short one.
+/// Bounds of the time between two rounds, whatever the TTL says. A proxy behind an address that
+/// changes has a short one.
 const SOONEST: Duration = Duration::from_secs(5);
 const LATEST: Duration = Duration::from_secs(3600);
 
-/// After a round without an answer, and at least between two rounds for want of an address that answers.
+/// After a round without an answer, and at least between two rounds for want of an address that
+/// answers.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The kernel's side: traffic to these addresses must not be captured. `daemon` provides it.

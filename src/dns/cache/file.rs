@@ -31,8 +31,8 @@ impl Now {
 }
 
 impl Cache {
-    /// A piece of the file's content: the answers from this number on, until there are `most` bytes of
-    /// them, and the number that comes next. `None`: there are no more.
+    /// A piece of the file's content: the answers from this number on, until there are `most` bytes
+    /// of them, and the number that comes next. `None`: there are no more.
     ///
     /// What changes between two pieces may be missing, or be there twice.
     pub fn save(&self, now: Now, from: usize, most: usize) -> Option<(Vec<u8>, usize)> {
@@ -59,8 +59,8 @@ impl Cache {
         (next > from).then_some((out, next))
     }
 
-    /// Takes over up to `most` answers of the content that `fits` says are still right, and that nobody
-    /// has given since; `rest` is what is left of it. Returns their number.
+    /// Takes over up to `most` answers of the content that `fits` says are still right, and that no
+    /// server has given since; `rest` is what is left of it. Returns their number.
     pub fn load(
         &mut self,
         rest: &mut &[u8],

@@ -2,8 +2,8 @@
 //!
 //! Both are bounded and have no clock of their own. Answers are bounded in bytes, everything that
 //! an entry takes included; an answer past its TTL is kept for a day more (RFC 8767), to be served
-//! when nobody answers, and is the first to go when room is needed. Failures are kept for a moment
-//! ([`Failures`]), so that a program that repeats itself does not become a flood upstream.
+//! when no server answers, and is the first to go when room is needed. Failures are kept for a
+//! moment ([`Failures`]), so that a program that repeats itself does not become a flood upstream.
 
 mod failures;
 mod file;
@@ -55,7 +55,8 @@ pub struct Hit<'a> {
     ttls: Ttls,
     /// How long it stays fresh; zero for a stale one.
     pub remaining: Duration,
-    /// It is popular and will soon end: ask again now, so that nobody has to wait then. Said once.
+    /// It is popular and will soon end: ask again now, so that no client has to wait then. True
+    /// once.
     pub refresh: bool,
 }
 
@@ -89,7 +90,7 @@ impl Cache {
         Some(Hit { stored: &entry.stored, ttls, remaining, refresh })
     }
 
-    /// The answer to a query even if it is past its TTL: for when nobody answers.
+    /// The answer to a query even if it is past its TTL: for when no server answers.
     pub fn get_stale(&mut self, query: &Query, now: Instant) -> Option<Hit<'_>> {
         let entry = self.entries.get(query.key())?;
         if now >= entry.expiry + STALE_FOR {

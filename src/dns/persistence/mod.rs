@@ -1,8 +1,9 @@
 //! `dns.cache-file`: read at the start, written every few minutes and at the end.
 //!
-//! The disk may be slow or hang, so another thread waits for it ([`disk`]), and what goes there and comes
-//! from there does so in pieces: between two of them names are answered. Neither way holds more than a
-//! few pieces beside the cache. What is written and read is bounded by `dns.cache-size`.
+//! The disk may be slow or hang, so another thread waits for it ([`disk`]), and what goes there and
+//! comes from there does so in pieces: between two of them names are answered. Neither way holds
+//! more than a few pieces beside the cache. What is written and read is bounded by
+//! `dns.cache-size`.
 
 mod disk;
 
@@ -69,7 +70,8 @@ impl Present {
         debug!("{count} answers from {shown}");
     }
 
-    /// Writes the file, after it has been read. If that has not begun there is nothing new to write.
+    /// Writes the file, after it has been read. If that has not begun there is nothing new to
+    /// write.
     pub(super) async fn save_cache(&self) {
         let _one_at_a_time = self.saving.lock().await;
         let Some(path) = self.load().policy.settings.cache.file.clone() else { return };

@@ -1,15 +1,15 @@
 //! What a reply says of the very name that was asked for, and nothing else: for a sender who is
 //! believed about that name only.
 //!
-//! Clients keep what else stands in an answer. An alias with an address behind it, or an address in the
-//! additional section, would speak of another name.
+//! Clients keep what else stands in an answer. An alias with an address behind it, or an address in
+//! the additional section, would speak of another name.
 
 use super::{Reply, addresses, nodata, without_hints};
 use crate::dns::wire::{HEADER, Query, TCP_SIZE, rcode, rr};
 use std::net::IpAddr;
 
-/// The message. `None` for one that is no answer, says that there is no such name, or speaks of other
-/// names only.
+/// The message. `None` for one that is no answer, says that there is no such name, or speaks of
+/// other names only.
 pub fn confined(query: &Query, reply: &Reply<'_>) -> Option<Vec<u8>> {
     if reply.rcode() != rcode::NOERROR || reply.truncated() {
         return None;

@@ -174,8 +174,8 @@ impl<'a> Reply<'a> {
             || !self.answers().any(|record| record.kind == asked || asked == rr::ANY)
     }
 
-    /// Whether it says that there is no such name because there is no such top-level domain: the root
-    /// says so.
+    /// Whether it says that there is no such name because there is no such top-level domain: the
+    /// root says so.
     pub fn denies_top_level(&self) -> bool {
         let is_root = |soa: &Record<'_>| soa.is_at_root();
         self.rcode == rcode::NXDOMAIN && self.soa().is_some_and(|soa| is_root(&soa))

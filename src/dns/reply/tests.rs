@@ -128,7 +128,8 @@ proptest! {
         changes in prop::collection::vec((0usize..200, any::<u8>()), 0..4), length in 0usize..250,
     ) {
         let mut wire = wire(rr::A, 0, [
-            "www.example.com 60 CNAME a.example\na.example 60 CNAME b.example\nb.example 60 A 192.0.2.1",
+            "www.example.com 60 CNAME a.example\na.example 60 CNAME b.example\n\
+             b.example 60 A 192.0.2.1",
             SOA,
             "x.example 10 A 192.0.2.9",
         ]);
@@ -165,8 +166,8 @@ fn check_any(wire: &[u8]) {
     }
 }
 
-/// A ladder of compression pointers, each a step on the next, and CNAMEs that stand on its top: cheap
-/// to send, and once minutes to read.
+/// A ladder of compression pointers, each a step on the next, and CNAMEs that stand on its top:
+/// cheap to send, and once minutes to read.
 #[test]
 fn a_ladder_of_pointers_is_no_name() {
     let mut message = vec![0, 1, 0x81, 0x80, 0, 1, 0x0a, 0, 0, 0, 0, 0];

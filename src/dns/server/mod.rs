@@ -29,7 +29,7 @@ use tracing::{debug, error};
 /// A larger query is none of ours; what does not fit is cut and found malformed.
 const LARGEST_QUERY: usize = 4096;
 
-/// How long the first queries wait for the answers of the former run. The heartbeat has more patience.
+/// How long the first queries wait for the answers of the former run. The heartbeat waits longer.
 const FORMER_ANSWERS: Duration = Duration::from_millis(500);
 
 /// Sockets that are bound and a resolver that has yet to be started.
@@ -73,9 +73,9 @@ fn context(address: SocketAddr, error: io::Error) -> io::Error {
 pub enum Order {
     /// Other settings. The listening addresses in them do not count.
     Settings(Box<Settings>),
-    /// The machine is in another network, or has slept: for so long.
+    /// The machine is in another network, or was suspended.
     NetworkChanged {
-        /// Time that no monotonic clock has counted.
+        /// For how long it was suspended, which no monotonic clock counts.
         slept: Duration,
     },
 }

@@ -97,7 +97,7 @@ async fn serve(
     let all = u32::try_from(MOST_PIPELINED).unwrap_or(u32::MAX);
     loop {
         let asked_to_leave = async {
-            // Nobody who waits for an answer is idle.
+            // A client that waits for an answer is not idle.
             let _ = pipelined.acquire_many(all).await.map(drop);
             room.crowded.notified().await;
         };

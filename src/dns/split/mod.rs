@@ -17,9 +17,11 @@
 //! | `Cn` | domestic, at once | domestic | domestic |
 //! | `Foreign` | trusted | trusted | stale, else SERVFAIL |
 //! | `Bogus` | trusted | trusted | SERVFAIL |
-//! | `NoIp` | trusted; domestic at once if the sibling type was `Cn` | trusted | domestic, TTL at most 5 s |
+//! | `NoIp` | trusted (1) | trusted | domestic, TTL at most 5 s |
 //! | `Nx` | trusted | trusted | SERVFAIL |
-//! | failed or silent | trusted, after the grace | trusted, after the grace | stale, else SERVFAIL |
+//! | failed or silent | trusted, after the grace | the same | stale, else SERVFAIL |
+//!
+//! (1) Domestic, at once, if the name's other address type (the sibling) was `Cn`.
 //!
 //! *Grace*: a trusted reply that is the first waits up to [`GRACE`] for the domestic side, which
 //! is nearer and normally was faster. While the domestic side is down ([`Patience`]) there is none.
@@ -28,7 +30,7 @@
 //! most suspicious heard: `Bogus`, else `Foreign`, else `Nx`, else `NoIp`; it is "failed" when
 //! every server failed or time ran out. A `Cn` overrides all of them, since servers legitimately
 //! see different addresses of a content network, with one exception: after a `Bogus` the side is
-//! convicted, because whoever forges one server's replies also serves domestic addresses of
+//! convicted, because a forger of one server's replies also serves domestic addresses of
 //! warning pages. The first usable verdict is enough to let the trusted reply pass; there is no
 //! wait for slower domestic servers.
 //!
@@ -50,8 +52,8 @@ const UNCONFIRMED_TTL: u32 = 5;
 /// What happened to a query. `R` is a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event<R> {
-    /// A domestic server replied, or failed in a way that is known ([`DomesticVerdict::Err`]; also a
-    /// refused datagram).
+    /// A domestic server replied, or failed in a way that is known ([`DomesticVerdict::Err`]; also
+    /// a refused datagram).
     Domestic(DomesticVerdict, R),
     /// [`DOMESTIC_SILENCE`] is over.
     DomesticSilent,
@@ -93,7 +95,8 @@ pub enum Conclusion<R> {
     Domestic {
         /// It.
         reply: R,
-        /// Its TTLs are at most so many seconds, see [`Stored::capped`](super::reply::Stored::capped).
+        /// Its TTLs are at most so many seconds, see
+        /// [`Stored::capped`](super::reply::Stored::capped).
         ttl_cap: Option<u32>,
         /// What to remember about the name.
         verdict: Option<NameVerdict>,
@@ -131,7 +134,8 @@ enum SideState<T> {
     Failed,
 }
 
-/// A domestic side that was heard and is not [`DomesticVerdict::Cn`]; the later, the more suspicious.
+/// A domestic side that was heard and is not [`DomesticVerdict::Cn`]; the later, the more
+/// suspicious.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Suspect<R> {
     NoIp(R),

@@ -165,9 +165,10 @@ fn check_answer(answer: &Conclusion<Tag>, history: &[Event<Tag>], start: Circums
             assert_eq!(forged, None, "{history:?}");
         }
         Conclusion::Trusted { reply, verdict } => {
-            assert!(
-                matches!(history[*reply], Event::Trusted(verdict, _) if verdict != TrustedVerdict::Err)
-            );
+            assert!(matches!(
+                history[*reply],
+                Event::Trusted(verdict, _) if verdict != TrustedVerdict::Err
+            ));
             let suspected = history.iter().any(|event| {
                 matches!(
                     event,
@@ -192,7 +193,10 @@ fn check_done(split: &mut Split<Tag>) {
 /// Grace is asked for once, by the first trusted reply, if nothing usable is known of the domestic
 /// side.
 fn check_grace(grace: Option<Duration>, history: &[Event<Tag>], start: Circumstances) {
-    let is_reply = |event: &Event<Tag>| matches!(event, Event::Trusted(verdict, _) if *verdict != TrustedVerdict::Err);
+    let is_reply = |event: &Event<Tag>| match event {
+        Event::Trusted(verdict, _) => *verdict != TrustedVerdict::Err,
+        _ => false,
+    };
     let first = history.iter().position(is_reply) == Some(history.len() - 1);
     assert_eq!(grace, first.then_some(start.grace), "{history:?}");
 }

@@ -50,7 +50,7 @@ impl Timers {
     }
 
     /// A clock that has run out, each once; call it until it returns `None`. The deadline is
-    /// reported again and again: whoever sees it drops the query.
+    /// reported again and again: the caller drops the query then.
     pub fn due(&mut self, now: Instant) -> Option<Timer> {
         let over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if self.deadline <= now {
@@ -80,7 +80,7 @@ impl Patience {
         self.misses = 0;
     }
 
-    /// A name was answered, or given up, without a word from the domestic side. With no grace left
+    /// A name was answered, or given up, without a reply of the domestic side. With no grace left
     /// that happens at once: keep listening for late replies, which restore it.
     pub fn missed(&mut self) {
         self.misses = self.misses.saturating_add(1);

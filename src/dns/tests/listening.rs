@@ -164,7 +164,8 @@ async fn answers_survive_a_restart() {
         .await;
 }
 
-/// As after a suspend: the time of the answers has gone on, and what was forged before is asked again.
+/// As after a suspend: the time of the answers has gone on, and what was forged before is asked
+/// again.
 #[tokio::test]
 async fn time_that_was_slept_counts() {
     LocalSet::new()

@@ -1,6 +1,6 @@
-//! PersistentConnection connections whose server is slow at one name, refuses one, takes no more, or dies: who else
-//! is on the connection must not notice, or be asked again. The clock stands still but for what is
-//! waited for.
+//! Persistent connections whose server is slow at one name, refuses one, takes no more, or dies:
+//! who else is on the connection must not notice, or be asked again. The clock stands still but for
+//! what is waited for.
 
 use super::encrypted::{acceptor, answer, tls};
 use super::servers::{Script, addresses, always, asks_for};

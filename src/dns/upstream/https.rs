@@ -1,6 +1,6 @@
 //! DNS over HTTPS (RFC 8484) over a connection that stands: each query is a stream of HTTP/2.
 //!
-//! A query has no time of its own here: it lasts until its answer, or until whoever asked gives up.
+//! A query has no time of its own here: it lasts until its answer, or until it is given up.
 //! So one name that the server is slow at ends nothing but itself, and neither does one that the
 //! server refuses. Whether the connection lives is asked of the connection: one that has been quiet
 //! for a while gets a PING (RFC 9113, 6.7). When it dies, what it leaves unanswered is asked again
@@ -80,8 +80,8 @@ pub(super) async fn serve(
     }
 }
 
-/// Keeps a connection that takes no more queries for those that it has. They end when whoever asked
-/// them gives up, at the latest.
+/// Keeps a connection that takes no more queries for those that it has. They end when they are
+/// given up, at the latest.
 async fn finish<T: 'static>(mut asking: JoinSet<RequestEnd>, _driving: JoinSet<T>) {
     while asking.join_next().await.is_some() {}
 }
@@ -139,7 +139,7 @@ struct HttpRequest {
 impl HttpRequest {
     fn reply(&mut self, reply: Result<Vec<u8>, Unanswered>) {
         if let Some(request) = self.request.take() {
-            // Whoever gave up waiting does not want to know.
+            // A query that was given up needs no reply.
             let _ = request.reply.send(reply);
         }
     }
@@ -160,7 +160,7 @@ impl Drop for HttpRequest {
 enum RequestEnd {
     /// The server spoke, well or not.
     Heard,
-    /// Whoever asked has given up.
+    /// The query was given up.
     Abandoned,
     /// The server takes no more requests on it.
     Leaving,

@@ -1,5 +1,5 @@
-//! One question to one server in whatever way it wants to be asked, over a socket of its own: for those
-//! who ask seldom, and from anywhere.
+//! One question to one server in whatever way it wants to be asked, over a socket of its own: for
+//! questions that are rare, from any thread.
 
 use super::{https, tcp, udp};
 use crate::dns::name_server::{NameServer, Transport};
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 /// Asks until the server replies or `patience` ends.
 ///
 /// # Errors
-/// `TimedOut`, what the kernel says, a certificate of somebody else.
+/// `TimedOut`, what the kernel says, a certificate of another name.
 pub(in crate::dns) async fn ask(
     outbound: &Outbound,
     tls: &Tls,

@@ -1,14 +1,15 @@
-//! One kept, pipelined connection to a name server (RFC 7766, 6.2.1), dialled when a query needs
-//! it, through the proxy or directly: DNS over TCP, over TLS (RFC 7858), or over HTTPS (RFC 8484).
+//! One persistent, pipelined connection to a name server (RFC 7766, 6.2.1), dialled when a query
+//! needs it, through the proxy or directly: DNS over TCP, over TLS (RFC 7858), or over HTTPS (RFC
+//! 8484).
 //!
 //! Queries go out as they come and replies are matched by number. When the connection ends, or
-//! stalls, the queries it leaves unanswered are handed back; whoever asked asks once more, or more
+//! stalls, the queries it leaves unanswered are handed back; each is asked once more, or more
 //! often if the connection had answered something: many servers close after so many queries (RFC
 //! 7766, 6.2.3), and with many in flight a query may meet that more than once.
 //!
 //! A server may be slow at one name for longer than a dead connection should go unnoticed. So one
 //! that is quiet is asked something that every resolver knows at once; if that is answered it
-//! lives, and only whoever asks for the slow name waits.
+//! lives, and only the query for the slow name waits.
 
 use super::https;
 use super::message_id::random_id;
@@ -46,7 +47,7 @@ const MOST_TRIES: u32 = 8;
 /// Queries waiting for the dial; more are refused.
 const QUEUE: usize = 1024;
 
-/// One name server over a kept connection.
+/// One name server, asked over one connection at a time.
 #[derive(Debug)]
 pub(in crate::dns) struct PersistentConnection {
     server: NameServer,
@@ -105,7 +106,7 @@ fn busy() -> io::Error {
     io::Error::new(io::ErrorKind::ResourceBusy, "too many queries wait for the connection")
 }
 
-/// Serves requests until nobody can make one any more.
+/// Serves requests until the last handle to make one is dropped.
 async fn run(server: NameServer, dialler: Dialler, mut queue: mpsc::Receiver<UpstreamRequest>) {
     while let Some(first) = queue.recv().await {
         if first.reply.is_closed() {
@@ -139,7 +140,7 @@ fn refuse_all(
     let mut next = Some(first);
     while let Some(request) = next {
         let cause = io::Error::new(error.kind(), error.to_string());
-        // Whoever gave up waiting does not want to know.
+        // A query that was given up needs no reply.
         let _ = request.reply.send(Err(Unanswered::Failed(cause)));
         next = queue.try_recv().ok();
     }
@@ -209,7 +210,7 @@ struct StreamConnection {
     stream: Box<dyn Stream>,
     incoming: Incoming,
     in_flight: HashMap<u16, UpstreamRequest>,
-    /// It was asked whether it lives, and has not said a word since.
+    /// It was asked whether it lives, and has sent nothing since.
     asked_for_life: bool,
     /// It has answered a query.
     useful: bool,
@@ -308,7 +309,7 @@ impl StreamConnection {
         timeout(STALL, sending).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Whoever gave up waiting does not need the connection.
+    /// A query that was given up does not need the connection.
     fn forget_abandoned(&mut self) {
         self.in_flight.retain(|_, request| !request.reply.is_closed());
     }

@@ -1,4 +1,4 @@
-//! Several servers for one question: the next is asked when one fails or hesitates.
+//! Several servers for one question: the next is asked when one fails or is slow.
 
 use crate::dns::reply::Reply;
 use crate::dns::wire::rcode;

@@ -9,7 +9,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The next server is asked beside one that hesitates for so long: longer than a usual way
+/// The next server is asked beside one that takes so long: longer than a usual way
 /// through a proxy around the world, including its dial.
 const HEDGE_DELAY: Duration = Duration::from_millis(1200);
 

@@ -22,7 +22,8 @@ const LARGEST_REPLY: usize = 4096;
 /// within the same time; if that fails, or too many are, the truncated one is returned.
 ///
 /// # Errors
-/// `TimedOut`, `ResourceBusy` for too many questions at once, ECONNREFUSED (the server's host says that nobody listens), or no socket.
+/// `TimedOut`, `ResourceBusy` for too many questions at once, ECONNREFUSED (nothing listens there),
+/// or no socket.
 pub(in crate::dns) async fn ask(
     outbound: &Outbound,
     server: SocketAddr,
@@ -72,7 +73,8 @@ impl<'a> Question<'a> {
         &mut self.message[HEADER..HEADER + length]
     }
 
-    /// Whether this message answers it. A name in lower case may come back in any, as it always could.
+    /// Whether this message answers it. A name in lower case may come back in any, as it always
+    /// could.
     fn is_answered_by(&self, message: &[u8]) -> bool {
         let name = HEADER..HEADER + self.query.name().len();
         let is_plain = self.message[name.clone()] == *self.query.name();
@@ -115,7 +117,7 @@ pub(in crate::dns) async fn ask_over(
     }
 }
 
-/// The first datagram that is a reply to the question; others are somebody's guesses.
+/// The first datagram that is a reply to the question; others are a forger's guesses.
 async fn receive(socket: &UdpSocket, question: &Question<'_>) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0; LARGEST_REPLY];
     loop {

@@ -1,7 +1,8 @@
 //! The cache's file on the disk: read within a bound, replaced whole.
 //!
-//! Invariant: nothing is read, replaced or removed but a file that snet has written, or an empty one.
-//! Symbolic links are not followed. These functions wait for the disk: not for the resolver's thread.
+//! Invariant: nothing is read, replaced or removed but a file that snet has written, or an empty
+//! one. Symbolic links are not followed. These functions wait for the disk: not for the resolver's
+//! thread.
 
 use crate::dns::cache::FORMAT;
 use crate::file_kind;
@@ -48,8 +49,8 @@ pub(super) fn obstacle(path: &Path) -> Option<String> {
     }
 }
 
-/// The daemon gives up root's right to write everywhere (CAP_DAC_OVERRIDE); whoever checks a file may
-/// still have it.
+/// The daemon gives up root's right to write everywhere (CAP_DAC_OVERRIDE); the command that checks
+/// a file may still have it.
 fn is_open_to_us(folder: &Metadata) -> bool {
     let in_group = getegid().as_raw() == folder.gid()
         || getgroups().is_ok_and(|all| all.iter().any(|group| group.as_raw() == folder.gid()));
@@ -61,8 +62,8 @@ fn is_open_to_us(folder: &Metadata) -> bool {
     folder.permissions().mode() & bits == bits
 }
 
-/// The file's content behind the line that names the format, up to `most` bytes. `None`: there is no
-/// file, or one of another format.
+/// The file's content behind the line that names the format, up to `most` bytes. `None`: there is
+/// no file, or one of another format.
 pub(super) fn read(path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
     let Some(file) = ours(path).map_err(io::Error::other)? else { return Ok(None) };
     let mut content = Vec::new();
@@ -70,8 +71,8 @@ pub(super) fn read(path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
     Ok(content.strip_prefix(FORMAT).map(<[u8]>::to_vec))
 }
 
-/// Writes beside, and renames once it is on the disk: the file is whole at any moment, whatever fails
-/// meanwhile. Only we may read what was asked. False: it did not come to an end.
+/// Writes beside, and renames once it is on the disk: the file is whole at any moment, whatever
+/// fails meanwhile. Only we may read what was asked. False: it did not come to an end.
 pub(super) fn replace(path: &Path, mut pieces: mpsc::Receiver<Piece>) -> io::Result<bool> {
     ours(path).map_err(|error| io::Error::other(format!("it {error}")))?;
     let mut new = New::make(beside(path))?;

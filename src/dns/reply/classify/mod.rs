@@ -72,7 +72,7 @@ pub fn classify(
 
 /// Judges a trusted reply. Its addresses are not doubted: it came past the forgers, and what looks
 /// bogus there is meant so: `0.0.0.0` of a filtering resolver the operator chose, `127.0.0.1` of a
-/// developer's name, a private address of a name for somebody's LAN.
+/// developer's name, a private address of a name for a LAN.
 pub fn classify_trusted(reply: &Reply<'_>) -> TrustedVerdict {
     match reply.rcode() {
         _ if reply.truncated() => TrustedVerdict::Err,
@@ -107,8 +107,8 @@ fn is_impossible(address: IpAddr) -> bool {
     }
 }
 
-/// Whether the address is one of a network of somebody's own: private, of a carrier's NAT (where VPNs
-/// live too), unique local, or of a link (RFC 3927: name servers of clouds).
+/// Whether the address is one of a private network: RFC 1918 and the like, of a carrier's NAT
+/// (where VPNs live too), unique local, or of a link (RFC 3927: name servers of clouds).
 pub fn is_private(address: IpAddr) -> bool {
     let inside = judged(address);
     is_inward(inside) || matches!(inside, IpAddr::V4(v4) if v4.is_link_local())

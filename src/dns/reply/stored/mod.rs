@@ -163,8 +163,8 @@ impl Stored {
 
     /// Appends the message for a client to `out`: at most `limit` bytes, see
     /// [`Query::udp_limit`] and [`TCP_SIZE`](crate::dns::wire::TCP_SIZE). What does not fit goes:
-    /// first the additional section, which nobody needs, then everything, with TC set, so that the
-    /// client comes again over TCP. `query` has to ask the question that was asked upstream.
+    /// first the additional section, which no client needs, then everything, with TC set, so that
+    /// the client comes again over TCP. `query` has to ask the question that was asked upstream.
     pub fn write(
         &self,
         query: &Query,

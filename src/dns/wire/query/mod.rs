@@ -118,7 +118,8 @@ impl Query {
         Query { subnet: Some(subnet), ..self.clone() }
     }
 
-    /// The same question for this name server alone: its answer is kept apart from that of all others.
+    /// The same question for this name server alone: its answer is kept apart from that of all
+    /// others.
     pub fn at(&self, server: SocketAddr) -> Query {
         let mut query = Query { server: Some(server), ..self.clone() };
         query.set_key_server();
@@ -130,7 +131,7 @@ impl Query {
         self.server
     }
 
-    /// The same question about another name, asked of whoever the query is for.
+    /// The same question about another name, asked of the same servers.
     pub fn with_name(&self, name: &Name) -> Query {
         let mut query = self.clone();
         let wire = name.as_wire();
@@ -167,8 +168,8 @@ impl Query {
     }
 
     /// What tells queries with different answers apart: lower-case name, type, class, DO, CD, and
-    /// RD, since an upstream may refuse or leave empty what it is not to recurse for; and the server
-    /// that alone is asked.
+    /// RD, since an upstream may refuse or leave empty what it is not to recurse for; and the
+    /// server that alone is asked.
     pub fn key(&self) -> &[u8] {
         let server = if self.server.is_some() { SERVER } else { 0 };
         &self.key[..self.name_length() + FLAGS_END + server]

@@ -169,7 +169,8 @@ proptest! {
             let mut opt = HickoryEdns::new();
             opt.set_max_payload(size).set_dnssec_ok(dnssec);
             if subnet {
-                opt.options_mut().insert(EdnsOption::Subnet(ClientSubnet::from_str("192.0.2.0/24").unwrap()));
+                let subnet = ClientSubnet::from_str("192.0.2.0/24").unwrap();
+                opt.options_mut().insert(EdnsOption::Subnet(subnet));
             }
             message.set_edns(opt);
         }

@@ -267,3 +267,6 @@ fn is_about_a_zone(query: &Query) -> bool {
     let single_label = query.name().iter().filter(|byte| **byte < 64).count() == 2;
     single_label && matches!(query.qtype(), NS | DS | DNSKEY | rr::SOA)
 }
+
+#[cfg(test)]
+mod tests;
