@@ -266,10 +266,10 @@ mod tests {
     #[test]
     fn input_chains_that_drop() {
         let lan = router().lan.unwrap();
-        let fw4 = include_str!("tests/company/fw4.nft");
+        let fw4 = include_str!("tests/coexistence/fw4.nft");
         let found: Vec<_> = closed(fw4, &lan).collect();
         assert_eq!(found, [("inet fw4", "input", "wg0")], "br-lan is accepted, wg0 is not");
-        let firewalld = include_str!("tests/company/firewalld.nft");
+        let firewalld = include_str!("tests/coexistence/firewalld.nft");
         assert_eq!(closed(firewalld, &lan).count(), 0);
         let ours = fw4.replace("inet fw4", "ip filter");
         assert_eq!(closed(&ours, &lan).count(), 0);

@@ -3,7 +3,7 @@
 use crate::client::{connect, echo, failure};
 use crate::counters::Counters;
 use crate::peer::http_proxy::{SQUID_PORT, USER};
-use crate::peer::liar::{self, LIES, Lie};
+use crate::peer::malformed_proxy::{self, LIES, Lie};
 use crate::peer::{service, shadowsocks};
 use crate::snet::{Config, Snet, http_proxy};
 use crate::upstream::Upstream;
@@ -35,7 +35,7 @@ fn liars_are_found_out() {
         for family in FAMILIES {
             for lie in LIES {
                 println!("{lie:?} {family:?}");
-                let proxy = liar::start(family, lie);
+                let proxy = malformed_proxy::start(family, lie);
                 let mut snet = Snet::start(Variant::Nft, &Config::through(family, &[proxy]));
                 let began = Instant::now();
                 let end = failure(FOREIGN_SITE.port(family, service::ECHO));
@@ -119,7 +119,7 @@ fn the_next_proxy_takes_over() {
         for family in FAMILIES {
             for lie in [Lie::Refuse, Lie::Hang, Lie::Garbage, Lie::Close] {
                 let (_server, good) = Upstream::Libev("aes-128-gcm").start(family);
-                let bad = liar::start(family, lie);
+                let bad = malformed_proxy::start(family, lie);
                 let snet = Snet::start(Variant::Nft, &Config::through(family, &[bad, good]));
                 for _ in 0..3 {
                     let mut stream = connect(FOREIGN_SITE.port(family, service::ECHO));

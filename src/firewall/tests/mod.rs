@@ -7,21 +7,21 @@
 
 mod backend;
 mod bound;
-mod company;
+mod coexistence;
+mod exempt_programs;
 mod flushes;
 mod forwarding;
 mod golden;
+mod heartbeat;
 mod installed;
 mod lan_dns;
-mod left_alone;
 mod life_cycle;
 mod natives;
 mod nftables;
-mod pulse;
+mod non_lan_hosts;
 mod quiet;
 mod replace;
 mod router;
-mod strangers;
 mod traffic;
 
 use crate::firewall::environment::lan::{Interface, Lan};

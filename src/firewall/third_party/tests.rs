@@ -169,12 +169,16 @@ fn neighbours() {
         false => listed::read(text),
     };
     for (text, forwarded, shut) in [
-        (include_str!("../tests/company/docker.rules"), &["docker0", "br-lan"][..], &["iot"][..]),
-        (include_str!("../tests/company/ufw.rules"), &["br-lan"], &["docker0", "iot"]),
-        (include_str!("../tests/company/tailscale.rules"), &["br-lan", "tailscale0"], &[]),
-        (include_str!("../tests/company/mwan3.rules"), &["br-lan"], &[]),
-        (include_str!("../tests/company/firewalld.nft"), &["br-lan"], &["docker0", "iot"]),
-        (include_str!("../tests/company/fw4.nft"), &["br-lan"], &["docker0", "iot"]),
+        (
+            include_str!("../tests/coexistence/docker.rules"),
+            &["docker0", "br-lan"][..],
+            &["iot"][..],
+        ),
+        (include_str!("../tests/coexistence/ufw.rules"), &["br-lan"], &["docker0", "iot"]),
+        (include_str!("../tests/coexistence/tailscale.rules"), &["br-lan", "tailscale0"], &[]),
+        (include_str!("../tests/coexistence/mwan3.rules"), &["br-lan"], &[]),
+        (include_str!("../tests/coexistence/firewalld.nft"), &["br-lan"], &["docker0", "iot"]),
+        (include_str!("../tests/coexistence/fw4.nft"), &["br-lan"], &["docker0", "iot"]),
     ] {
         let tables = of(text);
         assert!(!tables.is_empty());

@@ -4,7 +4,7 @@
 pub mod connect_proxy;
 pub mod forger;
 pub mod http_proxy;
-pub mod liar;
+pub mod malformed_proxy;
 pub mod names;
 pub mod nginx;
 pub mod resolved;

@@ -102,7 +102,7 @@ fn docker() {
     let home = Home::new();
     let [container, other] = bridge("docker0", "172.17.0", "fd00:17:");
     container.greet(80, b'C');
-    let rules = include_str!("company/docker.rules");
+    let rules = include_str!("docker.rules");
     load("iptables-restore", &[], rules);
     let published = || {
         let to = at("192.0.2.2", 8080);
@@ -156,7 +156,7 @@ fn refused_by_message(to: std::net::SocketAddr, there: UdpSocket) -> bool {
 fn ufw() {
     let home = Home::new();
     run("iptables -t nat -A POSTROUTING -s 192.168.1.0/24 -o uplink -j MASQUERADE");
-    let v4 = include_str!("company/ufw.rules");
+    let v4 = include_str!("ufw.rules");
     let v6 = v4.replace(
         "-A ufw-before-input -j ufw-not-local\n",
         "-A ufw-before-input -p ipv6-icmp -j ACCEPT\n",
@@ -198,7 +198,7 @@ fn tailscale() {
     run("ip route add 100.64.0.0/10 dev tailscale0 table 52");
     run("ip rule add pref 5210 fwmark 0x80000/0xff0000 lookup main");
     run("ip rule add pref 5270 lookup 52");
-    load("iptables-restore", &["--noflush"], include_str!("company/tailscale.rules"));
+    load("iptables-restore", &["--noflush"], include_str!("tailscale.rules"));
     let before = router();
     assert!(before.lan.unwrap().uplinks.iter().eq(["uplink"]));
     home.beside(|| {
@@ -221,20 +221,20 @@ fn tailscale() {
 
 fn marks_of_others() {
     let home = Home::new();
-    load("iptables-restore", &["--noflush"], include_str!("company/mwan3.rules"));
+    load("iptables-restore", &["--noflush"], include_str!("mwan3.rules"));
     home.beside(|| {});
 }
 
 fn firewalld() {
     let home = Home::new();
-    let rules = include_str!("company/firewalld.nft");
+    let rules = include_str!("firewalld.nft");
     load("nft", &["-f", "-"], rules);
     home.beside(|| load("nft", &["-f", "-"], rules));
 }
 
 fn fw4() {
     let home = Home::new();
-    let rules = include_str!("company/fw4.nft");
+    let rules = include_str!("fw4.nft");
     load("nft", &["-f", "-"], rules);
     home.beside(|| load("nft", &["-f", "-"], rules));
 }
@@ -242,8 +242,7 @@ fn fw4() {
 /// A firewall that knows nothing of LAN hosts at the machine's own ports.
 fn a_door_that_is_closed_is_told_with_its_key() {
     let home = Home::new();
-    let rules =
-        include_str!("company/fw4.nft").replace("iifname \"br-lan\" accept", "jump handle_reject");
+    let rules = include_str!("fw4.nft").replace("iifname \"br-lan\" accept", "jump handle_reject");
     load("nft", &["-f", "-"], &rules);
     let ruleset = router();
     let doubts = || conflicts::all(&router(), &[], true);

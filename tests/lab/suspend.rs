@@ -1,9 +1,9 @@
 //! A suspend. The kernel cannot be put to sleep for one process, but its clock can lie to it: the one
 //! that counts a suspend runs ahead, as it has when a machine wakes (clock_gettime(2)).
 
-use crate::moved::everything_is_prompt;
 use crate::peer::{names, service};
 use crate::process::{FOLDER, Place, command, finish, sh};
+use crate::proxy_moves::everything_is_prompt;
 use crate::snet::{self, Config, Snet, dig};
 use crate::upstream::Upstream;
 use crate::variant::Variant;
