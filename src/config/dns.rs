@@ -25,14 +25,14 @@ const LARGEST_CACHE: usize = 1 << 30;
 /// RFC 8767, 4: nothing is believed longer than a week.
 const TTLS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 86_400);
 
-/// `[dns]`, in the groups of the resolver's settings.
+/// `[dns]`, grouped as the resolver's settings are.
 #[derive(Debug, Clone, Default)]
 pub struct DnsConfig {
     /// Which name servers are asked.
     pub servers: ServerSettings,
     /// Which answers are kept, and for how long.
     pub cache: CacheSettings,
-    /// Who hears of a query.
+    /// Who learns of a query.
     pub privacy: PrivacySettings,
     /// What a client is answered.
     pub answers: AnswerSettings,

@@ -18,6 +18,11 @@ impl Keys {
         }
     }
 
+    /// Whether they are still to be found out.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sections.is_empty()
+    }
+
     /// The keys of a section.
     pub(super) fn of(&self, section: &str) -> &[&'static str] {
         self.sections.iter().find(|(name, _)| *name == section).map_or(&[], |(_, keys)| keys)

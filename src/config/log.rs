@@ -1,4 +1,4 @@
-//! `[log]`: how much is said.
+//! `[log]`: how much is logged.
 
 use super::section::Section;
 
@@ -7,7 +7,7 @@ use super::section::Section;
 pub enum LogLevel {
     /// Only what is broken.
     Error,
-    /// And what the operator can mend.
+    /// And what the operator can repair.
     Warn,
     /// And one line a connection.
     #[default]

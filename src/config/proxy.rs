@@ -88,7 +88,7 @@ pub(super) fn read(top: &Section<'_>, listen: &ListenConfig) -> Option<Vec<Proxy
     Some(drafts.into_iter().map(|draft| draft.finish(&mut names)).collect())
 }
 
-/// None is written: a problem unless nothing goes through one.
+/// Reports that no `[[proxy]]` is written, unless nothing would go through one.
 pub(super) fn demand(top: &Section<'_>, purpose: Purpose, via: Via) {
     let accepted = match (purpose, via) {
         (Purpose::DnsOnly, Via::Direct) => return,

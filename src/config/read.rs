@@ -54,8 +54,8 @@ pub(super) fn parse(path: &Path, text: &str, purpose: Purpose) -> Result<(Loaded
     Ok((source.conclude(config)?, holds_password))
 }
 
-/// The keys of the file are those that the reading of one that says nothing asks for. Every key is
-/// therefore asked for whatever the others say.
+/// The keys of the file: those that are asked for when a file is read that says nothing, with one
+/// `[[proxy]]`. A key therefore has to be asked for whatever the others say ([`Section::item`]).
 pub(super) fn keys() -> &'static Keys {
     static KEYS: LazyLock<Keys> = LazyLock::new(|| {
         let (none, text) = (Keys::default(), "[[proxy]]");

@@ -82,6 +82,11 @@ impl<'a> Section<'a> {
     /// The value of a key, if it is there. Unless [`Section::key`] reads it, the summary has to say
     /// by itself what it means, or [`Item::note_change`] is called.
     pub(super) fn item(&self, key: &'static str) -> Option<Item<'a>> {
+        let keys = self.source.keys();
+        debug_assert!(
+            keys.is_empty() || keys.of(self.name).contains(&key),
+            "{key} is not asked for in every file: where it is, it counts as unknown"
+        );
         self.source.note_asked(self.name, key);
         let (name, value) = self.table?.get_key_value(key)?;
         Some(Item {

@@ -26,7 +26,7 @@ pub struct Settings {
     pub servers: ServerSettings,
     /// Which answers are kept, and for how long.
     pub cache: CacheSettings,
-    /// Who hears of a query.
+    /// Who learns of a query.
     pub privacy: PrivacySettings,
     /// What a client is answered.
     pub answers: AnswerSettings,
@@ -101,7 +101,7 @@ impl Default for CacheSettings {
     }
 }
 
-/// Who hears of a query.
+/// Who learns of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrivacySettings {
     /// `dns.no-leak`: names that no list has are asked of the domestic side only if the trusted
