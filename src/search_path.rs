@@ -1,5 +1,5 @@
-//! Where programs are looked for: in PATH, then in the directories of administrators' tools, which the
-//! PATH of an ordinary user lacks on Debian.
+//! Where programs are looked for: in PATH, then in the directories of administrators' tools, which
+//! the PATH of an ordinary user lacks on Debian.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

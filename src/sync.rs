@@ -1,8 +1,8 @@
 //! Locks that outlive a panic.
 //!
-//! A thread that panics while it holds a lock poisons it for all others. Everything behind a lock of
-//! snet is replaced whole or changed by one insertion, so a panic elsewhere leaves no half of it, and
-//! the others go on: the rules have to be removed whatever has died.
+//! A thread that panics while it holds a lock poisons it for all others. Everything behind a lock
+//! of snet is replaced whole or changed by one insertion, so a panic elsewhere leaves no half of
+//! it, and the others go on: the rules have to be removed whatever has died.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -1,5 +1,5 @@
-//! What cargo-fuzz runs for minutes (`fuzz/`), for a second: the corpus, and what a little damage makes
-//! of it. The damage is the same in every run, so that a finding can be repeated.
+//! What cargo-fuzz runs for minutes (`fuzz/`), for a second: the corpus, and what a little damage
+//! makes of it. The damage is the same in every run, so that a finding can be repeated.
 
 #[path = "../fuzz/bodies/address.rs"]
 mod address;

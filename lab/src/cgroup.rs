@@ -1,5 +1,5 @@
-//! Cgroups of a test's own, beneath the one that it runs in. Their numbers are the host's: they go at
-//! the end, whatever comes.
+//! Cgroups of a test's own, beneath the one that it runs in. Their numbers are the host's: they go
+//! at the end, whatever comes.
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};

@@ -1,8 +1,8 @@
 //! Programs and scripts that a test makes and then runs.
 //!
-//! They are written by a child. What this process has open for writing is inherited by every child that
-//! another thread forks at that moment, until that one calls execve(2); and as long as anybody has a file
-//! open for writing it cannot be run (ETXTBSY).
+//! They are written by a child. What this process has open for writing is inherited by every child
+//! that another thread forks at that moment, until that one calls execve(2); and as long as anybody
+//! has a file open for writing it cannot be run (ETXTBSY).
 
 use std::io::Write;
 use std::path::Path;

@@ -1,13 +1,15 @@
-//! The lab: what tests of snet have in common that need a network, a kernel or programs of their own.
+//! The lab: what tests of snet have in common that need a network, a kernel or programs of their
+//! own.
 //!
-//! Needs no root: every test runs in user, network, mount and process namespaces of its own ([`seal`]).
-//! There are two worlds. [`kernel`] is one machine, to which a test adds what it needs, for example a
-//! host behind a wire that answers on every address ([`internet`]) or a household ([`house`]): the rules of the firewall are tried there.
-//! [`world`] is a machine and a little internet with sites, name servers and proxies: the daemon is tried
-//! there, against the programs that people use.
+//! Needs no root: every test runs in user, network, mount and process namespaces of its own
+//! ([`seal`]). There are two worlds. [`kernel`] is one machine, to which a test adds what it needs,
+//! for example a host behind a wire that answers on every address ([`internet`]) or a household
+//! ([`house`]): the rules of the firewall are tried there. [`world`] is a machine and a little
+//! internet with sites, name servers and proxies: the daemon is tried there, against the programs
+//! that people use.
 //!
-//! It knows nothing of snet itself. A machine that lacks a program fails, and is told what to install
-//! ([`tools`]).
+//! It knows nothing of snet itself. A machine that lacks a program fails, and is told what to
+//! install ([`tools`]).
 
 #![expect(
     clippy::disallowed_methods,

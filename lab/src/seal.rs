@@ -28,9 +28,9 @@ fn limit() -> Duration {
     Duration::from_secs(asked.unwrap_or(600))
 }
 
-/// Runs `body` in namespaces of its own, where `prepare` has run. To be called by a test as the only
-/// thing it does. `require` fails if a program is missing; `environment`: of the
-/// inner run, beside what it inherits.
+/// Runs `body` in namespaces of its own, where `prepare` has run. To be called by a test as the
+/// only thing it does. `require` fails if a program is missing; `environment`: of the inner run,
+/// beside what it inherits.
 pub(crate) fn sealed<F: FnOnce()>(
     require: fn(),
     environment: &[(&str, OsString)],

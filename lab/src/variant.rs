@@ -95,8 +95,8 @@ impl<F: FnOnce(Variant)> Body<Variant> for F {
 }
 
 /// For each function named, a module of its name with a test for each [`Variant`](crate::Variant):
-/// `name::iptables_nft`, `name::iptables_legacy` and `name::nftables`. Each is sealed by what is called
-/// `sealed_for` where the macro stands.
+/// `name::iptables_nft`, `name::iptables_legacy` and `name::nftables`. Each is sealed by what is
+/// called `sealed_for` where the macro stands.
 #[macro_export]
 macro_rules! in_every_variant {
     ($($name:ident),* $(,)?) => { $crate::in_variants!([Nft, Legacy, Native] $($name),*); };

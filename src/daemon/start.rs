@@ -71,7 +71,7 @@ pub(super) async fn start(
 }
 
 /// What is bound, and not yet served.
-struct Sockets {
+struct BoundSockets {
     outbound: Outbound,
     token: Token,
     control: Option<ControlSocket>,
@@ -87,7 +87,7 @@ fn bind(
     purpose: Purpose,
     captures: bool,
     budget: &Budget,
-) -> Result<Sockets, Error> {
+) -> Result<BoundSockets, Error> {
     let Generation { config, endpoints } = generation;
     let token = Token::new().map_err(Error::Runtime)?;
     let refusal = if captures { Refusal::Fatal } else { Refusal::Harmless };
@@ -113,7 +113,7 @@ fn bind(
         Some(origins) => resolver.with_origins(origins),
         None => resolver,
     };
-    Ok(Sockets { outbound, token, control, redirect, listening, current, resolver })
+    Ok(BoundSockets { outbound, token, control, redirect, listening, current, resolver })
 }
 
 /// Binds the redirect port on every address, also on one that this machine does not have now.
@@ -132,12 +132,12 @@ fn listen_tcp(config: &Config) -> Result<Vec<(IpAddr, TcpListener)>, Error> {
 /// Resolves the names of the proxies' servers, and answers on every socket but the control socket.
 async fn serve(
     generation: &Generation,
-    sockets: Sockets,
+    sockets: BoundSockets,
     source: Arc<dyn ConfigSource>,
     purpose: Purpose,
     budget: &Budget,
 ) -> (Parts, Tasks, Option<ControlSocket>) {
-    let Sockets { outbound, token, control, redirect, listening, current, resolver } = sockets;
+    let BoundSockets { outbound, token, control, redirect, listening, current, resolver } = sockets;
     let firewall = RulesOwner::default();
     let bootstrap = generation.bootstrap(&outbound, &firewall).await;
     let mut tasks = Tasks::new();

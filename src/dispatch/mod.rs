@@ -54,8 +54,9 @@ impl Upstream {
             let [one, other] = destinations;
             warn!(
                 proxy = self.name(),
-                "nothing ever came back on three connections in a row, among them {one} and {other}; \
-                 is the password or the method wrong? (else the proxy does not reach these)"
+                "nothing ever came back on three connections in a row, among them {one} and \
+                 {other}; is the password or the method wrong? (else the proxy does not reach \
+                 these)"
             );
         }
     }

@@ -1,23 +1,24 @@
-//! Notices that the connections of a proxy server on this machine come back to it, through us: each one
-//! would make the next, for ever.
+//! Notices that the connections of a proxy server on this machine come back to it, through us: each
+//! one would make the next, for ever.
 //!
 //! # Theory of operation
 //!
-//! A program dials D and is captured; we ask the proxy server on this machine for D; it dials D, or a
-//! server of its own, and is captured as well. That connection is told from others by its owner, the user
-//! and the cgroup of the socket: they are those of the socket that listens at the proxy's address.
+//! A program dials D and is captured; we ask the proxy server on this machine for D; it dials D, or
+//! a server of its own, and is captured as well. That connection is told from others by its owner,
+//! the user and the cgroup of the socket: they are those of the socket that listens at the proxy's
+//! address.
 //!
 //! - If the user or the cgroup is that of a service, everything of this owner is this one program
-//!   ([`Neighbour::is_alone`]), and a connection of its own that shall go through itself is a loop. The
-//!   first one is refused.
-//! - Else other programs have the same owner: all is root's on OpenWrt, or somebody started the proxy and
-//!   the browser from one terminal. Then nothing is wrong with one of them. But in a loop none is answered
-//!   before the next one is, so those that wait for their first byte grow; beyond [`MOST_WAITING`] it is
-//!   taken for one.
+//!   ([`Neighbour::is_alone`]), and a connection of its own that shall go through itself is a loop.
+//!   The first one is refused.
+//! - Else other programs have the same owner: all is root's on OpenWrt, or somebody started the
+//!   proxy and the browser from one terminal. Then nothing is wrong with one of them. But in a loop
+//!   none is answered before the next one is, so those that wait for their first byte grow; beyond
+//!   [`MOST_WAITING`] it is taken for one.
 //! - Where the kernel does not say whose a socket is, all count that wait, up to [`MOST_UNKNOWN`].
 //!
-//! The operator is told once what to write. Connections of others go on: it costs them two questions to
-//! the kernel, and nothing where no proxy server is on this machine.
+//! The operator is told once what to write. Connections of others go on: it costs them two
+//! questions to the kernel, and nothing where no proxy server is on this machine.
 
 use super::neighbour::Neighbour;
 use crate::dispatch::Dispatcher;
@@ -71,8 +72,8 @@ struct Proxy<'a> {
 pub(super) struct Loop(String);
 
 impl Loops {
-    /// Whether this connection, which is to go through a proxy, is one of a proxy's own. If it may be,
-    /// `meter` is watched until it was answered.
+    /// Whether this connection, which is to go through a proxy, is one of a proxy's own. If it may
+    /// be, `meter` is watched until it was answered.
     ///
     /// # Errors
     /// It is.
@@ -142,8 +143,8 @@ impl Loops {
                 )
             };
             error!(
-                "the connections of proxy \"{name}\", which is a program of this machine ({server}), \
-                 {what}; {remedy} (this is said once)"
+                "the connections of proxy \"{name}\", which is a program of this machine \
+                 ({server}), {what}; {remedy} (this is said once)"
             );
         }
         Err(Loop((*name).to_owned()))

@@ -50,7 +50,8 @@ pub enum Stray {
     Unknown(io::Error),
     /// It is a second dial of ours that came back as the first did: some rule overwrites the mark.
     #[error(
-        "it is a connection of snet's own to {0}: some other rule overwrites the mark of snet's packets"
+        "it is a connection of snet's own to {0}: some other rule overwrites the mark of snet's \
+         packets"
     )]
     Own(OrigDst),
 }

@@ -1,5 +1,5 @@
-//! A proxy server that is a program of this machine: who runs it, and what the operator can write so
-//! that its own connections do not come back to it.
+//! A proxy server that is a program of this machine: who runs it, and what the operator can write
+//! so that its own connections do not come back to it.
 
 use crate::firewall::{LeftAlone, cgroup_path};
 use crate::net::is_own;
@@ -54,8 +54,8 @@ impl Neighbour {
             (true, None) => format!("write {user}"),
             (false, Some(cgroup)) => format!("write {cgroup}"),
             (false, None) => format!(
-                "run it as a user of its own, who then stands in rules.direct-users, or as a service, \
-                 for rules.direct-cgroups (it runs as {}, as other programs do)",
+                "run it as a user of its own, who then stands in rules.direct-users, or as a \
+                 service, for rules.direct-cgroups (it runs as {}, as other programs do)",
                 self.name
             ),
         }
@@ -72,23 +72,24 @@ impl Neighbour {
     }
 }
 
-/// What the operator should know of the proxy of this name, whose server is at this address; `None`:
-/// nothing, since it is elsewhere, or left alone.
+/// What the operator should know of the proxy of this name, whose server is at this address;
+/// `None`: nothing, since it is elsewhere, or left alone.
 pub fn advice(name: &str, server: SocketAddr, left_alone: &LeftAlone) -> Option<String> {
     if !is_own(server.ip()) {
         return None;
     }
     let begin = format!(
-        "proxy \"{name}\": {server} is this machine, and the connections of the program there would \
-         be captured and come back to it"
+        "proxy \"{name}\": {server} is this machine, and the connections of the program there \
+         would be captured and come back to it"
     );
     match owner::of_listener(server).ok().flatten().map(Neighbour::of) {
         Some(neighbour) if neighbour.is_covered(left_alone) => None,
         Some(neighbour) => Some(format!("{begin}: {}", neighbour.remedy())),
         None if !left_alone.users.is_empty() || !left_alone.cgroups.is_empty() => None,
         None => Some(format!(
-            "{begin}: write rules.direct-users = [\"the user it runs as\"] or rules.direct-cgroups = \
-             [\"system.slice/its.service\"] (nobody listens there at present)"
+            "{begin}: write rules.direct-users = [\"the user it runs as\"] or \
+             rules.direct-cgroups = [\"system.slice/its.service\"] (nobody listens there at \
+             present)"
         )),
     }
 }

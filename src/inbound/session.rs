@@ -172,7 +172,10 @@ fn turn_away(inbound: &Inbound, stream: &TcpStream, client: SocketAddr, stray: &
     inbound.stats().accepted.add(1);
     inbound.stats().refused.add(1);
     if matches!(stray, Stray::Own(_)) && !inbound.loop_reported.swap(true, Ordering::Relaxed) {
-        error!(%client, "reset a connection: {stray}; exempt marked packets there (this is said once)");
+        error!(
+            %client,
+            "reset a connection: {stray}; exempt marked packets there (this is said once)"
+        );
     } else {
         debug!(%client, "reset a connection: {stray}");
     }

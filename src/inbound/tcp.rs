@@ -156,8 +156,8 @@ impl Inbound {
         let limit = self.limit;
         match why {
             Refused::Full => warn!(
-                "{} connections are open of at most {limit}; newcomers are refused (the limit of open \
-                 files allows no more: LimitNOFILE= of the service, or ulimit -n)",
+                "{} connections are open of at most {limit}; newcomers are refused (the limit of \
+                 open files allows no more: LimitNOFILE= of the service, or ulimit -n)",
                 self.open()
             ),
             Refused::Share { source, held } => {
@@ -166,9 +166,9 @@ impl Inbound {
                     Source::Network(_) => "a host there may use very many addresses",
                 };
                 warn!(
-                    "{source} holds {held} of at most {limit} connections; further ones from there are \
-                     refused, so that others get in: {culprit} (rules.direct-sources leaves a host \
-                     alone)"
+                    "{source} holds {held} of at most {limit} connections; further ones from \
+                     there are refused, so that others get in: {culprit} (rules.direct-sources \
+                     leaves a host alone)"
                 );
             }
         }

@@ -50,7 +50,8 @@ fn report(error: &io::Error) {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
         warn!(
-            "multipath: this kernel has no multipath TCP, plain TCP is used (this is said once): {error}"
+            "multipath: this kernel has no multipath TCP, plain TCP is used (this is said once): \
+             {error}"
         );
     });
 }

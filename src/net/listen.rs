@@ -15,7 +15,8 @@ const BACKLOG: i32 = 4096;
 /// the running connections need the time to end, and the kernel keeps the newcomers in the backlog.
 const REST: Duration = Duration::from_millis(100);
 
-/// A TCP listener of the calling thread's runtime. What it accepts is tuned (`net::tune`). `::` accepts both families, any other IPv6 address only its own.
+/// A TCP listener of the calling thread's runtime. What it accepts is tuned (`net::tune`). `::`
+/// accepts both families, any other IPv6 address only its own.
 ///
 /// # Errors
 /// What the kernel says: EADDRINUSE, EADDRNOTAVAIL, EACCES (port below 1024), EAFNOSUPPORT.
@@ -42,8 +43,8 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Lets a socket be bound to an address that this machine does not have now (IP_FREEBIND, ip(7)): it
-/// may come, and go, while the socket listens.
+/// Lets a socket be bound to an address that this machine does not have now (IP_FREEBIND, ip(7)):
+/// it may come, and go, while the socket listens.
 pub(super) fn free(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     match address {
         SocketAddr::V4(_) => socket.set_freebind_v4(true),

@@ -215,8 +215,8 @@ impl Outbound {
         UdpSocket::from_std(socket.into())
     }
 
-    /// Whether what was accepted, from `client` to `destination`, is a connection of our own that came
-    /// back.
+    /// Whether what was accepted, from `client` to `destination`, is a connection of our own that
+    /// came back.
     pub fn returned(
         &self,
         accepted: &TcpStream,
@@ -237,8 +237,8 @@ impl Outbound {
     }
 }
 
-/// Whether this machine itself has the address: then a socket that is connected to it has it too. (To
-/// bind would not tell: ip(7), ip_nonlocal_bind.) Nothing is sent.
+/// Whether this machine itself has the address: then a socket that is connected to it has it too.
+/// (To bind would not tell: ip(7), ip_nonlocal_bind.) Nothing is sent.
 pub fn is_own_address(peer: SocketAddr) -> bool {
     let local = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP)).and_then(
         |socket| {

@@ -10,13 +10,13 @@
 //! be taken for ours. So the socket's cookie is remembered with the pair, and where a pair is found
 //! the kernel is asked which socket has it now.
 //!
-//! Nor is the address that accept(2) tells always that of the program's socket: conntrack translates its
-//! port too where two redirected connections would look alike (one port, two destinations), and takes
-//! any port for that.
+//! Nor is the address that accept(2) tells always that of the program's socket: conntrack
+//! translates its port too where two redirected connections would look alike (one port, two
+//! destinations), and takes any port for that.
 //!
-//! A connection of ours may come back although every rule is right: conntrack takes it for one that had
-//! the same two ends, was redirected, and was reset by us seconds ago, and no rule sees it. It is dialled
-//! once more, from another port. What comes back then is a loop.
+//! A connection of ours may come back although every rule is right: conntrack takes it for one that
+//! had the same two ends, was redirected, and was reset by us seconds ago, and no rule sees it. It
+//! is dialled once more, from another port. What comes back then is a loop.
 
 use super::owner::cookie_of_connection;
 use crate::sync::{lock, read, write};
@@ -73,9 +73,11 @@ pub(super) struct Noted {
 /// A connection of our own that came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Returned {
-    /// For the first time: it is to be dialled once more, see [`Outbound::second`](super::Outbound::second).
+    /// For the first time: it is to be dialled once more, see
+    /// [`Outbound::second`](super::Outbound::second).
     Once,
-    /// It was dialled a second time, and that came back too: some rule sends our own connections to us.
+    /// It was dialled a second time, and that came back too: some rule sends our own connections to
+    /// us.
     Twice,
 }
 

@@ -1,9 +1,9 @@
-//! Whose a socket of this machine is, by its addresses: the user and the cgroup of whoever made it, and
-//! which one it is.
+//! Whose a socket of this machine is, by its addresses: the user and the cgroup of whoever made it,
+//! and which one it is.
 //!
-//! Asks the kernel for one socket by its addresses (sock_diag(7), linux/inet_diag.h), which needs no
-//! right and costs a few microseconds. Not the process: that would mean to read the descriptors of all of
-//! them, as somebody who may.
+//! Asks the kernel for one socket by its addresses (sock_diag(7), linux/inet_diag.h), which needs
+//! no right and costs a few microseconds. Not the process: that would mean to read the descriptors
+//! of all of them, as somebody who may.
 
 use crate::target::canonical;
 use nix::errno::Errno;
@@ -45,8 +45,8 @@ pub fn of_listener(address: SocketAddr) -> nix::Result<Option<Owner>> {
     Ok(found.filter(|found| found.state == TCP_LISTEN).map(|found| found.owner))
 }
 
-/// Whoever has the TCP connection between these addresses, at the end `local`. `None`: it is not of this
-/// machine, or gone.
+/// Whoever has the TCP connection between these addresses, at the end `local`. `None`: it is not of
+/// this machine, or gone.
 ///
 /// # Errors
 /// As [`of_listener`].

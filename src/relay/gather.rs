@@ -10,9 +10,9 @@
 //! No interactive byte waits. Gathering begins only after [`DENSE_WAKES`] wakes that came faster
 //! than one in [`DENSE`] and only if nothing went the other way meanwhile: a dialogue, however
 //! quick, is never gathered. It ends when something has gone the other way, or when less than
-//! [`LEAST`] in [`GATHERED`] comes. If the mark is not reached within [`PATIENCE`], what is there is
-//! taken. So the end of a burst may come a millisecond or two late, once. An end or a reset of the
-//! source is seen at once, whatever the mark.
+//! [`LEAST`] in [`GATHERED`] comes. If the mark is not reached within [`PATIENCE`], what is there
+//! is taken. So the end of a burst may come a millisecond or two late, once. An end or a reset of
+//! the source is seen at once, whatever the mark.
 
 use super::half::{Half, HalfEnd};
 use crate::net::stream::set_low_water;

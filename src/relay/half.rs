@@ -1,5 +1,5 @@
-//! One direction of a connection, between two bare TCP connections: where its bytes come from and go
-//! to, where they are counted, how a burst of them went and how the half ended.
+//! One direction of a connection, between two bare TCP connections: where its bytes come from and
+//! go to, where they are counted, how a burst of them went and how the half ended.
 
 use super::limits::Limits;
 use crate::stats::{Counter, Meter};
@@ -114,8 +114,8 @@ impl<'a> Half<'a> {
     ///
     /// Meanwhile the source is not read. If it is the client, its reset would not be seen, and an
     /// upstream that has stalled for good would hold the connection for ever: so the client is
-    /// watched, and what it sent before its reset is given [`STALL`] to leave. (Of an upstream's reset
-    /// a client that stalls need not know: what came before it is worth reading.)
+    /// watched, and what it sent before its reset is given [`STALL`] to leave. (Of an upstream's
+    /// reset a client that stalls need not know: what came before it is worth reading.)
     pub(super) async fn writable(&self) -> Result<(), HalfEnd> {
         if !self.from_client {
             return self.sink.writable().await.map_err(HalfEnd::Sink);

@@ -106,8 +106,8 @@ pub(super) async fn run(
     }
 }
 
-/// Waits for the reset of a side that has already sent its FIN: it is not read any more, so the reset
-/// would not be seen otherwise.
+/// Waits for the reset of a side that has already sent its FIN: it is not read any more, so the
+/// reset would not be seen otherwise.
 ///
 /// Boxed, since few connections get here and all of them would hold the room for it.
 fn broken(side: Option<&TcpStream>) -> Pin<Box<dyn Future<Output = io::Error> + Send + '_>> {

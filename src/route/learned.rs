@@ -13,8 +13,9 @@ const LEARNED_LIMIT: usize = 65_536;
 
 /// What the resolver learned: the addresses of names that a rule sends one way.
 ///
-/// [`learn`](Learned::learn) is the only entry: it updates the map that [`Rules::route`](super::Rules::route)
-/// reads and tells the kernel (through [`Teach`]) before the client gets the answer.
+/// [`learn`](Learned::learn) is the only entry: it updates the map that
+/// [`Rules::route`](super::Rules::route) reads and tells the kernel (through [`Teach`]) before the
+/// client gets the answer.
 #[derive(Default)]
 pub struct Learned {
     entries: Mutex<HashMap<IpAddr, (Route, Instant)>>,

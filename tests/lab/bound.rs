@@ -1,5 +1,5 @@
-//! Programs that are bound to a device: curl with `--interface`, and a resolver of their own. They are
-//! served like everybody, and nothing to a loopback address is on the wire.
+//! Programs that are bound to a device: curl with `--interface`, and a resolver of their own. They
+//! are served like everybody, and nothing to a loopback address is on the wire.
 
 use crate::client::curl;
 use crate::counters::Counters;

@@ -1,6 +1,6 @@
-//! `firewall.on-failure = "closed"`: while no living snet that captures stands behind the rules, foreign
-//! traffic and names are rejected and domestic traffic flows. Counted by packets. `SNET_KILLS` sets
-//! another number of moments.
+//! `firewall.on-failure = "closed"`: while no living snet that captures stands behind the rules,
+//! foreign traffic and names are rejected and domestic traffic flows. Counted by packets.
+//! `SNET_KILLS` sets another number of moments.
 
 use crate::client::{echo, try_connect};
 use crate::counters::Counters;
@@ -96,7 +96,8 @@ fn config(proxy: String) -> Config {
     config
 }
 
-/// Foreign destinations and names are refused, domestic ones flow, for longer than any switch lasts.
+/// Foreign destinations and names are refused, domestic ones flow, for longer than any switch
+/// lasts.
 fn is_closed(counters: &Counters, when: &str) {
     until(&format!("{when}: the switches turn off"), WITHIN, || {
         FAMILIES.iter().all(|family| !reaches(FOREIGN_SITE, *family)) && names_are_rejected()

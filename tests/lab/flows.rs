@@ -1,5 +1,5 @@
-//! What flows when: the design's table, row by row, in both families and with every backend. What must
-//! not happen is counted by the kernel.
+//! What flows when: the design's table, row by row, in both families and with every backend. What
+//! must not happen is counted by the kernel.
 
 use crate::client::{ask, connect, echo, try_connect};
 use crate::counters::Counters;

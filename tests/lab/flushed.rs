@@ -93,8 +93,8 @@ fn flushed_under_traffic(variant: Variant) {
         for (what, script) in MEANS {
             a_life(variant, &file, &counters, what, script);
         }
-        // They come last: under their policies (drop) a flush by somebody else ends all traffic, and
-        // so does one of them beside the other.
+        // They come last: under their policies (drop) a flush by somebody else ends all traffic,
+        // and so does one of them beside the other.
         let ufw = Ufw::enable();
         a_life(variant, &file, &counters, "ufw reload", "ufw reload");
         drop(ufw);
@@ -168,7 +168,8 @@ fn ours(snapshot: &str) -> String {
         }
     }
     let before: Vec<_> = before.lines().filter(|line| line.contains("SNET")).collect();
-    // Also the tables in which a proof is traced for a moment: snapshots after the end see the rest.
+    // Also the tables in which a proof is traced for a moment: snapshots after the end see the
+    // rest.
     let passing =
         ["add snet-alive", "add snet-rejected", "add snet-learned", "table inet snet-trace"];
     let lines = snapshot.lines().filter(|line| line.to_lowercase().contains("snet"));

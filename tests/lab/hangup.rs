@@ -1,5 +1,5 @@
-//! A terminal that is closed ends the snet that runs in it; who was told to outlive the terminal, or has
-//! none, reloads.
+//! A terminal that is closed ends the snet that runs in it; who was told to outlive the terminal,
+//! or has none, reloads.
 
 use crate::client::{connect, echo};
 use crate::peer::connect_proxy::{self, After};

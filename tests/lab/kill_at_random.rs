@@ -1,6 +1,6 @@
-//! Killed, or stopped by a debugger, at any moment of its life, under traffic: the network lives, and
-//! the next start finds nothing in its way. `SNET_KILLS` sets another number of moments, and then the
-//! network is waited for after each of them.
+//! Killed, or stopped by a debugger, at any moment of its life, under traffic: the network lives,
+//! and the next start finds nothing in its way. `SNET_KILLS` sets another number of moments, and
+//! then the network is waited for after each of them.
 
 use crate::client::{echo, try_connect};
 use crate::peer::{names, service};

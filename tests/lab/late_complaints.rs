@@ -1,5 +1,5 @@
-//! An answer that comes when its program is gone: the complaint of the program's kernel quotes it, and
-//! must not leave for the foreign server that was asked.
+//! An answer that comes when its program is gone: the complaint of the program's kernel quotes it,
+//! and must not leave for the foreign server that was asked.
 
 use crate::counters::Counters;
 use crate::peer::{names, service};

@@ -1,5 +1,6 @@
-//! A proxy client on this machine: tinyproxy on a loopback address, that goes on to a proxy server in the
-//! internet. Left alone it serves; else its own connections come back, and that ends at once.
+//! A proxy client on this machine: tinyproxy on a loopback address, that goes on to a proxy server
+//! in the internet. Left alone it serves; else its own connections come back, and that ends at
+//! once.
 
 use crate::cgroup::Cgroups;
 use crate::client::curl;

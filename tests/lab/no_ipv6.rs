@@ -1,5 +1,5 @@
-//! A kernel without IPv6 (`ipv6.disable=1`): no socket of that family can be made. Played for the daemon
-//! and its tools by socket(2) itself.
+//! A kernel without IPv6 (`ipv6.disable=1`): no socket of that family can be made. Played for the
+//! daemon and its tools by socket(2) itself.
 
 use crate::client::{echo, try_connect};
 use crate::counters::Counters;

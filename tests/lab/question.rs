@@ -1,5 +1,5 @@
-//! Queries by the thousand: a client of the resolver that keeps many of them in flight and reads the
-//! addresses in the answers. (dig asks one at a time, and takes a process for it.)
+//! Queries by the thousand: a client of the resolver that keeps many of them in flight and reads
+//! the addresses in the answers. (dig asks one at a time, and takes a process for it.)
 
 use crate::world::Family;
 use std::collections::HashMap;

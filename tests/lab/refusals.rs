@@ -138,7 +138,8 @@ fn a_module_that_the_kernel_lacks_is_named_and_nothing_is_left() {
         for (tool, says, remedy) in [
             (
                 "iptables-restore",
-                "iptables-restore v1.8.9 (legacy): Couldn't load match `set':No such file or directory",
+                "iptables-restore v1.8.9 (legacy): Couldn't load match `set':No such file or \
+                 directory",
                 "modprobe -a xt_set",
             ),
             (
@@ -156,7 +157,8 @@ fn a_module_that_the_kernel_lacks_is_named_and_nothing_is_left() {
             };
             let needle = if tool == "ipset" { "create snet" } else { "match-set" };
             let script = format!(
-                "#!/bin/sh\ntext=$(cat)\ncase $text in\n*'{needle}'*) printf '%s\\n' \"{}\" >&2; exit 1;;\n\
+                "#!/bin/sh\ntext=$(cat)\ncase $text in\n*'{needle}'*) printf '%s\\n' \"{}\" >&2; \
+                 exit 1;;\n\
                  esac\nprintf '%s\\n' \"$text\" | exec {} \"$@\"\n",
                 says.replace('`', "\\`"),
                 real.display()

@@ -102,8 +102,8 @@ fn backend_none_installs_nothing() {
     });
 }
 
-/// `snet ... 2>&1 | tee log` and Ctrl-C: the reader of the log goes first, and a line that cannot be
-/// written must not keep the rules in place.
+/// `snet ... 2>&1 | tee log` and Ctrl-C: the reader of the log goes first, and a line that cannot
+/// be written must not keep the rules in place.
 #[test]
 fn a_log_that_nobody_reads_leaves_nothing() {
     sealed(|| {

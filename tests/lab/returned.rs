@@ -1,6 +1,6 @@
-//! Connections of snet's own that come back to it. While domestic addresses are missing in the kernel's
-//! set snet itself dials what was redirected for that reason, and the same destination is redirected and
-//! dialled.
+//! Connections of snet's own that come back to it. While domestic addresses are missing in the
+//! kernel's set snet itself dials what was redirected for that reason, and the same destination is
+//! redirected and dialled.
 
 use crate::client::{echo, try_connect};
 use crate::flushed::shell;
@@ -22,11 +22,13 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// No service of the lab is here.
 const LATER: u16 = 4444;
-/// The local port of a connection that is refused. Even, as connect(2) prefers (__inet_hash_connect).
+/// The local port of a connection that is refused. Even, as connect(2) prefers
+/// (__inet_hash_connect).
 const REFUSED: u16 = 20_000;
 /// The local port of one that is served.
 const SERVED: u16 = 30_000;
-/// net/netfilter/nf_conntrack_proto_tcp.c: so long conntrack keeps what was reset, less what this takes.
+/// net/netfilter/nf_conntrack_proto_tcp.c: so long conntrack keeps what was reset, less what this
+/// takes.
 const REMEMBERED: Duration = Duration::from_secs(8);
 
 fn start(variant: Variant) -> Snet {
@@ -59,8 +61,8 @@ fn connect_from(port: u16, to: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// conntrack takes a connection for another one between the same ends that snet reset, and translates it
-/// like that one (findings/reset_connection_lends_its_translation.sh).
+/// conntrack takes a connection for another one between the same ends that snet reset, and
+/// translates it like that one (findings/reset_connection_lends_its_translation.sh).
 fn a_translation_is_inherited(variant: Variant) {
     let daemon = start(variant);
     let site = DOMESTIC_SITE.port(Family::V4, LATER);

@@ -1,4 +1,5 @@
-//! A a_household behind snet: LAN hosts and a container-like bridge, the whole daemon, real proxies.
+//! A a_household behind snet: LAN hosts and a container-like bridge, the whole daemon, real
+//! proxies.
 //!
 //! ```text
 //!   lan   192.168.7.10  fd00:7::10 == br-lan   machine  uplink ---- internet
@@ -262,15 +263,16 @@ fn without_a_default_route_the_lan_side_is_asked_for() {
     });
 }
 
-/// Another firewall that drops what comes in, loaded while snet runs: hosts lose all foreign sites, and
-/// nobody but snet can say why.
+/// Another firewall that drops what comes in, loaded while snet runs: hosts lose all foreign sites,
+/// and nobody but snet can say why.
 #[test]
 fn a_door_that_closes_later_is_told_too() {
     sealed(|| {
         LAN.move_in(Variant::Nft);
         let (_server, proxy) = Upstream::Tinyproxy.start(Family::V4);
         let snet = Snet::start(Variant::Nft, &router(Family::V4, proxy));
-        let table = "table inet mine {\nchain input {\ntype filter hook input priority 0; policy drop;\n\
+        let table = "table inet mine {\nchain input {\ntype filter hook input priority 0; policy \
+                     drop;\n\
                      iif lo accept\n}\n}\n";
         let file = std::path::Path::new(crate::process::FOLDER).join("mine.nft");
         fs::write(&file, table).expect("the tmpfs is writable");

@@ -1,5 +1,5 @@
-//! Out of descriptors, memory, ports: what is open goes on, newcomers fail or wait, and once there is
-//! some again everything is as before.
+//! Out of descriptors, memory, ports: what is open goes on, newcomers fail or wait, and once there
+//! is some again everything is as before.
 
 use crate::client::{connect, echo, try_connect};
 use crate::counters::Counters;

@@ -106,7 +106,8 @@ pub fn http_proxy(server: SocketAddr, credentials: Option<(&str, &str)>) -> Stri
 /// `[[proxy]]` of type shadowsocks.
 pub fn shadowsocks(server: SocketAddr, method: &str, password: &str) -> String {
     format!(
-        "type = \"shadowsocks\"\nserver = \"{server}\"\nmethod = \"{method}\"\npassword = \"{password}\"\nconnect-timeout = \"2s\"\n"
+        "type = \"shadowsocks\"\nserver = \"{server}\"\nmethod = \"{method}\"\npassword = \
+         \"{password}\"\nconnect-timeout = \"2s\"\n"
     )
 }
 

@@ -58,7 +58,8 @@ fn soak(upstream: Upstream) {
         snet.wait_for_descriptors(resting + 2 * AT_A_TIME);
         let now = snet.memory();
         println!(
-            "soak: {part}/{PARTS} after {:.0} s: {} of {} were carried, {} descriptors, {} pipe ends, {now} KiB",
+            "soak: {part}/{PARTS} after {:.0} s: {} of {} were carried, {} descriptors, {} pipe \
+             ends, {now} KiB",
             began.elapsed().as_secs_f32(),
             good.load(Ordering::Relaxed),
             count / PARTS,

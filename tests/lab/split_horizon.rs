@@ -1,5 +1,5 @@
-//! Names that only the name server knows that a program asked: of a container bridge, of a cluster, of
-//! a VPN. Nothing of it is configured.
+//! Names that only the name server knows that a program asked: of a container bridge, of a cluster,
+//! of a VPN. Nothing of it is configured.
 //!
 //! ```text
 //!   box  10.89.0.10  fd00:89::10 == podman0 10.89.0.1  fd00:89::1  fe80::1, dnsmasq

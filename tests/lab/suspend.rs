@@ -1,5 +1,5 @@
-//! A suspend. The kernel cannot be put to sleep for one process, but its clock can lie to it: the one
-//! that counts a suspend runs ahead, as it has when a machine wakes (clock_gettime(2)).
+//! A suspend. The kernel cannot be put to sleep for one process, but its clock can lie to it: the
+//! one that counts a suspend runs ahead, as it has when a machine wakes (clock_gettime(2)).
 
 use crate::peer::{names, service};
 use crate::process::{FOLDER, Place, command, finish, sh};

@@ -1,5 +1,5 @@
-//! What snet asks itself leaves no connection in TIME_WAIT: one would hold up the next program whose
-//! connection to the redirect port has the same port.
+//! What snet asks itself leaves no connection in TIME_WAIT: one would hold up the next program
+//! whose connection to the redirect port has the same port.
 
 use crate::peer::service;
 use crate::process::{Place, run};

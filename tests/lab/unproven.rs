@@ -1,5 +1,6 @@
-//! Others drop what snet redirects: it is found before anything is captured and while it is, told with
-//! the rule and the remedy, and it comes back by itself. One family never takes the other down.
+//! Others drop what snet redirects: it is found before anything is captured and while it is, told
+//! with the rule and the remedy, and it comes back by itself. One family never takes the other
+//! down.
 
 use crate::client::{echo, failure, try_connect};
 use crate::counters::Counters;
@@ -43,8 +44,8 @@ fn losses(variant: Variant) -> Vec<(&'static str, String, String)> {
         (
             "an input chain of nft without an exception for lo",
             "nft add table ip6 strict; \
-             nft add chain ip6 strict in { type filter hook input priority 0 \\; policy drop \\; }; \
-             nft add rule ip6 strict in ct state established,related accept; \
+             nft add chain ip6 strict in { type filter hook input priority 0 \\; policy drop \\; \
+             }; nft add rule ip6 strict in ct state established,related accept; \
              nft add rule ip6 strict in meta l4proto ipv6-icmp accept"
                 .into(),
             "nft delete table ip6 strict".into(),
@@ -124,8 +125,8 @@ fn one_family_is_lost_and_comes_back(variant: Variant) {
     }
 }
 
-/// `net.ipv6.conf.all.disable_ipv6=1`, while it runs and before it starts, with the listeners of both
-/// modes.
+/// `net.ipv6.conf.all.disable_ipv6=1`, while it runs and before it starts, with the listeners of
+/// both modes.
 fn without_ipv6_ipv4_goes_on(variant: Variant) {
     service::start();
     let _names = [names::domestic(), names::trusted(), names::system()];
@@ -168,7 +169,8 @@ const LOSE_IPV6: &str = "nft add table ip6 strict; \
     nft add rule ip6 strict in ct state established,related accept; \
     nft add rule ip6 strict in meta l4proto ipv6-icmp accept";
 
-/// systemd's watchdog is fed as long as one family is served, and as long as others' rules are to blame.
+/// systemd's watchdog is fed as long as one family is served, and as long as others' rules are to
+/// blame.
 #[test]
 fn a_daemon_that_others_shut_off_is_not_killed() {
     sealed(|| {
@@ -194,8 +196,8 @@ fn a_daemon_that_others_shut_off_is_not_killed() {
             (LOSE_IPV6, "not captured: IPv6"),
             (
                 "nft add table ip strict; \
-                 nft add chain ip strict in { type filter hook input priority 0 \\; policy drop \\; }; \
-                 nft add rule ip strict in ct state established,related accept",
+                 nft add chain ip strict in { type filter hook input priority 0 \\; policy drop \
+                 \\; }; nft add rule ip strict in ct state established,related accept",
                 "not captured: IPv4",
             ),
         ] {
@@ -267,9 +269,9 @@ fn obstacles(variant: Variant) -> Vec<Obstacle> {
         Obstacle {
             what: "OUTPUT DROP with lo, established and a few ports",
             build: tools(
-                "TOOL -A OUTPUT -o lo -j ACCEPT; TOOL -A OUTPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT; \
-                 TOOL -A OUTPUT -p tcp -m multiport --dports 22,53,80,443 -j ACCEPT; \
-                 TOOL -A OUTPUT -p udp --dport 53 -j ACCEPT; TOOL -P OUTPUT DROP",
+                "TOOL -A OUTPUT -o lo -j ACCEPT; TOOL -A OUTPUT -m conntrack --ctstate \
+                 ESTABLISHED -j ACCEPT; TOOL -A OUTPUT -p tcp -m multiport --dports 22,53,80,443 \
+                 -j ACCEPT; TOOL -A OUTPUT -p udp --dport 53 -j ACCEPT; TOOL -P OUTPUT DROP",
             ),
             culprit: "the policy of chain OUTPUT drops it",
             back: tools("TOOL -P OUTPUT ACCEPT; TOOL -F OUTPUT"),
@@ -284,9 +286,11 @@ fn obstacles(variant: Variant) -> Vec<Obstacle> {
             // As if the uplink were the tunnel: only what comes in by it may be for its address.
             what: "wg-quick's rule for the address of the default route",
             build: "nft add table inet wg-quick-uplink; \
-                    nft add chain inet wg-quick-uplink preraw { type filter hook prerouting priority raw \\; }; \
-                    nft add rule inet wg-quick-uplink preraw iifname != uplink ip daddr 10.0.2.2 fib saddr type != local drop; \
-                    nft add rule inet wg-quick-uplink preraw iifname != uplink ip6 daddr fd00:2::2 fib saddr type != local drop"
+                    nft add chain inet wg-quick-uplink preraw { type filter hook prerouting \
+                    priority raw \\; }; nft add rule inet wg-quick-uplink preraw iifname != \
+                    uplink ip daddr 10.0.2.2 fib saddr type != local drop; nft add rule inet \
+                    wg-quick-uplink preraw iifname != uplink ip6 daddr fd00:2::2 fib saddr type \
+                    != local drop"
                 .into(),
             culprit: "nft insert rule inet wg-quick-uplink preraw iifname lo accept",
             back: "nft delete table inet wg-quick-uplink".into(),
@@ -294,8 +298,8 @@ fn obstacles(variant: Variant) -> Vec<Obstacle> {
         Obstacle {
             what: "an output chain of nft that drops",
             build: "nft add table inet strict; \
-                    nft add chain inet strict out { type filter hook output priority 10 \\; policy drop \\; }; \
-                    nft add rule inet strict out oifname lo accept; \
+                    nft add chain inet strict out { type filter hook output priority 10 \\; \
+                    policy drop \\; }; nft add rule inet strict out oifname lo accept; \
                     nft add rule inet strict out ct state established accept; \
                     nft add rule inet strict out meta mark and 0x8000000 != 0 accept; \
                     nft add rule inet strict out meta l4proto { icmp, ipv6-icmp } accept; \

@@ -1,5 +1,5 @@
-//! A log that nobody reads stops nothing: the heartbeat goes on, foreign traffic goes through the proxy,
-//! a stop takes seconds, and what was dropped is told once somebody reads again.
+//! A log that nobody reads stops nothing: the heartbeat goes on, foreign traffic goes through the
+//! proxy, a stop takes seconds, and what was dropped is told once somebody reads again.
 
 use crate::client::{connect, echo};
 use crate::counters::Counters;

@@ -17,8 +17,12 @@ sleep() { echo sleep "$@" >>"$ASKED"; }
 PROGRAM=$STAND_IN
 case $1 in
 start) procd_lock; start_service ;;
-reload) procd_lock; if type reload_service >/dev/null 2>&1; then reload_service; else start_service; fi ;;
-stop) procd_lock; procd_kill snet; if type service_stopped >/dev/null 2>&1; then service_stopped; fi ;;
+reload)
+    procd_lock
+    if type reload_service >/dev/null 2>&1; then reload_service; else start_service; fi ;;
+stop)
+    procd_lock; procd_kill snet
+    if type service_stopped >/dev/null 2>&1; then service_stopped; fi ;;
 esac
 "#;
 

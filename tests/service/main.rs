@@ -19,13 +19,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-#[path = "service/files.rs"]
 mod files;
-#[path = "service/openwrt.rs"]
 mod openwrt;
-#[path = "service/terminal.rs"]
 mod terminal;
-#[path = "service/threads.rs"]
 mod threads;
 
 const SNET: &str = env!("CARGO_BIN_EXE_snet");
