@@ -41,7 +41,7 @@ impl Flights {
             let (flights, query) = (Rc::clone(self), query.clone());
             spawn_local(async move {
                 let flight = flights.in_flight.begin(query.key());
-                flight.land(flights.fly(&query).await);
+                flight.finish(flights.run(&query).await);
             });
         }
         const LOST: Ede = Ede::unreachable("the query was lost; please report this");
@@ -56,7 +56,7 @@ impl Flights {
         });
     }
 
-    async fn fly(self: &Rc<Self>, query: &Query) -> Resolution {
+    async fn run(self: &Rc<Self>, query: &Query) -> Resolution {
         let resolution = match query.server() {
             Some(server) => self.ask_there(query, server).await,
             None => self.accepted(query, self.ask_sides(query).await),

@@ -56,7 +56,7 @@ impl<T> InFlight<T> {
 
 impl<T> FlightGuard<'_, T> {
     /// Gives all waiters the result.
-    pub(super) fn land(self, result: T) {
+    pub(super) fn finish(self, result: T) {
         let result = Rc::new(result);
         for waiter in self.in_flight.end(self.key) {
             // A client that has left needs no answer.
@@ -82,7 +82,7 @@ mod tests {
         let (first, is_first) = in_flight.join(b"a");
         let (second, also_first) = in_flight.join(b"a");
         assert!(is_first && !also_first && in_flight.join(b"b").1);
-        in_flight.begin(b"a").land(7);
+        in_flight.begin(b"a").finish(7);
         assert_eq!((*first.await.unwrap(), *second.await.unwrap()), (7, 7));
         let (mut lost, is_first) = in_flight.join(b"a");
         assert!(is_first, "the former one has ended");

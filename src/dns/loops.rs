@@ -18,7 +18,7 @@ use tracing::warn;
 #[derive(Debug, Default)]
 pub(super) struct QueryLoops {
     /// Our sockets that wait for replies.
-    sockets: Rc<Sockets>,
+    sockets: Rc<OwnSockets>,
     /// Made-up names and the servers that they were asked of.
     probes: RefCell<HashMap<Name, SocketAddr>>,
     /// What is being asked of servers that programs asked.
@@ -26,7 +26,7 @@ pub(super) struct QueryLoops {
     warned: Cell<bool>,
 }
 
-type Sockets = RefCell<HashSet<SocketAddr>>;
+type OwnSockets = RefCell<HashSet<SocketAddr>>;
 
 /// Name, type and server.
 type AskedQuestion = (Box<[u8]>, u16, IpAddr);
@@ -49,7 +49,7 @@ impl Drop for Asking {
 #[derive(Debug)]
 pub(super) struct OwnSocket {
     address: SocketAddr,
-    sockets: Rc<Sockets>,
+    sockets: Rc<OwnSockets>,
 }
 
 impl Drop for OwnSocket {

@@ -34,8 +34,7 @@ mod known {
     pub const CIRCULAR: &[(&str, usize)] = &[("firewall", 9), ("inbound", 2)];
     /// Definitions of a type whose name another type has.
     pub const NAMESAKES: &[(&str, usize)] = &[
-        ("dispatch", 2),
-        ("dns", 1),
+        ("dispatch", 1),
         ("domain", 1),
         ("firewall", 38),
         ("inbound", 5),

@@ -71,7 +71,7 @@ impl Cache {
     ) -> usize {
         let before = self.len();
         for _ in 0..most {
-            let Some(record) = Record::take(rest) else {
+            let Some(record) = FileRecord::take(rest) else {
                 *rest = &[];
                 break;
             };
@@ -82,7 +82,7 @@ impl Cache {
 
     fn restore(
         &mut self,
-        record: &Record<'_>,
+        record: &FileRecord<'_>,
         clamp: Clamp,
         now: Now,
         fits: &impl Fn(&Query, Side) -> bool,
@@ -109,7 +109,7 @@ impl Cache {
     }
 }
 
-struct Record<'a> {
+struct FileRecord<'a> {
     /// Since the Unix epoch.
     came: Duration,
     side: Side,
@@ -117,15 +117,15 @@ struct Record<'a> {
     message: &'a [u8],
 }
 
-impl<'a> Record<'a> {
-    fn take(rest: &mut &'a [u8]) -> Option<Record<'a>> {
+impl<'a> FileRecord<'a> {
+    fn take(rest: &mut &'a [u8]) -> Option<FileRecord<'a>> {
         let came = Duration::from_secs(u64::from_be_bytes(*rest.split_off(..8)?.first_chunk()?));
         let side = if *rest.split_off_first()? == 0 { Side::Domestic } else { Side::Trusted };
         let mut field = || {
             let length = u16::from_be_bytes(*rest.split_off(..2)?.first_chunk()?);
             rest.split_off(..usize::from(length))
         };
-        Some(Record { came, side, key: field()?, message: field()? })
+        Some(FileRecord { came, side, key: field()?, message: field()? })
     }
 }
 

@@ -29,7 +29,7 @@ use crate::net::Outbound;
 use crate::proxy::tls::Tls;
 use domestic::DomesticServer;
 use persistent::Dialler;
-use stagger::{Attempt, first_success, useful};
+use stagger::{StaggeredAttempt, first_success, useful};
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
@@ -106,7 +106,7 @@ impl Upstreams {
         query: &Query,
         patience: Duration,
     ) -> Option<Vec<u8>> {
-        let attempts = servers.iter().cloned().map(|server| -> Attempt {
+        let attempts = servers.iter().cloned().map(|server| -> StaggeredAttempt {
             let (upstreams, query) = (Rc::clone(self), query.clone());
             Box::pin(async move { useful(upstreams.ask_server(&server, &query, patience).await?) })
         });

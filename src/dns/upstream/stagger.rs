@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// An attempt that has not begun.
-pub(super) type Attempt = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>>>>;
+pub(super) type StaggeredAttempt = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>>>>;
 
 /// Runs the attempts in order, the next one `delay` after the former or at once when it failed,
 /// and returns the first success with its number. Attempts that still run are dropped.
@@ -18,7 +18,7 @@ pub(super) type Attempt = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>>>>;
 /// # Errors
 /// The first failure, if all failed; `NotFound` for no attempt at all.
 pub(super) async fn first_success(
-    attempts: Vec<Attempt>,
+    attempts: Vec<StaggeredAttempt>,
     delay: Duration,
 ) -> io::Result<(usize, Vec<u8>)> {
     let mut waiting = attempts.into_iter().enumerate();
@@ -64,14 +64,14 @@ mod tests {
     use tokio::task::LocalSet;
     use tokio::time::{Instant, sleep};
 
-    fn after(millis: u64, result: Result<u8, io::ErrorKind>) -> Attempt {
+    fn after(millis: u64, result: Result<u8, io::ErrorKind>) -> StaggeredAttempt {
         Box::pin(async move {
             sleep(Duration::from_millis(millis)).await;
             result.map(|byte| vec![byte]).map_err(io::Error::from)
         })
     }
 
-    async fn run(attempts: Vec<Attempt>) -> (io::Result<(usize, Vec<u8>)>, u128) {
+    async fn run(attempts: Vec<StaggeredAttempt>) -> (io::Result<(usize, Vec<u8>)>, u128) {
         let began = Instant::now();
         let set = LocalSet::new();
         let result = set.run_until(first_success(attempts, Duration::from_millis(100))).await;

@@ -1,7 +1,7 @@
 //! The trusted side: several servers, seen as one.
 
 use super::persistent::{Dialler, PersistentConnection};
-use super::stagger::{Attempt, first_success, useful};
+use super::stagger::{StaggeredAttempt, first_success, useful};
 use crate::dns::name_server::NameServer;
 use crate::dns::wire::Query;
 use std::cell::Cell;
@@ -44,7 +44,7 @@ impl TrustedServers {
     }
 }
 
-fn attempt(server: &Rc<PersistentConnection>, query: &Query) -> Attempt {
+fn attempt(server: &Rc<PersistentConnection>, query: &Query) -> StaggeredAttempt {
     let (server, query) = (Rc::clone(server), query.clone());
     Box::pin(async move { useful(server.ask(&query).await?) })
 }
