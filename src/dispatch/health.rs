@@ -22,10 +22,10 @@ const SUSPICIOUS: u32 = 3;
 
 /// The state of one proxy.
 #[derive(Debug, Default)]
-pub(super) struct Health(Mutex<State>);
+pub(super) struct Health(Mutex<HealthState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct HealthState {
     /// Failures since the last success.
     failures: u32,
     rests_until: Option<Instant>,
@@ -58,12 +58,12 @@ impl Health {
     pub(super) fn forget(&self) {
         let mut state = self.state();
         let probing = state.probing;
-        *state = State { probing, suspected: state.suspected, ..State::default() };
+        *state = HealthState { probing, suspected: state.suspected, ..HealthState::default() };
     }
 
     /// Starts an attempt; `None` if it would only wait for what another one finds out. The
     /// attempt ends when it is told how it went, or dropped.
-    pub(super) fn begin(&self, now: Instant) -> Option<Attempt<'_>> {
+    pub(super) fn begin(&self, now: Instant) -> Option<DialAttempt<'_>> {
         let mut state = self.state();
         let probe = state.failures > 0 && state.failed_by_silence;
         if probe {
@@ -72,7 +72,7 @@ impl Health {
             }
             state.probing = true;
         }
-        Some(Attempt { health: self, began: now, probe })
+        Some(DialAttempt { health: self, began: now, probe })
     }
 
     /// Notes how a connection went, and says once when it is time to suspect the password. One
@@ -101,20 +101,20 @@ impl Health {
         Some(Silence { destinations })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, HealthState> {
         lock(&self.0)
     }
 }
 
 /// One dial in progress.
 #[derive(Debug)]
-pub(super) struct Attempt<'a> {
+pub(super) struct DialAttempt<'a> {
     health: &'a Health,
     began: Instant,
     probe: bool,
 }
 
-impl Attempt<'_> {
+impl DialAttempt<'_> {
     /// The proxy answered. True if it had been down.
     pub(super) fn succeeded(self, now: Instant) -> bool {
         let mut state = self.health.state();
@@ -165,7 +165,7 @@ impl Attempt<'_> {
     }
 }
 
-impl Drop for Attempt<'_> {
+impl Drop for DialAttempt<'_> {
     fn drop(&mut self) {
         if self.probe {
             self.health.state().probing = false;

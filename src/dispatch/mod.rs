@@ -283,3 +283,6 @@ impl fmt::Debug for Current {
         self.load().fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests;
