@@ -8,7 +8,7 @@ use super::section::Section;
 use super::shown::show_text;
 use super::{ListenConfig, Purpose};
 use crate::dns::settings::Via;
-use crate::net::dial::Manner;
+use crate::net::dial::DialOptions;
 use crate::proxy::shadowsocks::cipher::Method;
 use crate::secret::Secret;
 use std::collections::HashSet;
@@ -36,7 +36,7 @@ pub struct ProxyConfig {
     /// How long a dial may take.
     pub connect_timeout: Duration,
     /// How connections to it are made: `fast-open`, `multipath`.
-    pub dial_options: Manner,
+    pub dial_options: DialOptions,
     /// The protocol and what it needs.
     pub kind: ProxyKind,
 }
@@ -72,7 +72,7 @@ struct Draft {
     written: String,
     server: HostAndPort,
     connect_timeout: Duration,
-    dial_options: Manner,
+    dial_options: DialOptions,
     kind: ProxyKind,
 }
 
@@ -120,7 +120,7 @@ fn draft(
     section.key("connect-timeout", &mut connect_timeout, |item| {
         item.parse(duration(CONNECT_TIMEOUTS))
     });
-    let mut dial_options = Manner::default();
+    let mut dial_options = DialOptions::default();
     section.key("fast-open", &mut dial_options.fast_open, Item::boolean);
     section.key("multipath", &mut dial_options.multipath, Item::boolean);
     let (written, server) = server?;

@@ -80,7 +80,7 @@ pub(super) fn dispatcher(
         if let Some(known) = known(proxy) {
             return known;
         }
-        let outbound = outbound.clone().in_manner(proxy.dial_options);
+        let outbound = outbound.clone().with_options(proxy.dial_options);
         let server = ProxyServer::new(proxy.name.clone(), Arc::clone(endpoint), outbound);
         let way: Box<dyn Proxy> = match &proxy.kind {
             ProxyKind::Shadowsocks { method, password } => {

@@ -24,7 +24,7 @@ use super::neighbour::Neighbour;
 use crate::dispatch::Dispatcher;
 use crate::firewall::LeftAlone;
 use crate::net::is_own;
-use crate::net::owner::{self, Owner};
+use crate::net::owner::{self, SocketOwner};
 use crate::stats::Meter;
 use crate::sync::lock;
 use std::collections::HashMap;
@@ -52,15 +52,15 @@ pub(super) struct Loops(Mutex<Known>);
 struct Known {
     /// Whether they are addresses of this machine.
     addresses: HashMap<IpAddr, (bool, Instant)>,
-    neighbours: HashMap<Owner, Neighbour>,
+    neighbours: HashMap<SocketOwner, Neighbour>,
     /// By proxy: connections that may be its own, to see whether they are answered.
     waiting: HashMap<String, Vec<Weak<Meter>>>,
     /// By proxy: whom it was told of.
-    told: HashMap<String, Option<Owner>>,
+    told: HashMap<String, Option<SocketOwner>>,
 }
 
 /// A proxy whose server is on this machine.
-struct Proxy<'a> {
+struct LocalProxy<'a> {
     name: &'a str,
     server: SocketAddr,
     left_alone: &'a LeftAlone,
@@ -97,7 +97,7 @@ impl Loops {
                 (Ok(Some(listener)), Ok(Some(_))) => Some(listener),
                 (Err(_), _) | (_, Err(_)) => None,
             };
-            let proxy = Proxy { name, server, left_alone: dispatcher.left_alone() };
+            let proxy = LocalProxy { name, server, left_alone: dispatcher.left_alone() };
             self.judge(&proxy, destination, certain, meter)?;
         }
         Ok(())
@@ -106,9 +106,9 @@ impl Loops {
     /// `owner`: whose both the connection and the proxy are, if that is known.
     fn judge(
         &self,
-        Proxy { name, server, left_alone }: &Proxy<'_>,
+        LocalProxy { name, server, left_alone }: &LocalProxy<'_>,
         destination: SocketAddr,
-        owner: Option<Owner>,
+        owner: Option<SocketOwner>,
         meter: &Arc<Meter>,
     ) -> Result<(), Loop> {
         let mut known = self.known();
@@ -181,10 +181,10 @@ mod tests {
     const SERVER: &str = "127.0.0.1:7890";
 
     fn judge(loops: &Loops, owner: Option<u32>, meter: &Arc<Meter>) -> bool {
-        let owner = owner.map(|user| Owner { user: Uid::from_raw(user), cgroup: None });
+        let owner = owner.map(|user| SocketOwner { user: Uid::from_raw(user), cgroup: None });
         let destination = "203.0.113.1:443".parse().unwrap();
         let (server, left_alone) = (SERVER.parse().unwrap(), &LeftAlone::default());
-        let proxy = Proxy { name: "local", server, left_alone };
+        let proxy = LocalProxy { name: "local", server, left_alone };
         loops.judge(&proxy, destination, owner, meter).is_ok()
     }
 

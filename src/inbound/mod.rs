@@ -5,6 +5,7 @@ pub mod token;
 
 mod loops;
 mod neighbour;
+mod open;
 mod session;
 mod shares;
 
@@ -28,7 +29,7 @@ pub enum Intercept {
 
 /// A connection that is to be served.
 #[derive(Clone, Copy, Debug)]
-struct Arrival {
+struct Intercepted {
     /// Where it wanted to go.
     destination: OrigDst,
     /// Whether it is one of our own that came back, and is to be dialled once more; see
@@ -38,20 +39,20 @@ struct Arrival {
 
 /// Why an accepted connection is none of ours. It is reset.
 #[derive(Debug, thiserror::Error)]
-pub enum Stray {
+pub enum Rejected {
     /// Somebody dialled our port; serving it would make an open proxy, or a loop.
     #[error("it was not redirected: somebody dialled this port")]
-    Undirected,
+    NotRedirected,
     /// The daemon asks whether connections are served; see `daemon::heartbeat`.
     #[error("it is the daemon's own question")]
-    Pulse,
+    HealthCheck,
     /// Conntrack knows nothing of it.
     #[error("its original destination cannot be read: {0}")]
     Unknown(io::Error),
     /// It is a second dial of ours that came back as the first did: some rule overwrites the mark.
     #[error(
-        "it is a connection of snet's own to {0}: some other rule overwrites the mark of snet's \
-         packets"
+        "it is a connection of snet's own to {0}: some other rule overwrites the mark of \
+         snet's packets"
     )]
     Own(OrigDst),
 }
@@ -66,21 +67,21 @@ impl Intercept {
         stream: &TcpStream,
         client: SocketAddr,
         outbound: &Outbound,
-    ) -> Result<Arrival, Stray> {
+    ) -> Result<Intercepted, Rejected> {
         if let Intercept::Fixed(destination) = self {
-            return Ok(Arrival { destination, is_own: false });
+            return Ok(Intercepted { destination, is_own: false });
         }
-        let here = canonical(stream.local_addr().map_err(Stray::Unknown)?);
+        let here = canonical(stream.local_addr().map_err(Rejected::Unknown)?);
         if outbound.returned(stream, client, here).is_some() {
-            return Err(Stray::Pulse);
+            return Err(Rejected::HealthCheck);
         }
-        let destination = original_dst(stream, client).map_err(Stray::Unknown)?;
+        let destination = original_dst(stream, client).map_err(Rejected::Unknown)?;
         if destination.0 == here {
-            return Err(Stray::Undirected);
+            return Err(Rejected::NotRedirected);
         }
         match outbound.returned(stream, client, destination.0) {
-            Some(Returned::Twice) => Err(Stray::Own(destination)),
-            returned => Ok(Arrival { destination, is_own: returned.is_some() }),
+            Some(Returned::Twice) => Err(Rejected::Own(destination)),
+            returned => Ok(Intercepted { destination, is_own: returned.is_some() }),
         }
     }
 }

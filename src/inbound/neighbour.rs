@@ -3,7 +3,7 @@
 
 use crate::firewall::{LeftAlone, cgroup_path};
 use crate::net::is_own;
-use crate::net::owner::{self, Owner};
+use crate::net::owner::{self, SocketOwner};
 use nix::unistd::{Uid, User};
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ pub(super) struct Neighbour {
 }
 
 impl Neighbour {
-    pub(super) fn of(owner: Owner) -> Self {
+    pub(super) fn of(owner: SocketOwner) -> Self {
         let known = User::from_uid(owner.user).ok().flatten();
         let name = known.map_or_else(|| owner.user.to_string(), |user| user.name);
         let cgroup = owner.cgroup.and_then(cgroup_path);

@@ -1,47 +1,123 @@
 //! One connection from accept to its end: destination, guards, dial, relay, one log line.
 
-use super::loops::Loop;
-use super::tcp::Inbound;
-use super::{Arrival, Stray};
-use crate::dispatch::{self, Connected, Upstream};
+use super::loops::{Loop, Loops};
+use super::open::Open;
+use super::token::Token;
+use super::{Intercept, Intercepted, Rejected};
+use crate::dispatch::{self, Connected, Current};
 use crate::firewall::{Family, probe};
 use crate::net::origin::OrigDst;
-use crate::net::{self, ResetOnDrop};
+use crate::net::{self, Outbound, ResetOnDrop};
 use crate::proxy::direct::Direct;
-use crate::relay::{End, relay};
+use crate::relay::{self, relay};
 use crate::route::Route;
-use crate::stats::Meter;
+use crate::stats::{Meter, Stats};
 use crate::target::Target;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
-use tracing::{debug, error, info};
+use tokio::time::timeout;
+use tracing::{debug, error};
 
-/// Serves one accepted connection to its end. Whatever cannot be served is reset, so that the
-/// program behind it sees "refused" at once and not silence; that is when the caller drops it.
-pub(super) async fn serve(inbound: &Inbound, stream: &mut TcpStream, client: SocketAddr) {
-    let arrival = match inbound.intercept().destination(stream, client, inbound.outbound()) {
-        Ok(arrival) if is_proof(arrival.destination.0) => return prove(inbound, stream).await,
-        Ok(arrival) => arrival,
-        Err(stray) => return turn_away(inbound, stream, client, &stray),
-    };
-    let OrigDst(destination) = arrival.destination;
-    inbound.stats().accepted.add(1);
-    let mut open = Open::new(inbound, client, destination);
-    // Boxed: what dialling needs shall not stay for as long as the connection lives.
-    let link = match Box::pin(connect(inbound, stream, client, arrival, &open.meter)).await {
-        Ok(Connected { link, via }) => {
-            open.connected(via);
-            link
+/// What every session needs.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    pub(super) intercept: Intercept,
+    pub(super) current: Current,
+    pub(super) outbound: Outbound,
+    pub(super) stats: Arc<Stats>,
+    pub(super) relay_limits: relay::Limits,
+    /// The answer to the daemon's own proof.
+    pub(super) token: Option<Token>,
+    pub(super) loops: Loops,
+    /// Reported once: some rule overwrites our mark.
+    pub(super) loop_reported: AtomicBool,
+}
+
+impl Sessions {
+    /// Serves one accepted connection to its end. What cannot be served is reset when the caller
+    /// drops it, so that the program behind it sees "refused" at once and not silence.
+    pub(super) async fn serve(&self, stream: &mut TcpStream, client: SocketAddr) {
+        let intercepted = match self.intercept.destination(stream, client, &self.outbound) {
+            Ok(it) if is_proof(it.destination.0) => return self.prove(stream).await,
+            Ok(intercepted) => intercepted,
+            Err(rejected) => return self.turn_away(stream, client, &rejected),
+        };
+        let mut open = Open::new(&self.stats, client, intercepted.destination.0);
+        // Boxed: what dialling needs shall not stay for as long as the connection lives.
+        let dial = Box::pin(self.connect(stream, client, intercepted, &open.meter)).await;
+        let link = match dial {
+            Ok(Connected { link, via }) => {
+                open.connected(via);
+                link
+            }
+            Err(cause) => return open.refused(&cause, cause.is_expected()),
+        };
+        let end = relay(stream, link, &open.meter, &self.relay_limits).await;
+        open.ended(&end);
+    }
+
+    async fn prove(&self, stream: &mut TcpStream) {
+        let Some(token) = &self.token else { return };
+        // A peer that has left needs no answer. The other end closes first, by a reset: a TIME_WAIT
+        // of ours would stand in the way of the next program whose connection has the same port,
+        // for the second until its first packet is sent again.
+        let told = async {
+            stream.write_all(token.text().as_bytes()).await?;
+            stream.read(&mut [0]).await
+        };
+        let _ = timeout(PROVED, told).await;
+    }
+
+    fn turn_away(&self, stream: &TcpStream, client: SocketAddr, rejected: &Rejected) {
+        net::reset_on_close(stream);
+        if matches!(rejected, Rejected::HealthCheck) {
+            return;
         }
-        Err(cause) => return open.refused(&cause),
-    };
-    let end = relay(stream, link, &open.meter, inbound.relay_limits()).await;
-    open.ended(&end);
+        self.stats.accepted.add(1);
+        self.stats.refused.add(1);
+        if matches!(rejected, Rejected::Own(_)) && !self.loop_reported.swap(true, Ordering::Relaxed)
+        {
+            error!(
+                %client,
+                "reset a connection: {rejected}; exempt marked packets there (this is said once)"
+            );
+        } else {
+            debug!(%client, "reset a connection: {rejected}");
+        }
+    }
+
+    /// Dials for the client.
+    async fn connect(
+        &self,
+        stream: &TcpStream,
+        client: SocketAddr,
+        Intercepted { destination: OrigDst(destination), is_own }: Intercepted,
+        meter: &Arc<Meter>,
+    ) -> Result<Connected, NotServed> {
+        // A session may be dropped while it dials, at the end of a stop.
+        let cut = ResetOnDrop::new([stream]);
+        let dispatcher = self.current.load();
+        let target = Target::addr(destination);
+        let connected = if is_own {
+            debug!(
+                %client,
+                %destination,
+                "a connection of snet's own came back, and is dialled again"
+            );
+            dispatch::connect_direct(&Direct::new(self.outbound.second()), &target).await?
+        } else {
+            if dispatcher.route(&target).route == Route::Proxy {
+                self.loops.look(&dispatcher, client, destination, meter)?;
+            }
+            dispatcher.connect(&target).await?
+        };
+        cut.disarm();
+        Ok(connected)
+    }
 }
 
 /// Whether it is the daemon's own question whether connections are captured.
@@ -50,140 +126,12 @@ fn is_proof(destination: SocketAddr) -> bool {
         && Family::ALL.iter().any(|family| probe::address(*family) == destination.ip())
 }
 
-/// Longer than who asks takes to read the answer.
+/// Longer than the daemon takes to read the answer.
 const PROVED: Duration = Duration::from_secs(2);
-
-async fn prove(inbound: &Inbound, stream: &mut TcpStream) {
-    if let Some(token) = inbound.token() {
-        // Who has left needs no answer. The other end closes first, by a reset: a TIME_WAIT of ours
-        // would stand in the way of the next program whose connection has the same port, for the
-        // second until its first packet is sent again.
-        let told = async {
-            stream.write_all(token.text().as_bytes()).await?;
-            stream.read(&mut [0]).await
-        };
-        let _ = timeout(PROVED, told).await;
-    }
-}
-
-/// A connection whose destination is known. It is counted once, refused or ended, and leaves one
-/// line in the log, also when it is dropped in the middle: then it was cut.
-struct Open<'a> {
-    inbound: &'a Inbound,
-    client: SocketAddr,
-    destination: SocketAddr,
-    began: Instant,
-    /// Shared with those who see whether the connection is answered.
-    meter: Arc<Meter>,
-    stage: Stage,
-}
-
-enum Stage {
-    Dialling,
-    /// Through whom; `None` for direct.
-    Relaying(Option<Arc<Upstream>>),
-    /// It was counted, and told.
-    Over,
-}
-
-impl<'a> Open<'a> {
-    fn new(inbound: &'a Inbound, client: SocketAddr, destination: SocketAddr) -> Self {
-        let (began, meter) = (Instant::now(), Arc::default());
-        Open { inbound, client, destination, began, meter, stage: Stage::Dialling }
-    }
-
-    fn connected(&mut self, via: Option<Arc<Upstream>>) {
-        let Open { client, destination, .. } = self;
-        let stats = self.inbound.stats();
-        if via.is_some() { &stats.proxied } else { &stats.direct }.add(1);
-        debug!(%client, %destination, via = name(via.as_deref()), "connected");
-        self.stage = Stage::Relaying(via);
-    }
-
-    fn refused(mut self, cause: &Refused) {
-        self.stage = Stage::Over;
-        self.inbound.stats().refused.add(1);
-        let Open { client, destination, .. } = &self;
-        match cause {
-            // A loop is told by whoever found it.
-            Refused::Dispatch(dispatch::Error::Blocked) | Refused::Loop(_) => {
-                debug!(%client, %destination, "refused: {cause}");
-            }
-            _ => info!(%client, %destination, "refused: {cause}"),
-        }
-    }
-
-    fn ended(mut self, end: &End) {
-        let stage = std::mem::replace(&mut self.stage, Stage::Over);
-        let (up, down) = (self.meter.up.get(), self.meter.down.get());
-        if let Stage::Relaying(Some(upstream)) = &stage {
-            upstream.report(self.destination, up, down);
-        }
-        let how = match end {
-            End::Closed if down == 0 && up > 0 => {
-                "closed without a word from the other side".into()
-            }
-            End::Closed => "closed".into(),
-            End::Client(cause) => format!("client broke off: {cause}"),
-            End::Upstream(cause) => format!("upstream broke off: {cause}"),
-        };
-        self.tell(&stage, &how);
-    }
-
-    /// Counts the end, and writes the one line that every connection leaves in the log.
-    fn tell(&self, stage: &Stage, how: &str) {
-        let Open { client, destination, began, meter, .. } = self;
-        let (up, down) = (meter.up.get(), meter.down.get());
-        let stats = self.inbound.stats();
-        stats.ended.add(1);
-        stats.bytes.up.add(up);
-        stats.bytes.down.add(down);
-        // Milliseconds are enough for a reader.
-        let seconds = began.elapsed().as_millis() as f64 / 1000.0;
-        match stage {
-            Stage::Relaying(via) => {
-                let via = name(via.as_deref());
-                info!(%client, %destination, via, up, down, seconds, "{how}");
-            }
-            _ => info!(%client, %destination, seconds, "{how} while it was being connected"),
-        }
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        let stage = std::mem::replace(&mut self.stage, Stage::Over);
-        if matches!(stage, Stage::Over) {
-            return;
-        }
-        let why = match std::thread::panicking() {
-            true => "cut by a fault of snet's own (please report it)",
-            false => "cut by the end of snet",
-        };
-        self.tell(&stage, why);
-    }
-}
-
-fn turn_away(inbound: &Inbound, stream: &TcpStream, client: SocketAddr, stray: &Stray) {
-    net::reset_on_close(stream);
-    if matches!(stray, Stray::Pulse) {
-        return;
-    }
-    inbound.stats().accepted.add(1);
-    inbound.stats().refused.add(1);
-    if matches!(stray, Stray::Own(_)) && !inbound.loop_reported.swap(true, Ordering::Relaxed) {
-        error!(
-            %client,
-            "reset a connection: {stray}; exempt marked packets there (this is said once)"
-        );
-    } else {
-        debug!(%client, "reset a connection: {stray}");
-    }
-}
 
 /// Why a connection is not served.
 #[derive(Debug, thiserror::Error)]
-enum Refused {
+enum NotServed {
     /// A rule, or no proxy that answers.
     #[error(transparent)]
     Dispatch(#[from] dispatch::Error),
@@ -192,33 +140,9 @@ enum Refused {
     Loop(#[from] Loop),
 }
 
-/// Dials for the client.
-async fn connect(
-    inbound: &Inbound,
-    stream: &TcpStream,
-    client: SocketAddr,
-    Arrival { destination: OrigDst(destination), is_own }: Arrival,
-    meter: &Arc<Meter>,
-) -> Result<Connected, Refused> {
-    // A session may be dropped while it dials, at the end of a stop.
-    let cut = ResetOnDrop::new([stream]);
-    let dispatcher = inbound.current().load();
-    let target = Target::addr(destination);
-    if is_own {
-        debug!(%client, %destination, "a connection of snet's own came back, and is dialled again");
-        let second = Direct::new(inbound.outbound().second());
-        let connected = dispatch::connect_direct(&second, &target).await?;
-        cut.disarm();
-        return Ok(connected);
+impl NotServed {
+    /// Whether the operator asked for it, or has been told where it was found.
+    fn is_expected(&self) -> bool {
+        matches!(self, NotServed::Dispatch(dispatch::Error::Blocked) | NotServed::Loop(_))
     }
-    if dispatcher.route(&target).route == Route::Proxy {
-        inbound.loops.look(&dispatcher, client, destination, meter)?;
-    }
-    let connected = dispatcher.connect(&target).await?;
-    cut.disarm();
-    Ok(connected)
-}
-
-fn name(via: Option<&Upstream>) -> &str {
-    via.map_or("direct", Upstream::name)
 }

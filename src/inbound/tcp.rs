@@ -6,10 +6,11 @@
 //! not hung. Before the limit is reached a host may be refused for what it holds: see
 //! [`super::shares`].
 
+use super::Intercept;
 use super::loops::Loops;
-use super::shares::{Refusal, Refused, Shares, Source};
+use super::session::Sessions;
+use super::shares::{Claimant, Denied, Shares, Shortage};
 use super::token::Token;
-use super::{Intercept, session};
 use crate::dispatch::Current;
 use crate::net::listen::Errors;
 use crate::net::{Outbound, reset};
@@ -29,26 +30,17 @@ use tracing::warn;
 /// What every accepted connection needs; one for all listeners.
 #[derive(Debug)]
 pub struct Inbound {
-    intercept: Intercept,
-    current: Current,
-    outbound: Outbound,
-    stats: Arc<Stats>,
-    relay_limits: relay::Limits,
+    sessions: Sessions,
     limit: u32,
-    /// What the daemon's own proof is answered with.
-    token: Option<Token>,
     shares: Mutex<Shares>,
     /// The last open connection has ended.
     emptied: Notify,
     /// Turns true when open connections are cut.
     cut: watch::Sender<bool>,
-    /// Said once: somebody overwrites our mark.
-    pub(super) loop_reported: AtomicBool,
-    pub(super) loops: Loops,
 }
 
 /// One of the connections that may be open; given back when dropped.
-struct Place {
+struct Permit {
     inbound: Arc<Inbound>,
     client: IpAddr,
 }
@@ -63,32 +55,37 @@ impl Inbound {
         stats: Arc<Stats>,
         limit: u32,
     ) -> Self {
-        Inbound {
+        let sessions = Sessions {
             intercept,
             current,
             outbound,
             stats,
             relay_limits: relay::Limits::default(),
-            limit,
             token: None,
+            loops: Loops::default(),
+            loop_reported: AtomicBool::new(false),
+        };
+        Inbound {
+            sessions,
+            limit,
             shares: Mutex::new(Shares::new(limit, false)),
             emptied: Notify::new(),
             cut: watch::channel(false).0,
-            loop_reported: AtomicBool::new(false),
-            loops: Loops::default(),
         }
     }
 
     /// Answers the daemon's own proof with this.
     #[must_use]
-    pub fn answering(self, token: Token) -> Self {
-        Inbound { token: Some(token), ..self }
+    pub fn answering(mut self, token: Token) -> Self {
+        self.sessions.token = Some(token);
+        self
     }
 
     /// Relays within these limits.
     #[must_use]
-    pub fn within(self, relay_limits: relay::Limits) -> Self {
-        Inbound { relay_limits, ..self }
+    pub fn within(mut self, relay_limits: relay::Limits) -> Self {
+        self.sessions.relay_limits = relay_limits;
+        self
     }
 
     /// Whether clients are different hosts, so that none of them may take all connections.
@@ -127,47 +124,47 @@ impl Inbound {
 
     /// Starts a session, if there is room for one more.
     fn admit(self: &Arc<Self>, mut stream: TcpStream, client: SocketAddr) {
-        let place = match Place::take(self, client.ip()) {
-            Ok(place) => place,
-            Err(refusal) => {
-                self.tell(refusal);
-                self.stats.accepted.add(1);
-                self.stats.refused.add(1);
+        let permit = match Permit::take(self, client.ip()) {
+            Ok(permit) => permit,
+            Err(denied) => {
+                self.tell(denied);
+                self.sessions.stats.accepted.add(1);
+                self.sessions.stats.refused.add(1);
                 return reset(stream);
             }
         };
         let mut cut = self.cut.subscribe();
         tokio::spawn(async move {
             tokio::select! {
-                () = session::serve(&place.inbound, &mut stream, client) => {}
+                () = permit.inbound.sessions.serve(&mut stream, client) => {}
                 _ = cut.wait_for(|cut| *cut) => {}
             }
-            // Whoever waits for the place may count on it that the connection is closed: at a stop
-            // the rules go next, and a reset has to leave while they still translate it.
+            // The connection is closed before its permit comes back: at a stop the rules go next,
+            // and a reset has to leave while they still translate it.
             drop(stream);
-            drop(place);
+            drop(permit);
         });
     }
 
-    fn tell(&self, Refusal { why, is_news }: Refusal) {
+    fn tell(&self, Denied { why, is_news }: Denied) {
         if !is_news {
             return;
         }
         let limit = self.limit;
         match why {
-            Refused::Full => warn!(
+            Shortage::Full => warn!(
                 "{} connections are open of at most {limit}; newcomers are refused (the limit of \
                  open files allows no more: LimitNOFILE= of the service, or ulimit -n)",
                 self.open()
             ),
-            Refused::Share { source, held } => {
+            Shortage::Share { source, held } => {
                 let culprit = match source {
-                    Source::Host(_) => "a program there may be broken or scan the network",
-                    Source::Network(_) => "a host there may use very many addresses",
+                    Claimant::Host(_) => "a program there may be broken or scan the network",
+                    Claimant::Network(_) => "a host there may use very many addresses",
                 };
                 warn!(
-                    "{source} holds {held} of at most {limit} connections; further ones from \
-                     there are refused, so that others get in: {culprit} (rules.direct-sources \
+                    "{source} holds {held} of at most {limit} connections; further ones from there \
+                     are refused, so that others get in: {culprit} (rules.direct-sources \
                      leaves a host alone)"
                 );
             }
@@ -206,40 +203,16 @@ impl Inbound {
     fn shares(&self) -> MutexGuard<'_, Shares> {
         lock(&self.shares)
     }
-
-    pub(super) fn token(&self) -> Option<&Token> {
-        self.token.as_ref()
-    }
-
-    pub(super) fn intercept(&self) -> Intercept {
-        self.intercept
-    }
-
-    pub(super) fn current(&self) -> &Current {
-        &self.current
-    }
-
-    pub(super) fn outbound(&self) -> &Outbound {
-        &self.outbound
-    }
-
-    pub(super) fn relay_limits(&self) -> &relay::Limits {
-        &self.relay_limits
-    }
-
-    pub(super) fn stats(&self) -> &Stats {
-        &self.stats
-    }
 }
 
-impl Place {
-    fn take(inbound: &Arc<Inbound>, client: IpAddr) -> Result<Self, Refusal> {
+impl Permit {
+    fn take(inbound: &Arc<Inbound>, client: IpAddr) -> Result<Self, Denied> {
         inbound.shares().enter(client)?;
-        Ok(Place { inbound: Arc::clone(inbound), client })
+        Ok(Permit { inbound: Arc::clone(inbound), client })
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut shares = self.inbound.shares();
         shares.leave(self.client);

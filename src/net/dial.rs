@@ -1,4 +1,4 @@
-//! One attempt to connect a TCP socket, in the manner that the operator chose.
+//! One attempt to connect a TCP socket, with the options that the operator chose.
 //!
 //! **Fast Open** (RFC 7413): the first bytes of the proxy's protocol leave in the SYN once the
 //! kernel has a cookie of the server, and the server works on them a round trip sooner. Only what
@@ -19,7 +19,7 @@ use tracing::warn;
 
 /// How connections to a server are made. By default plainly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Manner {
+pub struct DialOptions {
     /// TCP Fast Open: the first bytes leave in the SYN.
     pub fast_open: bool,
     /// Multipath TCP.
@@ -27,9 +27,9 @@ pub struct Manner {
 }
 
 /// A TCP socket for this address, not connected, not blocking.
-pub(super) fn socket(address: SocketAddr, manner: Manner) -> io::Result<Socket> {
+pub(super) fn socket(address: SocketAddr, options: DialOptions) -> io::Result<Socket> {
     let (domain, kind) = (Domain::for_address(address), Type::STREAM.nonblocking());
-    if manner.multipath {
+    if options.multipath {
         match Socket::new(domain, kind, Some(Protocol::MPTCP)) {
             Ok(socket) => return Ok(socket),
             Err(error) if is_missing(&error) => report(&error),
@@ -50,8 +50,8 @@ fn report(error: &io::Error) {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
         warn!(
-            "multipath: this kernel has no multipath TCP, plain TCP is used (this is said once): \
-             {error}"
+            "multipath: this kernel has no multipath TCP, plain TCP is used (this is said \
+             once): {error}"
         );
     });
 }

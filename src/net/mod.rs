@@ -20,7 +20,7 @@ mod own;
 use crate::fault::{self, Fault};
 use crate::mark::Fwmark;
 use allowance::Allowance;
-use dial::Manner;
+use dial::DialOptions;
 use own::Own;
 pub use own::Returned;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -39,7 +39,7 @@ const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 pub struct Outbound {
     mark: Fwmark,
     refusal: Refusal,
-    manner: Manner,
+    options: DialOptions,
     own: Arc<Own>,
     allowance: Arc<Allowance>,
     is_second: bool,
@@ -60,7 +60,7 @@ impl Outbound {
         Outbound {
             mark,
             refusal,
-            manner: Manner::default(),
+            options: DialOptions::default(),
             own: Arc::default(),
             allowance: Arc::default(),
             is_second: false,
@@ -84,15 +84,15 @@ impl Outbound {
         &self.allowance
     }
 
-    /// The same way, in another manner.
+    /// The same way, with these options.
     #[must_use]
-    pub fn in_manner(self, manner: Manner) -> Self {
-        Outbound { manner, ..self }
+    pub fn with_options(self, options: DialOptions) -> Self {
+        Outbound { options, ..self }
     }
 
     /// Whether the first bytes should be at hand for [`tcp_saying`](Self::tcp_saying).
     pub fn opens_fast(&self) -> bool {
-        self.manner.fast_open
+        self.options.fast_open
     }
 
     /// Tries whether this process may set the mark.
@@ -131,7 +131,7 @@ impl Outbound {
         first: &[u8],
     ) -> io::Result<TcpStream> {
         let (mut stream, sent) = match addresses {
-            [address] if self.manner.fast_open => self.connect(*address, first).await?,
+            [address] if self.options.fast_open => self.connect(*address, first).await?,
             _ => (self.tcp(addresses).await?, 0),
         };
         stream.write_all(&first[sent..]).await?;
@@ -182,7 +182,7 @@ impl Outbound {
 
     /// Returns the connection, and how many of the `first` bytes have left.
     async fn connect(&self, address: SocketAddr, first: &[u8]) -> io::Result<(TcpStream, usize)> {
-        let socket = dial::socket(address, self.manner)?;
+        let socket = dial::socket(address, self.options)?;
         self.apply_mark(&socket)?;
         let sent = self.own.noting(&socket, address, self.is_second, || {
             dial::begin(&socket, address, first).map_err(|error| no_source(error, address))

@@ -17,16 +17,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Who made a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Owner {
+pub struct SocketOwner {
     /// The user.
     pub user: Uid,
     /// The number of the cgroup (v2); since Linux 5.8.
     pub cgroup: Option<u64>,
 }
 
-impl Owner {
+impl SocketOwner {
     /// Whether nothing that is known of the two differs.
-    pub fn resembles(&self, other: &Owner) -> bool {
+    pub fn resembles(&self, other: &SocketOwner) -> bool {
         let same_cgroup = match (self.cgroup, other.cgroup) {
             (Some(one), Some(other)) => one == other,
             _ => true,
@@ -39,7 +39,7 @@ impl Owner {
 ///
 /// # Errors
 /// What the kernel says, for example if it has no sock_diag.
-pub fn of_listener(address: SocketAddr) -> nix::Result<Option<Owner>> {
+pub fn of_listener(address: SocketAddr) -> nix::Result<Option<SocketOwner>> {
     let anybody = SocketAddr::new(unspecified(address), 0);
     let found = ask(&open()?, address, anybody, ANY_DEVICE)?;
     Ok(found.filter(|found| found.state == TCP_LISTEN).map(|found| found.owner))
@@ -50,7 +50,7 @@ pub fn of_listener(address: SocketAddr) -> nix::Result<Option<Owner>> {
 ///
 /// # Errors
 /// As [`of_listener`].
-pub fn of_connection(local: SocketAddr, remote: SocketAddr) -> nix::Result<Option<Owner>> {
+pub fn of_connection(local: SocketAddr, remote: SocketAddr) -> nix::Result<Option<SocketOwner>> {
     Ok(connection(local, remote)?.map(|found| found.owner))
 }
 
@@ -62,7 +62,7 @@ pub fn cookie_of_connection(local: SocketAddr, remote: SocketAddr) -> nix::Resul
     Ok(connection(local, remote)?.map(|found| found.cookie))
 }
 
-fn connection(local: SocketAddr, remote: SocketAddr) -> nix::Result<Option<Found>> {
+fn connection(local: SocketAddr, remote: SocketAddr) -> nix::Result<Option<FoundSocket>> {
     let socket = open()?;
     let find = |device| {
         let found = ask(&socket, local, remote, device)?;
@@ -84,10 +84,10 @@ fn connection(local: SocketAddr, remote: SocketAddr) -> nix::Result<Option<Found
 const ANY_DEVICE: u32 = 0;
 const MOST_DEVICES: usize = 64;
 
-struct Found {
+struct FoundSocket {
     state: u8,
     cookie: u64,
-    owner: Owner,
+    owner: SocketOwner,
 }
 
 fn open() -> nix::Result<OwnedFd> {
@@ -100,7 +100,7 @@ fn ask(
     local: SocketAddr,
     remote: SocketAddr,
     device: u32,
-) -> nix::Result<Option<Found>> {
+) -> nix::Result<Option<FoundSocket>> {
     let kernel = NetlinkAddr::new(0, 0);
     let message = request(canonical(local), canonical(remote), device);
     sendto(socket.as_raw_fd(), &message, &kernel, MsgFlags::empty())?;
@@ -130,7 +130,7 @@ fn request(local: SocketAddr, remote: SocketAddr, device: u32) -> Vec<u8> {
 }
 
 /// An error, or struct inet_diag_msg and attributes. What is cut off is nothing.
-fn read(message: &[u8]) -> nix::Result<Option<Found>> {
+fn read(message: &[u8]) -> nix::Result<Option<FoundSocket>> {
     let kind = number::<2>(message, 4).map(u16::from_ne_bytes);
     let body = message.get(NLMSGHDR..).unwrap_or_default();
     if kind == Some(NLMSG_ERROR) {
@@ -151,7 +151,7 @@ fn read(message: &[u8]) -> nix::Result<Option<Found>> {
     let [low, high] = [low, high].map(u32::from_ne_bytes).map(u64::from);
     let cookie = high << 32 | low;
     let user = Uid::from_raw(u32::from_ne_bytes(user));
-    Ok(Some(Found { state, cookie, owner: Owner { user, cgroup: cgroup(body) } }))
+    Ok(Some(FoundSocket { state, cookie, owner: SocketOwner { user, cgroup: cgroup(body) } }))
 }
 
 fn cgroup(body: &[u8]) -> Option<u64> {
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn who_resembles_whom() {
-        let owner = |user, cgroup| Owner { user: Uid::from_raw(user), cgroup };
+        let owner = |user, cgroup| SocketOwner { user: Uid::from_raw(user), cgroup };
         assert!(owner(1, Some(2)).resembles(&owner(1, Some(2))));
         assert!(!owner(1, Some(2)).resembles(&owner(1, Some(3))));
         assert!(!owner(1, Some(2)).resembles(&owner(2, Some(2))));

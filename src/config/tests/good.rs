@@ -8,7 +8,7 @@ use crate::dns::settings::{HttpsRecords, Via};
 use crate::domain::Name;
 use crate::firewall::{Ipv6, LeftAlone, OnFailure, Quic};
 use crate::ipset::IpSet;
-use crate::net::dial::Manner;
+use crate::net::dial::DialOptions;
 use crate::proxy::shadowsocks::cipher::Method;
 use crate::route::Route;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -196,7 +196,7 @@ fn everything() {
     assert_eq!(config.proxies[0].host, "2001:db8::1");
     assert_eq!(config.proxies[0].connect_timeout, Duration::from_millis(500));
     let options = [0, 1].map(|number: usize| config.proxies[number].dial_options);
-    assert_eq!(options, [Manner { fast_open: true, multipath: true }, Manner::default()]);
+    assert_eq!(options, [DialOptions { fast_open: true, multipath: true }, DialOptions::default()]);
     let ProxyKind::Shadowsocks { method, password } = &config.proxies[0].kind else { panic!() };
     assert_eq!((*method, password.expose()), (Method::Aes256Gcm, "päss hunter2".as_bytes()));
     let ProxyKind::Http { credentials: Some((user, password)) } = &config.proxies[1].kind else {

@@ -19,27 +19,27 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Who connects, as far as a share is concerned.
+/// A client, as far as a share is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Source {
+pub(super) enum Claimant {
     Host(IpAddr),
     /// The /64 of this address, whose other half is zero.
     Network(Ipv6Addr),
 }
 
-/// Why somebody gets none.
+/// Why a client gets no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// The limit is reached, or nearly so, by nobody's fault.
+pub(super) enum Shortage {
+    /// The limit is reached, or nearly so, and no client is to blame.
     Full,
     /// What is left is for others: this one holds so many.
-    Share { source: Source, held: u32 },
+    Share { source: Claimant, held: u32 },
 }
 
-/// A refusal, and whether the operator should hear of it: once, and again after it had passed.
+/// A connection is denied. It is worth a line in the log once, and again after it had passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) why: Refused,
+pub(super) struct Denied {
+    pub(super) why: Shortage,
     pub(super) is_news: bool,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Shares {
     limit: u32,
     by_source: bool,
     open: u32,
-    held: HashMap<Source, Held>,
+    held: HashMap<Claimant, Held>,
     told_full: bool,
 }
 
@@ -77,9 +77,9 @@ impl Shares {
     }
 
     /// Lets one more in. It has to [`leave`](Self::leave) again.
-    pub(super) fn enter(&mut self, client: IpAddr) -> Result<(), Refusal> {
+    pub(super) fn enter(&mut self, client: IpAddr) -> Result<(), Denied> {
         if let Some(why) = self.refuses(client) {
-            return Err(Refusal { why, is_news: self.is_news(why) });
+            return Err(Denied { why, is_news: self.is_news(why) });
         }
         self.open += 1;
         for source in sources(client) {
@@ -107,7 +107,7 @@ impl Shares {
         }
     }
 
-    fn refuses(&self, client: IpAddr) -> Option<Refused> {
+    fn refuses(&self, client: IpAddr) -> Option<Shortage> {
         let free = self.limit.saturating_sub(self.open);
         if free == 0 {
             return Some(self.blame(client, 0));
@@ -115,31 +115,31 @@ impl Shares {
         if !self.by_source || free > self.limit / 4 {
             return None;
         }
-        let reserved = |source: &Source| match source {
-            Source::Host(_) => self.limit / 4,
-            Source::Network(_) => self.limit / 8,
+        let reserved = |source: &Claimant| match source {
+            Claimant::Host(_) => self.limit / 4,
+            Claimant::Network(_) => self.limit / 8,
         };
         let refuses =
-            |source: Source| free <= reserved(&source) && self.connections(source) >= free;
+            |source: Claimant| free <= reserved(&source) && self.connections(source) >= free;
         sources(client).any(refuses).then(|| self.blame(client, free))
     }
 
     /// A source is to blame if it holds a good part of all; else there are simply many.
-    fn blame(&self, client: IpAddr, free: u32) -> Refused {
+    fn blame(&self, client: IpAddr, free: u32) -> Shortage {
         let much = (self.limit / 16).max(free).max(1);
         let culprit = sources(client).find(|source| self.connections(*source) >= much);
         match culprit {
             Some(source) if self.by_source => {
-                Refused::Share { source, held: self.connections(source) }
+                Shortage::Share { source, held: self.connections(source) }
             }
-            _ => Refused::Full,
+            _ => Shortage::Full,
         }
     }
 
-    fn is_news(&mut self, why: Refused) -> bool {
+    fn is_news(&mut self, why: Shortage) -> bool {
         match why {
-            Refused::Full => !std::mem::replace(&mut self.told_full, true),
-            Refused::Share { source, held } => match self.held.get_mut(&source) {
+            Shortage::Full => !std::mem::replace(&mut self.told_full, true),
+            Shortage::Share { source, held } => match self.held.get_mut(&source) {
                 Some(entry) if entry.told == 0 => {
                     entry.told = held;
                     true
@@ -149,28 +149,28 @@ impl Shares {
         }
     }
 
-    fn connections(&self, source: Source) -> u32 {
+    fn connections(&self, source: Claimant) -> u32 {
         self.held.get(&source).map_or(0, |held| held.connections)
     }
 }
 
 /// The host, and its network where that is something else.
-fn sources(client: IpAddr) -> impl Iterator<Item = Source> {
+fn sources(client: IpAddr) -> impl Iterator<Item = Claimant> {
     let network = match client {
         IpAddr::V4(_) => None,
         IpAddr::V6(v6) => {
             let prefix = v6.to_bits() & (u128::MAX << 64);
-            Some(Source::Network(Ipv6Addr::from_bits(prefix)))
+            Some(Claimant::Network(Ipv6Addr::from_bits(prefix)))
         }
     };
-    std::iter::once(Source::Host(client)).chain(network)
+    std::iter::once(Claimant::Host(client)).chain(network)
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for Claimant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Host(address) => address.fmt(f),
-            Source::Network(prefix) => write!(f, "{prefix}/64"),
+            Claimant::Host(address) => address.fmt(f),
+            Claimant::Network(prefix) => write!(f, "{prefix}/64"),
         }
     }
 }

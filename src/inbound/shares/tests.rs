@@ -33,7 +33,7 @@ fn one_machine_has_the_whole_limit_for_itself() {
     let mut shares = Shares::new(LIMIT, false);
     assert_eq!(greedy(&mut shares, host(1)), LIMIT);
     let refusal = shares.enter(host(1)).unwrap_err();
-    assert_eq!(refusal.why, Refused::Full, "nobody is to blame");
+    assert_eq!(refusal.why, Shortage::Full, "nobody is to blame");
     // The mode changes while it runs: what is open was counted.
     shares.set_by_source(true);
     shares.leave(host(1));
@@ -54,8 +54,8 @@ fn a_host_with_many_addresses_leaves_an_eighth_to_others() {
     let got = (0..u16::MAX).filter(|number| shares.enter(neighbour(*number)).is_ok()).count();
     assert_eq!(u32::try_from(got).unwrap(), LIMIT - LIMIT / 8);
     let refusal = shares.enter(neighbour(u16::MAX)).unwrap_err();
-    let network = Source::Network("fd00:7::".parse().unwrap());
-    assert!(matches!(refusal.why, Refused::Share { source, .. } if source == network));
+    let network = Claimant::Network("fd00:7::".parse().unwrap());
+    assert!(matches!(refusal.why, Shortage::Share { source, .. } if source == network));
     assert_eq!(network.to_string(), "fd00:7::/64");
     assert!(greedy(&mut shares, host(1)) >= LIMIT / 16);
 }
@@ -65,8 +65,8 @@ fn a_share_that_is_used_up_is_told_once_and_again_after_it_had_passed() {
     let mut shares = Shares::new(LIMIT, true);
     let news = |shares: &mut Shares| {
         let refusal = shares.enter(host(1)).unwrap_err();
-        let held = shares.connections(Source::Host(host(1)));
-        assert_eq!(refusal.why, Refused::Share { source: Source::Host(host(1)), held });
+        let held = shares.connections(Claimant::Host(host(1)));
+        assert_eq!(refusal.why, Shortage::Share { source: Claimant::Host(host(1)), held });
         refusal.is_news
     };
     let all = (0..LIMIT).filter(|_| shares.enter(host(1)).is_ok()).count();
@@ -85,7 +85,7 @@ fn a_crowd_without_a_culprit_is_told_once() {
     let mut shares = Shares::new(64, true);
     (0..64).for_each(|number| shares.enter(host(number)).unwrap());
     let refusal = shares.enter(host(65)).unwrap_err();
-    assert_eq!(refusal, Refusal { why: Refused::Full, is_news: true });
+    assert_eq!(refusal, Denied { why: Shortage::Full, is_news: true });
     shares.leave(host(1));
     shares.enter(host(66)).unwrap();
     assert!(!shares.enter(host(67)).unwrap_err().is_news);
@@ -120,8 +120,8 @@ proptest! {
                 let is_in = shares.enter(client).is_ok();
                 prop_assert!(!is_in || free > 0, "never beyond the limit");
                 prop_assert!(is_in || free <= limit / 4, "nobody is refused while there is much");
-                let may = free > limit / 4 || *own < free;
-                prop_assert!(!is_in || may, "what is left is for others");
+                let is_left = free > limit / 4 || *own < free;
+                prop_assert!(!is_in || is_left, "what is left is for others");
                 if client.is_ipv4() && *own < free {
                     prop_assert!(is_in, "a newcomer gets in");
                 }

@@ -13,7 +13,7 @@ use crate::secret::Secret;
 use crate::target::Target;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use response::{Answer, Malformed, Response};
+use response::{Malformed, ParsedHeader, Response};
 use std::io;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -50,13 +50,15 @@ impl HttpConnect {
         let mut received = Vec::with_capacity(1024);
         loop {
             match response::parse(&received) {
-                Ok(Answer::Final(response)) => return self.judge(target, tcp, received, response),
+                Ok(ParsedHeader::Final(response)) => {
+                    return self.judge(target, tcp, received, response);
+                }
                 // 1xx: the real answer is still to come (RFC 9110, 15.2).
-                Ok(Answer::Interim { length }) => drop(received.drain(..length)),
-                Ok(Answer::Incomplete) if received.len() < LONGEST_HEADER => {
+                Ok(ParsedHeader::Interim { length }) => drop(received.drain(..length)),
+                Ok(ParsedHeader::Incomplete) if received.len() < LONGEST_HEADER => {
                     self.read_more(&mut tcp, &mut received).await?;
                 }
-                Ok(Answer::Incomplete) => return Err(self.nonsense(&received)),
+                Ok(ParsedHeader::Incomplete) => return Err(self.nonsense(&received)),
                 Err(Malformed) => return Err(self.nonsense(&received)),
             }
         }

@@ -3,7 +3,7 @@
 
 /// What the bytes received so far amount to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ParsedHeader {
     /// The end of the header has not come yet.
     Incomplete,
     /// A 1xx response; skip so many bytes and look again.
@@ -37,20 +37,20 @@ const EXCERPT: usize = 60;
 ///
 /// # Errors
 /// Whatever comes behind them, they are no response.
-pub fn parse(bytes: &[u8]) -> Result<Answer, Malformed> {
+pub fn parse(bytes: &[u8]) -> Result<ParsedHeader, Malformed> {
     const VERSION: &[u8] = b"HTTP/1.";
     let known = bytes.len().min(VERSION.len());
     if bytes[..known] != VERSION[..known] {
         return Err(Malformed);
     }
-    let Some(length) = header_length(bytes) else { return Ok(Answer::Incomplete) };
+    let Some(length) = header_length(bytes) else { return Ok(ParsedHeader::Incomplete) };
     let line_length = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(length);
     let line = bytes[..line_length].trim_ascii_end();
     let status = status(line).ok_or(Malformed)?;
     // 101 changes the protocol, and not to a tunnel: it is no interim answer.
     Ok(match status {
-        100 | 102..=199 => Answer::Interim { length },
-        _ => Answer::Final(Response { status, line: excerpt(line), length }),
+        100 | 102..=199 => ParsedHeader::Interim { length },
+        _ => ParsedHeader::Final(Response { status, line: excerpt(line), length }),
     })
 }
 
@@ -95,7 +95,7 @@ mod tests {
 
     fn status_of(text: &str) -> Option<u16> {
         match parse(text.as_bytes()) {
-            Ok(Answer::Final(response)) => Some(response.status),
+            Ok(ParsedHeader::Final(response)) => Some(response.status),
             _ => None,
         }
     }
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn the_header_ends_at_the_empty_line() {
         let text = "HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\nearly";
-        let Ok(Answer::Final(response)) = parse(text.as_bytes()) else { panic!("not final") };
+        let Ok(ParsedHeader::Final(response)) = parse(text.as_bytes()) else { panic!("not final") };
         assert_eq!(&text[response.length..], "early");
         assert_eq!(response.line, "\"HTTP/1.1 200 Connection established\"");
     }
@@ -112,7 +112,7 @@ mod tests {
     fn any_fragment_is_incomplete() {
         let text = "HTTP/1.0 200 OK\r\nA: b\r\n\r\n";
         for end in 0..text.len() {
-            assert_eq!(parse(&text.as_bytes()[..end]), Ok(Answer::Incomplete), "{end}");
+            assert_eq!(parse(&text.as_bytes()[..end]), Ok(ParsedHeader::Incomplete), "{end}");
         }
     }
 
@@ -120,7 +120,10 @@ mod tests {
     fn odd_but_right() {
         assert_eq!(status_of("HTTP/1.1 200\r\n\r\n"), Some(200));
         assert_eq!(status_of("HTTP/1.0 407 Who\n\n"), Some(407));
-        assert_eq!(parse(b"HTTP/1.1 100 Continue\r\n\r\n"), Ok(Answer::Interim { length: 25 }));
+        assert_eq!(
+            parse(b"HTTP/1.1 100 Continue\r\n\r\n"),
+            Ok(ParsedHeader::Interim { length: 25 })
+        );
         assert_eq!(status_of("HTTP/1.1 101 Switching Protocols\r\n\r\n"), Some(101));
     }
 

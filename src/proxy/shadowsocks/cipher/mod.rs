@@ -19,9 +19,9 @@ use std::str::FromStr;
 use zeroize::Zeroizing;
 
 #[cfg(not(feature = "ring"))]
-use portable::Key;
+use portable::PortableKey as Key;
 #[cfg(feature = "ring")]
-use ring::Key;
+use ring::RingKey as Key;
 
 /// Bytes of an authentication tag, the same for every method.
 pub const TAG: usize = 16;
@@ -301,8 +301,8 @@ mod tests {
             for method in Method::ALL {
                 let key = &key[..method.key_len()];
                 let (ours, theirs) = (
-                    ring::Key::new(method, key).unwrap(),
-                    portable::Key::new(method, key).unwrap(),
+                    ring::RingKey::new(method, key).unwrap(),
+                    portable::PortableKey::new(method, key).unwrap(),
                 );
                 let (mut one, mut other) = (text.clone(), text.clone());
                 let tag = ours.seal(nonce, &mut one).unwrap();

@@ -7,24 +7,24 @@ use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use chacha20poly1305::ChaCha20Poly1305;
 
 /// A key ready for use. The schedules of AES are large: boxed, so that a connection is small.
-pub(in super::super) enum Key {
+pub(in super::super) enum PortableKey {
     Aes128(Box<Aes128Gcm>),
     Aes256(Box<Aes256Gcm>),
     ChaCha20(ChaCha20Poly1305),
 }
 
-impl Key {
+impl PortableKey {
     /// `None` if `bytes` has not the length that the method wants.
     pub(in super::super) fn new(method: Method, bytes: &[u8]) -> Option<Self> {
         let key = match method {
             Method::Aes128Gcm => {
-                Aes128Gcm::new_from_slice(bytes).map(|key| Key::Aes128(key.into()))
+                Aes128Gcm::new_from_slice(bytes).map(|key| PortableKey::Aes128(key.into()))
             }
             Method::Aes256Gcm => {
-                Aes256Gcm::new_from_slice(bytes).map(|key| Key::Aes256(key.into()))
+                Aes256Gcm::new_from_slice(bytes).map(|key| PortableKey::Aes256(key.into()))
             }
             Method::Chacha20IetfPoly1305 => {
-                ChaCha20Poly1305::new_from_slice(bytes).map(Key::ChaCha20)
+                ChaCha20Poly1305::new_from_slice(bytes).map(PortableKey::ChaCha20)
             }
         };
         key.ok()
@@ -37,9 +37,9 @@ impl Key {
         bytes: &mut [u8],
     ) -> Result<[u8; TAG], Forged> {
         match self {
-            Key::Aes128(key) => seal(&**key, nonce, bytes),
-            Key::Aes256(key) => seal(&**key, nonce, bytes),
-            Key::ChaCha20(key) => seal(key, nonce, bytes),
+            PortableKey::Aes128(key) => seal(&**key, nonce, bytes),
+            PortableKey::Aes256(key) => seal(&**key, nonce, bytes),
+            PortableKey::ChaCha20(key) => seal(key, nonce, bytes),
         }
     }
 
@@ -51,9 +51,9 @@ impl Key {
         gap: usize,
     ) -> Result<(), Forged> {
         match self {
-            Key::Aes128(key) => open(&**key, nonce, bytes, gap),
-            Key::Aes256(key) => open(&**key, nonce, bytes, gap),
-            Key::ChaCha20(key) => open(key, nonce, bytes, gap),
+            PortableKey::Aes128(key) => open(&**key, nonce, bytes, gap),
+            PortableKey::Aes256(key) => open(&**key, nonce, bytes, gap),
+            PortableKey::ChaCha20(key) => open(key, nonce, bytes, gap),
         }
     }
 }
