@@ -3,13 +3,15 @@
 
 use super::Intercept;
 use super::tcp::Inbound;
+use super::token::Token;
 use crate::dispatch::{Current, Dispatcher, Upstream};
+use crate::firewall::{Family, probe};
 use crate::mark::Fwmark;
 use crate::net::origin::OrigDst;
-use crate::net::{Outbound, Refusal, listen};
+use crate::net::{Outbound, Refusal, listen, reset};
 use crate::proxy::direct::Direct;
 use crate::proxy::{BoxFuture, Error, Link, Progress, Proxy};
-use crate::route::Route;
+use crate::route::{Route, Rules};
 use crate::stats::Stats;
 use crate::target::Target;
 use std::io;
@@ -19,6 +21,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
 /// What the proxy does with the connections, in order; the last one for all that follow.
 #[derive(Clone, Copy, Debug)]
@@ -72,17 +76,31 @@ fn loopback() -> TcpListener {
     listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap()
 }
 
+/// How long a dial may take.
+const DIAL: Duration = Duration::from_secs(3600);
+
 /// Everything around one listener, and what it writes into the log.
 struct House {
     inbound: Arc<Inbound>,
+    dispatcher: Current,
+    token: Token,
     stats: Arc<Stats>,
     address: SocketAddr,
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
+    accepting: JoinHandle<io::Result<()>>,
     log: Arc<Mutex<Vec<u8>>>,
     _listening: tracing::subscriber::DefaultGuard,
 }
 
+/// Everything goes to a foreign site, and so to the proxy.
 fn house(acts: &[Act], limit: u32) -> House {
+    let site = "203.0.113.10:80".parse().unwrap();
+    let house = house_at(site, Rules::default(), acts, limit);
+    assert_eq!(house.dispatcher.load().route(&Target::addr(site)).route, Route::Proxy);
+    house
+}
+
+fn house_at(site: SocketAddr, rules: Rules, acts: &[Act], limit: u32) -> House {
     let echo = loopback();
     let address = echo.local_addr().unwrap();
     tokio::spawn(async move {
@@ -94,24 +112,24 @@ fn house(acts: &[Act], limit: u32) -> House {
         }
     });
     let proxy = Scripted { acts: Mutex::new(acts.to_vec()), echo: address };
-    let upstream = Arc::new(Upstream::new(Box::new(proxy), Duration::from_secs(3600)));
+    let upstream = Arc::new(Upstream::new(Box::new(proxy), DIAL));
     let direct = Box::new(Direct::new(outbound()));
-    let dispatcher =
-        Dispatcher::new(Arc::default(), Arc::default(), direct, vec![Arc::clone(&upstream)]);
-    let site = "203.0.113.10:80".parse().unwrap();
-    assert_eq!(dispatcher.route(&Target::addr(site)).route, Route::Proxy);
+    let dispatcher = Dispatcher::new(Arc::new(rules), Arc::default(), direct, vec![upstream]);
+    let dispatcher = Current::new(dispatcher);
+    let token = Token::new().unwrap();
     let stats = Arc::new(Stats::default());
-    let inbound = Arc::new(Inbound::new(
+    let inbound = Inbound::new(
         Intercept::Fixed(OrigDst(site)),
-        Current::new(dispatcher),
+        dispatcher.clone(),
         outbound(),
         Arc::clone(&stats),
         limit,
-    ));
+    );
+    let inbound = Arc::new(inbound.answering(token.clone()));
     let listener = loopback();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(Arc::clone(&inbound).accept(listener, stopped));
+    let accepting = tokio::spawn(Arc::clone(&inbound).accept(listener, stopped));
     let log = Arc::new(Mutex::new(Vec::new()));
     let writer = Arc::clone(&log);
     let subscriber = tracing_subscriber::fmt()
@@ -119,7 +137,7 @@ fn house(acts: &[Act], limit: u32) -> House {
         .with_writer(move || Log(Arc::clone(&writer)))
         .finish();
     let _listening = tracing::subscriber::set_default(subscriber);
-    House { inbound, stats, address, _stop: stop, log, _listening }
+    House { inbound, dispatcher, token, stats, address, stop, accepting, log, _listening }
 }
 
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -222,4 +240,71 @@ async fn a_source_that_takes_all_is_told_and_leaves_room() {
     }
     assert_eq!(house.lines("127.0.0.1 holds 12 of at most 16 connections"), 1);
     assert_eq!(house.counts(), [15, 3, 0, 12]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_takes_too_long_is_a_reset() {
+    let house = house(&[Act::Hang], 16);
+    let began = Instant::now();
+    assert!(is_reset(house.client().await).await);
+    assert!((DIAL..DIAL + Duration::from_secs(1)).contains(&began.elapsed()));
+    house.inbound.drained().await;
+    assert_eq!(house.counts(), [1, 1, 0, 0]);
+    assert_eq!(house.lines("client="), 1);
+    assert_eq!(house.lines("refused: no proxy could connect"), 1);
+}
+
+/// A half that breaks is told as that of the side that broke.
+#[tokio::test]
+async fn a_connection_that_breaks_leaves_one_line_too() {
+    let house = house(&[Act::Connect], 16);
+    reset(house.served().await);
+    house.inbound.drained().await;
+    assert_eq!(house.counts(), [1, 0, 1, 0]);
+    assert_eq!((house.lines("client="), house.lines("client broke off")), (1, 1));
+}
+
+/// What a rule blocks is refused without a dial. The operator wrote the rule: the log says nothing.
+#[tokio::test]
+async fn what_is_blocked_is_reset() {
+    let site = "203.0.113.10:80".parse().unwrap();
+    let block = ["203.0.113.0/24".parse::<ipnet::IpNet>().unwrap()].into_iter().collect();
+    let house = house_at(site, Rules { block, ..Rules::default() }, &[Act::Connect], 16);
+    assert!(is_reset(house.client().await).await);
+    house.inbound.drained().await;
+    assert_eq!(house.counts(), [1, 1, 0, 0]);
+    assert_eq!(house.lines("client="), 0);
+}
+
+/// At a stop nothing new is accepted, what is open goes on, and the drain lasts until it has ended.
+#[tokio::test]
+async fn a_stop_lets_open_connections_go_on_until_they_end() {
+    let house = house(&[Act::Connect], 16);
+    let mut open = house.served().await;
+    house.stop.send_replace(true);
+    house.accepting.await.unwrap().unwrap();
+    let refused = outbound().tcp(&[house.address]).await;
+    assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    open.write_all(b"still").await.unwrap();
+    open.read_exact(&mut [0; 5]).await.unwrap();
+    let drained = house.inbound.drained();
+    assert!(timeout(Duration::from_millis(50), drained).await.is_err(), "one is open");
+    drop(open);
+    timeout(Duration::from_secs(5), house.inbound.drained()).await.expect("it has ended");
+}
+
+/// The daemon's own proof is answered with the token, is no connection and leaves no line.
+#[tokio::test]
+async fn a_proof_is_answered_and_not_counted() {
+    for family in Family::ALL {
+        let site = SocketAddr::new(probe::address(family), probe::TCP_PORT);
+        let house = house_at(site, Rules::default(), &[Act::Refuse], 16);
+        let mut client = house.client().await;
+        let mut answer = [0; 32];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, house.token.text().as_bytes());
+        reset(client);
+        house.inbound.drained().await;
+        assert_eq!((house.counts(), house.lines("")), ([0; 4], 0));
+    }
 }
