@@ -6,7 +6,7 @@ use super::item::Item;
 use super::section::Section;
 use super::{Mode, Scope};
 use crate::domain::{self, DomainMap, Listed, Name};
-use crate::firewall::{Cgroup, LeftAlone};
+use crate::firewall::ExemptPrograms;
 use crate::ipset::{self, IpSet};
 use crate::route::{self, Route};
 use ipnet::IpNet;
@@ -23,7 +23,7 @@ pub struct RulesConfig {
     /// `rules.direct-sources`
     pub direct_sources: IpSet,
     /// `rules.direct-users` and `rules.direct-cgroups`
-    pub exempt_programs: LeftAlone,
+    pub exempt_programs: ExemptPrograms,
 }
 
 impl RulesConfig {
@@ -35,7 +35,7 @@ impl RulesConfig {
         written.read(section, "block", Route::Block);
         let mut direct_sources = IpSet::default();
         section.key("direct-sources", &mut direct_sources, |item| sources(item, mode));
-        let mut exempt_programs = LeftAlone::default();
+        let mut exempt_programs = ExemptPrograms::default();
         section.key("direct-users", &mut exempt_programs.users, |item| distinct(item, user));
         section.key("direct-cgroups", &mut exempt_programs.cgroups, |item| distinct(item, cgroup));
 
@@ -171,13 +171,13 @@ fn user(text: &str) -> Result<u32, String> {
 }
 
 /// A cgroup, as `systemctl show -P ControlGroup` or /proc/PID/cgroup write it.
-fn cgroup(text: &str) -> Result<Cgroup, String> {
+fn cgroup(text: &str) -> Result<String, String> {
     let path = text.strip_prefix('/').unwrap_or(text);
     let is_name = |part: &str| !matches!(part, "" | "." | "..") && part.len() < 256;
     // In rules it stands without quotes; XT_CGROUP_PATH_LEN in linux/netfilter/xt_cgroup.h.
     let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == '"';
     if path.split('/').all(is_name) && !path.contains(is_odd) && path.len() < 512 {
-        Ok(Cgroup { path: path.into(), id: None })
+        Ok(path.into())
     } else {
         Err("the path of a cgroup, for example \"system.slice/sing-box.service\"".into())
     }

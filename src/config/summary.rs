@@ -81,12 +81,8 @@ impl Config {
             count(rules.china_names.len(), "name"),
         )?;
         let users = self.rules.exempt_programs.users.iter().map(|user| format!("user {user}"));
-        let cgroups = self
-            .rules
-            .exempt_programs
-            .cgroups
-            .iter()
-            .map(|cgroup| format!("cgroup {}", cgroup.path));
+        let cgroups =
+            self.rules.exempt_programs.cgroups.iter().map(|cgroup| format!("cgroup {cgroup}"));
         let exempt: Vec<String> = users.chain(cgroups).collect();
         if !exempt.is_empty() {
             writeln!(out, "exempt    programs of {}", exempt.join(", "))?;

@@ -3,9 +3,8 @@
 use crate::config::{BackendChoice, Config, Mode, ProxyConfig, ProxyKind, Scope};
 use crate::dispatch::{Dispatcher, Upstream};
 use crate::fault::{self, Fault};
-use crate::firewall::{Family, Lan, Ruleset};
+use crate::firewall::{Family, LanPolicy, Policy, Ruleset};
 use crate::inbound::token::Token;
-use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use crate::net::Outbound;
 use crate::proxy::Proxy;
@@ -14,6 +13,7 @@ use crate::proxy::endpoint::Endpoint;
 use crate::proxy::http::{Credentials, HttpConnect};
 use crate::proxy::server::ProxyServer;
 use crate::proxy::shadowsocks::Shadowsocks;
+use crate::route::Rules;
 use crate::{dns, firewall};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -146,41 +146,31 @@ pub(super) fn ruleset(
     listening: &[IpAddr],
     endpoints: &[Arc<Endpoint>],
 ) -> Result<Ruleset, firewall::Error> {
-    let rules = &config.rules.routes;
     let servers = endpoints.iter().flat_map(|endpoint| endpoint.addresses());
-    let lan = (config.mode == Mode::Router).then(|| Lan {
+    let lan = (config.mode == Mode::Router).then(|| LanPolicy {
         patterns: config.firewall.interfaces.clone(),
         direct_sources: config.rules.direct_sources.clone(),
-        ..Lan::default()
     });
-    let mut ruleset = Ruleset {
+    let rules = &config.rules.routes;
+    let policy = Policy {
         mark: Fwmark::SNET,
         tcp_port: config.listen.tcp_port,
         dns_port: config.listen.dns_port,
         listeners: listening.to_vec(),
-        block: rules.block.clone(),
-        proxy: rules.proxy.clone(),
-        direct: rules.direct.clone(),
-        servers: servers.map(|address| address.ip()).collect(),
-        reserved: rules.reserved.clone(),
-        china: if fault::is(Fault::Split) { everything() } else { Arc::clone(&rules.china) },
-        // Filled in below.
-        connected: IpSet::default(),
-        link_local: Vec::new(),
-        left_alone: config.rules.exempt_programs.clone(),
+        rules: if fault::is(Fault::Split) { unsplit(rules) } else { Arc::clone(rules) },
+        exempt: config.rules.exempt_programs.clone(),
         lan,
         ipv6: config.firewall.ipv6,
         quic: config.firewall.quic,
         on_failure: config.firewall.on_failure,
     };
-    ruleset.look_around()?;
-    Ok(ruleset)
+    Ruleset::survey(policy, servers.map(|address| address.ip()).collect())
 }
 
-/// The China list of a broken split.
-fn everything() -> Arc<IpSet> {
+/// The rules of a broken split: every address is on the China list.
+fn unsplit(rules: &Rules) -> Arc<Rules> {
     let prefixes = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|text| text.parse::<IpNet>().ok());
-    Arc::new(prefixes.collect())
+    Arc::new(Rules { china: Arc::new(prefixes.collect()), ..rules.clone() })
 }
 
 /// For the log line that says "ready".

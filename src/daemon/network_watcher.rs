@@ -4,7 +4,7 @@
 //! how far the two have come apart says how long it was. A wall clock that jumps has no effect: no
 //! timer and no TTL looks at it.
 
-use crate::firewall::WayOut;
+use crate::firewall::DefaultRoute;
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -28,8 +28,9 @@ pub(super) async fn watch(
     told: mpsc::Sender<NetworkChange>,
     mut stopped: watch::Receiver<bool>,
 ) -> bool {
-    let mut route =
-        WayOut::look().inspect_err(|error| warn!("network: changes are not noticed: {error}")).ok();
+    let mut route = DefaultRoute::look()
+        .inspect_err(|error| warn!("network: changes are not noticed: {error}"))
+        .ok();
     let mut apart = apart();
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -41,7 +42,7 @@ pub(super) async fn watch(
         let now = self::apart();
         let slept = now.saturating_sub(apart);
         apart = now;
-        let elsewhere = match route.as_mut().map(WayOut::has_changed) {
+        let elsewhere = match route.as_mut().map(DefaultRoute::has_changed) {
             Some(Ok(changed)) => changed,
             None => false,
             Some(Err(error)) => {

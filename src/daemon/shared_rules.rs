@@ -19,26 +19,29 @@ const BUSY: Duration = Duration::from_secs(1);
 /// Nothing, until rules are installed.
 #[derive(Debug, Default)]
 pub(super) struct SharedRules {
-    handle: Mutex<Option<Arc<Installed>>>,
+    handle: Mutex<Option<Arc<Box<dyn Installed>>>>,
     /// Switches cannot be set; said once.
     fails: AtomicBool,
 }
 
+/// The installed rules, whichever backend has installed them.
+type InstalledRules = dyn Installed + 'static;
+
 impl SharedRules {
-    pub(super) fn hold(&self, handle: Installed) {
+    pub(super) fn hold(&self, handle: Box<dyn Installed>) {
         *lock(&self.handle) = Some(Arc::new(handle));
     }
 
     /// Acts on the rules, if there are some. The lock is not held meanwhile: a tool that waits
     /// for its own must not hold up the resolver.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&Installed) -> T) -> Option<T> {
+    pub(super) fn with<T>(&self, act: impl FnOnce(&InstalledRules) -> T) -> Option<T> {
         let handle = lock(&self.handle).clone();
-        handle.map(|handle| act(&handle))
+        handle.map(|handle| act(&**handle))
     }
 
     /// Takes the rules away from all tasks, and waits for those that are just using them. `None`:
     /// there are none, or a task that still has them removes them by dropping them.
-    fn take(&self) -> Option<Installed> {
+    fn take(&self) -> Option<Box<dyn Installed>> {
         let mut handle = lock(&self.handle).take()?;
         let tries = 100;
         for _ in 0..tries {
@@ -113,7 +116,7 @@ impl SharedRules {
     /// Tools and the kernel take their time: not on a thread that serves connections.
     async fn blocking(
         self: &Arc<Self>,
-        act: impl FnOnce(&Installed) -> Result<(), firewall::Error> + Send + 'static,
+        act: impl FnOnce(&InstalledRules) -> Result<(), firewall::Error> + Send + 'static,
     ) -> Result<(), Error> {
         let installed = Arc::clone(self);
         let acting = tokio::task::spawn_blocking(move || installed.with(act).unwrap_or(Ok(())));

@@ -6,7 +6,7 @@
 
 mod health;
 
-use crate::firewall::LeftAlone;
+use crate::firewall::ExemptPrograms;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::{self, Link, Progress, Proxy};
 use crate::route::{Decision, Learned, Route, Rules};
@@ -69,7 +69,7 @@ pub struct Dispatcher {
     learned: Arc<Learned>,
     direct: Box<dyn Proxy>,
     upstreams: Vec<Arc<Upstream>>,
-    left_alone: LeftAlone,
+    left_alone: ExemptPrograms,
 }
 
 /// A connection that stands.
@@ -115,17 +115,17 @@ impl Dispatcher {
         direct: Box<dyn Proxy>,
         upstreams: Vec<Arc<Upstream>>,
     ) -> Self {
-        Dispatcher { rules, learned, direct, upstreams, left_alone: LeftAlone::default() }
+        Dispatcher { rules, learned, direct, upstreams, left_alone: ExemptPrograms::default() }
     }
 
     /// The same, where the programs of this machine that shall not be captured are known.
     #[must_use]
-    pub fn leaving_alone(self, left_alone: LeftAlone) -> Self {
+    pub fn leaving_alone(self, left_alone: ExemptPrograms) -> Self {
         Dispatcher { left_alone, ..self }
     }
 
     /// The programs of this machine that shall not be captured.
-    pub fn left_alone(&self) -> &LeftAlone {
+    pub fn left_alone(&self) -> &ExemptPrograms {
         &self.left_alone
     }
 

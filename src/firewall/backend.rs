@@ -1,25 +1,21 @@
-//! Which backend, and the installed rules whichever it is.
+//! Which backend: it is chosen, prepared and installed here.
 
 use super::device_routes;
 use super::error::Error;
-use super::family::Family;
-use super::iptables::Handle;
+use super::installed::Installed;
 use super::iptables::families::{has_tools, unreadable_tables};
 use super::iptables::reconcile;
-use super::iptables::{self, adopt};
+use super::iptables::{self, IptablesRules, adopt};
 use super::nftables;
 use super::nftables::translation;
 use super::nftables::translation::Translation;
-use super::nftables::{Followed, Owner};
+use super::nftables::{NftablesRules, TableOwner};
 use super::ruleset::Ruleset;
 use super::saved_files;
-use super::switch::{OnFailure, Switches};
-use crate::route::Route;
+use super::switch::OnFailure;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
-use std::time::Duration;
 use tracing::{debug, info, warn};
 
 /// Who installs rules.
@@ -32,8 +28,8 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// iptables where iptables and ipset are installed and can work with the tables that are there, else
-    /// nftables. It says so if it is the tables.
+    /// iptables where iptables and ipset are installed and can work with the tables that are there,
+    /// else nftables. It says so if it is the tables.
     pub fn of_system() -> Self {
         if !has_tools() {
             return Backend::Nftables;
@@ -51,7 +47,7 @@ impl Backend {
         }
     }
 
-    /// Gets ready. Before any other descriptor is opened, see [`Owner`].
+    /// Gets ready. Before any other descriptor is opened, see [`TableOwner`].
     ///
     /// # Errors
     /// [`Error::Nftables`]: the kernel has none.
@@ -59,8 +55,8 @@ impl Backend {
         debug!("the rules go in through {self}");
         Ok(match self {
             // It goes without.
-            Backend::Iptables => Prepared::Iptables(Owner::open().ok()),
-            Backend::Nftables => Prepared::Nftables(Owner::open()?),
+            Backend::Iptables => Prepared::Iptables(TableOwner::open().ok()),
+            Backend::Nftables => Prepared::Nftables(TableOwner::open()?),
         })
     }
 }
@@ -87,10 +83,11 @@ impl fmt::Display for Backend {
 /// A backend, ready to install.
 #[derive(Debug)]
 pub enum Prepared {
-    /// The socket of the table that keeps connections translated; `None`: the kernel has no nf_tables.
-    Iptables(Option<Owner>),
+    /// The socket of the table that keeps connections translated; `None`: the kernel has no
+    /// nf_tables.
+    Iptables(Option<TableOwner>),
     /// The socket that the table will belong to.
-    Nftables(Owner),
+    Nftables(TableOwner),
 }
 
 impl Prepared {
@@ -98,11 +95,11 @@ impl Prepared {
     /// After an error nothing of ours is left.
     ///
     /// # Errors
-    /// As [`Handle::install`]; [`Error::Nftables`].
-    pub fn install(self, ruleset: Ruleset) -> Result<Installed, Error> {
+    /// [`Error::Missing`] before anything is touched; else what the tools or the kernel say.
+    pub fn install(self, ruleset: Ruleset) -> Result<Box<dyn Installed>, Error> {
         saved_files::told(Path::new("/")).iter().for_each(|told| warn!("{told}"));
         // By whichever backend, and asked before anything is touched.
-        let was_closed = ruleset.on_failure == OnFailure::Closed && is_closed()?;
+        let was_closed = ruleset.policy.on_failure == OnFailure::Closed && is_closed()?;
         let installed = self.put(ruleset)?;
         if was_closed {
             installed.commit();
@@ -110,34 +107,35 @@ impl Prepared {
         Ok(installed)
     }
 
-    fn put(self, ruleset: Ruleset) -> Result<Installed, Error> {
+    fn put(self, ruleset: Ruleset) -> Result<Box<dyn Installed>, Error> {
+        let stays_closed = ruleset.policy.on_failure == OnFailure::Closed;
         match self {
             // What is closed stays so: what the other backend left goes once ours stand.
-            Prepared::Iptables(owner) if ruleset.on_failure == OnFailure::Closed => {
-                let handle = Handle::install(ruleset)?;
+            Prepared::Iptables(owner) if stays_closed => {
+                let rules = IptablesRules::install(ruleset)?;
                 clean_nftables()?;
-                Ok(Installed(Rules::Iptables(handle, hold(owner))))
+                Ok(Box::new(rules.dropping_last(hold(owner))))
             }
-            Prepared::Nftables(owner) if ruleset.on_failure == OnFailure::Closed => {
-                let handle = Followed::install(owner, ruleset)?;
+            Prepared::Nftables(owner) if stays_closed => {
+                let rules = NftablesRules::install(owner, ruleset)?;
                 clean_iptables();
-                Ok(Installed(Rules::Nftables(handle)))
+                Ok(Box::new(rules))
             }
             Prepared::Iptables(owner) => {
                 clean_nftables()?;
                 let held = hold(owner);
-                Ok(Installed(Rules::Iptables(Handle::install(ruleset)?, held)))
+                Ok(Box::new(IptablesRules::install(ruleset)?.dropping_last(held)))
             }
             Prepared::Nftables(owner) => {
                 clean_iptables();
-                Ok(Installed(Rules::Nftables(Followed::install(owner, ruleset)?)))
+                Ok(Box::new(NftablesRules::install(owner, ruleset)?))
             }
         }
     }
 }
 
 /// What keeps translations while others flush; without it everything else works.
-fn hold(owner: Option<Owner>) -> Option<Translation> {
+fn hold(owner: Option<TableOwner>) -> Option<Translation> {
     let held = owner.map(Translation::hold).transpose();
     held.inspect_err(|error| debug!("a flush by others will cut: {error}")).ok().flatten()
 }
@@ -158,130 +156,6 @@ fn clean_iptables() {
     }
 }
 
-/// The rules while they are installed. Their drop removes them.
-#[derive(Debug)]
-pub struct Installed(Rules);
-
-#[derive(Debug)]
-enum Rules {
-    /// Dropped in this order: what is translated goes on to the end.
-    Iptables(Handle, Option<Translation>),
-    Nftables(Followed),
-}
-
-impl Installed {
-    /// Adds addresses of upstream servers to those that are never captured.
-    pub fn exempt(&self, servers: Vec<IpAddr>) {
-        match &self.0 {
-            Rules::Iptables(handle, _) => handle.exempt(servers),
-            Rules::Nftables(handle) => handle.exempt(servers),
-        }
-    }
-
-    /// For `ttl`, connections to this address take this route; see [`Handle::learn`].
-    pub fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
-        match &self.0 {
-            Rules::Iptables(handle, _) => handle.learn(address, route, ttl),
-            Rules::Nftables(handle) => handle.learn(address, route, ttl),
-        }
-    }
-
-    /// Other rules instead, for the same ports, without a moment in which foreign traffic leaves
-    /// directly or domestic traffic is captured; see [`Handle::replace`].
-    ///
-    /// # Errors
-    /// What the tools or the kernel say; then the old rules are in force.
-    pub fn replace(&self, ruleset: Ruleset) -> Result<(), Error> {
-        match &self.0 {
-            Rules::Iptables(handle, _) => handle.replace(ruleset),
-            Rules::Nftables(handle) => handle.replace(ruleset),
-        }
-    }
-
-    /// Forgets all that was learned, in the kernel.
-    pub fn forget(&self) {
-        match &self.0 {
-            Rules::Iptables(handle, _) => handle.forget(),
-            Rules::Nftables(handle) => handle.forget(),
-        }
-    }
-
-    /// Whether what was learned has to be told again, since somebody emptied the sets. Says so once.
-    pub fn forgot(&self) -> bool {
-        match &self.0 {
-            Rules::Iptables(handle, _) => handle.forgot(),
-            Rules::Nftables(handle) => handle.forgot(),
-        }
-    }
-
-    /// Sets the switches for another [`PULSE`](super::PULSE); see [`Handle::beat`].
-    ///
-    /// # Errors
-    /// The rules are gone, or the kernel does not let us.
-    pub fn beat(&self, switches: Switches) -> Result<(), Error> {
-        match &self.0 {
-            Rules::Iptables(handle, _) => handle.beat(switches),
-            Rules::Nftables(handle) => Ok(handle.beat(switches)?),
-        }
-    }
-
-    /// Calls `listener` each time others have changed rules and ours were looked at.
-    pub fn on_change(&self, listener: Box<dyn Fn() + Send + Sync>) {
-        match &self.0 {
-            Rules::Iptables(handle, _) => handle.on_change(listener),
-            Rules::Nftables(handle) => handle.on_change(listener),
-        }
-    }
-
-    /// Whether rules of this family are installed and redirect what is captured.
-    pub fn captures(&self, family: Family) -> bool {
-        match &self.0 {
-            Rules::Iptables(handle, _) => handle.captures(family),
-            Rules::Nftables(handle) => handle.captures(family),
-        }
-    }
-
-    /// The rules are proven and in use: from now on a failure leaves them closed, where they are so
-    /// ([`OnFailure::Closed`]).
-    pub fn commit(&self) {
-        match &self.0 {
-            Rules::Iptables(handle, _) => handle.commit(),
-            Rules::Nftables(handle) => handle.commit(),
-        }
-    }
-
-    /// Nobody stands behind the rules any more, because the daemon fails. Returns whether they stay,
-    /// because they are closed; else they are to be removed.
-    pub fn abandon(&self) -> bool {
-        match &self.0 {
-            Rules::Iptables(handle, _) => handle.abandon(),
-            Rules::Nftables(handle) => handle.abandon(),
-        }
-    }
-
-    /// The first half of a stop: nothing that begins is captured; see [`Handle::release`].
-    ///
-    /// # Errors
-    /// What the tools or the kernel say.
-    pub fn release(&self) -> Result<(), Error> {
-        match &self.0 {
-            Rules::Iptables(handle, _) => handle.release(),
-            Rules::Nftables(handle) => Ok(handle.release()?),
-        }
-    }
-
-    /// Removes the rules and sets.
-    ///
-    /// # Errors
-    /// What the tools or the kernel say; `snet cleanup` can be tried later.
-    pub fn remove(self) -> Result<(), Error> {
-        match self.0 {
-            Rules::Iptables(handle, _held) => handle.remove(),
-            Rules::Nftables(handle) => Ok(handle.remove()?),
-        }
-    }
-}
-
 /// Exactly what an installation of these rules gives to the tools or to the kernel. Asks neither.
 pub fn render(backend: Backend, ruleset: &Ruleset) -> String {
     match backend {
@@ -298,7 +172,7 @@ pub fn render(backend: Backend, ruleset: &Ruleset) -> String {
 /// What [`cleanup`] found and removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cleaned {
-    rules: reconcile::Cleaned,
+    rules: reconcile::CleanedRules,
     table: bool,
     routes: usize,
 }
@@ -340,6 +214,23 @@ pub fn is_closed() -> Result<bool, Error> {
         Ok(false) => adopt::is_anything_closed(),
         closed => Ok(closed?),
     }
+}
+
+/// Whether this kernel, and our rights, suffice for all that a table of nf_tables may hold: it is
+/// tried and taken back.
+///
+/// # Errors
+/// [`Error::Nftables`] with the first thing that is missing.
+pub fn try_nftables() -> Result<(), Error> {
+    Ok(nftables::available()?)
+}
+
+/// Whether nf_tables holds a table of ours, whichever process has it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn has_table() -> Result<bool, Error> {
+    Ok(nftables::is_there()?)
 }
 
 /// A kernel without nf_tables cannot have a table of ours.

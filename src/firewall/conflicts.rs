@@ -1,9 +1,10 @@
 //! What around us will not work together with the rules, each in one line with its remedy.
 //!
-//! Looked at at the start, by a reload, and with iptables-nft when others change their rules. Nothing
-//! of it is an error: others may know what they do, and what is read here is a guess from their rules.
+//! Looked at at the start, by a reload, and with iptables-nft when others change their rules.
+//! Nothing of it is an error: others may know what they do, and what is read here is a guess from
+//! their rules.
 
-use super::environment::lan::Lan;
+use super::environment::lan::LanSide;
 use super::family::Family;
 use super::ruleset::Ruleset;
 use super::third_party::from_tools::native_rules;
@@ -12,35 +13,33 @@ use crate::mark::Fwmark;
 use std::fs;
 use std::path::Path;
 
-/// All of them, one line each. `opens`: our rules open our ports in the tables of iptables, where an
-/// accept of nf_tables does not count.
+/// All of them, one line each. `opens`: our rules open our ports in the tables of iptables, where
+/// an accept of nf_tables does not count.
 pub(super) fn all(ruleset: &Ruleset, tools: &[(Family, Iptables)], opens: bool) -> Vec<String> {
-    let mut doubts = Vec::new();
+    let mut conflicts = Vec::new();
     for (_, tools) in tools {
         // What cannot be read is told by whoever needs it.
         let saved = tools.save().unwrap_or_default();
-        if let Some(lan) = &ruleset.lan
-            && !opens
-        {
-            doubts.extend(shut(&saved, lan).map(|interface| {
+        if ruleset.policy.lan.is_some() && !opens {
+            conflicts.extend(shut(&saved, &ruleset.environment.lan).map(|interface| {
                 format!(
                     "{tools} drops what comes in by {interface} by policy; if LAN hosts find ports \
                      {} and {} closed: {tools} -I INPUT -m conntrack --ctstate DNAT -j ACCEPT",
-                    ruleset.tcp_port, ruleset.dns_port
+                    ruleset.policy.tcp_port, ruleset.policy.dns_port
                 )
             }));
         }
-        doubts.extend(overwritten(&saved, ruleset.mark).map(|rule| {
+        conflicts.extend(overwritten(&saved, ruleset.policy.mark).map(|rule| {
             format!(
                 "{tools}: the rule `{rule}` in table mangle overwrites snet's mark {}: if snet's own \
                  connections are captured, give it a mask without that bit (--nfmask, --set-xmark)",
-                ruleset.mark
+                ruleset.policy.mark
             )
         }));
     }
     let native = native_rules();
-    if ruleset.uncaptured(Family::V6).is_none() {
-        doubts.extend(unreachable_loopback(&native).map(|table| {
+    if ruleset.policy.uncaptured(Family::V6).is_none() {
+        conflicts.extend(unreachable_loopback(&native).map(|table| {
             format!(
                 "nft table {table} rejects what is redirected to ::1, so captured IPv6 connections of \
                  this machine fail: with firewalld, set RFC3964_IPv4=no in \
@@ -48,12 +47,13 @@ pub(super) fn all(ruleset: &Ruleset, tools: &[(Family, Iptables)], opens: bool) 
             )
         }));
     }
-    if let Some(lan) = &ruleset.lan {
-        doubts.extend(lan.doubts());
-        doubts.extend(forwarding(lan));
-        doubts.extend(bridged(lan));
-        let ports = [ruleset.tcp_port, ruleset.dns_port];
-        doubts.extend(closed(&native, lan).map(|(table, chain, interface)| {
+    if let Some(wanted) = &ruleset.policy.lan {
+        let lan = &ruleset.environment.lan;
+        conflicts.extend(lan.conflicts(wanted));
+        conflicts.extend(forwarding(lan));
+        conflicts.extend(bridged(lan));
+        let ports = [ruleset.policy.tcp_port, ruleset.policy.dns_port];
+        conflicts.extend(closed(&native, lan).map(|(table, chain, interface)| {
             format!(
                 "nft table {table} drops what comes in by {interface} unless a rule of its own \
                  accepts it; if LAN hosts find ports {} and {} closed: nft insert rule {table} \
@@ -62,7 +62,7 @@ pub(super) fn all(ruleset: &Ruleset, tools: &[(Family, Iptables)], opens: bool) 
             )
         }));
     }
-    doubts
+    conflicts
 }
 
 /// Those that come with other rules.
@@ -72,13 +72,17 @@ pub(super) fn between(
     tools: &[(Family, Iptables)],
     opens: bool,
 ) -> Vec<String> {
-    if (&old.lan, old.ipv6, &old.listeners) == (&new.lan, new.ipv6, &new.listeners) {
+    let asked = |ruleset: &Ruleset| {
+        let Ruleset { policy, environment } = ruleset;
+        (policy.lan.clone(), environment.lan.clone(), policy.ipv6, policy.listeners.clone())
+    };
+    if asked(old) == asked(new) {
         return Vec::new();
     }
     let known = all(old, tools, opens);
-    let mut doubts = all(new, tools, opens);
-    doubts.retain(|doubt| !known.contains(doubt));
-    doubts
+    let mut conflicts = all(new, tools, opens);
+    conflicts.retain(|conflict| !known.contains(conflict));
+    conflicts
 }
 
 /// The rules on the way of our own packets that set bits of our mark.
@@ -100,7 +104,7 @@ fn overwritten(saved: &str, mark: Fwmark) -> impl Iterator<Item = &str> {
     })
 }
 
-fn forwarding(lan: &Lan) -> Vec<String> {
+fn forwarding(lan: &LanSide) -> Vec<String> {
     let is_off = |setting: &str| {
         let file = Path::new("/proc/sys").join(setting.replace('.', "/"));
         fs::read_to_string(file).is_ok_and(|value| value.trim() == "0")
@@ -126,7 +130,7 @@ fn forwarding(lan: &Lan) -> Vec<String> {
 
 /// A bridge that is uplink and LAN side at once, with br_netfilter: what hosts on it send to
 /// another router of the same wire goes through iptables, and looks as if it were for us.
-fn bridged(lan: &Lan) -> Vec<String> {
+fn bridged(lan: &LanSide) -> Vec<String> {
     let is_called = |tool: &str| {
         let file = format!("/proc/sys/net/bridge/bridge-nf-call-{tool}");
         fs::read_to_string(file).is_ok_and(|value| value.trim() == "1")
@@ -149,7 +153,7 @@ fn bridged(lan: &Lan) -> Vec<String> {
 }
 
 /// The first LAN-side interface that no rule in INPUT accepts as such, where the policy is to drop.
-fn shut<'a>(saved: &str, lan: &'a Lan) -> Option<&'a str> {
+fn shut<'a>(saved: &str, lan: &'a LanSide) -> Option<&'a str> {
     let mut filter = saved.lines().skip_while(|line| *line != "*filter");
     let filter: Vec<&str> = filter.by_ref().take_while(|line| *line != "COMMIT").collect();
     let drops = filter.iter().any(|line| line.starts_with(":INPUT DROP"));
@@ -167,7 +171,10 @@ fn shut<'a>(saved: &str, lan: &'a Lan) -> Option<&'a str> {
 /// Input chains outside of iptables that drop by policy, with each LAN-side interface that no rule
 /// of their table accepts as such: the table, the chain, the interface. Our own accept is in
 /// another table, and an accept is final only in its own.
-fn closed<'a>(listed: &'a str, lan: &'a Lan) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
+fn closed<'a>(
+    listed: &'a str,
+    lan: &'a LanSide,
+) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
     let tables = listed.split("\ntable ").map(|text| text.trim_start_matches("table "));
     tables.flat_map(move |text| {
         let name = text.split(" {").next().unwrap_or_default();
@@ -195,9 +202,9 @@ fn closed<'a>(listed: &'a str, lan: &'a Lan) -> impl Iterator<Item = (&'a str, &
     })
 }
 
-/// The tables with a filter of RFC 3964 on the way out (firewalld has one by default): it rejects all
-/// of ::/96, and with it ::1. That the packet leaves by lo it cannot see, since the interface of a
-/// hook's walk is that of its beginning, before the redirect.
+/// The tables with a filter of RFC 3964 on the way out (firewalld has one by default): it rejects
+/// all of ::/96, and with it ::1. That the packet leaves by lo it cannot see, since the interface
+/// of a hook's walk is that of its beginning, before the redirect.
 fn unreachable_loopback(listed: &str) -> impl Iterator<Item = &str> {
     let tables = listed.split("\ntable ").map(|text| text.trim_start_matches("table "));
     let filters = tables.filter(|text| {
@@ -216,8 +223,8 @@ fn unreachable_loopback(listed: &str) -> impl Iterator<Item = &str> {
     filters.map(|text| text.split(" {").next().unwrap_or_default())
 }
 
-/// Looks for every doubt in this text, whichever tool has printed it. For `reading`.
-pub(super) fn read(text: &str, lan: &Lan, mark: Fwmark) {
+/// Looks for every conflict in this text, whichever tool has printed it. For `reading`.
+pub(super) fn read(text: &str, lan: &LanSide, mark: Fwmark) {
     let _ = (overwritten(text, mark).count(), shut(text, lan));
     let _ = (closed(text, lan).count(), unreachable_loopback(text).count());
 }
@@ -265,7 +272,7 @@ mod tests {
 
     #[test]
     fn input_chains_that_drop() {
-        let lan = router().lan.unwrap();
+        let lan = router().environment.lan;
         let fw4 = include_str!("tests/coexistence/fw4.nft");
         let found: Vec<_> = closed(fw4, &lan).collect();
         assert_eq!(found, [("inet fw4", "input", "wg0")], "br-lan is accepted, wg0 is not");
@@ -279,7 +286,7 @@ mod tests {
 
     #[test]
     fn an_input_chain_of_iptables_that_drops() {
-        let lan = router().lan.unwrap();
+        let lan = router().environment.lan;
         let saved = |policy, rule| {
             format!(
                 "*nat\n:INPUT ACCEPT [0:0]\nCOMMIT\n*filter\n:INPUT {policy} [0:0]\n{rule}\nCOMMIT\n"
@@ -294,26 +301,27 @@ mod tests {
 
     #[test]
     fn a_bridge_that_is_also_uplink_is_the_only_one_in_doubt() {
-        let mut lan = router().lan.unwrap();
+        let mut lan = router().environment.lan;
         assert_eq!(bridged(&lan), [] as [String; 0]);
         lan.uplinks.insert("br-lan".into());
-        let doubts = bridged(&lan);
-        if Path::new("/proc/sys/net/bridge").exists() && !doubts.is_empty() {
-            assert!(doubts[0].contains("br-lan") && doubts[0].contains("sysctl -w"), "{doubts:?}");
+        let conflicts = bridged(&lan);
+        if Path::new("/proc/sys/net/bridge").exists() && !conflicts.is_empty() {
+            assert!(
+                conflicts[0].contains("br-lan") && conflicts[0].contains("sysctl -w"),
+                "{conflicts:?}"
+            );
         }
     }
 
     #[test]
     fn a_reload_tells_only_what_is_new() {
         let with = |patterns: &[&str]| {
-            let mut ruleset = router();
-            let lan = ruleset.lan.as_mut().unwrap();
-            lan.patterns = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
-            ruleset
+            let patterns = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+            router().with(|policy| policy.lan.as_mut().unwrap().patterns = patterns)
         };
         let (old, new) = (with(&["br-lan", "wlan?"]), with(&["br-lan", "wlan?", "usb?"]));
         let told = between(&old, &new, &[], true);
         assert!(told.len() == 1 && told[0].contains("usb?"), "{told:?}");
-        assert!(all(&new, &[], true).iter().any(|doubt| doubt.contains("wlan?")));
+        assert!(all(&new, &[], true).iter().any(|conflict| conflict.contains("wlan?")));
     }
 }

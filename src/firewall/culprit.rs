@@ -2,7 +2,8 @@
 //!
 //! nf_tables, and with it iptables-nft, tells itself where a packet ends (`nftables::trace`). The
 //! rules of iptables-legacy count: the one whose counter moves with our packets is the one. Nothing
-//! is changed; what is found is a line for the operator, with the command that lets our packets pass.
+//! is changed; what is found is a line for the operator, with the command that lets our packets
+//! pass.
 
 use super::family::Family;
 use super::nftables::trace::{Dropped, Tracer};
@@ -38,7 +39,7 @@ pub fn culprit(family: Family, ports: [u16; 2]) -> Option<String> {
     if legacy.is_empty() {
         return None;
     }
-    let before: Vec<Vec<Counter>> = legacy.iter().map(counters).collect();
+    let before: Vec<Vec<RuleCounter>> = legacy.iter().map(counters).collect();
     let sockets: Vec<_> = (0..SENT).map(|_| knock()).collect();
     thread::sleep(FLIGHT);
     drop(sockets);
@@ -154,7 +155,7 @@ fn base_of(listed: &str, chain: &str) -> Option<(String, String)> {
 
 /// A rule or policy that drops or rejects, and how many packets met it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Counter {
+struct RuleCounter {
     table: String,
     chain: String,
     /// As iptables-save writes it behind the chain; `None`: the policy.
@@ -162,9 +163,9 @@ struct Counter {
     packets: u64,
 }
 
-impl Counter {
+impl RuleCounter {
     fn told(&self, tool: &str) -> String {
-        let Counter { table, chain, rule, .. } = self;
+        let RuleCounter { table, chain, rule, .. } = self;
         let what = match rule {
             Some(rule) => format!("the rule `{rule}` in chain {chain} drops it"),
             None => format!("the policy of chain {chain} drops it"),
@@ -174,12 +175,12 @@ impl Counter {
     }
 }
 
-fn counters(tools: &Iptables) -> Vec<Counter> {
+fn counters(tools: &Iptables) -> Vec<RuleCounter> {
     read(&tools.save_counted().unwrap_or_default())
 }
 
 /// Reads the output of `iptables-save -c`.
-fn read(saved: &str) -> Vec<Counter> {
+fn read(saved: &str) -> Vec<RuleCounter> {
     let mut table = String::new();
     let mut read = Vec::new();
     let number = |counted: &str| {
@@ -194,7 +195,7 @@ fn read(saved: &str) -> Vec<Counter> {
             if let (Some(chain), Some("DROP"), Some(packets)) =
                 (chain, policy, counted.and_then(number))
             {
-                read.push(Counter {
+                read.push(RuleCounter {
                     table: table.clone(),
                     chain: chain.into(),
                     rule: None,
@@ -208,18 +209,18 @@ fn read(saved: &str) -> Vec<Counter> {
             && let Some(packets) = number(counted)
         {
             let (table, chain, rule) = (table.clone(), chain.into(), Some(rule.into()));
-            read.push(Counter { table, chain, rule, packets });
+            read.push(RuleCounter { table, chain, rule, packets });
         }
     }
     read
 }
 
 /// The first that met as many packets as were sent.
-fn moved(before: &[Counter], after: &[Counter]) -> Option<Counter> {
-    let same = |one: &Counter, other: &Counter| {
+fn moved(before: &[RuleCounter], after: &[RuleCounter]) -> Option<RuleCounter> {
+    let same = |one: &RuleCounter, other: &RuleCounter| {
         (&one.table, &one.chain, &one.rule) == (&other.table, &other.chain, &other.rule)
     };
-    let met = |now: &&Counter| {
+    let met = |now: &&RuleCounter| {
         let then = before.iter().find(|then| same(then, now)).map_or(0, |then| then.packets);
         now.packets.saturating_sub(then) >= SENT as u64
     };

@@ -1,27 +1,27 @@
-//! Sockets that are bound to a device (SO_BINDTODEVICE, socket(7)): routes that let a redirect reach
-//! them.
+//! Sockets that are bound to a device (SO_BINDTODEVICE, socket(7)): routes that let a redirect
+//! reach them.
 //!
 //! # Theory of operation
 //!
-//! A redirect of local packets leads to 127.0.0.1 or ::1 and has the packet routed anew, by the device
-//! that its socket is bound to (ip_route_me_harder). The loopback addresses are on `lo` only, so the
-//! packet left on the wire, addressed to 127.0.0.1, and its program waited in vain. No rule can tell
-//! such a packet: in OUTPUT every redirected one still shows the device of before (seen), and behind
-//! OUTPUT nothing can be rejected.
+//! A redirect of local packets leads to 127.0.0.1 or ::1 and has the packet routed anew, by the
+//! device that its socket is bound to (ip_route_me_harder). The loopback addresses are on `lo`
+//! only, so the packet left on the wire, addressed to 127.0.0.1, and its program waited in vain. No
+//! rule can tell such a packet: in OUTPUT every redirected one still shows the device of before
+//! (seen), and behind OUTPUT nothing can be rejected.
 //!
 //! So every device gets a local route to the loopback address of each captured family, in the table
-//! `local`, behind the kernel's own. Only a lookup for that very device finds it. The packet then stays
-//! here and counts as one that came in by the device, as do the replies to it, whose destination is an
-//! address of the device: the bound socket is found (`orig_oif = FIB_RES_OIF`,
+//! `local`, behind the kernel's own. Only a lookup for that very device finds it. The packet then
+//! stays here and counts as one that came in by the device, as do the replies to it, whose
+//! destination is an address of the device: the bound socket is found (`orig_oif = FIB_RES_OIF`,
 //! ip_route_output_key_hash_rcu in net/ipv4/route.c).
 //!
-//! A device gets its routes as soon as there is word of it, not when the network is quiet again; they
-//! go with it. (A route for all devices that have none yet, "unreachable", is passed over by a lookup
-//! for a device, in IPv6, or taken for a neighbour on it, in IPv4: seen.)
+//! A device gets its routes as soon as there is word of it, not when the network is quiet again;
+//! they go with it. (A route for all devices that have none yet, "unreachable", is passed over by a
+//! lookup for a device, in IPv6, or taken for a neighbour on it, in IPv4: seen.)
 //!
-//! Without rules these routes mean nothing: from outside such an address never gets in, whatever the
-//! table says (martian destinations, RFC 4291 section 2.5.3). They are known by their protocol number,
-//! so that a cleanup needs no memory.
+//! Without rules these routes mean nothing: from outside such an address never gets in, whatever
+//! the table says (martian destinations, RFC 4291 section 2.5.3). They are known by their protocol
+//! number, so that a cleanup needs no memory.
 
 use super::family::Family;
 use super::netlink;
@@ -29,8 +29,8 @@ use super::netlink::route;
 use super::netlink::route::{RTA_DST, RTA_OIF, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE};
 use super::netlink::{Attributes, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLMSG_ERROR};
 use super::netlink::{attribute, u32_at};
-use super::network::Link;
-use super::ruleset::Ruleset;
+use super::network::NetworkLink;
+use super::policy::Policy;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags};
 use std::io;
@@ -43,10 +43,10 @@ use tracing::warn;
 pub(super) struct Routes(());
 
 impl Routes {
-    /// Makes them, before the rules that need them. Failing that, all but programs bound to a device
-    /// is well, and the operator is told.
-    pub(super) fn put(ruleset: &Ruleset) -> Self {
-        Follower::default().look(ruleset);
+    /// Makes them, before the rules that need them. Failing that, all but programs bound to a
+    /// device is well, and the operator is told.
+    pub(super) fn put(policy: &Policy) -> Self {
+        RouteFollower::default().update(policy);
         Routes(())
     }
 }
@@ -63,15 +63,16 @@ impl Drop for Routes {
 
 /// Keeps them as the devices come and go.
 #[derive(Debug, Default)]
-pub(super) struct Follower {
+pub(super) struct RouteFollower {
     /// What was said of the last attempt.
     told: Option<String>,
 }
 
-impl Follower {
-    /// To be called after every change of the network. Reads no routes: a router may have a million.
-    pub(super) fn look(&mut self, ruleset: &Ruleset) {
-        let failure = add(ruleset).err().map(|error| error.to_string());
+impl RouteFollower {
+    /// To be called after every change of the network. Reads no routes: a router may have a
+    /// million.
+    pub(super) fn update(&mut self, policy: &Policy) {
+        let failure = add(policy).err().map(|error| error.to_string());
         if let Some(error) = &failure
             && self.told != failure
         {
@@ -84,11 +85,11 @@ impl Follower {
 }
 
 /// One of our routes: to the loopback address of this family by the device of this index.
-type Way = (Family, u32);
+type DeviceRoute = (Family, u32);
 
-fn add(ruleset: &Ruleset) -> io::Result<()> {
+fn add(policy: &Policy) -> io::Result<()> {
     let socket = route::open(0)?;
-    for way in wanted(&route::links(&socket)?, ruleset) {
+    for way in wanted(&route::links(&socket)?, policy) {
         match request(&socket, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, way) {
             Ok(()) | Err(Errno::EEXIST) => {}
             // It went down or away meanwhile, or has no such family: then nothing is bound to it.
@@ -123,15 +124,15 @@ pub(super) fn remove() -> io::Result<usize> {
 }
 
 /// What should be there.
-fn wanted(links: &[Link], ruleset: &Ruleset) -> Vec<Way> {
-    let usable = |link: &&Link| link.is_up() && !link.is_loopback();
+fn wanted(links: &[NetworkLink], policy: &Policy) -> Vec<DeviceRoute> {
+    let usable = |link: &&NetworkLink| link.is_up() && !link.is_loopback();
     let devices = links.iter().filter(usable).map(|link| link.index);
-    let captured = |family: &Family| ruleset.listens(*family);
+    let captured = |family: &Family| policy.listens(*family);
     let ways = |index| Family::ALL.into_iter().filter(captured).map(move |family| (family, index));
     devices.flat_map(ways).collect()
 }
 
-fn ours(family: Family, body: &[u8]) -> Option<Way> {
+fn ours(family: Family, body: &[u8]) -> Option<DeviceRoute> {
     let [own_family, .., table, protocol, _, _] = *body.first_chunk::<8>()?;
     if (own_family, table, protocol) != (number(family), RT_TABLE_LOCAL, PROTOCOL) {
         return None;
@@ -139,7 +140,7 @@ fn ours(family: Family, body: &[u8]) -> Option<Way> {
     Some((family, u32_at(attribute(body.get(RTMSG..)?, RTA_OIF)?, 0)?))
 }
 
-fn request(socket: &OwnedFd, act: u16, flags: u16, way: Way) -> nix::Result<()> {
+fn request(socket: &OwnedFd, act: u16, flags: u16, way: DeviceRoute) -> nix::Result<()> {
     let (header, attributes) = encode(way);
     let body: [&[u8]; 2] = [&header, attributes.as_bytes()];
     netlink::send(socket, &netlink::request(act, flags | NLM_F_ACK, 0, &body))?;
@@ -158,7 +159,7 @@ fn request(socket: &OwnedFd, act: u16, flags: u16, way: Way) -> nix::Result<()> 
 }
 
 /// struct rtmsg, and the attributes.
-fn encode((family, index): Way) -> ([u8; RTMSG], Attributes) {
+fn encode((family, index): DeviceRoute) -> ([u8; RTMSG], Attributes) {
     let (address, scope) = match family.loopback() {
         IpAddr::V4(v4) => (v4.octets().to_vec(), RT_SCOPE_HOST),
         IpAddr::V6(v6) => (v6.octets().to_vec(), RT_SCOPE_UNIVERSE),
@@ -169,7 +170,8 @@ fn encode((family, index): Way) -> ([u8; RTMSG], Attributes) {
     let mut attributes = Attributes::default();
     attributes.bytes(RTA_DST, &address);
     attributes.bytes(RTA_OIF, &index.to_ne_bytes());
-    // Each has a metric of its own: in IPv4 two with the same are one. The kernel's is 0 and comes first.
+    // Each has a metric of its own: in IPv4 two with the same are one. The kernel's is 0 and comes
+    // first.
     attributes.bytes(RTA_PRIORITY, &index.saturating_add(1).to_ne_bytes());
     (header, attributes)
 }
@@ -207,9 +209,10 @@ mod tests {
             ("eth9", ETHERNET & !1, "", ""),
         ])
         .links;
-        let only_v4 = Ruleset { listeners: vec!["127.0.0.1".parse().unwrap()], ..ruleset() };
+        let both = &*ruleset().policy;
+        let only_v4 = Policy { listeners: vec!["127.0.0.1".parse().unwrap()], ..both.clone() };
         assert_eq!(wanted(&links, &only_v4), [(Family::V4, 2), (Family::V4, 3)]);
-        assert_eq!(wanted(&links, &ruleset()).len(), 4);
+        assert_eq!(wanted(&links, both).len(), 4);
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! Whose packets pass on this machine as snet's own do: programs of some users, and of some cgroups.
+//! Whose packets pass on this machine as snet's own do: programs of some users, and of some
+//! cgroups.
 //!
-//! A user is told by number (xt_owner, `meta skuid`): that of whoever made the socket. A cgroup (v2) is a
-//! path to its user, but to a rule it is the cgroup that had this path when the rule was made (xt_cgroup,
-//! nft_socket): a service that is started again has a new one, and the rule has to be made anew. So a
-//! cgroup is known by path and number; it may be absent, and [`Word`] tells at once when that changes.
+//! A user is told by number (xt_owner, `meta skuid`): that of whoever made the socket. A cgroup
+//! (v2) is a path to its user, but to a rule it is the cgroup that had this path when the rule was
+//! made (xt_cgroup, nft_socket): a service that is started again has a new one, and the rule has to
+//! be made anew. So a cgroup is known by path and number; it may be absent, and [`CgroupEvents`]
+//! tells at once when that changes.
 //!
 //! Source: xt_owner.c, xt_cgroup.c, nft_socket.c, cgroups(7), inotify(7).
 
@@ -15,20 +17,20 @@ use std::path::{Path, PathBuf};
 
 /// What escapes every rule for this machine's own packets, DNS too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeftAlone {
+pub struct ExemptPrograms {
     /// `rules.direct-users`, by number.
     pub users: Vec<u32>,
-    /// `rules.direct-cgroups`, with those beneath them.
-    pub cgroups: Vec<Cgroup>,
+    /// `rules.direct-cgroups`, with those beneath them. Each is a path below the root, without a
+    /// slash at either end: `system.slice/sing-box.service`.
+    pub cgroups: Vec<String>,
 }
 
-/// A cgroup of version 2.
+/// A cgroup of version 2 as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {
-    /// Below the root, without a slash at either end: `system.slice/sing-box.service`.
+    /// As [`ExemptPrograms`] has it.
     pub path: String,
     /// Its number, which is that of its directory; `None`: it is not there.
-    /// [`Ruleset::look_around`](super::Ruleset::look_around) fills it in, and the rules follow it.
     pub id: Option<u64>,
 }
 
@@ -39,44 +41,21 @@ impl Cgroup {
     }
 }
 
-impl LeftAlone {
+impl ExemptPrograms {
     pub(super) fn is_empty(&self) -> bool {
         self.users.is_empty() && self.cgroups.is_empty()
     }
 
-    /// The cgroups that a rule can name.
-    pub(super) fn present(&self) -> impl Iterator<Item = (&Cgroup, u64)> {
-        self.cgroups.iter().filter_map(|cgroup| Some((cgroup, cgroup.id?)))
-    }
-
-    /// In the words of iptables.
-    pub(super) fn matches(&self) -> impl Iterator<Item = String> {
-        let users = self.users.iter().map(|user| format!("-m owner --uid-owner {user}"));
-        users.chain(self.present().map(|(cgroup, _)| format!("-m cgroup --path {}", cgroup.path)))
-    }
-
-    /// Those that no rule can name yet, in words.
-    pub(super) fn absent(&self) -> impl Iterator<Item = String> {
-        let absent = self.cgroups.iter().filter(|cgroup| cgroup.id.is_none());
-        absent.map(|cgroup| {
-            format!(
-                "there is no cgroup {} at present: nothing is left alone for it until there is",
-                cgroup.path
-            )
-        })
-    }
-
-    /// Looks which cgroups there are.
-    pub(super) fn look(&mut self) {
-        if self.cgroups.is_empty() {
-            return;
-        }
-        let root = root();
-        for cgroup in &mut self.cgroups {
-            let directory = root.as_ref().map(|root| root.join(&cgroup.path));
+    /// Looks which of the cgroups there are.
+    pub(super) fn observe(&self) -> Vec<Cgroup> {
+        let root = if self.cgroups.is_empty() { None } else { root() };
+        let observe = |path: &String| {
+            let directory = root.as_ref().map(|root| root.join(path));
             let found = directory.and_then(|directory| directory.metadata().ok());
-            cgroup.id = found.filter(|found| found.is_dir()).map(|found| found.ino());
-        }
+            let id = found.filter(|found| found.is_dir()).map(|found| found.ino());
+            Cgroup { path: path.clone(), id }
+        };
+        self.cgroups.iter().map(observe).collect()
     }
 }
 
@@ -87,7 +66,8 @@ pub(super) fn root() -> Option<PathBuf> {
     mount_points(&mounts).find(|place| place.join("cgroup.procs").exists())
 }
 
-/// The path of a cgroup by its number, as [`Cgroup`] has it. Walks the hierarchy: nothing for every packet.
+/// The path of a cgroup by its number, as [`Cgroup`] has it. Walks the hierarchy: nothing for every
+/// packet.
 pub fn cgroup_path(number: u64) -> Option<String> {
     let root = root()?;
     let mut waiting = vec![root.clone()];
@@ -109,7 +89,8 @@ pub fn cgroup_path(number: u64) -> Option<String> {
 /// A machine that has more is not searched to its end.
 const MOST_CGROUPS: usize = 10_000;
 
-/// proc_pid_mountinfo(5): the fourth field is what is mounted, the fifth where; behind ` - ` the type.
+/// proc_pid_mountinfo(5): the fourth field is what is mounted, the fifth where; behind ` - ` the
+/// type.
 fn mount_points(mounts: &str) -> impl Iterator<Item = PathBuf> {
     mounts.lines().filter_map(|line| {
         let (place, kind) = line.split_once(" - ")?;
@@ -119,25 +100,25 @@ fn mount_points(mounts: &str) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// Word that cgroups come and go.
+/// Tells that cgroups come and go.
 #[derive(Debug)]
-pub(super) struct Word(Inotify);
+pub(super) struct CgroupEvents(Inotify);
 
-impl Word {
+impl CgroupEvents {
     /// # Errors
     /// What inotify_init1(2) says.
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Word(Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?))
+        Ok(CgroupEvents(Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?))
     }
 
-    /// Listens to the directories in which these cgroups, and those above them, may appear. To be called
-    /// again after each word, and before [`LeftAlone::look`].
-    pub(super) fn listen(&self, left_alone: &LeftAlone) {
+    /// Listens to the directories in which these cgroups, and those above them, may appear. To be
+    /// called again after each event, and before [`ExemptPrograms::observe`].
+    pub(super) fn listen(&self, exempt: &ExemptPrograms) {
         let Some(root) = root() else { return };
         let events =
             AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_ONLYDIR;
-        for cgroup in &left_alone.cgroups {
-            let parents = Path::new(&cgroup.path).ancestors().skip(1);
+        for cgroup in &exempt.cgroups {
+            let parents = Path::new(cgroup).ancestors().skip(1);
             for parent in parents {
                 // One that is not there is made in one that is; one more watch of the same changes
                 // nothing.
@@ -152,7 +133,7 @@ impl Word {
     }
 }
 
-impl AsFd for Word {
+impl AsFd for CgroupEvents {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -183,12 +164,8 @@ mod tests {
 
     #[test]
     fn a_cgroup_that_is_not_there_has_no_number() {
-        let mut left_alone = LeftAlone {
-            users: Vec::new(),
-            cgroups: vec![Cgroup { path: "no/such.slice".into(), id: Some(7) }],
-        };
-        left_alone.look();
-        assert_eq!(left_alone.present().count(), 0);
-        assert_eq!(left_alone.absent().count(), 1);
+        let cgroups = vec!["no/such.slice".into()];
+        let observed = ExemptPrograms { users: Vec::new(), cgroups }.observe();
+        assert_eq!(observed, [Cgroup { path: "no/such.slice".into(), id: None }]);
     }
 }

@@ -1,5 +1,6 @@
-//! The ladder of destinations: the one order in which both backends judge a destination, for redirects
-//! and for rejects, so that the two cannot disagree. From its fourth rung on it is [`crate::route`].
+//! The ladder of destinations: the one order in which both backends judge a destination, for
+//! redirects and for rejects, so that the two cannot disagree. From its fourth rung on it is
+//! [`crate::route`].
 
 use super::sets::Set;
 

@@ -1,7 +1,7 @@
 //! What the kernel is told: a [`Ruleset`] is a value; a backend renders and applies it whole.
 //!
-//! There are two backends ([`Backend`]): [`iptables`], with ipset, and [`nftables`], which needs no tool;
-//! both do the same. Synchronous; knows no tokio.
+//! There are two backends ([`Backend`]): [`iptables`], with ipset, and [`nftables`], which needs no
+//! tool; both do the same. Synchronous; knows no tokio.
 
 mod backend;
 mod change_listener;
@@ -13,13 +13,15 @@ mod environment;
 mod error;
 mod exempt_programs;
 mod family;
+mod installed;
 mod iptables;
 mod ladder;
 mod monitor;
 mod names;
 mod netlink;
 mod network;
-pub mod nftables;
+mod nftables;
+mod policy;
 pub mod probe;
 #[doc(hidden)]
 pub mod reading;
@@ -33,15 +35,19 @@ mod tools;
 #[cfg(test)]
 mod tests;
 
-pub use backend::{Backend, Cleaned, Installed, Prepared, cleanup, is_closed, render};
+pub use backend::{
+    Backend, Cleaned, Prepared, cleanup, has_table, is_closed, render, try_nftables,
+};
 pub use culprit::culprit;
-pub use environment::default_route::WayOut;
-pub use environment::lan::{Interface, Lan};
+pub use environment::Environment;
+pub use environment::default_route::DefaultRoute;
+pub use environment::lan::{Interface, LanSide};
 pub use error::Error;
-pub use exempt_programs::{Cgroup, LeftAlone, cgroup_path};
+pub use exempt_programs::{Cgroup, ExemptPrograms, cgroup_path};
 pub use family::Family;
-pub use iptables::Handle;
+pub use installed::Installed;
 pub use netlink::conntrack::Conntrack;
-pub use ruleset::{Ipv6, Quic, Ruleset};
-pub use switch::{OnFailure, PULSE, Switch, Switches};
+pub use policy::{Ipv6, LanPolicy, Policy, Quic};
+pub use ruleset::Ruleset;
+pub use switch::{OnFailure, RULE_LIFETIME, Switch, Switches};
 pub use tools::{load_legacy_modules, needs_raw_sockets};

@@ -9,8 +9,8 @@ pub(super) const CHAIN: &str = "SNET";
 /// The beginning of the name of every ipset.
 pub(super) const PREFIX: &str = "snet-";
 
-/// The conntrack zone of captured queries, see [`super::iptables`]. Any number but 0 that nothing else
-/// uses here; Open vSwitch and the CNIs of clusters count from 1 upwards.
+/// The conntrack zone of captured queries, see [`super::iptables`]. Any number but 0 that nothing
+/// else uses here; Open vSwitch and the CNIs of clusters count from 1 upwards.
 pub(super) const ZONE: u16 = 0x5353;
 
 /// Whether a chain of iptables is ours.

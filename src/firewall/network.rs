@@ -11,16 +11,16 @@ use std::net::{IpAddr, Ipv6Addr};
 /// What the kernel tells of this machine's network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Network {
-    pub(super) links: Vec<Link>,
+    pub(super) links: Vec<NetworkLink>,
     /// In the kernel's order, which is the order in which REDIRECT tries them.
     pub(super) addresses: Vec<Address>,
     /// Unicast routes of all tables.
-    pub(super) routes: Vec<Route>,
+    pub(super) routes: Vec<LinkRoute>,
 }
 
 /// An interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Link {
+pub(super) struct NetworkLink {
     pub(super) index: u32,
     pub(super) name: String,
     /// IFF_*, netdevice(7).
@@ -44,7 +44,7 @@ pub(super) struct Address {
 
 /// A unicast route.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Route {
+pub(super) struct LinkRoute {
     pub(super) destination: IpNet,
     /// The indices of its links.
     pub(super) links: Vec<u32>,
@@ -62,7 +62,7 @@ const IFF_NOARP: u32 = 0x80;
 const DEFAULT_V4: u8 = 1;
 const DEFAULT_V6: u8 = 3;
 
-impl Link {
+impl NetworkLink {
     pub(super) fn is_up(&self) -> bool {
         self.flags & IFF_UP != 0
     }
@@ -77,7 +77,7 @@ impl Link {
     }
 }
 
-impl Route {
+impl LinkRoute {
     pub(super) fn is_default(&self) -> bool {
         let most = if self.destination.addr().is_ipv4() { DEFAULT_V4 } else { DEFAULT_V6 };
         self.destination.prefix_len() <= most
@@ -95,8 +95,8 @@ impl Network {
 
     /// The interfaces that lead to the internet or a part of it: what is routed there is neither
     /// reserved nor on the link.
-    pub(super) fn ways_out(&self) -> BTreeSet<String> {
-        let leads_out = |link: &&Link| {
+    pub(super) fn routed_out(&self) -> BTreeSet<String> {
+        let leads_out = |link: &&NetworkLink| {
             let mut prefixes = self.addresses.iter().filter(|address| address.link == link.index);
             let mut routes = self.routes.iter().filter(|route| route.links.contains(&link.index));
             routes.any(|route| {
@@ -112,7 +112,7 @@ impl Network {
     /// What is on this link: the prefixes of its addresses, and on a link with neighbours also
     /// the destinations of routes without a gateway. (Not on a tunnel: a VPN writes
     /// `default dev tun0 scope link`, and what it routes is far away.)
-    pub(super) fn on_link<'a>(&'a self, link: &'a Link) -> impl Iterator<Item = IpNet> + 'a {
+    pub(super) fn on_link<'a>(&'a self, link: &'a NetworkLink) -> impl Iterator<Item = IpNet> + 'a {
         let addresses = self.addresses.iter().filter(|address| address.link == link.index);
         // A host prefix (point-to-point, DHCPv6) has no neighbours; the address itself is local. A
         // prefix of zero bits is no statement about a link.
@@ -126,7 +126,7 @@ impl Network {
     }
 
     /// Whether it is a port of a bridge: what comes in there comes in by the bridge.
-    pub(super) fn is_port(&self, link: &Link) -> bool {
+    pub(super) fn is_port(&self, link: &NetworkLink) -> bool {
         let mut bridges = self.links.iter().filter(|link| link.is_bridge);
         bridges.any(|bridge| Some(bridge.index) == link.master)
     }
@@ -152,7 +152,7 @@ impl Network {
 
     /// The address of the link that a redirected packet arrives at: the first of its family
     /// (net/netfilter/nf_nat_redirect.c).
-    pub(super) fn primary(&self, link: &Link, is_v4: bool) -> Option<IpAddr> {
+    pub(super) fn primary(&self, link: &NetworkLink, is_v4: bool) -> Option<IpAddr> {
         let mut addresses = self.addresses.iter().filter(|address| address.link == link.index);
         let first = addresses.find(|address| address.is_usable && address.own.is_ipv4() == is_v4);
         first.map(|address| address.own)
@@ -174,7 +174,7 @@ pub(super) mod tests {
             let is_bridge = name.starts_with("br-") || name.starts_with("docker");
             let name = (*name).to_owned();
             let master = name.starts_with("port").then_some(index - 1);
-            network.links.push(Link { index, name, flags: *flags, is_bridge, master });
+            network.links.push(NetworkLink { index, name, flags: *flags, is_bridge, master });
             for text in addresses.split_whitespace() {
                 let net: IpNet = text.parse().unwrap();
                 let (own, prefix) = (net.addr(), net.trunc());
@@ -183,7 +183,7 @@ pub(super) mod tests {
             for text in routes.split_whitespace() {
                 let destination = text.trim_end_matches("@gw").parse().unwrap();
                 let has_gateway = text.ends_with("@gw");
-                network.routes.push(Route { destination, links: vec![index], has_gateway });
+                network.routes.push(LinkRoute { destination, links: vec![index], has_gateway });
             }
         }
         network

@@ -2,7 +2,7 @@
 //! and `tests/corpus.rs` knock at.
 
 use super::conflicts;
-use super::environment::lan::{Interface, Lan};
+use super::environment::lan::{Interface, LanSide};
 use super::iptables::residue;
 use super::netlink::ipset;
 use super::netlink::route;
@@ -47,6 +47,6 @@ pub fn rules(text: &str) {
         on_link: IpSet::default(),
         is_bridge: false,
     };
-    let lan = Lan { interfaces: vec![at("br-lan"), at("wg0")], ..Lan::default() };
+    let lan = LanSide { interfaces: vec![at("br-lan"), at("wg0")], ..LanSide::default() };
     conflicts::read(text, &lan, Fwmark::SNET);
 }

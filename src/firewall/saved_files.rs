@@ -1,8 +1,8 @@
 //! Rules that somebody saved to a file while snet ran, and that are loaded at the next boot.
 //!
-//! Saved rules name our sets, which are not there then: iptables-restore refuses the whole file, and the
-//! machine comes up without its firewall. The same goes for what nft lists of tables of iptables that
-//! ask ipset. Only read, and a bounded part of it.
+//! Saved rules name our sets, which are not there then: iptables-restore refuses the whole file,
+//! and the machine comes up without its firewall. The same goes for what nft lists of tables of
+//! iptables that ask ipset. Only read, and a bounded part of it.
 //!
 //! Source: netfilter-persistent(8), the init scripts of Debian, Fedora, Arch, Alpine and Gentoo.
 

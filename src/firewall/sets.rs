@@ -1,7 +1,7 @@
 //! The address sets that both backends have, and what each holds. Pure.
 
 use super::entry::{Entry, halves_v4, halves_v6};
-use super::environment::lan::{Lan, anywhere};
+use super::environment::lan::{Interface, anywhere};
 use super::family::Family;
 use super::names::PREFIX;
 use super::ruleset::Ruleset;
@@ -71,7 +71,7 @@ impl Set {
 
     /// The sets of these rules.
     pub(super) fn of(ruleset: &Ruleset) -> Vec<Set> {
-        let lan: &[Set] = if ruleset.lan.is_some() { &Set::LAN } else { &[] };
+        let lan: &[Set] = if ruleset.policy.lan.is_some() { &Set::LAN } else { &[] };
         [&Set::COMMON, lan].concat()
     }
 
@@ -106,43 +106,43 @@ impl Set {
         format!("{PREFIX}{name}{}", family.digit())
     }
 
-    pub(super) fn kind(self) -> Kind {
+    pub(super) fn kind(self) -> SetKind {
         match self {
-            Set::Alive | Set::Rejected => Kind::Pulse,
-            Set::Servers => Kind::Addresses,
-            Set::LearnedBlock | Set::LearnedProxy | Set::LearnedDirect => Kind::Expiring,
-            Set::Lan | Set::OnLink => Kind::AtInterfaces,
+            Set::Alive | Set::Rejected => SetKind::Switch,
+            Set::Servers => SetKind::Addresses,
+            Set::LearnedBlock | Set::LearnedProxy | Set::LearnedDirect => SetKind::Expiring,
+            Set::Lan | Set::OnLink => SetKind::AtInterfaces,
             Set::Connected
             | Set::Block
             | Set::Proxy
             | Set::Direct
             | Set::Reserved
             | Set::China
-            | Set::Sources => Kind::Prefixes,
+            | Set::Sources => SetKind::Prefixes,
         }
     }
 
     pub(super) fn content(self, ruleset: &Ruleset, family: Family) -> Vec<Entry> {
-        let lan = ruleset.lan.as_ref();
+        let (policy, environment) = (&ruleset.policy, &ruleset.environment);
         let set = match self {
-            Set::Connected => &ruleset.connected,
-            Set::Block => &ruleset.block,
-            Set::Proxy => &ruleset.proxy,
-            Set::Direct => &ruleset.direct,
-            Set::Reserved => &ruleset.reserved,
-            Set::China => &ruleset.china,
-            Set::Servers => return addresses(&ruleset.servers, family),
+            Set::Connected => &environment.connected,
+            Set::Block => &policy.rules.block,
+            Set::Proxy => &policy.rules.proxy,
+            Set::Direct => &policy.rules.direct,
+            Set::Reserved => &policy.rules.reserved,
+            Set::China => &policy.rules.china,
+            Set::Servers => return addresses(&environment.servers, family),
             Set::Alive
             | Set::Rejected
             | Set::LearnedBlock
             | Set::LearnedProxy
             | Set::LearnedDirect => return Vec::new(),
-            Set::Sources => match lan {
+            Set::Sources => match &policy.lan {
                 Some(lan) => &lan.direct_sources,
                 None => return Vec::new(),
             },
             Set::Lan | Set::OnLink => {
-                return lan.map(|lan| self.at_interfaces(lan, family)).unwrap_or_default();
+                return self.at_interfaces(&environment.lan.interfaces, family);
             }
         };
         prefixes(set, family).map(Entry::Prefix).collect()
@@ -152,14 +152,14 @@ impl Set {
     pub(super) fn size(self, ruleset: &Ruleset, family: Family) -> usize {
         match self {
             // By far the longest one, and asked every few seconds.
-            Set::China => prefixes(&ruleset.china, family).count(),
+            Set::China => prefixes(&ruleset.policy.rules.china, family).count(),
             _ => self.content(ruleset, family).len(),
         }
     }
 
-    fn at_interfaces(self, lan: &Lan, family: Family) -> Vec<Entry> {
+    fn at_interfaces(self, interfaces: &[Interface], family: Family) -> Vec<Entry> {
         // What does not fit is told by whoever adds interfaces.
-        let captured = lan.interfaces.iter().filter(|interface| interface.captures(family));
+        let captured = interfaces.iter().filter(|interface| interface.captures(family));
         let captured = captured.take(MOST_INTERFACES);
         match self {
             Set::OnLink => captured
@@ -187,13 +187,13 @@ fn addresses(servers: &[IpAddr], family: Family) -> Vec<Entry> {
 
 /// What a set holds, which is its type in ipset's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum SetKind {
     Prefixes,
     Addresses,
     Expiring,
     /// A prefix of length 0 is allowed here, but only [`MOST_INTERFACES`] for one prefix.
     AtInterfaces,
-    Pulse,
+    Switch,
 }
 
 /// ipset takes no more interfaces for one prefix (AHASH_MAX_TUNED, ip_set_hash_gen.h).

@@ -1,14 +1,14 @@
 //! What becomes of the traffic of each family: the switches that the heartbeat sets in the kernel.
 //!
-//! Every rule that acts asks a switch, and a switch stays as it is for [`PULSE`](super::PULSE) only.
-//! So a daemon that is dead or hangs leaves both on [`Switch::Off`], and then
-//! [`OnFailure`] decides.
+//! Every rule that acts asks a switch, and a switch stays as it is for
+//! [`RULE_LIFETIME`](super::RULE_LIFETIME) only. So a daemon that is dead or hangs leaves both on
+//! [`Switch::Off`], and then [`OnFailure`] decides.
 
 use super::family::Family;
 use std::time::Duration;
 
 /// The rules act for so long after a beat.
-pub const PULSE: Duration = Duration::from_secs(6);
+pub const RULE_LIFETIME: Duration = Duration::from_secs(6);
 
 /// What becomes of the traffic of one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub enum Switch {
 }
 
 impl Switch {
-    /// Whether the family is captured, and whether it is rejected where it is not; `None`: that stays
-    /// as it is.
+    /// Whether the family is captured, and whether it is rejected where it is not; `None`: that
+    /// stays as it is.
     pub(super) fn settings(self) -> (Option<bool>, Option<bool>) {
         match self {
             Switch::Capture => (Some(true), Some(false)),

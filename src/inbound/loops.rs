@@ -22,7 +22,7 @@
 
 use super::neighbour::Neighbour;
 use crate::dispatch::Dispatcher;
-use crate::firewall::LeftAlone;
+use crate::firewall::ExemptPrograms;
 use crate::net::is_own;
 use crate::net::owner::{self, SocketOwner};
 use crate::stats::Meter;
@@ -63,7 +63,7 @@ struct Known {
 struct LocalProxy<'a> {
     name: &'a str,
     server: SocketAddr,
-    left_alone: &'a LeftAlone,
+    left_alone: &'a ExemptPrograms,
 }
 
 /// Why a connection is refused.
@@ -183,7 +183,7 @@ mod tests {
     fn judge(loops: &Loops, owner: Option<u32>, meter: &Arc<Meter>) -> bool {
         let owner = owner.map(|user| SocketOwner { user: Uid::from_raw(user), cgroup: None });
         let destination = "203.0.113.1:443".parse().unwrap();
-        let (server, left_alone) = (SERVER.parse().unwrap(), &LeftAlone::default());
+        let (server, left_alone) = (SERVER.parse().unwrap(), &ExemptPrograms::default());
         let proxy = LocalProxy { name: "local", server, left_alone };
         loops.judge(&proxy, destination, owner, meter).is_ok()
     }

@@ -1,7 +1,7 @@
 //! A proxy server that is a program of this machine: who runs it, and what the operator can write
 //! so that its own connections do not come back to it.
 
-use crate::firewall::{LeftAlone, cgroup_path};
+use crate::firewall::{ExemptPrograms, cgroup_path};
 use crate::net::is_own;
 use crate::net::owner::{self, SocketOwner};
 use nix::unistd::{Uid, User};
@@ -62,19 +62,19 @@ impl Neighbour {
     }
 
     /// Whether it is left alone, or will be in a moment: a service that is just being started.
-    pub(super) fn is_covered(&self, left_alone: &LeftAlone) -> bool {
+    pub(super) fn is_covered(&self, left_alone: &ExemptPrograms) -> bool {
         let beneath = |path: &str, above: &str| {
             path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let cgroup = self.cgroup.as_deref().unwrap_or_default();
         left_alone.users.contains(&self.user.as_raw())
-            || left_alone.cgroups.iter().any(|above| beneath(cgroup, &above.path))
+            || left_alone.cgroups.iter().any(|above| beneath(cgroup, above))
     }
 }
 
 /// What the operator should know of the proxy of this name, whose server is at this address;
 /// `None`: nothing, since it is elsewhere, or left alone.
-pub fn advice(name: &str, server: SocketAddr, left_alone: &LeftAlone) -> Option<String> {
+pub fn advice(name: &str, server: SocketAddr, left_alone: &ExemptPrograms) -> Option<String> {
     if !is_own(server.ip()) {
         return None;
     }
@@ -97,7 +97,6 @@ pub fn advice(name: &str, server: SocketAddr, left_alone: &LeftAlone) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::Cgroup;
 
     fn neighbour(user: u32, name: &str, cgroup: Option<&str>) -> Neighbour {
         let cgroup = cgroup.map(str::to_owned);
@@ -139,10 +138,7 @@ mod tests {
 
     #[test]
     fn who_is_left_alone_needs_no_advice() {
-        let left_alone = LeftAlone {
-            users: vec![990],
-            cgroups: vec![Cgroup { path: "proxy.slice".into(), id: None }],
-        };
+        let left_alone = ExemptPrograms { users: vec![990], cgroups: vec!["proxy.slice".into()] };
         assert!(neighbour(990, "a", None).is_covered(&left_alone));
         assert!(neighbour(0, "root", Some("proxy.slice")).is_covered(&left_alone));
         assert!(neighbour(0, "root", Some("proxy.slice/b.service")).is_covered(&left_alone));
@@ -153,9 +149,9 @@ mod tests {
     #[test]
     fn a_server_elsewhere_is_no_neighbour() {
         let elsewhere = "192.0.2.1:8388".parse().unwrap();
-        assert_eq!(advice("far", elsewhere, &LeftAlone::default()), None);
+        assert_eq!(advice("far", elsewhere, &ExemptPrograms::default()), None);
         let here = "127.0.0.1:1".parse().unwrap();
-        let said = advice("near", here, &LeftAlone::default()).unwrap();
+        let said = advice("near", here, &ExemptPrograms::default()).unwrap();
         assert!(said.contains("nobody listens there"), "{said}");
     }
 }

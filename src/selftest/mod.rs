@@ -27,7 +27,7 @@ mod unmarked;
 mod world;
 
 use crate::exit::UNAVAILABLE;
-use crate::firewall::{Backend, nftables};
+use crate::firewall::{self, Backend};
 use hosts::{Internet, host_command};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -133,7 +133,7 @@ fn play_machine(host_network: &str, backend: Backend) -> Result<ExitCode, Unable
     die_with_parent()?;
     require_sealed(host_network)?;
     if backend == Backend::Nftables {
-        nftables::available().map_err(|error| Unable::Kernel(error.to_string()))?;
+        firewall::try_nftables().map_err(|error| Unable::Kernel(error.to_string()))?;
     }
     thread::spawn(move || give_up(backend));
     let began = Instant::now();

@@ -2,7 +2,7 @@
 //! chains that hold nothing.
 
 use super::{Unable, tools};
-use crate::firewall::{Backend, nftables};
+use crate::firewall::{self, Backend};
 
 /// A rule of another program that makes the kernel track connections, as docker, ufw and the like
 /// do on most machines; in a fresh namespace that would begin with snet's rules, and nothing would
@@ -23,7 +23,7 @@ pub(super) fn track_connections(backend: Backend, has_ipv6: bool) -> Result<(), 
 /// What iptables, ip6tables (where there is IPv6) and ipset hold now, or nf_tables of ours.
 pub(super) fn now(backend: Backend, has_ipv6: bool) -> Result<Vec<String>, Unable> {
     if backend == Backend::Nftables {
-        let there = nftables::is_there().map_err(|error| Unable::Kernel(error.to_string()))?;
+        let there = firewall::has_table().map_err(|error| Unable::Kernel(error.to_string()))?;
         return Ok(if there { vec!["nftables: table inet snet".into()] } else { Vec::new() });
     }
     let mut holders: Vec<(&'static str, &[&str])> =

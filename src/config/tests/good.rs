@@ -6,7 +6,7 @@ use crate::config::*;
 use crate::dns::NameServer;
 use crate::dns::settings::{HttpsRecords, Via};
 use crate::domain::Name;
-use crate::firewall::{Ipv6, LeftAlone, OnFailure, Quic};
+use crate::firewall::{ExemptPrograms, Ipv6, OnFailure, Quic};
 use crate::ipset::IpSet;
 use crate::net::dial::DialOptions;
 use crate::proxy::shadowsocks::cipher::Method;
@@ -71,7 +71,7 @@ fn the_defaults() {
     assert!(rules.direct.is_empty() && rules.proxy.is_empty() && rules.block.is_empty());
     assert!(rules.names.is_empty() && rules.china_names.is_empty());
     assert!(config.rules.direct_sources.is_empty());
-    assert_eq!(config.rules.exempt_programs, LeftAlone::default());
+    assert_eq!(config.rules.exempt_programs, ExemptPrograms::default());
     assert_eq!(*rules.china, *crate::ipset::china());
 
     assert_eq!(config.firewall.backend, BackendChoice::Auto);
@@ -286,7 +286,7 @@ fn exempt_programs() {
     let loaded = read(&format!("{text}{PROXY}")).unwrap();
     let exempt = &loaded.config.rules.exempt_programs;
     assert_eq!(exempt.users, [0, 990]);
-    let paths: Vec<&str> = exempt.cgroups.iter().map(|cgroup| cgroup.path.as_str()).collect();
+    let paths: Vec<&str> = exempt.cgroups.iter().map(String::as_str).collect();
     assert_eq!(paths, ["system.slice/a@b\\x2d.service", "a.slice"]);
     let summary = loaded.summary();
     let line = summary.lines().find(|line| line.starts_with("exempt")).unwrap();

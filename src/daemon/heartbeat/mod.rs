@@ -1,7 +1,7 @@
 //! The heartbeat that keeps the rules active.
 //!
 //! Every rule of ours that captures asks a switch of its family, which turns itself off after a few
-//! seconds ([`crate::firewall::PULSE`]). Every two seconds a round proves capture
+//! seconds ([`crate::firewall::RULE_LIFETIME`]). Every two seconds a round proves capture
 //! ([`proof`](super::proof)) and sets the switches by what it has found: when the daemon hangs,
 //! dies or is stopped, or when others' rules drop the packets, the rules let go within seconds, or
 //! reject with `firewall.on-failure = "closed"`. One family never takes the other down. systemd's
@@ -24,7 +24,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-/// Between two rounds. The kernel's entries live three times as long ([`crate::firewall::PULSE`]).
+/// Between two rounds. The kernel's entries live three times as long
+/// ([`crate::firewall::RULE_LIFETIME`]).
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// What is done with what a round has found.

@@ -1,7 +1,7 @@
 //! Whether this machine's way out has changed: another network, another address, another uplink.
 //!
-//! Needs no rules and no rights; the daemon asks with every beat. What has come over netlink since the
-//! last time only says that it is worth looking.
+//! Needs no rules and no rights; the daemon asks with every beat. What has come over netlink since
+//! the last time only says that it is worth looking.
 
 use crate::firewall::netlink::route::{Changes, survey};
 use crate::firewall::network::Network;
@@ -10,23 +10,23 @@ use std::io;
 
 /// The way out as it was when somebody looked last.
 #[derive(Debug)]
-pub struct WayOut {
+pub struct DefaultRoute {
     changes: Changes,
     known: BTreeSet<String>,
 }
 
-impl WayOut {
+impl DefaultRoute {
     /// Looks, in the network namespace of the calling thread.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn look() -> io::Result<Self> {
         let changes = Changes::subscribe()?;
-        Ok(WayOut { changes, known: describe(&survey()?) })
+        Ok(DefaultRoute { changes, known: describe(&survey()?) })
     }
 
-    /// Whether it is another one than when it was looked at last. No way out at all is none: whoever
-    /// loses the line for a moment and finds it again as it was has lost nothing.
+    /// Whether it is another one than when it was looked at last. No way out at all is none:
+    /// whoever loses the line for a moment and finds it again as it was has lost nothing.
     ///
     /// # Errors
     /// What the kernel says.

@@ -7,11 +7,11 @@
 
 use super::reconcile::remove_rules_of;
 use super::residue;
-use super::residue::Leftover;
+use super::residue::Residue;
 use super::rules;
 use super::sets;
 use super::table::CLOSED;
-use super::table::Table;
+use super::table::IptablesTable;
 use crate::firewall::error::Error;
 use crate::firewall::family::Family;
 use crate::firewall::names::PREFIX;
@@ -42,7 +42,7 @@ fn holds_closed(tools: &Iptables) -> Result<bool, Error> {
         saved => saved?,
     };
     // A stop takes the jumps out first: without them the network is open.
-    let is_closed = |left: &Leftover| {
+    let is_closed = |left: &Residue| {
         !left.jumps.is_empty() && left.chains.iter().any(|(name, _)| name == CLOSED)
     };
     Ok(residue::find(&saved).iter().any(is_closed))
@@ -68,12 +68,13 @@ pub(in crate::firewall) fn remove_others(
     let mut results = Vec::new();
     for family in Family::ALL {
         for tools in Iptables::every(family) {
-            let wanted: Vec<Table> = match used.iter().any(|(_, used)| used.is_alike(&tools)) {
-                true => rules::tables(ruleset, family),
-                false => Vec::new(),
-            };
+            let wanted: Vec<IptablesTable> =
+                match used.iter().any(|(_, used)| used.is_alike(&tools)) {
+                    true => rules::tables(ruleset, family),
+                    false => Vec::new(),
+                };
             let of_no_use =
-                |left: &Leftover| wanted.iter().all(|table| table.part.table() != left.table);
+                |left: &Residue| wanted.iter().all(|table| table.part.table() != left.table);
             results.push(remove_rules_of(&tools, of_no_use));
         }
     }

@@ -3,7 +3,7 @@
 use super::residue;
 use crate::firewall::error::Error;
 use crate::firewall::family::Family;
-use crate::firewall::ruleset::{Ipv6, Ruleset};
+use crate::firewall::policy::{Ipv6, Policy};
 use crate::firewall::switch::OnFailure;
 use crate::firewall::tools::{Ipset, Iptables, kernel_has};
 use tracing::{info, warn};
@@ -13,8 +13,8 @@ pub(in crate::firewall) fn has_tools() -> bool {
     Ipset::find().is_ok() && Iptables::of_system(Family::V4).is_ok()
 }
 
-/// The tables of ours that iptables-nft cannot work with, as nft names them: somebody made rules there that
-/// it cannot express. What cannot be asked is not among them.
+/// The tables of ours that iptables-nft cannot work with, as nft names them: somebody made rules
+/// there that it cannot express. What cannot be asked is not among them.
 pub(in crate::firewall) fn unreadable_tables() -> Vec<String> {
     let of = |family: Family| {
         let saved = Iptables::of_system(family).and_then(|tools| tools.save());
@@ -28,10 +28,9 @@ pub(in crate::firewall) fn unreadable_tables() -> Vec<String> {
 /// The tools of each family that the kernel has.
 ///
 /// # Errors
-/// [`Error::Missing`]; without those of IPv6 there is a warning, unless a failure closes the network.
-pub(in crate::firewall) fn of_families(
-    ruleset: &Ruleset,
-) -> Result<Vec<(Family, Iptables)>, Error> {
+/// [`Error::Missing`]; without those of IPv6 there is a warning, unless a failure closes the
+/// network.
+pub(in crate::firewall) fn of_families(policy: &Policy) -> Result<Vec<(Family, Iptables)>, Error> {
     let mut tools = Vec::new();
     for family in Family::ALL {
         if !kernel_has(family) {
@@ -40,13 +39,13 @@ pub(in crate::firewall) fn of_families(
         }
         match Iptables::of_system(family) {
             // A closed network must not be open on one side.
-            Err(error) if family == Family::V6 && ruleset.on_failure == OnFailure::Open => {
-                warn_unfiltered(ruleset, &error);
+            Err(error) if family == Family::V6 && policy.on_failure == OnFailure::Open => {
+                warn_unfiltered(policy, &error);
                 continue;
             }
             found => tools.push((family, found?)),
         }
-        if let Some(why) = ruleset.uncaptured(family) {
+        if let Some(why) = policy.uncaptured(family) {
             warn!("{why}");
         }
     }
@@ -54,8 +53,8 @@ pub(in crate::firewall) fn of_families(
 }
 
 /// IPv6 has no rules, and why.
-pub(in crate::firewall) fn warn_unfiltered(ruleset: &Ruleset, error: &Error) {
-    let what = match ruleset.ipv6 {
+pub(in crate::firewall) fn warn_unfiltered(policy: &Policy, error: &Error) {
+    let what = match policy.ipv6 {
         Ipv6::Block => "foreign IPv6 is NOT blocked",
         Ipv6::Proxy | Ipv6::Direct => "IPv6 is not captured",
     };

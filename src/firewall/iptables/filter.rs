@@ -3,12 +3,14 @@
 use super::lan::of_the_lan;
 use super::matches::{left_alone, loopback, marked, queries, to, to_probe};
 use super::table::{
-    CLOSED, Chain, FILTER, FOREIGN, INACTIVE, INPUT, LAN, Part, REJECT, RUNGS, STRAY, Table,
+    CLOSED, FILTER, FOREIGN, INACTIVE, INPUT, IptablesChain, IptablesTable, LAN, Part, REJECT,
+    RUNGS, STRAY,
 };
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, LINK_LOCAL, Verdict};
 use crate::firewall::names::CHAIN;
-use crate::firewall::ruleset::{Foreign, Ruleset};
+use crate::firewall::policy::Foreign;
+use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
 use crate::firewall::switch::OnFailure;
 
@@ -16,13 +18,13 @@ use crate::firewall::switch::OnFailure;
 /// rung. The jump takes the first packets of connections only, so that the bytes of a running
 /// transfer cost one match, and so that a QUIC connection or a game that was there before us goes
 /// on.
-pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
+pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> IptablesTable {
     let unreachable = match family {
         Family::V4 => "icmp-port-unreachable",
         Family::V6 => "icmp6-port-unreachable",
     };
     // While the family is not captured.
-    let (inactive, mut otherwise) = match ruleset.on_failure {
+    let (inactive, mut otherwise) = match ruleset.policy.on_failure {
         OnFailure::Closed => (CLOSED, Vec::new()),
         OnFailure::Open => {
             let rejected = Set::Rejected.name(family);
@@ -34,15 +36,15 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Tab
     let own = [format!("{}-g {REJECT}", to_probe(family)), marked(ruleset)];
     let own = own.into_iter().chain(left_alone(ruleset));
     let mut chains = Vec::new();
-    let (rungs, mut rules) = if ruleset.lan.is_some() && !ruleset.left_alone.is_empty() {
+    let (rungs, mut rules) = if ruleset.policy.lan.is_some() && !ruleset.policy.exempt.is_empty() {
         let rules = own.chain([format!("-g {RUNGS}")]).collect();
-        chains.push(Chain { name: CHAIN, rules });
+        chains.push(IptablesChain { name: CHAIN, rules });
         (RUNGS, vec![marked(ruleset)])
     } else {
         (CHAIN, own.collect())
     };
     rules.push(format!("{not_captured} -g {inactive}"));
-    if family == Family::V6 && ruleset.listens(family) {
+    if family == Family::V6 && ruleset.policy.listens(family) {
         rules.extend(queries(family).map(|query| format!("-d {LINK_LOCAL} {query} -g {REJECT}")));
     }
     rules.push(format!("-g {FILTER}"));
@@ -61,10 +63,10 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Tab
         format!("{}{then}", to(*destination, family))
     });
     chains.extend([
-        Chain { name: rungs, rules },
-        Chain { name: inactive, rules: otherwise },
-        Chain { name: FILTER, rules: ladder.collect() },
-        Chain {
+        IptablesChain { name: rungs, rules },
+        IptablesChain { name: inactive, rules: otherwise },
+        IptablesChain { name: FILTER, rules: ladder.collect() },
+        IptablesChain {
             name: REJECT,
             rules: vec![
                 "-p tcp --syn -j REJECT --reject-with tcp-reset".into(),
@@ -88,28 +90,28 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Tab
              --reject-with tcp-reset"
                 .into(),
         );
-        chains.push(Chain { name: FOREIGN, rules });
+        chains.push(IptablesChain { name: FOREIGN, rules });
     }
     let mut jumps = Part::Filter.jumps(true);
-    if ruleset.listens(family) {
-        chains.push(Chain { name: STRAY, rules: vec!["-j DROP".into()] });
-        let hooks = if ruleset.lan.is_some() { 2 } else { 1 };
+    if ruleset.policy.listens(family) {
+        chains.push(IptablesChain { name: STRAY, rules: vec!["-j DROP".into()] });
+        let hooks = if ruleset.policy.lan.is_some() { 2 } else { 1 };
         // Inserted before the others, so that it stands behind them.
         jumps.splice(0..0, Part::stray_jumps(family).into_iter().take(hooks));
     }
-    if ruleset.lan.is_some() {
+    if ruleset.policy.lan.is_some() {
         let mut rules = of_the_lan(family).to_vec();
         rules.push(format!("-g {rungs}"));
-        chains.push(Chain { name: LAN, rules });
+        chains.push(IptablesChain { name: LAN, rules });
     } else {
         jumps.retain(|jump| !jump.ends_with(LAN));
     }
-    if ruleset.has_door() && ruleset.listens(family) {
-        chains.push(Chain { name: INPUT, rules: input(ruleset, family) });
+    if ruleset.policy.has_input_guard() && ruleset.policy.listens(family) {
+        chains.push(IptablesChain { name: INPUT, rules: input(ruleset, family) });
     } else {
         jumps.retain(|jump| !jump.ends_with(INPUT));
     }
-    Table { part: Part::Filter, jumps, chains }
+    IptablesTable { part: Part::Filter, jumps, chains }
 }
 
 /// At our own door: redirected packets of the LAN side come in, whatever a firewall says that
@@ -117,16 +119,16 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Tab
 /// somebody else's that leads here is left to the others' rules.
 fn input(ruleset: &Ruleset, family: Family) -> Vec<String> {
     let ports = [
-        format!("-p tcp --dport {}", ruleset.tcp_port),
-        format!("-p udp --dport {}", ruleset.dns_port),
-        format!("-p tcp --dport {}", ruleset.dns_port),
+        format!("-p tcp --dport {}", ruleset.policy.tcp_port),
+        format!("-p udp --dport {}", ruleset.policy.dns_port),
+        format!("-p tcp --dport {}", ruleset.policy.dns_port),
     ];
     let lan = Set::Lan.name(family);
     let redirected = "-m conntrack --ctstate DNAT";
     // In local mode nothing is redirected but over loopback.
     let accepts = ports
         .iter()
-        .filter(|_| ruleset.lan.is_some())
+        .filter(|_| ruleset.policy.lan.is_some())
         .map(|port| format!("{port} {redirected} -m set --match-set {lan} src,src -j ACCEPT"));
     let drops = ports.iter().map(|port| format!("{port} -m conntrack ! --ctstate DNAT -j DROP"));
     accepts.chain(drops).collect()

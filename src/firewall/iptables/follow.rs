@@ -6,17 +6,18 @@ use super::place;
 use super::renew;
 use super::rules;
 use super::sets;
-use crate::firewall::change_listener::Bell;
+use crate::firewall::change_listener::ChangeListener;
 use crate::firewall::conflicts;
 use crate::firewall::entry::everything;
+use crate::firewall::environment::Environment;
 use crate::firewall::family::Family;
-use crate::firewall::monitor::{Follow, Look};
+use crate::firewall::monitor::{Follow, Repair};
 use crate::firewall::names::PREFIX;
-use crate::firewall::netlink::ipset::{Change, Connection};
+use crate::firewall::netlink::ipset::{Change, IpsetConnection};
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::MOST_INTERFACES;
 use crate::firewall::sets::Set;
-use crate::firewall::switch::PULSE;
+use crate::firewall::switch::RULE_LIFETIME;
 use crate::firewall::switch::{Switch, Switches};
 use crate::firewall::tools::{Ipset, Iptables};
 use crate::sync::lock;
@@ -29,26 +30,26 @@ use tracing::warn;
 /// The sets in the kernel, while the rules are installed.
 #[derive(Debug)]
 pub(in crate::firewall) struct Sets {
-    pub(in crate::firewall) connection: Connection,
+    pub(in crate::firewall) connection: IpsetConnection,
     pub(in crate::firewall) families: Vec<Family>,
     /// A set that is gone, or full, is told once and not with every answer.
     complained: AtomicBool,
     /// Somebody emptied them, and what was learned is gone.
     forgot: AtomicBool,
-    pub(in crate::firewall) bell: Bell,
+    pub(in crate::firewall) listener: ChangeListener,
     /// How the switches were set last, and when.
     beaten: Mutex<Option<(Instant, Switches)>>,
 }
 
 impl Sets {
-    pub(in crate::firewall) fn new(connection: Connection, families: Vec<Family>) -> Self {
+    pub(in crate::firewall) fn new(connection: IpsetConnection, families: Vec<Family>) -> Self {
         let (complained, forgot) = (AtomicBool::new(false), AtomicBool::new(false));
         Sets {
             connection,
             families,
             complained,
             forgot,
-            bell: Bell::default(),
+            listener: ChangeListener::default(),
             beaten: Mutex::default(),
         }
     }
@@ -65,7 +66,7 @@ impl Sets {
 
     /// Fills again what somebody emptied and makes again what somebody destroyed. Returns what it
     /// was.
-    fn mend(&self, now: &Ruleset, ipset: &Ipset) -> Result<Option<String>, String> {
+    fn repair(&self, now: &Ruleset, ipset: &Ipset) -> Result<Option<String>, String> {
         if self.missing(now)?.is_empty() {
             return Ok(None);
         }
@@ -96,7 +97,7 @@ impl Sets {
     fn switch_again(&self) {
         let beaten = *lock(&self.beaten);
         if let Some((at, switches)) = beaten
-            && at.elapsed() < PULSE / 2
+            && at.elapsed() < RULE_LIFETIME / 2
         {
             self.change(self.switched(switches));
         }
@@ -117,17 +118,21 @@ impl Sets {
 }
 
 /// Adapts sets and rules to the changes around them.
-pub(in crate::firewall) struct Follower {
+pub(in crate::firewall) struct RulesFollower {
     pub(in crate::firewall) sets: Arc<Sets>,
     pub(in crate::firewall) ipset: Ipset,
     pub(in crate::firewall) tools: Vec<(Family, Iptables)>,
     pub(in crate::firewall) now: Arc<Mutex<Ruleset>>,
     /// What was told already of what will not work beside others' rules.
-    pub(in crate::firewall) doubts: Vec<String>,
+    pub(in crate::firewall) conflicts: Vec<String>,
 }
 
-impl Follower {
-    fn leave_alone(&self, before: &Ruleset, after: &Ruleset) {
+impl RulesFollower {
+    fn now(&self) -> Ruleset {
+        lock(&self.now).clone()
+    }
+
+    fn follow_cgroups(&self, before: &Ruleset, after: &Ruleset) {
         for (family, tools) in &self.tools {
             let parts = renew::order(before, after, *family).into_iter();
             for text in parts.filter_map(|part| renew::text(part, before, after, *family)) {
@@ -140,23 +145,32 @@ impl Follower {
     }
 }
 
-impl Follow for Follower {
-    fn network(&mut self, before: &Ruleset, after: &Ruleset) {
-        lock(&self.now).look_like(after);
-        let interfaces =
-            |ruleset: &Ruleset| ruleset.lan.as_ref().map_or(0, |lan| lan.interfaces.len());
-        if interfaces(after) > MOST_INTERFACES.max(interfaces(before)) {
+impl Follow for RulesFollower {
+    fn environment(&mut self, before: &Environment, after: &Environment) {
+        let policy = {
+            let mut now = lock(&self.now);
+            // The daemon tells more servers, which the monitor does not know.
+            let servers = std::mem::take(&mut now.environment.servers);
+            now.environment = Environment { servers, ..after.clone() };
+            Arc::clone(&now.policy)
+        };
+        let (count, before_count) = (after.lan.interfaces.len(), before.lan.interfaces.len());
+        if count > MOST_INTERFACES.max(before_count) {
             warn!(
-                "{} interfaces are LAN side, and ipset takes at most {}: those beyond are not captured",
-                interfaces(after),
-                MOST_INTERFACES
+                "{count} interfaces are LAN side, and ipset takes at most {MOST_INTERFACES}: those beyond \
+                 are not captured"
             );
         }
-        self.sets.change(sets::changes(before, after, &self.sets.families));
-        if before.left_alone != after.left_alone {
-            self.leave_alone(before, after);
+        let with = |environment: &Environment| Ruleset {
+            policy: Arc::clone(&policy),
+            environment: environment.clone(),
+        };
+        let (before, after) = (with(before), with(after));
+        self.sets.change(sets::changes(&before, &after, &self.sets.families));
+        if before.environment.cgroups != after.environment.cgroups {
+            self.follow_cgroups(&before, &after);
         }
-        let Some(text) = rules::follow(before, after) else { return };
+        let Some(text) = rules::follow(&before, &after) else { return };
         for (_, tools) in self.tools.iter().filter(|(family, _)| *family == Family::V6) {
             if let Err(error) = tools.restore(&text) {
                 warn!("link-local name servers are not followed: {error}");
@@ -164,38 +178,37 @@ impl Follow for Follower {
         }
     }
 
-    fn rules(&mut self, _now: &Ruleset) -> Look {
+    fn repair(&mut self) -> Repair {
         // With the servers that were learned of since.
-        let now = lock(&self.now).clone();
-        // Others have changed something: a door may be closed now that was open. Where there is no word
-        // of changes it would have to be read every few seconds.
-        if self.has_word() {
-            let doubts = conflicts::all(&now, &self.tools, true);
-            let new = doubts.iter().filter(|doubt| !self.doubts.contains(doubt));
-            new.for_each(|doubt| warn!("{doubt}"));
-            self.doubts = doubts;
+        let now = self.now();
+        // Third-party rules have changed: what was let in may be dropped now. Without notifications
+        // they would have to be read every few seconds.
+        if self.sends_notifications() {
+            let conflicts = conflicts::all(&now, &self.tools, true);
+            let new = conflicts.iter().filter(|conflict| !self.conflicts.contains(conflict));
+            new.for_each(|conflict| warn!("{conflict}"));
+            self.conflicts = conflicts;
         }
-        // A rule cannot name a set that is not there: the sets come first. But what of one part cannot
-        // be mended must not keep the others from it.
-        let mut look = Look::default();
-        look.note(self.sets.mend(&now, &self.ipset));
+        // A rule cannot name a set that is not there: the sets come first. But what of one part
+        // cannot be repaired must not keep the others from it.
+        let mut repair = Repair::default();
+        repair.record(self.sets.repair(&now, &self.ipset));
         for (family, tools) in &self.tools {
-            look.note(place::mend(&now, *family, tools));
+            repair.record(place::repair(&now, *family, tools));
         }
-        if self.has_word() || !look.mended.is_empty() {
-            self.sets.bell.ring();
+        if self.sends_notifications() || !repair.repaired.is_empty() {
+            self.sets.listener.notify();
         }
-        look
+        repair
     }
 
-    fn has_word(&self) -> bool {
+    fn sends_notifications(&self) -> bool {
         !self.tools.iter().any(|(_, tools)| tools.is_legacy())
     }
 
-    /// ipset has none.
-    fn is_disturbed(&self, _now: &Ruleset) -> bool {
-        let now = lock(&self.now).clone();
-        self.sets.missing(&now).is_ok_and(|missing| !missing.is_empty())
+    /// ipset sends no notifications.
+    fn is_disturbed(&self) -> bool {
+        self.sets.missing(&self.now()).is_ok_and(|missing| !missing.is_empty())
     }
 }
 
@@ -211,7 +224,7 @@ fn switched(family: Family, switch: Switch) -> impl Iterator<Item = Change> {
             everything(family).into_iter().map(move |entry| {
                 let set = set.clone();
                 match on {
-                    Some(true) => Change::Add { set, family, entry, timeout: Some(PULSE) },
+                    Some(true) => Change::Add { set, family, entry, timeout: Some(RULE_LIFETIME) },
                     _ => Change::Delete { set, family, entry },
                 }
             })

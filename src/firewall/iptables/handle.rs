@@ -1,8 +1,8 @@
-//! The installed rules: whoever holds the [`Handle`] is responsible for them.
+//! The installed rules: their owner holds an [`IptablesRules`].
 
 use super::adopt;
 use super::families::{of_families, warn_unfiltered};
-use super::follow::{Follower, Sets};
+use super::follow::{RulesFollower, Sets};
 use super::place;
 use super::reconcile::{cleanup, detach, withdraw};
 use super::renew;
@@ -14,8 +14,9 @@ use crate::firewall::device_routes;
 use crate::firewall::entry::Entry;
 use crate::firewall::error::Error;
 use crate::firewall::family::Family;
+use crate::firewall::installed::Installed;
 use crate::firewall::monitor::{Follow, Monitor};
-use crate::firewall::netlink::ipset::{Change, Connection};
+use crate::firewall::netlink::ipset::{Change, IpsetConnection};
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::MOST_INTERFACES;
 use crate::firewall::sets::Set;
@@ -24,6 +25,7 @@ use crate::firewall::switch::{OnFailure, Switches};
 use crate::firewall::tools::{Ipset, Iptables};
 use crate::route::Route;
 use crate::sync::lock;
+use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,7 +33,7 @@ use tracing::{debug, info, warn};
 
 /// The rules while they are installed. Its drop removes them.
 #[derive(Debug)]
-pub struct Handle {
+pub(in crate::firewall) struct IptablesRules {
     sets: Arc<Sets>,
     ipset: Ipset,
     /// Of the families that have rules.
@@ -40,16 +42,17 @@ pub struct Handle {
     now: Arc<Mutex<Ruleset>>,
     /// Follows the network; `None` if that could not be started, or after the release.
     monitor: Mutex<Option<Monitor>>,
-    pulse: Mutex<Pulse>,
+    pulse: Mutex<SwitchConnection>,
     at_drop: Mutex<AtDrop>,
     // Dropped after the rules are removed.
-    _bound: device_routes::Routes,
+    _routes: device_routes::Routes,
+    last: Option<Box<dyn Debug + Send + Sync>>,
 }
 
 /// What keeps the rules acting. Its connection is its own: a beat waits for nobody's long list.
 #[derive(Debug)]
-struct Pulse {
-    connection: Connection,
+struct SwitchConnection {
+    connection: IpsetConnection,
     /// No beat counts any more.
     released: bool,
 }
@@ -66,7 +69,7 @@ enum AtDrop {
     Nothing,
 }
 
-impl Handle {
+impl IptablesRules {
     /// Removes what any earlier start left behind, then installs these rules and looks whether
     /// they are there. After an error nothing of ours is left. They do not act before the first
     /// [`beat`](Self::beat).
@@ -79,19 +82,18 @@ impl Handle {
     ///
     /// # Errors
     /// [`Error::Missing`] before anything is touched; else what the tools say.
-    pub fn install(ruleset: Ruleset) -> Result<Handle, Error> {
+    pub(in crate::firewall) fn install(ruleset: Ruleset) -> Result<IptablesRules, Error> {
         let ipset = Ipset::find()?;
-        if let Some(lan) = &ruleset.lan
-            && lan.interfaces.len() > MOST_INTERFACES
-        {
+        let lan = &ruleset.environment.lan;
+        if lan.interfaces.len() > MOST_INTERFACES {
             return Err(Error::TooManyInterfaces { count: lan.interfaces.len() });
         }
-        let tools = of_families(&ruleset)?;
-        if let Some(lan) = &ruleset.lan {
+        let tools = of_families(&ruleset.policy)?;
+        if ruleset.policy.lan.is_some() {
             info!("the LAN side: {}", lan.describe());
         }
-        ruleset.left_alone.absent().for_each(|why| warn!("{why}"));
-        conflicts::all(&ruleset, &tools, true).iter().for_each(|doubt| warn!("{doubt}"));
+        ruleset.environment.absent_cgroups().for_each(|why| warn!("{why}"));
+        conflicts::all(&ruleset, &tools, true).iter().for_each(|conflict| warn!("{conflict}"));
         match Self::attempt(&ruleset, &ipset, &tools) {
             // A tool outlives a snet that is killed, and may finish its work after we looked.
             Err(error) if error.is_interference() => {
@@ -102,12 +104,22 @@ impl Handle {
         }
     }
 
+    /// Drops this one behind everything else.
+    pub(in crate::firewall) fn dropping_last(
+        mut self,
+        last: Option<impl Debug + Send + Sync + 'static>,
+    ) -> Self {
+        self.last = last.map(|last| Box::new(last) as _);
+        self
+    }
+
     fn attempt(
         ruleset: &Ruleset,
         ipset: &Ipset,
         tools: &[(Family, Iptables)],
-    ) -> Result<Handle, Error> {
-        let stays_closed = ruleset.on_failure == OnFailure::Closed && adopt::is_anything_closed()?;
+    ) -> Result<IptablesRules, Error> {
+        let stays_closed =
+            ruleset.policy.on_failure == OnFailure::Closed && adopt::is_anything_closed()?;
         let unfinished = if stays_closed {
             info!("the network was left closed by an earlier run, and stays so");
             None
@@ -119,10 +131,10 @@ impl Handle {
             // From here on a failure is cleaned up after.
             Some(Unfinished)
         };
-        let pulse = Pulse { connection: open()?, released: false };
+        let pulse = SwitchConnection { connection: open()?, released: false };
         let families: Vec<Family> = tools.iter().map(|(family, _)| *family).collect();
         let mut sets = Sets::new(open()?, families);
-        let bound = device_routes::Routes::put(ruleset);
+        let routes = device_routes::Routes::put(&ruleset.policy);
         step(Step::MakeSets)?;
         if stays_closed {
             adopt::sets(ruleset, &sets.families, ipset)?;
@@ -134,10 +146,10 @@ impl Handle {
             match put(ruleset, *family, iptables) {
                 Err(error)
                     if *family == Family::V6
-                        && ruleset.on_failure == OnFailure::Open
+                        && ruleset.policy.on_failure == OnFailure::Open
                         && error.is_unsupported() =>
                 {
-                    warn_unfiltered(ruleset, &error);
+                    warn_unfiltered(&ruleset.policy, &error);
                     // Tables are committed one by one: some of them may be in place.
                     withdraw(iptables)?;
                     sets.families.retain(|known| known != family);
@@ -150,7 +162,7 @@ impl Handle {
         }
         let tools = tools.iter().filter(|(family, _)| sets.families.contains(family));
         let at_drop = if stays_closed { AtDrop::LeaveClosed } else { AtDrop::Remove };
-        let handle = Handle {
+        let handle = IptablesRules {
             tools: tools.cloned().collect(),
             sets: Arc::new(sets),
             ipset: ipset.clone(),
@@ -158,50 +170,13 @@ impl Handle {
             monitor: Mutex::new(None),
             pulse: Mutex::new(pulse),
             at_drop: Mutex::new(at_drop),
-            _bound: bound,
+            _routes: routes,
+            last: None,
         };
         std::mem::forget(unfinished);
         step(Step::Follow)?;
         handle.watch();
         Ok(handle)
-    }
-
-    /// Calls `listener` each time others have changed rules and ours were looked at.
-    pub fn on_change(&self, listener: Box<dyn Fn() + Send + Sync>) {
-        self.sets.bell.connect(listener);
-    }
-
-    /// Whether rules of this family are installed and redirect what is captured.
-    pub fn captures(&self, family: Family) -> bool {
-        self.sets.families.contains(&family) && lock(&self.now).listens(family)
-    }
-
-    /// The rules are proven and in use: from now on a failure leaves them closed, where they are so.
-    pub fn commit(&self) {
-        if lock(&self.now).on_failure == OnFailure::Closed {
-            *lock(&self.at_drop) = AtDrop::LeaveClosed;
-        }
-    }
-
-    /// Other rules instead, for the same ports, while traffic flows; see [`renew`](super::renew).
-    /// What was learned, and the pulse, go on.
-    ///
-    /// # Errors
-    /// What the tools or the kernel say; then the old rules are in force again.
-    pub fn replace(&self, mut new: Ruleset) -> Result<(), Error> {
-        // Two must not change the same things.
-        self.unwatch();
-        let old = lock(&self.now).clone();
-        let result = new.keep_uplinks(&old).and_then(|()| self.turn(&old, &new));
-        if result.is_ok() {
-            conflicts::between(&old, &new, &self.tools, true)
-                .iter()
-                .for_each(|doubt| warn!("{doubt}"));
-        }
-        *lock(&self.now) = if result.is_ok() { new } else { old };
-        // It looks at the network and at the rules, and mends what a failure left.
-        self.watch();
-        result
     }
 
     fn turn(&self, old: &Ruleset, new: &Ruleset) -> Result<(), Error> {
@@ -260,33 +235,19 @@ impl Handle {
         }
     }
 
-    /// Forgets all that was learned.
-    pub fn forget(&self) {
-        let flush = |family: Family| {
-            [Route::Block, Route::Proxy, Route::Direct]
-                .map(|route| Change::Flush { set: Set::learned(route).name(family), family })
-        };
-        self.sets.change(Family::ALL.into_iter().flat_map(flush).collect());
-    }
-
-    /// Whether somebody emptied the sets, so that what was learned has to be told again. Says so once.
-    pub fn forgot(&self) -> bool {
-        self.sets.forgot()
-    }
-
     /// Follows the network and the rules from now on.
     fn watch(&self) {
-        let mut follower = Follower {
+        let mut follower = RulesFollower {
             sets: Arc::clone(&self.sets),
             ipset: self.ipset.clone(),
             tools: self.tools.clone(),
             now: Arc::clone(&self.now),
-            doubts: Vec::new(),
+            conflicts: Vec::new(),
         };
         let now = lock(&self.now).clone();
-        if follower.has_word() {
+        if follower.sends_notifications() {
             // At the start they have been told.
-            follower.doubts = conflicts::all(&now, &follower.tools, true);
+            follower.conflicts = conflicts::all(&now, &follower.tools, true);
         }
         match Monitor::start(now, follower) {
             Ok(monitor) => *lock(&self.monitor) = Some(monitor),
@@ -294,9 +255,42 @@ impl Handle {
         }
     }
 
-    /// Adds addresses of upstream servers to those that are never captured.
-    pub fn exempt(&self, servers: Vec<IpAddr>) {
-        lock(&self.now).know_servers(&servers);
+    /// iptables-legacy gives whole tables to the kernel, which takes none that names a cgroup that
+    /// is gone: nobody could take our jumps out (seen, with a service that had just ended).
+    fn drop_stale_cgroups(&self) {
+        let now = lock(&self.now).clone();
+        let mut next = now.clone();
+        next.environment.cgroups = now.policy.exempt.observe();
+        if next == now {
+            return;
+        }
+        match self.turn_tables(&now, &next) {
+            Ok(()) => *lock(&self.now) = next,
+            Err(error) => debug!("{error}"),
+        }
+    }
+
+    fn switch_off(&self) {
+        let mut pulse = lock(&self.pulse);
+        pulse.released = true;
+        self.sets.remember(Switches::OFF);
+        let off = |family: &Family| {
+            [Set::Alive, Set::Rejected]
+                .map(|set| Change::Flush { set: set.name(*family), family: *family })
+        };
+        self.sets.change(self.sets.families.iter().flat_map(off).collect());
+    }
+
+    /// Nothing is put back from now on.
+    fn unwatch(&self) {
+        let monitor = lock(&self.monitor).take();
+        drop(monitor);
+    }
+}
+
+impl Installed for IptablesRules {
+    fn exempt(&self, servers: Vec<IpAddr>) {
+        lock(&self.now).environment.add_servers(&servers);
         let add = |address: IpAddr| {
             let address = address.to_canonical();
             let family = Family::of(address);
@@ -306,9 +300,7 @@ impl Handle {
         self.sets.change(servers.into_iter().map(add).collect());
     }
 
-    /// For `ttl`, connections to this address take this route. What was learned of it before is
-    /// forgotten. The operator's rules by address are stronger, as in [`crate::route`].
-    pub fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
+    fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
         let address = address.to_canonical();
         let family = Family::of(address);
         let entry = Entry::Address(address);
@@ -323,12 +315,35 @@ impl Handle {
         self.sets.change(changes);
     }
 
-    /// Sets the switches for another [`PULSE`]. Whoever calls this vouches for whom the rules
-    /// lead to. After [`release`](Self::release) it does nothing.
-    ///
-    /// # Errors
-    /// The sets are gone, or the kernel does not let us.
-    pub fn beat(&self, switches: Switches) -> Result<(), Error> {
+    fn replace(&self, new: Ruleset) -> Result<(), Error> {
+        // Two must not change the same things.
+        self.unwatch();
+        let old = lock(&self.now).clone();
+        let result = new.succeeding(&old).and_then(|new| {
+            self.turn(&old, &new)?;
+            let conflicts = conflicts::between(&old, &new, &self.tools, true);
+            conflicts.iter().for_each(|conflict| warn!("{conflict}"));
+            *lock(&self.now) = new;
+            Ok(())
+        });
+        // It looks at the network and at the rules, and repairs what a failure left.
+        self.watch();
+        result
+    }
+
+    fn forget(&self) {
+        let flush = |family: Family| {
+            [Route::Block, Route::Proxy, Route::Direct]
+                .map(|route| Change::Flush { set: Set::learned(route).name(family), family })
+        };
+        self.sets.change(Family::ALL.into_iter().flat_map(flush).collect());
+    }
+
+    fn forgot(&self) -> bool {
+        self.sets.forgot()
+    }
+
+    fn beat(&self, switches: Switches) -> Result<(), Error> {
         let pulse = lock(&self.pulse);
         if pulse.released {
             return Ok(());
@@ -339,19 +354,30 @@ impl Handle {
         pulse.connection.apply(&changes).map_err(|source| Error::Netlink { source })
     }
 
-    /// The first half of a stop: from now on nothing that begins is captured, and what was
-    /// captured goes on until the handle is removed or dropped.
-    ///
-    /// A machine without a stateful firewall has nobody else who needs conntrack: with our last
-    /// rule it leaves the path of packets (nf_ct_netns_put), and with it the translation of the
-    /// addresses of living connections. So the chains stay for as long as they are drained.
-    ///
-    /// # Errors
-    /// What the tools say.
-    pub fn release(&self) -> Result<(), Error> {
+    fn on_change(&self, listener: Box<dyn Fn() + Send + Sync>) {
+        self.sets.listener.connect(listener);
+    }
+
+    fn captures(&self, family: Family) -> bool {
+        self.sets.families.contains(&family) && lock(&self.now).policy.listens(family)
+    }
+
+    fn commit(&self) {
+        if lock(&self.now).policy.on_failure == OnFailure::Closed {
+            *lock(&self.at_drop) = AtDrop::LeaveClosed;
+        }
+    }
+
+    fn abandon(&self) -> bool {
+        self.unwatch();
+        self.switch_off();
+        *lock(&self.at_drop) == AtDrop::LeaveClosed
+    }
+
+    fn release(&self) -> Result<(), Error> {
         self.unwatch();
         self.drop_stale_cgroups();
-        if lock(&self.now).on_failure == OnFailure::Closed {
+        if lock(&self.now).policy.on_failure == OnFailure::Closed {
             // Once nobody captures any more these rules reject: the jumps go first.
             *lock(&self.at_drop) = AtDrop::Remove;
             let detached = step(Step::Detach).and_then(|()| detach());
@@ -364,46 +390,7 @@ impl Handle {
         detach()
     }
 
-    /// iptables-legacy gives whole tables to the kernel, which takes none that names a cgroup that is
-    /// gone: nobody could take our jumps out (seen, with a service that had just ended).
-    fn drop_stale_cgroups(&self) {
-        let now = lock(&self.now).clone();
-        let mut next = now.clone();
-        next.left_alone.look();
-        if next == now {
-            return;
-        }
-        match self.turn_tables(&now, &next) {
-            Ok(()) => *lock(&self.now) = next,
-            Err(error) => debug!("{error}"),
-        }
-    }
-
-    /// Nobody stands behind the rules any more. What was captured goes on until the process ends.
-    /// Returns whether the rules stay, because they are closed.
-    pub fn abandon(&self) -> bool {
-        self.unwatch();
-        self.switch_off();
-        *lock(&self.at_drop) == AtDrop::LeaveClosed
-    }
-
-    fn switch_off(&self) {
-        let mut pulse = lock(&self.pulse);
-        pulse.released = true;
-        self.sets.remember(Switches::OFF);
-        let off = |family: &Family| {
-            [Set::Alive, Set::Rejected]
-                .map(|set| Change::Flush { set: set.name(*family), family: *family })
-        };
-        self.sets.change(self.sets.families.iter().flat_map(off).collect());
-    }
-
-    /// Removes the rules and sets. Connections that were captured may end here; see
-    /// [`release`](Self::release).
-    ///
-    /// # Errors
-    /// What the tools say; `snet cleanup` can be tried later.
-    pub fn remove(self) -> Result<(), Error> {
+    fn remove(self: Box<Self>) -> Result<(), Error> {
         self.unwatch();
         // Not inside the macro: where debug is off its arguments are not evaluated. After an error
         // the drop tries once more.
@@ -412,15 +399,9 @@ impl Handle {
         debug!("{cleaned}");
         Ok(())
     }
-
-    /// Nothing is put back from now on.
-    fn unwatch(&self) {
-        let monitor = lock(&self.monitor).take();
-        drop(monitor);
-    }
 }
 
-impl Drop for Handle {
+impl Drop for IptablesRules {
     fn drop(&mut self) {
         // First of all, so that nothing is changed while it is removed.
         self.unwatch();
@@ -437,8 +418,8 @@ impl Drop for Handle {
     }
 }
 
-fn open() -> Result<Connection, Error> {
-    Connection::open().map_err(|source| Error::Netlink { source })
+fn open() -> Result<IpsetConnection, Error> {
+    IpsetConnection::open().map_err(|source| Error::Netlink { source })
 }
 
 fn step(step: Step) -> Result<(), Error> {

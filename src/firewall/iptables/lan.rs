@@ -1,24 +1,24 @@
 //! Router mode in iptables: the chains of what LAN hosts send. Pure.
 
 use super::matches::{asleep, in_set, marked};
-use super::table::{Chain, LAN, LAN_DNS, TCP};
+use super::table::{IptablesChain, LAN, LAN_DNS, TCP};
 use crate::firewall::family::Family;
 use crate::firewall::names::ZONE;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
 
 /// Their queries get the zone.
-pub(super) fn raw(ruleset: &Ruleset, family: Family) -> Chain {
+pub(super) fn raw(ruleset: &Ruleset, family: Family) -> IptablesChain {
     let mut rules = vec!["-p udp ! --dport 53 -j RETURN".into(), asleep(family)];
     rules.extend(of_the_lan(family));
     rules.push(marked(ruleset));
     rules.extend(unasked(family));
     rules.push(format!("-j CT --zone {ZONE}"));
-    Chain { name: LAN, rules }
+    IptablesChain { name: LAN, rules }
 }
 
 /// Redirects, which lead to the interface by which the packet came in.
-pub(super) fn nat(ruleset: &Ruleset, family: Family, foreign_tcp: bool) -> [Chain; 2] {
+pub(super) fn nat(ruleset: &Ruleset, family: Family, foreign_tcp: bool) -> [IptablesChain; 2] {
     let mut rules = vec![asleep(family)];
     rules.extend(of_the_lan(family));
     rules.push(marked(ruleset));
@@ -30,14 +30,14 @@ pub(super) fn nat(ruleset: &Ruleset, family: Family, foreign_tcp: bool) -> [Chai
         rules.push(format!("-p tcp --syn -j {TCP}"));
     }
     let mut queries = unasked(family).to_vec();
-    queries.extend(
-        ["udp", "tcp"]
-            .map(|protocol| format!("-p {protocol} -j REDIRECT --to-ports {}", ruleset.dns_port)),
-    );
-    [Chain { name: LAN, rules }, Chain { name: LAN_DNS, rules: queries }]
+    queries.extend(["udp", "tcp"].map(|protocol| {
+        format!("-p {protocol} -j REDIRECT --to-ports {}", ruleset.policy.dns_port)
+    }));
+    [IptablesChain { name: LAN, rules }, IptablesChain { name: LAN_DNS, rules: queries }]
 }
 
-/// Lets go what is none of the LAN side's: what comes in elsewhere, and the hosts that are left alone.
+/// Lets go what is none of the LAN side's: what comes in elsewhere, and the hosts that are left
+/// alone.
 pub(super) fn of_the_lan(family: Family) -> [String; 2] {
     let (lan, sources) = (Set::Lan.name(family), Set::Sources.name(family));
     [

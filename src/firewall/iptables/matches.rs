@@ -38,11 +38,14 @@ pub(super) fn to_probe(family: Family) -> String {
 
 /// Lets go what shall be left alone on this machine.
 pub(super) fn left_alone(ruleset: &Ruleset) -> impl Iterator<Item = String> {
-    ruleset.left_alone.matches().map(|whose| format!("{whose} -j RETURN"))
+    let users = ruleset.policy.exempt.users.iter();
+    let users = users.map(|user| format!("-m owner --uid-owner {user} -j RETURN"));
+    let cgroups = ruleset.environment.present_cgroups();
+    users.chain(cgroups.map(|(cgroup, _)| format!("-m cgroup --path {} -j RETURN", cgroup.path)))
 }
 
 pub(super) fn marked(ruleset: &Ruleset) -> String {
-    format!("-m mark --mark {} -j RETURN", ruleset.mark)
+    format!("-m mark --mark {} -j RETURN", ruleset.policy.mark)
 }
 
 pub(super) fn in_set(set: Set, family: Family) -> String {

@@ -3,7 +3,7 @@
 use super::sets::create;
 use crate::firewall::family::Family;
 use crate::firewall::ruleset::Ruleset;
-use crate::firewall::sets::{Kind, Set};
+use crate::firewall::sets::{Set, SetKind};
 use std::collections::HashMap;
 use std::fmt::Write;
 
@@ -32,7 +32,7 @@ pub(in crate::firewall) fn missing(
             let name = set.name(*family);
             let wanted = match set.kind() {
                 // Renewed by every beat, or told by the resolver.
-                Kind::Pulse | Kind::Expiring => 0,
+                SetKind::Switch | SetKind::Expiring => 0,
                 _ => set.size(ruleset, *family),
             };
             match counts.get(&name) {
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_not_missing() {
         let mut ruleset = router();
-        let lan = ruleset.lan.as_mut().unwrap();
+        let lan = &mut ruleset.environment.lan;
         lan.interfaces.extend((0..70).map(|number| Interface {
             name: format!("d{number}"),
             captured: [true, true],

@@ -31,15 +31,15 @@
 //!
 //! - **Who is left alone** on this machine (`left_alone.rs`) passes where snet's own packets do.
 //!
-//! - **The dead man's switch**: the first rule of each chain lets everything pass unless a set holds
-//!   the destination, and that set holds all of them, for [`PULSE`]. Only [`Handle::beat`] renews
-//!   it. A daemon that was killed, that hangs or is stopped so lets the network go; with
-//!   [`OnFailure::Closed`] filter rejects what is foreign instead.
-//! - **One family beside the other**: one that cannot be captured is rejected while the other one is
-//!   ([`Switch::Reject`]), by a second set that has to be renewed like the first.
-//! - **The proof** ([`probe`]): one foreign address is redirected at any time, whether the rules are
-//!   active or not, so that the daemon sees whether others let through what we redirect before it
-//!   activates the rules, and at every beat.
+//! - **The dead man's switch**: the first rule of each chain lets everything pass unless a set
+//!   holds the destination, and that set holds all of them, for [`RULE_LIFETIME`]. Only
+//!   [`Handle::beat`] renews it. A daemon that was killed, that hangs or is stopped so lets the
+//!   network go; with [`OnFailure::Closed`] filter rejects what is foreign instead.
+//! - **One family beside the other**: one that cannot be captured is rejected while the other one
+//!   is ([`Switch::Reject`]), by a second set that has to be renewed like the first.
+//! - **The proof** ([`probe`]): one foreign address is redirected at any time, whether the rules
+//!   are active or not, so that the daemon sees whether others let through what we redirect before
+//!   it activates the rules, and at every beat.
 //!
 //! # Router mode
 //!
@@ -83,12 +83,12 @@ mod place;
 pub(super) mod reconcile;
 mod renew;
 pub(super) mod residue;
-mod rules;
+pub(super) mod rules;
 pub(super) mod sets;
-mod table;
+pub(super) mod table;
 pub(super) mod text;
 
-pub use handle::Handle;
+pub(super) use handle::IptablesRules;
 
 use crate::firewall::family::Family;
 use crate::firewall::ruleset::Ruleset;
@@ -99,14 +99,14 @@ use std::fmt::Write;
 pub(super) fn render(ruleset: &Ruleset) -> String {
     let mut text = format!("# {}\n{}", sets::COMMAND, sets::restore(ruleset, &Family::ALL));
     for family in Family::ALL {
-        if let Some(why) = ruleset.uncaptured(family) {
+        if let Some(why) = ruleset.policy.uncaptured(family) {
             // A String takes every write.
             let _ = writeln!(text, "\n# {why}");
         }
         let command = text::command(family);
         let _ = write!(text, "\n# {command}\n{}", text::restore(ruleset, family));
     }
-    for why in ruleset.left_alone.absent() {
+    for why in ruleset.environment.absent_cgroups() {
         let _ = writeln!(text, "\n# {why}");
     }
     text.push_str("\n# A stop, and `snet cleanup`, find what is there and remove it:\n");

@@ -7,7 +7,7 @@
 
 use super::renew;
 use super::residue;
-use super::residue::Leftover;
+use super::residue::Residue;
 use super::rules;
 use super::table::Part;
 use super::text;
@@ -46,7 +46,7 @@ pub(in crate::firewall) fn turn(
     step(Step::PutTables)?;
     let found = residue::find(&saved);
     for table in rules::tables(ruleset, family) {
-        let nothing = Leftover { table: table.part.table().into(), ..Leftover::default() };
+        let nothing = Residue { table: table.part.table().into(), ..Residue::default() };
         let there = found.iter().find(|there| there.table == nothing.table);
         iptables.restore(&renew::mended(there.unwrap_or(&nothing), &table))?;
     }
@@ -75,7 +75,7 @@ fn verify(ruleset: &Ruleset, family: Family, iptables: &Iptables) -> Result<(), 
 ///
 /// # Errors
 /// As [`put`].
-pub(in crate::firewall) fn mend(
+pub(in crate::firewall) fn repair(
     ruleset: &Ruleset,
     family: Family,
     iptables: &Iptables,
@@ -89,7 +89,7 @@ pub(in crate::firewall) fn mend(
     if !damaged.is_empty() {
         // Only these, and each in one commit: what nobody has touched captures all the while.
         for (table, wanted) in &damaged {
-            let nothing = Leftover { table: wanted.table.clone(), ..Leftover::default() };
+            let nothing = Residue { table: wanted.table.clone(), ..Residue::default() };
             let there = found.iter().find(|there| there.table == wanted.table);
             iptables.restore(&renew::mended(there.unwrap_or(&nothing), table))?;
         }
@@ -117,11 +117,11 @@ fn refuse_foreign(saved: &str, family: Family) -> Result<(), Error> {
 }
 
 /// The first table in which not all is there, or too much.
-fn missing<'a>(wanted: &'a [Leftover], found: &[Leftover]) -> Option<&'a Leftover> {
+fn missing<'a>(wanted: &'a [Residue], found: &[Residue]) -> Option<&'a Residue> {
     wanted.iter().find(|wanted| !is_whole(wanted, found))
 }
 
-fn is_whole(wanted: &Leftover, found: &[Leftover]) -> bool {
+fn is_whole(wanted: &Residue, found: &[Residue]) -> bool {
     found.iter().any(|there| {
         there.table == wanted.table
             && there.jumps.len() == wanted.jumps.len()

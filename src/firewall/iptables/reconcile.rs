@@ -3,7 +3,7 @@
 //! The order is fixed: jumps, chains, sets. A set that a rule names is busy.
 
 use super::residue;
-use super::residue::Leftover;
+use super::residue::Residue;
 use super::sets;
 use crate::fault::{self, Step};
 use crate::firewall::error::Error;
@@ -26,21 +26,21 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// What was found and removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cleaned {
+pub struct CleanedRules {
     /// Chains and the jumps to them, each with its tool and table.
     rules: Vec<String>,
     /// Names of sets.
     sets: Vec<String>,
 }
 
-impl Cleaned {
+impl CleanedRules {
     /// Whether there was nothing to remove.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty() && self.sets.is_empty()
     }
 }
 
-impl fmt::Display for Cleaned {
+impl fmt::Display for CleanedRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
             return f.write_str("nothing to clean");
@@ -60,8 +60,8 @@ impl fmt::Display for Cleaned {
 ///
 /// # Errors
 /// What the tools say. Tools that are not installed cannot have left anything.
-pub fn cleanup() -> Result<Cleaned, Error> {
-    let mut cleaned = Cleaned::default();
+pub fn cleanup() -> Result<CleanedRules, Error> {
+    let mut cleaned = CleanedRules::default();
     let deadline = Instant::now() + BUSY;
     loop {
         match remove_all(&mut cleaned) {
@@ -74,7 +74,7 @@ pub fn cleanup() -> Result<Cleaned, Error> {
     }
 }
 
-fn remove_all(cleaned: &mut Cleaned) -> Result<(), Error> {
+fn remove_all(cleaned: &mut CleanedRules) -> Result<(), Error> {
     let step = |step| fault::at(step).map_err(|source| Error::Netlink { source });
     step(Step::CleanRules)?;
     let mut first_error = Ok(());
@@ -108,19 +108,19 @@ pub(in crate::firewall) fn detach() -> Result<(), Error> {
 
 /// Removes the rules of ours that these tools see.
 pub(in crate::firewall) fn withdraw(tools: &Iptables) -> Result<(), Error> {
-    remove_rules(tools, &mut Cleaned::default())
+    remove_rules(tools, &mut CleanedRules::default())
 }
 
 /// Removes those tables' parts of ours that these tools see and that are meant.
 pub(in crate::firewall) fn remove_rules_of(
     tools: &Iptables,
-    is_meant: impl Fn(&Leftover) -> bool,
+    is_meant: impl Fn(&Residue) -> bool,
 ) -> Result<(), Error> {
-    let found: Vec<Leftover> = residue::find(&tools.save()?).into_iter().filter(is_meant).collect();
+    let found: Vec<Residue> = residue::find(&tools.save()?).into_iter().filter(is_meant).collect();
     if found.is_empty() { Ok(()) } else { tools.restore(&residue::removal(&found)) }
 }
 
-fn remove_rules(tools: &Iptables, cleaned: &mut Cleaned) -> Result<(), Error> {
+fn remove_rules(tools: &Iptables, cleaned: &mut CleanedRules) -> Result<(), Error> {
     let saved = change(tools, residue::removal, |found| {
         cleaned.rules.extend(found.iter().map(|left| describe(tools, left)));
     })?;
@@ -138,8 +138,8 @@ fn remove_rules(tools: &Iptables, cleaned: &mut Cleaned) -> Result<(), Error> {
 /// Returns what was read last.
 fn change(
     tools: &Iptables,
-    text: fn(&[Leftover]) -> String,
-    mut done: impl FnMut(&[Leftover]),
+    text: fn(&[Residue]) -> String,
+    mut done: impl FnMut(&[Residue]),
 ) -> Result<String, Error> {
     let mut saved = String::new();
     for attempt in 1..=ATTEMPTS {
@@ -162,14 +162,14 @@ fn change(
     Ok(saved)
 }
 
-fn describe(tools: &Iptables, left: &Leftover) -> String {
+fn describe(tools: &Iptables, left: &Residue) -> String {
     let chains: Vec<&str> = left.chains.iter().map(|(name, _)| name.as_str()).collect();
     let (jumps, table) = (left.jumps.len(), &left.table);
     let plural = if jumps == 1 { "" } else { "s" };
     format!("{tools} {table}: {jumps} jump{plural}, chains {}", chains.join(" "))
 }
 
-fn remove_sets(ipset: &Ipset, cleaned: &mut Cleaned) -> Result<(), Error> {
+fn remove_sets(ipset: &Ipset, cleaned: &mut CleanedRules) -> Result<(), Error> {
     let mut left = ipset.names()?;
     left.retain(|name| name.starts_with(PREFIX));
     if left.is_empty() {

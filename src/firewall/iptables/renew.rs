@@ -1,8 +1,8 @@
 //! From one ruleset to another while traffic flows: what the tools are told, table by table. Pure.
 //!
 //! Theory of operation. Neither foreign traffic may leave directly nor domestic traffic be captured
-//! on the way, and three tables of two families and a dozen sets do not change at one moment. So the
-//! order is such that for every connection the state in between is the old or the new one:
+//! on the way, and three tables of two families and a dozen sets do not change at one moment. So
+//! the order is such that for every connection the state in between is the old or the new one:
 //!
 //! - **Sets** ([`sets::changes`](super::sets::changes)): first everything new is added, then
 //!   everything stale is taken out. A prefix that changes sides is in both for a moment, and there
@@ -15,21 +15,22 @@
 //! A packet that is just between two hooks (nat, then filter) may be judged by both worlds; so it
 //! is with every firewall, nf_tables' transactions included.
 
-use super::residue::Leftover;
+use super::residue::Residue;
 use super::rules;
-use super::table::{Part, Table};
+use super::table::{IptablesTable, Part};
 use crate::firewall::family::Family;
-use crate::firewall::ruleset::{Foreign, Ruleset};
+use crate::firewall::policy::Foreign;
+use crate::firewall::ruleset::Ruleset;
 use std::fmt::Write;
 
 /// In which order the tables change.
 pub(in crate::firewall) fn order(old: &Ruleset, new: &Ruleset, family: Family) -> [Part; 3] {
-    let rejects = |ruleset: &Ruleset| ruleset.foreign(family) == Foreign::Reject;
+    let rejects = |ruleset: &Ruleset| ruleset.policy.foreign(family) == Foreign::Reject;
     if rejects(new) {
         // What is redirected is local when filter sees it, so the reject may come before the end of
         // the redirect.
         [Part::Raw, Part::Filter, Part::Nat]
-    } else if rejects(old) || new.lan.is_none() && old.lan.is_some() {
+    } else if rejects(old) || new.policy.lan.is_none() && old.policy.lan.is_some() {
         // The guard lets in what is redirected: it goes after the redirect of the LAN side.
         [Part::Nat, Part::Filter, Part::Raw]
     } else {
@@ -45,22 +46,21 @@ pub(in crate::firewall) fn text(
     new: &Ruleset,
     family: Family,
 ) -> Option<String> {
-    // The same path may be another cgroup by now, see [`super::left_alone`].
-    let cgroups = |ruleset: &Ruleset| ruleset.left_alone.cgroups.clone();
-    let is_stale = cgroups(old) != cgroups(new);
+    // The same path may be another cgroup by now, see [`crate::firewall::exempt_programs`].
+    let is_stale = old.environment.cgroups != new.environment.cgroups;
     let of = |ruleset: &Ruleset| {
         let mut tables = rules::tables(ruleset, family);
         let place = tables.iter().position(|table| table.part == part)?;
         Some(tables.swap_remove(place))
     };
-    let empty = || Table { part, jumps: Vec::new(), chains: Vec::new() };
+    let empty = || IptablesTable { part, jumps: Vec::new(), chains: Vec::new() };
     let (old, new) = (of(old).unwrap_or_else(empty), of(new).unwrap_or_else(empty));
     (old != new || is_stale).then(|| turn(&old, &new))
 }
 
-fn turn(old: &Table, new: &Table) -> String {
+fn turn(old: &IptablesTable, new: &IptablesTable) -> String {
     let kept = |jump: &&String| !new.jumps.contains(jump);
-    let there = Leftover {
+    let there = Residue {
         table: old.part.table().into(),
         jumps: old.jumps.iter().filter(kept).cloned().collect(),
         chains: old.chains.iter().map(|chain| (chain.name.into(), chain.rules.len())).collect(),
@@ -69,14 +69,18 @@ fn turn(old: &Table, new: &Table) -> String {
     written(&there, new, added)
 }
 
-/// The input of `iptables-restore --noflush` that makes of what is there of ours in a table, whatever
-/// it is, what should be there. All of it is one commit: nothing is missing in between.
-pub(in crate::firewall) fn mended(there: &Leftover, wanted: &Table) -> String {
+/// The input of `iptables-restore --noflush` that makes of what is there of ours in a table,
+/// whatever it is, what should be there. All of it is one commit: nothing is missing in between.
+pub(in crate::firewall) fn mended(there: &Residue, wanted: &IptablesTable) -> String {
     written(there, wanted, wanted.jumps.iter())
 }
 
 /// Takes the jumps of `there` out, fills the chains of `new`, and puts `jumps` in.
-fn written<'a>(there: &Leftover, new: &Table, jumps: impl Iterator<Item = &'a String>) -> String {
+fn written<'a>(
+    there: &Residue,
+    new: &IptablesTable,
+    jumps: impl Iterator<Item = &'a String>,
+) -> String {
     let mut text = format!("*{}\n", new.part.table());
     let mut line = |line: std::fmt::Arguments<'_>| {
         // A String takes every write.
@@ -111,18 +115,18 @@ fn written<'a>(there: &Leftover, new: &Table, jumps: impl Iterator<Item = &'a St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::ruleset::{Ipv6, Quic};
+    use crate::firewall::policy::{Ipv6, Quic};
     use crate::firewall::tests::{router, ruleset, set};
 
     #[test]
     fn what_does_not_change_is_not_touched() {
-        let other_sets = Ruleset { direct: set("192.0.2.0/24"), ..ruleset() };
+        let other_sets = ruleset().with_rules(|rules| rules.direct = set("192.0.2.0/24"));
         for family in Family::ALL {
             for part in Part::ALL {
                 assert_eq!(text(part, &ruleset(), &other_sets, family), None);
             }
         }
-        let no_quic = Ruleset { quic: Quic::Direct, ..ruleset() };
+        let no_quic = ruleset().with(|policy| policy.quic = Quic::Direct);
         assert_eq!(text(Part::Nat, &ruleset(), &no_quic, Family::V4), None);
         let filter = text(Part::Filter, &ruleset(), &no_quic, Family::V4).unwrap();
         assert!(filter.contains("-F SNET-FOREIGN\n") && !filter.contains("-D "), "{filter}");
@@ -131,7 +135,8 @@ mod tests {
 
     #[test]
     fn a_mode_brings_its_chains_and_jumps_and_takes_them_away() {
-        let local = Ruleset { listeners: router().listeners, ..ruleset() };
+        let local =
+            ruleset().with(|policy| policy.listeners.clone_from(&router().policy.listeners));
         let nat = text(Part::Nat, &local, &router(), Family::V4).unwrap();
         assert!(
             nat.starts_with("*nat\n:SNET-LAN - [0:0]\n:SNET-LAN-DNS - [0:0]\n-F SNET\n"),
@@ -145,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_reject_begins_before_the_redirect_ends_and_the_other_way_round() {
-        let block = Ruleset { ipv6: Ipv6::Block, ..ruleset() };
+        let block = ruleset().with(|policy| policy.ipv6 = Ipv6::Block);
         let before = |parts: [Part; 3], first, second| {
             let place = |part| parts.iter().position(|other| *other == part);
             place(first) < place(second)

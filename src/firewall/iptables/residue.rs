@@ -5,7 +5,7 @@
 //! jump or five, rules of another version. A chain is ours by its name.
 
 use super::table::INPUT;
-use super::table::{Part, Table};
+use super::table::{IptablesTable, Part};
 use crate::firewall::family::Family;
 use crate::firewall::names::is_ours;
 use crate::firewall::third_party::words::Words;
@@ -13,7 +13,7 @@ use std::fmt::Write;
 
 /// What of ours stands in one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::firewall) struct Leftover {
+pub(in crate::firewall) struct Residue {
     pub(in crate::firewall) table: String,
     /// Rules in the chains of others that lead to a chain of ours, without the leading `-A`.
     pub(in crate::firewall) jumps: Vec<String>,
@@ -22,11 +22,11 @@ pub(in crate::firewall) struct Leftover {
 }
 
 /// Reads the output of `iptables-save`. Tables without anything of ours are left out.
-pub(in crate::firewall) fn find(saved: &str) -> Vec<Leftover> {
-    let mut found: Vec<Leftover> = Vec::new();
+pub(in crate::firewall) fn find(saved: &str) -> Vec<Residue> {
+    let mut found: Vec<Residue> = Vec::new();
     for line in saved.lines() {
         if let Some(table) = line.strip_prefix('*') {
-            found.push(Leftover { table: table.trim().into(), ..Leftover::default() });
+            found.push(Residue { table: table.trim().into(), ..Residue::default() });
             continue;
         }
         let Some(current) = found.last_mut() else { continue };
@@ -64,8 +64,8 @@ pub(in crate::firewall) fn is_first(
 }
 
 /// What [`find`] should find where these tables are installed.
-pub(in crate::firewall) fn of(tables: &[Table]) -> Vec<Leftover> {
-    let left = |table: &Table| Leftover {
+pub(in crate::firewall) fn of(tables: &[IptablesTable]) -> Vec<Residue> {
+    let left = |table: &IptablesTable| Residue {
         table: table.part.table().into(),
         jumps: table.jumps.clone(),
         chains: table.chains.iter().map(|chain| (chain.name.into(), chain.rules.len())).collect(),
@@ -99,10 +99,10 @@ pub(in crate::firewall) fn blind_removal(part: Part) -> Vec<String> {
 /// The input of `iptables-restore --noflush` that takes the jumps out and leaves the chains. The
 /// guard at our ports stays too: what was captured has to come in to its end, and strangers not at
 /// all.
-pub(in crate::firewall) fn detachment(found: &[Leftover]) -> String {
+pub(in crate::firewall) fn detachment(found: &[Residue]) -> String {
     let mut jumps = Vec::new();
     for left in found {
-        let mut left = Leftover { chains: Vec::new(), ..left.clone() };
+        let mut left = Residue { chains: Vec::new(), ..left.clone() };
         left.jumps.retain(|jump| target(jump) != Some(INPUT));
         if !left.jumps.is_empty() {
             jumps.push(left);
@@ -113,7 +113,7 @@ pub(in crate::firewall) fn detachment(found: &[Leftover]) -> String {
 
 /// The input of `iptables-restore --noflush` that removes all of it. nat goes first, so that
 /// nothing is drawn to us any longer; in each table the jumps, then the chains.
-pub(in crate::firewall) fn removal(found: &[Leftover]) -> String {
+pub(in crate::firewall) fn removal(found: &[Residue]) -> String {
     let mut text = String::new();
     let (nat, others): (Vec<_>, Vec<_>) = found.iter().partition(|left| left.table == "nat");
     for left in nat.into_iter().chain(others) {
@@ -170,7 +170,7 @@ COMMIT
         let found = find(SAVED);
         assert_eq!(
             found,
-            [Leftover {
+            [Residue {
                 table: "nat".into(),
                 jumps: vec![
                     "OUTPUT -j SNET".into(),
@@ -185,7 +185,7 @@ COMMIT
     #[test]
     fn removes_jumps_then_rules_then_chains_and_nat_first() {
         let raw =
-            Leftover { table: "raw".into(), jumps: vec!["OUTPUT -j SNET".into()], chains: vec![] };
+            Residue { table: "raw".into(), jumps: vec!["OUTPUT -j SNET".into()], chains: vec![] };
         let mut found = vec![raw];
         found.extend(find(SAVED));
         assert_eq!(

@@ -2,24 +2,25 @@
 //!
 //! One [`LADDER`] of destinations is read twice: for nat, where foreign TCP is redirected, and for
 //! filter, where the rest of the verdicts is spoken. Every rule that acts (redirect, reject, zone)
-//! is made in [`nat`], [`filter`](mod@super::filter) or [`raw`] from a [`Verdict`]. Router mode enters the same ladder
-//! from PREROUTING and FORWARD too, behind the question [`of_the_lan`](lan::of_the_lan) whether the packet is one of
-//! the LAN side.
+//! is made in [`nat`], [`filter`](mod@super::filter) or [`raw`] from a [`Verdict`]. Router mode
+//! enters the same ladder from PREROUTING and FORWARD too, behind the question
+//! [`of_the_lan`](lan::of_the_lan) whether the packet is one of the LAN side.
 
 use super::filter::filter;
 use super::lan;
 use super::matches::{asleep, in_set, left_alone, loopback, marked, queries, to, to_probe};
-use super::table::{Chain, LINK, PROBE, Part, TCP, Table};
+use super::table::{IptablesChain, IptablesTable, LINK, PROBE, Part, TCP};
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, LINK_LOCAL, Verdict};
 use crate::firewall::names::{CHAIN, ZONE};
-use crate::firewall::ruleset::{Foreign, Ruleset};
+use crate::firewall::policy::Foreign;
+use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
 
 /// What is installed, in this order: nat, which draws the traffic to us, is last.
-pub(in crate::firewall) fn tables(ruleset: &Ruleset, family: Family) -> Vec<Table> {
-    let dns = ruleset.listens(family);
-    let foreign = ruleset.foreign(family);
+pub(in crate::firewall) fn tables(ruleset: &Ruleset, family: Family) -> Vec<IptablesTable> {
+    let dns = ruleset.policy.listens(family);
+    let foreign = ruleset.policy.foreign(family);
     let mut tables = vec![filter(ruleset, family, foreign)];
     if dns {
         tables.insert(0, raw(ruleset, family));
@@ -30,10 +31,10 @@ pub(in crate::firewall) fn tables(ruleset: &Ruleset, family: Family) -> Vec<Tabl
 
 /// Captured UDP queries and the replies to them get their zone. The exemptions are those of the
 /// DNS rules in nat.
-fn raw(ruleset: &Ruleset, family: Family) -> Table {
+fn raw(ruleset: &Ruleset, family: Family) -> IptablesTable {
     // Replies to this machine's queries leave over loopback, those to LAN hosts by any interface.
-    let way = if ruleset.lan.is_some() { "" } else { "-o lo " };
-    let replies = format!("-p udp {way}--sport {}", ruleset.dns_port);
+    let way = if ruleset.policy.lan.is_some() { "" } else { "-o lo " };
+    let replies = format!("-p udp {way}--sport {}", ruleset.policy.dns_port);
     let mut rules = vec![
         // They are judged before the mark, in case their socket carries it. CT does not end the
         // walk.
@@ -51,37 +52,42 @@ fn raw(ruleset: &Ruleset, family: Family) -> Table {
         format!("{}-j RETURN", in_set(Set::Direct, family)),
         format!("-j CT --zone {ZONE}"),
     ]);
-    let mut chains = vec![Chain { name: CHAIN, rules }];
-    if ruleset.lan.is_some() {
+    let mut chains = vec![IptablesChain { name: CHAIN, rules }];
+    if ruleset.policy.lan.is_some() {
         chains.push(lan::raw(ruleset, family));
     }
-    Table { part: Part::Raw, jumps: Part::Raw.jumps(ruleset.lan.is_some()), chains }
+    IptablesTable { part: Part::Raw, jumps: Part::Raw.jumps(ruleset.policy.lan.is_some()), chains }
 }
 
 /// Redirects. Only packets that conntrack takes for the first of a connection come here.
-fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
+fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> IptablesTable {
     let mut rules = vec![
-        // First of all: it proves the way also while the rules sleep, and also where everything else
-        // of root's is left alone.
+        // First of all: it proves the way also while the rules sleep, and also where everything
+        // else of root's is left alone.
         format!("{}-g {PROBE}", to_probe(family)),
         asleep(family),
         marked(ruleset),
     ];
     rules.extend(left_alone(ruleset));
-    let link_local = family == Family::V6 && ruleset.listens_link_local();
+    let link_local = family == Family::V6 && ruleset.policy.listens_link_local();
     if link_local {
         rules.push(format!("-d {LINK_LOCAL} -g {LINK}"));
     } else if family == Family::V6 {
         rules.push(format!("-d {LINK_LOCAL} -j RETURN"));
     }
     rules.extend(queries(family).map(|query| {
-        format!("! -d {} {query} -j REDIRECT --to-ports {}", loopback(family), ruleset.dns_port)
+        format!(
+            "! -d {} {query} -j REDIRECT --to-ports {}",
+            loopback(family),
+            ruleset.policy.dns_port
+        )
     }));
     let proof = vec![
-        format!("-p tcp --syn -j REDIRECT --to-ports {}", ruleset.tcp_port),
-        format!("-p udp -j REDIRECT --to-ports {}", ruleset.dns_port),
+        format!("-p tcp --syn -j REDIRECT --to-ports {}", ruleset.policy.tcp_port),
+        format!("-p udp -j REDIRECT --to-ports {}", ruleset.policy.dns_port),
     ];
-    let mut chains = vec![Chain { name: CHAIN, rules }, Chain { name: PROBE, rules: proof }];
+    let mut chains =
+        vec![IptablesChain { name: CHAIN, rules }, IptablesChain { name: PROBE, rules: proof }];
     let foreign_tcp = matches!(foreign, Foreign::Redirect { .. });
     if foreign_tcp {
         chains[0].rules.push(format!("-p tcp --syn -j {TCP}"));
@@ -91,34 +97,36 @@ fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Table {
                 // The reject is in filter, which comes next.
                 Verdict::Pass | Verdict::Block => format!("{matching}-j RETURN"),
                 Verdict::Foreign => {
-                    format!("-p tcp {matching}-j REDIRECT --to-ports {}", ruleset.tcp_port)
+                    format!("-p tcp {matching}-j REDIRECT --to-ports {}", ruleset.policy.tcp_port)
                 }
             }
         });
-        chains.push(Chain { name: TCP, rules: rules.collect() });
+        chains.push(IptablesChain { name: TCP, rules: rules.collect() });
     }
     if link_local {
         chains.push(link(ruleset));
     }
-    if ruleset.lan.is_some() {
+    if ruleset.policy.lan.is_some() {
         chains.extend(lan::nat(ruleset, family, foreign_tcp));
     }
-    Table { part: Part::Nat, jumps: Part::Nat.jumps(ruleset.lan.is_some()), chains }
+    IptablesTable { part: Part::Nat, jumps: Part::Nat.jumps(ruleset.policy.lan.is_some()), chains }
 }
 
 /// Queries of this machine to the name servers of its links, each to the link's own address.
-fn link(ruleset: &Ruleset) -> Chain {
-    let port = ruleset.dns_port;
-    let rules = ruleset.link_local.iter().flat_map(|(name, own)| {
+fn link(ruleset: &Ruleset) -> IptablesChain {
+    let port = ruleset.policy.dns_port;
+    let rules = ruleset.environment.link_local.iter().flat_map(|(name, own)| {
         queries(Family::V6)
             .map(move |query| format!("-o {name} {query} -j DNAT --to-destination [{own}]:{port}"))
     });
-    Chain { name: LINK, rules: rules.collect() }
+    IptablesChain { name: LINK, rules: rules.collect() }
 }
 
 /// What makes the chain of link-local name servers that of `after`; `None` if it is so already.
 pub(in crate::firewall) fn follow(before: &Ruleset, after: &Ruleset) -> Option<String> {
-    if before.link_local == after.link_local || !after.listens_link_local() {
+    if before.environment.link_local == after.environment.link_local
+        || !after.policy.listens_link_local()
+    {
         return None;
     }
     let rules = link(after).rules.into_iter();

@@ -1,12 +1,13 @@
 //! The address sets in the kernel, as text for `ipset restore`. Pure.
 //!
-//! Each exists once for a family, since an ipset holds one family only. Format: ipset(8), "restore".
+//! Each exists once for a family, since an ipset holds one family only. Format: ipset(8),
+//! "restore".
 
 use crate::firewall::family::Family;
 use crate::firewall::netlink::ipset::Change;
 use crate::firewall::ruleset::Ruleset;
-use crate::firewall::sets::{GROWING, Kind, Set};
-use crate::firewall::switch::PULSE;
+use crate::firewall::sets::{GROWING, Set, SetKind};
+use crate::firewall::switch::RULE_LIFETIME;
 use std::collections::HashSet;
 use std::fmt::Write;
 
@@ -83,26 +84,26 @@ fn create_as(name: &str, set: Set, ruleset: &Ruleset, family: Family, text: &mut
     let (inet, size) = (family.inet(), hash_size(content.len()));
     // A String takes every write.
     let _ = match set.kind() {
-        Kind::Prefixes => writeln!(
+        SetKind::Prefixes => writeln!(
             text,
             "create {name} hash:net family {inet} hashsize {size} maxelem {}",
             (2 * content.len()).max(ROOM)
         ),
-        Kind::Pulse => writeln!(
+        SetKind::Switch => writeln!(
             text,
             "create {name} hash:net family {inet} hashsize {size} maxelem {GROWING} \
                      timeout {}",
-            PULSE.as_secs()
+            RULE_LIFETIME.as_secs()
         ),
-        Kind::Addresses => {
+        SetKind::Addresses => {
             writeln!(text, "create {name} hash:ip family {inet} hashsize {size} maxelem {GROWING}")
         }
-        Kind::Expiring => writeln!(
+        SetKind::Expiring => writeln!(
             text,
             "create {name} hash:ip family {inet} hashsize {size} maxelem {GROWING} \
                      timeout {DEFAULT_TIMEOUT}"
         ),
-        Kind::AtInterfaces => writeln!(
+        SetKind::AtInterfaces => writeln!(
             text,
             "create {name} hash:net,iface family {inet} hashsize {size} maxelem {GROWING}"
         ),
@@ -128,7 +129,7 @@ pub(in crate::firewall) fn changes(
 ) -> Vec<Change> {
     let (mut added, mut deleted) = (Vec::new(), Vec::new());
     let known = Set::of(before);
-    let lasting = |set: &Set| !matches!(set.kind(), Kind::Pulse | Kind::Expiring);
+    let lasting = |set: &Set| !matches!(set.kind(), SetKind::Switch | SetKind::Expiring);
     let mut sets = Set::of(after);
     sets.retain(|set| known.contains(set) && lasting(set));
     // See above: Lan is the last one that grows, and the first one that shrinks.

@@ -19,8 +19,8 @@ pub(super) const PROBE: &str = "SNET-PROBE";
 /// Of an earlier version.
 pub(super) const QUIC: &str = "SNET-QUIC";
 pub(super) const LAN: &str = "SNET-LAN";
-/// What filter asks of this machine's packets and of the LAN's, where somebody is left alone: only a
-/// chain that OUTPUT alone leads to may look at the owner of a socket (xt_owner.c, `.hooks`).
+/// What filter asks of this machine's packets and of the LAN's, where somebody is left alone: only
+/// a chain that OUTPUT alone leads to may look at the owner of a socket (xt_owner.c, `.hooks`).
 pub(super) const RUNGS: &str = "SNET-RUNGS";
 pub(super) const LAN_DNS: &str = "SNET-LAN-DNS";
 pub(super) const LINK: &str = "SNET-LINK";
@@ -66,9 +66,9 @@ impl Part {
     /// The rules in filter that lead to [`STRAY`], in OUTPUT and FORWARD.
     ///
     /// A program whose socket is gone when the answer to its query comes has its kernel complain to
-    /// the server that it asked. Conntrack knows nothing of it, since captured queries are in a zone
-    /// of their own: the complaint would leave for the foreign server, with the answer quoted in it,
-    /// and that of a LAN host untranslated (seen).
+    /// the server that it asked. Conntrack knows nothing of it, since captured queries are in a
+    /// zone of their own: the complaint would leave for the foreign server, with the answer quoted
+    /// in it, and that of a LAN host untranslated (seen).
     pub(in crate::firewall) fn stray_jumps(family: Family) -> [String; 2] {
         let complaint = match family {
             Family::V4 => "-p icmp -m icmp --icmp-type 3/3",
@@ -92,16 +92,16 @@ impl Part {
 
 /// Our part of one table.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::firewall) struct Table {
+pub(in crate::firewall) struct IptablesTable {
     pub(in crate::firewall) part: Part,
     /// The rules that lead to us, each as it stands behind `-I`.
     pub(in crate::firewall) jumps: Vec<String>,
-    pub(in crate::firewall) chains: Vec<Chain>,
+    pub(in crate::firewall) chains: Vec<IptablesChain>,
 }
 
 /// A chain of ours with its rules, each as it stands behind `-A CHAIN`.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::firewall) struct Chain {
+pub(in crate::firewall) struct IptablesChain {
     pub(in crate::firewall) name: &'static str,
     pub(in crate::firewall) rules: Vec<String>,
 }

@@ -1,38 +1,62 @@
-//! How long to rest between looks at the rules when somebody takes them away again and again.
+//! How long to rest between checks of the rules while another program takes them away again and
+//! again.
 //!
 //! A firewall that is reloaded takes them away once, a clumsy one a few times. A program that does
-//! it all the time will not be outrun: each round would cost both, and fill the log. So the looks
+//! it all the time will not be outrun: each round would cost both, and fill the log. So the checks
 //! become rare while it goes on, and it is said once.
 
-use super::{EVERY, Look};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
-/// Rules that are put back so often within [`WINDOW`] are fought over.
-const PEACEFUL: usize = 3;
+/// How often the rules are checked: not more, since some programs change the firewall all the time,
+/// and where there is no notification of changes (iptables-legacy) not less. Rarer while
+/// [`RepairBackoff`] rests.
+pub(in crate::firewall) const INTERVAL: Duration = Duration::from_secs(5);
+
+/// So many repairs within [`WINDOW`] change nothing.
+const WITHOUT_BACKOFF: usize = 3;
 const WINDOW: Duration = Duration::from_secs(600);
 
 /// Without rules foreign traffic goes direct: not longer than that.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// What a check of the rules has found.
+#[derive(Debug, Default)]
+pub(in crate::firewall) struct Repair {
+    /// What was missing and is in place again, in words.
+    pub(in crate::firewall) repaired: Vec<String>,
+    /// Why something could not be put back.
+    pub(in crate::firewall) failed: Option<String>,
+}
+
+impl Repair {
+    /// Takes in what became of one part.
+    pub(in crate::firewall) fn record(&mut self, part: Result<Option<String>, impl ToString>) {
+        match part {
+            Ok(repaired) => self.repaired.extend(repaired),
+            Err(error) => drop(self.failed.get_or_insert_with(|| error.to_string())),
+        }
+    }
+}
+
 /// The times at which the rules were put back, of late.
 #[derive(Debug, Default)]
-pub(in crate::firewall) struct Fight {
-    mended: VecDeque<Instant>,
-    /// What cannot be mended, so that it is said once.
+pub(in crate::firewall) struct RepairBackoff {
+    repaired: VecDeque<Instant>,
+    /// What cannot be repaired, so that it is said once.
     complaint: Option<String>,
 }
 
-impl Fight {
-    /// Takes in what a look has found.
-    pub(in crate::firewall) fn looked(&mut self, now: Instant, look: Look) {
-        if !look.mended.is_empty() {
+impl RepairBackoff {
+    /// Takes in what a check has found.
+    pub(in crate::firewall) fn record(&mut self, now: Instant, repair: Repair) {
+        if !repair.repaired.is_empty() {
             self.forget(now);
-            self.mended.push_back(now);
-            self.tell(&look.mended.join("; "), now);
+            self.repaired.push_back(now);
+            self.tell(&repair.repaired.join("; "), now);
         }
-        if let Some(error) = &look.failed
+        if let Some(error) = &repair.failed
             && self.complaint.as_ref() != Some(error)
         {
             warn!(
@@ -40,14 +64,14 @@ impl Fight {
                  restart snet"
             );
         }
-        self.complaint = look.failed;
+        self.complaint = repair.failed;
     }
 
     fn tell(&self, what: &str, now: Instant) {
-        let (times, rest) = (self.mended.len(), self.rest(now).as_secs());
-        if times <= PEACEFUL {
+        let (times, rest) = (self.repaired.len(), self.rest(now).as_secs());
+        if times <= WITHOUT_BACKOFF {
             warn!("another program changed the firewall, {what}; they are in place again");
-        } else if times == PEACEFUL + 1 {
+        } else if times == WITHOUT_BACKOFF + 1 {
             warn!(
                 "another program keeps taking the rules away ({what}, {times} times within {} \
                  minutes): it is not outrun, they are put back after {rest} s and then less and \
@@ -60,16 +84,16 @@ impl Fight {
         }
     }
 
-    /// Between two looks.
+    /// Between two checks.
     pub(in crate::firewall) fn rest(&self, now: Instant) -> Duration {
-        let recent = |mended: &&Instant| now.saturating_duration_since(**mended) < WINDOW;
-        let times = self.mended.iter().filter(recent).count();
-        let doublings = u32::try_from(times.saturating_sub(PEACEFUL)).unwrap_or(u32::MAX);
-        EVERY.saturating_mul(2u32.saturating_pow(doublings)).min(LONGEST)
+        let recent = |repaired: &&Instant| now.saturating_duration_since(**repaired) < WINDOW;
+        let times = self.repaired.iter().filter(recent).count();
+        let doublings = u32::try_from(times.saturating_sub(WITHOUT_BACKOFF)).unwrap_or(u32::MAX);
+        INTERVAL.saturating_mul(2u32.saturating_pow(doublings)).min(LONGEST)
     }
 
     fn forget(&mut self, now: Instant) {
-        self.mended.retain(|mended| now.saturating_duration_since(*mended) < WINDOW);
+        self.repaired.retain(|repaired| now.saturating_duration_since(*repaired) < WINDOW);
     }
 }
 
@@ -77,22 +101,22 @@ impl Fight {
 mod tests {
     use super::*;
 
-    /// One family is mended time and again, while the other cannot be.
-    fn mended() -> Look {
-        let mut look = Look::default();
-        look.note(Err::<Option<String>, _>("native rules"));
-        look.note(Ok::<_, String>(Some("IPv6 rules were gone".into())));
-        look
+    /// One family is repaired time and again, while the other cannot be.
+    fn repaired() -> Repair {
+        let mut repair = Repair::default();
+        repair.record(Err::<Option<String>, _>("native rules"));
+        repair.record(Ok::<_, String>(Some("IPv6 rules were gone".into())));
+        repair
     }
 
     #[test]
-    fn a_reload_or_two_change_nothing_and_a_fight_does() {
-        let mut fight = Fight::default();
+    fn a_reload_or_two_change_nothing_and_a_program_that_goes_on_does() {
+        let mut backoff = RepairBackoff::default();
         let mut now = Instant::now();
-        assert_eq!(fight.rest(now), EVERY);
+        assert_eq!(backoff.rest(now), INTERVAL);
         let rests = (0..8).map(|_| {
-            fight.looked(now, mended());
-            let rest = fight.rest(now);
+            backoff.record(now, repaired());
+            let rest = backoff.rest(now);
             now += rest;
             rest.as_secs()
         });
@@ -101,25 +125,25 @@ mod tests {
 
     #[test]
     fn peace_returns_by_itself() {
-        let mut fight = Fight::default();
+        let mut backoff = RepairBackoff::default();
         let begin = Instant::now();
         for _ in 0..20 {
-            fight.looked(begin, mended());
+            backoff.record(begin, repaired());
         }
-        assert_eq!(fight.rest(begin), LONGEST);
-        assert_eq!(fight.rest(begin + WINDOW), EVERY);
-        fight.looked(begin + WINDOW, mended());
-        assert_eq!(fight.mended.len(), 1);
+        assert_eq!(backoff.rest(begin), LONGEST);
+        assert_eq!(backoff.rest(begin + WINDOW), INTERVAL);
+        backoff.record(begin + WINDOW, repaired());
+        assert_eq!(backoff.repaired.len(), 1);
     }
 
     #[test]
     fn who_reloads_every_few_minutes_is_no_enemy() {
-        let mut fight = Fight::default();
+        let mut backoff = RepairBackoff::default();
         let begin = Instant::now();
         for round in 0..50 {
             let now = begin + round * Duration::from_secs(240);
-            fight.looked(now, mended());
-            assert_eq!(fight.rest(now), EVERY);
+            backoff.record(now, repaired());
+            assert_eq!(backoff.rest(now), INTERVAL);
         }
     }
 }

@@ -1,75 +1,59 @@
-//! Follows the world while the rules are installed: addresses, routes and interfaces come and go,
+//! Follows the network while the rules are installed: addresses, routes and interfaces come and go,
 //! and with them the prefixes on the links and the interfaces of the LAN side; other programs
 //! change the firewall, and may take our rules with them.
 //!
-//! A thread of its own, which waits for word from the kernel and then looks anew. It knows no
-//! backend: that one [`Follow`]s.
+//! A thread of its own, which waits for notifications from the kernel and then looks anew. It knows
+//! no backend: that one [`Follow`]s.
+
+pub(super) mod backoff;
 
 use super::device_routes;
-use super::exempt_programs::Word as CgroupWord;
-use super::monitor::backoff::Fight;
+use super::environment::Environment;
+use super::exempt_programs::CgroupEvents;
 use super::netlink::route::Changes;
 use super::netlink::tables::TableChanges;
+use super::policy::Policy;
 use super::ruleset::Ruleset;
 use super::tools::has_silent_tables;
-mod backoff;
-
+use backoff::RepairBackoff;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
+
+pub(super) use backoff::Repair;
 
 /// An interface comes up in steps: link, address, route; a firewall is loaded in pieces. It is
 /// looked at when all has been quiet for so long, so that an uplink is not taken for LAN side
 /// while it waits for its default route.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// But not later than that after the first word.
+/// But not later than that after the first event.
 const LATEST: Duration = Duration::from_secs(2);
 
-/// How often the rules are looked at: not more, since some programs change the firewall all the
-/// time, and where there is no word of changes (iptables-legacy) not less. Rarer in a [`Fight`].
-pub(super) const EVERY: Duration = Duration::from_secs(5);
-
-/// How often the forwarding rules of others are read where nobody tells of changes (iptables-legacy).
-const UNTOLD: Duration = Duration::from_secs(10);
+/// How often third-party forwarding rules are read where no notification tells of changes
+/// (iptables-legacy).
+const UNNOTIFIED: Duration = Duration::from_secs(10);
 
 /// What a backend does about changes.
 pub(super) trait Follow: Send {
-    /// The network is no longer as in `before`; adapt the sets.
-    fn network(&mut self, before: &Ruleset, after: &Ruleset);
+    /// The network is no longer as in `before`; adapts the sets.
+    fn environment(&mut self, before: &Environment, after: &Environment);
 
-    /// Looks whether the rules are still in place, and puts back whatever can be.
-    fn rules(&mut self, now: &Ruleset) -> Look;
+    /// Checks whether the rules are still in place, and puts back whatever can be.
+    fn repair(&mut self) -> Repair;
 
-    /// Whether the kernel gives word of changes of our own rules (nf_tables does).
-    fn has_word(&self) -> bool;
+    /// Whether the kernel notifies of changes of our own rules (nf_tables does).
+    fn sends_notifications(&self) -> bool;
 
-    /// What there is no word of, and costs little to ask every few seconds.
-    fn is_disturbed(&self, now: &Ruleset) -> bool;
-}
-
-/// What a look at the rules has found.
-#[derive(Debug, Default)]
-pub(super) struct Look {
-    /// What was missing and is in place again, in words.
-    pub(super) mended: Vec<String>,
-    /// Why something could not be put back.
-    pub(super) failed: Option<String>,
-}
-
-impl Look {
-    /// Takes in what became of one part.
-    pub(super) fn note(&mut self, part: Result<Option<String>, impl ToString>) {
-        match part {
-            Ok(mended) => self.mended.extend(mended),
-            Err(error) => drop(self.failed.get_or_insert_with(|| error.to_string())),
-        }
-    }
+    /// Whether something is damaged that no notification tells of, and that costs little to ask
+    /// every few seconds.
+    fn is_disturbed(&self) -> bool;
 }
 
 /// The thread. Its drop ends it.
@@ -86,16 +70,17 @@ impl Monitor {
     /// # Errors
     /// No netlink socket, no thread.
     pub(super) fn start(ruleset: Ruleset, follow: impl Follow + 'static) -> io::Result<Self> {
+        let Ruleset { policy, environment } = ruleset;
         let (stop, stopped) = UnixStream::pair()?;
         let tables = match TableChanges::subscribe() {
-            Err(error) if follow.has_word() => return Err(error),
+            Err(error) if follow.sends_notifications() => return Err(error),
             tables => tables.ok(),
         };
-        let cgroups = &ruleset.left_alone.cgroups;
-        let cgroups = if cgroups.is_empty() { None } else { Some(CgroupWord::new()?) };
-        let watch = Watch { stopped, network: Changes::subscribe()?, tables, cgroups };
+        let has_cgroups = !policy.exempt.cgroups.is_empty();
+        let cgroups = has_cgroups.then(CgroupEvents::new).transpose()?;
+        let watch = Watch { policy, stopped, network: Changes::subscribe()?, tables, cgroups };
         let thread = thread::Builder::new().name("snet-network".into()).spawn(move || {
-            if let Err(error) = watch.follow(ruleset, follow) {
+            if let Err(error) = watch.follow(environment, follow) {
                 warn!("changes of the network are no longer followed: {error}; restart snet");
             }
         })?;
@@ -115,65 +100,68 @@ impl Drop for Monitor {
 
 /// What the thread waits for.
 struct Watch {
+    policy: Arc<Policy>,
     stopped: UnixStream,
     network: Changes,
     /// `None`: the kernel has no nf_tables.
     tables: Option<TableChanges>,
     /// `None`: there are none to be followed.
-    cgroups: Option<CgroupWord>,
+    cgroups: Option<CgroupEvents>,
 }
 
-/// What there was word of.
+/// What has changed.
 #[derive(Clone, Copy, Debug, Default)]
-struct Word {
+struct Changed {
     network: bool,
-    /// Rules of others, or ours of iptables-nft.
+    /// Third-party rules, or ours of iptables-nft.
     rules: bool,
 }
 
 impl Watch {
-    fn follow(&self, mut now: Ruleset, mut follow: impl Follow) -> io::Result<()> {
+    fn follow(&self, mut now: Environment, mut follow: impl Follow) -> io::Result<()> {
+        let policy = &*self.policy;
         let mut told = None;
-        // The rules have just been looked at; the network, a moment before the subscription.
-        let mut looked = Instant::now();
+        // The rules have just been checked; the network, a moment before the subscription.
+        let mut checked = Instant::now();
         let mut until = QUIET;
-        let mut fight = Fight::default();
-        let mut bound = device_routes::Follower::default();
+        let mut backoff = RepairBackoff::default();
+        let mut routes = device_routes::RouteFollower::default();
         // All may have changed before the subscription.
-        let (mut heard, mut pending, mut others) = (true, true, true);
+        let (mut network, mut rules, mut third_party) = (true, true, true);
         let mut read = Instant::now();
-        bound.look(&now);
-        self.listen(&now);
-        while let Some(word) = self.wait(until, || bound.look(&now))? {
-            heard |= word.network;
-            pending |= word.rules || !follow.has_word();
-            others |= word.rules;
+        routes.update(policy);
+        self.listen();
+        while let Some(changed) = self.wait(until, || routes.update(policy))? {
+            network |= changed.network;
+            rules |= changed.rules || !follow.sends_notifications();
+            third_party |= changed.rules;
             let mut next = now.clone();
-            // Only router mode asks what others forward, and like our own rules not more often than that.
-            let is_time = looked.elapsed() >= fight.rest(Instant::now());
-            let untold = || read.elapsed() >= UNTOLD && has_silent_tables();
-            if now.lan.is_some() && is_time && (others || untold()) {
-                next.forget_others();
-                (heard, others, read) = (true, false, Instant::now());
+            // Only router mode asks what third-party rules forward, and like our own rules not more
+            // often than that.
+            let is_time = checked.elapsed() >= backoff.rest(Instant::now());
+            let unnotified = || read.elapsed() >= UNNOTIFIED && has_silent_tables();
+            if policy.lan.is_some() && is_time && (third_party || unnotified()) {
+                next.forget_third_party();
+                (network, third_party, read) = (true, false, Instant::now());
             }
             // The routes of a large router are not read every few seconds.
-            let around = if std::mem::take(&mut heard) { next.look_around() } else { Ok(()) };
+            let updated = if std::mem::take(&mut network) { next.update(policy) } else { Ok(()) };
             if self.cgroups.is_some() {
-                self.listen(&now);
-                next.left_alone.look();
+                self.listen();
+                next.cgroups = policy.exempt.observe();
             }
-            match around {
+            match updated {
                 Ok(()) if next == now => {}
                 Ok(()) => {
-                    follow.network(&now, &next);
-                    say(&now, &next);
+                    follow.environment(&now, &next);
+                    say(policy, &now, &next);
                     now = next;
                     told = None;
                 }
                 // What was known stays in force, for instance while the only uplink is redialled.
                 Err(error) => {
-                    // And it is looked at again, whether there is word or not.
-                    heard = true;
+                    // And it is looked at again, whether there is an event or not.
+                    network = true;
                     let error = error.to_string();
                     if told.as_ref() != Some(&error) {
                         warn!("the rules stay as they are: {error}");
@@ -181,31 +169,31 @@ impl Watch {
                     }
                 }
             }
-            let rest = fight.rest(Instant::now()).saturating_sub(looked.elapsed());
+            let rest = backoff.rest(Instant::now()).saturating_sub(checked.elapsed());
             if rest > Duration::ZERO {
                 until = rest;
                 continue;
             }
-            if std::mem::take(&mut pending) || follow.is_disturbed(&now) {
-                let look = follow.rules(&now);
-                fight.looked(Instant::now(), look);
+            if std::mem::take(&mut rules) || follow.is_disturbed() {
+                let repair = follow.repair();
+                backoff.record(Instant::now(), repair);
             }
-            looked = Instant::now();
-            until = fight.rest(looked);
+            checked = Instant::now();
+            until = backoff.rest(checked);
         }
         Ok(())
     }
 
-    fn listen(&self, now: &Ruleset) {
+    fn listen(&self) {
         if let Some(cgroups) = &self.cgroups {
-            cgroups.listen(&now.left_alone);
+            cgroups.listen(&self.policy.exempt);
         }
     }
 
-    /// Waits for a change and for quiet after it, or so long. Returns what there was word of; `None`: it
+    /// Waits for a change and for quiet after it, or so long. Returns what has changed; `None`: it
     /// is time to end. What cannot wait for quiet is done `at_once`.
-    fn wait(&self, limit: Duration, mut at_once: impl FnMut()) -> io::Result<Option<Word>> {
-        let mut word = Word::default();
+    fn wait(&self, limit: Duration, mut at_once: impl FnMut()) -> io::Result<Option<Changed>> {
+        let mut changed = Changed::default();
         let mut latest = None;
         let mut deadline = Instant::now() + limit;
         loop {
@@ -215,7 +203,7 @@ impl Watch {
             ];
             let tables = self.tables.as_ref();
             let cgroups = self.cgroups.as_ref();
-            ready.extend(cgroups.map(|word| PollFd::new(word.as_fd(), PollFlags::POLLIN)));
+            ready.extend(cgroups.map(|events| PollFd::new(events.as_fd(), PollFlags::POLLIN)));
             ready.extend(tables.map(|tables| PollFd::new(tables.as_fd(), PollFlags::POLLIN)));
             let left = deadline.saturating_duration_since(Instant::now());
             // poll(2) counts whole milliseconds.
@@ -229,47 +217,49 @@ impl Watch {
                 return Ok(None);
             }
             if count == 0 {
-                return Ok(Some(word));
+                return Ok(Some(changed));
             }
             if let Some(cgroups) = cgroups
                 && ready[2].any() != Some(false)
             {
                 // Its first program is about to run: not when all is quiet, but now.
                 cgroups.drain();
-                return Ok(Some(word));
+                return Ok(Some(changed));
             }
             let network = ready[1].any() != Some(false);
             if self.network.drain()? {
                 at_once();
             }
             let rules = self.tables.as_ref().map_or(Ok(false), TableChanges::drain)?;
-            // Elements of sets are no word, and do not prolong the waiting for it.
+            // Elements of sets are no change of rules, and do not prolong the waiting for one.
             if network || rules {
                 let now = Instant::now();
                 let latest = *latest.get_or_insert(now + LATEST);
                 deadline = latest.min(now + QUIET);
-                word = Word { network: word.network || network, rules: word.rules || rules };
+                changed =
+                    Changed { network: changed.network || network, rules: changed.rules || rules };
             } else if Instant::now() >= deadline {
-                return Ok(Some(word));
+                return Ok(Some(changed));
             }
         }
     }
 }
 
-fn say(before: &Ruleset, after: &Ruleset) {
-    let cgroups = before.left_alone.cgroups.iter().zip(&after.left_alone.cgroups);
+fn say(policy: &Policy, before: &Environment, after: &Environment) {
+    let cgroups = before.cgroups.iter().zip(&after.cgroups);
     for (_, now) in cgroups.filter(|(before, now)| before.id != now.id) {
         match now.id {
             Some(_) => info!("cgroup {} is there, and left alone", now.path),
             None => info!("cgroup {} is gone", now.path),
         }
     }
-    let (Some(before), Some(after)) = (&before.lan, &after.lan) else { return };
+    let Some(wanted) = &policy.lan else { return };
+    let (before, after) = (&before.lan, &after.lan);
     if before.describe() != after.describe() {
         info!("the LAN side is now: {}", after.describe());
     }
-    let known = before.doubts();
-    for doubt in after.doubts().iter().filter(|doubt| !known.contains(doubt)) {
-        warn!("{doubt}");
+    let known = before.conflicts(wanted);
+    for conflict in after.conflicts(wanted).iter().filter(|conflict| !known.contains(conflict)) {
+        warn!("{conflict}");
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! SO_ORIGINAL_DST answers that for TCP only (net/netfilter/nf_conntrack_proto.c). The entry of a
 //! datagram is found by what its reply will look like, from our port to the client, in the zone of
-//! captured queries ([`super`]). One system call each way, never a wait: the kernel has answered when
-//! sendto(2) returns. Needs CAP_NET_ADMIN and the module nf_conntrack_netlink, which the first
+//! captured queries ([`super`]). One system call each way, never a wait: the kernel has answered
+//! when sendto(2) returns. Needs CAP_NET_ADMIN and the module nf_conntrack_netlink, which the first
 //! question loads.
 //!
 //! Source: net/netfilter/nf_conntrack_netlink.c (ctnetlink_get_conntrack),
@@ -69,8 +69,8 @@ impl Conntrack {
         Ok(conntrack)
     }
 
-    /// Where the query went that came from `client` to `local`, an address of ours; `None` if it was
-    /// not redirected.
+    /// Where the query went that came from `client` to `local`, an address of ours; `None` if it
+    /// was not redirected.
     ///
     /// # Errors
     /// What the kernel says.

@@ -1,9 +1,9 @@
 //! Netlink, as far as rtnetlink, ipset and nf_tables have it in common: sockets, messages and
 //! attributes.
 //!
-//! Layout: struct nlmsghdr and its body, in the byte order of the machine; attributes padded to four
-//! bytes (linux/netlink.h, linux/netfilter/nfnetlink.h). All numbers are the kernel's, and stable.
-//! What is read is never trusted to be whole.
+//! Layout: struct nlmsghdr and its body, in the byte order of the machine; attributes padded to
+//! four bytes (linux/netlink.h, linux/netfilter/nfnetlink.h). All numbers are the kernel's, and
+//! stable. What is read is never trusted to be whole.
 
 pub(super) mod conntrack;
 pub(super) mod ipset;
@@ -133,8 +133,8 @@ impl Attributes {
         at
     }
 
-    /// A length has 16 bits. Only a list of elements of nf_tables could be longer, and those are cut
-    /// (`nftables/batch.rs`).
+    /// A length has 16 bits. Only a list of elements of nf_tables could be longer, and those are
+    /// cut (`nftables/batch.rs`).
     fn close(&mut self, at: usize) {
         let length = u16::try_from(self.0.len() - at).unwrap_or(u16::MAX);
         self.0[at..at + 2].copy_from_slice(&length.to_ne_bytes());
@@ -152,8 +152,8 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// The messages of one datagram. The body of the last one is shorter than it says if the datagram
-    /// did not fit into the buffer: an error quotes what was asked.
+    /// The messages of one datagram. The body of the last one is shorter than it says if the
+    /// datagram did not fit into the buffer: an error quotes what was asked.
     pub(super) fn all(mut datagram: &'a [u8]) -> impl Iterator<Item = Message<'a>> {
         std::iter::from_fn(move || {
             let length = usize::try_from(u32_at(datagram, 0)?).ok()?.min(datagram.len());
@@ -168,8 +168,8 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// Of an [`NLMSG_ERROR`] or [`NLMSG_DONE`]: the error number, 0 for success. One that is cut off
-    /// is EBADMSG.
+    /// Of an [`NLMSG_ERROR`] or [`NLMSG_DONE`]: the error number, 0 for success. One that is cut
+    /// off is EBADMSG.
     pub(super) fn errno(&self) -> i32 {
         let number = self.body.first_chunk().copied().map(i32::from_ne_bytes);
         number.map_or(Errno::EBADMSG as i32, i32::saturating_neg)

@@ -1,14 +1,15 @@
 //! Links, addresses and routes of this machine, read over rtnetlink; and word of their changes.
 //!
-//! Reads only (routes of our own are made in [`bound`](super::bound)). Layout: see [`netlink`]; the body is an ifinfomsg, ifaddrmsg or rtmsg, then
-//! attributes (rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h).
+//! Reads only (routes of our own are made in [`bound`](super::bound)). Layout: see [`netlink`]; the
+//! body is an ifinfomsg, ifaddrmsg or rtmsg, then attributes (rtnetlink(7), linux/rtnetlink.h,
+//! linux/if_link.h, linux/if_addr.h).
 
 use super::{
     Message, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, attribute, attributes, u16_at,
     u32_at,
 };
 use crate::firewall::netlink;
-use crate::firewall::network::{Address, Link, Network, Route};
+use crate::firewall::network::{Address, LinkRoute, Network, NetworkLink};
 use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockProtocol};
@@ -49,7 +50,7 @@ pub(in crate::firewall) fn survey() -> io::Result<Network> {
 ///
 /// # Errors
 /// What the kernel says.
-pub(in crate::firewall) fn links(socket: &OwnedFd) -> io::Result<Vec<Link>> {
+pub(in crate::firewall) fn links(socket: &OwnedFd) -> io::Result<Vec<NetworkLink>> {
     let mut links = Vec::new();
     dump(socket, RTM_GETLINK, 0, |kind, body| {
         if let (RTM_NEWLINK, Some(link)) = (kind, link(body)) {
@@ -158,10 +159,10 @@ fn attempt(
     }
 }
 
-fn link(body: &[u8]) -> Option<Link> {
+fn link(body: &[u8]) -> Option<NetworkLink> {
     let index = u32_at(body, 4)?;
     let flags = u32_at(body, 8)?;
-    let mut link = Link { index, flags, ..Link::default() };
+    let mut link = NetworkLink { index, flags, ..NetworkLink::default() };
     for (kind, value) in attributes(body.get(IFINFOMSG..)?) {
         match kind {
             IFLA_IFNAME => link.name = text(value),
@@ -197,7 +198,7 @@ fn address(body: &[u8], family: u8) -> Option<Address> {
     Some(Address { link, own: own.unwrap_or(peer), prefix, is_usable })
 }
 
-fn route(body: &[u8], family: u8) -> Option<Route> {
+fn route(body: &[u8], family: u8) -> Option<LinkRoute> {
     let flags = u32_at(body, 8)?;
     if *body.first()? != family || *body.get(7)? != RTN_UNICAST || flags & RTM_F_CLONED != 0 {
         return None;
@@ -221,7 +222,7 @@ fn route(body: &[u8], family: u8) -> Option<Route> {
         }
     }
     let destination = IpNet::new(destination, *body.get(1)?).ok()?;
-    Some(Route { destination, links, has_gateway })
+    Some(LinkRoute { destination, links, has_gateway })
 }
 
 /// The links of a multipath route: struct rtnexthop, each with attributes of its own.

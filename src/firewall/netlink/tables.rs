@@ -1,8 +1,9 @@
 //! Word that somebody has changed the rules of nf_tables, which is where iptables-nft keeps its
 //! own. The tables of iptables-legacy have no such word.
 //!
-//! Only tables, chains and rules count. Elements of sets come and go all the time where dnsmasq, fail2ban
-//! or crowdsec fill them, and each time the kernel also tells of a new generation of the whole.
+//! Only tables, chains and rules count. Elements of sets come and go all the time where dnsmasq,
+//! fail2ban or crowdsec fill them, and each time the kernel also tells of a new generation of the
+//! whole.
 //!
 //! Source: net/netfilter/nf_tables_api.c (nf_tables_gen_notify), linux/netfilter/nfnetlink.h,
 //! nf_tables.h (enum nf_tables_msg_types).
@@ -42,7 +43,8 @@ impl TableChanges {
         Ok(TableChanges(fd))
     }
 
-    /// Takes what has come; never waits. Returns whether rules changed that are not in a table of ours.
+    /// Takes what has come; never waits. Returns whether rules changed that are not in a table of
+    /// ours.
     ///
     /// # Errors
     /// The socket is broken. That messages were lost is no error: they too say "changed".
@@ -60,8 +62,8 @@ impl TableChanges {
     }
 }
 
-/// Whether one of these messages is about tables, chains or rules of others. What filled the buffer may
-/// go on beyond it.
+/// Whether one of these messages is about tables, chains or rules of others. What filled the buffer
+/// may go on beyond it.
 fn is_about_rules(datagram: &[u8], capacity: usize) -> bool {
     datagram.len() == capacity
         || Message::all(datagram).any(|message| {
@@ -79,8 +81,8 @@ fn is_ours(table: &[u8]) -> bool {
     behind.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"-"))
 }
 
-/// Sets and elements (9 to 14, 29, 30, 33), generations (15, 16), traces, objects and flow tables (17 to
-/// 24, 31, 32). A kind that is not known yet is not among them.
+/// Sets and elements (9 to 14, 29, 30, 33), generations (15, 16), traces, objects and flow tables
+/// (17 to 24, 31, 32). A kind that is not known yet is not among them.
 fn is_quiet(kind: u8) -> bool {
     matches!(kind, 9..=24 | 29..=33)
 }

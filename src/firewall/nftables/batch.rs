@@ -9,7 +9,7 @@ use super::message::{
 use super::numbers;
 use super::numbers::NFTA_DATA_VALUE;
 use super::sets::successor;
-use super::table::{Chain, Element, Hook, Key, Set, Shape, Table};
+use super::table::{BaseHook, Element, NftChain, NftSet, NftTable, SetKey, Shape};
 use super::text::line;
 use crate::firewall::family::Family;
 use crate::firewall::netlink::{Attributes, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
@@ -95,7 +95,7 @@ impl Ownership {
 
 /// What is sent.
 #[derive(Debug)]
-pub(super) struct Sealed {
+pub(super) struct SealedBatch {
     pub(super) bytes: Vec<u8>,
     /// In words, what each message asks for.
     pub(super) what: Vec<String>,
@@ -110,8 +110,9 @@ impl Batch {
         Batch { table, bytes, last: 0, what: vec!["the batch".into()], sets: 0 }
     }
 
-    /// Makes the table, and all that is in it, asleep: the switches stay empty. It must not be there.
-    pub(super) fn create(&mut self, table: &Table, ownership: Ownership) {
+    /// Makes the table, and all that is in it, asleep: the switches stay empty. It must not be
+    /// there.
+    pub(super) fn create(&mut self, table: &NftTable, ownership: Ownership) {
         let name = self.table;
         self.push(Act::NewTable, NLM_F_CREATE | NLM_F_EXCL, format!("table {name}"), |new| {
             new.text(NFTA_TABLE_NAME, name);
@@ -128,9 +129,9 @@ impl Batch {
 
     /// In a table that is there: what differs. What comes with time, the switch and what was
     /// learned, stays in the sets that both have.
-    pub(super) fn turn(&mut self, old: &Table, new: &Table) {
+    pub(super) fn turn(&mut self, old: &NftTable, new: &NftTable) {
         let name = self.table;
-        let old_set = |set: &Set| old.sets.iter().find(|old| old.name == set.name);
+        let old_set = |set: &NftSet| old.sets.iter().find(|old| old.name == set.name);
         for set in &new.sets {
             match old_set(set) {
                 None => {
@@ -141,8 +142,8 @@ impl Batch {
                 Some(_) => {}
             }
         }
-        let same = |chain: &Chain, table: &Table| table.chains.contains(chain);
-        let gone = |chain: &Chain, table: &Table| {
+        let same = |chain: &NftChain, table: &NftTable| table.chains.contains(chain);
+        let gone = |chain: &NftChain, table: &NftTable| {
             table.chains.iter().all(|other| other.name != chain.name || other.hook != chain.hook)
         };
         for chain in old.chains.iter().filter(|chain| !same(chain, new)) {
@@ -172,7 +173,7 @@ impl Batch {
     }
 
     /// These elements instead of all that are there.
-    pub(super) fn refill(&mut self, set: &Set) {
+    pub(super) fn refill(&mut self, set: &NftSet) {
         let name = self.table;
         self.push(Act::DelElement, 0, format!("the elements of set {}", set.name), |all| {
             all.text(NFTA_SET_ELEM_LIST_TABLE, name);
@@ -196,47 +197,47 @@ impl Batch {
 
     /// Adds these elements, each with this time-out; none: that of the set. What is there already
     /// stays as it is.
-    pub(super) fn add(&mut self, set: &Set, timeout: Option<Duration>) {
+    pub(super) fn add(&mut self, set: &NftSet, timeout: Option<Duration>) {
         self.elements(Act::NewElement, NLM_F_CREATE, set, timeout);
     }
 
     /// Takes these elements out, whether they are there or not. Deleting one that is not there
     /// would fail (NFT_MSG_DESTROYSETELEM came with Linux 6.3), so they are added before.
-    pub(super) fn remove(&mut self, set: &Set) {
+    pub(super) fn remove(&mut self, set: &NftSet) {
         self.add(set, None);
         self.elements(Act::DelElement, 0, set, None);
     }
 
     /// Adds these elements, or gives them their whole time again. An addition alone renews
     /// nothing (seen).
-    pub(super) fn renew(&mut self, set: &Set, timeout: Option<Duration>) {
+    pub(super) fn renew(&mut self, set: &NftSet, timeout: Option<Duration>) {
         self.remove(set);
         self.add(set, timeout);
     }
 
     /// To be carried out.
-    pub(super) fn seal(mut self) -> Sealed {
+    pub(super) fn seal(mut self) -> SealedBatch {
         let end = bracket(NFNL_MSG_BATCH_END, self.next());
         let sealed = self.seal_dry();
-        Sealed { bytes: [sealed.bytes, end].concat(), ..sealed }
+        SealedBatch { bytes: [sealed.bytes, end].concat(), ..sealed }
     }
 
     /// To be tried and taken back: the kernel does so with a batch that has no end.
-    pub(super) fn seal_dry(&mut self) -> Sealed {
+    pub(super) fn seal_dry(&mut self) -> SealedBatch {
         // The flags fit: the message was made by `request`.
         let flags = self.last + FLAGS;
         if let Some(low) = self.bytes.get_mut(flags..flags + 2) {
             let old = u16::from_ne_bytes([low[0], low[1]]);
             low.copy_from_slice(&(old | NLM_F_ACK).to_ne_bytes());
         }
-        Sealed {
+        SealedBatch {
             bytes: std::mem::take(&mut self.bytes),
             acknowledged: self.next() - 1,
             what: std::mem::take(&mut self.what),
         }
     }
 
-    fn define(&mut self, set: &Set) {
+    fn define(&mut self, set: &NftSet) {
         self.sets += 1;
         let (name, id) = (self.table, self.sets);
         self.push(Act::NewSet, NLM_F_CREATE, format!("set {}", set.name), |new| {
@@ -246,7 +247,7 @@ impl Batch {
             let (kind, length) = key(set.key);
             new.number(NFTA_SET_KEY_TYPE, kind);
             new.number(NFTA_SET_KEY_LEN, length);
-            if set.key == Key::Interface {
+            if set.key == SetKey::Interface {
                 new.bytes(NFTA_SET_USERDATA, &in_host_order());
             }
             match set.shape {
@@ -264,7 +265,7 @@ impl Batch {
         });
     }
 
-    fn elements(&mut self, act: Act, flags: u16, set: &Set, timeout: Option<Duration>) {
+    fn elements(&mut self, act: Act, flags: u16, set: &NftSet, timeout: Option<Duration>) {
         let table = self.table;
         for chunk in set.elements.chunks(CHUNK) {
             self.push(act, flags, format!("elements of set {}", set.name), |message| {
@@ -278,7 +279,7 @@ impl Batch {
     }
 
     /// All chains before all rules: a jump needs its aim.
-    fn fill(&mut self, table: &Table) {
+    fn fill(&mut self, table: &NftTable) {
         for chain in &table.chains {
             self.chain(chain);
         }
@@ -287,7 +288,7 @@ impl Batch {
         }
     }
 
-    fn rules(&mut self, chain: &Chain) {
+    fn rules(&mut self, chain: &NftChain) {
         for rule in &chain.rules {
             let name = self.table;
             let what = format!("the rule `{}` of chain {}", line(rule), chain.name);
@@ -301,12 +302,12 @@ impl Batch {
         }
     }
 
-    fn chain(&mut self, chain: &Chain) {
+    fn chain(&mut self, chain: &NftChain) {
         let name = self.table;
         self.push(Act::NewChain, NLM_F_CREATE, format!("chain {}", chain.name), |new| {
             new.text(NFTA_CHAIN_TABLE, name);
             new.text(NFTA_CHAIN_NAME, &chain.name);
-            if let Some(Hook { kind, point, priority }) = chain.hook {
+            if let Some(BaseHook { kind, point, priority }) = chain.hook {
                 new.nest(NFTA_CHAIN_HOOK, |hook| {
                     hook.number(NFTA_HOOK_HOOKNUM, point as u32);
                     hook.bytes(NFTA_HOOK_PRIORITY, &priority.to_be_bytes());
@@ -336,12 +337,12 @@ fn in_host_order() -> Vec<u8> {
 }
 
 /// The type, as nft(8) numbers them (the kernel only keeps it), and the bytes of a key.
-fn key(key: Key) -> (u32, u32) {
+fn key(key: SetKey) -> (u32, u32) {
     match key {
-        Key::Family => (2, 1),
-        Key::Interface => (41, 16),
-        Key::Address(Family::V4) => (7, 4),
-        Key::Address(Family::V6) => (8, 16),
+        SetKey::Family => (2, 1),
+        SetKey::Interface => (41, 16),
+        SetKey::Address(Family::V4) => (7, 4),
+        SetKey::Address(Family::V6) => (8, 16),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Answers are there when the request has been sent (see [`netlink::send`]). So nobody waits here,
 //! and what is still in the queue before a request belongs to an earlier one.
 
-use super::batch::Sealed;
+use super::batch::SealedBatch;
 use super::error::Error;
 use super::message::{Act, request};
 use crate::firewall::netlink;
@@ -28,7 +28,7 @@ const ATTEMPTS: usize = 10;
 
 /// A socket in the network namespace it was opened in.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct TableConnection {
     /// A request and its answers must not mix with another thread's.
     socket: Mutex<OwnedFd>,
     /// The kernel's name for the socket, which it also calls its port.
@@ -37,7 +37,7 @@ pub(super) struct Connection {
 
 /// A request that the kernel refused.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct BatchRefusal {
     /// The message, counted from 0.
     pub(super) place: usize,
     /// In words.
@@ -45,7 +45,7 @@ pub(super) struct Refusal {
     pub(super) errno: Errno,
 }
 
-impl Connection {
+impl TableConnection {
     /// # Errors
     /// [`Error::Absent`] from a kernel without netfilter, else [`Error::Netlink`].
     pub(super) fn open() -> Result<Self, Error> {
@@ -54,7 +54,7 @@ impl Connection {
             _ => broken(errno),
         })?;
         let port = getsockname::<NetlinkAddr>(fd.as_raw_fd()).map_err(broken)?.pid();
-        Ok(Connection { socket: Mutex::new(fd), port })
+        Ok(TableConnection { socket: Mutex::new(fd), port })
     }
 
     pub(super) fn port(&self) -> u32 {
@@ -65,7 +65,7 @@ impl Connection {
     ///
     /// # Errors
     /// The inner one is the kernel's; then nothing has changed.
-    pub(super) fn commit(&self, batch: &Sealed) -> Result<Result<(), Refusal>, Error> {
+    pub(super) fn commit(&self, batch: &SealedBatch) -> Result<Result<(), BatchRefusal>, Error> {
         let fd = lock(&self.socket);
         make_room(&fd, batch.bytes.len())?;
         let answers = converse(&fd, &batch.bytes)?;
@@ -77,7 +77,7 @@ impl Connection {
                     let place = usize::try_from(answer.sequence).unwrap_or(usize::MAX);
                     let what = batch.what.get(place).cloned().unwrap_or_default();
                     let errno = Errno::from_raw(number);
-                    return Ok(Err(Refusal { place, what, errno }));
+                    return Ok(Err(BatchRefusal { place, what, errno }));
                 }
             }
         }

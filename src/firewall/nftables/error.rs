@@ -1,6 +1,6 @@
 //! What goes wrong between us and nf_tables.
 
-use super::owner::Holder;
+use super::holder::Holder;
 use std::io;
 
 /// Why a table could not be installed, changed or removed.

@@ -1,14 +1,16 @@
-//! The filter of nf_tables: what is rejected, while the family is captured and while it is not. Pure.
+//! The filter of nf_tables: what is rejected, while the family is captured and while it is not.
+//! Pure.
 
 use super::exempt::{FILTER, ours, rungs_of};
 use super::matches::{
     BEFORE_FILTERS, base, chain, link_local, listening, loopback, marked, queries, rungs, to_probe,
 };
 use super::sets::{ALIVE, REJECTED, SETTLED};
-use super::table::{Chain, Expression, Is, Kind, Point, Protocol, Rule};
+use super::table::{ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol};
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, Verdict};
-use crate::firewall::ruleset::{Foreign, Ruleset};
+use crate::firewall::policy::Foreign;
+use crate::firewall::ruleset::Ruleset;
 use crate::firewall::switch::OnFailure;
 
 /// Not "reject", which is a word of nft's language.
@@ -23,29 +25,30 @@ pub(super) const CLOSED: &str = "closed";
 
 /// A base chain of the rejects, of our own traffic or of the LAN's. It takes the first packets of
 /// connections only, so that the bytes of a running transfer cost one match, and so that a QUIC
-/// connection or a game that was there before us goes on; and what programs complain of answers that
-/// came too late, see [`Part::stray_jumps`](crate::firewall::iptables::table::Part::stray_jumps).
-pub(super) fn filter(ruleset: &Ruleset, name: &str, point: Point) -> Chain {
+/// connection or a game that was there before us goes on; and what programs complain of answers
+/// that came too late, see
+/// [`Part::stray_jumps`](crate::firewall::iptables::table::Part::stray_jumps).
+pub(super) fn filter(ruleset: &Ruleset, name: &str, point: Point) -> NftChain {
     let stray =
         listening(ruleset).map(|family| vec![Expression::StrayComplaint(family), Expression::Drop]);
     let sort = |family| {
         vec![Expression::Begins, Expression::Family(family), Expression::Jump(chain(name, family))]
     };
     let sorted = Family::ALL.into_iter().map(sort);
-    base(name, Kind::Filter, point, BEFORE_FILTERS, sorted.chain(stray))
+    base(name, ChainKind::Filter, point, BEFORE_FILTERS, sorted.chain(stray))
 }
 
 /// Rejects. The destination of what nat redirected is local by now, so it passes on the first
 /// rung.
-pub(super) fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> {
-    let is_closed = ruleset.on_failure == OnFailure::Closed;
+pub(super) fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<NftChain> {
+    let is_closed = ruleset.policy.on_failure == OnFailure::Closed;
     let inactive = chain(if is_closed { CLOSED } else { INACTIVE }, family);
     let ladder = chain("ladder", family);
     let refuse = || Expression::Goto(REFUSE.into());
     let not_captured = || Expression::FamilyIn(Is::NotIn, ALIVE);
     let refused_queries = |to: Expression| {
         queries(family).map(move |query| {
-            std::iter::once(to.clone()).chain(query).chain([refuse()]).collect::<Rule>()
+            std::iter::once(to.clone()).chain(query).chain([refuse()]).collect::<NftRule>()
         })
     };
 
@@ -56,12 +59,12 @@ pub(super) fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> 
     let name = rungs_of(ruleset);
     if name != FILTER {
         rules.push(vec![Expression::Goto(chain(name, family))]);
-        chains.push(Chain { name: chain(FILTER, family), hook: None, rules });
+        chains.push(NftChain { name: chain(FILTER, family), hook: None, rules });
         rules = vec![marked(ruleset)];
     }
     rules.push(vec![not_captured(), Expression::Goto(inactive.clone())]);
     if let Some(link_local) = link_local(family)
-        && ruleset.listens(family)
+        && ruleset.policy.listens(family)
     {
         rules.extend(refused_queries(Expression::To(Is::In, link_local)));
     }
@@ -87,7 +90,7 @@ pub(super) fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> 
         };
         ladder_rules.extend(rungs(destination, family, &then));
     }
-    let named = |name: String, rules| Chain { name, hook: None, rules };
+    let named = |name: String, rules| NftChain { name, hook: None, rules };
     chains.extend([
         named(chain(name, family), rules),
         named(inactive, otherwise),
@@ -100,7 +103,7 @@ pub(super) fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> 
 }
 
 /// What becomes of foreign destinations that nat has not redirected.
-fn foreign_of(is_closed: bool, foreign: Foreign) -> Vec<Rule> {
+fn foreign_of(is_closed: bool, foreign: Foreign) -> Vec<NftRule> {
     let not_captured = || Expression::FamilyIn(Is::NotIn, ALIVE);
     let mut rules = Vec::new();
     if is_closed {
@@ -122,12 +125,12 @@ fn foreign_of(is_closed: bool, foreign: Foreign) -> Vec<Rule> {
     rules
 }
 
-pub(super) fn refuse() -> Chain {
+pub(super) fn refuse() -> NftChain {
     let rules = vec![
         vec![Expression::Syn, Expression::Reset],
         // A TCP connection that conntrack picked up in its middle: not ours to end.
         vec![Expression::Protocol(Protocol::Tcp), Expression::Return],
         vec![Expression::Unreachable],
     ];
-    Chain { name: REFUSE.into(), hook: None, rules }
+    NftChain { name: REFUSE.into(), hook: None, rules }
 }

@@ -15,16 +15,20 @@ use super::matches::{
     listening, marked,
 };
 use super::sets::{ALIVE, set_name};
-use super::table::{AddressType, Chain, Expression, Is, Kind, Name, Point, Protocol, Rule};
-use crate::firewall::environment::lan::Lan;
+use super::table::{
+    AddressType, ChainKind, Expression, InterfaceName, Is, NftChain, NftRule, Point, Protocol,
+};
+use crate::firewall::environment::lan::LanSide;
 use crate::firewall::family::Family;
 use crate::firewall::names::ZONE;
-use crate::firewall::ruleset::{Foreign, Ruleset};
+use crate::firewall::policy::Foreign;
+use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets;
 use ipnet::IpNet;
 
 /// What local mode has not.
-pub(super) fn chains(ruleset: &Ruleset, lan: &Lan) -> Vec<Chain> {
+pub(super) fn chains(ruleset: &Ruleset) -> Vec<NftChain> {
+    let lan = &ruleset.environment.lan;
     let mut chains = vec![
         zone(ruleset),
         filter(ruleset, "filter-lan", Point::Forward),
@@ -32,8 +36,8 @@ pub(super) fn chains(ruleset: &Ruleset, lan: &Lan) -> Vec<Chain> {
         nat(ruleset),
     ];
     for family in Family::ALL {
-        let foreign = ruleset.foreign(family);
-        if ruleset.listens(family) {
+        let foreign = ruleset.policy.foreign(family);
+        if ruleset.policy.listens(family) {
             chains.push(zone_of(ruleset, lan, family));
             chains.push(dns_of(ruleset, family));
             chains.push(queries_of(ruleset, lan, family));
@@ -46,7 +50,7 @@ pub(super) fn chains(ruleset: &Ruleset, lan: &Lan) -> Vec<Chain> {
     chains
 }
 
-fn zone(ruleset: &Ruleset) -> Chain {
+fn zone(ruleset: &Ruleset) -> NftChain {
     let sort = |family| {
         vec![
             Expression::Protocol(Protocol::Udp),
@@ -56,21 +60,21 @@ fn zone(ruleset: &Ruleset) -> Chain {
         ]
     };
     let rules = listening(ruleset).map(sort);
-    base("zone-lan", Kind::Filter, Point::Prerouting, BEFORE_CONNTRACK, rules)
+    base("zone-lan", ChainKind::Filter, Point::Prerouting, BEFORE_CONNTRACK, rules)
 }
 
-fn zone_of(ruleset: &Ruleset, lan: &Lan, family: Family) -> Chain {
+fn zone_of(ruleset: &Ruleset, lan: &LanSide, family: Family) -> NftChain {
     let not_dns = vec![Expression::Port(Protocol::Udp, Is::NotIn, DNS), Expression::Return];
     let mut rules = vec![not_dns];
     rules.extend(of_the_lan(family));
     rules.push(marked(ruleset));
     rules.extend(unasked(lan, family));
     rules.push(vec![Expression::Zone(ZONE)]);
-    Chain { name: chain("zone-lan", family), hook: None, rules }
+    NftChain { name: chain("zone-lan", family), hook: None, rules }
 }
 
 /// Lets go what is none of the LAN side's, and the hosts that shall be left alone.
-fn of_the_lan(family: Family) -> [Rule; 2] {
+fn of_the_lan(family: Family) -> [NftRule; 2] {
     let [lan, sources] = [sets::Set::Lan, sets::Set::Sources].map(|set| set_name(set, family));
     [
         vec![Expression::FromInterfaceIn(Is::NotIn, lan), Expression::Return],
@@ -80,7 +84,7 @@ fn of_the_lan(family: Family) -> [Rule; 2] {
 
 /// Lets go the queries that are not ours to answer: to an address in `rules.direct`, or to another
 /// host on the link they come from.
-fn unasked(lan: &Lan, family: Family) -> Vec<Rule> {
+fn unasked(lan: &LanSide, family: Family) -> Vec<NftRule> {
     let captured = lan.interfaces.iter().filter(|interface| interface.captures(family));
     let neighbours = captured.flat_map(|at| {
         let prefixes: Vec<IpNet> = match family {
@@ -90,7 +94,7 @@ fn unasked(lan: &Lan, family: Family) -> Vec<Rule> {
         prefixes.into_iter().map(|prefix| {
             vec![
                 Expression::ToType(Is::NotIn, AddressType::Local),
-                Expression::FromInterface(Name::new(&at.name)),
+                Expression::FromInterface(InterfaceName::new(&at.name)),
                 Expression::To(Is::In, prefix),
                 Expression::Return,
             ]
@@ -101,12 +105,12 @@ fn unasked(lan: &Lan, family: Family) -> Vec<Rule> {
 }
 
 /// A redirect leads to the interface by which the packet came in.
-fn dns(ruleset: &Ruleset) -> Chain {
+fn dns(ruleset: &Ruleset) -> NftChain {
     let rules = listening(ruleset).map(|family| awake(family, "dns-lan"));
-    base("dns-lan", Kind::Nat, Point::Prerouting, BEFORE_DNAT, rules)
+    base("dns-lan", ChainKind::Nat, Point::Prerouting, BEFORE_DNAT, rules)
 }
 
-fn dns_of(ruleset: &Ruleset, family: Family) -> Chain {
+fn dns_of(ruleset: &Ruleset, family: Family) -> NftChain {
     let mut rules = of_the_lan(family).to_vec();
     let queries = || Expression::Jump(chain("queries", family));
     rules.push(marked(ruleset));
@@ -114,49 +118,49 @@ fn dns_of(ruleset: &Ruleset, family: Family) -> Chain {
         vec![Expression::Port(Protocol::Udp, Is::In, DNS), queries()],
         vec![Expression::Port(Protocol::Tcp, Is::In, DNS), Expression::Syn, queries()],
     ]);
-    Chain { name: chain("dns-lan", family), hook: None, rules }
+    NftChain { name: chain("dns-lan", family), hook: None, rules }
 }
 
-fn nat(ruleset: &Ruleset) -> Chain {
+fn nat(ruleset: &Ruleset) -> NftChain {
     let rules = listening(ruleset)
-        .filter(|family| redirects(ruleset.foreign(*family)))
+        .filter(|family| redirects(ruleset.policy.foreign(*family)))
         .map(|family| awake(family, "nat-lan"));
-    base("nat-lan", Kind::Nat, Point::Prerouting, BEHIND_DNAT, rules)
+    base("nat-lan", ChainKind::Nat, Point::Prerouting, BEHIND_DNAT, rules)
 }
 
 fn redirects(foreign: Foreign) -> bool {
     matches!(foreign, Foreign::Redirect { .. })
 }
 
-fn nat_of(ruleset: &Ruleset, family: Family) -> Chain {
+fn nat_of(ruleset: &Ruleset, family: Family) -> NftChain {
     let mut rules = of_the_lan(family).to_vec();
     rules.push(marked(ruleset));
     rules.push(vec![Expression::Syn, Expression::Jump(chain("tcp", family))]);
-    Chain { name: chain("nat-lan", family), hook: None, rules }
+    NftChain { name: chain("nat-lan", family), hook: None, rules }
 }
 
-fn queries_of(ruleset: &Ruleset, lan: &Lan, family: Family) -> Chain {
+fn queries_of(ruleset: &Ruleset, lan: &LanSide, family: Family) -> NftChain {
     let mut rules = unasked(lan, family);
     rules.extend([Protocol::Udp, Protocol::Tcp].map(|protocol| {
-        vec![Expression::Protocol(protocol), Expression::Redirect(ruleset.dns_port)]
+        vec![Expression::Protocol(protocol), Expression::Redirect(ruleset.policy.dns_port)]
     }));
-    Chain { name: chain("queries", family), hook: None, rules }
+    NftChain { name: chain("queries", family), hook: None, rules }
 }
 
-fn filter_of(ruleset: &Ruleset, family: Family) -> Chain {
+fn filter_of(ruleset: &Ruleset, family: Family) -> NftChain {
     let mut rules = of_the_lan(family).to_vec();
     rules.push(vec![Expression::Goto(chain(rungs_of(ruleset), family))]);
-    Chain { name: chain("filter-lan", family), hook: None, rules }
+    NftChain { name: chain("filter-lan", family), hook: None, rules }
 }
 
-/// At our own door: strangers, who were not redirected, find nobody there, whether we are awake or
-/// not. A translation of somebody else's that leads here is left to the others' rules. In local mode
-/// too, where `::` is listened on.
-pub(super) fn door(ruleset: &Ruleset) -> Chain {
+/// The guard at our own ports: what a host that is not LAN side sends, and what was not redirected,
+/// is dropped, whether the rules are active or not. A translation of another program's that leads
+/// here is left to third-party rules. In local mode too, where `::` is listened on.
+pub(super) fn input_guard(ruleset: &Ruleset) -> NftChain {
     let ports = [
-        (Protocol::Tcp, ruleset.tcp_port),
-        (Protocol::Udp, ruleset.dns_port),
-        (Protocol::Tcp, ruleset.dns_port),
+        (Protocol::Tcp, ruleset.policy.tcp_port),
+        (Protocol::Udp, ruleset.policy.dns_port),
+        (Protocol::Tcp, ruleset.policy.dns_port),
     ];
     let drops = listening(ruleset).flat_map(|family| {
         ports.map(|(protocol, port)| {
@@ -166,5 +170,5 @@ pub(super) fn door(ruleset: &Ruleset) -> Chain {
     });
     let passes = [Expression::FromLoopback, Expression::Translated];
     let passes = passes.map(|is| vec![is, Expression::Return]);
-    base("door", Kind::Filter, Point::Input, BEFORE_FILTERS, passes.into_iter().chain(drops))
+    base("door", ChainKind::Filter, Point::Input, BEFORE_FILTERS, passes.into_iter().chain(drops))
 }

@@ -1,7 +1,9 @@
 //! What several chains of the table ask, and the places of its base chains. Pure.
 
 use super::sets::{ALIVE, set_name};
-use super::table::{AddressType, Chain, Expression, Hook, Is, Kind, Point, Protocol, Rule};
+use super::table::{
+    AddressType, BaseHook, ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol,
+};
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{Destination, LINK_LOCAL};
 use crate::firewall::probe;
@@ -13,9 +15,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// Before conntrack looks (NF_IP_PRI_CONNTRACK, -200): afterwards the zone is settled.
 pub(super) const BEFORE_CONNTRACK: i32 = -300;
 
-/// Before everybody's DNAT (NF_IP_PRI_NAT_DST, -100). A query has its zone by then, and in that zone
-/// nobody else's translation would find its replies: it has to be ours (seen: with a name server
-/// published by somebody's DNAT, the answers were lost).
+/// Before everybody's DNAT (NF_IP_PRI_NAT_DST, -100). A query has its zone by then, and in that
+/// zone nobody else's translation would find its replies: it has to be ours (seen: with a name
+/// server published by somebody's DNAT, the answers were lost).
 pub(super) const BEFORE_DNAT: i32 = -105;
 
 /// Behind everybody's DNAT (NF_IP_PRI_NAT_DST, -100): with equal priorities the one that was
@@ -28,7 +30,7 @@ pub(super) const BEHIND_DNAT: i32 = -95;
 pub(super) const BEFORE_FILTERS: i32 = -10;
 
 /// To the chain of this name and family, while the switch is on.
-pub(super) fn awake(family: Family, name: &str) -> Rule {
+pub(super) fn awake(family: Family, name: &str) -> NftRule {
     vec![
         Expression::FamilyIn(Is::In, ALIVE),
         Expression::Family(family),
@@ -37,7 +39,7 @@ pub(super) fn awake(family: Family, name: &str) -> Rule {
 }
 
 /// One rung of the ladder; a redirect needs to know the protocol.
-pub(super) fn rungs(destination: Destination, family: Family, then: &Expression) -> Vec<Rule> {
+pub(super) fn rungs(destination: Destination, family: Family, then: &Expression) -> Vec<NftRule> {
     let matches = match (destination, family) {
         (Destination::Local, Family::V4) => vec![
             Some(Expression::ToType(Is::In, AddressType::Local)),
@@ -61,7 +63,7 @@ pub(super) fn rungs(destination: Destination, family: Family, then: &Expression)
 }
 
 /// The matches of a DNS query that is ours to answer, UDP and TCP.
-pub(super) fn queries(family: Family) -> impl Iterator<Item = Rule> {
+pub(super) fn queries(family: Family) -> impl Iterator<Item = NftRule> {
     [Protocol::Udp, Protocol::Tcp].into_iter().map(move |protocol| {
         let syn = (protocol == Protocol::Tcp).then_some(Expression::Syn);
         let mut query = vec![
@@ -77,13 +79,13 @@ pub(super) const DNS: u16 = 53;
 
 pub(super) fn base(
     name: &str,
-    kind: Kind,
+    kind: ChainKind,
     point: Point,
     priority: i32,
-    rules: impl Iterator<Item = Rule>,
-) -> Chain {
-    let hook = Hook { kind, point, priority };
-    Chain { name: name.into(), hook: Some(hook), rules: rules.collect() }
+    rules: impl Iterator<Item = NftRule>,
+) -> NftChain {
+    let hook = BaseHook { kind, point, priority };
+    NftChain { name: name.into(), hook: Some(hook), rules: rules.collect() }
 }
 
 pub(super) fn chain(name: &str, family: Family) -> String {
@@ -91,11 +93,11 @@ pub(super) fn chain(name: &str, family: Family) -> String {
 }
 
 pub(super) fn listening(ruleset: &Ruleset) -> impl Iterator<Item = Family> {
-    Family::ALL.into_iter().filter(|family| ruleset.listens(*family))
+    Family::ALL.into_iter().filter(|family| ruleset.policy.listens(*family))
 }
 
-pub(super) fn marked(ruleset: &Ruleset) -> Rule {
-    vec![Expression::Marked(ruleset.mark), Expression::Return]
+pub(super) fn marked(ruleset: &Ruleset) -> NftRule {
+    vec![Expression::Marked(ruleset.policy.mark), Expression::Return]
 }
 
 /// The daemon's proof, see [`probe`].

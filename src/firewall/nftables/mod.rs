@@ -12,13 +12,13 @@
 //! | nat | -95, behind other people's DNAT | redirects foreign TCP |
 //! | filter | -10, before other people's filters | rejects: `block`, foreign QUIC, foreign IPv6 |
 //!
-//! Router mode adds the same four, with `-lan` at their names, at PREROUTING and FORWARD, and `door` at
-//! INPUT, which turns strangers away (`lan.rs`).
+//! Router mode adds the same four, with `-lan` at their names, at PREROUTING and FORWARD, and
+//! `door` at INPUT, which turns strangers away (`lan.rs`).
 //!
-//! One table is one life: it comes whole and asleep in one transaction, wakes in a second one, goes in
-//! one, and there is never an IPv4 half without its IPv6 half. (Some kernels let rules act a moment
-//! before the sets of the same transaction hold anything. nat in a table of the family inet: since
-//! Linux 5.2.)
+//! One table is one life: it comes whole and asleep in one transaction, wakes in a second one, goes
+//! in one, and there is never an IPv4 half without its IPv6 half. (Some kernels let rules act a
+//! moment before the sets of the same transaction hold anything. nat in a table of the family inet:
+//! since Linux 5.2.)
 //!
 //! **The owner.** The table has the flag `owner`: it belongs to the netlink socket that made it.
 //! Others can neither change nor delete it (EPERM), and their `flush ruleset` passes it by. When
@@ -27,11 +27,12 @@
 //! a plain table, which [`cleanup`] or the next start removes.
 //!
 //! **The dead man's switch** is for the daemon that hangs, and for the one that was killed on an
-//! old kernel. The set `alive` holds the two families and forgets them after six seconds. Every
-//! way from a base chain to a rule that acts leads over a look into it; a family is a key as good
-//! as an address, and a hash of two values is cheaper than a tree of halves of the internet.
-//! [`Handle::beat`] renews it. [`Handle::release`] empties it: a stop is a death with time to
-//! drain. Replies of the resolver are not subject to it, so that what was captured is answered.
+//! old kernel. The set `alive` holds the two families and forgets them after six seconds. Every way
+//! from a base chain to a rule that acts leads over a look into it; a family is a key as good as an
+//! address, and a hash of two values is cheaper than a tree of halves of the internet.
+//! [`KernelTable::beat`] renews it. [`KernelTable::release`] empties it: a stop is a death with
+//! time to drain. Replies of the resolver are not subject to it, so that what was captured is
+//! answered.
 //!
 //! **Renewing.** An element that is added again keeps its old time; one that has to be deleted
 //! must be there. So a renewal is an addition, a deletion and an addition, in one transaction,
@@ -44,12 +45,12 @@
 //! taken back: that is [`available`], and `nft -c`.
 //!
 //! **The network is followed**: what differs is exchanged in one transaction when prefixes or
-//! interfaces come and go ([`Followed`]), and when other rules are given. A table without an owner is
-//! looked at, and put back.
+//! interfaces come and go ([`NftablesRules`]), and when other rules are given. A table without an
+//! owner is looked at, and put back.
 //!
-//! **Two readers of one value.** A [`table::Table`] is written as text for people ([`render`]) and
-//! encoded for the kernel. A test loads the text with nft(8), installs the table by netlink, and
-//! holds the kernel's listings and instructions of both against each other.
+//! **Two readers of one value.** A [`table::NftTable`] is written as text for people ([`render`])
+//! and encoded for the kernel. A test loads the text with nft(8), installs the table by netlink,
+//! and holds the kernel's listings and instructions of both against each other.
 //!
 //! # Source
 //! nft(8), linux/netfilter/nf_tables.h, net/netfilter/nf_tables_api.c (nf_tables_commit,
@@ -63,15 +64,17 @@ mod expression;
 mod filter;
 mod follow;
 mod handle;
+pub(super) mod holder;
+pub(super) mod kernel_table;
 mod lan;
 mod matches;
 mod message;
 mod numbers;
 mod owner;
 mod reconcile;
-mod rules;
+pub(super) mod rules;
 mod sets;
-mod table;
+pub(super) mod table;
 mod text;
 pub(super) mod trace;
 pub(super) mod translation;
@@ -81,18 +84,17 @@ use super::ruleset::Ruleset;
 use std::fmt::Write;
 
 pub use error::Error;
-pub(super) use follow::Followed;
-pub use handle::Handle;
+pub(super) use handle::NftablesRules;
 pub(super) use message::read;
-pub use owner::{Holder, Owner};
+pub use owner::TableOwner;
 pub(super) use reconcile::is_closed;
 pub use reconcile::{available, cleanup, is_there};
 
 /// The table of these rules in nft's own syntax; `nft -c -f -` takes it. Asks nobody.
 pub fn render(ruleset: &Ruleset) -> String {
     let mut text = String::new();
-    let uncaptured = Family::ALL.into_iter().filter_map(|family| ruleset.uncaptured(family));
-    for why in uncaptured.chain(ruleset.left_alone.absent()) {
+    let uncaptured = Family::ALL.into_iter().filter_map(|family| ruleset.policy.uncaptured(family));
+    for why in uncaptured.chain(ruleset.environment.absent_cgroups()) {
         // A String takes every write.
         let _ = writeln!(text, "# {why}");
     }

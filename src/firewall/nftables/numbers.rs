@@ -77,7 +77,8 @@ pub(super) const NFT_REJECT_ICMPX_PORT_UNREACH: u32 = 1;
 pub(super) const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
 pub(super) const NFTA_FIB_F_DADDR: u32 = 2;
 
-/// The loopback interface has this index in every network namespace (linux/net.h: LOOPBACK_IFINDEX).
+/// The loopback interface has this index in every network namespace (linux/net.h:
+/// LOOPBACK_IFINDEX).
 pub(super) const LOOPBACK: u32 = 1;
 
 // Where fields are: struct tcphdr, udphdr, iphdr, ipv6hdr.

@@ -2,19 +2,19 @@
 
 use super::batch;
 use super::batch::{Batch, Ownership};
-use super::connection::{Connection, Refusal};
+use super::connection::{BatchRefusal, TableConnection};
 use super::error::Error;
 use super::filter;
 use super::matches;
 use super::message::Act;
 use super::owner;
-use super::owner::Found;
+use super::owner::FoundTable;
 use super::rules;
 use super::sets;
-use super::table::{Shape, Table};
+use super::table::{NftTable, Shape};
 use crate::firewall::family::Family;
 use crate::firewall::names::TABLE;
-use crate::firewall::switch::PULSE;
+use crate::firewall::switch::RULE_LIFETIME;
 use nix::errno::Errno;
 use tracing::info;
 
@@ -27,7 +27,7 @@ const ATTEMPTS: usize = 3;
 /// # Errors
 /// [`Error::Owned`] names the living process that has it; else what the kernel says.
 pub fn cleanup() -> Result<bool, Error> {
-    let connection = Connection::open()?;
+    let connection = TableConnection::open()?;
     let Some(found) = owner::find(&connection, TABLE)? else { return Ok(false) };
     if let Some(holder) = found.holder() {
         return Err(Error::Owned { table: TABLE, holder });
@@ -35,7 +35,7 @@ pub fn cleanup() -> Result<bool, Error> {
     let mut batch = Batch::new(TABLE);
     batch.delete();
     match connection.commit(&batch.seal())? {
-        Err(Refusal { errno: Errno::ENOENT, .. }) => Ok(false),
+        Err(BatchRefusal { errno: Errno::ENOENT, .. }) => Ok(false),
         result => result.map(|()| true).map_err(|refusal| explain(&connection, refusal)),
     }
 }
@@ -45,7 +45,7 @@ pub fn cleanup() -> Result<bool, Error> {
 /// # Errors
 /// What the kernel says.
 pub fn is_there() -> Result<bool, Error> {
-    let connection = Connection::open()?;
+    let connection = TableConnection::open()?;
     Ok(owner::find(&connection, TABLE)?.is_some())
 }
 
@@ -57,8 +57,8 @@ pub fn is_there() -> Result<bool, Error> {
 /// is missing.
 pub fn available() -> Result<(), Error> {
     const PROBE: &str = "snet-probe";
-    let connection = Connection::open()?;
-    let table = Table { name: PROBE, ..rules::everything() };
+    let connection = TableConnection::open()?;
+    let table = NftTable { name: PROBE, ..rules::everything() };
     let mut batch = Batch::new(PROBE);
     batch.create(&table, Ownership::Plain);
     batch.add(&sets::switch(sets::ALIVE, &Family::ALL), None);
@@ -69,14 +69,14 @@ pub fn available() -> Result<(), Error> {
 /// stays closed. With the ownership that is wanted if the kernel can, else without.
 ///
 /// The rules do not act before the first beat, which is a transaction of its own: some kernels let
-/// rules act a moment before the sets of the same transaction hold anything (seen on 6.18: a domestic
-/// connection was captured at one start in two hundred). A closed table rejects from its beginning,
-/// so until it is settled it drops instead: programs send their first packet again.
+/// rules act a moment before the sets of the same transaction hold anything (seen on 6.18: a
+/// domestic connection was captured at one start in two hundred). A closed table rejects from its
+/// beginning, so until it is settled it drops instead: programs send their first packet again.
 pub(super) fn create(
-    connection: &Connection,
-    table: &Table,
+    connection: &TableConnection,
+    table: &NftTable,
     mut ownership: Ownership,
-) -> Result<Found, Error> {
+) -> Result<FoundTable, Error> {
     let mut attempt = 1;
     loop {
         let found = owner::find(connection, TABLE)?;
@@ -115,7 +115,7 @@ pub(super) fn create(
                     _ => info!(
                         "this kernel has no tables with an owner (Linux 5.12): should snet be killed, \
                          its rules cease to act after {} s, and `snet cleanup` removes them",
-                        PULSE.as_secs()
+                        RULE_LIFETIME.as_secs()
                     ),
                 }
                 ownership = Ownership::Plain;
@@ -132,7 +132,7 @@ pub(super) fn create(
 }
 
 /// After an error nothing is left, unless it stands in the place of one that may have been closed.
-fn settle(connection: &Connection, table: &Table, leaves: bool) -> Result<(), Error> {
+fn settle(connection: &TableConnection, table: &NftTable, leaves: bool) -> Result<(), Error> {
     let latches = table.sets.iter().filter(|set| set.shape == Shape::Latch);
     let mut batch = Batch::new(TABLE);
     let empty = batch.next_place();
@@ -155,7 +155,7 @@ fn settle(connection: &Connection, table: &Table, leaves: bool) -> Result<(), Er
 /// # Errors
 /// What the kernel says.
 pub(in crate::firewall) fn is_closed() -> Result<bool, Error> {
-    let connection = Connection::open()?;
+    let connection = TableConnection::open()?;
     let closed = connection.count(
         Act::GetChain,
         |_| {},
@@ -173,8 +173,8 @@ pub(in crate::firewall) fn is_closed() -> Result<bool, Error> {
 }
 
 /// Why something new was refused.
-fn unsupported(refusal: Refusal) -> Error {
-    let Refusal { place, what, errno } = refusal;
+fn unsupported(refusal: BatchRefusal) -> Error {
+    let BatchRefusal { place, what, errno } = refusal;
     let source = errno.into();
     match errno {
         // Of the batch itself: no rights, no such subsystem.
@@ -189,8 +189,8 @@ fn unsupported(refusal: Refusal) -> Error {
 }
 
 /// Why a change of what is there was refused.
-pub(super) fn explain(connection: &Connection, refusal: Refusal) -> Error {
-    let Refusal { what, errno, .. } = refusal;
+pub(super) fn explain(connection: &TableConnection, refusal: BatchRefusal) -> Error {
+    let BatchRefusal { what, errno, .. } = refusal;
     if errno != Errno::EPERM {
         return Error::Refused { what, source: errno.into() };
     }
@@ -204,7 +204,8 @@ pub(super) fn explain(connection: &Connection, refusal: Refusal) -> Error {
 mod tests {
     use super::*;
 
-    /// What a kernel says that was built without a piece, in the place of the message that needs it.
+    /// What a kernel says that was built without a piece, in the place of the message that needs
+    /// it.
     #[test]
     fn a_kernel_that_lacks_a_piece_is_told_which() {
         for (place, what, errno, told) in [
@@ -215,11 +216,11 @@ mod tests {
             (9, "chain nat", Errno::ENOENT, "cannot do chain nat"),
             (20, "rule of zone4", Errno::ENOENT, "cannot do rule of zone4"),
         ] {
-            let error = unsupported(Refusal { place, what: what.into(), errno }).to_string();
+            let error = unsupported(BatchRefusal { place, what: what.into(), errno }).to_string();
             assert!(error.contains(told) && !error.contains('\n'), "{errno} at {place}: {error}");
         }
         // No piece is missing: no advice to load modules.
-        let full = Refusal { place: 4, what: "set alive".into(), errno: Errno::ENOMEM };
+        let full = BatchRefusal { place: 4, what: "set alive".into(), errno: Errno::ENOMEM };
         assert!(matches!(unsupported(full), Error::Refused { .. }));
     }
 }

@@ -11,34 +11,34 @@ use super::matches::{
     listening, loopback, queries, rungs, to_probe,
 };
 use super::sets::{ALIVE, all_sets};
-use super::table::{Chain, Expression, Is, Kind, Name, Point, Protocol, Table};
-use crate::firewall::environment::lan::Lan;
-use crate::firewall::exempt_programs::LeftAlone;
+use super::table::{ChainKind, Expression, InterfaceName, Is, NftChain, NftTable, Point, Protocol};
+use crate::firewall::environment::Environment;
+use crate::firewall::exempt_programs::ExemptPrograms;
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, Verdict};
 use crate::firewall::names::{TABLE, ZONE};
-use crate::firewall::ruleset::{Foreign, Ipv6, Quic, Ruleset};
+use crate::firewall::policy::{Foreign, Ipv6, LanPolicy, Policy, Quic};
+use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
 use crate::firewall::switch::OnFailure;
-use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 const LINK: &str = "link6";
 
-pub(super) fn table(ruleset: &Ruleset) -> Table {
+pub(in crate::firewall) fn table(ruleset: &Ruleset) -> NftTable {
     let mut chains =
         vec![zone(ruleset), filter(ruleset, "filter", Point::Output), dns(ruleset), nat(ruleset)];
-    if let Some(lan) = &ruleset.lan {
-        chains.extend(lan::chains(ruleset, lan));
+    if ruleset.policy.lan.is_some() {
+        chains.extend(lan::chains(ruleset));
     }
-    if ruleset.has_door() {
-        chains.push(lan::door(ruleset));
+    if ruleset.policy.has_input_guard() {
+        chains.push(lan::input_guard(ruleset));
     }
     for family in Family::ALL {
-        let foreign = ruleset.foreign(family);
-        if ruleset.listens(family) {
+        let foreign = ruleset.policy.foreign(family);
+        if ruleset.policy.listens(family) {
             chains.push(zone_of(ruleset, family));
             chains.extend(dns_of(ruleset, family));
             chains.extend(nat_of(ruleset, family, foreign));
@@ -46,34 +46,30 @@ pub(super) fn table(ruleset: &Ruleset) -> Table {
         chains.extend(filter_of(ruleset, family, foreign));
     }
     chains.push(refuse());
-    Table { name: TABLE, sets: all_sets(ruleset), chains }
+    NftTable { name: TABLE, sets: all_sets(ruleset), chains }
 }
 
 /// A table in which everything occurs that a table of ours may hold.
-pub(super) fn everything() -> Table {
-    table(&Ruleset {
+pub(super) fn everything() -> NftTable {
+    let policy = Policy {
         mark: Fwmark::SNET,
         tcp_port: 1,
         dns_port: 1,
         listeners: vec![Ipv6Addr::UNSPECIFIED.into()],
-        block: IpSet::default(),
-        proxy: IpSet::default(),
-        direct: IpSet::default(),
-        servers: Vec::new(),
-        reserved: IpSet::default(),
-        china: Arc::default(),
-        connected: IpSet::default(),
-        link_local: vec![("lo".into(), Ipv6Addr::LOCALHOST)],
-        left_alone: LeftAlone { users: vec![1], cgroups: Vec::new() },
-        lan: Some(Lan::default()),
+        rules: Arc::default(),
+        exempt: ExemptPrograms { users: vec![1], cgroups: Vec::new() },
+        lan: Some(LanPolicy::default()),
         ipv6: Ipv6::Proxy,
         quic: Quic::Reject,
         on_failure: OnFailure::Closed,
-    })
+    };
+    let link_local = vec![("lo".into(), Ipv6Addr::LOCALHOST)];
+    let environment = Environment { link_local, ..Environment::default() };
+    table(&Ruleset { policy: Arc::new(policy), environment })
 }
 
 /// The base chain of the zones. The switch is in the chains behind it.
-fn zone(ruleset: &Ruleset) -> Chain {
+fn zone(ruleset: &Ruleset) -> NftChain {
     let sort = |family| {
         vec![
             Expression::Protocol(Protocol::Udp),
@@ -81,21 +77,21 @@ fn zone(ruleset: &Ruleset) -> Chain {
             Expression::Jump(chain("zone", family)),
         ]
     };
-    base("zone", Kind::Filter, Point::Output, BEFORE_CONNTRACK, listening(ruleset).map(sort))
+    base("zone", ChainKind::Filter, Point::Output, BEFORE_CONNTRACK, listening(ruleset).map(sort))
 }
 
 /// Captured UDP queries and the replies to them get their zone. The exemptions are those of the
 /// DNS rules in nat.
-fn zone_of(ruleset: &Ruleset, family: Family) -> Chain {
-    // Replies to this machine's queries leave over loopback, since their destination is an address of
-    // this machine; those to LAN hosts by any interface. They are judged before the mark, in case
-    // their socket carries it, and before the switch: what was captured is answered.
+fn zone_of(ruleset: &Ruleset, family: Family) -> NftChain {
+    // Replies to this machine's queries leave over loopback, since their destination is an address
+    // of this machine; those to LAN hosts by any interface. They are judged before the mark, in
+    // case their socket carries it, and before the switch: what was captured is answered.
     let mut reply = vec![
-        Expression::SourcePort(Protocol::Udp, ruleset.dns_port),
+        Expression::SourcePort(Protocol::Udp, ruleset.policy.dns_port),
         Expression::Zone(ZONE),
         Expression::Return,
     ];
-    if ruleset.lan.is_none() {
+    if ruleset.policy.lan.is_none() {
         reply.insert(0, Expression::ToLoopback);
     }
     let mut rules = vec![
@@ -109,25 +105,25 @@ fn zone_of(ruleset: &Ruleset, family: Family) -> Chain {
         vec![in_set(Set::Direct, family), Expression::Return],
         vec![Expression::FamilyIn(Is::In, ALIVE), Expression::Zone(ZONE)],
     ]);
-    Chain { name: chain("zone", family), hook: None, rules }
+    NftChain { name: chain("zone", family), hook: None, rules }
 }
 
 /// The base chain of the queries.
-fn dns(ruleset: &Ruleset) -> Chain {
-    let port = ruleset.dns_port;
+fn dns(ruleset: &Ruleset) -> NftChain {
+    let port = ruleset.policy.dns_port;
     let proof = listening(ruleset).map(move |family| {
         let query = Expression::Port(Protocol::Udp, Is::In, DNS);
         vec![to_probe(family), query, Expression::Redirect(port)]
     });
     let rules = proof.chain(listening(ruleset).map(|family| awake(family, "dns")));
-    base("dns", Kind::Nat, Point::Output, BEFORE_DNAT, rules)
+    base("dns", ChainKind::Nat, Point::Output, BEFORE_DNAT, rules)
 }
 
-fn dns_of(ruleset: &Ruleset, family: Family) -> Vec<Chain> {
+fn dns_of(ruleset: &Ruleset, family: Family) -> Vec<NftChain> {
     let mut rules = ours(ruleset);
     let mut chains = Vec::new();
     if let Some(link_local) = link_local(family) {
-        let then = if ruleset.listens_link_local() {
+        let then = if ruleset.policy.listens_link_local() {
             chains.push(link(ruleset));
             Expression::Goto(LINK.into())
         } else {
@@ -137,25 +133,26 @@ fn dns_of(ruleset: &Ruleset, family: Family) -> Vec<Chain> {
     }
     rules.extend(queries(family).map(|query| {
         let elsewhere = std::iter::once(Expression::To(Is::NotIn, loopback(family)));
-        elsewhere.chain(query).chain([Expression::Redirect(ruleset.dns_port)]).collect()
+        elsewhere.chain(query).chain([Expression::Redirect(ruleset.policy.dns_port)]).collect()
     }));
-    chains.push(Chain { name: chain("dns", family), hook: None, rules });
+    chains.push(NftChain { name: chain("dns", family), hook: None, rules });
     chains
 }
 
-/// The base chain of the redirects of TCP. It is there also when no rule leads out of it: translation
-/// goes on for as long as there is one.
-fn nat(ruleset: &Ruleset) -> Chain {
-    let redirects = |family: &Family| matches!(ruleset.foreign(*family), Foreign::Redirect { .. });
-    let port = ruleset.tcp_port;
+/// The base chain of the redirects of TCP. It is there also when no rule leads out of it:
+/// translation goes on for as long as there is one.
+fn nat(ruleset: &Ruleset) -> NftChain {
+    let redirects =
+        |family: &Family| matches!(ruleset.policy.foreign(*family), Foreign::Redirect { .. });
+    let port = ruleset.policy.tcp_port;
     let proof = listening(ruleset)
         .map(move |family| vec![to_probe(family), Expression::Syn, Expression::Redirect(port)]);
     let rules = listening(ruleset).filter(redirects).map(|family| awake(family, "nat"));
     let rules = proof.chain(rules);
-    base("nat", Kind::Nat, Point::Output, BEHIND_DNAT, rules)
+    base("nat", ChainKind::Nat, Point::Output, BEHIND_DNAT, rules)
 }
 
-fn nat_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> {
+fn nat_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<NftChain> {
     if !matches!(foreign, Foreign::Redirect { .. }) {
         return Vec::new();
     }
@@ -165,22 +162,22 @@ fn nat_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Vec<Chain> {
         let then = match verdict {
             // The reject is in filter, which comes next.
             Verdict::Pass | Verdict::Block => Expression::Return,
-            Verdict::Foreign => Expression::Redirect(ruleset.tcp_port),
+            Verdict::Foreign => Expression::Redirect(ruleset.policy.tcp_port),
         };
         rungs(*destination, family, &then)
     });
-    let tcp = Chain { name: chain("tcp", family), hook: None, rules: ladder.collect() };
-    vec![Chain { name: chain("nat", family), hook: None, rules }, tcp]
+    let tcp = NftChain { name: chain("tcp", family), hook: None, rules: ladder.collect() };
+    vec![NftChain { name: chain("nat", family), hook: None, rules }, tcp]
 }
 
 /// Queries of this machine to the name servers of its links, each to the link's own address.
-fn link(ruleset: &Ruleset) -> Chain {
-    let rules = ruleset.link_local.iter().flat_map(|(name, own)| {
-        let to = Expression::ToInterface(Name::new(name));
+fn link(ruleset: &Ruleset) -> NftChain {
+    let rules = ruleset.environment.link_local.iter().flat_map(|(name, own)| {
+        let to = Expression::ToInterface(InterfaceName::new(name));
         queries(Family::V6).map(move |query| {
-            let then = Expression::Translate(*own, ruleset.dns_port);
+            let then = Expression::Translate(*own, ruleset.policy.dns_port);
             std::iter::once(to.clone()).chain(query).chain([then]).collect()
         })
     });
-    Chain { name: LINK.into(), hook: None, rules: rules.collect() }
+    NftChain { name: LINK.into(), hook: None, rules: rules.collect() }
 }

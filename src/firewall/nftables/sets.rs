@@ -1,13 +1,13 @@
 //! The sets of the table. Pure.
 
-use super::table::{Element, Key, Name, Set, Shape};
+use super::table::{Element, InterfaceName, NftSet, SetKey, Shape};
 use crate::firewall::entry::Entry;
-use crate::firewall::environment::lan::Lan;
+use crate::firewall::environment::lan::LanSide;
 use crate::firewall::family::Family;
 use crate::firewall::names::PREFIX;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets;
-use crate::firewall::switch::{OnFailure, PULSE};
+use crate::firewall::switch::{OnFailure, RULE_LIFETIME};
 use crate::route::Route;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -27,25 +27,25 @@ pub(super) fn set_name(set: sets::Set, family: Family) -> String {
 }
 
 /// The switch of this name, with these families.
-pub(super) fn switch(name: &str, families: &[Family]) -> Set {
-    Set {
+pub(super) fn switch(name: &str, families: &[Family]) -> NftSet {
+    NftSet {
         name: name.into(),
-        key: Key::Family,
-        shape: Shape::Switch { timeout: PULSE },
+        key: SetKey::Family,
+        shape: Shape::Switch { timeout: RULE_LIFETIME },
         elements: families.iter().copied().map(Element::Family).collect(),
     }
 }
 
 /// The set of addresses that were learned to take this route, with one address.
-pub(super) fn learned(address: IpAddr, route: Route) -> Set {
+pub(super) fn learned(address: IpAddr, route: Route) -> NftSet {
     let family = Family::of(address);
     let set = sets::Set::learned(route);
     let elements = vec![Element::Range(address, address)];
-    Set { elements, ..empty_set(set, family) }
+    NftSet { elements, ..empty_set(set, family) }
 }
 
 /// The sets of what was learned, empty.
-pub(super) fn all_learned() -> Vec<Set> {
+pub(super) fn all_learned() -> Vec<NftSet> {
     let of = |family| {
         [Route::Block, Route::Proxy, Route::Direct]
             .map(|route| empty_set(sets::Set::learned(route), family))
@@ -54,28 +54,30 @@ pub(super) fn all_learned() -> Vec<Set> {
 }
 
 /// The set of upstream servers, with these addresses of one family.
-pub(super) fn servers(addresses: &[IpAddr], family: Family) -> Set {
+pub(super) fn servers(addresses: &[IpAddr], family: Family) -> NftSet {
     let ours = addresses.iter().copied().filter(|address| Family::of(*address) == family);
     let elements = ours.map(|address| Element::Range(address, address)).collect();
-    Set { elements, ..empty_set(sets::Set::Servers, family) }
+    NftSet { elements, ..empty_set(sets::Set::Servers, family) }
 }
 
-pub(super) fn all_sets(ruleset: &Ruleset) -> Vec<Set> {
+pub(super) fn all_sets(ruleset: &Ruleset) -> Vec<NftSet> {
     let filled = Family::ALL.into_iter().flat_map(|family| {
         // The switch is another one here, and serves both families; the LAN side is in `lan`.
         let mut others = sets::Set::of(ruleset);
-        others.retain(|set| !matches!(set.kind(), sets::Kind::Pulse | sets::Kind::AtInterfaces));
+        others.retain(|set| {
+            !matches!(set.kind(), sets::SetKind::Switch | sets::SetKind::AtInterfaces)
+        });
         others.into_iter().map(move |set| {
             let content = set.content(ruleset, family);
-            Set { elements: elements(&content), ..empty_set(set, family) }
+            NftSet { elements: elements(&content), ..empty_set(set, family) }
         })
     });
-    let lan = ruleset.lan.iter().flat_map(lan_side);
+    let lan = ruleset.policy.lan.iter().flat_map(|_| lan_side(&ruleset.environment.lan));
     let mut sets = vec![switch(ALIVE, &[]), switch(REJECTED, &[])];
-    if ruleset.on_failure == OnFailure::Closed {
-        sets.push(Set {
+    if ruleset.policy.on_failure == OnFailure::Closed {
+        sets.push(NftSet {
             name: SETTLED.into(),
-            key: Key::Family,
+            key: SetKey::Family,
             shape: Shape::Latch,
             elements: Family::ALL.map(Element::Family).into(),
         });
@@ -83,25 +85,26 @@ pub(super) fn all_sets(ruleset: &Ruleset) -> Vec<Set> {
     sets.into_iter().chain(filled).chain(lan).collect()
 }
 
-fn empty_set(set: sets::Set, family: Family) -> Set {
+fn empty_set(set: sets::Set, family: Family) -> NftSet {
     let shape = match set.kind() {
-        sets::Kind::Prefixes | sets::Kind::Pulse => Shape::Intervals,
-        sets::Kind::Addresses | sets::Kind::AtInterfaces => Shape::Values,
-        sets::Kind::Expiring => {
+        sets::SetKind::Prefixes | sets::SetKind::Switch => Shape::Intervals,
+        sets::SetKind::Addresses | sets::SetKind::AtInterfaces => Shape::Values,
+        sets::SetKind::Expiring => {
             Shape::Expiring { size: u32::try_from(sets::GROWING).unwrap_or(u32::MAX) }
         }
     };
-    let key = Key::Address(family);
-    Set { name: set_name(set, family), key, shape, elements: Vec::new() }
+    let key = SetKey::Address(family);
+    NftSet { name: set_name(set, family), key, shape, elements: Vec::new() }
 }
 
 /// The interfaces of the LAN side, of each family.
-fn lan_side(lan: &Lan) -> impl Iterator<Item = Set> {
+fn lan_side(lan: &LanSide) -> impl Iterator<Item = NftSet> {
     Family::ALL.into_iter().map(|family| {
         let captured = lan.interfaces.iter().filter(|interface| interface.captures(family));
-        let elements = captured.map(|at| Element::Interface(Name::new(&at.name))).collect();
+        let elements =
+            captured.map(|at| Element::Interface(InterfaceName::new(&at.name))).collect();
         let name = set_name(sets::Set::Lan, family);
-        Set { name, key: Key::Interface, shape: Shape::Values, elements }
+        NftSet { name, key: SetKey::Interface, shape: Shape::Values, elements }
     })
 }
 

@@ -12,23 +12,23 @@ use std::time::Duration;
 
 /// A table of the family inet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Table {
-    pub(super) name: &'static str,
-    pub(super) sets: Vec<Set>,
-    pub(super) chains: Vec<Chain>,
+pub(in crate::firewall) struct NftTable {
+    pub(in crate::firewall) name: &'static str,
+    pub(in crate::firewall) sets: Vec<NftSet>,
+    pub(in crate::firewall) chains: Vec<NftChain>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Set {
-    pub(super) name: String,
-    pub(super) key: Key,
-    pub(super) shape: Shape,
-    pub(super) elements: Vec<Element>,
+pub(in crate::firewall) struct NftSet {
+    pub(in crate::firewall) name: String,
+    pub(in crate::firewall) key: SetKey,
+    pub(in crate::firewall) shape: Shape,
+    pub(in crate::firewall) elements: Vec<Element>,
 }
 
-impl Table {
+impl NftTable {
     /// These elements are in the set of this name.
-    pub(super) fn note(&mut self, new: &Set) {
+    pub(in crate::firewall) fn note(&mut self, new: &NftSet) {
         for set in self.sets.iter_mut().filter(|set| set.name == new.name) {
             let unknown = new.elements.iter().filter(|element| !set.elements.contains(element));
             let unknown: Vec<Element> = unknown.copied().collect();
@@ -37,16 +37,16 @@ impl Table {
     }
 }
 
-impl Set {
+impl NftSet {
     /// Whether its content does not come with time.
-    pub(super) fn is_lasting(&self) -> bool {
+    pub(in crate::firewall) fn is_lasting(&self) -> bool {
         matches!(self.shape, Shape::Intervals | Shape::Values)
     }
 }
 
 /// What is looked up in a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub(in crate::firewall) enum SetKey {
     Address(Family),
     /// The name of an interface.
     Interface,
@@ -55,7 +55,7 @@ pub(super) enum Key {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(in crate::firewall) enum Shape {
     /// A tree of ranges that do not overlap.
     Intervals,
     /// A hash of single values.
@@ -69,45 +69,45 @@ pub(super) enum Shape {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Element {
+pub(in crate::firewall) enum Element {
     /// From the first to the last, both included, of one family. In a set of
     /// [`Shape::Values`] they are the same.
     Range(IpAddr, IpAddr),
     Family(Family),
-    Interface(Name),
+    Interface(InterfaceName),
 }
 
 /// The name of an interface, as the kernel keeps it (IFNAMSIZ).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Name(pub(super) [u8; 16]);
+pub(in crate::firewall) struct InterfaceName(pub(super) [u8; 16]);
 
-impl Name {
+impl InterfaceName {
     /// What is longer than 15 bytes is no interface's.
-    pub(super) fn new(name: &str) -> Self {
+    pub(in crate::firewall) fn new(name: &str) -> Self {
         let mut bytes = [0; 16];
         name.bytes().zip(bytes.iter_mut().take(15)).for_each(|(byte, place)| *place = byte);
-        Name(bytes)
+        InterfaceName(bytes)
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chain {
-    pub(super) name: String,
+pub(in crate::firewall) struct NftChain {
+    pub(in crate::firewall) name: String,
     /// Without one it is entered by a jump.
-    pub(super) hook: Option<Hook>,
-    pub(super) rules: Vec<Rule>,
+    pub(in crate::firewall) hook: Option<BaseHook>,
+    pub(in crate::firewall) rules: Vec<NftRule>,
 }
 
 /// Where packets enter a chain. The policy is always to accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Hook {
-    pub(super) kind: Kind,
-    pub(super) point: Point,
-    pub(super) priority: i32,
+pub(in crate::firewall) struct BaseHook {
+    pub(in crate::firewall) kind: ChainKind,
+    pub(in crate::firewall) point: Point,
+    pub(in crate::firewall) priority: i32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::firewall) enum ChainKind {
     Filter,
     /// Sees the first packet of a connection only.
     Nat,
@@ -115,7 +115,7 @@ pub(super) enum Kind {
 
 /// enum nf_inet_hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Point {
+pub(in crate::firewall) enum Point {
     Prerouting = 0,
     Input = 1,
     Forward = 2,
@@ -123,10 +123,10 @@ pub(super) enum Point {
 }
 
 /// Carried out from left to right, until one does not match.
-pub(super) type Rule = Vec<Expression>;
+pub(in crate::firewall) type NftRule = Vec<Expression>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Expression {
+pub(in crate::firewall) enum Expression {
     /// The packet is of this family.
     Family(Family),
     /// The family is in this set, or not.
@@ -138,8 +138,8 @@ pub(super) enum Expression {
     FromLoopback,
     /// It came in by an interface in this set, or not.
     FromInterfaceIn(Is, String),
-    FromInterface(Name),
-    ToInterface(Name),
+    FromInterface(InterfaceName),
+    ToInterface(InterfaceName),
     /// The source is in a set.
     FromSet(Family, String),
     SourcePort(Protocol, u16),
@@ -185,20 +185,20 @@ pub(super) enum Expression {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(in crate::firewall) enum Protocol {
     Tcp = 6,
     Udp = 17,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Is {
+pub(in crate::firewall) enum Is {
     In,
     NotIn,
 }
 
 /// RTN_* in linux/rtnetlink.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AddressType {
+pub(in crate::firewall) enum AddressType {
     Local = 2,
     Broadcast = 3,
     Multicast = 5,

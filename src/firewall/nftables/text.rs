@@ -1,13 +1,14 @@
 //! A table in the syntax of nft(8), so that `nft -c -f -` takes it.
 
 use super::table::{
-    AddressType, Chain, Element, Expression, Is, Key, Kind, Name, Protocol, Shape, Table,
+    AddressType, ChainKind, Element, Expression, InterfaceName, Is, NftChain, NftTable, Protocol,
+    SetKey, Shape,
 };
 use crate::firewall::family::Family;
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 
-impl Display for Table {
+impl Display for NftTable {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "table inet {} {{", self.name)?;
         writeln!(f, "\tflags owner")?;
@@ -33,7 +34,7 @@ impl Display for Table {
     }
 }
 
-impl Display for Chain {
+impl Display for NftChain {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "\tchain {} {{", self.name)?;
         if let Some(hook) = self.hook {
@@ -136,20 +137,20 @@ fn prefix_length(first: IpAddr, last: IpAddr) -> Option<u32> {
     is_prefix.then(|| width - host.count_ones())
 }
 
-impl Display for Name {
+impl Display for InterfaceName {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let bytes = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
         write!(f, "\"{}\"", String::from_utf8_lossy(bytes))
     }
 }
 
-impl Display for Key {
+impl Display for SetKey {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Key::Address(Family::V4) => "ipv4_addr",
-            Key::Address(Family::V6) => "ipv6_addr",
-            Key::Family => "nf_proto",
-            Key::Interface => "ifname",
+            SetKey::Address(Family::V4) => "ipv4_addr",
+            SetKey::Address(Family::V6) => "ipv6_addr",
+            SetKey::Family => "nf_proto",
+            SetKey::Interface => "ifname",
         })
     }
 }
@@ -182,12 +183,12 @@ impl Display for AddressType {
     }
 }
 
-impl Kind {
+impl ChainKind {
     /// As the kernel spells it, too.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Kind::Filter => "filter",
-            Kind::Nat => "nat",
+            ChainKind::Filter => "filter",
+            ChainKind::Nat => "nat",
         }
     }
 }

@@ -1,17 +1,18 @@
 //! Where the packets of the daemon's proof end: the kernel's own account (`nft monitor trace`).
 //!
-//! A table of our own, which goes with its socket, marks them for tracing before anybody else's chain
-//! sees them; the kernel then tells each rule that matched and each verdict. Rules of iptables-nft
-//! are nf_tables' as well.
+//! A table of our own, which goes with its socket, marks them for tracing before anybody else's
+//! chain sees them; the kernel then tells each rule that matched and each verdict. Rules of
+//! iptables-nft are nf_tables' as well.
 //!
-//! Source: net/netfilter/nf_tables_trace.c, linux/netfilter/nf_tables.h (enum nft_trace_attributes).
+//! Source: net/netfilter/nf_tables_trace.c, linux/netfilter/nf_tables.h (enum
+//! nft_trace_attributes).
 
 use super::batch::{Batch, Ownership};
-use super::connection::Connection;
+use super::connection::TableConnection;
 use super::error::Error;
 use super::matches::base;
 use super::message::NFNL_SUBSYS_NFTABLES;
-use super::table::{Expression, Is, Kind, Point, Protocol, Table};
+use super::table::{ChainKind, Expression, Is, NftTable, Point, Protocol};
 use crate::firewall::family::Family;
 use crate::firewall::names::TABLE;
 use crate::firewall::netlink;
@@ -53,7 +54,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(in crate::firewall) struct Tracer {
     /// The table goes with it.
-    _connection: Connection,
+    _connection: TableConnection,
     heard: OwnedFd,
 }
 
@@ -77,7 +78,7 @@ impl Tracer {
     pub(in crate::firewall) fn start(family: Family, ports: [u16; 2]) -> Result<Self, Error> {
         let heard = netlink::open(SockProtocol::NetlinkNetFilter, GROUP)
             .map_err(|errno| Error::Netlink { source: errno.into() })?;
-        let connection = Connection::open()?;
+        let connection = TableConnection::open()?;
         let mut batch = Batch::new(name(family));
         batch.create(&table(family, ports), Ownership::Owned);
         connection.commit(&batch.seal())?.map_err(|refusal| Error::Refused {
@@ -153,7 +154,7 @@ fn drop_of(message: &Message<'_>) -> Option<Dropped> {
 }
 
 /// The packets on their way out, redirected, and those that answer them.
-fn table(family: Family, [tcp, dns]: [u16; 2]) -> Table {
+fn table(family: Family, [tcp, dns]: [u16; 2]) -> NftTable {
     let there = [(Protocol::Tcp, tcp), (Protocol::Udp, dns)];
     let back = [(Protocol::Tcp, probe::TCP_PORT), (Protocol::Udp, probe::DNS_PORT)];
     let mut out = vec![vec![Expression::To(Is::In, probe::prefix(family)), Expression::Trace]];
@@ -177,8 +178,8 @@ fn table(family: Family, [tcp, dns]: [u16; 2]) -> Table {
         inward.push(from.into_iter().chain([port, Expression::Trace]).collect());
     }
     let chains = vec![
-        base("out", Kind::Filter, Point::Output, BEFORE_ALL, out.into_iter()),
-        base("in", Kind::Filter, Point::Prerouting, BEFORE_ALL, inward.into_iter()),
+        base("out", ChainKind::Filter, Point::Output, BEFORE_ALL, out.into_iter()),
+        base("in", ChainKind::Filter, Point::Prerouting, BEFORE_ALL, inward.into_iter()),
     ];
-    Table { name: name(family), sets: Vec::new(), chains }
+    NftTable { name: name(family), sets: Vec::new(), chains }
 }

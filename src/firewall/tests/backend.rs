@@ -1,7 +1,9 @@
 //! What the two backends have to do with each other, and nftables as the daemon uses it.
 
 use super::ruleset;
-use crate::firewall::{Backend, Error, Handle, Installed, Ruleset, Switches, cleanup, nftables};
+use crate::firewall::iptables::IptablesRules;
+use crate::firewall::nftables::kernel_table::KernelTable;
+use crate::firewall::{Backend, Error, Installed, Ruleset, Switches, cleanup, nftables};
 use snet_lab::internet::{Internet, Seen, at, greet, tcp};
 use snet_lab::kernel::{run, sealed_for, until};
 use snet_lab::{in_both_variants, in_variants};
@@ -10,13 +12,13 @@ use std::net::TcpListener;
 in_both_variants!(either_removes_what_the_other_left, a_cleanup_removes_both);
 in_variants!([Native] the_network_is_followed);
 
-fn install(backend: Backend, ruleset: Ruleset) -> Result<Installed, Error> {
+fn install(backend: Backend, ruleset: Ruleset) -> Result<Box<dyn Installed>, Error> {
     backend.prepare()?.install(ruleset)
 }
 
 /// As an snet leaves it that was killed on a kernel without owner tables.
-fn left_table() -> nftables::Handle {
-    nftables::Handle::install_plain(nftables::Owner::open().unwrap(), ruleset()).unwrap()
+fn left_table() -> KernelTable {
+    KernelTable::install_plain(nftables::TableOwner::open().unwrap(), ruleset()).unwrap()
 }
 
 fn has_rules() -> bool {
@@ -28,7 +30,7 @@ fn has_table() -> bool {
 }
 
 fn either_removes_what_the_other_left() {
-    std::mem::forget(Handle::install(ruleset()).unwrap());
+    std::mem::forget(IptablesRules::install(ruleset()).unwrap());
     assert!(has_rules());
     let handle = install(Backend::Nftables, ruleset()).unwrap();
     assert_eq!((has_rules(), has_table()), (false, true));
@@ -45,7 +47,7 @@ fn either_removes_what_the_other_left() {
 }
 
 fn a_cleanup_removes_both() {
-    std::mem::forget(Handle::install(ruleset()).unwrap());
+    std::mem::forget(IptablesRules::install(ruleset()).unwrap());
     std::mem::forget(left_table());
     let cleaned = cleanup().unwrap().to_string();
     assert!(cleaned.contains("inet snet") && cleaned.contains("snet-china4"), "{cleaned}");
@@ -62,8 +64,7 @@ fn the_network_is_followed() {
     let internet = Internet::build();
     internet.greet(80, b'I');
     greet(TcpListener::bind(at("127.0.0.1", 1111)).unwrap(), b'S');
-    let mut ruleset = ruleset();
-    ruleset.look_around().unwrap();
+    let ruleset = ruleset().surveyed();
     let handle = install(Backend::Nftables, ruleset).unwrap();
     let seen = |address| {
         handle.beat(Switches::CAPTURE).unwrap();

@@ -1,5 +1,5 @@
-//! Programs that are bound to a device (SO_BINDTODEVICE). What must not happen is counted at the other
-//! end of the wire.
+//! Programs that are bound to a device (SO_BINDTODEVICE). What must not happen is counted at the
+//! other end of the wire.
 
 use super::installed::Handle;
 use super::ruleset;
@@ -63,9 +63,7 @@ fn bound_udp(to: SocketAddr, device: &str) -> UdpSocket {
 }
 
 fn around() -> Ruleset {
-    let mut ruleset = ruleset();
-    ruleset.look_around().unwrap();
-    ruleset
+    ruleset().surveyed()
 }
 
 fn programs_bound_to_a_device_are_captured() {
@@ -132,14 +130,14 @@ fn the_routes_go_with_the_rules() {
     handle.remove().unwrap();
     assert_eq!(routes(), before);
     // As one leaves it that was killed.
-    std::mem::forget(Routes::put(&around()));
+    std::mem::forget(Routes::put(&around().policy));
     let left = routes();
     assert_ne!(left, before);
     let handle = Handle::install(around()).unwrap();
     assert_eq!(routes(), left, "a start takes them over");
     handle.remove().unwrap();
     assert_eq!(routes(), before);
-    std::mem::forget(Routes::put(&around()));
+    std::mem::forget(Routes::put(&around().policy));
     let cleaned = cleanup().unwrap().to_string();
     assert_eq!(cleaned, "removed 2 local routes to loopback addresses");
     assert_eq!(routes(), before);

@@ -1,11 +1,11 @@
-//! Programs of some users, and of some cgroups, are left alone: connections, names, QUIC and what is
-//! blocked. Those of others are not.
+//! Programs of some users, and of some cgroups, are left alone: connections, names, QUIC and what
+//! is blocked. Those of others are not.
 
 use super::installed::Handle;
 use super::router::{asked, our_ports, seen};
 use super::ruleset;
 use super::{of_the_network, router_of_the_network as router};
-use crate::firewall::{Cgroup, LeftAlone, Ruleset, cleanup};
+use crate::firewall::{ExemptPrograms, Ruleset, cleanup};
 use snet_lab::Variant;
 use snet_lab::cgroup::Cgroups;
 use snet_lab::house::House;
@@ -69,17 +69,17 @@ impl Scene {
     }
 }
 
-fn users(users: &[u32]) -> LeftAlone {
-    LeftAlone { users: users.into(), ..LeftAlone::default() }
+fn users(users: &[u32]) -> ExemptPrograms {
+    ExemptPrograms { users: users.into(), ..ExemptPrograms::default() }
 }
 
-fn cgroups(path: &str) -> LeftAlone {
-    let nowhere = Cgroup { path: "snet-test/no/such.slice".into(), id: None };
-    LeftAlone { users: Vec::new(), cgroups: vec![nowhere, Cgroup { path: path.into(), id: None }] }
+fn cgroups(path: &str) -> ExemptPrograms {
+    let nowhere = "snet-test/no/such.slice".into();
+    ExemptPrograms { users: Vec::new(), cgroups: vec![nowhere, path.into()] }
 }
 
-fn with(left_alone: LeftAlone) -> Ruleset {
-    of_the_network(Ruleset { left_alone, ..ruleset() })
+fn with(left_alone: ExemptPrograms) -> Ruleset {
+    of_the_network(ruleset().with(|policy| policy.exempt = left_alone))
 }
 
 fn programs_of_a_user_are_left_alone() {
@@ -153,7 +153,7 @@ fn a_router_leaves_its_own_programs_alone_and_nobody_elses() {
     let resolver = our_ports();
     let quic = house.internet.udp(at("::", 443));
     let handle =
-        Handle::install(of_the_network(Ruleset { left_alone: cgroups(&service), ..router() }))
+        Handle::install(of_the_network(router().with(|policy| policy.exempt = cgroups(&service))))
             .unwrap();
     for (foreign, _) in FOREIGN {
         assert_eq!(seen(&house.one, foreign, 80), Seen::Captured);
@@ -176,21 +176,24 @@ fn a_router_leaves_its_own_programs_alone_and_nobody_elses() {
 
 fn who_is_left_alone_can_change() {
     let scene = Scene::begin();
-    let handle = Handle::install(with(LeftAlone::default())).unwrap();
+    let handle = Handle::install(with(ExemptPrograms::default())).unwrap();
     scene.is(false, "nobody");
     for left_alone in [true, false, true] {
-        let whom = if left_alone { users(&[0]) } else { LeftAlone::default() };
+        let whom = if left_alone { users(&[0]) } else { ExemptPrograms::default() };
         handle.replace(with(whom)).unwrap();
         scene.is(left_alone, "after a reload");
     }
     let listens_everywhere = vec!["::".parse().unwrap()];
-    let router = Ruleset { left_alone: users(&[0]), listeners: listens_everywhere, ..router_of() };
+    let router = router_of().with(|policy| {
+        policy.exempt = users(&[0]);
+        policy.listeners = listens_everywhere;
+    });
     handle.replace(of_the_network(router)).unwrap();
     assert_eq!(tcp(at("198.51.100.1", 80), None), Seen::Direct);
-    handle.replace(with(LeftAlone::default())).unwrap();
+    handle.replace(with(ExemptPrograms::default())).unwrap();
     scene.is(false, "nobody again");
 }
 
 fn router_of() -> Ruleset {
-    Ruleset { lan: Some(crate::firewall::Lan::default()), ..ruleset() }
+    ruleset().with(|policy| policy.lan = Some(crate::firewall::LanPolicy::default()))
 }

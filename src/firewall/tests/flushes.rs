@@ -1,4 +1,5 @@
-//! Somebody flushes rules while proxied connections live, on a machine where nobody else needs conntrack.
+//! Somebody flushes rules while proxied connections live, on a machine where nobody else needs
+//! conntrack.
 
 use super::installed::Handle;
 use super::router::{FOREIGN, our_ports};

@@ -3,7 +3,7 @@
 use super::installed::Handle;
 use super::router::{FOREIGN, our_ports};
 use super::{of_the_network, router_of_the_network as router};
-use crate::firewall::{Lan, Ruleset, conflicts};
+use crate::firewall::{LanPolicy, conflicts};
 use snet_lab::house::{House, bridge};
 use snet_lab::in_every_variant;
 use snet_lab::internet::{Host, Seen, at, tcp};
@@ -146,7 +146,10 @@ fn what_is_named_is_served_all_the_same() {
     home.shut();
     let named = |names: &[&str]| {
         let patterns = names.iter().map(|name| (*name).to_owned()).collect();
-        of_the_network(Ruleset { lan: Some(Lan { patterns, ..Lan::default() }), ..router() })
+        of_the_network(
+            router()
+                .with(|policy| policy.lan = Some(LanPolicy { patterns, ..LanPolicy::default() })),
+        )
     };
     let handle = Handle::install(named(&["br-lan", "br-iot"])).unwrap();
     home.served();

@@ -2,9 +2,10 @@
 //! writes them anew; read the difference before you commit it.
 
 use super::{router, ruleset, set};
-use crate::firewall::exempt_programs::{Cgroup, LeftAlone};
+use crate::firewall::exempt_programs::{Cgroup, ExemptPrograms};
 use crate::firewall::iptables::render;
-use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
+use crate::firewall::policy::{Ipv6, Quic};
+use crate::firewall::ruleset::Ruleset;
 use std::path::Path;
 
 fn compare(name: &str, ruleset: &Ruleset) {
@@ -25,19 +26,22 @@ fn proxy() {
 
 #[test]
 fn ipv6_block_quic_direct() {
-    let ruleset = Ruleset { ipv6: Ipv6::Block, quic: Quic::Direct, ..ruleset() };
+    let ruleset = ruleset().with(|policy| {
+        policy.ipv6 = Ipv6::Block;
+        policy.quic = Quic::Direct;
+    });
     compare("ipv6-block-quic-direct.txt", &ruleset);
 }
 
 #[test]
 fn ipv6_direct() {
-    compare("ipv6-direct.txt", &Ruleset { ipv6: Ipv6::Direct, ..ruleset() });
+    compare("ipv6-direct.txt", &ruleset().with(|policy| policy.ipv6 = Ipv6::Direct));
 }
 
 #[test]
 fn a_family_without_a_listener_is_not_captured() {
     let listeners = vec!["127.0.0.1".parse().unwrap(), "2001:db8:2::2".parse().unwrap()];
-    compare("no-listener.txt", &Ruleset { listeners, ..ruleset() });
+    compare("no-listener.txt", &ruleset().with(|policy| policy.listeners = listeners));
 }
 
 #[test]
@@ -50,14 +54,20 @@ fn users_and_cgroups_are_left_alone() {
     let cgroup = |path: &str, id| Cgroup { path: path.into(), id };
     let there = cgroup("system.slice/proxy.service", Some(4711));
     let cgroups = vec![there, cgroup("none.slice", None)];
-    let left_alone = LeftAlone { users: vec![990], cgroups };
-    compare("left-alone.txt", &Ruleset { left_alone: left_alone.clone(), ..ruleset() });
-    compare("router-left-alone.txt", &Ruleset { left_alone, ..router() });
+    let exempt = ExemptPrograms {
+        users: vec![990],
+        cgroups: cgroups.iter().map(|cgroup| cgroup.path.clone()).collect(),
+    };
+    for (name, ruleset) in [("left-alone.txt", ruleset()), ("router-left-alone.txt", router())] {
+        let mut ruleset = ruleset.with(|policy| policy.exempt = exempt.clone());
+        ruleset.environment.cgroups.clone_from(&cgroups);
+        compare(name, &ruleset);
+    }
 }
 
 #[test]
 fn router_mode_ipv6_block() {
-    let router = Ruleset { ipv6: Ipv6::Block, ..router() };
+    let router = router().with(|policy| policy.ipv6 = Ipv6::Block);
     compare("router-ipv6-block.txt", &router);
 }
 
@@ -72,13 +82,13 @@ fn the_unspecified_ipv6_address_serves_both_families() {
         let lines = text.lines().filter(|line| !own.iter().any(|word| line.contains(word)));
         lines.map(str::to_owned).collect::<Vec<String>>()
     };
-    let both = without_links(Ruleset { listeners, ..ruleset() });
+    let both = without_links(ruleset().with(|policy| policy.listeners = listeners));
     assert_eq!(both, without_links(ruleset()));
 }
 
 #[test]
 fn everything_is_two_halves() {
-    let text = render(&Ruleset { proxy: set("0.0.0.0/0 ::/0"), ..ruleset() });
+    let text = render(&ruleset().with_rules(|rules| rules.proxy = set("0.0.0.0/0 ::/0")));
     for half in ["4 0.0.0.0/1", "4 128.0.0.0/1", "6 ::/1", "6 8000::/1"] {
         assert!(text.contains(&format!("add snet-proxy{half}\n")), "{half}");
     }

@@ -1,8 +1,9 @@
 //! The dead man's switch: without a beat the rules stop acting, with one they act again.
 
 use super::ruleset;
-use crate::firewall::switch::PULSE;
-use crate::firewall::{Handle, Switches};
+use crate::firewall::iptables::IptablesRules;
+use crate::firewall::switch::RULE_LIFETIME;
+use crate::firewall::{Installed, Switches};
 use snet_lab::in_both_variants;
 use snet_lab::internet::{Internet, Seen, any, at, datagram, greet, tcp, udp};
 use snet_lab::kernel::sealed_for;
@@ -33,15 +34,15 @@ fn without_a_beat_everything_goes_direct() {
             assert_eq!(seen, expected, "{when}: a name, asked of {foreign}");
         }
     };
-    let handle = Handle::install(ruleset()).unwrap();
+    let handle = IptablesRules::install(ruleset()).unwrap();
     everything(Seen::Direct, "installed, and nobody has vouched yet");
     handle.beat(Switches::CAPTURE).unwrap();
     everything(Seen::Captured, "a first beat");
-    std::thread::sleep(PULSE + Duration::from_secs(1));
+    std::thread::sleep(RULE_LIFETIME + Duration::from_secs(1));
     everything(Seen::Direct, "no beat");
     handle.beat(Switches::CAPTURE).unwrap();
     everything(Seen::Captured, "a beat");
-    handle.remove().unwrap();
+    Box::new(handle).remove().unwrap();
     everything(Seen::Direct, "removed");
 }
 
@@ -49,11 +50,11 @@ fn beats_keep_the_rules_acting() {
     let internet = Internet::build();
     internet.greet(80, b'I');
     greet(TcpListener::bind(at("127.0.0.1", 1111)).unwrap(), b'S');
-    let handle = Handle::install(ruleset()).unwrap();
+    let handle = IptablesRules::install(ruleset()).unwrap();
     for _ in 0..5 {
-        std::thread::sleep(PULSE / 3);
+        std::thread::sleep(RULE_LIFETIME / 3);
         handle.beat(Switches::CAPTURE).unwrap();
         assert_eq!(tcp(at("198.51.100.1", 80), None), Seen::Captured);
     }
-    handle.remove().unwrap();
+    Box::new(handle).remove().unwrap();
 }

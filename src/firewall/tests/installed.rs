@@ -13,7 +13,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Handle {
     /// Until [`remove`](Self::remove).
-    rules: Option<Arc<Installed>>,
+    rules: Option<Arc<Box<dyn Installed>>>,
     heart: Option<Heart>,
 }
 
@@ -35,8 +35,8 @@ impl Handle {
         Ok(Handle { rules: Some(rules), heart })
     }
 
-    fn rules(&self) -> &Installed {
-        self.rules.as_ref().unwrap()
+    fn rules(&self) -> &dyn Installed {
+        &***self.rules.as_ref().unwrap()
     }
 
     pub(super) fn beat(&self) -> Result<(), Error> {
@@ -101,7 +101,7 @@ impl Drop for Handle {
 }
 
 impl Heart {
-    fn start(rules: &Arc<Installed>) -> Heart {
+    fn start(rules: &Arc<Box<dyn Installed>>) -> Heart {
         let (stop, stopped) = mpsc::channel();
         let rules = Arc::clone(rules);
         let beats = thread::spawn(move || {

@@ -4,7 +4,6 @@ use super::installed::Handle;
 use super::router::{asked, our_ports, seen};
 use super::set;
 use super::{of_the_network, router_of_the_network as router};
-use crate::firewall::Ruleset;
 use snet_lab::Variant;
 use snet_lab::house::House;
 use snet_lab::in_every_variant;
@@ -116,6 +115,8 @@ fn a_published_name_server_is_reached_if_it_is_named() {
     assert_eq!(ask(), Seen::Captured);
     handle.remove().unwrap();
     let direct = set("192.168.1.1/32");
-    let _handle = Handle::install(of_the_network(Ruleset { direct, ..router() })).unwrap();
+    let _handle =
+        Handle::install(of_the_network(router().with_rules(|rules| rules.direct = direct)))
+            .unwrap();
     assert_eq!(ask(), Seen::Direct);
 }

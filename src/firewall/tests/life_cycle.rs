@@ -2,11 +2,12 @@
 
 use super::{router, ruleset};
 use crate::firewall::family::Family;
+use crate::firewall::iptables::IptablesRules;
 use crate::firewall::iptables::reconcile::cleanup;
 use crate::firewall::iptables::{sets, text};
 use crate::firewall::tools::command;
 use crate::firewall::tools::{Ipset, Iptables};
-use crate::firewall::{Error, Handle, Ruleset};
+use crate::firewall::{Error, Installed, Ruleset};
 use crate::route::Route;
 use crate::search_path;
 use snet_lab::kernel::{run, sealed_for};
@@ -31,15 +32,15 @@ in_both_variants!(
 in_variants!([Nft] native_rules_in_a_table_of_iptables_are_told);
 
 fn native_rules_in_a_table_of_iptables_are_told() {
-    let handle = Handle::install(ruleset()).unwrap();
+    let handle = IptablesRules::install(ruleset()).unwrap();
     let native = "nft add rule ip nat OUTPUT meta mark set numgen inc mod 2";
     run(native);
     assert!(!state().contains("iptables nft *nat"), "iptables-save shows the table");
-    handle.remove().unwrap();
+    Box::new(handle).remove().unwrap();
     let left = run("nft list ruleset");
     assert!(!left.contains("SNET") && left.contains("numgen"), "{left}");
 
-    let error = Handle::install(ruleset()).unwrap_err();
+    let error = IptablesRules::install(ruleset()).unwrap_err();
     assert!(matches!(error, Error::Foreign { table: "nat", .. }), "{error}");
     let left = run("nft list ruleset");
     assert!(!left.contains("SNET") && left.contains("numgen"), "{left}");
@@ -102,9 +103,9 @@ fn a_stop_leaves_everything_as_it_was() {
     for _ in 0..2 {
         let before = state();
         for ruleset in [ruleset(), router()] {
-            let handle = Handle::install(ruleset).unwrap();
+            let handle = IptablesRules::install(ruleset).unwrap();
             assert!(state().contains("SNET-TCP"));
-            handle.remove().unwrap();
+            Box::new(handle).remove().unwrap();
             assert_eq!(state(), before);
         }
         if before.contains("DOCKER") {
@@ -118,7 +119,7 @@ fn a_drop_removes_too() {
     neighbours();
     let before = state();
     let unwound = std::panic::catch_unwind(|| {
-        let _handle = Handle::install(ruleset()).unwrap();
+        let _handle = IptablesRules::install(ruleset()).unwrap();
         panic!("on purpose");
     });
     assert!(unwound.is_err());
@@ -164,15 +165,15 @@ fn a_start_killed_at_any_step() {
         killed_at_any_step(&ruleset, &before);
     }
     // And one that was killed while it ran.
-    std::mem::forget(Handle::install(ruleset()).unwrap());
-    let handle = Handle::install(ruleset()).unwrap();
+    std::mem::forget(IptablesRules::install(ruleset()).unwrap());
+    let handle = IptablesRules::install(ruleset()).unwrap();
     let running = state();
     assert_eq!(
         running.matches("-A OUTPUT -j SNET\n").count(),
         2,
         "one jump for each family:\n{running}"
     );
-    handle.remove().unwrap();
+    Box::new(handle).remove().unwrap();
     assert_eq!(state(), before);
 }
 
@@ -180,9 +181,9 @@ fn killed_at_any_step(ruleset: &Ruleset, before: &str) {
     let mut step = 0;
     while killed_after(step, ruleset) {
         // Once it is started again, once it is cleaned.
-        let handle =
-            Handle::install(ruleset.clone()).unwrap_or_else(|error| panic!("{step}: {error}"));
-        handle.remove().unwrap();
+        let handle = IptablesRules::install(ruleset.clone())
+            .unwrap_or_else(|error| panic!("{step}: {error}"));
+        Box::new(handle).remove().unwrap();
         assert_eq!(state(), before, "step {step}");
         killed_after(step, ruleset);
         assert!(!cleanup().unwrap().is_empty());
@@ -197,10 +198,10 @@ fn killed_at_any_step(ruleset: &Ruleset, before: &str) {
 /// off, and may still be busy when the next start looks.
 fn a_start_killed_at_any_moment() {
     const VICTIM: &str = "SNET_LAB_VICTIM";
-    let everything = || Ruleset { china: crate::ipset::china(), ..ruleset() };
+    let everything = || ruleset().with_rules(|rules| rules.china = crate::ipset::china());
     if std::env::var_os(VICTIM).is_some() {
         loop {
-            Handle::install(everything()).unwrap().remove().unwrap();
+            Box::new(IptablesRules::install(everything()).unwrap()).remove().unwrap();
         }
     }
     neighbours();
@@ -217,8 +218,8 @@ fn a_start_killed_at_any_moment() {
         victim.kill().unwrap();
         victim.wait().unwrap();
         let handle =
-            Handle::install(everything()).unwrap_or_else(|error| panic!("{round}: {error}"));
-        handle.remove().unwrap();
+            IptablesRules::install(everything()).unwrap_or_else(|error| panic!("{round}: {error}"));
+        Box::new(handle).remove().unwrap();
         assert_eq!(state(), before, "round {round}");
     }
 }
@@ -287,7 +288,7 @@ fn a_missing_tool_is_told_before_anything_is_touched() {
     std::fs::create_dir("/run/sbin").unwrap();
     run("mount --bind /usr/sbin /run/sbin");
     bare("/usr/sbin");
-    let error = Handle::install(ruleset()).unwrap_err();
+    let error = IptablesRules::install(ruleset()).unwrap_err();
     assert!(matches!(error, Error::Missing { .. }), "{error}");
     assert!(error.to_string().contains("apt install iptables ipset"), "{error}");
     assert!(cleanup().unwrap().is_empty(), "no tool, no left-over");
@@ -307,21 +308,24 @@ fn without_ip6tables_ipv4_goes_on() {
     }
     std::os::unix::fs::symlink("/run/sbin/ipset", "/usr/sbin/ipset").unwrap();
 
-    let handle = Handle::install(ruleset()).unwrap();
+    let handle = IptablesRules::install(ruleset()).unwrap();
     let there = || Iptables::of_system(Family::V4).unwrap().save().unwrap();
     assert!(there().contains("-A OUTPUT -j SNET\n"));
     assert!(!run("ipset list -name").contains("6\n"), "sets of a family without rules");
     handle.learn("2001:db8::1".parse().unwrap(), Route::Direct, Duration::from_secs(1));
-    handle.remove().unwrap();
+    Box::new(handle).remove().unwrap();
     assert!(!there().contains("SNET"));
     assert_eq!(run("ipset list -name"), "");
 }
 
 fn the_china_list_is_loaded_in_one_go() {
-    let ruleset = Ruleset { china: crate::ipset::china(), ..ruleset() };
-    let (v4, v6) = (ruleset.china.prefixes_v4().count(), ruleset.china.prefixes_v6().count());
+    let ruleset = ruleset().with_rules(|rules| rules.china = crate::ipset::china());
+    let (v4, v6) = (
+        ruleset.policy.rules.china.prefixes_v4().count(),
+        ruleset.policy.rules.china.prefixes_v6().count(),
+    );
     let before = Instant::now();
-    let handle = Handle::install(ruleset).unwrap();
+    let handle = IptablesRules::install(ruleset).unwrap();
     let installed = before.elapsed();
     let entries = |name: &str| -> usize {
         let text = run(&format!("ipset list -terse {name}"));
@@ -332,22 +336,22 @@ fn the_china_list_is_loaded_in_one_go() {
     let header = run("ipset list -terse snet-china4");
     assert!(header.contains(&format!("hashsize {} ", v4.next_power_of_two())), "{header}");
     let before = Instant::now();
-    handle.remove().unwrap();
+    Box::new(handle).remove().unwrap();
     println!("{v4} + {v6} prefixes: install {installed:?}, remove {:?}", before.elapsed());
 }
 
 #[test]
 fn a_handle_can_be_given_to_another_thread() {
     fn is_send<T: Send>() {}
-    is_send::<Handle>();
+    is_send::<IptablesRules>();
 }
 
 fn a_set_that_is_gone_does_no_harm() {
-    let handle = Handle::install(ruleset()).unwrap();
+    let handle = IptablesRules::install(ruleset()).unwrap();
     cleanup().unwrap();
     for _ in 0..2 {
         handle.exempt(vec!["198.51.100.1".parse().unwrap()]);
         handle.learn("198.51.100.1".parse().unwrap(), Route::Direct, Duration::from_secs(1));
     }
-    handle.remove().unwrap();
+    Box::new(handle).remove().unwrap();
 }

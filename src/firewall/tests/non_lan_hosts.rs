@@ -3,7 +3,7 @@
 use super::installed::Handle;
 use super::router::{FOREIGN, asked, our_ports, seen};
 use super::{of_the_network, router_of_the_network as router};
-use crate::firewall::{Lan, Ruleset};
+use crate::firewall::LanPolicy;
 use snet_lab::Variant;
 use snet_lab::house::{House, bridge};
 use snet_lab::in_every_variant;
@@ -23,8 +23,8 @@ in_every_variant!(
     reverse_path_filters_are_no_obstacle
 );
 
-/// How many packets our door has turned away. nf_tables' rules of ours count nothing: a chain before
-/// them counts what arrives.
+/// How many packets our door has turned away. nf_tables' rules of ours count nothing: a chain
+/// before them counts what arrives.
 fn dropped(tool: &str) -> u64 {
     if matches!(variant(), Variant::Native) {
         let listed = run("nft list counter inet watch arrived");
@@ -93,7 +93,7 @@ fn strangers_find_nobody() {
 fn strangers_find_nobody_in_local_mode_either() {
     let house = House::build();
     let _resolver = our_ports();
-    let _handle = Handle::install(Ruleset { lan: None, ..router() }).unwrap();
+    let _handle = Handle::install(router().with(|policy| policy.lan = None)).unwrap();
     for own in ["192.0.2.2", "2001:db8:2::2"] {
         for port in [1111, 1211] {
             let to = at(own, port);
@@ -219,7 +219,10 @@ fn a_router_with_one_interface() {
     run("ip route add default via 192.168.1.20");
     let of = |patterns: &[&str]| {
         let patterns = patterns.iter().map(|pattern| pattern.to_string()).collect();
-        of_the_network(Ruleset { lan: Some(Lan { patterns, ..Lan::default() }), ..router() })
+        of_the_network(
+            router()
+                .with(|policy| policy.lan = Some(LanPolicy { patterns, ..LanPolicy::default() })),
+        )
     };
     for (patterns, expected) in
         [(&[][..], Seen::Direct), (&["br*"], Seen::Direct), (&["br0"], Seen::Captured)]
@@ -244,7 +247,7 @@ fn reverse_path_filters_are_no_obstacle() {
     run("ip link set tun0 up");
     run("ip route add 0.0.0.0/1 dev tun0 table 77");
     let ruleset = router();
-    assert!(ruleset.lan.as_ref().unwrap().uplinks.contains("tun0"));
+    assert!(ruleset.environment.lan.uplinks.contains("tun0"));
     let _handle = Handle::install(ruleset).unwrap();
     assert_eq!(seen(&house.one, FOREIGN[0], 80), Seen::Captured);
     assert_eq!(seen(&house.one, "203.0.113.1", 80), Seen::Direct);

@@ -2,7 +2,7 @@
 
 use super::installed::Handle;
 use super::ruleset;
-use crate::firewall::monitor::EVERY;
+use crate::firewall::monitor::backoff::INTERVAL;
 use snet_lab::Variant;
 use snet_lab::in_variants;
 use snet_lab::kernel::{run, sealed_for, until, variant};
@@ -43,7 +43,7 @@ fn elements_of_sets_start_no_tool() {
     count_starts();
     let handle = Handle::install(ruleset()).unwrap();
     // What changed before the subscription is looked at once more.
-    std::thread::sleep(EVERY + Duration::from_secs(2));
+    std::thread::sleep(INTERVAL + Duration::from_secs(2));
     let before = starts();
     let begin = Instant::now();
     for number in (0..250).cycle() {
@@ -53,7 +53,7 @@ fn elements_of_sets_start_no_tool() {
             number / 2
         ));
         std::thread::sleep(Duration::from_millis(100));
-        if begin.elapsed() > EVERY * 2 + Duration::from_secs(2) {
+        if begin.elapsed() > INTERVAL * 2 + Duration::from_secs(2) {
             break;
         }
     }

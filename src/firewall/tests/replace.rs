@@ -3,7 +3,8 @@
 use super::installed::Handle;
 use super::router_of_the_network as router;
 use super::{ruleset, set};
-use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
+use crate::firewall::policy::{Ipv6, Quic};
+use crate::firewall::ruleset::Ruleset;
 use crate::ipset::IpSet;
 use crate::route::Route;
 use snet_lab::Variant;
@@ -104,14 +105,15 @@ fn our_ports() -> [std::net::UdpSocket; 2] {
 
 fn other() -> Ruleset {
     let base = ruleset();
-    Ruleset {
-        proxy: set("10.8.0.0/16 2001:db8:c:1::/64"),
-        block: set("198.51.100.64/28 2001:db8:b::/48 203.0.113.32/28"),
-        china: Arc::new(set("203.0.113.0/24 2001:db8:c::/48 192.88.98.0/24")),
-        ipv6: Ipv6::Block,
-        quic: Quic::Direct,
-        ..base
-    }
+    base.with_rules(|rules| {
+        rules.proxy = set("10.8.0.0/16 2001:db8:c:1::/64");
+        rules.block = set("198.51.100.64/28 2001:db8:b::/48 203.0.113.32/28");
+        rules.china = Arc::new(set("203.0.113.0/24 2001:db8:c::/48 192.88.98.0/24"));
+    })
+    .with(|policy| {
+        policy.ipv6 = Ipv6::Block;
+        policy.quic = Quic::Direct;
+    })
 }
 
 fn nothing_slips_through_while_the_rules_change() {
@@ -157,7 +159,7 @@ fn nothing_slips_through_while_one_table_is_mended() {
 fn a_long_list_does_not_hold_up_the_pulse() {
     let handle = Handle::install(ruleset()).unwrap();
     let held_up = |first: u32| {
-        let long = Ruleset { proxy: addresses(first), ..ruleset() };
+        let long = ruleset().with_rules(|rules| rules.proxy = addresses(first));
         let begun = Instant::now();
         thread::scope(|scope| {
             let replacing = scope.spawn(|| handle.replace(long).unwrap());
@@ -190,7 +192,7 @@ fn a_long_list_does_not_hold_up_the_pulse() {
 fn a_long_list_is_taken_in() {
     let handle = Handle::install(ruleset()).unwrap();
     for first in [0x0b00_0000, 0x0c00_0000] {
-        handle.replace(Ruleset { proxy: addresses(first), ..ruleset() }).unwrap();
+        handle.replace(ruleset().with_rules(|rules| rules.proxy = addresses(first))).unwrap();
     }
     handle.remove().unwrap();
 }
@@ -216,7 +218,9 @@ fn nothing_domestic_is_captured_while_rules_come_and_go() {
     let probers = [(); 3].map(|()| Prober::start(DOMESTIC, |to| tcp(to, None)));
     let rounds = if matches!(variant(), Variant::Native) { 20 } else { 3 };
     for _ in 0..rounds {
-        let handle = Handle::install(Ruleset { china: Arc::clone(&china), ..ruleset() }).unwrap();
+        let handle =
+            Handle::install(ruleset().with_rules(|rules| rules.china = Arc::clone(&china)))
+                .unwrap();
         handle.remove().unwrap();
     }
     for prober in probers {
@@ -234,7 +238,7 @@ fn nothing_slips_through_while_the_mode_changes() {
     let house = Arc::new(House::build());
     house.internet.greet(80, b'I');
     greet(TcpListener::bind(at("::", 1111)).unwrap(), b'S');
-    let local = || Ruleset { lan: None, ..router() };
+    let local = || router().with(|policy| policy.lan = None);
     let handle = Handle::install(local()).unwrap();
     let machine = Prober::start(MACHINE, |to| tcp(to, None));
     let host = Arc::clone(&house);
@@ -280,7 +284,8 @@ fn a_failure_leaves_the_old_rules() {
     }
     run("ipset swap small snet-proxy4");
     run("ipset destroy small");
-    let too_many = Ruleset { proxy: set("11.0.0.0/8 12.0.0.0/8 2001:db8:f::/48"), ..other() };
+    let too_many =
+        other().with_rules(|rules| rules.proxy = set("11.0.0.0/8 12.0.0.0/8 2001:db8:f::/48"));
     let error = handle.replace(too_many).unwrap_err().to_string();
     assert!(error.contains("the set is full"), "{error}");
     assert_eq!(tcp(at("203.0.113.33", 80), None), Seen::Captured, "rules.proxy of before");

@@ -3,7 +3,7 @@
 use super::installed::Handle;
 use super::set;
 use super::{of_the_network, router_of_the_network as router};
-use crate::firewall::{Lan, Ruleset};
+use crate::firewall::LanPolicy;
 use snet_lab::house::House;
 use snet_lab::in_every_variant;
 use snet_lab::internet::{Host, Seen, any, at, connect, datagram, echoes, greet, tcp, udp};
@@ -106,8 +106,12 @@ fn direct_sources_escape_everything() {
     let house = House::build();
     house.internet.greet(80, b'I');
     let resolver = our_ports();
-    let lan = Lan { direct_sources: set("192.168.1.10/32 2001:db8:1::10/128"), ..Lan::default() };
-    let _handle = Handle::install(of_the_network(Ruleset { lan: Some(lan), ..router() })).unwrap();
+    let lan = LanPolicy {
+        direct_sources: set("192.168.1.10/32 2001:db8:1::10/128"),
+        ..LanPolicy::default()
+    };
+    let _handle =
+        Handle::install(of_the_network(router().with(|policy| policy.lan = Some(lan)))).unwrap();
     for foreign in FOREIGN {
         assert_eq!(seen(&house.one, foreign, 80), Seen::Direct);
         assert_eq!(seen(&house.two, foreign, 80), Seen::Captured);
@@ -227,7 +231,7 @@ fn from_local_mode_to_a_router_and_back() {
         greet(TcpListener::bind(at("::", port)).unwrap(), b'S');
     }
     let before = run("iptables-save -t filter");
-    let local = || Ruleset { lan: None, ..router() };
+    let local = || router().with(|policy| policy.lan = None);
     let handle = Handle::install(local()).unwrap();
     let seen = |address: &'static str| house.one.run(move || tcp(at(address, 80), None));
     for _ in 0..3 {

@@ -2,7 +2,7 @@
 
 use super::installed::Handle;
 use super::{ruleset, set};
-use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
+use crate::firewall::policy::{Ipv6, Quic};
 use crate::mark::Fwmark;
 use crate::route::Route;
 use snet_lab::in_every_variant;
@@ -102,7 +102,8 @@ fn living_connections() {
         // `block` is for connections that begin, too.
         let (mut before, seen) = open();
         assert_eq!(seen, Seen::Direct);
-        let blocked = Ruleset { block: set("198.51.100.1/32 2001:db8:f::1/128"), ..ruleset() };
+        let blocked =
+            ruleset().with_rules(|rules| rules.block = set("198.51.100.1/32 2001:db8:f::1/128"));
         let handle = Handle::install(blocked).unwrap();
         assert!(echoes(&mut before), "{foreign}: a start that blocks killed it");
         assert_eq!(tcp(at(foreign, 80), None), Seen::Refused);
@@ -134,14 +135,10 @@ fn tcp_goes_where_the_ladder_says() {
     redirect_port();
     let own = TcpListener::bind("[::]:80").unwrap();
     greet(own, b'I');
-    let around = || {
-        let mut ruleset = ruleset();
-        ruleset.look_around().unwrap();
-        ruleset
-    };
+    let around = || ruleset().surveyed();
     // The kernel gives the link-local address when the link has its carrier.
     let expected = set("192.0.2.0/24 2001:db8:2::/64 fe80::/64");
-    until("all prefixes", || around().connected == expected);
+    until("all prefixes", || around().environment.connected == expected);
     let _handle = Handle::install(around()).unwrap();
     let expected = [
         ("198.51.100.1", Seen::Captured, "foreign"),
@@ -251,7 +248,7 @@ fn link_local_name_servers_are_refused_at_once() {
     assert_eq!(connected.kind(), ErrorKind::ConnectionRefused);
     handle.remove().unwrap();
 
-    let direct = Ruleset { direct: set("fe80::/10"), ..ruleset() };
+    let direct = ruleset().with_rules(|rules| rules.direct = set("fe80::/10"));
     let _handle = Handle::install(direct).unwrap();
     assert_eq!(datagram(&client, to, &there, None), Seen::Direct);
 }
@@ -305,7 +302,7 @@ fn quic_is_rejected_where_tcp_is_captured() {
 
 fn quic_may_pass() {
     let internet = Internet::build();
-    let _handle = Handle::install(Ruleset { quic: Quic::Direct, ..ruleset() }).unwrap();
+    let _handle = Handle::install(ruleset().with(|policy| policy.quic = Quic::Direct)).unwrap();
     quic(&internet, &[(FOREIGN[0], false), (FOREIGN[1], false), ("198.51.100.65", true)]);
 }
 
@@ -313,7 +310,7 @@ fn foreign_ipv6_blocked() {
     let internet = Internet::build();
     internet.greet(80, b'I');
     redirect_port();
-    let _handle = Handle::install(Ruleset { ipv6: Ipv6::Block, ..ruleset() }).unwrap();
+    let _handle = Handle::install(ruleset().with(|policy| policy.ipv6 = Ipv6::Block)).unwrap();
     for (address, seen) in [
         ("2001:db8:f::1", Seen::Refused),
         ("2001:db8:c::1", Seen::Direct),
@@ -337,7 +334,7 @@ fn foreign_ipv6_direct() {
     let internet = Internet::build();
     internet.greet(80, b'I');
     redirect_port();
-    let _handle = Handle::install(Ruleset { ipv6: Ipv6::Direct, ..ruleset() }).unwrap();
+    let _handle = Handle::install(ruleset().with(|policy| policy.ipv6 = Ipv6::Direct)).unwrap();
     for (address, seen) in [
         ("2001:db8:f::1", Seen::Direct),
         ("2001:db8:c:1::1", Seen::Direct),
@@ -405,7 +402,8 @@ fn everything_through_the_proxy() {
     run("ip address add 203.0.113.77/32 dev lo");
     run("ip address add 2001:db8:77::77/128 dev lo");
     settled("2001:db8:77::77");
-    let _handle = Handle::install(Ruleset { proxy: set("0.0.0.0/0 ::/0"), ..ruleset() }).unwrap();
+    let _handle =
+        Handle::install(ruleset().with_rules(|rules| rules.proxy = set("0.0.0.0/0 ::/0"))).unwrap();
     for (address, seen) in [
         ("127.0.0.1", Seen::Direct),
         ("203.0.113.77", Seen::Direct),

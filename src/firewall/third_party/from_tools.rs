@@ -1,15 +1,15 @@
 //! Asks the tools for the rules of others.
 
-use super::{Others, listed, saved};
+use super::{ThirdParty, listed, saved};
 use crate::firewall::family::Family;
 use crate::firewall::tools::Iptables;
 use crate::firewall::tools::command::run;
 use crate::search_path::find;
 
-impl Others {
-    /// What is there now, of all that the installed tools can see. What they do not show has no say:
-    /// then nothing is concluded from it.
-    pub(in crate::firewall) fn look() -> Self {
+impl ThirdParty {
+    /// What is there now, of all that the installed tools can see. What they do not show has no
+    /// say: then nothing is concluded from it.
+    pub(in crate::firewall) fn read() -> Self {
         let mut tables = Vec::new();
         for family in Family::ALL {
             for tools in Iptables::every(family) {
@@ -18,12 +18,12 @@ impl Others {
             }
         }
         tables.extend(listed::read(&native_rules()));
-        Others(tables)
+        ThirdParty(tables)
     }
 }
 
-/// The rules of all nft tables, as text, without the elements of named sets, of which there may be many;
-/// nothing where nft is not installed.
+/// The rules of all nft tables, as text, without the elements of named sets, of which there may be
+/// many; nothing where nft is not installed.
 pub(in crate::firewall) fn native_rules() -> String {
     let Some(nft) = find("nft") else { return String::new() };
     // nft before 0.9.1 does not know "terse".

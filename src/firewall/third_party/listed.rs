@@ -1,7 +1,10 @@
-//! Reads what `nft list ruleset` prints, with or without the elements of named sets. Our own table is
-//! left out, and so are jumps to chains of ours. What a named set or map holds is not read.
+//! Reads what `nft list ruleset` prints, with or without the elements of named sets. Our own table
+//! is left out, and so are jumps to chains of ours. What a named set or map holds is not read.
 
-use super::{Base, Chain, Condition, Hook, Is, Name, Rule, Table, Then};
+use super::{
+    Base, Condition, Hook, InterfacePattern, Sense, Then, ThirdPartyChain, ThirdPartyRule,
+    ThirdPartyTable,
+};
 use crate::firewall::family::Family;
 use crate::firewall::names::TABLE;
 use crate::firewall::names::is_ours;
@@ -9,8 +12,8 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// The tables of IP; a dormant one has no say.
-pub(in crate::firewall) fn read(listed: &str) -> Vec<Table> {
-    let mut tables: Vec<Table> = Vec::new();
+pub(in crate::firewall) fn read(listed: &str) -> Vec<ThirdPartyTable> {
+    let mut tables: Vec<ThirdPartyTable> = Vec::new();
     let (mut in_table, mut in_chain, mut in_other) = (false, false, 0_usize);
     for line in listed.lines().map(str::trim) {
         if let Some(declared) = line.strip_prefix("table ") {
@@ -26,7 +29,7 @@ pub(in crate::firewall) fn read(listed: &str) -> Vec<Table> {
             in_chain = true;
             let name = declared.split(' ').next().unwrap_or_default().into();
             if let Some(table) = tables.last_mut() {
-                table.chains.push(Chain { name, base: None, rules: Vec::new() });
+                table.chains.push(ThirdPartyChain { name, base: None, rules: Vec::new() });
             }
         } else if line == "}" {
             in_table = in_chain;
@@ -46,7 +49,7 @@ pub(in crate::firewall) fn read(listed: &str) -> Vec<Table> {
 }
 
 /// `inet fw4 {`
-fn table(declared: &str) -> Option<Table> {
+fn table(declared: &str) -> Option<ThirdPartyTable> {
     let mut words = declared.split_whitespace();
     let (family, name) = (words.next()?, words.next()?);
     let families = match family {
@@ -58,10 +61,14 @@ fn table(declared: &str) -> Option<Table> {
     if (family, name) == ("inet", TABLE) {
         return None;
     }
-    Some(Table { name: format!("nft table {family} {name}"), families, chains: Vec::new() })
+    Some(ThirdPartyTable {
+        name: format!("nft table {family} {name}"),
+        families,
+        chains: Vec::new(),
+    })
 }
 
-fn take_in(chain: &mut Chain, line: &str) {
+fn take_in(chain: &mut ThirdPartyChain, line: &str) {
     if line.starts_with("type ") && line.contains(" hook ") {
         let hook = line.split(" hook ").nth(1).and_then(|rest| rest.split(' ').next());
         let hook = match hook {
@@ -79,20 +86,20 @@ fn take_in(chain: &mut Chain, line: &str) {
 }
 
 /// One rule, or one for each entry of its verdict map.
-fn rules(text: &str) -> Vec<Rule> {
+fn rules(text: &str) -> Vec<ThirdPartyRule> {
     let words = words(text);
     let mut read = Reading { words: &words, at: 0, conditions: Vec::new() };
     let (key, then) = read.verdict();
-    let rule = |conditions, then| Rule { text: text.into(), conditions, then };
+    let rule = |conditions, then| ThirdPartyRule { text: text.into(), conditions, then };
     let conditions = read.conditions;
     let leads_to_us = |then: &Then| matches!(then, Then::Jump(to) | Then::Goto(to) if is_ours(to));
     let outcomes = match then {
-        Outcome::One(then) => vec![rule(conditions, then)],
-        Outcome::Map(map) => {
+        RuleOutcome::One(then) => vec![rule(conditions, then)],
+        RuleOutcome::Map(map) => {
             let entry = |(value, then): (&str, Then)| {
                 let condition = match value {
                     "*" => Condition::Perhaps,
-                    value => key.condition(Is::In, value),
+                    value => key.condition(Sense::In, value),
                 };
                 rule(conditions.iter().cloned().chain([condition]).collect(), then)
             };
@@ -124,7 +131,7 @@ const STATES: [&str; 5] = ["new", "established", "related", "invalid", "untracke
 
 /// What a match asks.
 #[derive(Clone, Copy, Debug)]
-enum Key {
+enum MapKey {
     From,
     Out,
     State,
@@ -134,28 +141,30 @@ enum Key {
     Other,
 }
 
-impl Key {
+impl MapKey {
     /// That it is (not) this value, which is one, a list or a group.
-    fn condition(self, is: Is, value: &str) -> Condition {
+    fn condition(self, is: Sense, value: &str) -> Condition {
         if value.starts_with('@') {
             return Condition::Perhaps;
         }
         let inner = value.trim_matches(['{', '}', ' ']);
         let values: Vec<&str> = inner.split(',').map(str::trim).collect();
-        let names = || values.iter().map(|name| Name::read(name, '*')).collect();
+        let names = || values.iter().map(|name| InterfacePattern::read(name, '*')).collect();
         let texts = || values.iter().map(|text| (*text).to_owned()).collect();
         match self {
-            Key::From => Condition::From(is, names()),
-            Key::Out => Condition::Out(is, names()),
-            Key::State if !values.iter().all(|state| STATES.contains(state)) => Condition::Perhaps,
-            Key::State => Condition::State(is, texts()),
-            Key::Protocol => Condition::Protocol(is, texts()),
-            Key::Family => match (is, inner) {
-                (Is::In, "ipv4") => Condition::Family(Family::V4),
-                (Is::In, "ipv6") => Condition::Family(Family::V6),
+            MapKey::From => Condition::From(is, names()),
+            MapKey::Out => Condition::Out(is, names()),
+            MapKey::State if !values.iter().all(|state| STATES.contains(state)) => {
+                Condition::Perhaps
+            }
+            MapKey::State => Condition::State(is, texts()),
+            MapKey::Protocol => Condition::Protocol(is, texts()),
+            MapKey::Family => match (is, inner) {
+                (Sense::In, "ipv4") => Condition::Family(Family::V4),
+                (Sense::In, "ipv6") => Condition::Family(Family::V6),
                 _ => Condition::Perhaps,
             },
-            Key::To => {
+            MapKey::To => {
                 let nets = values.iter().map(|net| {
                     let address = || net.parse::<IpAddr>().map(IpNet::from);
                     net.parse::<IpNet>().ok().or_else(|| address().ok())
@@ -164,12 +173,12 @@ impl Key {
                 nets.collect::<Option<_>>()
                     .map_or(Condition::Perhaps, |nets| Condition::To(is, nets))
             }
-            Key::Other => Condition::Perhaps,
+            MapKey::Other => Condition::Perhaps,
         }
     }
 }
 
-enum Outcome<'a> {
+enum RuleOutcome<'a> {
     One(Then),
     Map(&'a str),
 }
@@ -192,34 +201,34 @@ impl<'a> Reading<'a> {
     }
 
     /// Reads to the end of the rule, and as many conditions as are understood.
-    fn verdict(&mut self) -> (Key, Outcome<'a>) {
+    fn verdict(&mut self) -> (MapKey, RuleOutcome<'a>) {
         while let Some(word) = self.next() {
             let key = match (word, self.peek()) {
-                ("iifname" | "iif", _) => Key::From,
-                ("oifname" | "oif", _) => Key::Out,
-                ("ct", Some("state")) => self.behind(Key::State),
+                ("iifname" | "iif", _) => MapKey::From,
+                ("oifname" | "oif", _) => MapKey::Out,
+                ("ct", Some("state")) => self.behind(MapKey::State),
                 ("ct", Some("status")) if self.words.get(self.at + 1) == Some(&"dnat") => {
                     self.at += 2;
                     // What goes to the internet is translated by nobody.
-                    self.conditions.push(Condition::ToSpecial(Is::In));
+                    self.conditions.push(Condition::ToSpecial(Sense::In));
                     continue;
                 }
                 ("meta", Some("l4proto")) | ("ip", Some("protocol")) | ("ip6", Some("nexthdr")) => {
                     self.of_family(word);
-                    self.behind(Key::Protocol)
+                    self.behind(MapKey::Protocol)
                 }
-                ("meta", Some("nfproto")) => self.behind(Key::Family),
+                ("meta", Some("nfproto")) => self.behind(MapKey::Family),
                 ("ip" | "ip6", Some("daddr")) => {
                     self.of_family(word);
-                    self.behind(Key::To)
+                    self.behind(MapKey::To)
                 }
                 ("ip" | "ip6", Some("saddr")) => {
                     self.of_family(word);
-                    self.behind(Key::Other)
+                    self.behind(MapKey::Other)
                 }
-                ("tcp" | "udp" | "th", Some("dport" | "sport")) => self.behind(Key::Other),
+                ("tcp" | "udp" | "th", Some("dport" | "sport")) => self.behind(MapKey::Other),
                 ("icmp" | "icmpv6" | "igmp", _) => {
-                    self.conditions.push(Condition::Protocol(Is::In, vec![word.into()]));
+                    self.conditions.push(Condition::Protocol(Sense::In, vec![word.into()]));
                     return self.unread();
                 }
                 ("log", _) => {
@@ -241,13 +250,13 @@ impl<'a> Reading<'a> {
                     continue;
                 }
                 _ => match self.then(word) {
-                    Some(then) => return (Key::Other, Outcome::One(then)),
+                    Some(then) => return (MapKey::Other, RuleOutcome::One(then)),
                     None => return self.unread(),
                 },
             };
             let is = match self.peek() {
-                Some("!=") => Is::NotIn,
-                _ => Is::In,
+                Some("!=") => Sense::NotIn,
+                _ => Sense::In,
             };
             if matches!(self.peek(), Some("!=" | "==")) {
                 self.at += 1;
@@ -265,10 +274,10 @@ impl<'a> Reading<'a> {
                 _ => return self.unread(),
             }
         }
-        (Key::Other, Outcome::One(Then::Nothing))
+        (MapKey::Other, RuleOutcome::One(Then::Nothing))
     }
 
-    fn behind(&mut self, key: Key) -> Key {
+    fn behind(&mut self, key: MapKey) -> MapKey {
         self.at += 1;
         key
     }
@@ -294,25 +303,25 @@ impl<'a> Reading<'a> {
         })
     }
 
-    fn map(&mut self) -> Outcome<'a> {
+    fn map(&mut self) -> RuleOutcome<'a> {
         match self.next() {
-            Some(map) if map.starts_with('{') => Outcome::Map(map),
-            _ => Outcome::One(Then::Unknown),
+            Some(map) if map.starts_with('{') => RuleOutcome::Map(map),
+            _ => RuleOutcome::One(Then::Unknown),
         }
     }
 
     /// The rest is not understood, but for its verdict.
-    fn unread(&mut self) -> (Key, Outcome<'a>) {
+    fn unread(&mut self) -> (MapKey, RuleOutcome<'a>) {
         self.conditions.push(Condition::Perhaps);
         while let Some(word) = self.next() {
             if word == "vmap" {
-                return (Key::Other, self.map());
+                return (MapKey::Other, self.map());
             }
             if let Some(then) = self.then(word) {
-                return (Key::Other, Outcome::One(then));
+                return (MapKey::Other, RuleOutcome::One(then));
             }
         }
-        (Key::Other, Outcome::One(Then::Nothing))
+        (MapKey::Other, RuleOutcome::One(Then::Nothing))
     }
 }
 

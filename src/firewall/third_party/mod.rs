@@ -1,9 +1,10 @@
-//! Others' rules, as far as they say what becomes of the first packet of a connection. Pure.
+//! ThirdParty' rules, as far as they say what becomes of the first packet of a connection. Pure.
 //!
-//! [`saved`] reads what iptables-save prints, [`listed`] what nft lists; both make [`Table`]s, and a
-//! [`Packet`] is walked through one of their base chains. The walk is about certainty: what is not
-//! understood holds "perhaps", so that "nothing is accepted" is said only where it is so whatever the
-//! rest means. A rule that perhaps matches and accepts is an accept; one that perhaps drops is none.
+//! [`saved`] reads what iptables-save prints, [`listed`] what nft lists; both make
+//! [`ThirdPartyTable`]s, and a [`Packet`] is walked through one of their base chains. The walk is
+//! about certainty: what is not understood holds "perhaps", so that "nothing is accepted" is said
+//! only where it is so whatever the rest means. A rule that perhaps matches and accepts is an
+//! accept; one that perhaps drops is none.
 //!
 //! Every base chain of a hook has a say: an accept is final only in its own, a drop in all.
 
@@ -21,23 +22,23 @@ use std::sync::LazyLock;
 
 /// The tables that have a say, as they were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Others(pub(super) Vec<Table>);
+pub(crate) struct ThirdParty(pub(super) Vec<ThirdPartyTable>);
 
 /// A table of iptables or of nft, without our own rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Table {
+pub(super) struct ThirdPartyTable {
     /// As the operator knows it: `iptables, table filter`, `nft table inet fw4`.
     pub(super) name: String,
     pub(super) families: Vec<Family>,
-    pub(super) chains: Vec<Chain>,
+    pub(super) chains: Vec<ThirdPartyChain>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chain {
+pub(super) struct ThirdPartyChain {
     pub(super) name: String,
     /// `None`: only others' rules lead here.
     pub(super) base: Option<Base>,
-    pub(super) rules: Vec<Rule>,
+    pub(super) rules: Vec<ThirdPartyRule>,
 }
 
 /// Where the kernel enters a chain.
@@ -59,7 +60,7 @@ pub(super) enum Hook {
 
 /// All conditions hold, then something happens. A verdict map is several of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
+pub(super) struct ThirdPartyRule {
     /// As its tool prints it.
     pub(super) text: String,
     pub(super) conditions: Vec<Condition>,
@@ -69,30 +70,30 @@ pub(super) struct Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Condition {
     /// By which interface it came in.
-    From(Is, Vec<Name>),
+    From(Sense, Vec<InterfacePattern>),
     /// By which it leaves.
-    Out(Is, Vec<Name>),
+    Out(Sense, Vec<InterfacePattern>),
     /// The states of conntrack, in small letters.
-    State(Is, Vec<String>),
+    State(Sense, Vec<String>),
     /// `tcp`, `udp`, `icmp`, or a number.
-    Protocol(Is, Vec<String>),
+    Protocol(Sense, Vec<String>),
     Family(Family),
-    To(Is, Vec<IpNet>),
+    To(Sense, Vec<IpNet>),
     /// Addresses of this machine, broadcast or multicast: never a destination elsewhere.
-    ToSpecial(Is),
+    ToSpecial(Sense),
     /// Not understood.
     Perhaps,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Is {
+pub(super) enum Sense {
     In,
     NotIn,
 }
 
 /// The name of an interface, or how it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Name {
+pub(super) struct InterfacePattern {
     pub(super) text: String,
     pub(super) is_prefix: bool,
 }
@@ -125,7 +126,7 @@ pub(super) struct Packet<'a> {
 
 /// Whether a rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Answer {
+enum Match {
     No,
     Perhaps,
     Yes,
@@ -146,7 +147,7 @@ const DEEPEST: usize = 16;
 
 static RESERVED: LazyLock<IpSet> = LazyLock::new(reserved);
 
-impl Others {
+impl ThirdParty {
     /// Why nothing like this packet passes the hook: where, and by which rule or policy. `None`:
     /// something may pass.
     pub(super) fn refusal(&self, hook: Hook, packet: &Packet<'_>) -> Option<String> {
@@ -155,7 +156,7 @@ impl Others {
     }
 }
 
-impl Table {
+impl ThirdPartyTable {
     fn refusals(&self, hook: Hook, packet: &Packet<'_>) -> impl Iterator<Item = String> {
         let bases = self.chains.iter().filter_map(move |chain| {
             chain.base.filter(|base| base.hook == hook).map(|base| (chain, base))
@@ -179,7 +180,7 @@ impl Table {
 
     fn walk<'a>(
         &'a self,
-        chain: &'a Chain,
+        chain: &'a ThirdPartyChain,
         packet: &Packet<'_>,
         known: &mut BTreeMap<&'a str, Fate>,
         depth: usize,
@@ -188,14 +189,15 @@ impl Table {
             return fate.clone();
         }
         let fate = self.walk_anew(chain, packet, known, depth);
-        // One that was cut short by the depth is known as one that accepts, which is on the safe side.
+        // One that was cut short by the depth is known as one that accepts, which is on the safe
+        // side.
         known.insert(&chain.name, fate.clone());
         fate
     }
 
     fn walk_anew<'a>(
         &'a self,
-        chain: &'a Chain,
+        chain: &'a ThirdPartyChain,
         packet: &Packet<'_>,
         known: &mut BTreeMap<&'a str, Fate>,
         depth: usize,
@@ -203,10 +205,10 @@ impl Table {
         let mut fate = Fate::default();
         for rule in &chain.rules {
             let answer = rule.answer(packet);
-            if answer == Answer::No {
+            if answer == Match::No {
                 continue;
             }
-            let is_sure = answer == Answer::Yes;
+            let is_sure = answer == Match::Yes;
             match &rule.then {
                 Then::Nothing => {}
                 Then::Unknown => fate.accepts = true,
@@ -250,58 +252,58 @@ impl Table {
     }
 }
 
-impl Rule {
-    fn answer(&self, packet: &Packet<'_>) -> Answer {
+impl ThirdPartyRule {
+    fn answer(&self, packet: &Packet<'_>) -> Match {
         let answers = self.conditions.iter().map(|condition| condition.answer(packet));
-        answers.min().unwrap_or(Answer::Yes)
+        answers.min().unwrap_or(Match::Yes)
     }
 }
 
 impl Condition {
-    fn answer(&self, packet: &Packet<'_>) -> Answer {
+    fn answer(&self, packet: &Packet<'_>) -> Match {
         match self {
             Condition::From(is, names) => {
                 // What this machine sends has no such interface.
                 let from = packet.from.unwrap_or_default();
-                is.of(Answer::sure(names.iter().any(|name| name.covers(from))))
+                is.of(Match::sure(names.iter().any(|name| name.covers(from))))
             }
             Condition::Out(is, names) => {
                 let covered = |out: &String| names.iter().any(|name| name.covers(out));
                 let count = packet.out.iter().filter(|out| covered(out)).count();
-                is.of(Answer::part(count, packet.out.len()))
+                is.of(Match::part(count, packet.out.len()))
             }
             Condition::State(is, states) => {
-                is.of(Answer::sure(states.iter().any(|state| state == "new")))
+                is.of(Match::sure(states.iter().any(|state| state == "new")))
             }
             Condition::Protocol(is, protocols) => {
                 let ours = |known: &&String| matches!(known.as_str(), "tcp" | "6" | "udp" | "17");
-                is.of(Answer::part(protocols.iter().filter(ours).count().min(1), 2))
+                is.of(Match::part(protocols.iter().filter(ours).count().min(1), 2))
             }
-            Condition::Family(family) => Answer::sure(*family == packet.family),
+            Condition::Family(family) => Match::sure(*family == packet.family),
             Condition::To(is, nets) => is.of(to(nets, packet)),
             Condition::ToSpecial(is) => is.of(match packet.to {
-                None => Answer::No,
-                Some(_) => Answer::Perhaps,
+                None => Match::No,
+                Some(_) => Match::Perhaps,
             }),
-            Condition::Perhaps => Answer::Perhaps,
+            Condition::Perhaps => Match::Perhaps,
         }
     }
 }
 
-fn to(nets: &[IpNet], packet: &Packet<'_>) -> Answer {
+fn to(nets: &[IpNet], packet: &Packet<'_>) -> Match {
     if let Some(address) = packet.to {
-        return Answer::sure(nets.iter().any(|net| net.contains(&address)));
+        return Match::sure(nets.iter().any(|net| net.contains(&address)));
     }
     let is_v4 = packet.family == Family::V4;
     let mut nets = nets.iter().filter(|net| net.addr().is_ipv4() == is_v4).peekable();
     if nets.peek().is_none() {
-        return Answer::No;
+        return Match::No;
     }
     if nets.clone().any(|net| net.prefix_len() == 0) {
-        return Answer::Yes;
+        return Match::Yes;
     }
     let is_inside = |net: &IpNet| is_reserved(*net);
-    if nets.all(is_inside) { Answer::No } else { Answer::Perhaps }
+    if nets.all(is_inside) { Match::No } else { Match::Perhaps }
 }
 
 /// Whether nothing of the internet is in it.
@@ -312,40 +314,40 @@ pub(super) fn is_reserved(net: IpNet) -> bool {
     }
 }
 
-impl Is {
-    fn of(self, answer: Answer) -> Answer {
+impl Sense {
+    fn of(self, answer: Match) -> Match {
         match (self, answer) {
-            (Is::In, answer) => answer,
-            (Is::NotIn, Answer::No) => Answer::Yes,
-            (Is::NotIn, Answer::Perhaps) => Answer::Perhaps,
-            (Is::NotIn, Answer::Yes) => Answer::No,
+            (Sense::In, answer) => answer,
+            (Sense::NotIn, Match::No) => Match::Yes,
+            (Sense::NotIn, Match::Perhaps) => Match::Perhaps,
+            (Sense::NotIn, Match::Yes) => Match::No,
         }
     }
 }
 
-impl Answer {
+impl Match {
     fn sure(is_so: bool) -> Self {
-        if is_so { Answer::Yes } else { Answer::No }
+        if is_so { Match::Yes } else { Match::No }
     }
 
     /// It holds for so many of all; nobody knows which one it will be.
     fn part(count: usize, all: usize) -> Self {
         match count {
-            _ if all == 0 => Answer::Perhaps,
-            0 => Answer::No,
-            count if count == all => Answer::Yes,
-            _ => Answer::Perhaps,
+            _ if all == 0 => Match::Perhaps,
+            0 => Match::No,
+            count if count == all => Match::Yes,
+            _ => Match::Perhaps,
         }
     }
 }
 
-impl Name {
+impl InterfacePattern {
     /// `br+`, as iptables writes it, or `br*`, as nft does.
     pub(super) fn read(text: &str, wildcard: char) -> Self {
         let text = text.trim_matches('"');
         match text.strip_suffix(wildcard) {
-            Some(text) => Name { text: text.into(), is_prefix: true },
-            None => Name { text: text.into(), is_prefix: false },
+            Some(text) => InterfacePattern { text: text.into(), is_prefix: true },
+            None => InterfacePattern { text: text.into(), is_prefix: false },
         }
     }
 

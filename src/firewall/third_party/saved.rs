@@ -1,7 +1,10 @@
 //! Reads the text of iptables-save. Our own chains, and the jumps to them, are left out.
 
 use super::words::Words;
-use super::{Base, Chain, Condition, Hook, Is, Name, Rule, Table, Then};
+use super::{
+    Base, Condition, Hook, InterfacePattern, Sense, Then, ThirdPartyChain, ThirdPartyRule,
+    ThirdPartyTable,
+};
 use crate::firewall::family::Family;
 use crate::firewall::names::is_ours;
 
@@ -31,12 +34,12 @@ const GO_ON: [&str; 17] = [
 ];
 
 /// The tables that these tools, of this family, have printed.
-pub(in crate::firewall) fn read(saved: &str, tools: &str, family: Family) -> Vec<Table> {
-    let mut tables: Vec<Table> = Vec::new();
+pub(in crate::firewall) fn read(saved: &str, tools: &str, family: Family) -> Vec<ThirdPartyTable> {
+    let mut tables: Vec<ThirdPartyTable> = Vec::new();
     for line in saved.lines() {
         if let Some(table) = line.strip_prefix('*') {
             let name = format!("{tools}, table {}", table.trim());
-            tables.push(Table { name, families: vec![family], chains: Vec::new() });
+            tables.push(ThirdPartyTable { name, families: vec![family], chains: Vec::new() });
             continue;
         }
         let Some(table) = tables.last_mut() else { continue };
@@ -54,7 +57,7 @@ pub(in crate::firewall) fn read(saved: &str, tools: &str, family: Family) -> Vec
 }
 
 /// `FORWARD DROP [0:0]`, `mine - [0:0]`
-fn chain(declared: &str) -> Option<Chain> {
+fn chain(declared: &str) -> Option<ThirdPartyChain> {
     let mut words = declared.split_whitespace();
     let name = words.next().filter(|name| !is_ours(name))?;
     let hook = match name {
@@ -67,24 +70,24 @@ fn chain(declared: &str) -> Option<Chain> {
     };
     let policy = words.next().filter(|policy| *policy != "-");
     let base = hook.zip(policy).map(|(hook, policy)| Base { hook, accepts: policy != "DROP" });
-    Some(Chain { name: name.into(), base, rules: Vec::new() })
+    Some(ThirdPartyChain { name: name.into(), base, rules: Vec::new() })
 }
 
-fn rule(text: &str, words: Words<'_>) -> Option<Rule> {
+fn rule(text: &str, words: Words<'_>) -> Option<ThirdPartyRule> {
     let words: Vec<&str> = words.collect();
-    let (mut conditions, mut then, mut is) = (Vec::new(), Then::Nothing, Is::In);
+    let (mut conditions, mut then, mut is) = (Vec::new(), Then::Nothing, Sense::In);
     let mut at = 0;
     while let Some(word) = words.get(at) {
         let value = words.get(at + 1).copied().unwrap_or_default();
         let list = || value.split(',').map(str::to_lowercase).collect::<Vec<_>>();
         match *word {
             "!" => {
-                is = Is::NotIn;
+                is = Sense::NotIn;
                 at += 1;
                 continue;
             }
-            "-i" => conditions.push(Condition::From(is, vec![Name::read(value, '+')])),
-            "-o" => conditions.push(Condition::Out(is, vec![Name::read(value, '+')])),
+            "-i" => conditions.push(Condition::From(is, vec![InterfacePattern::read(value, '+')])),
+            "-o" => conditions.push(Condition::Out(is, vec![InterfacePattern::read(value, '+')])),
             "-p" => conditions.push(Condition::Protocol(is, list())),
             "-d" => conditions.push(match value.parse() {
                 Ok(net) => Condition::To(is, vec![net]),
@@ -106,13 +109,13 @@ fn rule(text: &str, words: Words<'_>) -> Option<Rule> {
                 while words.get(at + 1).is_some_and(|next| !next.starts_with('-') && *next != "!") {
                     at += 1;
                 }
-                (is, at) = (Is::In, at + 1);
+                (is, at) = (Sense::In, at + 1);
                 continue;
             }
         }
-        (is, at) = (Is::In, at + 2);
+        (is, at) = (Sense::In, at + 2);
     }
-    Some(Rule { text: text.into(), conditions, then })
+    Some(ThirdPartyRule { text: text.into(), conditions, then })
 }
 
 /// `None`: it leads to us.

@@ -1,14 +1,14 @@
 use crate::firewall::third_party::*;
 
 /// What is said of an interface that uplink leads out of.
-fn refusal(tables: &[Table], from: &str, family: Family) -> Option<String> {
+fn refusal(tables: &[ThirdPartyTable], from: &str, family: Family) -> Option<String> {
     let out = ["uplink".to_owned()];
     let packet = Packet { family, from: Some(from), out: &out, to: None };
-    Others(tables.to_vec()).refusal(Hook::Forward, &packet)
+    ThirdParty(tables.to_vec()).refusal(Hook::Forward, &packet)
 }
 
 /// `FORWARD` with this policy and these rules.
-fn saved_with(policy: &str, rules: &[&str]) -> Vec<Table> {
+fn saved_with(policy: &str, rules: &[&str]) -> Vec<ThirdPartyTable> {
     let mut chains = vec![format!(":FORWARD {policy} [0:0]\n")];
     let mut lines = String::new();
     for rule in rules {
@@ -23,7 +23,7 @@ fn saved_with(policy: &str, rules: &[&str]) -> Vec<Table> {
     saved::read(&text, "iptables", Family::V4)
 }
 
-fn listed_with(policy: &str, rules: &[&str], more: &str) -> Vec<Table> {
+fn listed_with(policy: &str, rules: &[&str], more: &str) -> Vec<ThirdPartyTable> {
     let text = format!(
         "table inet mine {{\n\tset names {{\n\t\ttype ifname\n\t\telements = {{ \"iot\",\n\t\t\t     \
          \"tv\" }}\n\t}}\n\n\tchain forward {{\n\t\ttype filter hook forward priority filter; policy \
@@ -191,8 +191,8 @@ fn neighbours() {
     }
 }
 
-/// What ufw 0.36.2 and firewalld 1.3.3 themselves made, where br-lan may go out by uplink and br-iot not, and
-/// firewalld once more before it has a policy; less the chains of other hooks.
+/// What ufw 0.36.2 and firewalld 1.3.3 themselves made, where br-lan may go out by uplink and
+/// br-iot not, and firewalld once more before it has a policy; less the chains of other hooks.
 #[test]
 fn neighbours_as_they_are() {
     let closed = include_str!("real/firewalld-without-policy.nft");
@@ -238,7 +238,7 @@ fn an_isolated_network_of_libvirt() {
 fn without_a_known_way_out_every_way_is_one() {
     let tables = saved_with("DROP", &["FORWARD -i iot -o ppp0 -j ACCEPT"]);
     let packet = Packet { family: Family::V4, from: Some("iot"), out: &[], to: None };
-    let others = Others(tables);
+    let others = ThirdParty(tables);
     assert_eq!(others.refusal(Hook::Forward, &packet), None);
     let out = ["uplink".to_owned(), "ppp0".to_owned()];
     assert_eq!(others.refusal(Hook::Forward, &Packet { out: &out, ..packet }), None);
@@ -251,7 +251,7 @@ fn what_goes_to_one_address() {
     let to = |address: &str| {
         let to = Some(address.parse().unwrap());
         let packet = Packet { family: Family::V4, from: Some("iot"), out: &[], to };
-        Others(tables.clone()).refusal(Hook::Forward, &packet)
+        ThirdParty(tables.clone()).refusal(Hook::Forward, &packet)
     };
     assert!(to("203.0.113.9").unwrap().contains("-j REJECT"));
     assert_eq!(to("203.0.113.8"), None);

@@ -43,7 +43,7 @@ impl Change {
 
 /// A netlink socket to the kernel's ipset. It stays in the network namespace it was opened in.
 #[derive(Debug)]
-pub(in crate::firewall) struct Connection {
+pub(in crate::firewall) struct IpsetConnection {
     /// A request and its acknowledgements must not mix with another thread's.
     socket: Mutex<Socket>,
 }
@@ -57,13 +57,13 @@ struct Socket {
 /// The kernel acknowledges before sendto(2) returns; this is for a kernel that does not.
 const ACK_TIMEOUT: i64 = 1;
 
-impl Connection {
+impl IpsetConnection {
     /// # Errors
     /// What the kernel says of the socket.
     pub(in crate::firewall) fn open() -> io::Result<Self> {
         let fd = netlink::open(SockProtocol::NetlinkNetFilter, 0)?;
         setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(ACK_TIMEOUT, 0))?;
-        Ok(Connection { socket: Mutex::new(Socket { fd, sequence: 0 }) })
+        Ok(IpsetConnection { socket: Mutex::new(Socket { fd, sequence: 0 }) })
     }
 
     /// How many entries each set has whose name begins so. Sets with time-outs count what is over

@@ -200,7 +200,7 @@ fn tailscale() {
     run("ip rule add pref 5270 lookup 52");
     load("iptables-restore", &["--noflush"], include_str!("tailscale.rules"));
     let before = router();
-    assert!(before.lan.unwrap().uplinks.iter().eq(["uplink"]));
+    assert!(before.environment.lan.uplinks.iter().eq(["uplink"]));
     home.beside(|| {
         // An exit node is chosen.
         run("ip route add default dev tailscale0 table 52");
@@ -333,7 +333,7 @@ fn a_release_is_not_undone() {
     let handle = Handle::install(ruleset()).unwrap();
     handle.release().unwrap();
     // Longer than it would take.
-    std::thread::sleep(monitor::EVERY + Duration::from_secs(2));
+    std::thread::sleep(monitor::backoff::INTERVAL + Duration::from_secs(2));
     assert!(!run("iptables -t nat -S OUTPUT").contains("SNET"));
     assert!(run("iptables -t nat -S").contains("SNET"));
     handle.remove().unwrap();

@@ -4,9 +4,11 @@
 
 use super::super::router;
 use super::{ruleset, run, set};
-use crate::firewall::exempt_programs::{Cgroup, LeftAlone};
-use crate::firewall::nftables::{Handle, Owner, render};
-use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
+use crate::firewall::exempt_programs::ExemptPrograms;
+use crate::firewall::nftables::kernel_table::KernelTable;
+use crate::firewall::nftables::{TableOwner, render};
+use crate::firewall::policy::{Ipv6, Quic};
+use crate::firewall::ruleset::Ruleset;
 use crate::ipset::IpSet;
 use ipnet::IpNet;
 use snet_lab::cgroup::Cgroups;
@@ -22,18 +24,34 @@ fn examples() -> [(&'static str, Ruleset); 8] {
     let open_end = set("224.0.0.0/3 198.51.100.0/31 198.51.100.2/32 ff00::/8");
     [
         ("proxy", ruleset()),
-        ("ipv6-block-quic-direct", Ruleset { ipv6: Ipv6::Block, quic: Quic::Direct, ..ruleset() }),
-        ("ipv6-direct", Ruleset { ipv6: Ipv6::Direct, proxy: set("0.0.0.0/0 ::/0"), ..ruleset() }),
-        ("no-listener", Ruleset { listeners, block: open_end, ..ruleset() }),
+        (
+            "ipv6-block-quic-direct",
+            ruleset().with(|policy| {
+                policy.ipv6 = Ipv6::Block;
+                policy.quic = Quic::Direct;
+            }),
+        ),
+        (
+            "ipv6-direct",
+            ruleset()
+                .with_rules(|rules| rules.proxy = set("0.0.0.0/0 ::/0"))
+                .with(|policy| policy.ipv6 = Ipv6::Direct),
+        ),
+        (
+            "no-listener",
+            ruleset()
+                .with_rules(|rules| rules.block = open_end)
+                .with(|policy| policy.listeners = listeners),
+        ),
         ("router", router()),
-        ("left-alone", Ruleset { left_alone: users(), ..ruleset() }),
-        ("router-left-alone", Ruleset { left_alone: users(), ..router() }),
-        ("router-ipv6-block", Ruleset { ipv6: Ipv6::Block, ..router() }),
+        ("left-alone", ruleset().with(|policy| policy.exempt = users())),
+        ("router-left-alone", router().with(|policy| policy.exempt = users())),
+        ("router-ipv6-block", router().with(|policy| policy.ipv6 = Ipv6::Block)),
     ]
 }
 
-fn users() -> LeftAlone {
-    LeftAlone { users: vec![0, 990], cgroups: Vec::new() }
+fn users() -> ExemptPrograms {
+    ExemptPrograms { users: vec![0, 990], cgroups: Vec::new() }
 }
 
 /// nft(8) looks a cgroup up when it reads the text, so this one has to be there.
@@ -42,12 +60,12 @@ fn cgroups_are_what_nft_takes_them_for() {
     let (outer, inner) = (Cgroups::name("a.slice"), Cgroups::name("a.slice") + "/b.service");
     groups.make(&outer);
     groups.make(&inner);
-    let cgroups = [inner, outer].map(|path| Cgroup { path, id: None }).into();
-    let left_alone = LeftAlone { users: vec![990], cgroups };
+    let cgroups = vec![inner, outer];
+    let left_alone = ExemptPrograms { users: vec![990], cgroups };
     for ruleset in [ruleset(), router()] {
-        let mut ruleset = Ruleset { left_alone: left_alone.clone(), ..ruleset };
-        ruleset.left_alone.look();
-        assert_eq!(ruleset.left_alone.absent().count(), 0);
+        let mut ruleset = ruleset.with(|policy| policy.exempt = left_alone.clone());
+        ruleset.environment.cgroups = ruleset.policy.exempt.observe();
+        assert_eq!(ruleset.environment.absent_cgroups().count(), 0);
         compare_with_nft("cgroups", &ruleset);
     }
 }
@@ -73,7 +91,7 @@ fn nft_takes_the_text() {
     let china = crate::ipset::china();
     let part = china.prefixes_v4().map(IpNet::V4).step_by(10);
     let part = part.chain(china.prefixes_v6().map(IpNet::V6).step_by(10)).collect::<IpSet>();
-    let large = Ruleset { china: part.into(), ..ruleset() };
+    let large = ruleset().with_rules(|rules| rules.china = part.into());
     for ruleset in examples().map(|(_, ruleset)| ruleset).into_iter().chain([large]) {
         std::fs::write(FILE, render(&ruleset)).unwrap();
         run(&format!("nft -c -f {FILE}"));
@@ -107,7 +125,7 @@ fn the_kernel_has_what_the_text_says() {
 }
 
 fn compare_with_nft(name: &str, ruleset: &Ruleset) {
-    let handle = Handle::install(Owner::open().unwrap(), ruleset.clone()).unwrap();
+    let handle = KernelTable::install(TableOwner::open().unwrap(), ruleset.clone()).unwrap();
     let ours = shown();
     handle.remove().unwrap();
 

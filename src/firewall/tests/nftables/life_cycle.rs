@@ -3,8 +3,11 @@
 use super::super::router;
 use super::{Actor, beat_for_ever, install, listed, plays, ruleset, run, set};
 use crate::firewall::Switches;
-use crate::firewall::nftables::{Error, Handle, Holder, Owner, available, cleanup};
-use crate::firewall::ruleset::{Ipv6, Quic, Ruleset};
+use crate::firewall::nftables::holder::Holder;
+use crate::firewall::nftables::kernel_table::KernelTable;
+use crate::firewall::nftables::{Error, TableOwner, available, cleanup};
+use crate::firewall::policy::{Ipv6, Quic};
+use crate::firewall::ruleset::Ruleset;
 use crate::route::Route;
 use ipnet::{IpNet, Ipv4Net};
 use snet_lab::in_variants;
@@ -22,8 +25,13 @@ fn a_table_that_was_turned_is_like_one_that_was_made() {
     let worlds = [
         ruleset(),
         router(),
-        Ruleset { ipv6: Ipv6::Block, quic: Quic::Direct, ..router() },
-        Ruleset { quic: Quic::Direct, china: set("203.0.113.0/25").into(), ..ruleset() },
+        router().with(|policy| {
+            policy.ipv6 = Ipv6::Block;
+            policy.quic = Quic::Direct;
+        }),
+        ruleset()
+            .with_rules(|rules| rules.china = set("203.0.113.0/25").into())
+            .with(|policy| policy.quic = Quic::Direct),
         ruleset(),
     ];
     let lines = || {
@@ -70,16 +78,16 @@ fn neighbours() {
     run("iptables-nft -A OUTPUT -d 198.51.100.201 -j ACCEPT");
 }
 
-type Install = fn(Owner, Ruleset) -> Result<Handle, Error>;
+type Install = fn(TableOwner, Ruleset) -> Result<KernelTable, Error>;
 
 /// A table with an owner would go with its socket; a plain one goes only if we remove it.
-const KINDS: [Install; 2] = [Handle::install, Handle::install_plain];
+const KINDS: [Install; 2] = [KernelTable::install, KernelTable::install_plain];
 
 fn a_stop_leaves_everything_as_it_was() {
     neighbours();
     let before = listed();
     for install in KINDS {
-        let handle = install(Owner::open().unwrap(), ruleset()).unwrap();
+        let handle = install(TableOwner::open().unwrap(), ruleset()).unwrap();
         assert!(listed().contains("chain tcp6"));
         handle.release().unwrap();
         handle.remove().unwrap();
@@ -92,7 +100,7 @@ fn a_drop_removes_too() {
     let before = listed();
     for install in KINDS {
         let unwound = std::panic::catch_unwind(|| {
-            let _handle = install(Owner::open().unwrap(), ruleset()).unwrap();
+            let _handle = install(TableOwner::open().unwrap(), ruleset()).unwrap();
             panic!("on purpose");
         });
         assert!(unwound.is_err());
@@ -104,10 +112,10 @@ fn a_drop_removes_too() {
 fn the_kernel_cleans_up_after_a_kill() {
     if plays("daemon") {
         // First of all: it is closed last.
-        let owner = Owner::open().unwrap();
+        let owner = TableOwner::open().unwrap();
         let listener = TcpListener::bind("[::]:1111").unwrap();
         let _resolvers = [udp(at("127.0.0.1", 1211)), udp(at("::1", 1211))];
-        let handle = Handle::install(owner, ruleset()).unwrap();
+        let handle = KernelTable::install(owner, ruleset()).unwrap();
         handle.beat(Switches::CAPTURE).unwrap();
         let (mut living, _) = listener.accept().unwrap();
         living.write_all(b"S").unwrap();
@@ -206,7 +214,7 @@ fn two_at_once() {
 
 fn a_kill_at_any_moment_leaves_nothing() {
     if plays("restless") {
-        let everything = Ruleset { china: crate::ipset::china(), ..ruleset() };
+        let everything = ruleset().with_rules(|rules| rules.china = crate::ipset::china());
         loop {
             let handle = install(everything.clone()).unwrap();
             handle.replace(&ruleset()).unwrap();
@@ -233,7 +241,7 @@ fn a_plain_table_is_replaced_or_cleaned() {
     neighbours();
     let before = listed();
     let leave = || {
-        let handle = Handle::install_plain(Owner::open().unwrap(), ruleset()).unwrap();
+        let handle = KernelTable::install_plain(TableOwner::open().unwrap(), ruleset()).unwrap();
         assert!(handle.is_intact().unwrap());
         std::mem::forget(handle);
         assert!(!listed().contains("flags owner"));
@@ -258,21 +266,21 @@ fn damage_is_seen() {
         "nft insert rule inet snet nat return",
         "nft add chain inet snet theirs",
     ] {
-        let handle = Handle::install_plain(Owner::open().unwrap(), ruleset()).unwrap();
+        let handle = KernelTable::install_plain(TableOwner::open().unwrap(), ruleset()).unwrap();
         assert!(handle.is_intact().unwrap());
         run(damage);
         assert!(!handle.is_intact().unwrap(), "{damage}");
         drop(handle);
         assert_eq!(listed(), "");
     }
-    let damaged = Handle::install_plain(Owner::open().unwrap(), ruleset()).unwrap();
+    let damaged = KernelTable::install_plain(TableOwner::open().unwrap(), ruleset()).unwrap();
     run("nft flush ruleset");
     assert!(!damaged.forgot());
     damaged.restore().unwrap();
     assert!(damaged.forgot() && !damaged.forgot(), "what was learned is gone");
     assert!(damaged.is_intact().unwrap() && listed().contains("chain tcp4"));
     drop(damaged);
-    let gone = Handle::install_plain(Owner::open().unwrap(), ruleset()).unwrap();
+    let gone = KernelTable::install_plain(TableOwner::open().unwrap(), ruleset()).unwrap();
     run("nft flush ruleset");
     assert!(
         gone.beat(Switches::CAPTURE)
@@ -281,7 +289,7 @@ fn damage_is_seen() {
             .contains("somebody removed our table")
     );
     gone.learn("198.51.100.1".parse().unwrap(), Route::Direct, Duration::from_secs(1));
-    let other = Handle::install_plain(Owner::open().unwrap(), ruleset()).unwrap();
+    let other = KernelTable::install_plain(TableOwner::open().unwrap(), ruleset()).unwrap();
     assert!(!gone.is_intact().unwrap(), "one of the same name is another one");
     other.remove().unwrap();
     gone.remove().unwrap();
@@ -296,16 +304,16 @@ fn other_rules_without_a_gap() {
     handle.learn("203.0.113.9".parse().unwrap(), Route::Proxy, Duration::from_secs(60));
     let (foreign, domestic) = ("198.51.100.1", "203.0.113.1");
     for _ in 0..3 {
-        let other = Ruleset { china: set("198.51.100.0/24").into(), ..ruleset() };
+        let other = ruleset().with_rules(|rules| rules.china = set("198.51.100.0/24").into());
         handle.replace(&other).unwrap();
         assert_eq!((seen(foreign), seen(domestic)), (Seen::Direct, Seen::Captured));
         assert_eq!(seen("203.0.113.9"), Seen::Captured, "learned");
         assert!(handle.is_intact().unwrap());
-        let block = Ruleset { block: set("203.0.113.1/32"), ..ruleset() };
+        let block = ruleset().with_rules(|rules| rules.block = set("203.0.113.1/32"));
         handle.replace(&block).unwrap();
         assert_eq!((seen(foreign), seen(domestic)), (Seen::Captured, Seen::Refused));
         assert_eq!(seen("203.0.113.9"), Seen::Captured, "learned");
-        handle.replace(&Ruleset { listeners: Vec::new(), ..ruleset() }).unwrap();
+        handle.replace(&ruleset().with(|policy| policy.listeners = Vec::new())).unwrap();
         assert_eq!((seen(foreign), seen(domestic)), (Seen::Direct, Seen::Direct));
         assert!(handle.is_intact().unwrap());
         handle.replace(&ruleset()).unwrap();
@@ -319,8 +327,11 @@ fn other_rules_without_a_gap() {
 }
 
 fn the_china_list_is_loaded_in_one_go() {
-    let ruleset = Ruleset { china: crate::ipset::china(), ..ruleset() };
-    let (v4, v6) = (ruleset.china.prefixes_v4().count(), ruleset.china.prefixes_v6().count());
+    let ruleset = ruleset().with_rules(|rules| rules.china = crate::ipset::china());
+    let (v4, v6) = (
+        ruleset.policy.rules.china.prefixes_v4().count(),
+        ruleset.policy.rules.china.prefixes_v6().count(),
+    );
     let timed = |what: &str, act: &mut dyn FnMut()| {
         let before = Instant::now();
         act();
@@ -357,7 +368,7 @@ fn more_than_a_container_may_send_is_told() {
     let single = |step: u32| Ipv4Net::new_assert(Ipv4Addr::from(first + 2 * step), 32);
     // A range takes 40 bytes, and the kernel doubles what it is asked for.
     let many = (0..most / 20 + 1).map(single).map(IpNet::V4).collect();
-    let error = install(Ruleset { direct: many, ..ruleset() }).map(drop).unwrap_err();
+    let error = install(ruleset().with_rules(|rules| rules.direct = many)).map(drop).unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
     assert!(error.to_string().contains("net.core.wmem_max"));
     assert_eq!(listed(), "");

@@ -6,14 +6,15 @@ mod switch;
 
 use super::{ruleset, set};
 use crate::firewall::Switches;
-use crate::firewall::nftables::{Error, Handle, Owner};
+use crate::firewall::nftables::kernel_table::KernelTable;
+use crate::firewall::nftables::{Error, TableOwner};
 use crate::firewall::ruleset::Ruleset;
 use snet_lab::kernel::run;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-fn install(ruleset: Ruleset) -> Result<Handle, Error> {
-    let handle = Handle::install(Owner::open()?, ruleset)?;
+fn install(ruleset: Ruleset) -> Result<KernelTable, Error> {
+    let handle = KernelTable::install(TableOwner::open()?, ruleset)?;
     handle.beat(Switches::CAPTURE)?;
     Ok(handle)
 }
@@ -79,7 +80,7 @@ fn wait_for(condition: impl Fn() -> bool) {
 }
 
 /// Until somebody kills us.
-fn beat_for_ever(handle: &Handle) -> ! {
+fn beat_for_ever(handle: &KernelTable) -> ! {
     loop {
         handle.beat(Switches::CAPTURE).unwrap();
         std::thread::sleep(Duration::from_secs(1));

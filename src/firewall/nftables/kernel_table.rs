@@ -1,0 +1,349 @@
+//! The installed table: whoever holds the [`KernelTable`] is responsible for it, and keeps it
+//! acting by [`beat`](KernelTable::beat).
+
+use super::batch::{Batch, Ownership};
+use super::connection::{BatchRefusal, TableConnection};
+use super::error::Error;
+use super::message::Act;
+use super::owner;
+use super::owner::{FoundTable, TableOwner};
+use super::reconcile::{create, explain};
+use super::rules;
+use super::sets;
+use super::table::NftTable;
+use super::{batch, numbers};
+use crate::fault::{self, Step};
+use crate::firewall::family::Family;
+use crate::firewall::names::TABLE;
+use crate::firewall::ruleset::Ruleset;
+use crate::firewall::switch::RULE_LIFETIME;
+use crate::firewall::switch::{OnFailure, Switches};
+use crate::route::Route;
+use crate::sync::lock;
+use nix::errno::Errno;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use tracing::warn;
+
+/// Time-outs of learned addresses. 0 would mean for ever; more is of no use (and the other
+/// backend cannot do more).
+const LEAST: Duration = Duration::from_secs(1);
+const MOST: Duration = Duration::from_secs(2_147_483);
+
+/// The table while it is installed. Its drop removes it.
+#[derive(Debug)]
+pub struct KernelTable {
+    connection: TableConnection,
+    state: Mutex<TableState>,
+    pulse: Mutex<LastBeat>,
+    /// A change of a set that fails is told once and not with every answer.
+    complained: AtomicBool,
+    /// The table was made anew: what was learned is gone.
+    forgot: AtomicBool,
+    ownership: Ownership,
+    /// The drop removes the table.
+    installed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct TableState {
+    table: NftTable,
+    /// As the kernel shows it while nobody has touched it.
+    found: FoundTable,
+}
+
+/// What keeps the rules acting. It has a lock of its own: a beat does not wait until long lists are
+/// written down, only for the kernel.
+#[derive(Debug, Default)]
+struct LastBeat {
+    /// When somebody last vouched for us, and how the switches were set.
+    beaten: Option<(Instant, Switches)>,
+    /// No beat counts any more.
+    released: bool,
+}
+
+impl KernelTable {
+    /// Installs these rules in one transaction; a table that a dead process left goes in the same
+    /// one, and after an error in it nothing has changed. They do not act before the first
+    /// [`beat`](Self::beat); a closed table rejects what is foreign until then.
+    ///
+    /// # Errors
+    /// [`Error::Owned`] if a living process has the table; else what the kernel says.
+    pub fn install(owner: TableOwner, ruleset: Ruleset) -> Result<KernelTable, Error> {
+        let ownership = match ruleset.policy.on_failure {
+            OnFailure::Open => Ownership::Owned,
+            OnFailure::Closed => Ownership::Persistent,
+        };
+        Self::install_as(owner, ruleset, ownership)
+    }
+
+    /// As on a kernel without owner tables.
+    #[cfg(test)]
+    pub(in crate::firewall) fn install_plain(
+        owner: TableOwner,
+        ruleset: Ruleset,
+    ) -> Result<KernelTable, Error> {
+        Self::install_as(owner, ruleset, Ownership::Plain)
+    }
+
+    fn install_as(
+        owner: TableOwner,
+        ruleset: Ruleset,
+        ownership: Ownership,
+    ) -> Result<KernelTable, Error> {
+        for family in Family::ALL {
+            if let Some(why) = ruleset.policy.uncaptured(family) {
+                warn!("{why}");
+            }
+        }
+        let TableOwner { connection } = owner;
+        let table = rules::table(&ruleset);
+        step(Step::MakeTable)?;
+        let found = create(&connection, &table, ownership)?;
+        let handle = KernelTable {
+            connection,
+            state: Mutex::new(TableState { table, found }),
+            pulse: Mutex::default(),
+            complained: AtomicBool::new(false),
+            forgot: AtomicBool::new(false),
+            ownership,
+            installed: AtomicBool::new(true),
+        };
+        step(Step::MadeTable)?;
+        Ok(handle)
+    }
+
+    /// Other rules instead, in one transaction: no packet meets neither the old nor the new ones.
+    /// What was learned is kept.
+    ///
+    /// # Errors
+    /// What the kernel says; then the old rules stay.
+    pub fn replace(&self, ruleset: &Ruleset) -> Result<(), Error> {
+        let mut state = self.state();
+        let new = rules::table(ruleset);
+        if new == state.table {
+            return Ok(());
+        }
+        let mut batch = Batch::new(TABLE);
+        batch.turn(&state.table, &new);
+        step(Step::ChangeTable)?;
+        self.renew_ahead();
+        self.commit(batch)?;
+        state.table = new;
+        Ok(())
+    }
+
+    /// Forgets all that was learned.
+    pub fn forget(&self) {
+        let mut batch = Batch::new(TABLE);
+        sets::all_learned().iter().for_each(|set| batch.refill(set));
+        self.attempt(batch);
+    }
+
+    /// Puts the rules back after somebody damaged or removed them. What was learned has to be told
+    /// again, see [`forgot`](Self::forgot).
+    ///
+    /// # Errors
+    /// As [`install`](Self::install).
+    pub fn restore(&self) -> Result<(), Error> {
+        let mut state = self.state();
+        state.found = create(&self.connection, &state.table, self.ownership)?;
+        self.forgot.store(true, Ordering::Relaxed);
+        self.complained.store(false, Ordering::Relaxed);
+        drop(state);
+        self.renew_ahead();
+        Ok(())
+    }
+
+    /// Whether what was learned has to be told again. Says so once.
+    pub fn forgot(&self) -> bool {
+        self.forgot.swap(false, Ordering::Relaxed)
+    }
+
+    /// Adds addresses of upstream servers to those that are never captured.
+    pub fn exempt(&self, servers: Vec<IpAddr>) {
+        if servers.is_empty() {
+            return;
+        }
+        let servers: Vec<IpAddr> = servers.iter().map(IpAddr::to_canonical).collect();
+        let mut batch = Batch::new(TABLE);
+        for family in Family::ALL {
+            let new = sets::servers(&servers, family);
+            batch.add(&new, None);
+            // Other rules will take them out again.
+            self.state().table.note(&new);
+        }
+        self.attempt(batch);
+    }
+
+    /// For `ttl`, connections to this address take this route. What was learned of it before is
+    /// forgotten. The operator's rules by address are stronger, as in [`crate::route`].
+    pub fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
+        let address = address.to_canonical();
+        let mut batch = Batch::new(TABLE);
+        for other in [Route::Block, Route::Proxy, Route::Direct] {
+            let set = sets::learned(address, other);
+            if other == route {
+                batch.renew(&set, Some(ttl.clamp(LEAST, MOST)));
+            } else {
+                batch.remove(&set);
+            }
+        }
+        self.attempt(batch);
+    }
+
+    /// Sets the switches for another [`RULE_LIFETIME`]. To be called, every two seconds, by one who
+    /// knows that connections and queries are really captured and served. After
+    /// [`release`](Self::release) it does nothing.
+    ///
+    /// # Errors
+    /// What the kernel says; the table may be gone.
+    pub fn beat(&self, switches: Switches) -> Result<(), Error> {
+        let mut pulse = self.pulse();
+        if pulse.released {
+            return Ok(());
+        }
+        self.commit(switched(switches))?;
+        pulse.beaten = Some((Instant::now(), switches));
+        Ok(())
+    }
+
+    /// The kernel works on long lists for a while, and no beat comes in between: who was alive just
+    /// now has the whole time before him. Who was not gains nothing.
+    fn renew_ahead(&self) {
+        let pulse = self.pulse();
+        if let Some((beaten, switches)) = pulse.beaten
+            && beaten.elapsed() < RULE_LIFETIME / 2
+            && !pulse.released
+        {
+            self.attempt(switched(switches));
+        }
+    }
+
+    /// Whether the table is as it was installed. Nobody can change one that has an owner; a plain
+    /// one may have been flushed, emptied or made anew. Elements of sets are not looked at.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn is_intact(&self) -> Result<bool, Error> {
+        let state = self.state();
+        if owner::find(&self.connection, TABLE)? != Some(state.found) {
+            return Ok(false);
+        }
+        let chains = self.connection.count(
+            Act::GetChain,
+            |_| {},
+            |chain| {
+                chain.attribute(batch::NFTA_CHAIN_TABLE)
+                    == Some(&[TABLE.as_bytes(), b"\0"].concat())
+            },
+        )?;
+        let rules = self.connection.count(
+            Act::GetRule,
+            |rule| rule.text(numbers::NFTA_RULE_TABLE, TABLE),
+            |_| true,
+        )?;
+        let wanted = state.table.chains.iter().map(|chain| chain.rules.len()).sum::<usize>();
+        Ok(chains == state.table.chains.len() && rules == wanted)
+    }
+
+    /// The first half of a stop: from now on nothing that begins is captured, and what was
+    /// captured goes on until the handle is removed or dropped.
+    ///
+    /// It is the dead man's switch, thrown by hand. The chains stay, and with them conntrack and
+    /// the translation of the addresses of living connections: a machine without a stateful
+    /// firewall has nobody else who needs them.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn release(&self) -> Result<(), Error> {
+        let mut pulse = self.pulse();
+        // No beat counts any more, whatever comes of this.
+        pulse.released = true;
+        self.commit(switched(Switches::OFF))
+    }
+
+    /// The drop leaves the table, which rejects what is foreign.
+    pub fn keep(&self) {
+        self.installed.store(false, Ordering::Relaxed);
+    }
+
+    /// Removes the table. Connections that were captured may end here; see
+    /// [`release`](Self::release).
+    ///
+    /// # Errors
+    /// What the kernel says. It removes a table that has an owner now at the latest.
+    #[cfg(test)]
+    pub fn remove(self) -> Result<(), Error> {
+        self.delete()?;
+        self.keep();
+        Ok(())
+    }
+
+    pub(super) fn delete(&self) -> Result<(), Error> {
+        step(Step::RemoveTable)?;
+        let mut batch = Batch::new(TABLE);
+        batch.delete();
+        match self.connection.commit(&batch.seal())? {
+            // Somebody else was faster.
+            Err(BatchRefusal { errno: Errno::ENOENT, .. }) | Ok(()) => Ok(()),
+            Err(refusal) => Err(explain(&self.connection, refusal)),
+        }
+    }
+
+    /// A change that is no reason to stop.
+    fn attempt(&self, batch: Batch) {
+        if let Err(error) = self.commit(batch)
+            && !self.complained.swap(true, Ordering::Relaxed)
+        {
+            warn!("cannot change the sets of the firewall: {error}");
+        }
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), Error> {
+        let result = self.connection.commit(&batch.seal())?;
+        result.map_err(|refusal| explain(&self.connection, refusal))
+    }
+
+    fn pulse(&self) -> MutexGuard<'_, LastBeat> {
+        lock(&self.pulse)
+    }
+
+    /// Each change of it is one assignment: a panic leaves it whole.
+    fn state(&self) -> MutexGuard<'_, TableState> {
+        lock(&self.state)
+    }
+}
+
+impl Drop for KernelTable {
+    fn drop(&mut self) {
+        if self.installed.load(Ordering::Relaxed)
+            && let Err(error) = self.delete()
+        {
+            warn!("the rules could not be removed ({error}); run `snet cleanup`");
+        }
+    }
+}
+
+fn step(step: Step) -> Result<(), Error> {
+    fault::at(step).map_err(|source| Error::Netlink { source })
+}
+
+/// The switches are as they should be, for another [`RULE_LIFETIME`].
+fn switched(switches: Switches) -> Batch {
+    let mut batch = Batch::new(TABLE);
+    let settings = Family::ALL.map(|family| (family, switches.of(family).settings()));
+    let captured = settings.map(|(family, (captured, _))| (family, captured));
+    let rejected = settings.map(|(family, (_, rejected))| (family, rejected));
+    for (name, wanted) in [(sets::ALIVE, captured), (sets::REJECTED, rejected)] {
+        let those = |on: bool| {
+            let those = wanted.iter().filter(move |(_, wanted)| *wanted == Some(on));
+            those.map(|(family, _)| *family).collect::<Vec<Family>>()
+        };
+        batch.renew(&sets::switch(name, &those(true)), None);
+        batch.remove(&sets::switch(name, &those(false)));
+    }
+    batch
+}
