@@ -103,7 +103,7 @@ pub(super) fn dispatcher(
     let learned =
         running.filter(same_names).map(|running| Arc::clone(running.dispatcher.learned()));
     Dispatcher::new(rules, learned.unwrap_or_default(), direct, upstreams.collect())
-        .leaving_alone(config.rules.exempt_programs.clone())
+        .exempting(config.rules.exempt_programs.clone())
 }
 
 /// With a token the daemon's own proof is answered.

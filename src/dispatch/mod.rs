@@ -69,7 +69,7 @@ pub struct Dispatcher {
     learned: Arc<Learned>,
     direct: Box<dyn Proxy>,
     upstreams: Vec<Arc<Upstream>>,
-    left_alone: ExemptPrograms,
+    exempt: ExemptPrograms,
 }
 
 /// A connection that stands.
@@ -115,18 +115,18 @@ impl Dispatcher {
         direct: Box<dyn Proxy>,
         upstreams: Vec<Arc<Upstream>>,
     ) -> Self {
-        Dispatcher { rules, learned, direct, upstreams, left_alone: ExemptPrograms::default() }
+        Dispatcher { rules, learned, direct, upstreams, exempt: ExemptPrograms::default() }
     }
 
     /// The same, where the programs of this machine that shall not be captured are known.
     #[must_use]
-    pub fn leaving_alone(self, left_alone: ExemptPrograms) -> Self {
-        Dispatcher { left_alone, ..self }
+    pub fn exempting(self, exempt: ExemptPrograms) -> Self {
+        Dispatcher { exempt, ..self }
     }
 
     /// The programs of this machine that shall not be captured.
-    pub fn left_alone(&self) -> &ExemptPrograms {
-        &self.left_alone
+    pub fn exempt(&self) -> &ExemptPrograms {
+        &self.exempt
     }
 
     /// Where a destination goes.

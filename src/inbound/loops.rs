@@ -63,7 +63,7 @@ struct Known {
 struct LocalProxy<'a> {
     name: &'a str,
     server: SocketAddr,
-    left_alone: &'a ExemptPrograms,
+    exempt: &'a ExemptPrograms,
 }
 
 /// Why a connection is refused.
@@ -97,7 +97,7 @@ impl Loops {
                 (Ok(Some(listener)), Ok(Some(_))) => Some(listener),
                 (Err(_), _) | (_, Err(_)) => None,
             };
-            let proxy = LocalProxy { name, server, left_alone: dispatcher.left_alone() };
+            let proxy = LocalProxy { name, server, exempt: dispatcher.exempt() };
             self.judge(&proxy, destination, certain, meter)?;
         }
         Ok(())
@@ -106,7 +106,7 @@ impl Loops {
     /// `owner`: whose both the connection and the proxy are, if that is known.
     fn judge(
         &self,
-        LocalProxy { name, server, left_alone }: &LocalProxy<'_>,
+        LocalProxy { name, server, exempt }: &LocalProxy<'_>,
         destination: SocketAddr,
         owner: Option<SocketOwner>,
         meter: &Arc<Meter>,
@@ -128,7 +128,7 @@ impl Loops {
             waiting.push(Arc::downgrade(meter));
             return Ok(());
         }
-        let is_covered = neighbour.as_ref().is_some_and(|it| it.is_covered(left_alone));
+        let is_covered = neighbour.as_ref().is_some_and(|it| it.is_covered(exempt));
         if !is_covered && known.told.insert((*name).to_owned(), owner) != Some(owner) {
             let remedy = neighbour.map_or_else(
                 || "write the user it runs as into rules.direct-users".into(),
@@ -183,8 +183,8 @@ mod tests {
     fn judge(loops: &Loops, owner: Option<u32>, meter: &Arc<Meter>) -> bool {
         let owner = owner.map(|user| SocketOwner { user: Uid::from_raw(user), cgroup: None });
         let destination = "203.0.113.1:443".parse().unwrap();
-        let (server, left_alone) = (SERVER.parse().unwrap(), &ExemptPrograms::default());
-        let proxy = LocalProxy { name: "local", server, left_alone };
+        let (server, exempt) = (SERVER.parse().unwrap(), &ExemptPrograms::default());
+        let proxy = LocalProxy { name: "local", server, exempt };
         loops.judge(&proxy, destination, owner, meter).is_ok()
     }
 

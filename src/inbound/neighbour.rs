@@ -62,19 +62,19 @@ impl Neighbour {
     }
 
     /// Whether it is left alone, or will be in a moment: a service that is just being started.
-    pub(super) fn is_covered(&self, left_alone: &ExemptPrograms) -> bool {
+    pub(super) fn is_covered(&self, exempt: &ExemptPrograms) -> bool {
         let beneath = |path: &str, above: &str| {
             path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let cgroup = self.cgroup.as_deref().unwrap_or_default();
-        left_alone.users.contains(&self.user.as_raw())
-            || left_alone.cgroups.iter().any(|above| beneath(cgroup, above))
+        exempt.users.contains(&self.user.as_raw())
+            || exempt.cgroups.iter().any(|above| beneath(cgroup, above))
     }
 }
 
 /// What the operator should know of the proxy of this name, whose server is at this address;
 /// `None`: nothing, since it is elsewhere, or left alone.
-pub fn advice(name: &str, server: SocketAddr, left_alone: &ExemptPrograms) -> Option<String> {
+pub fn advice(name: &str, server: SocketAddr, exempt: &ExemptPrograms) -> Option<String> {
     if !is_own(server.ip()) {
         return None;
     }
@@ -83,9 +83,9 @@ pub fn advice(name: &str, server: SocketAddr, left_alone: &ExemptPrograms) -> Op
          would be captured and come back to it"
     );
     match owner::of_listener(server).ok().flatten().map(Neighbour::of) {
-        Some(neighbour) if neighbour.is_covered(left_alone) => None,
+        Some(neighbour) if neighbour.is_covered(exempt) => None,
         Some(neighbour) => Some(format!("{begin}: {}", neighbour.remedy())),
-        None if !left_alone.users.is_empty() || !left_alone.cgroups.is_empty() => None,
+        None if !exempt.users.is_empty() || !exempt.cgroups.is_empty() => None,
         None => Some(format!(
             "{begin}: write rules.direct-users = [\"the user it runs as\"] or \
              rules.direct-cgroups = [\"system.slice/its.service\"] (nobody listens there at \
@@ -137,13 +137,13 @@ mod tests {
     }
 
     #[test]
-    fn who_is_left_alone_needs_no_advice() {
-        let left_alone = ExemptPrograms { users: vec![990], cgroups: vec!["proxy.slice".into()] };
-        assert!(neighbour(990, "a", None).is_covered(&left_alone));
-        assert!(neighbour(0, "root", Some("proxy.slice")).is_covered(&left_alone));
-        assert!(neighbour(0, "root", Some("proxy.slice/b.service")).is_covered(&left_alone));
-        assert!(!neighbour(0, "root", Some("proxy.slices")).is_covered(&left_alone));
-        assert!(!neighbour(0, "root", None).is_covered(&left_alone));
+    fn exempt_programs_need_no_advice() {
+        let exempt = ExemptPrograms { users: vec![990], cgroups: vec!["proxy.slice".into()] };
+        assert!(neighbour(990, "a", None).is_covered(&exempt));
+        assert!(neighbour(0, "root", Some("proxy.slice")).is_covered(&exempt));
+        assert!(neighbour(0, "root", Some("proxy.slice/b.service")).is_covered(&exempt));
+        assert!(!neighbour(0, "root", Some("proxy.slices")).is_covered(&exempt));
+        assert!(!neighbour(0, "root", None).is_covered(&exempt));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The filter table: what is rejected, what is dropped, and who comes in at our own ports. Pure.
 
 use super::lan::of_the_lan;
-use super::matches::{left_alone, loopback, marked, queries, to, to_probe};
+use super::matches::{exempt, loopback, marked, queries, to, to_probe};
 use super::table::{
     CLOSED, FILTER, FOREIGN, INACTIVE, INPUT, IptablesChain, IptablesTable, LAN, Part, REJECT,
     RUNGS, STRAY,
@@ -34,7 +34,7 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Ipt
     let not_captured = format!("-m set ! --match-set {} dst", Set::Alive.name(family));
     // The proof never leaves this machine, whoever took it out of our redirect.
     let own = [format!("{}-g {REJECT}", to_probe(family)), marked(ruleset)];
-    let own = own.into_iter().chain(left_alone(ruleset));
+    let own = own.into_iter().chain(exempt(ruleset));
     let mut chains = Vec::new();
     let (rungs, mut rules) = if ruleset.policy.lan.is_some() && !ruleset.policy.exempt.is_empty() {
         let rules = own.chain([format!("-g {RUNGS}")]).collect();

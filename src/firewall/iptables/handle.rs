@@ -42,7 +42,7 @@ pub(in crate::firewall) struct IptablesRules {
     now: Arc<Mutex<Ruleset>>,
     /// Follows the network; `None` if that could not be started, or after the release.
     monitor: Mutex<Option<Monitor>>,
-    pulse: Mutex<SwitchConnection>,
+    heartbeat: Mutex<SwitchConnection>,
     at_drop: Mutex<AtDrop>,
     // Dropped after the rules are removed.
     _routes: device_routes::Routes,
@@ -131,7 +131,7 @@ impl IptablesRules {
             // From here on a failure is cleaned up after.
             Some(Unfinished)
         };
-        let pulse = SwitchConnection { connection: open()?, released: false };
+        let heartbeat = SwitchConnection { connection: open()?, released: false };
         let families: Vec<Family> = tools.iter().map(|(family, _)| *family).collect();
         let mut sets = Sets::new(open()?, families);
         let routes = device_routes::Routes::put(&ruleset.policy);
@@ -168,7 +168,7 @@ impl IptablesRules {
             ipset: ipset.clone(),
             now: Arc::new(Mutex::new(ruleset.clone())),
             monitor: Mutex::new(None),
-            pulse: Mutex::new(pulse),
+            heartbeat: Mutex::new(heartbeat),
             at_drop: Mutex::new(at_drop),
             _routes: routes,
             last: None,
@@ -271,8 +271,8 @@ impl IptablesRules {
     }
 
     fn switch_off(&self) {
-        let mut pulse = lock(&self.pulse);
-        pulse.released = true;
+        let mut heartbeat = lock(&self.heartbeat);
+        heartbeat.released = true;
         self.sets.remember(Switches::OFF);
         let off = |family: &Family| {
             [Set::Alive, Set::Rejected]
@@ -344,14 +344,14 @@ impl Installed for IptablesRules {
     }
 
     fn beat(&self, switches: Switches) -> Result<(), Error> {
-        let pulse = lock(&self.pulse);
-        if pulse.released {
+        let heartbeat = lock(&self.heartbeat);
+        if heartbeat.released {
             return Ok(());
         }
         let changes = self.sets.switched(switches);
         // Also where the sets are gone: whoever makes them anew does not wait for the next beat.
         self.sets.remember(switches);
-        pulse.connection.apply(&changes).map_err(|source| Error::Netlink { source })
+        heartbeat.connection.apply(&changes).map_err(|source| Error::Netlink { source })
     }
 
     fn on_change(&self, listener: Box<dyn Fn() + Send + Sync>) {

@@ -1,6 +1,6 @@
 //! Router mode in iptables: the chains of what LAN hosts send. Pure.
 
-use super::matches::{asleep, in_set, marked};
+use super::matches::{in_set, inactive, marked};
 use super::table::{IptablesChain, LAN, LAN_DNS, TCP};
 use crate::firewall::family::Family;
 use crate::firewall::names::ZONE;
@@ -9,7 +9,7 @@ use crate::firewall::sets::Set;
 
 /// Their queries get the zone.
 pub(super) fn raw(ruleset: &Ruleset, family: Family) -> IptablesChain {
-    let mut rules = vec!["-p udp ! --dport 53 -j RETURN".into(), asleep(family)];
+    let mut rules = vec!["-p udp ! --dport 53 -j RETURN".into(), inactive(family)];
     rules.extend(of_the_lan(family));
     rules.push(marked(ruleset));
     rules.extend(unasked(family));
@@ -19,7 +19,7 @@ pub(super) fn raw(ruleset: &Ruleset, family: Family) -> IptablesChain {
 
 /// Redirects, which lead to the interface by which the packet came in.
 pub(super) fn nat(ruleset: &Ruleset, family: Family, foreign_tcp: bool) -> [IptablesChain; 2] {
-    let mut rules = vec![asleep(family)];
+    let mut rules = vec![inactive(family)];
     rules.extend(of_the_lan(family));
     rules.push(marked(ruleset));
     rules.extend([

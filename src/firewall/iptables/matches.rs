@@ -27,7 +27,7 @@ pub(super) fn queries(family: Family) -> impl Iterator<Item = String> {
 
 /// The dead man's switch: nothing is redirected unless the daemon has just renewed this set, see
 /// [`Handle::beat`](super::Handle::beat).
-pub(super) fn asleep(family: Family) -> String {
+pub(super) fn inactive(family: Family) -> String {
     format!("-m set ! --match-set {} dst -j RETURN", Set::Alive.name(family))
 }
 
@@ -37,7 +37,7 @@ pub(super) fn to_probe(family: Family) -> String {
 }
 
 /// Lets go what shall be left alone on this machine.
-pub(super) fn left_alone(ruleset: &Ruleset) -> impl Iterator<Item = String> {
+pub(super) fn exempt(ruleset: &Ruleset) -> impl Iterator<Item = String> {
     let users = ruleset.policy.exempt.users.iter();
     let users = users.map(|user| format!("-m owner --uid-owner {user} -j RETURN"));
     let cgroups = ruleset.environment.present_cgroups();

@@ -29,7 +29,7 @@
 //!
 //! - **Sockets bound to a device** reach a redirect by routes of ours (`bound.rs`).
 //!
-//! - **Who is left alone** on this machine (`left_alone.rs`) passes where snet's own packets do.
+//! - **Exempt programs** of this machine (`exempt_programs.rs`) pass where snet's own packets do.
 //!
 //! - **The dead man's switch**: the first rule of each chain lets everything pass unless a set
 //!   holds the destination, and that set holds all of them, for [`RULE_LIFETIME`]. Only

@@ -8,7 +8,7 @@
 
 use super::filter::filter;
 use super::lan;
-use super::matches::{asleep, in_set, left_alone, loopback, marked, queries, to, to_probe};
+use super::matches::{exempt, in_set, inactive, loopback, marked, queries, to, to_probe};
 use super::table::{IptablesChain, IptablesTable, LINK, PROBE, Part, TCP};
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, LINK_LOCAL, Verdict};
@@ -43,10 +43,10 @@ fn raw(ruleset: &Ruleset, family: Family) -> IptablesTable {
         "-p udp ! --dport 53 -j RETURN".into(),
         format!("{}-j CT --zone {ZONE}", to_probe(family)),
         format!("{}-j RETURN", to_probe(family)),
-        asleep(family),
+        inactive(family),
         marked(ruleset),
     ];
-    rules.extend(left_alone(ruleset));
+    rules.extend(exempt(ruleset));
     rules.extend([
         format!("-d {} -j RETURN", loopback(family)),
         format!("{}-j RETURN", in_set(Set::Direct, family)),
@@ -65,10 +65,10 @@ fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> IptablesTable {
         // First of all: it proves the way also while the rules sleep, and also where everything
         // else of root's is left alone.
         format!("{}-g {PROBE}", to_probe(family)),
-        asleep(family),
+        inactive(family),
         marked(ruleset),
     ];
-    rules.extend(left_alone(ruleset));
+    rules.extend(exempt(ruleset));
     let link_local = family == Family::V6 && ruleset.policy.listens_link_local();
     if link_local {
         rules.push(format!("-d {LINK_LOCAL} -g {LINK}"));

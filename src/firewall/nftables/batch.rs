@@ -110,7 +110,7 @@ impl Batch {
         Batch { table, bytes, last: 0, what: vec!["the batch".into()], sets: 0 }
     }
 
-    /// Makes the table, and all that is in it, asleep: the switches stay empty. It must not be
+    /// Makes the table, and all that is in it, inactive: the switches stay empty. It must not be
     /// there.
     pub(super) fn create(&mut self, table: &NftTable, ownership: Ownership) {
         let name = self.table;

@@ -37,7 +37,7 @@ const MOST: Duration = Duration::from_secs(2_147_483);
 pub struct KernelTable {
     connection: TableConnection,
     state: Mutex<TableState>,
-    pulse: Mutex<LastBeat>,
+    heartbeat: Mutex<LastBeat>,
     /// A change of a set that fails is told once and not with every answer.
     complained: AtomicBool,
     /// The table was made anew: what was learned is gone.
@@ -105,7 +105,7 @@ impl KernelTable {
         let handle = KernelTable {
             connection,
             state: Mutex::new(TableState { table, found }),
-            pulse: Mutex::default(),
+            heartbeat: Mutex::default(),
             complained: AtomicBool::new(false),
             forgot: AtomicBool::new(false),
             ownership,
@@ -201,22 +201,22 @@ impl KernelTable {
     /// # Errors
     /// What the kernel says; the table may be gone.
     pub fn beat(&self, switches: Switches) -> Result<(), Error> {
-        let mut pulse = self.pulse();
-        if pulse.released {
+        let mut heartbeat = self.heartbeat();
+        if heartbeat.released {
             return Ok(());
         }
         self.commit(switched(switches))?;
-        pulse.beaten = Some((Instant::now(), switches));
+        heartbeat.beaten = Some((Instant::now(), switches));
         Ok(())
     }
 
     /// The kernel works on long lists for a while, and no beat comes in between: who was alive just
     /// now has the whole time before him. Who was not gains nothing.
     fn renew_ahead(&self) {
-        let pulse = self.pulse();
-        if let Some((beaten, switches)) = pulse.beaten
+        let heartbeat = self.heartbeat();
+        if let Some((beaten, switches)) = heartbeat.beaten
             && beaten.elapsed() < RULE_LIFETIME / 2
-            && !pulse.released
+            && !heartbeat.released
         {
             self.attempt(switched(switches));
         }
@@ -259,9 +259,9 @@ impl KernelTable {
     /// # Errors
     /// What the kernel says.
     pub fn release(&self) -> Result<(), Error> {
-        let mut pulse = self.pulse();
+        let mut heartbeat = self.heartbeat();
         // No beat counts any more, whatever comes of this.
-        pulse.released = true;
+        heartbeat.released = true;
         self.commit(switched(Switches::OFF))
     }
 
@@ -307,8 +307,8 @@ impl KernelTable {
         result.map_err(|refusal| explain(&self.connection, refusal))
     }
 
-    fn pulse(&self) -> MutexGuard<'_, LastBeat> {
-        lock(&self.pulse)
+    fn heartbeat(&self) -> MutexGuard<'_, LastBeat> {
+        lock(&self.heartbeat)
     }
 
     /// Each change of it is one assignment: a panic leaves it whole.

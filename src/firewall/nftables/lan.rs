@@ -11,7 +11,7 @@
 use super::exempt::rungs_of;
 use super::filter::filter;
 use super::matches::{
-    BEFORE_CONNTRACK, BEFORE_DNAT, BEFORE_FILTERS, BEHIND_DNAT, DNS, awake, base, chain, in_set,
+    BEFORE_CONNTRACK, BEFORE_DNAT, BEFORE_FILTERS, BEHIND_DNAT, DNS, active, base, chain, in_set,
     listening, marked,
 };
 use super::sets::{ALIVE, set_name};
@@ -106,7 +106,7 @@ fn unasked(lan: &LanSide, family: Family) -> Vec<NftRule> {
 
 /// A redirect leads to the interface by which the packet came in.
 fn dns(ruleset: &Ruleset) -> NftChain {
-    let rules = listening(ruleset).map(|family| awake(family, "dns-lan"));
+    let rules = listening(ruleset).map(|family| active(family, "dns-lan"));
     base("dns-lan", ChainKind::Nat, Point::Prerouting, BEFORE_DNAT, rules)
 }
 
@@ -124,7 +124,7 @@ fn dns_of(ruleset: &Ruleset, family: Family) -> NftChain {
 fn nat(ruleset: &Ruleset) -> NftChain {
     let rules = listening(ruleset)
         .filter(|family| redirects(ruleset.policy.foreign(*family)))
-        .map(|family| awake(family, "nat-lan"));
+        .map(|family| active(family, "nat-lan"));
     base("nat-lan", ChainKind::Nat, Point::Prerouting, BEHIND_DNAT, rules)
 }
 

@@ -30,7 +30,7 @@ pub(super) const BEHIND_DNAT: i32 = -95;
 pub(super) const BEFORE_FILTERS: i32 = -10;
 
 /// To the chain of this name and family, while the switch is on.
-pub(super) fn awake(family: Family, name: &str) -> NftRule {
+pub(super) fn active(family: Family, name: &str) -> NftRule {
     vec![
         Expression::FamilyIn(Is::In, ALIVE),
         Expression::Family(family),

@@ -15,10 +15,10 @@
 //! Router mode adds the same four, with `-lan` at their names, at PREROUTING and FORWARD, and
 //! `door` at INPUT, which turns strangers away (`lan.rs`).
 //!
-//! One table is one life: it comes whole and asleep in one transaction, wakes in a second one, goes
-//! in one, and there is never an IPv4 half without its IPv6 half. (Some kernels let rules act a
-//! moment before the sets of the same transaction hold anything. nat in a table of the family inet:
-//! since Linux 5.2.)
+//! One table is one life: it comes whole and inactive in one transaction, becomes active in a
+//! second one, goes in one, and there is never an IPv4 half without its IPv6 half. (Some kernels
+//! let rules act a moment before the sets of the same transaction hold anything. nat in a table
+//! of the family inet: since Linux 5.2.)
 //!
 //! **The owner.** The table has the flag `owner`: it belongs to the netlink socket that made it.
 //! Others can neither change nor delete it (EPERM), and their `flush ruleset` passes it by. When

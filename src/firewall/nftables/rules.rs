@@ -7,7 +7,7 @@ use super::exempt::ours;
 use super::filter::{filter, filter_of, refuse};
 use super::lan;
 use super::matches::{
-    BEFORE_CONNTRACK, BEFORE_DNAT, BEHIND_DNAT, DNS, awake, base, chain, in_set, link_local,
+    BEFORE_CONNTRACK, BEFORE_DNAT, BEHIND_DNAT, DNS, active, base, chain, in_set, link_local,
     listening, loopback, queries, rungs, to_probe,
 };
 use super::sets::{ALIVE, all_sets};
@@ -115,7 +115,7 @@ fn dns(ruleset: &Ruleset) -> NftChain {
         let query = Expression::Port(Protocol::Udp, Is::In, DNS);
         vec![to_probe(family), query, Expression::Redirect(port)]
     });
-    let rules = proof.chain(listening(ruleset).map(|family| awake(family, "dns")));
+    let rules = proof.chain(listening(ruleset).map(|family| active(family, "dns")));
     base("dns", ChainKind::Nat, Point::Output, BEFORE_DNAT, rules)
 }
 
@@ -147,7 +147,7 @@ fn nat(ruleset: &Ruleset) -> NftChain {
     let port = ruleset.policy.tcp_port;
     let proof = listening(ruleset)
         .map(move |family| vec![to_probe(family), Expression::Syn, Expression::Redirect(port)]);
-    let rules = listening(ruleset).filter(redirects).map(|family| awake(family, "nat"));
+    let rules = listening(ruleset).filter(redirects).map(|family| active(family, "nat"));
     let rules = proof.chain(rules);
     base("nat", ChainKind::Nat, Point::Output, BEHIND_DNAT, rules)
 }

@@ -15,11 +15,11 @@ use snet_lab::kernel::{run, sealed_for, until, variant};
 use std::net::{TcpListener, UdpSocket};
 
 in_every_variant!(
-    programs_of_a_user_are_left_alone,
-    programs_of_a_cgroup_are_left_alone,
+    programs_of_a_user_are_exempt,
+    programs_of_a_cgroup_are_exempt,
     a_cgroup_is_followed,
     a_router_leaves_its_own_programs_alone_and_nobody_elses,
-    who_is_left_alone_can_change
+    exempt_programs_can_change
 );
 
 const FOREIGN: [(&str, &str); 2] = [("198.51.100.1", "127.0.0.1"), ("2001:db8:f::1", "::1")];
@@ -47,8 +47,8 @@ impl Scene {
     }
 
     /// What a program sees that begins now.
-    fn is(&self, left_alone: bool, when: &str) {
-        let expected = if left_alone { Seen::Direct } else { Seen::Captured };
+    fn is(&self, exempt: bool, when: &str) {
+        let expected = if exempt { Seen::Direct } else { Seen::Captured };
         for ((foreign, _), resolver) in FOREIGN.into_iter().zip(&self.resolvers) {
             assert_eq!(tcp(at(foreign, 80), None), expected, "{when}: TCP to {foreign}");
             assert_eq!(tcp(at(foreign, 53), None), expected, "{when}: a name over TCP");
@@ -60,10 +60,10 @@ impl Scene {
             // And asked again: the zone is the same.
             assert_eq!(datagram(&client, to, &server, Some(resolver)), expected, "{when}");
             let rejected = refused(at(foreign, 443), &self.quic, None);
-            assert_eq!(rejected, !left_alone, "{when}: QUIC to {foreign}");
+            assert_eq!(rejected, !exempt, "{when}: QUIC to {foreign}");
         }
         for blocked in BLOCKED {
-            let expected = if left_alone { Seen::Direct } else { Seen::Refused };
+            let expected = if exempt { Seen::Direct } else { Seen::Refused };
             assert_eq!(tcp(at(blocked, 80), None), expected, "{when}: {blocked}");
         }
     }
@@ -78,11 +78,11 @@ fn cgroups(path: &str) -> ExemptPrograms {
     ExemptPrograms { users: Vec::new(), cgroups: vec![nowhere, path.into()] }
 }
 
-fn with(left_alone: ExemptPrograms) -> Ruleset {
-    of_the_network(ruleset().with(|policy| policy.exempt = left_alone))
+fn with(exempt: ExemptPrograms) -> Ruleset {
+    of_the_network(ruleset().with(|policy| policy.exempt = exempt))
 }
 
-fn programs_of_a_user_are_left_alone() {
+fn programs_of_a_user_are_exempt() {
     let scene = Scene::begin();
     // Tests are root in their namespace, which has no other user.
     let handle = Handle::install(with(users(&[0]))).unwrap();
@@ -97,7 +97,7 @@ fn programs_of_a_user_are_left_alone() {
     assert_eq!(cleanup().unwrap().to_string(), "nothing to clean");
 }
 
-fn programs_of_a_cgroup_are_left_alone() {
+fn programs_of_a_cgroup_are_exempt() {
     let groups = Cgroups::mount();
     let scene = Scene::begin();
     // As systemd names the service of a device.
@@ -174,14 +174,14 @@ fn a_router_leaves_its_own_programs_alone_and_nobody_elses() {
     assert!(!run("iptables-save").contains("SNET"));
 }
 
-fn who_is_left_alone_can_change() {
+fn exempt_programs_can_change() {
     let scene = Scene::begin();
     let handle = Handle::install(with(ExemptPrograms::default())).unwrap();
     scene.is(false, "nobody");
-    for left_alone in [true, false, true] {
-        let whom = if left_alone { users(&[0]) } else { ExemptPrograms::default() };
+    for exempt in [true, false, true] {
+        let whom = if exempt { users(&[0]) } else { ExemptPrograms::default() };
         handle.replace(with(whom)).unwrap();
-        scene.is(left_alone, "after a reload");
+        scene.is(exempt, "after a reload");
     }
     let listens_everywhere = vec!["::".parse().unwrap()];
     let router = router_of().with(|policy| {

@@ -50,7 +50,7 @@ fn router_mode() {
 }
 
 #[test]
-fn users_and_cgroups_are_left_alone() {
+fn users_and_cgroups_are_exempt() {
     let cgroup = |path: &str, id| Cgroup { path: path.into(), id };
     let there = cgroup("system.slice/proxy.service", Some(4711));
     let cgroups = vec![there, cgroup("none.slice", None)];

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 in_both_variants!(
     nothing_slips_through_while_one_table_is_mended,
     a_failure_leaves_the_old_rules,
-    a_long_list_does_not_hold_up_the_pulse
+    a_long_list_does_not_hold_up_the_heartbeat
 );
 in_variants!([Native] a_long_list_is_taken_in);
 in_every_variant!(
@@ -156,7 +156,7 @@ fn nothing_slips_through_while_one_table_is_mended() {
 }
 
 /// ipset takes entries one by one, and a slow machine takes seconds for all of them.
-fn a_long_list_does_not_hold_up_the_pulse() {
+fn a_long_list_does_not_hold_up_the_heartbeat() {
     let handle = Handle::install(ruleset()).unwrap();
     let held_up = |first: u32| {
         let long = ruleset().with_rules(|rules| rules.proxy = addresses(first));

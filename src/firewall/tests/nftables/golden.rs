@@ -61,9 +61,9 @@ fn cgroups_are_what_nft_takes_them_for() {
     groups.make(&outer);
     groups.make(&inner);
     let cgroups = vec![inner, outer];
-    let left_alone = ExemptPrograms { users: vec![990], cgroups };
+    let exempt = ExemptPrograms { users: vec![990], cgroups };
     for ruleset in [ruleset(), router()] {
-        let mut ruleset = ruleset.with(|policy| policy.exempt = left_alone.clone());
+        let mut ruleset = ruleset.with(|policy| policy.exempt = exempt.clone());
         ruleset.environment.cgroups = ruleset.policy.exempt.observe();
         assert_eq!(ruleset.environment.absent_cgroups().count(), 0);
         compare_with_nft("cgroups", &ruleset);
