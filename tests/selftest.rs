@@ -1,5 +1,5 @@
 //! `snet selftest` finds what is broken, says so, and says what it lacks. Runs the debug binary,
-//! whose parts can be broken on purpose (`src/fault.rs`).
+//! whose parts can be broken on purpose (`src/fault/`).
 //!
 //! Whatever is tried here that could change a host happens in a namespace made by unshare(1).
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]

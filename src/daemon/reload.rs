@@ -1,14 +1,17 @@
 //! Another configuration while the daemon runs.
 //!
 //! Theory of operation. The next generation is built beside the present one: read, checked, names
-//! of new servers resolved, the network looked at. Nothing has changed until then, and whatever is
-//! wrong is told and leaves it so. Then, in this order:
+//! of new servers resolved, the network looked at. Until then nothing has changed, but that
+//! addresses of new servers are exempt already, and whatever is wrong is told and leaves it so.
+//! Then, in this order:
 //!
 //! 1. **The dispatcher** is swapped. A connection that is captured from now on is judged by the new
 //!    rules, whichever rules captured it; what is being relayed keeps the dispatcher it began with.
 //! 2. **The kernel's rules** are exchanged ([`firewall::Installed::replace`]). If that fails, or if
 //!    the new rules do not capture, the old dispatcher and the old rules come back.
-//! 3. **The resolver** gets its settings; queries in flight are answered by the old ones.
+//!    What names taught is forgotten and told anew if the rules for names are others.
+//! 3. **The resolver** gets its settings; queries in flight are answered by the old ones. It is the
+//!    last, since its answers teach router and kernel, and a failure before leaves it as it is.
 //!
 //! What goes on: listeners, connections, the heartbeat; proxies whose entry is the same, with what
 //! is known of their health; addresses of servers that are known; what names taught if the rules

@@ -12,9 +12,10 @@
 //!    allocates nothing.
 //! 3. Else a task waits for [`split_horizon`], which says whether the server that the program asked
 //!    has a part in it, and for [`flights`]: one for all clients that ask the same ([`in_flight`]).
-//! 4. The flight asks whom [`policy`] names. A name that no list has: both sides ([`judge`], where
-//!    [`split`] decides), or with `dns.no-leak` one after the other ([`no_leak`]). A listed or
-//!    local name: [`one_side`]. The server that the program asked: [`asked_server`].
+//! 4. The flight asks whom [`policy`] names. An address of a name that no list has: both sides
+//!    ([`judge`], where [`split`] decides), or with `dns.no-leak` one after the other
+//!    ([`no_leak`]); another type: the side that its addresses belong to. A listed or local name:
+//!    [`one_side`]. The server that the program asked: [`asked_server`].
 //! 5. [`upstream`] puts the question to the servers, [`reply`] reads and classifies what they say.
 //! 6. Back in the flight, the answer goes into [`memory`], and its addresses into router and kernel
 //!    ([`steering`]), before the resolver writes it for each client.

@@ -1,6 +1,6 @@
 //! The ladder of destinations: the one order in which both backends judge a destination, for
-//! redirects and for rejects, so that the two cannot disagree. From its fourth rung on it is
-//! [`crate::route`].
+//! redirects and for rejects, so that the two cannot disagree. DNS is looked at before it. From
+//! `Block` on it is the order of [`crate::route`], which does not know the proxies' servers.
 
 use super::sets::Set;
 
@@ -25,7 +25,7 @@ pub(in crate::firewall) enum Verdict {
     Foreign,
 }
 
-/// The first rung that holds decides. From `Block` on it is the order of [`crate::route`].
+/// The first rung that holds decides.
 ///
 /// `Reserved` stands behind the operator's rules: a prefix that somebody wrote down by hand, say
 /// `rules.proxy = ["10.8.0.0/16"]`, beats a list made for everybody. What must never be captured,

@@ -1,7 +1,8 @@
 //! What the kernel is told: a [`Ruleset`] is a value; a backend renders and applies it whole.
 //!
-//! There are two backends ([`Backend`]): [`iptables`], with ipset, and [`nftables`], which needs no
-//! tool; both do the same. Synchronous; knows no tokio.
+//! There are two backends ([`Backend`] chooses, [`Installed`] is what both can do): [`iptables`],
+//! with ipset, and [`nftables`], which needs no tool; both do the same. Synchronous; knows no
+//! tokio.
 
 mod backend;
 mod change_listener;

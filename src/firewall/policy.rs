@@ -15,7 +15,7 @@ pub enum Ipv6 {
     /// Redirected like IPv4.
     #[default]
     Proxy,
-    /// Not touched.
+    /// Connections to foreign destinations are not touched; DNS is, and `rules.block`.
     Direct,
     /// Foreign IPv6 is rejected, and foreign names get no AAAA.
     Block,
@@ -71,8 +71,9 @@ pub struct LanPolicy {
 }
 
 impl Policy {
-    /// What becomes of connections to foreign destinations of this family. Where there is no
-    /// listener in it there is no redirect, and it is rejected while the other family is captured.
+    /// What becomes of connections to foreign destinations of this family. Whether it has a
+    /// listener is not looked at here: without one the backends make no redirect, and it is
+    /// rejected while the other family is captured.
     pub(super) fn foreign(&self, family: Family) -> Foreign {
         match (family, self.ipv6) {
             (Family::V6, Ipv6::Block) => Foreign::Reject,

@@ -2,8 +2,9 @@
 //!
 //! The kernel makes the same decision first (see `firewall`), from the same [`Rules`]; what reaches
 //! this process is judged again, because names learned by the resolver and a changed
-//! configuration may know better. Order of precedence, the same as in the kernel: `block`,
-//! `proxy`, `direct`, what the resolver learned, reserved and China addresses, the rest.
+//! configuration may know better. Order of precedence, the same as in the kernel (which has
+//! this machine, its links and the proxies' servers besides): `block`, `proxy`, `direct`, what the
+//! resolver learned, reserved and China addresses, the rest.
 
 mod learned;
 

@@ -1,7 +1,7 @@
 //! Whether this machine's way out has changed: another network, another address, another uplink.
 //!
-//! Needs no rules and no rights; the daemon asks with every beat. What has come over netlink since
-//! the last time only says that it is worth looking.
+//! Needs no rules and no rights; the network watcher asks every two seconds. What has come over
+//! netlink since the last time only says that it is worth looking.
 
 use crate::firewall::netlink::route::{Changes, survey};
 use crate::firewall::network::Network;

@@ -77,14 +77,15 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Ipt
         },
     ]);
     if let Foreign::Redirect { reject_quic } = foreign {
-        // Foreign TCP that is captured is local by now, so only other protocols come here.
+        // Foreign TCP that is captured is local by now: other protocols come here, and what nat
+        // missed.
         let mut rules = vec![format!("{not_captured} -g {REJECT}")];
         if reject_quic {
             rules.push(format!("-p udp --dport 443 -j REJECT --reject-with {unreachable}"));
         }
         // Of this machine's own: somebody took it out of nat, or flushed that. Better refused than
-        // direct. What others translate is theirs. (LAN hosts are refused by no moment in which the
-        // mode changes.)
+        // direct. What others translate is theirs. (Not for LAN hosts: while the mode changes,
+        // theirs would be refused for a moment.)
         rules.push(
             "-p tcp --syn -m addrtype --src-type LOCAL -m conntrack ! --ctstate DNAT -j REJECT \
              --reject-with tcp-reset"

@@ -26,7 +26,7 @@ pub(super) fn queries(family: Family) -> impl Iterator<Item = String> {
 }
 
 /// The dead man's switch: nothing is redirected unless the daemon has just renewed this set, see
-/// [`Handle::beat`](super::Handle::beat).
+/// [`Installed::beat`](crate::firewall::Installed::beat).
 pub(super) fn inactive(family: Family) -> String {
     format!("-m set ! --match-set {} dst -j RETURN", Set::Alive.name(family))
 }

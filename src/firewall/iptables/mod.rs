@@ -2,49 +2,53 @@
 //!
 //! # Theory of operation
 //!
-//! Three tables work together, IPv4 and IPv6 alike, each by one chain `SNET` that is entered from
-//! OUTPUT:
+//! Three tables work together, IPv4 and IPv6 alike. A chain `SNET` of each is entered from OUTPUT
+//! (the other chains are listed in `table.rs`):
 //!
 //! | table | what it does |
 //! |---|---|
 //! | raw | captured UDP queries and our replies to them get a conntrack zone of their own |
-//! | filter | rejects: `block`, foreign QUIC, foreign IPv6 where it is blocked |
+//! | filter | rejects: `block`, foreign QUIC, foreign IPv6 if blocked, a family that is lost |
 //! | nat | redirects: DNS to the resolver, foreign TCP to the redirect port |
 //!
-//! - **Only connections that begin are judged**: TCP by its SYN, anything else by conntrack state
-//!   NEW. Loose pick-up makes a living TCP connection NEW too; without `--syn` the start would
-//!   kill them all.
+//! - **Only connections that begin are judged** in filter and nat: TCP by its SYN, anything else by
+//!   conntrack state NEW. Loose pick-up makes a living TCP connection NEW too; without `--syn` the
+//!   start would kill them all.
 //! - **The zone**: a conntrack entry of UDP outlives the rules, and each retry refreshes it. A
 //!   client that keeps its source port would keep its old server after the start, and would be
 //!   sent to a dead port after the stop. In a zone of its own a query never meets an entry from
 //!   the time before, and leaves none for the time after. Packets over loopback keep their
 //!   conntrack entry on the way in (nf_conntrack_in: "Previously seen (loopback)"), so raw
 //!   PREROUTING needs no rule.
-//! - **One ladder of destinations** (`iptables.rs`) gives the order in nat and in filter, so that
-//!   what is redirected and what is rejected can never disagree.
+//! - **One ladder of destinations** (`firewall/ladder.rs`) gives the order in nat and in filter, so
+//!   that what is redirected and what is rejected can never disagree.
 //! - **A reject is seen twice by a local UDP socket**: the send fails with EPERM, and the next
 //!   call with ECONNREFUSED (the ICMP message). TCP sees ECONNREFUSED.
 //! - **Reject and redirect** are different tables: nat has no REJECT. nat lets blocked
 //!   destinations pass, filter comes next and rejects them.
 //!
-//! - **Sockets bound to a device** reach a redirect by routes of ours (`bound.rs`).
+//! - **Sockets bound to a device** reach a redirect by routes of ours
+//!   (`firewall/device_routes.rs`).
 //!
 //! - **Exempt programs** of this machine (`exempt_programs.rs`) pass where snet's own packets do.
 //!
-//! - **The dead man's switch**: the first rule of each chain lets everything pass unless a set
-//!   holds the destination, and that set holds all of them, for [`RULE_LIFETIME`]. Only
-//!   [`Handle::beat`] renews it. A daemon that was killed, that hangs or is stopped so lets the
-//!   network go; with [`OnFailure::Closed`] filter rejects what is foreign instead.
+//! - **The dead man's switch**: a rule before all that captures lets everything pass unless a set
+//!   holds the destination, and that set holds all of them, for
+//!   [`RULE_LIFETIME`](crate::firewall::RULE_LIFETIME). Only the heartbeat renews it
+//!   ([`Installed::beat`](crate::firewall::Installed::beat)). A daemon that was killed, that hangs
+//!   or is stopped so lets the network go; with `firewall.on-failure = "closed"` filter rejects
+//!   what is foreign instead.
 //! - **One family beside the other**: one that cannot be captured is rejected while the other one
-//!   is ([`Switch::Reject`]), by a second set that has to be renewed like the first.
-//! - **The proof** ([`probe`]): one foreign address is redirected at any time, whether the rules
-//!   are active or not, so that the daemon sees whether others let through what we redirect before
-//!   it activates the rules, and at every beat.
+//!   is (`Switch::Reject` in `firewall/switch.rs`), by a second set that has to be renewed like the
+//!   first.
+//! - **The proof** (`firewall/probe.rs`): one foreign address is redirected at any time, whether
+//!   the rules are active or not, so that the daemon sees whether others let through what we
+//!   redirect before it activates the rules, and at every beat.
 //!
 //! # Router mode
 //!
-//! The same ladder is entered from PREROUTING (raw, nat) and FORWARD (filter) by a chain
-//! `SNET-LAN`, which lets go what does not come from the LAN side (`lan.rs`):
+//! The same chains are entered from PREROUTING (raw, nat) and FORWARD (filter) by a chain
+//! `SNET-LAN`, which lets go what does not come from the LAN side (`lan.rs` of this folder):
 //!
 //! - **The LAN side is a set** of interfaces (hash:net,iface), and so are the prefixes on their
 //!   links, so that an interface comes and goes without a change of any rule.
@@ -52,20 +56,22 @@
 //!   first rung, ports that docker or a router forwards among them, whose DNAT comes behind us.
 //!   What comes in from an uplink is not looked at, and the replies to it are not NEW.
 //! - **A redirect leads to the first address of the incoming interface**, so the daemon listens on
-//!   `::`; `SNET-INPUT` accepts what was redirected, and drops strangers who were not.
+//!   `::`; `SNET-INPUT` accepts what was redirected, and drops non-LAN hosts' packets that were
+//!   not.
 //! - **Queries to another host on the same link** pass: with br_netfilter they are seen although a
 //!   bridge only passes them on.
-//! - **The network is followed** (`monitor.rs`), and rules that another program takes away are put
-//!   back (`place.rs`).
+//! - **The network is followed** (`firewall/monitor/`), and rules that another program takes away
+//!   are put back (`place.rs`).
 //!
 //! # Life cycle
 //!
-//! Install: remove left-overs of any state, load all sets by one `ipset restore`, then the rules
-//! of a family by one `iptables-restore --noflush`, in each table the jump last, the redirecting
-//! table last. Remove: read the tables, take out what is ours, nat first; then the sets, which are
-//! busy as long as a rule names them. Removing needs no memory: it is the same code for a stop,
-//! for [`cleanup`] and for what a killed start left behind. A stop has two halves,
-//! [`Handle::release`] and [`Handle::remove`], with the drain between them: a captured connection
+//! Install: remove left-overs of any state (what a closed network left is taken over in place,
+//! `adopt.rs`), load all sets by one `ipset restore`, then the rules of a family by one
+//! `iptables-restore --noflush`, in each table the jump last, the redirecting table last. Remove:
+//! read the tables, take out what is ours, nat first; then the sets, which are busy as long as a
+//! rule names them. Removing needs no memory: it is the same code for a stop, for a cleanup and for
+//! what a killed start left behind. A stop has two halves, `release` and `remove` of
+//! [`Installed`](crate::firewall::Installed), with the drain between them: a captured connection
 //! needs conntrack to its end, and on many machines nobody but our rules asks for it.
 //!
 //! # Source

@@ -1,12 +1,12 @@
 //! Router mode in nf_tables: the hooks of what LAN hosts send. Pure; the theory is in
-//! [`crate::firewall`], "Router mode".
+//! [`crate::firewall::iptables`], "Router mode".
 //!
 //! The LAN side is a set of interface names for each family. What is on a link is no set but a few
 //! rules, since "in this prefix, seen at this interface" would need a set with ranges of two fields
 //! (pipapo, Linux 5.6); they change with the network, in the same transaction as the set.
 //!
-//! An accept is final only in its own table, so the guard at our ports drops strangers and accepts
-//! nobody: where somebody else's firewall drops what comes in, `doubts` tells the remedy.
+//! An accept is final only in its own table, so the guard at our ports drops non-LAN hosts' packets
+//! and accepts none: where another firewall drops what comes in, `conflicts` tells the remedy.
 
 use super::exempt::rungs_of;
 use super::filter::filter;
