@@ -18,7 +18,9 @@ fn refused(file: &Path) -> Output {
 }
 
 fn with_socket(path: &Path) -> String {
-    format!("{}[control]\nsocket = \"{}\"\n", Ports::free().config(""), path.display())
+    let ports = Ports::free();
+    let usual = ports.control().display().to_string();
+    ports.config("").replace(&usual, &path.display().to_string())
 }
 
 #[test]

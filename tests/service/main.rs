@@ -13,7 +13,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -65,7 +65,10 @@ fn the_resolver_alone_runs_as_an_ordinary_user() {
         false => ("setpriv", user.as_raw()),
     };
     let file = folder.path("config.toml");
-    fs::write(&file, Ports::free().config("")).unwrap();
+    let ports = Ports::free();
+    fs::write(&file, ports.config("")).unwrap();
+    // The system's own snet has the place of the control socket already.
+    let _another = UnixListener::bind(ports.control()).unwrap();
     let launcher =
         format!("exec {launcher} {} --dns-only -c {}", program.display(), file.display());
     let daemon = Daemon::spawn(folder, Command::new("sh").args(["-c", &launcher]));
@@ -74,7 +77,9 @@ fn the_resolver_alone_runs_as_an_ordinary_user() {
     assert_eq!(fs::metadata(daemon.proc("mem")).unwrap().uid(), 0);
     assert!(daemon.status_line("Uid").starts_with(&user.to_string()));
     assert_eq!(daemon.capabilities("CapEff"), 0);
-    daemon.stop();
+    let log = daemon.stop();
+    assert!(log.contains("reaches that one, not this"), "{log}");
+    fs::remove_file(ports.control()).unwrap();
 }
 
 #[test]
@@ -343,14 +348,22 @@ impl Ports {
         Ports { tcp: port(tcp), dns: port(dns) }
     }
 
+    /// Where its control socket stands: tests that run at once share no place.
+    fn control(&self) -> PathBuf {
+        std::env::temp_dir().join(format!("snet-{}.sock", self.dns))
+    }
+
     /// A resolver whose name servers do not answer.
     fn config(&self, proxies: &str) -> String {
         let via = if proxies.is_empty() { "direct" } else { "proxy" };
         format!(
             "[listen]\naddress = \"127.0.0.1\"\ntcp-port = {}\ndns-port = {}\n\
              [dns]\nchina = [\"127.0.0.1:9\"]\ntrusted = [\"127.0.0.2:9\"]\n\
-             trusted-via = \"{via}\"\ntimeout = \"1s\"\n{proxies}",
-            self.tcp, self.dns
+             trusted-via = \"{via}\"\ntimeout = \"1s\"\n{proxies}\
+             [control]\nsocket = \"{}\"\n",
+            self.tcp,
+            self.dns,
+            self.control().display()
         )
     }
 }

@@ -85,11 +85,11 @@ impl ControlSocket {
         match ControlSocket::bind(path) {
             Ok(control) => return Ok(Some(control)),
             Err(SocketFileError::Occupied(what)) => return occupied(what),
-            Err(SocketFileError::Living(who)) if purpose == Purpose::Daemon => {
+            Err(SocketFileError::Anothers(who)) if purpose == Purpose::Daemon => {
                 return occupied(who);
             }
-            // Without rules there may be many.
-            Err(SocketFileError::Living(who)) => {
+            // Without rules there may be many, each of its own user.
+            Err(SocketFileError::Anothers(who)) => {
                 warn!("{} is {who}: `snet reload` reaches that one, not this", path.display());
             }
             // An ordinary user has no place there.
@@ -215,7 +215,7 @@ mod tests {
         let control = ControlSocket::bind(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let taken = ControlSocket::bind(&path).unwrap_err();
-        assert!(matches!(taken, SocketFileError::Living(_)), "{taken}");
+        assert!(matches!(taken, SocketFileError::Anothers(_)), "{taken}");
         let (requests, mut asked) = mpsc::channel(1);
         let serving = tokio::spawn(control.serve(requests));
         let at = path.clone();

@@ -27,9 +27,9 @@ pub(in crate::daemon) enum SocketFileError {
     /// It is not ours; what it is.
     #[error("{0}")]
     Occupied(String),
-    /// A process listens there; which.
+    /// It is the socket of a living process, or of another user; whose.
     #[error("{0}")]
-    Living(String),
+    Anothers(String),
     /// What the file system says.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -107,7 +107,7 @@ fn dead_and_ours(path: &Path) -> Result<(), SocketFileError> {
         return Err(SocketFileError::Occupied(file_kind::name(found.file_type()).into()));
     }
     if found.uid() != geteuid().as_raw() {
-        return Err(SocketFileError::Occupied(format!("a socket of user {}", found.uid())));
+        return Err(SocketFileError::Anothers(format!("a socket of user {}", found.uid())));
     }
     // Never waits: a queue that is full belongs to a living process.
     let asking = stream()?;
@@ -116,12 +116,12 @@ fn dead_and_ours(path: &Path) -> Result<(), SocketFileError> {
         Ok(()) => {
             let pid = getsockopt(&asking, sockopt::PeerCredentials)?.pid();
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            Err(SocketFileError::Living(format!(
+            Err(SocketFileError::Anothers(format!(
                 "the socket of process {pid} ({})",
                 name.trim_end()
             )))
         }
-        Err(Errno::EAGAIN) => Err(SocketFileError::Living("the socket of a busy process".into())),
+        Err(Errno::EAGAIN) => Err(SocketFileError::Anothers("the socket of a busy process".into())),
         Err(errno) => Err(SocketFileError::Occupied(format!("another kind of socket ({errno})"))),
     }
 }
@@ -192,7 +192,7 @@ mod tests {
         let path = folder.0.join("socket");
         let living = UnixListener::bind(&path).unwrap();
         match SocketFile::take(&path) {
-            Err(SocketFileError::Living(who)) => {
+            Err(SocketFileError::Anothers(who)) => {
                 assert!(who.contains(&std::process::id().to_string()), "{who}");
             }
             other => panic!("{other:?}"),
