@@ -38,7 +38,7 @@ pub(super) async fn relay(
     meter: &Meter,
     limits: &Limits,
 ) -> End {
-    let [up, down] = Half::both(client, &upstream, meter, limits);
+    let [up, down] = &Half::both(client, &upstream, meter, limits);
     let up = pin!(carry(up));
     let down = pin!(async {
         let early = std::mem::take(&mut early);
@@ -54,18 +54,18 @@ pub(super) async fn relay(
 }
 
 /// Carries the bytes of a half to its end.
-async fn carry(half: Half<'_>) -> HalfEnd {
+async fn carry(half: &Half<'_>) -> HalfEnd {
     let mut gather = Gather::new();
     let (mut spliceable, mut last) = (true, Burst::Little);
     loop {
-        if let Err(end) = gather.readable(&half).await {
+        if let Err(end) = gather.readable(half).await {
             return end;
         }
         // Boxed: a connection that idles shall not hold the room that a burst needs.
         let burst = if last.is_bulk() && spliceable {
-            Box::pin(splice(&half)).await
+            Box::pin(splice(half)).await
         } else {
-            Box::pin(copy(&half, spliceable)).await.map(Some)
+            Box::pin(copy(half, spliceable)).await.map(Some)
         };
         match burst {
             Ok(Some(burst)) => last = burst,

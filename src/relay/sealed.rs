@@ -44,28 +44,28 @@ pub(super) async fn relay(
     limits: &Limits,
 ) -> End {
     let Sealed { tcp, sealer, opener, header } = &mut *sealed;
-    let [up, down] = Half::both(client, tcp, meter, limits);
+    let [up, down] = &Half::both(client, tcp, meter, limits);
     let up = pin!(seal(up, sealer, header));
     let down = pin!(open(down, opener));
     join(client, tcp, up, down).await
 }
 
 /// Carries the bytes of the upper half to its end.
-async fn seal(half: Half<'_>, sealer: &mut Sealer, header: &mut Vec<u8>) -> HalfEnd {
+async fn seal(half: &Half<'_>, sealer: &mut Sealer, header: &mut Vec<u8>) -> HalfEnd {
     let mut gather = Gather::new();
     // Whether bytes came or not, the header goes now; what went wrong shows below.
     let _ = Box::pin(timeout(FIRST_PAYLOAD, half.source.readable())).await;
     let mut last = Burst::Little;
     loop {
         // Boxed: a connection that idles shall not hold the room that a burst needs.
-        match Box::pin(seal_burst(&half, sealer, header, last)).await {
+        match Box::pin(seal_burst(half, sealer, header, last)).await {
             Ok(burst) => last = burst,
             Err(end) => return end,
         }
         if !last.is_bulk() {
             sealer.rest();
         }
-        if let Err(end) = gather.readable(&half).await {
+        if let Err(end) = gather.readable(half).await {
             return end;
         }
     }
@@ -111,16 +111,16 @@ async fn seal_burst(
 }
 
 /// Carries the bytes of the lower half to its end.
-async fn open(half: Half<'_>, opener: &mut Opener) -> HalfEnd {
+async fn open(half: &Half<'_>, opener: &mut Opener) -> HalfEnd {
     let mut gather = Gather::new();
     // An unfinished chunk waits here while the memory is given back.
     let mut waiting: Vec<u8> = Vec::new();
     let mut last = Burst::Little;
     loop {
-        if let Err(end) = gather.readable(&half).await {
+        if let Err(end) = gather.readable(half).await {
             return end;
         }
-        match Box::pin(open_burst(&half, opener, &mut waiting, last)).await {
+        match Box::pin(open_burst(half, opener, &mut waiting, last)).await {
             Ok(burst) => last = burst,
             Err(end) => return end,
         }
