@@ -152,6 +152,7 @@ pub(super) fn ruleset(
         direct_sources: config.rules.direct_sources.clone(),
     });
     let rules = &config.rules.routes;
+    let datagrams = config.firewall.datagrams(&config.proxies);
     let policy = Policy {
         mark: Fwmark::SNET,
         tcp_port: config.listen.tcp_port,
@@ -161,7 +162,9 @@ pub(super) fn ruleset(
         exempt: config.rules.exempt_programs.clone(),
         lan,
         ipv6: config.firewall.ipv6,
-        quic: config.firewall.quic,
+        quic: datagrams.quic,
+        udp: datagrams.udp,
+        udp_port: config.listen.tcp_port,
         on_failure: config.firewall.on_failure,
     };
     Ruleset::survey(policy, servers.map(|address| address.ip()).collect())

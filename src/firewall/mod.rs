@@ -48,7 +48,7 @@ pub use exempt_programs::{Cgroup, ExemptPrograms, cgroup_path};
 pub use family::Family;
 pub use installed::Installed;
 pub use netlink::conntrack::Conntrack;
-pub use policy::{Ipv6, LanPolicy, Policy, Quic};
+pub use policy::{Datagrams, Ipv6, LanPolicy, Policy};
 pub use ruleset::Ruleset;
 pub use switch::{OnFailure, RULE_LIFETIME, Switch, Switches};
 pub use tools::{load_legacy_modules, needs_raw_sockets};

@@ -21,14 +21,18 @@ pub enum Ipv6 {
     Block,
 }
 
-/// `firewall.quic`: what becomes of UDP 443 to foreign destinations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Quic {
-    /// Rejected by ICMP, so that browsers fall back to TCP at once.
-    #[default]
-    Reject,
+/// The port of QUIC (RFC 9114, section 3.1, HTTP/3).
+pub(super) const QUIC: u16 = 443;
+
+/// What becomes of datagrams to foreign destinations, names aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Datagrams {
+    /// Captured: they go to the UDP listener.
+    Proxy,
     /// Not touched.
     Direct,
+    /// Rejected by ICMP, so that programs know at once (browsers fall back to TCP).
+    Reject,
 }
 
 /// What shall be captured, rejected or not touched.
@@ -55,8 +59,12 @@ pub struct Policy {
     pub lan: Option<LanPolicy>,
     /// What becomes of foreign IPv6.
     pub ipv6: Ipv6,
-    /// What becomes of foreign QUIC.
-    pub quic: Quic,
+    /// What becomes of foreign QUIC (UDP port 443).
+    pub quic: Datagrams,
+    /// What becomes of foreign UDP to other ports.
+    pub udp: Datagrams,
+    /// Where foreign UDP is taken to: this port of 127.0.0.1 and ::1.
+    pub udp_port: u16,
     /// What becomes of foreign traffic while no heartbeat keeps the rules active.
     pub on_failure: OnFailure,
 }
@@ -78,7 +86,7 @@ impl Policy {
         match (family, self.ipv6) {
             (Family::V6, Ipv6::Block) => Foreign::Reject,
             (Family::V6, Ipv6::Direct) => Foreign::Pass,
-            _ => Foreign::Redirect { reject_quic: self.quic == Quic::Reject },
+            _ => Foreign::Redirect { quic: self.quic, udp: self.udp },
         }
     }
 
@@ -134,8 +142,10 @@ impl Policy {
 pub(super) enum Foreign {
     /// TCP goes to the redirect port.
     Redirect {
-        /// UDP 443 is rejected.
-        reject_quic: bool,
+        /// UDP 443.
+        quic: Datagrams,
+        /// Other UDP.
+        udp: Datagrams,
     },
     /// As if snet were not there.
     Pass,

@@ -6,7 +6,7 @@ use crate::config::*;
 use crate::dns::NameServer;
 use crate::dns::settings::{HttpsRecords, Via};
 use crate::domain::Name;
-use crate::firewall::{ExemptPrograms, Ipv6, OnFailure, Quic};
+use crate::firewall::{Datagrams, ExemptPrograms, Ipv6, OnFailure};
 use crate::ipset::IpSet;
 use crate::net::dial::DialOptions;
 use crate::proxy::shadowsocks::cipher::Method;
@@ -77,7 +77,7 @@ fn the_defaults() {
     assert_eq!(config.firewall.backend, BackendChoice::Auto);
     assert!(config.firewall.interfaces.is_empty());
     assert_eq!(config.firewall.ipv6, Ipv6::Proxy);
-    assert_eq!(config.firewall.quic, Quic::Reject);
+    assert_eq!(config.firewall.quic, Datagrams::Reject);
     assert_eq!(config.firewall.on_failure, OnFailure::Open);
     assert_eq!(config.log_level, LogLevel::Info);
     assert_eq!(config.control_socket, Path::new("/run/snet/control.sock"));
@@ -239,7 +239,7 @@ fn everything() {
     assert!(rules.china.is_empty());
 
     assert_eq!(config.firewall.backend, BackendChoice::None);
-    assert_eq!((config.firewall.ipv6, config.firewall.quic), (Ipv6::Block, Quic::Direct));
+    assert_eq!((config.firewall.ipv6, config.firewall.quic), (Ipv6::Block, Datagrams::Direct));
     assert_eq!(config.firewall.on_failure, OnFailure::Closed);
     assert_eq!(config.log_level, LogLevel::Trace);
 }

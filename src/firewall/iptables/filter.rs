@@ -9,7 +9,7 @@ use super::table::{
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, LINK_LOCAL, Verdict};
 use crate::firewall::names::CHAIN;
-use crate::firewall::policy::Foreign;
+use crate::firewall::policy::{Datagrams, Foreign, QUIC};
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
 use crate::firewall::switch::OnFailure;
@@ -76,13 +76,20 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Ipt
             ],
         },
     ]);
-    if let Foreign::Redirect { reject_quic } = foreign {
+    if let Foreign::Redirect { quic, udp } = foreign {
         // Foreign TCP that is captured is local by now: other protocols come here, and what nat
         // missed.
         let mut rules = vec![format!("{not_captured} -g {REJECT}")];
-        if reject_quic {
-            rules.push(format!("-p udp --dport 443 -j REJECT --reject-with {unreachable}"));
-        }
+        // What is to be captured and comes here was missed: better refused than direct.
+        let datagrams = match [quic, udp].map(|way| way != Datagrams::Direct) {
+            [true, true] => Some("-p udp".into()),
+            [true, false] => Some(format!("-p udp --dport {QUIC}")),
+            [false, true] => Some(format!("-p udp ! --dport {QUIC}")),
+            [false, false] => None,
+        };
+        rules.extend(
+            datagrams.map(|which| format!("{which} -j REJECT --reject-with {unreachable}")),
+        );
         // Of this machine's own: somebody took it out of nat, or flushed that. Better refused than
         // direct. What others translate is theirs. (Not for LAN hosts: while the mode changes,
         // theirs would be refused for a moment.)

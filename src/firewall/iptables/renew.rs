@@ -115,7 +115,7 @@ fn written<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::policy::{Ipv6, Quic};
+    use crate::firewall::policy::{Datagrams, Ipv6};
     use crate::firewall::tests::{router, ruleset, set};
 
     #[test]
@@ -126,7 +126,7 @@ mod tests {
                 assert_eq!(text(part, &ruleset(), &other_sets, family), None);
             }
         }
-        let no_quic = ruleset().with(|policy| policy.quic = Quic::Direct);
+        let no_quic = ruleset().with(|policy| policy.quic = Datagrams::Direct);
         assert_eq!(text(Part::Nat, &ruleset(), &no_quic, Family::V4), None);
         let filter = text(Part::Filter, &ruleset(), &no_quic, Family::V4).unwrap();
         assert!(filter.contains("-F SNET-FOREIGN\n") && !filter.contains("-D "), "{filter}");

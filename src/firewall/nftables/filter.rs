@@ -9,7 +9,7 @@ use super::sets::{ALIVE, REJECTED, SETTLED};
 use super::table::{ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol};
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, Verdict};
-use crate::firewall::policy::Foreign;
+use crate::firewall::policy::{Datagrams, Foreign, QUIC};
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::switch::OnFailure;
 
@@ -113,12 +113,16 @@ fn foreign_of(is_closed: bool, foreign: Foreign) -> Vec<NftRule> {
     }
     let refuse = Expression::Goto(REFUSE.into());
     match foreign {
-        Foreign::Redirect { reject_quic } => {
+        Foreign::Redirect { quic, udp } => {
             rules.push(vec![not_captured(), refuse]);
-            if reject_quic {
-                let quic = Expression::Port(Protocol::Udp, Is::In, 443);
-                rules.push(vec![quic, Expression::Unreachable]);
-            }
+            // What is to be captured and comes here was missed: better refused than direct.
+            let datagrams = match [quic, udp].map(|way| way != Datagrams::Direct) {
+                [true, true] => Some(Expression::Protocol(Protocol::Udp)),
+                [true, false] => Some(Expression::Port(Protocol::Udp, Is::In, QUIC)),
+                [false, true] => Some(Expression::Port(Protocol::Udp, Is::NotIn, QUIC)),
+                [false, false] => None,
+            };
+            rules.extend(datagrams.map(|datagrams| vec![datagrams, Expression::Unreachable]));
         }
         Foreign::Reject | Foreign::Pass => rules.push(vec![refuse]),
     }

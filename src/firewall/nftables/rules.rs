@@ -17,7 +17,7 @@ use crate::firewall::exempt_programs::ExemptPrograms;
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, Verdict};
 use crate::firewall::names::{TABLE, ZONE};
-use crate::firewall::policy::{Foreign, Ipv6, LanPolicy, Policy, Quic};
+use crate::firewall::policy::{Datagrams, Foreign, Ipv6, LanPolicy, Policy};
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
 use crate::firewall::switch::OnFailure;
@@ -60,7 +60,9 @@ pub(super) fn everything() -> NftTable {
         exempt: ExemptPrograms { users: vec![1], cgroups: Vec::new() },
         lan: Some(LanPolicy::default()),
         ipv6: Ipv6::Proxy,
-        quic: Quic::Reject,
+        quic: Datagrams::Reject,
+        udp: Datagrams::Direct,
+        udp_port: 1111,
         on_failure: OnFailure::Closed,
     };
     let link_local = vec![("lo".into(), Ipv6Addr::LOCALHOST)];

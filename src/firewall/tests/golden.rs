@@ -4,7 +4,7 @@
 use super::{router, ruleset, set};
 use crate::firewall::exempt_programs::{Cgroup, ExemptPrograms};
 use crate::firewall::iptables::render;
-use crate::firewall::policy::{Ipv6, Quic};
+use crate::firewall::policy::{Datagrams, Ipv6};
 use crate::firewall::ruleset::Ruleset;
 use std::path::Path;
 
@@ -28,7 +28,7 @@ fn proxy() {
 fn ipv6_block_quic_direct() {
     let ruleset = ruleset().with(|policy| {
         policy.ipv6 = Ipv6::Block;
-        policy.quic = Quic::Direct;
+        policy.quic = Datagrams::Direct;
     });
     compare("ipv6-block-quic-direct.txt", &ruleset);
 }

@@ -28,7 +28,7 @@ mod traffic;
 use crate::firewall::environment::Environment;
 use crate::firewall::environment::lan::{Interface, LanSide};
 use crate::firewall::exempt_programs::ExemptPrograms;
-use crate::firewall::policy::{Ipv6, LanPolicy, Policy, Quic};
+use crate::firewall::policy::{Datagrams, Ipv6, LanPolicy, Policy};
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::switch::OnFailure;
 use crate::ipset::IpSet;
@@ -60,7 +60,9 @@ pub(super) fn ruleset() -> Ruleset {
         exempt: ExemptPrograms::default(),
         lan: None,
         ipv6: Ipv6::Proxy,
-        quic: Quic::Reject,
+        quic: Datagrams::Reject,
+        udp: Datagrams::Direct,
+        udp_port: 1111,
         on_failure: OnFailure::Open,
     };
     let environment = Environment {

@@ -7,7 +7,7 @@ use super::{ruleset, run, set};
 use crate::firewall::exempt_programs::ExemptPrograms;
 use crate::firewall::nftables::kernel_table::KernelTable;
 use crate::firewall::nftables::{TableOwner, render};
-use crate::firewall::policy::{Ipv6, Quic};
+use crate::firewall::policy::{Datagrams, Ipv6};
 use crate::firewall::ruleset::Ruleset;
 use crate::ipset::IpSet;
 use ipnet::IpNet;
@@ -28,7 +28,7 @@ fn examples() -> [(&'static str, Ruleset); 8] {
             "ipv6-block-quic-direct",
             ruleset().with(|policy| {
                 policy.ipv6 = Ipv6::Block;
-                policy.quic = Quic::Direct;
+                policy.quic = Datagrams::Direct;
             }),
         ),
         (

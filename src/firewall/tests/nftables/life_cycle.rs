@@ -6,7 +6,7 @@ use crate::firewall::Switches;
 use crate::firewall::nftables::holder::Holder;
 use crate::firewall::nftables::kernel_table::KernelTable;
 use crate::firewall::nftables::{Error, TableOwner, available, cleanup};
-use crate::firewall::policy::{Ipv6, Quic};
+use crate::firewall::policy::{Datagrams, Ipv6};
 use crate::firewall::ruleset::Ruleset;
 use crate::route::Route;
 use ipnet::{IpNet, Ipv4Net};
@@ -27,11 +27,11 @@ fn a_table_that_was_turned_is_like_one_that_was_made() {
         router(),
         router().with(|policy| {
             policy.ipv6 = Ipv6::Block;
-            policy.quic = Quic::Direct;
+            policy.quic = Datagrams::Direct;
         }),
         ruleset()
             .with_rules(|rules| rules.china = set("203.0.113.0/25").into())
-            .with(|policy| policy.quic = Quic::Direct),
+            .with(|policy| policy.quic = Datagrams::Direct),
         ruleset(),
     ];
     let lines = || {
