@@ -126,7 +126,7 @@ fn draft(
     let carries_udp = !matches!(kind, Some(ProxyKind::Http { .. }));
     let mut udp = carries_udp;
     section.key("udp", &mut udp, |item| match item.boolean()? {
-        true if !carries_udp => item.refuse("false: HTTP CONNECT carries no UDP"),
+        true if !carries_udp => item.refuse("false, since HTTP CONNECT carries no UDP"),
         udp => Some(udp),
     });
     let mut dial_options = DialOptions::default();
