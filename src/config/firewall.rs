@@ -62,8 +62,8 @@ pub struct DatagramPolicy {
 }
 
 impl FirewallConfig {
-    /// What becomes of foreign datagrams. Where no proxy carries them, what should go through one is
-    /// rejected, never sent directly.
+    /// What becomes of foreign datagrams. Where no proxy carries them, what should go through one
+    /// is rejected, never sent directly.
     pub fn datagrams(&self, proxies: &[ProxyConfig]) -> DatagramPolicy {
         let carried = proxies.iter().any(|proxy| proxy.udp);
         let possible = |wanted| match wanted {

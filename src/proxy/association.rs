@@ -3,8 +3,8 @@
 //! One association serves one socket of a client, to every destination: all that it sends goes
 //! through the same socket of ours, and what anybody sends there comes back (RFC 4787,
 //! endpoint-independent mapping and filtering, as far as the server does its part). What a protocol
-//! puts around a payload is its [`DatagramCodec`]'s business; sockets, batches and time-outs are the
-//! relay's (`crate::udp`).
+//! puts around a payload is its [`DatagramCodec`]'s business; sockets, batches and time-outs are
+//! those of the relay (`crate::udp`).
 
 use crate::target::Target;
 use std::fmt::Debug;
@@ -42,12 +42,12 @@ pub trait DatagramCodec: Debug + Send {
     /// # Errors
     /// It is not the server's, or does not belong here: it is to be dropped and counted. The bytes
     /// are worthless then.
-    fn open(&mut self, packet: &mut [u8]) -> Result<Opened, Unopenable>;
+    fn open(&mut self, packet: &mut [u8]) -> Result<OpenedDatagram, Unopenable>;
 }
 
 /// A packet that was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opened {
+pub struct OpenedDatagram {
     /// Who sent the payload.
     pub source: SocketAddr,
     /// Where the payload is in the packet.

@@ -1,0 +1,1 @@
+//! Foreign UDP through the proxy.
