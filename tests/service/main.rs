@@ -21,8 +21,11 @@ use std::time::Duration;
 
 mod files;
 mod openwrt;
+mod ports;
 mod terminal;
 mod threads;
+
+use ports::Ports;
 
 const SNET: &str = env!("CARGO_BIN_EXE_snet");
 
@@ -330,41 +333,6 @@ impl Manager {
                 return Ok(String::from_utf8_lossy(&buffer[..length]).into_owned());
             }
         }
-    }
-}
-
-/// Ports for a resolver on loopback.
-struct Ports {
-    tcp: u16,
-    dns: u16,
-}
-
-impl Ports {
-    /// Taken by nobody a moment ago.
-    fn free() -> Self {
-        let (tcp, dns) = (UdpSocket::bind("127.0.0.1:0"), UdpSocket::bind("127.0.0.1:0"));
-        let port =
-            |socket: std::io::Result<UdpSocket>| socket.unwrap().local_addr().unwrap().port();
-        Ports { tcp: port(tcp), dns: port(dns) }
-    }
-
-    /// Where its control socket stands: tests that run at once share no place.
-    fn control(&self) -> PathBuf {
-        std::env::temp_dir().join(format!("snet-{}.sock", self.dns))
-    }
-
-    /// A resolver whose name servers do not answer.
-    fn config(&self, proxies: &str) -> String {
-        let via = if proxies.is_empty() { "direct" } else { "proxy" };
-        format!(
-            "[listen]\naddress = \"127.0.0.1\"\ntcp-port = {}\ndns-port = {}\n\
-             [dns]\nchina = [\"127.0.0.1:9\"]\ntrusted = [\"127.0.0.2:9\"]\n\
-             trusted-via = \"{via}\"\ntimeout = \"1s\"\n{proxies}\
-             [control]\nsocket = \"{}\"\n",
-            self.tcp,
-            self.dns,
-            self.control().display()
-        )
     }
 }
 
