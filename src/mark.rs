@@ -16,7 +16,8 @@
 //! | calico | 0xffff_0000 by default, takes what it finds free |
 //!
 //! Bits 25 to 27 lie outside all of them but calico's default (a cluster node, not a desktop or a
-//! home router). Setting SO_MARK sets the whole value, which is right: a fresh socket has no other mark.
+//! home router). Setting SO_MARK sets the whole value, which is right: a fresh socket has no other
+//! mark.
 
 use std::fmt;
 
