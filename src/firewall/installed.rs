@@ -6,13 +6,26 @@ use super::ruleset::Ruleset;
 use super::switch::Switches;
 use crate::route::Route;
 use std::fmt::Debug;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+/// A UDP flow, by its first datagram as it was sent, before any translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// Where it went; of the same family.
+    pub destination: SocketAddr,
+}
 
 /// The installed rules. Their drop removes them.
 pub trait Installed: Debug + Send + Sync {
     /// Adds addresses of proxy servers to those that are never captured.
     fn exempt(&self, servers: Vec<IpAddr>);
+
+    /// These UDP flows began before anything was captured, and go on as they are. What it means is up
+    /// to the rules: for three minutes after their last datagram.
+    fn exempt_flows(&self, _flows: &[Flow]) {}
 
     /// For `ttl`, connections to this address take this route. What was learned of it before is
     /// forgotten. The operator's rules by address are stronger, as in [`crate::route`].

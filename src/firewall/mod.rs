@@ -23,6 +23,7 @@ mod netlink;
 mod network;
 mod nftables;
 mod policy;
+mod policy_routes;
 pub mod probe;
 #[doc(hidden)]
 pub mod reading;
@@ -41,12 +42,13 @@ pub use backend::{
 };
 pub use culprit::culprit;
 pub use environment::Environment;
+pub use environment::datagrams::DatagramLimits;
 pub use environment::default_route::DefaultRoute;
 pub use environment::lan::{Interface, LanSide};
 pub use error::Error;
 pub use exempt_programs::{Cgroup, ExemptPrograms, cgroup_path};
 pub use family::Family;
-pub use installed::Installed;
+pub use installed::{Flow, Installed};
 pub use netlink::conntrack::Conntrack;
 pub use policy::{Datagrams, Ipv6, LanPolicy, Policy};
 pub use ruleset::Ruleset;

@@ -90,6 +90,15 @@ impl Policy {
         }
     }
 
+    /// Whether foreign datagrams of this family are to be captured, all or some of them. Whether they
+    /// can be: [`Ruleset::captures_datagrams`](super::Ruleset).
+    pub(super) fn proxies_datagrams(&self, family: Family) -> bool {
+        match self.foreign(family) {
+            Foreign::Redirect { quic, udp } => [quic, udp].contains(&Datagrams::Proxy),
+            Foreign::Pass | Foreign::Reject => false,
+        }
+    }
+
     /// Whether a redirect of this family's local packets finds a listener.
     pub(super) fn listens(&self, family: Family) -> bool {
         self.listeners.iter().any(|address| match family {

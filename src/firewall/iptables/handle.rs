@@ -17,6 +17,7 @@ use crate::firewall::family::Family;
 use crate::firewall::installed::Installed;
 use crate::firewall::monitor::{Follow, Monitor};
 use crate::firewall::netlink::ipset::{Change, IpsetConnection};
+use crate::firewall::policy_routes::PolicyRoutes;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::MOST_INTERFACES;
 use crate::firewall::sets::Set;
@@ -46,6 +47,7 @@ pub(in crate::firewall) struct IptablesRules {
     at_drop: Mutex<AtDrop>,
     // Dropped after the rules are removed.
     _routes: device_routes::Routes,
+    policy_routes: PolicyRoutes,
     last: Option<Box<dyn Debug + Send + Sync>>,
 }
 
@@ -135,6 +137,7 @@ impl IptablesRules {
         let families: Vec<Family> = tools.iter().map(|(family, _)| *family).collect();
         let mut sets = Sets::new(open()?, families);
         let routes = device_routes::Routes::put(&ruleset.policy);
+        let policy_routes = PolicyRoutes::put(&ruleset.policy)?;
         step(Step::MakeSets)?;
         if stays_closed {
             adopt::sets(ruleset, &sets.families, ipset)?;
@@ -171,6 +174,7 @@ impl IptablesRules {
             heartbeat: Mutex::new(heartbeat),
             at_drop: Mutex::new(at_drop),
             _routes: routes,
+            policy_routes,
             last: None,
         };
         std::mem::forget(unfinished);
@@ -320,7 +324,9 @@ impl Installed for IptablesRules {
         self.unwatch();
         let old = lock(&self.now).clone();
         let result = new.succeeding(&old).and_then(|new| {
+            self.policy_routes.precede(&new.policy)?;
             self.turn(&old, &new)?;
+            self.policy_routes.succeed(&new.policy);
             let conflicts = conflicts::between(&old, &new, &self.tools, true);
             conflicts.iter().for_each(|conflict| warn!("{conflict}"));
             *lock(&self.now) = new;

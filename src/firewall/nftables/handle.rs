@@ -13,6 +13,7 @@ use crate::firewall::family::Family;
 use crate::firewall::installed::Installed;
 use crate::firewall::monitor::Monitor;
 use crate::firewall::policy::Policy;
+use crate::firewall::policy_routes::PolicyRoutes;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::switch::{OnFailure, Switches};
 use crate::firewall::tools::Iptables;
@@ -38,11 +39,15 @@ pub(in crate::firewall) struct NftablesRules {
     listener: Arc<ChangeListener>,
     // Dropped behind the rules.
     _routes: device_routes::Routes,
+    policy_routes: PolicyRoutes,
 }
 
 impl NftablesRules {
     /// As [`KernelTable::install`].
-    pub(in crate::firewall) fn install(owner: TableOwner, ruleset: Ruleset) -> Result<Self, Error> {
+    pub(in crate::firewall) fn install(
+        owner: TableOwner,
+        ruleset: Ruleset,
+    ) -> Result<Self, crate::firewall::Error> {
         if ruleset.policy.lan.is_some() {
             info!("the LAN side: {}", ruleset.environment.lan.describe());
         }
@@ -52,6 +57,7 @@ impl NftablesRules {
         let is_closed = ruleset.policy.on_failure == OnFailure::Closed;
         let stays_closed = is_closed && reconcile::is_closed()?;
         let routes = device_routes::Routes::put(&ruleset.policy);
+        let policy_routes = PolicyRoutes::put(&ruleset.policy)?;
         let table = Arc::new(KernelTable::install(owner, ruleset.clone())?);
         let installed = NftablesRules {
             monitor: Mutex::new(None),
@@ -60,6 +66,7 @@ impl NftablesRules {
             leave_closed: AtomicBool::new(stays_closed),
             listener: Arc::default(),
             _routes: routes,
+            policy_routes,
         };
         fault::at(Step::Follow).map_err(|source| Error::Netlink { source })?;
         installed.watch();
@@ -99,7 +106,9 @@ impl Installed for NftablesRules {
         self.unwatch();
         let old = lock(&self.now).clone();
         let result = new.succeeding(&old).and_then(|new| {
+            self.policy_routes.precede(&new.policy)?;
             self.table.replace(&new)?;
+            self.policy_routes.succeed(&new.policy);
             let conflicts = conflicts::between(&old, &new, &every_tool(), false);
             conflicts.iter().for_each(|conflict| warn!("{conflict}"));
             *lock(&self.now) = new;
