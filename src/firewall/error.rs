@@ -98,8 +98,8 @@ pub enum Error {
     },
     /// The way of captured datagrams cannot be made.
     #[error(
-        "cannot make the policy routes of captured UDP over netlink: {source}; firewall.udp = \"direct\" \
-         and firewall.quic = \"reject\" need none"
+        "cannot make the policy routes of captured UDP over netlink: {source}; \
+         firewall.udp = \"direct\" and firewall.quic = \"reject\" need none"
     )]
     PolicyRoutes {
         /// What the kernel said.

@@ -23,8 +23,8 @@ pub trait Installed: Debug + Send + Sync {
     /// Adds addresses of proxy servers to those that are never captured.
     fn exempt(&self, servers: Vec<IpAddr>);
 
-    /// These UDP flows began before anything was captured, and go on as they are. What it means is up
-    /// to the rules: for three minutes after their last datagram.
+    /// These UDP flows began before anything was captured, and go on as they are, until there was
+    /// no datagram of theirs for three minutes. To be called before the first [`beat`](Self::beat).
     fn exempt_flows(&self, _flows: &[Flow]) {}
 
     /// For `ttl`, connections to this address take this route. What was learned of it before is

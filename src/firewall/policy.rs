@@ -90,8 +90,8 @@ impl Policy {
         }
     }
 
-    /// Whether foreign datagrams of this family are to be captured, all or some of them. Whether they
-    /// can be: [`Ruleset::captures_datagrams`](super::Ruleset).
+    /// Whether foreign datagrams of this family are to be captured, all or some of them. Whether
+    /// they can be: [`Ruleset::captures_datagrams`](super::Ruleset::captures_datagrams).
     pub(super) fn proxies_datagrams(&self, family: Family) -> bool {
         match self.foreign(family) {
             Foreign::Redirect { quic, udp } => [quic, udp].contains(&Datagrams::Proxy),

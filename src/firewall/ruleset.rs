@@ -27,8 +27,8 @@ impl Ruleset {
         Ok(Ruleset { policy: Arc::new(policy), environment })
     }
 
-    /// Whether rules for foreign datagrams of this family are made: some of them are to be captured,
-    /// and nothing here keeps all of them from it.
+    /// Whether rules that capture foreign datagrams of this family are made: some of them are to be
+    /// captured, and nothing here keeps all of them from it.
     pub(super) fn captures_datagrams(&self, family: Family) -> bool {
         let mut unrouted = self.environment.datagrams.unrouted.iter();
         self.policy.proxies_datagrams(family) && !unrouted.any(|(without, _)| *without == family)

@@ -1,8 +1,8 @@
 //! Links, addresses and routes of this machine, read over rtnetlink; and word of their changes.
 //!
-//! Routes and rules of our own are made in `device_routes` and `policy_routes`, by way of [`change`].
-//! Layout: see [`netlink`]; the body is an ifinfomsg, ifaddrmsg or rtmsg, then attributes (rtnetlink(7), linux/rtnetlink.h,
-//! linux/if_link.h, linux/if_addr.h).
+//! Routes and rules of our own are made in `device_routes` and `policy_routes`, by [`change`].
+//! Layout: see [`netlink`]; the body is an ifinfomsg, ifaddrmsg or rtmsg, then attributes
+//! (rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h).
 
 use super::{
     Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, attribute,
