@@ -10,6 +10,7 @@ use super::nftables;
 use super::nftables::translation;
 use super::nftables::translation::Translation;
 use super::nftables::{NftablesRules, TableOwner};
+use super::older_flows;
 use super::policy_routes;
 use super::ruleset::Ruleset;
 use super::saved_files;
@@ -101,7 +102,12 @@ impl Prepared {
         saved_files::told(Path::new("/")).iter().for_each(|told| warn!("{told}"));
         // By whichever backend, and asked before anything is touched.
         let was_closed = ruleset.policy.on_failure == OnFailure::Closed && is_closed()?;
+        let now = (!was_closed).then(|| ruleset.clone());
         let installed = self.put(ruleset)?;
+        // They learn from packets since now; what is silent just then is told before any is captured.
+        if let Some(now) = now {
+            installed.exempt_flows(&older_flows::older(&now));
+        }
         if was_closed {
             installed.commit();
         }

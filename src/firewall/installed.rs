@@ -2,21 +2,13 @@
 
 use super::error::Error;
 use super::family::Family;
+use super::flow::Flow;
 use super::ruleset::Ruleset;
 use super::switch::Switches;
 use crate::route::Route;
 use std::fmt::Debug;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
-
-/// A UDP flow, by its first datagram as it was sent, before any translation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Flow {
-    /// Who sent it.
-    pub source: SocketAddr,
-    /// Where it went; of the same family.
-    pub destination: SocketAddr,
-}
 
 /// The installed rules. Their drop removes them.
 pub trait Installed: Debug + Send + Sync {

@@ -17,6 +17,7 @@ use crate::firewall::family::Family;
 use crate::firewall::installed::Installed;
 use crate::firewall::monitor::{Follow, Monitor};
 use crate::firewall::netlink::ipset::{Change, IpsetConnection};
+use crate::firewall::older_flows;
 use crate::firewall::policy_routes::PolicyRoutes;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::MOST_INTERFACES;
@@ -325,7 +326,10 @@ impl Installed for IptablesRules {
         let old = lock(&self.now).clone();
         let result = new.succeeding(&old).and_then(|new| {
             self.policy_routes.precede(&new.policy)?;
+            let (known, first) = older_flows::at_reload(&old, &new);
+            self.exempt_flows(&known);
             self.turn(&old, &new)?;
+            self.exempt_flows(&first);
             self.policy_routes.succeed(&new.policy);
             let conflicts = conflicts::between(&old, &new, &self.tools, true);
             conflicts.iter().for_each(|conflict| warn!("{conflict}"));

@@ -12,6 +12,7 @@ use crate::firewall::device_routes;
 use crate::firewall::family::Family;
 use crate::firewall::installed::Installed;
 use crate::firewall::monitor::Monitor;
+use crate::firewall::older_flows;
 use crate::firewall::policy::Policy;
 use crate::firewall::policy_routes::PolicyRoutes;
 use crate::firewall::ruleset::Ruleset;
@@ -107,7 +108,10 @@ impl Installed for NftablesRules {
         let old = lock(&self.now).clone();
         let result = new.succeeding(&old).and_then(|new| {
             self.policy_routes.precede(&new.policy)?;
+            let (known, first) = older_flows::at_reload(&old, &new);
+            self.exempt_flows(&known);
             self.table.replace(&new)?;
+            self.exempt_flows(&first);
             self.policy_routes.succeed(&new.policy);
             let conflicts = conflicts::between(&old, &new, &every_tool(), false);
             conflicts.iter().for_each(|conflict| warn!("{conflict}"));

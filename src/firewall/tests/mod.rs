@@ -20,6 +20,7 @@ mod life_cycle;
 mod natives;
 mod nftables;
 mod non_lan_hosts;
+mod older_flows;
 mod policy_routes;
 mod quiet;
 mod replace;
