@@ -104,7 +104,7 @@ impl Prepared {
         let was_closed = ruleset.policy.on_failure == OnFailure::Closed && is_closed()?;
         let now = (!was_closed).then(|| ruleset.clone());
         let installed = self.put(ruleset)?;
-        // They learn from packets since now; what is silent just then is told before any is captured.
+        // They learn from packets since now; of silent flows they are told before the first beat.
         if let Some(now) = now {
             installed.exempt_flows(&older_flows::older(&now));
         }
