@@ -84,7 +84,8 @@ pub(super) fn dispatcher(
         let server = ProxyServer::new(proxy.name.clone(), Arc::clone(endpoint), outbound);
         let way: Box<dyn Proxy> = match &proxy.kind {
             ProxyKind::Shadowsocks { method, password } => {
-                Box::new(Shadowsocks::new(server, *method, password))
+                let shadowsocks = Shadowsocks::new(server, *method, password);
+                Box::new(shadowsocks.carrying_datagrams(proxy.udp))
             }
             ProxyKind::Http { credentials } => {
                 let credentials = credentials
