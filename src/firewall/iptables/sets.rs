@@ -107,6 +107,12 @@ fn create_as(name: &str, set: Set, ruleset: &Ruleset, family: Family, text: &mut
             text,
             "create {name} hash:net,iface family {inet} hashsize {size} maxelem {GROWING}"
         ),
+        SetKind::Flows { timeout } => writeln!(
+            text,
+            "create {name} hash:ip,port,ip family {inet} hashsize {size} maxelem {GROWING} \
+                     timeout {}",
+            timeout.as_secs()
+        ),
     };
     for entry in content {
         let _ = writeln!(text, "add {name} {entry}");
@@ -129,7 +135,9 @@ pub(in crate::firewall) fn changes(
 ) -> Vec<Change> {
     let (mut added, mut deleted) = (Vec::new(), Vec::new());
     let known = Set::of(before);
-    let lasting = |set: &Set| !matches!(set.kind(), SetKind::Switch | SetKind::Expiring);
+    let lasting = |set: &Set| {
+        !matches!(set.kind(), SetKind::Switch | SetKind::Expiring | SetKind::Flows { .. })
+    };
     let mut sets = Set::of(after);
     sets.retain(|set| known.contains(set) && lasting(set));
     // See above: Lan is the last one that grows, and the first one that shrinks.

@@ -6,6 +6,7 @@ use super::kernel_table::KernelTable;
 use super::owner::TableOwner;
 use super::reconcile;
 use crate::fault::{self, Step};
+use crate::firewall::Flow;
 use crate::firewall::change_listener::ChangeListener;
 use crate::firewall::conflicts;
 use crate::firewall::device_routes;
@@ -97,6 +98,10 @@ impl Installed for NftablesRules {
     fn exempt(&self, servers: Vec<IpAddr>) {
         lock(&self.now).environment.add_servers(&servers);
         self.table.exempt(servers);
+    }
+
+    fn exempt_flows(&self, flows: &[Flow]) {
+        self.table.exempt_flows(flows);
     }
 
     fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {

@@ -18,12 +18,14 @@ use super::sets::{ALIVE, set_name};
 use super::table::{
     AddressType, ChainKind, Expression, InterfaceName, Is, NftChain, NftRule, Point, Protocol,
 };
+use super::udp;
 use crate::firewall::environment::lan::LanSide;
 use crate::firewall::family::Family;
 use crate::firewall::names::ZONE;
 use crate::firewall::policy::Foreign;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets;
+use crate::mark::Fwmark;
 use ipnet::IpNet;
 
 /// What local mode has not.
@@ -74,7 +76,7 @@ fn zone_of(ruleset: &Ruleset, lan: &LanSide, family: Family) -> NftChain {
 }
 
 /// Lets go what is none of the LAN side's, and the hosts that shall be left alone.
-fn of_the_lan(family: Family) -> [NftRule; 2] {
+pub(super) fn of_the_lan(family: Family) -> [NftRule; 2] {
     let [lan, sources] = [sets::Set::Lan, sets::Set::Sources].map(|set| set_name(set, family));
     [
         vec![Expression::FromInterfaceIn(Is::NotIn, lan), Expression::Return],
@@ -168,7 +170,11 @@ pub(super) fn input_guard(ruleset: &Ruleset) -> NftChain {
             vec![Expression::Family(family), port, Expression::Drop]
         })
     });
-    let passes = [Expression::FromLoopback, Expression::Translated];
-    let passes = passes.map(|is| vec![is, Expression::Return]);
-    base("door", ChainKind::Filter, Point::Input, BEFORE_FILTERS, passes.into_iter().chain(drops))
+    let mut passes = vec![Expression::FromLoopback, Expression::Translated];
+    if ruleset.policy.lan.is_some() && udp::capturing(ruleset).next().is_some() {
+        // A LAN host's datagram on its way to the listener, to a port of somewhere else.
+        passes.push(Expression::Marked(Fwmark::LAN_DATAGRAMS));
+    }
+    let passes = passes.into_iter().map(|is| vec![is, Expression::Return]);
+    base("door", ChainKind::Filter, Point::Input, BEFORE_FILTERS, passes.chain(drops))
 }

@@ -15,6 +15,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// Before conntrack looks (NF_IP_PRI_CONNTRACK, -200): afterwards the zone is settled.
 pub(super) const BEFORE_CONNTRACK: i32 = -300;
 
+/// Before conntrack too, where it is told to leave a datagram alone; before the zones, which are
+/// given to what conntrack sees.
+pub(super) const UNTRACKED: i32 = -305;
+
 /// Before everybody's DNAT (NF_IP_PRI_NAT_DST, -100). A query has its zone by then, and in that
 /// zone nobody else's translation would find its replies: it has to be ours (seen: with a name
 /// server published by somebody's DNAT, the answers were lost).
@@ -28,6 +32,10 @@ pub(super) const BEHIND_DNAT: i32 = -95;
 /// Before the filters of others (NF_IP_PRI_FILTER, 0), some of which drop in silence. Behind
 /// [`BEHIND_DNAT`]: the destination of what was redirected is local by then.
 pub(super) const BEFORE_FILTERS: i32 = -10;
+
+/// Behind what others do at the same hook: reverse-path checks, filters (NF_IP_PRI_CONNTRACK_HELPER,
+/// 300, is the last of the kernel's own that let a packet be dropped).
+pub(super) const BEHIND_ALL: i32 = 300;
 
 /// To the chain of this name and family, while the switch is on.
 pub(super) fn active(family: Family, name: &str) -> NftRule {

@@ -215,6 +215,7 @@ mod tests {
             (4, "set alive", Errno::EOPNOTSUPP, "cannot do set alive"),
             (9, "chain nat", Errno::ENOENT, "cannot do chain nat"),
             (20, "rule of zone4", Errno::ENOENT, "cannot do rule of zone4"),
+            (30, "the rule `udp tproxy ip to [::1]:1`", Errno::ENOENT, "kmod-nft-tproxy"),
         ] {
             let error = unsupported(BatchRefusal { place, what: what.into(), errno }).to_string();
             assert!(error.contains(told) && !error.contains('\n'), "{errno} at {place}: {error}");

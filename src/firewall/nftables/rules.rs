@@ -12,6 +12,7 @@ use super::matches::{
 };
 use super::sets::{ALIVE, all_sets};
 use super::table::{ChainKind, Expression, InterfaceName, Is, NftChain, NftTable, Point, Protocol};
+use super::udp;
 use crate::firewall::environment::Environment;
 use crate::firewall::exempt_programs::ExemptPrograms;
 use crate::firewall::family::Family;
@@ -45,6 +46,7 @@ pub(in crate::firewall) fn table(ruleset: &Ruleset) -> NftTable {
         }
         chains.extend(filter_of(ruleset, family, foreign));
     }
+    chains.extend(udp::chains(ruleset));
     chains.push(refuse());
     NftTable { name: TABLE, sets: all_sets(ruleset), chains }
 }
@@ -101,6 +103,10 @@ fn zone_of(ruleset: &Ruleset, family: Family) -> NftChain {
         vec![Expression::Port(Protocol::Udp, Is::NotIn, DNS), Expression::Return],
         vec![to_probe(family), Expression::Zone(ZONE), Expression::Return],
     ];
+    if ruleset.captures_datagrams(family) {
+        // From another host's port of the same number. A zone would have it tracked.
+        rules.insert(0, vec![Expression::Untracked, Expression::Return]);
+    }
     rules.extend(ours(ruleset));
     rules.extend([
         vec![Expression::To(Is::In, loopback(family)), Expression::Return],

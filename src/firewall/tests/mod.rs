@@ -8,6 +8,7 @@
 mod backend;
 mod bound;
 mod coexistence;
+mod datagrams;
 mod exempt_programs;
 mod flushes;
 mod forwarding;

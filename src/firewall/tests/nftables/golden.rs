@@ -9,6 +9,7 @@ use crate::firewall::nftables::kernel_table::KernelTable;
 use crate::firewall::nftables::{TableOwner, render};
 use crate::firewall::policy::{Datagrams, Ipv6};
 use crate::firewall::ruleset::Ruleset;
+use crate::firewall::switch::OnFailure;
 use crate::ipset::IpSet;
 use ipnet::IpNet;
 use snet_lab::cgroup::Cgroups;
@@ -19,7 +20,7 @@ use std::path::Path;
 in_variants!([Native] nft_takes_the_text, the_kernel_has_what_the_text_says, cgroups_are_what_nft_takes_them_for);
 
 /// A name, and rules. Together they hold everything that a table of ours may hold.
-fn examples() -> [(&'static str, Ruleset); 8] {
+fn examples() -> [(&'static str, Ruleset); 10] {
     let listeners = vec!["127.0.0.1".parse().unwrap(), "2001:db8:2::2".parse().unwrap()];
     let open_end = set("224.0.0.0/3 198.51.100.0/31 198.51.100.2/32 ff00::/8");
     [
@@ -47,6 +48,21 @@ fn examples() -> [(&'static str, Ruleset); 8] {
         ("left-alone", ruleset().with(|policy| policy.exempt = users())),
         ("router-left-alone", router().with(|policy| policy.exempt = users())),
         ("router-ipv6-block", router().with(|policy| policy.ipv6 = Ipv6::Block)),
+        (
+            "udp",
+            ruleset().with(|policy| {
+                policy.quic = Datagrams::Proxy;
+                policy.udp = Datagrams::Proxy;
+            }),
+        ),
+        (
+            "router-udp",
+            router().with(|policy| {
+                policy.udp = Datagrams::Proxy;
+                policy.on_failure = OnFailure::Closed;
+                policy.exempt = users();
+            }),
+        ),
     ]
 }
 
