@@ -300,7 +300,6 @@ impl Program<'_> {
 
     fn tproxy(&mut self, socket: SocketAddr) {
         let family = Family::of(socket.ip());
-        self.require_family(family);
         self.require_protocol(Protocol::Udp);
         self.immediate(NFT_REG_1, &octets(socket.ip()));
         self.immediate(NFT_REG_2, &socket.port().to_be_bytes());

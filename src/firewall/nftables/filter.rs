@@ -3,11 +3,11 @@
 
 use super::exempt::{FILTER, ours, rungs_of};
 use super::matches::{
-    BEFORE_FILTERS, base, chain, link_local, listening, loopback, marked, queries, rungs, to_probe,
+    BEFORE_FILTERS, base, capturing, chain, flow_in, link_local, listening, loopback, marked,
+    queries, rungs, to_probe,
 };
 use super::sets::{ALIVE, REJECTED, SETTLED, set_name};
 use super::table::{ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol, Way};
-use super::udp;
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, Verdict};
 use crate::firewall::policy::{Datagrams, Foreign, QUIC};
@@ -41,10 +41,10 @@ pub(super) fn filter(ruleset: &Ruleset, name: &str, point: Point) -> NftChain {
     base(name, ChainKind::Filter, point, BEFORE_FILTERS, strays)
 }
 
-/// What a client says of a datagram that came from the proxy, with any code, would go to the foreign
-/// host itself, and unmasqueraded: conntrack knows nothing of the flow.
+/// What a client says of a datagram that came from the proxy, with any code, would go to the
+/// foreign host itself, and unmasqueraded: conntrack knows nothing of the flow.
 fn stray_unreachable(ruleset: &Ruleset, point: Point) -> impl Iterator<Item = NftRule> {
-    udp::capturing(ruleset).map(move |family| {
+    capturing(ruleset).map(move |family| {
         let lan = Expression::FromInterfaceIn(Is::In, set_name(Set::Lan, family));
         let lan = (point == Point::Forward).then_some(lan);
         let stray = [Expression::StrayUnreachable(family), Expression::Drop];
@@ -131,9 +131,10 @@ fn foreign_of(is_closed: bool, foreign: Foreign, flows: Option<Family>) -> Vec<N
     match foreign {
         Foreign::Redirect { quic, udp } => {
             rules.push(vec![not_captured(), refuse]);
-            rules.extend(flows.map(|family| {
-                vec![udp::flow_in(Set::Older, family, Way::Same), Expression::Return]
-            }));
+            rules
+                .extend(flows.map(|family| {
+                    vec![flow_in(Set::Older, family, Way::Same), Expression::Return]
+                }));
             // What is to be captured and comes here was missed: better refused than direct.
             let datagrams = match [quic, udp].map(|way| way != Datagrams::Direct) {
                 [true, true] => Some(Expression::Protocol(Protocol::Udp)),

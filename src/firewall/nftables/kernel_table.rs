@@ -13,8 +13,8 @@ use super::sets;
 use super::table::{NftSet, NftTable};
 use super::{batch, numbers};
 use crate::fault::{self, Step};
-use crate::firewall::Flow;
 use crate::firewall::family::Family;
+use crate::firewall::flow::Flow;
 use crate::firewall::names::TABLE;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::switch::RULE_LIFETIME;
@@ -182,8 +182,8 @@ impl KernelTable {
         self.attempt(batch);
     }
 
-    /// These UDP flows are older than the capture: they stay direct. Where the sets have no room, some
-    /// of them.
+    /// These UDP flows are older than the capture: they stay direct. Where the sets have no room,
+    /// some of them.
     pub fn exempt_flows(&self, flows: &[Flow]) {
         for family in Family::ALL {
             let older = sets::older(flows, family);

@@ -2,7 +2,7 @@
 
 use super::sets::{ALIVE, set_name};
 use super::table::{
-    AddressType, BaseHook, ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol,
+    AddressType, BaseHook, ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol, Way,
 };
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{Destination, LINK_LOCAL};
@@ -33,8 +33,7 @@ pub(super) const BEHIND_DNAT: i32 = -95;
 /// [`BEHIND_DNAT`]: the destination of what was redirected is local by then.
 pub(super) const BEFORE_FILTERS: i32 = -10;
 
-/// Behind what others do at the same hook: reverse-path checks, filters (NF_IP_PRI_CONNTRACK_HELPER,
-/// 300, is the last of the kernel's own that let a packet be dropped).
+/// Behind what others do at the same hook: reverse-path checks, translations, filters.
 pub(super) const BEHIND_ALL: i32 = 300;
 
 /// To the chain of this name and family, while the switch is on.
@@ -102,6 +101,16 @@ pub(super) fn chain(name: &str, family: Family) -> String {
 
 pub(super) fn listening(ruleset: &Ruleset) -> impl Iterator<Item = Family> {
     Family::ALL.into_iter().filter(|family| ruleset.policy.listens(*family))
+}
+
+/// The families whose datagrams are captured.
+pub(super) fn capturing(ruleset: &Ruleset) -> impl Iterator<Item = Family> {
+    Family::ALL.into_iter().filter(|family| ruleset.captures_datagrams(*family))
+}
+
+/// The UDP flow of the packet, or its way back, is in this set.
+pub(super) fn flow_in(set: Set, family: Family, way: Way) -> Expression {
+    Expression::FlowIn(family, way, set_name(set, family))
 }
 
 pub(super) fn marked(ruleset: &Ruleset) -> NftRule {

@@ -1,10 +1,10 @@
 //! The sets of the table. Pure.
 
 use super::table::{Element, InterfaceName, NftSet, SetKey, Shape};
-use crate::firewall::Flow;
 use crate::firewall::entry::Entry;
 use crate::firewall::environment::lan::LanSide;
 use crate::firewall::family::Family;
+use crate::firewall::flow::Flow;
 use crate::firewall::names::PREFIX;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets;

@@ -4,10 +4,13 @@
 //!
 //! | base chain | hook | what it does |
 //! |---|---|---|
-//! | udp-own | OUTPUT, before conntrack | judges this machine's datagrams; what is captured gets a mark, with which the policy route leads it to `lo`, and no conntrack |
-//! | udp-early | PREROUTING, before conntrack | keeps conntrack off them where they come in again; judges those of LAN hosts |
+//! | udp-own | OUTPUT, before conntrack | judges this machine's datagrams |
+//! | udp-early | PREROUTING, before conntrack | the same for LAN hosts |
 //! | udp-late | PREROUTING, last of all | gives what was captured to the listener |
 //! | udp-input, udp-forward | last of all | notes flows that begin outside |
+//!
+//! What is captured on this machine gets a mark, with which the policy route leads it to `lo`, and
+//! so to PREROUTING.
 //!
 //! **No conntrack.** An entry of a captured flow would outlive us, and while it lives the flow of a
 //! LAN host is forwarded without masquerading (seen: the private source left the house, and each
@@ -20,18 +23,19 @@
 //! Where the listener is gone TPROXY is no match (nft_tproxy.c): the drop behind it keeps untracked
 //! datagrams from being forwarded as they are.
 //!
-//! **Flows keep their way.** Two sets know them by source, port, destination and port: `older` those
-//! that began while nothing was captured (the rules note them as long as the switch is off) or
-//! outside, `taken` those that were captured. The first is asked at any time, the second while the
+//! **Flows keep their way.** Two sets know them by source, port, destination and port: `older`
+//! those that began while nothing was captured (the rules note them as long as the switch is off)
+//! or outside, `taken` those that were captured. The first is asked at any time, the second while the
 //! switch is on: a flow that was captured is direct at once after a death. A full set loses new
 //! flows, never the capture: each note is a rule of its own.
 //!
 //! In the chains here an accept means "not captured": it ends this base chain only. A return from
 //! the ladder means "captured".
 
-use super::exempt::ours;
-use super::lan::of_the_lan;
-use super::matches::{BEHIND_ALL, DNS, UNTRACKED, base, chain, marked, rungs, to_probe};
+use super::exempt::{of_the_lan, ours};
+use super::matches::{
+    BEHIND_ALL, DNS, UNTRACKED, base, capturing, chain, flow_in, marked, rungs, to_probe,
+};
 use super::sets::{ALIVE, REJECTED, set_name};
 use super::table::{
     AddressType, ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol, Way,
@@ -54,11 +58,6 @@ const OLD: &str = "udp-older";
 const FOREIGN: &str = "udp-foreign";
 const TAKE: &str = "udp-take";
 const OUTSIDE: &str = "udp-outside";
-
-/// The families whose datagrams are captured.
-pub(super) fn capturing(ruleset: &Ruleset) -> impl Iterator<Item = Family> {
-    Family::ALL.into_iter().filter(|family| ruleset.captures_datagrams(*family))
-}
 
 /// All of it; nothing where no datagram is captured.
 pub(super) fn chains(ruleset: &Ruleset) -> Vec<NftChain> {
@@ -154,10 +153,6 @@ fn captured(family: Family, mark: Fwmark) -> [NftRule; 4] {
 
 fn remember(set: Set, family: Family, way: Way) -> Expression {
     Expression::Remember(family, way, set_name(set, family))
-}
-
-pub(super) fn flow_in(set: Set, family: Family, way: Way) -> Expression {
-    Expression::FlowIn(family, way, set_name(set, family))
 }
 
 /// The base chain that sees datagrams before conntrack where they come in.

@@ -5,7 +5,7 @@ mod listener;
 use super::installed::Handle;
 use super::{of_the_network, router_of_the_network, ruleset, set};
 use crate::firewall::policy::Datagrams;
-use crate::firewall::{Backend, Family, LanPolicy, Ruleset, Switches, probe};
+use crate::firewall::{Backend, Family, Flow, LanPolicy, Ruleset, Switches, probe};
 use crate::mark::Fwmark;
 use listener::{Listener, asked, send};
 use snet_lab::house::House;
@@ -31,6 +31,17 @@ in_variants!([Native]
 const FOREIGN: [&str; 2] = ["198.51.100.1", "2001:db8:f::1"];
 const DOMESTIC: [&str; 2] = ["203.0.113.1", "2001:db8:c::1"];
 const PORT: u16 = 3478;
+
+/// Without br_netfilter, under which TPROXY loses what a bridge takes in.
+fn house() -> House {
+    for tool in ["iptables", "ip6tables"] {
+        let setting = format!("/proc/sys/net/bridge/bridge-nf-call-{tool}");
+        if std::path::Path::new(&setting).exists() {
+            std::fs::write(setting, "0").unwrap();
+        }
+    }
+    House::build()
+}
 
 fn with_udp(ruleset: Ruleset) -> Ruleset {
     of_the_network(ruleset.with(|policy| policy.udp = Datagrams::Proxy))
@@ -97,7 +108,7 @@ fn this_machines_datagrams_are_captured_as_the_ladder_says() {
 }
 
 fn datagrams_of_lan_hosts_are_captured_as_the_ladder_says() {
-    let house = House::build();
+    let house = house();
     let _listener = Listener::start(1111);
     let servers =
         [FOREIGN, DOMESTIC].map(|places| places.map(|to| serve(&house.internet, to, PORT)));
@@ -122,9 +133,9 @@ fn datagrams_of_lan_hosts_are_captured_as_the_ladder_says() {
 }
 
 fn a_flow_that_is_older_than_the_capture_stays_direct() {
-    let house = House::build();
+    let house = house();
     let _listener = Listener::start(1111);
-    FOREIGN.map(|to| serve(&house.internet, to, PORT));
+    FOREIGN.into_iter().for_each(|to| drop(serve(&house.internet, to, PORT)));
     // As a machine has it that keeps state: conntrack knows the first ones.
     run("iptables -A FORWARD -m conntrack --ctstate INVALID -j DROP");
     let clients = || {
@@ -149,7 +160,7 @@ fn a_flow_that_is_older_than_the_capture_stays_direct() {
     assert_eq!(all(&learned), [Some(Seen::Direct); 4], "beyond a reload");
     // What no packet told: flows are given by hand.
     let told = clients();
-    let flows: Vec<crate::firewall::Flow> = told
+    let flows: Vec<Flow> = told
         .as_flattened()
         .iter()
         .map(|(client, to)| {
@@ -159,7 +170,7 @@ fn a_flow_that_is_older_than_the_capture_stays_direct() {
             } else {
                 ["2001:db8:2::2", "2001:db8:1::10"]
             };
-            from.map(|from| crate::firewall::Flow { source: at(from, port), destination: *to })
+            from.map(|from| Flow { source: at(from, port), destination: *to })
         })
         .collect::<Vec<_>>()
         .into_iter()
@@ -172,7 +183,7 @@ fn a_flow_that_is_older_than_the_capture_stays_direct() {
 }
 
 fn a_captured_flow_stays_captured_and_is_direct_at_once_after_the_end() {
-    let house = House::build();
+    let house = house();
     let _listener = Listener::start(1111);
     let callers = FOREIGN.map(|to| serve(&house.internet, to, PORT));
     let ruleset = || with_udp(router_of_the_network());
@@ -204,7 +215,7 @@ fn a_captured_flow_stays_captured_and_is_direct_at_once_after_the_end() {
 }
 
 fn any_host_may_answer_and_be_answered() {
-    let house = House::build();
+    let house = house();
     let _listener = Listener::start(1111);
     let _handle = Handle::install(with_udp(router_of_the_network())).unwrap();
     for (asked_first, other) in FOREIGN.into_iter().zip(["198.51.100.2", "2001:db8:f::2"]) {
@@ -227,11 +238,12 @@ fn any_host_may_answer_and_be_answered() {
 }
 
 fn what_a_client_complains_of_does_not_leave() {
-    let house = House::build();
+    let house = house();
     house.internet.run(|| {
         let table = "table inet complaints { chain in { type filter hook prerouting priority -400;
             icmp type destination-unreachable counter
-            icmpv6 type destination-unreachable counter } }";
+            icmpv6 type destination-unreachable counter
+        } }";
         std::fs::write("/run/complaints.nft", table).unwrap();
         run("nft -f /run/complaints.nft");
     });
@@ -256,7 +268,7 @@ fn what_a_client_complains_of_does_not_leave() {
 }
 
 fn without_a_listener_nothing_leaves() {
-    let house = House::build();
+    let house = house();
     let callers = FOREIGN.map(|to| serve(&house.internet, to, PORT));
     let _handle = Handle::install(with_udp(router_of_the_network())).unwrap();
     for foreign in FOREIGN {
@@ -268,14 +280,13 @@ fn without_a_listener_nothing_leaves() {
 }
 
 fn servers_here_and_behind_the_router_answer_as_they_did() {
-    let house = House::build();
+    let house = house();
     let _listener = Listener::start(1111);
     let _handle = Handle::install(with_udp(router_of_the_network())).unwrap();
     serve_here(udp(at("::", 5000)));
     serve_here(house.one.udp(at("::", 5000)));
-    run(
-        "iptables -t nat -A PREROUTING -i uplink -p udp --dport 5001 -j DNAT --to-destination 192.168.1.10:5000",
-    );
+    let forwarded = "-p udp --dport 5001 -j DNAT --to-destination 192.168.1.10:5000";
+    run(&format!("iptables -t nat -A PREROUTING -i uplink {forwarded}"));
     for (from, to) in [
         (FOREIGN[0], at("192.0.2.2", 5000)),
         (FOREIGN[0], at("192.0.2.2", 5001)),
@@ -302,7 +313,7 @@ fn serve_here(socket: UdpSocket) {
 fn capture_comes_and_goes_with_a_reload() {
     let internet = Internet::build();
     let _listener = Listener::start(1111);
-    FOREIGN.map(|to| serve(&internet, to, PORT));
+    FOREIGN.into_iter().for_each(|to| drop(serve(&internet, to, PORT)));
     let handle = Handle::install(ruleset().surveyed()).unwrap();
     let seen = || FOREIGN.map(|to| asked(&udp(any(at(to, PORT), 0)), at(to, PORT)));
     for _ in 0..2 {
