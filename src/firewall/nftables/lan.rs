@@ -14,7 +14,7 @@ use super::matches::{
     BEFORE_CONNTRACK, BEFORE_DNAT, BEFORE_FILTERS, BEHIND_DNAT, DNS, active, base, capturing,
     chain, in_set, listening, marked,
 };
-use super::sets::{ALIVE, set_name};
+use super::sets::ALIVE;
 use super::table::{
     AddressType, ChainKind, Expression, InterfaceName, Is, NftChain, NftRule, Point, Protocol,
 };

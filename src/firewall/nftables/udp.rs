@@ -24,10 +24,10 @@
 //! datagrams from being forwarded as they are.
 //!
 //! **Flows keep their way.** Two sets know them by source, port, destination and port: `older`
-//! those that began while nothing was captured (the rules note them as long as the switch is off)
-//! or outside, `taken` those that were captured. The first is asked at any time, the second while the
-//! switch is on: a flow that was captured is direct at once after a death. A full set loses new
-//! flows, never the capture: each note is a rule of its own.
+//! those that began outside, or while nothing was captured (the rules note them as long as the
+//! switch is off), `taken` those that were captured. The first is asked at any time, the second
+//! while the switch is on: a flow that was captured is direct at once after a death. A full set
+//! loses new flows, never the capture: each note is a rule of its own.
 //!
 //! In the chains here an accept means "not captured": it ends this base chain only. A return from
 //! the ladder means "captured".
