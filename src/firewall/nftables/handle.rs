@@ -50,6 +50,7 @@ impl NftablesRules {
         owner: TableOwner,
         ruleset: Ruleset,
     ) -> Result<Self, crate::firewall::Error> {
+        let ruleset = possible(ruleset)?;
         if ruleset.policy.lan.is_some() {
             info!("the LAN side: {}", ruleset.environment.lan.describe());
         }
@@ -112,11 +113,11 @@ impl Installed for NftablesRules {
         self.unwatch();
         let old = lock(&self.now).clone();
         let result = new.succeeding(&old).and_then(|new| {
+            let new = possible(new)?;
             self.policy_routes.precede(&new.policy)?;
             let (known, first) = older_flows::at_reload(&old, &new);
             self.exempt_flows(&known);
-            self.table.replace(&new)?;
-            self.exempt_flows(&first);
+            self.table.replace(&new, &first)?;
             self.policy_routes.succeed(&new.policy);
             let conflicts = conflicts::between(&old, &new, &every_tool(), false);
             conflicts.iter().for_each(|conflict| warn!("{conflict}"));
@@ -166,7 +167,7 @@ impl Installed for NftablesRules {
         if now.policy.on_failure == OnFailure::Closed {
             // Once nothing is captured any more these rules reject: they change first.
             now.policy = Arc::new(Policy { on_failure: OnFailure::Open, ..(*now.policy).clone() });
-            self.table.replace(&now)?;
+            self.table.replace(&now, &[])?;
         }
         Ok(self.table.release()?)
     }
@@ -189,6 +190,26 @@ impl Drop for NftablesRules {
             self.table.keep();
             warn!("the network stays closed, as firewall.on-failure says: `snet cleanup` opens it");
         }
+    }
+}
+
+/// These rules as far as the kernel can: where it has no TPROXY nothing else is lost, and UDP that
+/// was to be captured is rejected.
+fn possible(ruleset: Ruleset) -> Result<Ruleset, Error> {
+    if !Family::ALL.into_iter().any(|family| ruleset.captures_datagrams(family)) {
+        return Ok(ruleset);
+    }
+    match reconcile::datagrams_available() {
+        Ok(()) => Ok(ruleset),
+        Err(error @ Error::Unsupported { .. }) => {
+            warn!(
+                "foreign UDP cannot be captured, and is rejected: {error}; firewall.udp = \"direct\" \
+                 leaves it alone"
+            );
+            let policy = Arc::new(ruleset.policy.without_capture_of_datagrams());
+            Ok(Ruleset { policy, ..ruleset })
+        }
+        Err(error) => Err(error),
     }
 }
 

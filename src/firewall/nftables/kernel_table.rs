@@ -120,21 +120,29 @@ impl KernelTable {
     }
 
     /// Other rules instead, in one transaction: no packet meets neither the old nor the new ones.
-    /// What was learned is kept.
+    /// What was learned is kept. These UDP flows are older than what the new rules capture first.
     ///
     /// # Errors
     /// What the kernel says; then the old rules stay.
-    pub fn replace(&self, ruleset: &Ruleset) -> Result<(), Error> {
+    pub fn replace(&self, ruleset: &Ruleset, first: &[Flow]) -> Result<(), Error> {
         let mut state = self.state();
         let new = rules::table(ruleset);
         if new == state.table {
             return Ok(());
         }
-        let mut batch = Batch::new(TABLE);
-        batch.turn(&state.table, &new);
+        let turned = |first: &[Flow]| {
+            let mut batch = Batch::new(TABLE);
+            batch.turn(&state.table, &new);
+            Family::ALL.iter().for_each(|family| batch.add(&sets::older(first, *family), None));
+            batch
+        };
         step(Step::ChangeTable)?;
         self.renew_ahead();
-        self.commit(batch)?;
+        match self.commit(turned(first)) {
+            // Rather without them, where their set has no room.
+            Err(Error::Refused { .. }) if !first.is_empty() => self.commit(turned(&[]))?,
+            result => result?,
+        }
         state.table = new;
         Ok(())
     }

@@ -51,8 +51,8 @@ pub(in crate::firewall) fn table(ruleset: &Ruleset) -> NftTable {
     NftTable { name: TABLE, sets: all_sets(ruleset), chains }
 }
 
-/// A table in which everything occurs that a table of ours may hold.
-pub(super) fn everything() -> NftTable {
+/// A table in which everything occurs that a table of ours may hold which does this with UDP.
+pub(super) fn everything(udp: Datagrams) -> NftTable {
     let policy = Policy {
         mark: Fwmark::SNET,
         tcp_port: 1,
@@ -63,8 +63,8 @@ pub(super) fn everything() -> NftTable {
         lan: Some(LanPolicy::default()),
         ipv6: Ipv6::Proxy,
         quic: Datagrams::Reject,
-        udp: Datagrams::Direct,
-        udp_port: 1111,
+        udp,
+        udp_port: 1,
         on_failure: OnFailure::Closed,
     };
     let link_local = vec![("lo".into(), Ipv6Addr::LOCALHOST)];

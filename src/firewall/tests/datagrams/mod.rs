@@ -240,10 +240,12 @@ fn any_host_may_answer_and_be_answered() {
 fn what_a_client_complains_of_does_not_leave() {
     let house = house();
     house.internet.run(|| {
-        let table = "table inet complaints { chain in { type filter hook prerouting priority -400;
-            icmp type destination-unreachable counter
-            icmpv6 type destination-unreachable counter
-        } }";
+        let table = "table inet complaints {
+            chain arriving { type filter hook prerouting priority -400;
+                icmp type destination-unreachable counter
+                icmpv6 type destination-unreachable counter
+            }
+        }";
         std::fs::write("/run/complaints.nft", table).unwrap();
         run("nft -f /run/complaints.nft");
     });

@@ -100,6 +100,18 @@ fn the_text_is_that_of_the_files() {
     }
 }
 
+/// What a kernel without TPROXY gets.
+#[test]
+fn what_cannot_be_captured_is_rejected() {
+    let wanted = ruleset().with(|policy| policy.udp = Datagrams::Proxy);
+    assert!(render(&wanted).contains("tproxy"));
+    let possible = wanted.with(|policy| *policy = policy.without_capture_of_datagrams());
+    let text = render(&possible);
+    assert!(!text.contains("tproxy") && !text.contains("older4"));
+    let (_, foreign) = text.split_once("chain foreign4 {").unwrap();
+    assert!(foreign.split_once('}').unwrap().0.contains("meta l4proto udp reject"));
+}
+
 const FILE: &str = "/run/rules.nft";
 
 fn nft_takes_the_text() {

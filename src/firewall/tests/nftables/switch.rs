@@ -84,10 +84,10 @@ fn other_rules_are_no_sign_of_life() {
     let handle = install(ruleset()).unwrap();
     handle.beat(Switches::CAPTURE).unwrap();
     wait_for(|| left().iter().any(|seconds| *seconds <= 4));
-    handle.replace(&ruleset().with(|policy| policy.quic = Datagrams::Direct)).unwrap();
+    handle.replace(&ruleset().with(|policy| policy.quic = Datagrams::Direct), &[]).unwrap();
     assert!(has_the_whole_time(), "alive just now: the time of the change does not count");
     wait_for(|| left().iter().any(|seconds| *seconds <= 2));
-    handle.replace(&ruleset()).unwrap();
+    handle.replace(&ruleset(), &[]).unwrap();
     assert!(left().iter().all(|seconds| *seconds < 3), "silent for long");
     handle.remove().unwrap();
 }
