@@ -203,8 +203,8 @@ fn possible(ruleset: Ruleset) -> Result<Ruleset, Error> {
         Ok(()) => Ok(ruleset),
         Err(error @ Error::Unsupported { .. }) => {
             warn!(
-                "foreign UDP cannot be captured, and is rejected: {error}; firewall.udp = \"direct\" \
-                 leaves it alone"
+                "foreign UDP cannot be captured, and is rejected: {error}; \
+                 firewall.udp = \"direct\" leaves it alone"
             );
             let policy = Arc::new(ruleset.policy.without_capture_of_datagrams());
             Ok(Ruleset { policy, ..ruleset })
