@@ -48,8 +48,7 @@ impl Environment {
             self.lan.third_party.get_or_insert_with(|| Arc::new(ThirdParty::read()));
         }
         self.cgroups = policy.exempt.observe();
-        self.datagrams.observe(policy);
-        match survey() {
+        let surveyed = match survey() {
             Ok(network) => self.observe(policy, &network),
             Err(source) if policy.lan.is_some() => Err(Error::Survey { source }),
             Err(error) => {
@@ -59,7 +58,9 @@ impl Environment {
                 );
                 Ok(())
             }
-        }
+        };
+        self.datagrams.observe(policy, &self.lan);
+        surveyed
     }
 
     /// [`update`](Self::update) reads third-party rules anew.

@@ -38,7 +38,7 @@ use super::matches::{
 };
 use super::sets::{ALIVE, REJECTED, set_name};
 use super::table::{
-    AddressType, ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol, Way,
+    AddressType, ChainKind, Expression, InterfaceName, Is, NftChain, NftRule, Point, Protocol, Way,
 };
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{Destination, LADDER, Verdict};
@@ -137,6 +137,10 @@ fn own(ruleset: &Ruleset, family: Family) -> NftChain {
 fn lan(ruleset: &Ruleset, family: Family) -> NftChain {
     let mut rules = of_the_lan(family).to_vec();
     rules.push(marked(ruleset));
+    let lost = ruleset.environment.datagrams.bridges.iter().filter(|(of, _)| *of == family);
+    rules.extend(lost.map(|(_, bridge)| {
+        vec![Expression::FromInterface(InterfaceName::new(bridge)), Expression::Return]
+    }));
     rules.extend(captured(family, Fwmark::LAN_DATAGRAMS));
     NftChain { name: chain(LAN, family), hook: None, rules }
 }

@@ -25,7 +25,8 @@ in_variants!([Native]
     what_a_client_complains_of_does_not_leave,
     without_a_listener_nothing_leaves,
     servers_here_and_behind_the_router_answer_as_they_did,
-    capture_comes_and_goes_with_a_reload
+    capture_comes_and_goes_with_a_reload,
+    udp_of_a_bridge_that_netfilter_sees_is_rejected
 );
 
 const FOREIGN: [&str; 2] = ["198.51.100.1", "2001:db8:f::1"];
@@ -325,4 +326,25 @@ fn capture_comes_and_goes_with_a_reload() {
         handle.replace(ruleset().surveyed()).unwrap();
     }
     handle.remove().unwrap();
+}
+
+/// What TPROXY would lose is refused.
+fn udp_of_a_bridge_that_netfilter_sees_is_rejected() {
+    let house = house();
+    let _listener = Listener::start(1111);
+    let callers = FOREIGN.map(|to| serve(&house.internet, to, PORT));
+    for tool in ["iptables", "ip6tables"] {
+        run(&format!("ip link set br-lan type bridge nf_call_{tool} 1"));
+    }
+    let _handle = Handle::install(with_udp(router_of_the_network())).unwrap();
+    for foreign in FOREIGN {
+        let to = at(foreign, PORT);
+        let client = house.one.udp(any(to, 0));
+        client.connect(to).unwrap();
+        client.send(b"question").unwrap();
+        let told = client.recv(&mut [0; 64]).unwrap_err();
+        assert_eq!(told.kind(), std::io::ErrorKind::ConnectionRefused, "{foreign}: {told}");
+        assert_eq!(asked(&udp(any(to, 0)), to), Some(Seen::Captured), "this machine");
+    }
+    assert!(callers.iter().all(|callers| callers.lock().unwrap().is_empty()));
 }
