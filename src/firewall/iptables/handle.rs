@@ -14,7 +14,7 @@ use crate::firewall::device_routes;
 use crate::firewall::entry::Entry;
 use crate::firewall::error::Error;
 use crate::firewall::family::Family;
-use crate::firewall::installed::Installed;
+use crate::firewall::installed::{Flow, Installed};
 use crate::firewall::monitor::{Follow, Monitor};
 use crate::firewall::netlink::ipset::{Change, IpsetConnection};
 use crate::firewall::older_flows;
@@ -303,6 +303,16 @@ impl Installed for IptablesRules {
             Change::Add { set, family, entry, timeout: None }
         };
         self.sets.change(servers.into_iter().map(add).collect());
+    }
+
+    fn exempt_flows(&self, flows: &[Flow]) {
+        let ruleset = lock(&self.now).clone();
+        let captured = |family: &Family| ruleset.captures_datagrams(*family);
+        let families = self.sets.families.iter().copied().filter(captured);
+        let text = sets::older(flows, families);
+        if let Err(error) = self.ipset.restore(&text) {
+            warn!("UDP flows from before the start may be captured in their middle: {error}");
+        }
     }
 
     fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {

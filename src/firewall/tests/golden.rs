@@ -6,6 +6,7 @@ use crate::firewall::exempt_programs::{Cgroup, ExemptPrograms};
 use crate::firewall::iptables::render;
 use crate::firewall::policy::{Datagrams, Ipv6};
 use crate::firewall::ruleset::Ruleset;
+use crate::firewall::switch::OnFailure;
 use std::path::Path;
 
 fn compare(name: &str, ruleset: &Ruleset) {
@@ -47,6 +48,22 @@ fn a_family_without_a_listener_is_not_captured() {
 #[test]
 fn router_mode() {
     compare("router.txt", &router());
+}
+
+#[test]
+fn udp_is_captured() {
+    let ruleset = ruleset().with(|policy| policy.udp = Datagrams::Proxy);
+    compare("udp.txt", &ruleset);
+}
+
+#[test]
+fn udp_and_quic_of_a_router_are_captured() {
+    let router = router().with(|policy| {
+        policy.udp = Datagrams::Proxy;
+        policy.quic = Datagrams::Proxy;
+        policy.on_failure = OnFailure::Closed;
+    });
+    compare("router-udp.txt", &router);
 }
 
 #[test]
