@@ -4,7 +4,7 @@
 //! "restore".
 
 use crate::firewall::family::Family;
-use crate::firewall::installed::Flow;
+use crate::firewall::flow::Flow;
 use crate::firewall::netlink::ipset::Change;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::{GROWING, OLDER_LIFETIME, Set, SetKind};
