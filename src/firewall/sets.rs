@@ -218,7 +218,7 @@ pub(super) enum SetKind {
 
 /// A flow that is older than the capture is forgotten after so much silence: conntrack's own
 /// time-out, rounded up (net.netfilter.nf_conntrack_udp_timeout_stream is 120 s, and was 180 s
-/// before Linux 4.20).
+/// before Linux 5.0).
 pub(super) const OLDER_LIFETIME: Duration = Duration::from_secs(180);
 
 /// The same for one that was captured; as long as the longest silence of a session of the relay

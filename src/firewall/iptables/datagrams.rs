@@ -3,11 +3,11 @@
 //! # Theory of operation
 //!
 //! Captured datagrams are kept out of conntrack, since an entry would outlive the rules: with none a
-//! client's flow goes directly, translated as any other, at the first datagram that is not captured.
-//! That has to be said before conntrack looks, in raw. TPROXY works in mangle alone (xt_TPROXY.c),
-//! and so does the new routing of what this machine sends (ipt_mangle_out). So raw decides, and
-//! tells mangle by [`Fwmark::LAN_DATAGRAMS`]; that another program has taken something out of
-//! conntrack means nothing here. In mangle OUTPUT the mark is exchanged for
+//! client's flow goes directly, translated as any other, at the first datagram that is not
+//! captured. That has to be said before conntrack looks, in raw. TPROXY works in mangle alone
+//! (xt_TPROXY.c), and so does the new routing of what this machine sends (ipt_mangle_out). So raw
+//! decides, and tells mangle by [`Fwmark::LAN_DATAGRAMS`]; that another program has taken something
+//! out of conntrack means nothing here. In mangle OUTPUT the mark is exchanged for
 //! [`Fwmark::OWN_DATAGRAMS`]: the change makes the kernel ask for a route again, and the policy
 //! route leads to `lo`, where PREROUTING takes the datagram.
 //!
@@ -16,9 +16,9 @@
 //! whatever the lists say by now; then the ladder. Both sets are kept by the datagrams themselves.
 //! While the switch of the family is off, what would be taken is learned as older instead.
 //!
-//! No datagram leaves half captured: TPROXY drops where nobody listens (xt_TPROXY.c), mangle drops
-//! what bears a mark and leaves by another interface than `lo` (the policy routes are gone), and
-//! filter drops what mangle has not seen (another program flushed it).
+//! No datagram leaves half captured: TPROXY drops where no socket listens (xt_TPROXY.c), mangle
+//! drops what bears a mark and leaves by another interface than `lo` (the policy routes are gone),
+//! and filter drops what mangle has not seen (another program flushed it).
 //!
 //! Replies leave from the foreign address, with snet's mark. Conntrack must not see them either, or
 //! the client's next datagram would be the reply of that entry, and leave untranslated.
@@ -146,7 +146,8 @@ pub(super) fn mangle(ruleset: &Ruleset, family: Family) -> IptablesTable {
     let exchange = format!("-j MARK --set-xmark {:#x}/{:#x}", own.value(), own.mask() | lan.mask());
     let to_listener = |which: &str, mark: Fwmark| {
         format!(
-            "{which}-p udp -m mark --mark {mark} -j TPROXY --on-port {} --on-ip {} --tproxy-mark {mark}",
+            "{which}-p udp -m mark --mark {mark} -j TPROXY --on-port {} --on-ip {} \
+             --tproxy-mark {mark}",
             ruleset.policy.udp_port,
             family.loopback(),
         )

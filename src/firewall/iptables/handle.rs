@@ -5,9 +5,7 @@ use super::families::{of_families, warn_unfiltered};
 use super::follow::{RulesFollower, Sets};
 use super::place;
 use super::reconcile::{cleanup, detach, withdraw};
-use super::renew;
 use super::sets;
-use super::table::Part;
 use crate::fault::{self, Step};
 use crate::firewall::conflicts;
 use crate::firewall::device_routes;
@@ -23,7 +21,6 @@ use crate::firewall::policy_routes::PolicyRoutes;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::MOST_INTERFACES;
 use crate::firewall::sets::Set;
-use crate::firewall::sets::names as set_names;
 use crate::firewall::switch::{OnFailure, Switches};
 use crate::firewall::tools::{Ipset, Iptables};
 use crate::route::Route;
@@ -37,10 +34,10 @@ use tracing::{debug, info, warn};
 /// The rules while they are installed. Its drop removes them.
 #[derive(Debug)]
 pub(in crate::firewall) struct IptablesRules {
-    sets: Arc<Sets>,
-    ipset: Ipset,
+    pub(super) sets: Arc<Sets>,
+    pub(super) ipset: Ipset,
     /// Of the families that have rules.
-    tools: Vec<(Family, Iptables)>,
+    pub(super) tools: Vec<(Family, Iptables)>,
     /// What is in force; the follower of the network writes it too.
     now: Arc<Mutex<Ruleset>>,
     /// Follows the network; `None` if that could not be started, or after the release.
@@ -183,62 +180,6 @@ impl IptablesRules {
         step(Step::Follow)?;
         handle.watch();
         Ok(handle)
-    }
-
-    fn turn(&self, old: &Ruleset, new: &Ruleset) -> Result<(), Error> {
-        let families = &self.sets.families;
-        // Not the one over which the resolver tells what it learned.
-        let connection = open()?;
-        let set = |changes: &[Change]| {
-            connection.apply(changes).map_err(|source| Error::Netlink { source })
-        };
-        let undo_sets = || {
-            if let Err(error) = set(&sets::changes(new, old, families)) {
-                warn!("the sets are not as they were: {error}; restart snet");
-            }
-            self.destroy(new, old);
-        };
-        step(Step::NewSets)?;
-        self.ipset.restore(&sets::restore_new(old, new, families))?;
-        let turned = step(Step::ChangeSets)
-            .and_then(|()| set(&sets::changes(old, new, families)))
-            .and_then(|()| self.turn_tables(old, new))
-            .inspect_err(|_| undo_sets());
-        if turned.is_ok() {
-            self.destroy(old, new);
-        }
-        turned
-    }
-
-    fn turn_tables(&self, old: &Ruleset, new: &Ruleset) -> Result<(), Error> {
-        let mut turned: Vec<(&Iptables, Family, Part)> = Vec::new();
-        for (family, tools) in &self.tools {
-            for part in renew::order(old, new, *family) {
-                let Some(text) = renew::text(part, old, new, *family) else { continue };
-                if let Err(error) = step(Step::TurnTable).and_then(|()| tools.restore(&text)) {
-                    for (tools, family, part) in turned.into_iter().rev() {
-                        let back = renew::text(part, new, old, family).unwrap_or_default();
-                        if let Err(error) = tools.restore(&back) {
-                            warn!("{tools}: {error}");
-                        }
-                    }
-                    return Err(error);
-                }
-                turned.push((tools, *family, part));
-            }
-        }
-        Ok(())
-    }
-
-    /// Destroys the sets that only the rules of `before` had. One that is busy still goes with the
-    /// others at the end.
-    fn destroy(&self, before: &Ruleset, after: &Ruleset) {
-        fault::pass(Step::DropSets);
-        let kept = set_names(after);
-        let gone = set_names(before).into_iter().filter(|name| !kept.contains(name));
-        if let Err(error) = self.ipset.restore(&sets::destroy(gone)) {
-            debug!("{error}");
-        }
     }
 
     /// Follows the network and the rules from now on.
@@ -439,11 +380,11 @@ impl Drop for IptablesRules {
     }
 }
 
-fn open() -> Result<IpsetConnection, Error> {
+pub(super) fn open() -> Result<IpsetConnection, Error> {
     IpsetConnection::open().map_err(|source| Error::Netlink { source })
 }
 
-fn step(step: Step) -> Result<(), Error> {
+pub(super) fn step(step: Step) -> Result<(), Error> {
     fault::at(step).map_err(|source| Error::Netlink { source })
 }
 

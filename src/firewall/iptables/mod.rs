@@ -94,6 +94,7 @@ pub(super) mod rules;
 pub(super) mod sets;
 pub(super) mod table;
 pub(super) mod text;
+mod turn;
 
 pub(super) use handle::IptablesRules;
 
