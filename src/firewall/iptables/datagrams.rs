@@ -2,8 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! Captured datagrams are kept out of conntrack, since an entry would outlive the rules: with none a
-//! client's flow goes directly, translated as any other, at the first datagram that is not
+//! Captured datagrams are kept out of conntrack, since an entry would outlive the rules: with none
+//! a client's flow goes directly, translated as any other, at the first datagram that is not
 //! captured. That has to be said before conntrack looks, in raw. TPROXY works in mangle alone
 //! (xt_TPROXY.c), and so does the new routing of what this machine sends (ipt_mangle_out). So raw
 //! decides, and tells mangle by [`Fwmark::LAN_DATAGRAMS`]; that another program has taken something
