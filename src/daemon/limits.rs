@@ -12,6 +12,7 @@
 
 use crate::net::allowance::Numbers;
 use crate::relay;
+use crate::udp::DatagramLimits;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
@@ -31,6 +32,16 @@ const MOST: u64 = 100_000;
 /// Both legs of a connection.
 const PER_CONNECTION: u64 = 2;
 
+/// Of the files beyond the reserve, UDP sessions and the sockets of their replies get one in so
+/// many; connections get the rest.
+const DATAGRAM_SHARE: u64 = 4;
+
+/// More UDP sessions than this are no router's traffic.
+const MOST_SESSIONS: u64 = 32_768;
+
+/// Reply sockets, where there are files enough: one for each foreign address that answers.
+const REPLY_SOCKETS: u64 = 512;
+
 /// Both ends of a pipe.
 const PER_PIPE: u64 = 2;
 
@@ -47,6 +58,7 @@ const _: () = assert!(LARGE_PIECES * relay::LARGE_PIECE <= LARGE_MEMORY);
 pub(super) struct Budget {
     pub(super) connections: u32,
     pub(super) sockets: Numbers,
+    pub(super) datagrams: DatagramLimits,
     pipes: usize,
 }
 
@@ -79,10 +91,19 @@ impl Budget {
     const fn of(files: u64) -> Self {
         let files = if files < FEWEST_FILES { FEWEST_FILES } else { files };
         let reserved = if files / 2 < RESERVED { files / 2 } else { RESERVED };
-        let connections = (files - reserved) / PER_CONNECTION;
+        let datagrams = (files - reserved) / DATAGRAM_SHARE;
+        let reply_sockets =
+            if datagrams / 4 < REPLY_SOCKETS { datagrams / 4 } else { REPLY_SOCKETS };
+        let sessions = datagrams - reply_sockets;
+        let sessions = if sessions < MOST_SESSIONS { sessions } else { MOST_SESSIONS };
+        let connections = (files - reserved - sessions - reply_sockets) / PER_CONNECTION;
         let sixteenth = (reserved - rest(reserved)) / 16;
         Budget {
             connections: if connections < MOST { connections } else { MOST } as u32,
+            datagrams: DatagramLimits {
+                sessions: sessions as usize,
+                reply_sockets: reply_sockets as usize,
+            },
             pipes: (4 * sixteenth / PER_PIPE) as usize,
             sockets: Numbers {
                 questions: 6 * sixteenth as usize,
@@ -96,7 +117,9 @@ impl Budget {
     /// Descriptors of all parts together.
     const fn descriptors(&self) -> u64 {
         let Numbers { questions, fallbacks, clients, races } = self.sockets;
+        let DatagramLimits { sessions, reply_sockets } = self.datagrams;
         self.connections as u64 * PER_CONNECTION
+            + (sessions + reply_sockets) as u64
             + self.pipes as u64 * PER_PIPE
             + (questions + fallbacks + clients + races) as u64
     }
@@ -112,7 +135,9 @@ const fn fits(files: u64) -> bool {
     budget.descriptors() + REST <= files
         && budget.pipes > 0
         && budget.sockets.fallbacks > 0
-        && budget.connections >= 64
+        && budget.connections >= 48
+        && budget.datagrams.sessions >= 24
+        && budget.datagrams.reply_sockets > 0
 }
 
 const _: () = {
@@ -144,9 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_unit_asks_for() {
+    fn how_files_are_divided() {
         let budget = Budget::of(20_000);
-        assert_eq!(budget.connections, 9488);
+        assert_eq!(budget.connections, 7116);
+        assert_eq!(budget.datagrams, DatagramLimits { sessions: 4232, reply_sockets: 512 });
         assert_eq!(budget.pipes, 112);
         let Numbers { questions, fallbacks, clients, races } = budget.sockets;
         assert_eq!([questions, fallbacks, clients, races], [336, 56, 168, 112]);

@@ -32,6 +32,7 @@ use crate::fault::{self, Step};
 use crate::firewall::{self, Family, Ruleset};
 use crate::{dns, exit};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tracing::error;
 
 /// Why a reload changed nothing.
@@ -88,7 +89,9 @@ pub(super) async fn reload(
     // A resolver that died ends the daemon elsewhere.
     let settings = build::dns(&next.config, &parts.listening, Some(&parts.token));
     let _ = parts.orders.send(dns::Order::Settings(Box::new(settings)));
-    parts.inbound.share_by_source(next.config.mode == Mode::Router);
+    let by_source = next.config.mode == Mode::Router;
+    parts.inbound.share_by_source(by_source);
+    parts.datagrams_by_source.store(by_source, Ordering::Relaxed);
     parts.source.taken(&next.config);
     Ok((next, bootstrap))
 }

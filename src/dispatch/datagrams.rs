@@ -10,6 +10,10 @@ use crate::sync::lock;
 use std::sync::Mutex;
 use tokio::time::Instant;
 
+/// So many sessions in a row without any reply, and the server counts as silent: hosts that do not
+/// answer are common.
+pub(super) const SILENT_SESSIONS: u32 = 12;
+
 /// The state of one proxy's UDP.
 #[derive(Debug, Default)]
 pub(super) struct DatagramHealth(Mutex<DatagramState>);
@@ -19,6 +23,8 @@ struct DatagramState {
     /// Since the last answer.
     failures: u32,
     rests_until: Option<Instant>,
+    /// Sessions that ended without any reply, since the last one.
+    silent_sessions: u32,
 }
 
 impl DatagramHealth {
@@ -37,6 +43,15 @@ impl DatagramHealth {
         state.failures = state.failures.saturating_add(1);
         state.rests_until = Some(now + rest(state.failures));
         state.failures == 1
+    }
+
+    /// A session has ended, and nothing ever came back on it. True if the proxy was up until now.
+    pub(super) fn unanswered(&self, now: Instant) -> bool {
+        let mut state = lock(&self.0);
+        state.silent_sessions = state.silent_sessions.saturating_add(1);
+        let is_silent = state.silent_sessions >= SILENT_SESSIONS;
+        drop(state);
+        is_silent && self.failed(now)
     }
 
     /// Something came back. True if it had been down.
@@ -71,5 +86,17 @@ mod tests {
         assert!(health.failed(now), "news again");
         health.forget();
         assert!(!health.is_resting(now));
+    }
+
+    #[test]
+    fn one_reply_makes_up_for_many_silent_hosts() {
+        let (health, now) = (DatagramHealth::default(), Instant::now());
+        for _ in 0..3 {
+            assert!((1..SILENT_SESSIONS).all(|_| !health.unanswered(now)));
+            assert!(!health.answered());
+        }
+        assert!((1..SILENT_SESSIONS).all(|_| !health.unanswered(now)));
+        assert!(health.unanswered(now) && health.is_resting(now));
+        assert!(!health.unanswered(now));
     }
 }

@@ -14,7 +14,7 @@ use crate::proxy::{self, Link, Progress, Proxy};
 use crate::route::{Decision, Learned, Route, Rules};
 use crate::sync::{read, write};
 use crate::target::Target;
-use datagrams::DatagramHealth;
+use datagrams::{DatagramHealth, SILENT_SESSIONS};
 use health::{Health, Silence};
 use std::fmt;
 use std::net::SocketAddr;
@@ -55,6 +55,17 @@ impl Upstream {
         }
         if self.datagrams.failed(Instant::now()) {
             warn!(proxy = self.name(), "its UDP is down: {cause}");
+        }
+    }
+
+    /// A session has ended, and nothing ever came back on it. Many in a row let the proxy's UDP rest.
+    pub fn datagrams_unanswered(&self) {
+        if self.datagrams.unanswered(Instant::now()) {
+            warn!(
+                proxy = self.name(),
+                "nothing ever came back on {SILENT_SESSIONS} UDP sessions in a row: does the \
+                 server carry UDP, on the same port? (if not: udp = false of this [[proxy]])"
+            );
         }
     }
 
