@@ -1,6 +1,8 @@
 //! Sessions without a firewall: datagrams are handed over as the listener would, and the proxy is a
 //! socket of the test. A packet is the target's text, a space and the payload.
 
+#![expect(clippy::disallowed_methods, reason = "these sockets stay on loopback")]
+
 use super::listener::take;
 use super::*;
 use crate::dispatch::{Dispatcher, Upstream};
@@ -134,7 +136,7 @@ impl Street {
         (String::from_utf8_lossy(&packet[..length]).into_owned(), from)
     }
 
-    async fn from_the_server(&self, to: SocketAddr, packet: &str) {
+    async fn server_sends(&self, to: SocketAddr, packet: &str) {
         self.server.send_to(packet.as_bytes(), to).await.unwrap();
     }
 
@@ -178,7 +180,7 @@ fn one_socket_of_a_client_is_one_session() {
         let (_, from_two) = street.at_the_server().await;
         assert_ne!(from, from_two);
         // Also from a peer that was never asked.
-        street.from_the_server(from, "203.0.113.99:7 hello").await;
+        street.server_sends(from, "203.0.113.99:7 hello").await;
         assert_eq!(got(&one).await.as_deref(), Some("hello"));
         assert_eq!(street.house.sessions.borrow().len(), 2);
         assert_eq!((street.stats().up.get(), street.stats().down.get()), (3, 1));
@@ -203,9 +205,9 @@ fn what_is_not_to_be_carried() {
         assert_eq!(packet, format!("{SITE} fine"));
         assert_eq!(street.stats().too_large.get(), 1);
         // A proxy speaks neither in the name of the household, nor another protocol.
-        street.from_the_server(from, "192.168.1.1:53 forged").await;
-        street.from_the_server(from, "nonsense").await;
-        street.from_the_server(from, &format!("{SITE} true")).await;
+        street.server_sends(from, "192.168.1.1:53 forged").await;
+        street.server_sends(from, "nonsense").await;
+        street.server_sends(from, &format!("{SITE} true")).await;
         assert_eq!(got(&one).await.as_deref(), Some("true"));
         assert_eq!((street.stats().unopenable.get(), street.stats().dropped.get()), (1, 1));
         // Our own socket, back again.

@@ -298,6 +298,7 @@ pub fn send_connected(
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "these sockets stay on loopback")]
 mod tests {
     use super::*;
     use nix::sys::socket::{setsockopt, sockopt};

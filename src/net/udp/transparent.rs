@@ -139,6 +139,7 @@ pub(in crate::net) fn without_trains(error: nix::Error) -> nix::Result<()> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "it stays on loopback")]
 impl ReplySocket {
     /// One that needs no right: it sends from an address of its own.
     pub fn of_any_address() -> io::Result<Self> {
