@@ -12,7 +12,7 @@
 
 use crate::net::allowance::Numbers;
 use crate::relay;
-use crate::udp::DatagramLimits;
+use crate::udp::SessionLimits;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
@@ -58,7 +58,7 @@ const _: () = assert!(LARGE_PIECES * relay::LARGE_PIECE <= LARGE_MEMORY);
 pub(super) struct Budget {
     pub(super) connections: u32,
     pub(super) sockets: Numbers,
-    pub(super) datagrams: DatagramLimits,
+    pub(super) datagrams: SessionLimits,
     pipes: usize,
 }
 
@@ -100,7 +100,7 @@ impl Budget {
         let sixteenth = (reserved - rest(reserved)) / 16;
         Budget {
             connections: if connections < MOST { connections } else { MOST } as u32,
-            datagrams: DatagramLimits {
+            datagrams: SessionLimits {
                 sessions: sessions as usize,
                 reply_sockets: reply_sockets as usize,
             },
@@ -117,7 +117,7 @@ impl Budget {
     /// Descriptors of all parts together.
     const fn descriptors(&self) -> u64 {
         let Numbers { questions, fallbacks, clients, races } = self.sockets;
-        let DatagramLimits { sessions, reply_sockets } = self.datagrams;
+        let SessionLimits { sessions, reply_sockets } = self.datagrams;
         self.connections as u64 * PER_CONNECTION
             + (sessions + reply_sockets) as u64
             + self.pipes as u64 * PER_PIPE
@@ -172,7 +172,7 @@ mod tests {
     fn how_files_are_divided() {
         let budget = Budget::of(20_000);
         assert_eq!(budget.connections, 7116);
-        assert_eq!(budget.datagrams, DatagramLimits { sessions: 4232, reply_sockets: 512 });
+        assert_eq!(budget.datagrams, SessionLimits { sessions: 4232, reply_sockets: 512 });
         assert_eq!(budget.pipes, 112);
         let Numbers { questions, fallbacks, clients, races } = budget.sockets;
         assert_eq!([questions, fallbacks, clients, races], [336, 56, 168, 112]);

@@ -58,7 +58,8 @@ impl Upstream {
         }
     }
 
-    /// A session has ended, and nothing ever came back on it. Many in a row let the proxy's UDP rest.
+    /// A session has ended, and nothing ever came back on it. Many in a row let the proxy's UDP
+    /// rest.
     pub fn datagrams_unanswered(&self) {
         if self.datagrams.unanswered(Instant::now()) {
             warn!(

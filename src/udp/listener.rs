@@ -1,7 +1,7 @@
 //! From the listener to the sessions.
 
 use super::House;
-use super::session::{Session, begin};
+use super::session::{DatagramSession, begin};
 use crate::firewall::{Family, probe};
 use crate::net::listen::Errors;
 use crate::net::udp::train::Train;
@@ -68,7 +68,7 @@ fn add(
     client: SocketAddr,
     destination: SocketAddr,
     now: Instant,
-) -> Rc<Session> {
+) -> Rc<DatagramSession> {
     let session = begin(house, client, destination, now);
     let evicted = house.sessions.borrow_mut().add(client, Rc::clone(&session));
     if let Some(evicted) = evicted {

@@ -15,7 +15,7 @@
 //!
 //! All this is one thread with a runtime of its own: no lock, and no task is woken for another's
 //! sake. Datagrams come and go in trains ([`crate::net::udp::train`]). Between wakes a session has
-//! no buffer; what waits for an association is bounded ([`session::Waiting`]).
+//! no buffer; what waits for an association is bounded ([`leg::Waiting`]).
 //!
 //! # Bounds
 //!
@@ -23,6 +23,7 @@
 //! counted ([`crate::stats::DatagramStats`]). A session ends when it has rested ([`idle`]).
 
 mod idle;
+mod leg;
 mod listener;
 mod replies;
 mod session;
@@ -36,7 +37,7 @@ use crate::net::udp::transparent::{BoundTransparent, ReplySocket};
 use crate::stats::Stats;
 use listener::listen;
 use replies::ReplySockets;
-use session::Session;
+use session::DatagramSession;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io;
@@ -57,7 +58,7 @@ const SWEEP: Duration = Duration::from_secs(15);
 
 /// What may be open at a time; each has a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DatagramLimits {
+pub struct SessionLimits {
     /// Sessions.
     pub sessions: usize,
     /// Sockets that replies leave from.
@@ -94,7 +95,7 @@ pub struct DatagramRelay {
     /// Where everything is counted.
     pub stats: Arc<Stats>,
     /// What may be open.
-    pub limits: DatagramLimits,
+    pub limits: SessionLimits,
     /// Whether one source may have only a part of the sessions (router mode); a reload may change
     /// it.
     pub by_source: Arc<AtomicBool>,
@@ -162,12 +163,12 @@ fn run(
 #[derive(Debug)]
 struct House {
     relay: DatagramRelay,
-    sessions: RefCell<Table<Rc<Session>>>,
+    sessions: RefCell<Table<Rc<DatagramSession>>>,
     replies: RefCell<ReplySockets>,
     /// Borrowed only between two waits.
     inbox: RefCell<TrainInbox>,
     /// Packets of one session that are to leave. Borrowed only between two waits.
-    outgoing: RefCell<session::Packets>,
+    outgoing: RefCell<leg::Packets>,
     /// The addresses of our own sockets to the proxies: what comes from there has come back.
     own: RefCell<HashSet<SocketAddr>>,
     /// Bytes that wait for associations, of all sessions.
@@ -177,7 +178,7 @@ struct House {
 
 impl House {
     fn new(relay: DatagramRelay, bind: replies::Bind) -> Self {
-        let DatagramLimits { sessions, reply_sockets } = relay.limits;
+        let SessionLimits { sessions, reply_sockets } = relay.limits;
         let by_source = relay.by_source.load(Ordering::Relaxed);
         House {
             sessions: RefCell::new(Table::new(sessions, by_source)),

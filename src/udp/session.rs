@@ -2,9 +2,9 @@
 
 use super::House;
 use super::idle::Activity;
+use super::leg::{Leg, Packets, Waiting};
 use crate::dispatch::{self, Associated, Upstream};
 use crate::net::udp::train::{self, Train};
-use crate::proxy::association::{DatagramCodec, Unsealable};
 use crate::route::Route;
 use crate::stats::DatagramStats;
 use crate::target::Target;
@@ -22,19 +22,12 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info};
 
-/// Datagrams of one session that wait for an association, and their bytes.
-const MOST_WAITING: usize = 64;
-const MOST_WAITING_BYTES: usize = 64 * 1024;
-
-/// Bytes of all sessions that wait.
-const ALL_WAITING_BYTES: usize = 2 * 1024 * 1024;
-
 /// How long a session whose proxies all fail drops what its client sends before it tries again.
 const REST: Duration = Duration::from_secs(1);
 
 /// The flow of one client socket.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct DatagramSession {
     client: SocketAddr,
     /// The first destination, for the log.
     first: SocketAddr,
@@ -44,60 +37,18 @@ pub(super) struct Session {
     judged: Cell<Option<(SocketAddr, bool)>>,
     up: Cell<u64>,
     down: Cell<u64>,
-    phase: RefCell<Phase>,
+    phase: RefCell<SessionPhase>,
     task: RefCell<Option<AbortHandle>>,
 }
 
 #[derive(Debug)]
-enum Phase {
+enum SessionPhase {
     /// An association is being made.
     Associating(Waiting),
     /// There is one.
     Open(Leg),
     /// None could be made: what comes is dropped.
     Resting,
-}
-
-/// What waits for an association. What finds no room is dropped: the newest, since a client that
-/// begins says the most in its first datagrams.
-#[derive(Debug, Default)]
-pub(super) struct Waiting {
-    datagrams: Vec<(SocketAddr, Vec<u8>)>,
-    bytes: usize,
-}
-
-/// The way to the proxy.
-#[derive(Debug)]
-struct Leg {
-    socket: Rc<UdpSocket>,
-    codec: Box<dyn DatagramCodec>,
-    via: Arc<Upstream>,
-}
-
-/// Datagrams that lie one behind the other.
-#[derive(Debug, Default)]
-pub(super) struct Packets {
-    bytes: Vec<u8>,
-    lengths: Vec<usize>,
-}
-
-impl Packets {
-    /// After a large train, keep no more than this.
-    const KEPT: usize = 256 * 1024;
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.bytes.shrink_to(Self::KEPT);
-        self.lengths.clear();
-    }
-
-    /// Appends what `write` appends.
-    fn add<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
-        let before = self.bytes.len();
-        write(&mut self.bytes)?;
-        self.lengths.push(self.bytes.len() - before);
-        Ok(())
-    }
 }
 
 /// Why a session goes on no longer with its association.
@@ -116,8 +67,8 @@ pub(super) fn begin(
     client: SocketAddr,
     first: SocketAddr,
     now: Instant,
-) -> Rc<Session> {
-    let session = Rc::new(Session {
+) -> Rc<DatagramSession> {
+    let session = Rc::new(DatagramSession {
         client,
         first,
         began: now,
@@ -125,7 +76,7 @@ pub(super) fn begin(
         judged: Cell::new(None),
         up: Cell::new(0),
         down: Cell::new(0),
-        phase: RefCell::new(Phase::Associating(Waiting::default())),
+        phase: RefCell::new(SessionPhase::Associating(Waiting::default())),
         task: RefCell::new(None),
     });
     house.relay.stats.datagrams.sessions.add(1);
@@ -138,7 +89,7 @@ pub(super) fn begin(
 /// Counts the end of a session and forgets what it held, however its task ends.
 struct Ending {
     house: Rc<House>,
-    session: Rc<Session>,
+    session: Rc<DatagramSession>,
 }
 
 impl Drop for Ending {
@@ -159,7 +110,7 @@ impl Drop for Ending {
     }
 }
 
-impl Session {
+impl DatagramSession {
     /// Ends it: others need its place.
     pub(super) fn evict(&self) {
         if let Some(task) = self.task.borrow().as_ref() {
@@ -184,7 +135,7 @@ impl Session {
         activity.sent(destination.port(), now);
         self.activity.set(activity);
         match &mut *self.phase.borrow_mut() {
-            Phase::Open(leg) => {
+            SessionPhase::Open(leg) => {
                 let mut packets = house.outgoing.borrow_mut();
                 let target = Target::addr(destination);
                 for datagram in train.datagrams() {
@@ -192,14 +143,14 @@ impl Session {
                 }
                 self.send(leg, &mut packets, stats);
             }
-            Phase::Associating(waiting) => {
+            SessionPhase::Associating(waiting) => {
                 for datagram in train.datagrams() {
                     if !waiting.add(house, destination, datagram) {
                         stats.dropped.add(1);
                     }
                 }
             }
-            Phase::Resting => stats.dropped.add(train.datagrams().count() as u64),
+            SessionPhase::Resting => stats.dropped.add(train.datagrams().count() as u64),
         }
     }
 
@@ -248,10 +199,10 @@ impl Session {
                     self.close_leg(house);
                     match &end {
                         LegEnd::Idle => {}
-                        LegEnd::Unanswered => via.datagrams_unanswered(Instant::now()),
+                        LegEnd::Unanswered => via.datagrams_unanswered(),
                         LegEnd::Broken(error) => {
                             debug!(client = %self.client, via = via.name(), "broke off: {error}");
-                            via.datagrams_failed(error, Instant::now());
+                            via.datagrams_failed(&error.to_string());
                             // Its server refuses what it is sent: not a new socket for each try.
                             if began.elapsed() < REST {
                                 sleep(REST).await;
@@ -265,7 +216,7 @@ impl Session {
             match end {
                 LegEnd::Idle | LegEnd::Unanswered => return,
                 LegEnd::Broken(_) => {
-                    *self.phase.borrow_mut() = Phase::Associating(Waiting::default())
+                    *self.phase.borrow_mut() = SessionPhase::Associating(Waiting::default())
                 }
             }
         }
@@ -298,8 +249,8 @@ impl Session {
         let mut leg =
             Leg { socket: Rc::clone(&socket), codec: association.codec, via: Arc::clone(&via) };
         let stats = &house.relay.stats.datagrams;
-        let former = std::mem::replace(&mut *self.phase.borrow_mut(), Phase::Resting);
-        if let Phase::Associating(waiting) = former {
+        let former = std::mem::replace(&mut *self.phase.borrow_mut(), SessionPhase::Resting);
+        if let SessionPhase::Associating(waiting) = former {
             let mut packets = house.outgoing.borrow_mut();
             for (destination, datagram) in &waiting.datagrams {
                 leg.seal(&Target::addr(*destination), datagram, &mut packets, stats);
@@ -307,21 +258,21 @@ impl Session {
             house.waiting.set(house.waiting.get() - waiting.bytes);
             self.send(&leg, &mut packets, stats);
         }
-        *self.phase.borrow_mut() = Phase::Open(leg);
+        *self.phase.borrow_mut() = SessionPhase::Open(leg);
         (socket, via, association.lifeline)
     }
 
     fn close_leg(&self, house: &House) {
-        match std::mem::replace(&mut *self.phase.borrow_mut(), Phase::Resting) {
-            Phase::Open(leg) => {
+        match std::mem::replace(&mut *self.phase.borrow_mut(), SessionPhase::Resting) {
+            SessionPhase::Open(leg) => {
                 if let Ok(own) = leg.socket.local_addr() {
                     house.own.borrow_mut().remove(&own);
                 }
             }
-            Phase::Associating(waiting) => {
+            SessionPhase::Associating(waiting) => {
                 house.waiting.set(house.waiting.get() - waiting.bytes);
             }
-            Phase::Resting => {}
+            SessionPhase::Resting => {}
         }
     }
 
@@ -376,7 +327,7 @@ impl Session {
         let now = Instant::now();
         let stats = &house.relay.stats.datagrams;
         let mut phase = self.phase.borrow_mut();
-        let Phase::Open(leg) = &mut *phase else { return Ok(()) };
+        let SessionPhase::Open(leg) = &mut *phase else { return Ok(()) };
         let mut packets = house.outgoing.borrow_mut();
         let mut from = None;
         for mut train in inbox.trains() {
@@ -447,42 +398,6 @@ impl Session {
         }
         let decision = house.relay.current.load().route(&Target::addr(source));
         decision.reason != crate::route::Reason::Reserved
-    }
-}
-
-impl Waiting {
-    /// Whether there was room.
-    fn add(&mut self, house: &House, destination: SocketAddr, datagram: &[u8]) -> bool {
-        let (length, all) = (datagram.len(), house.waiting.get());
-        let has_room = self.datagrams.len() < MOST_WAITING
-            && self.bytes + length <= MOST_WAITING_BYTES
-            && all + length <= ALL_WAITING_BYTES;
-        if has_room {
-            self.bytes += length;
-            house.waiting.set(all + length);
-            self.datagrams.push((destination, datagram.to_vec()));
-        }
-        has_room
-    }
-}
-
-impl Leg {
-    fn seal(
-        &mut self,
-        target: &Target,
-        datagram: &[u8],
-        packets: &mut Packets,
-        stats: &DatagramStats,
-    ) {
-        let sealed = packets.add(|bytes| self.codec.seal(target, datagram, bytes));
-        match sealed {
-            Ok(()) => {}
-            Err(Unsealable::TooLarge) => stats.too_large.add(1),
-            Err(error) => {
-                stats.dropped.add(1);
-                debug!(%target, via = self.via.name(), "{error}");
-            }
-        }
     }
 }
 

@@ -17,14 +17,14 @@ pub(super) struct Table<T> {
     most: usize,
     share: usize,
     places: HashMap<SocketAddr, usize>,
-    slots: Vec<Slot<T>>,
+    slots: Vec<SessionSlot<T>>,
     free: Vec<usize>,
     sources: HashMap<IpAddr, SourceSessions>,
 }
 
 /// A session, in the list of its source: from the most to the least recently used.
 #[derive(Debug)]
-struct Slot<T> {
+struct SessionSlot<T> {
     client: SocketAddr,
     session: Option<T>,
     newer: Option<usize>,
@@ -85,7 +85,7 @@ impl<T> Table<T> {
     pub(super) fn add(&mut self, client: SocketAddr, session: T) -> Option<T> {
         let former = self.remove(client);
         let evicted = former.or_else(|| self.make_room(client.ip()));
-        let slot = Slot { client, session: Some(session), newer: None, older: None };
+        let slot = SessionSlot { client, session: Some(session), newer: None, older: None };
         let place = match self.free.pop() {
             Some(place) => {
                 self.slots[place] = slot;
@@ -145,7 +145,7 @@ impl<T> Table<T> {
     }
 
     fn unlink(&mut self, place: usize) {
-        let Slot { client, newer, older, .. } = self.slots[place];
+        let SessionSlot { client, newer, older, .. } = self.slots[place];
         if let Some(newer) = newer {
             self.slots[newer].older = older;
         }

@@ -96,7 +96,7 @@ struct Street {
 }
 
 /// Runs a test on one thread, as the relay runs.
-fn on_a_street(rules: Rules, limits: DatagramLimits, test: impl AsyncFnOnce(&Street)) {
+fn on_a_street(rules: Rules, limits: SessionLimits, test: impl AsyncFnOnce(&Street)) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     runtime.unwrap().block_on(async {
         let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -118,7 +118,7 @@ fn on_a_street(rules: Rules, limits: DatagramLimits, test: impl AsyncFnOnce(&Str
     });
 }
 
-const ROOMY: DatagramLimits = DatagramLimits { sessions: 100, reply_sockets: 10 };
+const ROOMY: SessionLimits = SessionLimits { sessions: 100, reply_sockets: 10 };
 
 impl Street {
     /// What the listener does with a datagram of this client.
@@ -270,7 +270,7 @@ fn a_server_that_dies_and_comes_back() {
 
 #[test]
 fn who_has_too_many_sessions_loses_the_oldest() {
-    let limits = DatagramLimits { sessions: 8, reply_sockets: 2 };
+    let limits = SessionLimits { sessions: 8, reply_sockets: 2 };
     on_a_street(Rules::default(), limits, async |street| {
         let clients: Vec<StdSocket> = (0..4).map(|_| client()).collect();
         for client in &clients {

@@ -4,10 +4,10 @@
 //! destination, all of the same length but the last, which may be shorter. Where the network card
 //! or the sender made no train it has one datagram.
 //!
-//! Received trains lie in a [`TrainInbox`], which is made once and emptied after each call; a thread
-//! needs one for all of its sockets. The headers for recvmmsg(2) are made for each call, since the
-//! kernel leaves the length of the control messages that it wrote in them: a datagram without
-//! UDP_GRO would leave no room for the number of the next one.
+//! Received trains lie in a [`TrainInbox`], which is made once and emptied after each call; a
+//! thread needs one for all of its sockets. The headers for recvmmsg(2) are made for each call,
+//! since the kernel leaves the length of the control messages that it wrote in them: a datagram
+//! without UDP_GRO would leave no room for the number of the next one.
 
 use super::std_address;
 use crate::target::canonical;
