@@ -20,7 +20,7 @@ pub struct FirewallConfig {
     pub ipv6: Ipv6,
     /// `firewall.quic`
     pub quic: Datagrams,
-    /// `firewall.udp`; `None`: by proxy if one carries UDP, else direct.
+    /// `firewall.udp`; `None`: the default, which is direct.
     pub udp: Option<Datagrams>,
     /// `firewall.on-failure`
     pub on_failure: OnFailure,
@@ -61,6 +61,13 @@ pub struct DatagramPolicy {
     pub udp: Datagrams,
 }
 
+impl DatagramPolicy {
+    /// Whether any goes through a proxy.
+    pub fn captures(self) -> bool {
+        [self.quic, self.udp].contains(&Datagrams::Proxy)
+    }
+}
+
 impl FirewallConfig {
     /// What becomes of foreign datagrams. Where no proxy carries them, what should go through one
     /// is rejected, never sent directly.
@@ -70,7 +77,8 @@ impl FirewallConfig {
             Datagrams::Proxy if !carried => Datagrams::Reject,
             wanted => wanted,
         };
-        let auto = if carried { Datagrams::Proxy } else { Datagrams::Direct };
+        // To be by proxy where one carries UDP, once capture has proven itself in every backend.
+        let auto = Datagrams::Direct;
         DatagramPolicy { quic: possible(self.quic), udp: possible(self.udp.unwrap_or(auto)) }
     }
 

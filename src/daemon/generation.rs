@@ -60,8 +60,8 @@ pub(super) struct Parts {
     /// The dispatcher of the present generation.
     pub(super) current: Current,
     pub(super) inbound: Arc<Inbound>,
-    /// Whether UDP sessions are shared among sources.
-    pub(super) datagrams_by_source: Arc<AtomicBool>,
+    /// Whether UDP sessions are shared among sources; `None`: no captured UDP is relayed.
+    pub(super) datagrams_by_source: Option<Arc<AtomicBool>>,
     pub(super) stats: Arc<Stats>,
     /// To the resolver.
     pub(super) orders: mpsc::UnboundedSender<dns::Order>,

@@ -71,7 +71,13 @@ pub(super) async fn reload(
 ) -> Result<(Generation, Bootstrap), ReloadError> {
     step(Step::Reload)?;
     let config = build::possible(load(parts).await?);
-    let fixed = needs_restart(&present.config, &config);
+    let mut fixed = needs_restart(&present.config, &config);
+    let captures_datagrams = config.firewall.datagrams(&config.proxies).captures();
+    let has_rules = parts.firewall.captures().contains(&true);
+    if has_rules && captures_datagrams && parts.datagrams_by_source.is_none() {
+        // It needs a listener, and a right that the start has given up.
+        fixed.push("firewall.udp or firewall.quic (from no capture to \"proxy\")");
+    }
     if !fixed.is_empty() {
         return Err(ReloadError::Fixed(fixed));
     }
@@ -91,7 +97,9 @@ pub(super) async fn reload(
     let _ = parts.orders.send(dns::Order::Settings(Box::new(settings)));
     let by_source = next.config.mode == Mode::Router;
     parts.inbound.share_by_source(by_source);
-    parts.datagrams_by_source.store(by_source, Ordering::Relaxed);
+    if let Some(shared) = &parts.datagrams_by_source {
+        shared.store(by_source, Ordering::Relaxed);
+    }
     parts.source.taken(&next.config);
     Ok((next, bootstrap))
 }

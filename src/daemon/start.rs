@@ -109,7 +109,8 @@ fn bind(
         Purpose::Daemon => redirect.iter().map(|(address, _)| *address).collect(),
         Purpose::DnsOnly => config.listen.addresses.clone(),
     };
-    let datagrams = captures.then(|| listen_udp(config)).transpose()?;
+    let captures_datagrams = captures && config.firewall.datagrams(&config.proxies).captures();
+    let datagrams = captures_datagrams.then(|| listen_udp(config)).transpose()?;
     let current = Current::new(build::dispatcher(config, &outbound, endpoints, None));
     step(Step::Resolver)?;
     let settings = build::dns(config, &listening, Some(&token));
@@ -135,8 +136,7 @@ fn listen_tcp(config: &Config) -> Result<Vec<(IpAddr, TcpListener)>, Error> {
     config.listen.addresses.iter().map(bind).collect()
 }
 
-/// Binds the port that captured datagrams are taken to. Also where nothing is to be captured now: a
-/// reload may change that.
+/// Binds the port that captured datagrams are taken to.
 fn listen_udp(config: &Config) -> Result<BoundDatagrams, Error> {
     let port = config.listen.tcp_port;
     let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
@@ -175,18 +175,19 @@ async fn serve(
     let inbound = Arc::new(inbound.answering(token.clone()).within(budget.relay()));
     let by_source = generation.config.mode == Mode::Router;
     inbound.share_by_source(by_source);
-    let datagrams_by_source = Arc::new(AtomicBool::new(by_source));
-    if let Some(bound) = datagrams {
+    let datagrams_by_source = datagrams.map(|bound| {
+        let by_source = Arc::new(AtomicBool::new(by_source));
         let relay = DatagramRelay {
             current: current.clone(),
             outbound: outbound.clone(),
             token: token.clone(),
             stats: Arc::clone(&stats),
             limits: budget.datagrams,
-            by_source: Arc::clone(&datagrams_by_source),
+            by_source: Arc::clone(&by_source),
         };
         tasks.spawn("UDP relay", relay.spawn(bound, tasks.stopped()));
-    }
+        by_source
+    });
     for (address, listener) in redirect {
         let accepting = Arc::clone(&inbound).accept(listener, tasks.stopped());
         tasks.spawn_fallible(async move {

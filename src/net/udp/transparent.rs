@@ -50,7 +50,9 @@ impl BoundTransparent {
             true => setsockopt(&socket, sockopt::Ipv6OrigDstAddr, &true)?,
             false => setsockopt(&socket, sockopt::Ipv4OrigDstAddr, &true)?,
         }
-        setsockopt(&socket, sockopt::RcvBufForce, &LISTENER_BUFFER)?;
+        // Only the first user namespace may go beyond net.core.rmem_max (EPERM in a container).
+        setsockopt(&socket, sockopt::RcvBufForce, &LISTENER_BUFFER)
+            .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &LISTENER_BUFFER))?;
         socket.bind(&address.into())?;
         Ok(BoundTransparent(socket.into()))
     }
