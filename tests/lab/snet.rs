@@ -9,11 +9,15 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// The defaults of `listen.tcp-port` and `listen.dns-port`.
 pub const TCP_PORT: u16 = 1111;
 pub const DNS_PORT: u16 = 1211;
+
+/// A log that grows no more for so long is whole.
+const SILENCE: Duration = Duration::from_millis(50);
 
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(15);
@@ -165,11 +169,21 @@ impl Snet {
     }
 
     pub fn is_ready(&self) -> bool {
-        self.log().lines().any(|line| line.contains(" ready"))
+        self.0.log().lines().any(|line| line.contains(" ready"))
     }
 
+    /// Everything it has said. Its lines wait in a queue until a thread writes them, so this waits
+    /// until nothing more is written.
     pub fn log(&self) -> String {
-        self.0.log()
+        let (began, mut said) = (Instant::now(), self.0.log());
+        loop {
+            sleep(SILENCE);
+            let now = self.0.log();
+            if now == said || began.elapsed() > Duration::from_secs(1) {
+                return now;
+            }
+            said = now;
+        }
     }
 
     /// The lines at this level.
