@@ -7,7 +7,7 @@
 //! |---|---|
 //! | CAP_NET_ADMIN | always: SO_MARK, sets, rules |
 //! | CAP_NET_RAW | only with iptables and ipset: the `set` match asks over a raw socket |
-//! | CAP_NET_BIND_SERVICE | only for a listening port below 1024, or where UDP is captured: replies leave from ports of foreign hosts |
+//! | CAP_NET_BIND_SERVICE | only for a port below 1024: of a listener, or of foreign UDP |
 //!
 //! Nothing is gained: what this process was not given it does not get. The user stays the same, so
 //! the file with the passwords may belong to root alone and can be read again by a reload.

@@ -4,17 +4,20 @@
 use crate::client::ask;
 use crate::counters::Counters;
 use crate::peer::service;
+use crate::router::LAN;
 use crate::snet::{self, Config, Snet};
 use crate::upstream::Upstream;
 use crate::variant::Variant;
 use crate::wait;
 use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, sealed_for};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
 use snet_lab::in_every_variant;
+use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-in_every_variant!(foreign_udp_goes_through_the_proxy);
+in_every_variant!(foreign_udp_goes_through_the_proxy, datagrams_of_a_lan_host);
 
 /// A program's socket that asks again and again.
 struct Talker {
@@ -28,6 +31,17 @@ impl Talker {
         let socket = UdpSocket::bind((any, 0)).expect("any port");
         socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket");
         Talker { socket, site }
+    }
+
+    /// A program of a host in this network namespace.
+    fn of(namespace: &str, site: SocketAddr) -> Self {
+        let path = format!("/run/netns/{namespace}");
+        let entering = std::thread::spawn(move || {
+            let there = fs::File::open(path).expect("the host is there");
+            setns(there, CloneFlags::CLONE_NEWNET).expect("the namespace is ours");
+            Talker::to(site)
+        });
+        entering.join().expect("a socket there")
     }
 
     /// Whether what it sends comes back, from where it was sent.
@@ -96,4 +110,44 @@ fn foreign_udp_goes_through_the_proxy(variant: Variant) {
     assert_eq!(counters.leaked(), leaked, "something left directly");
     snet.stop();
     assert!(talker.is_answered(b"stopped"), "after a stop all is direct");
+}
+
+/// A host behind the machine, which sees nothing of the capture.
+fn datagrams_of_a_lan_host(variant: Variant) {
+    service::start();
+    // Under br_netfilter TPROXY loses what a bridge takes in.
+    for tool in ["iptables", "ip6tables"] {
+        let _ = fs::write(format!("/proc/sys/net/bridge/bridge-nf-call-{tool}"), "0");
+    }
+    LAN.move_in(variant);
+    let counters = Counters::start();
+    let (_proxy, line) = Upstream::Rust("aes-256-gcm").start(Family::V4);
+    let mut config = Config::through(Family::V4, &[line]);
+    Config::set(&mut config.top, "mode", "\"router\"");
+    config.firewall.push("udp = \"proxy\"".into());
+    let snet = Snet::start(variant, &config);
+    let talkers = |family| {
+        let foreign = Talker::of(LAN.namespace, FOREIGN_SITE.port(family, service::ECHO));
+        (foreign, Talker::of(LAN.namespace, DOMESTIC_SITE.port(family, service::ECHO)))
+    };
+    for family in FAMILIES {
+        let (foreign, domestic) = talkers(family);
+        let (leaked, went) = (counters.leaked(), counters.domestic());
+        for length in [1, 1200, 1400] {
+            let text = vec![b'x'; length];
+            assert!(foreign.is_answered(&text), "{family:?}, {length} bytes: {}", snet.log());
+        }
+        assert_eq!(counters.leaked(), leaked, "{family:?}: something left directly");
+        assert!(domestic.is_answered(b"domestic"), "{family:?}: {}", snet.log());
+        assert!(counters.domestic() > went, "{family:?}: domestic UDP is direct");
+    }
+    let flows = FAMILIES.map(|family| talkers(family).0);
+    assert!(flows.iter().all(|flow| flow.is_answered(b"captured")));
+    snet.kill();
+    // The router's own translation, and not one that is half of ours.
+    for flow in &flows {
+        wait::until("the flow works directly", Duration::from_secs(12), || {
+            flow.is_answered(b"killed")
+        });
+    }
 }
