@@ -1,11 +1,15 @@
-//! Sealing and opening whole chunks of every shadowsocks method, as the relay does.
+//! Sealing and opening of every shadowsocks method, as the relay does: whole chunks of a
+//! connection, and datagrams.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use snet::proxy::association::DatagramCodec;
 use snet::proxy::shadowsocks::LONGEST_PAYLOAD;
 use snet::proxy::shadowsocks::cipher::{MasterKey, Method};
+use snet::proxy::shadowsocks::datagram::SaltedDatagrams;
 use snet::proxy::shadowsocks::opener::Opener;
 use snet::proxy::shadowsocks::sealer::{self, Sealer};
 use snet::secret::Secret;
+use snet::target::Target;
 
 const CHUNKS: usize = 4;
 
@@ -31,5 +35,35 @@ fn sealing(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, sealing);
+/// A train of datagrams, as one read of a listener gives: what a packet of its own salt costs.
+fn datagrams(c: &mut Criterion) {
+    const TRAIN: usize = 32;
+    let target = Target::addr(([203, 0, 113, 1], 443).into());
+    for method in Method::ALL {
+        let key = MasterKey::new(method, &Secret::new("secret"));
+        let mut group = c.benchmark_group(format!("{method} datagrams"));
+        group.throughput(Throughput::Elements(TRAIN as u64));
+        for length in [64, 1350] {
+            let payload = vec![0; length];
+            let mut codec = SaltedDatagrams::new(key.clone());
+            let mut packets = Vec::new();
+            group.bench_function(format!("seal {length}"), |b| {
+                b.iter(|| {
+                    packets.clear();
+                    (0..TRAIN).all(|_| codec.seal(&target, &payload, &mut packets).is_ok())
+                });
+            });
+            let packet = packets.len() / TRAIN;
+            group.bench_function(format!("open {length}"), |b| {
+                b.iter_batched_ref(
+                    || packets.clone(),
+                    |packets| packets.chunks_mut(packet).all(|it| codec.open(it).is_ok()),
+                    BatchSize::LargeInput,
+                );
+            });
+        }
+    }
+}
+
+criterion_group!(benches, sealing, datagrams);
 criterion_main!(benches);

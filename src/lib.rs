@@ -27,3 +27,4 @@ pub mod selftest;
 pub mod stats;
 pub mod sync;
 pub mod target;
+pub mod udp;

@@ -15,8 +15,9 @@
 //! | sqm, qos-scripts (OpenWrt) | 0x0000_00ff |
 //! | calico | 0xffff_0000 by default, takes what it finds free |
 //!
-//! Bit 27 lies outside all of them but calico's default (a cluster node, not a desktop or a home
-//! router). Setting SO_MARK sets the whole value, which is right: a fresh socket has no other mark.
+//! Bits 25 to 27 lie outside all of them but calico's default (a cluster node, not a desktop or a
+//! home router). Setting SO_MARK sets the whole value, which is right: a fresh socket has no other
+//! mark.
 
 use std::fmt;
 
@@ -28,8 +29,16 @@ pub struct Fwmark {
 }
 
 impl Fwmark {
-    /// The mark of this program.
+    /// The mark of this program's sockets.
     pub const SNET: Fwmark = Fwmark { value: 0x0800_0000, mask: 0x0800_0000 };
+
+    /// Of captured datagrams of this machine: it leads them to the listener over `lo`. Never on a
+    /// socket.
+    pub const OWN_DATAGRAMS: Fwmark = Fwmark { value: 0x0400_0000, mask: 0x0400_0000 };
+
+    /// Of captured datagrams of LAN hosts. Another bit, since the reverse-path check of those looks
+    /// routes up with the mark (net.ipv4.conf.*.src_valid_mark).
+    pub const LAN_DATAGRAMS: Fwmark = Fwmark { value: 0x0200_0000, mask: 0x0200_0000 };
 
     /// The bits to set on a socket (SO_MARK).
     pub const fn value(self) -> u32 {

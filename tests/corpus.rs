@@ -7,6 +7,8 @@ mod address;
 mod cache;
 #[path = "../fuzz/bodies/config.rs"]
 mod config;
+#[path = "../fuzz/bodies/datagram.rs"]
+mod datagram;
 #[path = "../fuzz/bodies/lists.rs"]
 mod lists;
 #[path = "../fuzz/bodies/netlink.rs"]
@@ -57,6 +59,11 @@ fn heads_of_http_responses() {
 #[test]
 fn bytes_of_a_shadowsocks_server() {
     damaged("opener", COPIES / 10, opener::run);
+}
+
+#[test]
+fn datagrams_of_a_shadowsocks_server() {
+    damaged("datagram", COPIES / 10, datagram::run);
 }
 
 #[test]

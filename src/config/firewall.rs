@@ -2,8 +2,9 @@
 
 use super::Mode;
 use super::item::Item;
+use super::proxy::ProxyConfig;
 use super::section::Section;
-use crate::firewall::{Ipv6, OnFailure, Quic};
+use crate::firewall::{Datagrams, Ipv6, OnFailure};
 
 /// IFNAMSIZ less the terminal zero byte (linux/if.h).
 const LONGEST_INTERFACE: usize = 15;
@@ -18,7 +19,9 @@ pub struct FirewallConfig {
     /// `firewall.ipv6`
     pub ipv6: Ipv6,
     /// `firewall.quic`
-    pub quic: Quic,
+    pub quic: Datagrams,
+    /// `firewall.udp`; `None`: the default, which is direct.
+    pub udp: Option<Datagrams>,
     /// `firewall.on-failure`
     pub on_failure: OnFailure,
 }
@@ -42,13 +45,43 @@ impl Default for FirewallConfig {
             backend: BackendChoice::Auto,
             interfaces: Vec::new(),
             ipv6: Ipv6::Proxy,
-            quic: Quic::Reject,
+            quic: Datagrams::Reject,
+            udp: None,
             on_failure: OnFailure::Open,
         }
     }
 }
 
+/// What becomes of foreign datagrams, with the proxies that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatagramPolicy {
+    /// UDP 443.
+    pub quic: Datagrams,
+    /// Other UDP.
+    pub udp: Datagrams,
+}
+
+impl DatagramPolicy {
+    /// Whether any goes through a proxy.
+    pub fn captures(self) -> bool {
+        [self.quic, self.udp].contains(&Datagrams::Proxy)
+    }
+}
+
 impl FirewallConfig {
+    /// What becomes of foreign datagrams. Where no proxy carries them, what should go through one
+    /// is rejected, never sent directly.
+    pub fn datagrams(&self, proxies: &[ProxyConfig]) -> DatagramPolicy {
+        let carried = proxies.iter().any(|proxy| proxy.udp);
+        let possible = |wanted| match wanted {
+            Datagrams::Proxy if !carried => Datagrams::Reject,
+            wanted => wanted,
+        };
+        // To be by proxy where one carries UDP, once capture has proven itself in every backend.
+        let auto = Datagrams::Direct;
+        DatagramPolicy { quic: possible(self.quic), udp: possible(self.udp.unwrap_or(auto)) }
+    }
+
     pub(super) fn read(section: &Section<'_>, mode: Mode) -> FirewallConfig {
         let mut firewall = FirewallConfig::default();
         section.key("backend", &mut firewall.backend, |item| backend(item, mode));
@@ -57,7 +90,19 @@ impl FirewallConfig {
             item.choice(&[("proxy", Ipv6::Proxy), ("direct", Ipv6::Direct), ("block", Ipv6::Block)])
         });
         section.key("quic", &mut firewall.quic, |item| {
-            item.choice(&[("reject", Quic::Reject), ("direct", Quic::Direct)])
+            item.choice(&[
+                ("reject", Datagrams::Reject),
+                ("proxy", Datagrams::Proxy),
+                ("direct", Datagrams::Direct),
+            ])
+        });
+        section.key("udp", &mut firewall.udp, |item| {
+            item.choice(&[
+                ("auto", None),
+                ("proxy", Some(Datagrams::Proxy)),
+                ("direct", Some(Datagrams::Direct)),
+                ("reject", Some(Datagrams::Reject)),
+            ])
         });
         section.key("on-failure", &mut firewall.on_failure, |item| {
             item.choice(&[("open", OnFailure::Open), ("closed", OnFailure::Closed)])

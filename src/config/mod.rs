@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 
 pub use control::CONTROL_SOCKET;
 pub use dns::DnsConfig;
-pub use firewall::{BackendChoice, FirewallConfig};
+pub use firewall::{BackendChoice, DatagramPolicy, FirewallConfig};
 pub use listen::ListenConfig;
 pub use log::LogLevel;
 pub use proxy::{ProxyConfig, ProxyKind};

@@ -35,6 +35,8 @@ pub struct ProxyConfig {
     pub port: u16,
     /// How long a dial may take.
     pub connect_timeout: Duration,
+    /// Whether its server carries UDP.
+    pub udp: bool,
     /// How connections to it are made: `fast-open`, `multipath`.
     pub dial_options: DialOptions,
     /// The protocol and what it needs.
@@ -72,6 +74,7 @@ struct Draft {
     written: String,
     server: HostAndPort,
     connect_timeout: Duration,
+    udp: bool,
     dial_options: DialOptions,
     kind: ProxyKind,
 }
@@ -120,11 +123,17 @@ fn draft(
     section.key("connect-timeout", &mut connect_timeout, |item| {
         item.parse(duration(CONNECT_TIMEOUTS))
     });
+    let carries_udp = !matches!(kind, Some(ProxyKind::Http { .. }));
+    let mut udp = carries_udp;
+    section.key("udp", &mut udp, |item| match item.boolean()? {
+        true if !carries_udp => item.refuse("false, since HTTP CONNECT carries no UDP"),
+        udp => Some(udp),
+    });
     let mut dial_options = DialOptions::default();
     section.key("fast-open", &mut dial_options.fast_open, Item::boolean);
     section.key("multipath", &mut dial_options.multipath, Item::boolean);
     let (written, server) = server?;
-    Some(Draft { name, written, server, connect_timeout, dial_options, kind: kind? })
+    Some(Draft { name, written, server, connect_timeout, udp, dial_options, kind: kind? })
 }
 
 /// Reads the server; the text as written comes along.
@@ -173,6 +182,7 @@ impl Draft {
             host: self.server.host,
             port: self.server.port,
             connect_timeout: self.connect_timeout,
+            udp: self.udp,
             dial_options: self.dial_options,
             kind: self.kind,
         }

@@ -3,7 +3,7 @@
 
 use super::{BackendChoice, Config, Loaded, Mode, ProxyConfig, ProxyKind, Scope};
 use crate::dns::settings::Via;
-use crate::firewall::{Ipv6, OnFailure, Quic};
+use crate::firewall::{Datagrams, Ipv6, OnFailure};
 use crate::ipset::IpSet;
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
@@ -108,15 +108,24 @@ impl Config {
             Ipv6::Direct => "direct",
             Ipv6::Block => "blocked",
         };
-        let quic = match self.firewall.quic {
-            Quic::Reject => "rejected",
-            Quic::Direct => "direct",
+        let quic = match self.firewall.datagrams(&self.proxies).quic {
+            Datagrams::Reject => "rejected",
+            Datagrams::Proxy => "by proxy",
+            Datagrams::Direct => "direct",
+        };
+        let udp = match self.firewall.datagrams(&self.proxies).udp {
+            Datagrams::Reject => "rejected",
+            Datagrams::Proxy => "by proxy",
+            Datagrams::Direct => "direct",
         };
         let failure = match self.firewall.on_failure {
             OnFailure::Open => "flows directly",
             OnFailure::Closed => "is rejected",
         };
-        writeln!(out, "firewall  {backend}; foreign IPv6 {ipv6}, foreign QUIC {quic}")?;
+        writeln!(
+            out,
+            "firewall  {backend}; foreign IPv6 {ipv6}, foreign QUIC {quic}, other UDP {udp}"
+        )?;
         writeln!(out, "failure   while no living snet captures, foreign traffic {failure}")?;
         if self.mode == Mode::Local {
             return Ok(());

@@ -84,7 +84,8 @@ pub(super) fn dispatcher(
         let server = ProxyServer::new(proxy.name.clone(), Arc::clone(endpoint), outbound);
         let way: Box<dyn Proxy> = match &proxy.kind {
             ProxyKind::Shadowsocks { method, password } => {
-                Box::new(Shadowsocks::new(server, *method, password))
+                let shadowsocks = Shadowsocks::new(server, *method, password);
+                Box::new(shadowsocks.carrying_datagrams(proxy.udp))
             }
             ProxyKind::Http { credentials } => {
                 let credentials = credentials
@@ -152,6 +153,7 @@ pub(super) fn ruleset(
         direct_sources: config.rules.direct_sources.clone(),
     });
     let rules = &config.rules.routes;
+    let datagrams = config.firewall.datagrams(&config.proxies);
     let policy = Policy {
         mark: Fwmark::SNET,
         tcp_port: config.listen.tcp_port,
@@ -161,7 +163,9 @@ pub(super) fn ruleset(
         exempt: config.rules.exempt_programs.clone(),
         lan,
         ipv6: config.firewall.ipv6,
-        quic: config.firewall.quic,
+        quic: datagrams.quic,
+        udp: datagrams.udp,
+        udp_port: config.listen.tcp_port,
         on_failure: config.firewall.on_failure,
     };
     Ruleset::survey(policy, servers.map(|address| address.ip()).collect())

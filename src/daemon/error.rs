@@ -37,6 +37,14 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The port for captured datagrams cannot be bound.
+    #[error("cannot listen on UDP {address} (listen.tcp-port): {source}{}", hint(source))]
+    ListenUdp {
+        /// Where.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The DNS port cannot be bound.
     #[error("cannot start the resolver: {source}{}", hint(source))]
     Dns {
@@ -94,7 +102,9 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Mark(_) | Error::Privileges { .. } => exit::NOPERM,
-            Error::Listen { source, .. } | Error::Dns { source }
+            Error::Listen { source, .. }
+            | Error::ListenUdp { source, .. }
+            | Error::Dns { source }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
                 exit::NOPERM
@@ -102,6 +112,7 @@ impl Error {
             Error::Firewall(error) if error.is_permission() => exit::NOPERM,
             Error::Runtime(_)
             | Error::Listen { .. }
+            | Error::ListenUdp { .. }
             | Error::Dns { .. }
             | Error::Accept { .. }
             | Error::Control { .. }

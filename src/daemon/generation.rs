@@ -18,6 +18,7 @@ use crate::stats::Stats;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::mpsc;
 
 /// Where the configuration comes from, also for a reload, and what else follows it.
@@ -59,6 +60,8 @@ pub(super) struct Parts {
     /// The dispatcher of the present generation.
     pub(super) current: Current,
     pub(super) inbound: Arc<Inbound>,
+    /// Whether UDP sessions are shared among sources; `None`: no captured UDP is relayed.
+    pub(super) datagrams_by_source: Option<Arc<AtomicBool>>,
     pub(super) stats: Arc<Stats>,
     /// To the resolver.
     pub(super) orders: mpsc::UnboundedSender<dns::Order>,

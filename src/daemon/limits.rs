@@ -12,6 +12,7 @@
 
 use crate::net::allowance::Numbers;
 use crate::relay;
+use crate::udp::SessionLimits;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
@@ -31,6 +32,16 @@ const MOST: u64 = 100_000;
 /// Both legs of a connection.
 const PER_CONNECTION: u64 = 2;
 
+/// Where captured UDP is relayed, its sessions and the sockets of their replies get one in so many
+/// of the files beyond the reserve; connections get the rest.
+const DATAGRAM_SHARE: u64 = 4;
+
+/// More UDP sessions than this are no router's traffic.
+const MOST_SESSIONS: u64 = 32_768;
+
+/// Reply sockets, where there are files enough: one for each foreign address that answers.
+const REPLY_SOCKETS: u64 = 512;
+
 /// Both ends of a pipe.
 const PER_PIPE: u64 = 2;
 
@@ -47,12 +58,14 @@ const _: () = assert!(LARGE_PIECES * relay::LARGE_PIECE <= LARGE_MEMORY);
 pub(super) struct Budget {
     pub(super) connections: u32,
     pub(super) sockets: Numbers,
+    pub(super) datagrams: SessionLimits,
     pipes: usize,
 }
 
 impl Budget {
     /// Raises the soft limit of open files to the hard one (getrlimit(2)), and divides it.
-    pub(super) fn take() -> Self {
+    /// `datagrams`: captured UDP is relayed.
+    pub(super) fn take(datagrams: bool) -> Self {
         let files = match raise() {
             Ok(files) => files,
             Err(error) => {
@@ -66,7 +79,7 @@ impl Budget {
                  (LimitNOFILE= of the service, ulimit -n), or connections will fail"
             );
         }
-        let budget = Budget::of(files);
+        let budget = Budget::of(files, datagrams);
         debug!(files, ?budget, "limits");
         budget
     }
@@ -76,13 +89,22 @@ impl Budget {
         relay::Limits::new(self.pipes, LARGE_PIECES)
     }
 
-    const fn of(files: u64) -> Self {
+    const fn of(files: u64, datagrams: bool) -> Self {
         let files = if files < FEWEST_FILES { FEWEST_FILES } else { files };
         let reserved = if files / 2 < RESERVED { files / 2 } else { RESERVED };
-        let connections = (files - reserved) / PER_CONNECTION;
+        let datagrams = if datagrams { (files - reserved) / DATAGRAM_SHARE } else { 0 };
+        let reply_sockets =
+            if datagrams / 4 < REPLY_SOCKETS { datagrams / 4 } else { REPLY_SOCKETS };
+        let sessions = datagrams - reply_sockets;
+        let sessions = if sessions < MOST_SESSIONS { sessions } else { MOST_SESSIONS };
+        let connections = (files - reserved - sessions - reply_sockets) / PER_CONNECTION;
         let sixteenth = (reserved - rest(reserved)) / 16;
         Budget {
             connections: if connections < MOST { connections } else { MOST } as u32,
+            datagrams: SessionLimits {
+                sessions: sessions as usize,
+                reply_sockets: reply_sockets as usize,
+            },
             pipes: (4 * sixteenth / PER_PIPE) as usize,
             sockets: Numbers {
                 questions: 6 * sixteenth as usize,
@@ -96,7 +118,9 @@ impl Budget {
     /// Descriptors of all parts together.
     const fn descriptors(&self) -> u64 {
         let Numbers { questions, fallbacks, clients, races } = self.sockets;
+        let SessionLimits { sessions, reply_sockets } = self.datagrams;
         self.connections as u64 * PER_CONNECTION
+            + (sessions + reply_sockets) as u64
             + self.pipes as u64 * PER_PIPE
             + (questions + fallbacks + clients + races) as u64
     }
@@ -108,11 +132,19 @@ const fn rest(reserved: u64) -> u64 {
 
 /// Whatever the limit is, the parts and the rest are no more than that.
 const fn fits(files: u64) -> bool {
-    let budget = Budget::of(files);
+    let (without, with) = (Budget::of(files, false), Budget::of(files, true));
+    is_possible(without, files)
+        && is_possible(with, files)
+        && without.connections >= 64
+        && with.datagrams.sessions >= 24
+        && with.datagrams.reply_sockets > 0
+}
+
+const fn is_possible(budget: Budget, files: u64) -> bool {
     budget.descriptors() + REST <= files
         && budget.pipes > 0
         && budget.sockets.fallbacks > 0
-        && budget.connections >= 64
+        && budget.connections >= 48
 }
 
 const _: () = {
@@ -139,17 +171,22 @@ mod tests {
     #[test]
     fn the_parts_fit() {
         for files in (FEWEST_FILES..300_000).step_by(7) {
-            assert!(fits(files), "{files}: {:?}", Budget::of(files));
+            assert!(fits(files), "{files}: {:?}", Budget::of(files, true));
         }
     }
 
     #[test]
-    fn what_the_unit_asks_for() {
-        let budget = Budget::of(20_000);
+    fn how_files_are_divided() {
+        let budget = Budget::of(20_000, false);
         assert_eq!(budget.connections, 9488);
         assert_eq!(budget.pipes, 112);
+        assert_eq!(budget.datagrams, SessionLimits { sessions: 0, reply_sockets: 0 });
         let Numbers { questions, fallbacks, clients, races } = budget.sockets;
         assert_eq!([questions, fallbacks, clients, races], [336, 56, 168, 112]);
         assert_eq!(20_000 - budget.descriptors(), 128, "is for the rest");
+        let budget = Budget::of(20_000, true);
+        assert_eq!(budget.connections, 7116);
+        assert_eq!(budget.datagrams, SessionLimits { sessions: 4232, reply_sockets: 512 });
+        assert_eq!(20_000 - budget.descriptors(), 128);
     }
 }

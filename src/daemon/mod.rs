@@ -65,7 +65,8 @@ pub fn run(config: Config, purpose: Purpose, source: Arc<dyn ConfigSource>) -> R
     let firewall = backend.map(firewall::Backend::prepare).transpose()?;
     step(Step::Claim)?;
     let _lock = firewall.is_some().then(instance_lock::claim).transpose()?;
-    let budget = limits::Budget::take();
+    let captures_datagrams = config.firewall.datagrams(&config.proxies).captures();
+    let budget = limits::Budget::take(firewall.is_some() && captures_datagrams);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("snet")

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | CAP_NET_ADMIN | always: SO_MARK, sets, rules |
 //! | CAP_NET_RAW | only with iptables and ipset: the `set` match asks over a raw socket |
-//! | CAP_NET_BIND_SERVICE | only where a port below 1024 is listened on |
+//! | CAP_NET_BIND_SERVICE | only for a port below 1024: of a listener, or of foreign UDP |
 //!
 //! Nothing is gained: what this process was not given it does not get. The user stays the same, so
 //! the file with the passwords may belong to root alone and can be read again by a reload.
@@ -50,7 +50,9 @@ pub(super) fn needed(config: &Config, purpose: Purpose) -> CapabilitySet {
     };
     let mut needed = CapabilitySet::NET_ADMIN;
     needed.set(CapabilitySet::NET_RAW, has_rules && firewall::needs_raw_sockets());
-    needed.set(CapabilitySet::NET_BIND_SERVICE, lowest_port < UNPRIVILEGED_PORTS);
+    let captures_datagrams = has_rules && config.firewall.datagrams(&config.proxies).captures();
+    let binds_low_ports = lowest_port < UNPRIVILEGED_PORTS || captures_datagrams;
+    needed.set(CapabilitySet::NET_BIND_SERVICE, binds_low_ports);
     needed
 }
 

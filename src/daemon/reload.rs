@@ -32,6 +32,7 @@ use crate::fault::{self, Step};
 use crate::firewall::{self, Family, Ruleset};
 use crate::{dns, exit};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tracing::error;
 
 /// Why a reload changed nothing.
@@ -70,7 +71,13 @@ pub(super) async fn reload(
 ) -> Result<(Generation, Bootstrap), ReloadError> {
     step(Step::Reload)?;
     let config = build::possible(load(parts).await?);
-    let fixed = needs_restart(&present.config, &config);
+    let mut fixed = needs_restart(&present.config, &config);
+    let captures_datagrams = config.firewall.datagrams(&config.proxies).captures();
+    let has_rules = parts.firewall.captures().contains(&true);
+    if has_rules && captures_datagrams && parts.datagrams_by_source.is_none() {
+        // It needs a listener, and a right that the start has given up.
+        fixed.push("firewall.udp or firewall.quic (from no capture to \"proxy\")");
+    }
     if !fixed.is_empty() {
         return Err(ReloadError::Fixed(fixed));
     }
@@ -88,7 +95,11 @@ pub(super) async fn reload(
     // A resolver that died ends the daemon elsewhere.
     let settings = build::dns(&next.config, &parts.listening, Some(&parts.token));
     let _ = parts.orders.send(dns::Order::Settings(Box::new(settings)));
-    parts.inbound.share_by_source(next.config.mode == Mode::Router);
+    let by_source = next.config.mode == Mode::Router;
+    parts.inbound.share_by_source(by_source);
+    if let Some(shared) = &parts.datagrams_by_source {
+        shared.store(by_source, Ordering::Relaxed);
+    }
     parts.source.taken(&next.config);
     Ok((next, bootstrap))
 }

@@ -26,8 +26,11 @@ use crate::inbound::token::Token;
 use crate::mark::Fwmark;
 use crate::net::allowance::Allowance;
 use crate::net::{Outbound, Refusal, listen};
-use std::net::{IpAddr, SocketAddr};
+use crate::stats::Stats;
+use crate::udp::{self, BoundDatagrams, DatagramRelay};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -80,6 +83,8 @@ struct BoundSockets {
     listening: Vec<IpAddr>,
     current: Current,
     resolver: dns::BoundResolver,
+    /// Where rules are installed.
+    datagrams: Option<BoundDatagrams>,
 }
 
 fn bind(
@@ -104,6 +109,8 @@ fn bind(
         Purpose::Daemon => redirect.iter().map(|(address, _)| *address).collect(),
         Purpose::DnsOnly => config.listen.addresses.clone(),
     };
+    let captures_datagrams = captures && config.firewall.datagrams(&config.proxies).captures();
+    let datagrams = captures_datagrams.then(|| listen_udp(config)).transpose()?;
     let current = Current::new(build::dispatcher(config, &outbound, endpoints, None));
     step(Step::Resolver)?;
     let settings = build::dns(config, &listening, Some(&token));
@@ -113,7 +120,7 @@ fn bind(
         Some(origins) => resolver.with_origins(origins),
         None => resolver,
     };
-    Ok(BoundSockets { outbound, token, control, redirect, listening, current, resolver })
+    Ok(BoundSockets { outbound, token, control, redirect, listening, current, resolver, datagrams })
 }
 
 /// Binds the redirect port on every address, also on one that this machine does not have now.
@@ -129,6 +136,13 @@ fn listen_tcp(config: &Config) -> Result<Vec<(IpAddr, TcpListener)>, Error> {
     config.listen.addresses.iter().map(bind).collect()
 }
 
+/// Binds the port that captured datagrams are taken to.
+fn listen_udp(config: &Config) -> Result<BoundDatagrams, Error> {
+    let port = config.listen.tcp_port;
+    let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+    udp::bind(port).map_err(|source| Error::ListenUdp { address, source })
+}
+
 /// Resolves the names of the proxies' servers, and answers on every socket but the control socket.
 async fn serve(
     generation: &Generation,
@@ -137,11 +151,20 @@ async fn serve(
     purpose: Purpose,
     budget: &Budget,
 ) -> (Parts, Tasks, Option<ControlSocket>) {
-    let BoundSockets { outbound, token, control, redirect, listening, current, resolver } = sockets;
+    let BoundSockets {
+        outbound,
+        token,
+        control,
+        redirect,
+        listening,
+        current,
+        resolver,
+        datagrams,
+    } = sockets;
     let firewall = RulesOwner::default();
     let bootstrap = generation.bootstrap(&outbound, &firewall).await;
     let mut tasks = Tasks::new();
-    let stats = Arc::default();
+    let stats: Arc<Stats> = Arc::default();
     let inbound = Inbound::new(
         Intercept::Redirect,
         current.clone(),
@@ -150,7 +173,21 @@ async fn serve(
         budget.connections,
     );
     let inbound = Arc::new(inbound.answering(token.clone()).within(budget.relay()));
-    inbound.share_by_source(generation.config.mode == Mode::Router);
+    let by_source = generation.config.mode == Mode::Router;
+    inbound.share_by_source(by_source);
+    let datagrams_by_source = datagrams.map(|bound| {
+        let by_source = Arc::new(AtomicBool::new(by_source));
+        let relay = DatagramRelay {
+            current: current.clone(),
+            outbound: outbound.clone(),
+            token: token.clone(),
+            stats: Arc::clone(&stats),
+            limits: budget.datagrams,
+            by_source: Arc::clone(&by_source),
+        };
+        tasks.spawn("UDP relay", relay.spawn(bound, tasks.stopped()));
+        by_source
+    });
     for (address, listener) in redirect {
         let accepting = Arc::clone(&inbound).accept(listener, tasks.stopped());
         tasks.spawn_fallible(async move {
@@ -168,6 +205,7 @@ async fn serve(
         listening,
         current,
         inbound,
+        datagrams_by_source,
         stats,
         orders,
         firewall,

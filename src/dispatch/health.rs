@@ -173,7 +173,8 @@ impl Drop for DialAttempt<'_> {
     }
 }
 
-fn rest(failures: u32) -> Duration {
+/// How long a proxy rests that failed so many times in a row.
+pub(super) fn rest(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     (FIRST_REST * 2u32.pow(doublings)).min(LONGEST_REST)
 }

@@ -4,14 +4,17 @@
 //! born with. Proxies are tried in order; one that fails is left out for a short, growing while.
 //! When none is left the connection is refused, never sent directly.
 
+mod datagrams;
 mod health;
 
 use crate::firewall::ExemptPrograms;
+use crate::proxy::association::Association;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::{self, Link, Progress, Proxy};
 use crate::route::{Decision, Learned, Route, Rules};
 use crate::sync::{read, write};
 use crate::target::Target;
+use datagrams::{DatagramHealth, SILENT_SESSIONS};
 use health::{Health, Silence};
 use std::fmt;
 use std::net::SocketAddr;
@@ -30,17 +33,48 @@ pub struct Upstream {
     proxy: Box<dyn Proxy>,
     timeout: Duration,
     health: Health,
+    datagrams: DatagramHealth,
 }
 
 impl Upstream {
     /// A proxy whose dial may take `timeout`.
     pub fn new(proxy: Box<dyn Proxy>, timeout: Duration) -> Self {
-        Upstream { proxy, timeout, health: Health::default() }
+        Upstream { proxy, timeout, health: Health::default(), datagrams: DatagramHealth::default() }
     }
 
     /// The proxy's name.
     pub fn name(&self) -> &str {
         self.proxy.name()
+    }
+
+    /// Tells that its UDP does not work: the kernel reports an error of the server's socket, or
+    /// several associations that asked hear nothing. It rests, and its host is resolved again.
+    pub fn datagrams_failed(&self, cause: &str) {
+        if let Some(endpoint) = self.proxy.endpoint() {
+            endpoint.miss();
+        }
+        if self.datagrams.failed(Instant::now()) {
+            warn!(proxy = self.name(), "its UDP is down: {cause}");
+        }
+    }
+
+    /// A session has ended, and nothing ever came back on it. Many in a row let the proxy's UDP
+    /// rest.
+    pub fn datagrams_unanswered(&self) {
+        if self.datagrams.unanswered(Instant::now()) {
+            warn!(
+                proxy = self.name(),
+                "nothing ever came back on {SILENT_SESSIONS} UDP sessions in a row: does the \
+                 server carry UDP, on the same port? (if not: udp = false of this [[proxy]])"
+            );
+        }
+    }
+
+    /// Tells that something came back by UDP.
+    pub fn datagrams_answered(&self) {
+        if self.datagrams.answered() {
+            info!(proxy = self.name(), "its UDP answers again");
+        }
     }
 
     /// Tells how a connection to `destination` went. Three in a row that sent something and never
@@ -81,6 +115,15 @@ pub struct Connected {
     pub via: Option<Arc<Upstream>>,
 }
 
+/// A way for datagrams that stands.
+#[derive(Debug)]
+pub struct Associated {
+    /// The datagrams' way.
+    pub association: Association,
+    /// Through whom.
+    pub via: Arc<Upstream>,
+}
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -101,6 +144,9 @@ pub enum Error {
     /// Every proxy failed; the causes, in the order of the attempts.
     #[error("no proxy could connect: {}", .0.join("; "))]
     AllProxiesFailed(Vec<String>),
+    /// No proxy is said to carry UDP.
+    #[error("no proxy carries UDP")]
+    NoDatagrams,
     /// Every proxy is known to be down and none is due for another attempt.
     #[error("all proxies are down")]
     AllProxiesDown,
@@ -150,7 +196,53 @@ impl Dispatcher {
 
     /// The network is another one: every proxy is asked again at once.
     pub fn wake(&self) {
-        self.upstreams.iter().for_each(|upstream| upstream.health.forget());
+        self.upstreams.iter().for_each(|upstream| {
+            upstream.health.forget();
+            upstream.datagrams.forget();
+        });
+    }
+
+    /// Whether any proxy carries UDP.
+    pub fn carries_datagrams(&self) -> bool {
+        self.upstreams.iter().any(|upstream| upstream.proxy.carries_datagrams())
+    }
+
+    /// Makes a way for the datagrams of one client socket, through the first proxy that carries UDP
+    /// and is not known to be down for it; if all are, through the first that can be asked.
+    ///
+    /// # Errors
+    /// No proxy carries UDP, or none could be asked.
+    pub async fn associate(&self) -> Result<Associated, Error> {
+        let now = Instant::now();
+        let carrying = self.upstreams.iter().filter(|it| it.proxy.carries_datagrams());
+        let (resting, healthy): (Vec<_>, Vec<_>) =
+            carrying.partition(|upstream| upstream.datagrams.is_resting(now));
+        let mut causes = Vec::new();
+        for upstream in healthy.into_iter().chain(resting) {
+            let cause = match timeout(upstream.timeout, upstream.proxy.associate()).await {
+                Ok(Ok(association)) => {
+                    return Ok(Associated { association, via: Arc::clone(upstream) });
+                }
+                Ok(Err(error)) => {
+                    let cause = error.to_string();
+                    // A shortage of ours says nothing of the proxy.
+                    if !error.is_shortage() {
+                        upstream.datagrams_failed(&cause);
+                    }
+                    cause
+                }
+                Err(_) => {
+                    let cause = format!("no answer within {:?}", upstream.timeout);
+                    upstream.datagrams_failed(&cause);
+                    cause
+                }
+            };
+            causes.push(format!("{}: {cause}", upstream.name()));
+        }
+        if causes.is_empty() {
+            return Err(Error::NoDatagrams);
+        }
+        Err(Error::AllProxiesFailed(causes))
     }
 
     /// The upstream of this name.

@@ -3,6 +3,11 @@
 
 use super::*;
 use crate::ipset::IpSet;
+use crate::mark::Fwmark;
+use crate::net::{Outbound, Refusal};
+use crate::proxy::shadowsocks::cipher::{MasterKey, Method};
+use crate::proxy::shadowsocks::datagram::SaltedDatagrams;
+use crate::secret::Secret;
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,6 +42,30 @@ struct ScriptedProxy {
 impl Proxy for ScriptedProxy {
     fn name(&self) -> &str {
         self.name
+    }
+
+    /// All but "a" carry UDP.
+    fn carries_datagrams(&self) -> bool {
+        self.name != "a"
+    }
+
+    fn associate(&self) -> proxy::BoxFuture<'_, Result<Association, proxy::Error>> {
+        let act = *self.act.lock().unwrap();
+        Box::pin(async move {
+            let failed = |source| proxy::Error::Dial { server: self.name.to_owned(), source };
+            match act {
+                Act::Connect => {}
+                Act::RunOutOfDescriptors => {
+                    return Err(failed(io::Error::from_raw_os_error(nix::libc::EMFILE)));
+                }
+                _ => return Err(failed(io::ErrorKind::NetworkUnreachable.into())),
+            }
+            let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
+            let socket = outbound.udp("127.0.0.1:9".parse().unwrap()).await.map_err(failed)?;
+            let key = MasterKey::new(Method::Aes128Gcm, &Secret::new("secret"));
+            let codec = Box::new(SaltedDatagrams::new(key));
+            Ok(Association { socket, codec, lifeline: None })
+        })
     }
 
     fn connect<'a>(
@@ -270,4 +299,49 @@ async fn blocked_and_direct_destinations_ask_no_proxy() {
     assert!(matches!(refused, Err(Error::DirectTimeout { .. })), "{refused:?}");
     assert!(took >= DIRECT_TIMEOUT && took < DIRECT_TIMEOUT + Duration::from_millis(2));
     assert_eq!(setup.dials(), [0], "it is not tried through a proxy instead");
+}
+
+impl Setup {
+    /// The proxy that carries an association made now.
+    async fn associated(&self) -> Result<String, Error> {
+        self.dispatcher.associate().await.map(|it| it.via.name().to_owned())
+    }
+
+    fn upstream(&self, name: &str) -> &Upstream {
+        self.dispatcher.upstream(name).unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn datagrams_go_through_the_first_proxy_that_carries_them() {
+    let none = setup(&[Act::Connect]);
+    assert!(!none.dispatcher.carries_datagrams());
+    assert!(matches!(none.associated().await, Err(Error::NoDatagrams)));
+
+    let setup = setup(&[Act::Connect; 3]);
+    assert!(setup.dispatcher.carries_datagrams());
+    assert_eq!(setup.associated().await.unwrap(), "b");
+    setup.upstream("b").datagrams_failed("silence");
+    assert_eq!(setup.associated().await.unwrap(), "c", "b rests");
+    assert_eq!(setup.resting(), [false; 3], "TCP is another matter");
+    setup.upstream("c").datagrams_failed("silence");
+    assert_eq!(setup.associated().await.unwrap(), "b", "the last resort");
+    setup.upstream("c").datagrams_answered();
+    assert_eq!(setup.associated().await.unwrap(), "c");
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(setup.associated().await.unwrap(), "b", "it has rested");
+    setup.upstream("b").datagrams_failed("silence");
+    setup.dispatcher.wake();
+    assert_eq!(setup.associated().await.unwrap(), "b", "another network");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_without_a_way_rests_for_datagrams() {
+    let setup = setup(&[Act::Connect, Act::RefuseTcp, Act::RunOutOfDescriptors]);
+    let Err(Error::AllProxiesFailed(causes)) = setup.associated().await else {
+        panic!("one stood");
+    };
+    assert_eq!(causes.len(), 2, "{causes:?}");
+    let rests = |name| setup.upstream(name).datagrams.is_resting(Instant::now());
+    assert!(rests("b") && !rests("c"), "a shortage is ours");
 }

@@ -10,6 +10,8 @@ use super::nftables;
 use super::nftables::translation;
 use super::nftables::translation::Translation;
 use super::nftables::{NftablesRules, TableOwner};
+use super::older_flows;
+use super::policy_routes;
 use super::ruleset::Ruleset;
 use super::saved_files;
 use super::switch::OnFailure;
@@ -100,7 +102,12 @@ impl Prepared {
         saved_files::told(Path::new("/")).iter().for_each(|told| warn!("{told}"));
         // By whichever backend, and asked before anything is touched.
         let was_closed = ruleset.policy.on_failure == OnFailure::Closed && is_closed()?;
+        let now = (!was_closed).then(|| ruleset.clone());
         let installed = self.put(ruleset)?;
+        // They learn from packets since now; of silent flows they are told before the first beat.
+        if let Some(now) = now {
+            installed.exempt_flows(&older_flows::older(&now));
+        }
         if was_closed {
             installed.commit();
         }
@@ -158,7 +165,7 @@ fn clean_iptables() {
 
 /// Exactly what an installation of these rules gives to the tools or to the kernel. Asks neither.
 pub fn render(backend: Backend, ruleset: &Ruleset) -> String {
-    match backend {
+    let text = match backend {
         Backend::Iptables => format!(
             "{}\n# As with `nft -f -`, where the kernel has nf_tables: connections stay translated while \
              others flush their rules\n{}",
@@ -166,7 +173,8 @@ pub fn render(backend: Backend, ruleset: &Ruleset) -> String {
             translation::render()
         ),
         Backend::Nftables => nftables::render(ruleset),
-    }
+    };
+    text + &policy_routes::render(ruleset)
 }
 
 /// What [`cleanup`] found and removed.
@@ -175,6 +183,7 @@ pub struct Cleaned {
     rules: reconcile::CleanedRules,
     table: bool,
     routes: usize,
+    policy_routes: usize,
 }
 
 impl fmt::Display for Cleaned {
@@ -184,8 +193,12 @@ impl fmt::Display for Cleaned {
             0 => None,
             count => Some(format!("removed {count} local routes to loopback addresses")),
         };
+        let policy_routes = (self.policy_routes > 0).then(|| {
+            format!("removed {} routes and routing rules of captured UDP", self.policy_routes)
+        });
         let rules = (!self.rules.is_empty()).then(|| self.rules.to_string());
-        let lines: Vec<String> = [table, routes, rules].into_iter().flatten().collect();
+        let lines: Vec<String> =
+            [table, routes, policy_routes, rules].into_iter().flatten().collect();
         if lines.is_empty() { self.rules.fmt(f) } else { f.write_str(&lines.join("\n")) }
     }
 }
@@ -201,7 +214,8 @@ pub fn cleanup() -> Result<Cleaned, Error> {
     let rules = reconcile::cleanup();
     // They lead to us only as long as there are rules.
     let routes = device_routes::remove().map_err(|source| Error::Routes { source });
-    Ok(Cleaned { rules: rules?, table: table?, routes: routes? })
+    let policy_routes = policy_routes::remove().map_err(|source| Error::Routes { source });
+    Ok(Cleaned { rules: rules?, table: table?, routes: routes?, policy_routes: policy_routes? })
 }
 
 /// Whether an earlier run, which is dead, left the network closed ([`OnFailure::Closed`]).

@@ -37,6 +37,7 @@ pub(super) fn all(ruleset: &Ruleset, tools: &[(Family, Iptables)], opens: bool) 
             )
         }));
     }
+    conflicts.extend(ruleset.environment.datagrams.told());
     let native = native_rules();
     if ruleset.policy.uncaptured(Family::V6).is_none() {
         conflicts.extend(unreachable_loopback(&native).map(|table| {
@@ -74,7 +75,9 @@ pub(super) fn between(
 ) -> Vec<String> {
     let asked = |ruleset: &Ruleset| {
         let Ruleset { policy, environment } = ruleset;
-        (policy.lan.clone(), environment.lan.clone(), policy.ipv6, policy.listeners.clone())
+        let lan = (policy.lan.clone(), environment.lan.clone());
+        let datagrams = (policy.quic, policy.udp, environment.datagrams.clone());
+        (lan, datagrams, policy.ipv6, policy.listeners.clone())
     };
     if asked(old) == asked(new) {
         return Vec::new();

@@ -24,15 +24,12 @@
 //! number, so that a cleanup needs no memory.
 
 use super::family::Family;
-use super::netlink;
 use super::netlink::route;
-use super::netlink::route::{RTA_DST, RTA_OIF, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE};
-use super::netlink::{Attributes, Message, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLMSG_ERROR};
-use super::netlink::{attribute, u32_at};
+use super::netlink::route::{RTA_DST, RTA_OIF, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, number};
+use super::netlink::{Attributes, NLM_F_CREATE, NLM_F_EXCL, attribute, u32_at};
 use super::network::NetworkLink;
 use super::policy::Policy;
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -142,20 +139,7 @@ fn ours(family: Family, body: &[u8]) -> Option<DeviceRoute> {
 
 fn request(socket: &OwnedFd, act: u16, flags: u16, way: DeviceRoute) -> nix::Result<()> {
     let (header, attributes) = encode(way);
-    let body: [&[u8]; 2] = [&header, attributes.as_bytes()];
-    netlink::send(socket, &netlink::request(act, flags | NLM_F_ACK, 0, &body))?;
-    let mut buffer = vec![0; 4096];
-    loop {
-        let length = netlink::receive(socket, &mut buffer, MsgFlags::empty())?;
-        for message in Message::all(&buffer[..length]) {
-            if message.kind == NLMSG_ERROR {
-                return match message.errno() {
-                    0 => Ok(()),
-                    number => Err(Errno::from_raw(number)),
-                };
-            }
-        }
-    }
+    route::change(socket, act, flags, &[&header, attributes.as_bytes()])
 }
 
 /// struct rtmsg, and the attributes.
@@ -174,13 +158,6 @@ fn encode((family, index): DeviceRoute) -> ([u8; RTMSG], Attributes) {
     // first.
     attributes.bytes(RTA_PRIORITY, &index.saturating_add(1).to_ne_bytes());
     (header, attributes)
-}
-
-fn number(family: Family) -> u8 {
-    match family {
-        Family::V4 => AddressFamily::Inet as u8,
-        Family::V6 => AddressFamily::Inet6 as u8,
-    }
 }
 
 /// Who made a route (rtm_protocol); any number from 5 upwards that nobody else uses.

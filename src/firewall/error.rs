@@ -91,8 +91,17 @@ pub enum Error {
         source: io::Error,
     },
     /// Our routes cannot be read or removed.
-    #[error("cannot remove local routes to loopback addresses over netlink: {source}")]
+    #[error("cannot remove routes and routing rules of snet over netlink: {source}")]
     Routes {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The way of captured datagrams cannot be made.
+    #[error(
+        "cannot make the policy routes of captured UDP over netlink: {source}; \
+         firewall.udp = \"direct\" and firewall.quic = \"reject\" need none"
+    )]
+    PolicyRoutes {
         /// What the kernel said.
         source: io::Error,
     },
@@ -123,7 +132,8 @@ impl Error {
             Error::Spawn { source, .. }
             | Error::Netlink { source }
             | Error::Survey { source }
-            | Error::Routes { source } => source.kind() == io::ErrorKind::PermissionDenied,
+            | Error::Routes { source }
+            | Error::PolicyRoutes { source } => source.kind() == io::ErrorKind::PermissionDenied,
             _ => false,
         }
     }

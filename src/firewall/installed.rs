@@ -2,6 +2,7 @@
 
 use super::error::Error;
 use super::family::Family;
+use super::flow::Flow;
 use super::ruleset::Ruleset;
 use super::switch::Switches;
 use crate::route::Route;
@@ -13,6 +14,10 @@ use std::time::Duration;
 pub trait Installed: Debug + Send + Sync {
     /// Adds addresses of proxy servers to those that are never captured.
     fn exempt(&self, servers: Vec<IpAddr>);
+
+    /// These UDP flows began before anything was captured, and go on as they are, until there was
+    /// no datagram of theirs for three minutes. To be called before the first [`beat`](Self::beat).
+    fn exempt_flows(&self, _flows: &[Flow]) {}
 
     /// For `ttl`, connections to this address take this route. What was learned of it before is
     /// forgotten. The operator's rules by address are stronger, as in [`crate::route`].

@@ -21,14 +21,18 @@ pub enum Ipv6 {
     Block,
 }
 
-/// `firewall.quic`: what becomes of UDP 443 to foreign destinations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Quic {
-    /// Rejected by ICMP, so that browsers fall back to TCP at once.
-    #[default]
-    Reject,
+/// The port of QUIC (RFC 9114, section 3.1, HTTP/3).
+pub(super) const QUIC: u16 = 443;
+
+/// What becomes of datagrams to foreign destinations, names aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Datagrams {
+    /// Captured: they go to the UDP listener.
+    Proxy,
     /// Not touched.
     Direct,
+    /// Rejected by ICMP, so that programs know at once (browsers fall back to TCP).
+    Reject,
 }
 
 /// What shall be captured, rejected or not touched.
@@ -55,8 +59,12 @@ pub struct Policy {
     pub lan: Option<LanPolicy>,
     /// What becomes of foreign IPv6.
     pub ipv6: Ipv6,
-    /// What becomes of foreign QUIC.
-    pub quic: Quic,
+    /// What becomes of foreign QUIC (UDP port 443).
+    pub quic: Datagrams,
+    /// What becomes of foreign UDP to other ports.
+    pub udp: Datagrams,
+    /// Where foreign UDP is taken to: this port of 127.0.0.1 and ::1.
+    pub udp_port: u16,
     /// What becomes of foreign traffic while no heartbeat keeps the rules active.
     pub on_failure: OnFailure,
 }
@@ -78,8 +86,23 @@ impl Policy {
         match (family, self.ipv6) {
             (Family::V6, Ipv6::Block) => Foreign::Reject,
             (Family::V6, Ipv6::Direct) => Foreign::Pass,
-            _ => Foreign::Redirect { reject_quic: self.quic == Quic::Reject },
+            _ => Foreign::Redirect { quic: self.quic, udp: self.udp },
         }
+    }
+
+    /// Whether foreign datagrams of this family are to be captured, all or some of them. Whether
+    /// they can be: [`Ruleset::captures_datagrams`](super::Ruleset::captures_datagrams).
+    pub(super) fn proxies_datagrams(&self, family: Family) -> bool {
+        match self.foreign(family) {
+            Foreign::Redirect { quic, udp } => [quic, udp].contains(&Datagrams::Proxy),
+            Foreign::Pass | Foreign::Reject => false,
+        }
+    }
+
+    /// The same where no datagram can be captured: what was to be is rejected.
+    pub(super) fn without_capture_of_datagrams(&self) -> Policy {
+        let instead = |way| if way == Datagrams::Proxy { Datagrams::Reject } else { way };
+        Policy { quic: instead(self.quic), udp: instead(self.udp), ..self.clone() }
     }
 
     /// Whether a redirect of this family's local packets finds a listener.
@@ -134,8 +157,10 @@ impl Policy {
 pub(super) enum Foreign {
     /// TCP goes to the redirect port.
     Redirect {
-        /// UDP 443 is rejected.
-        reject_quic: bool,
+        /// UDP 443.
+        quic: Datagrams,
+        /// Other UDP.
+        udp: Datagrams,
     },
     /// As if snet were not there.
     Pass,

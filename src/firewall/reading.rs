@@ -4,6 +4,7 @@
 use super::conflicts;
 use super::environment::lan::{Interface, LanSide};
 use super::iptables::residue;
+use super::netlink::flows;
 use super::netlink::ipset;
 use super::netlink::route;
 use super::netlink::{Message, attributes};
@@ -21,6 +22,7 @@ pub fn netlink(datagram: &[u8]) {
             route::read(message.body, family);
         }
         super::nftables::read(message);
+        flows::read_any(message.body);
         assert!(attributes(message.body).map(|(_, value)| value.len()).sum::<usize>() <= bytes);
     }
     assert!(bytes <= datagram.len(), "a byte was read twice");

@@ -2,6 +2,7 @@
 
 use super::environment::Environment;
 use super::error::Error;
+use super::family::Family;
 use super::policy::Policy;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,6 +25,13 @@ impl Ruleset {
         let mut environment = Environment { servers, ..Environment::default() };
         environment.update(&policy)?;
         Ok(Ruleset { policy: Arc::new(policy), environment })
+    }
+
+    /// Whether rules that capture foreign datagrams of this family are made: some of them are to be
+    /// captured, and nothing here keeps all of them from it.
+    pub(super) fn captures_datagrams(&self, family: Family) -> bool {
+        let mut unrouted = self.environment.datagrams.unrouted.iter();
+        self.policy.proxies_datagrams(family) && !unrouted.any(|(without, _)| *without == family)
     }
 
     /// The same in the place of `old`, whose uplinks it knows: one that has no default route at

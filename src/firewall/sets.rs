@@ -10,6 +10,7 @@ use crate::route::Route;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// One of our sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,10 @@ pub(super) enum Set {
     OnLink,
     /// Router mode: `rules.direct-sources`.
     Sources,
+    /// UDP flows that began while nothing was captured: they stay direct.
+    Older,
+    /// UDP flows that were captured: they stay so.
+    Taken,
 }
 
 /// Entries in a set that grows while the daemon runs: as many as `route::Learned` remembers.
@@ -69,10 +74,15 @@ impl Set {
     /// What router mode has beside them.
     const LAN: [Set; 3] = [Set::Lan, Set::OnLink, Set::Sources];
 
+    /// What rules that capture UDP have beside them.
+    const FLOWS: [Set; 2] = [Set::Older, Set::Taken];
+
     /// The sets of these rules.
     pub(super) fn of(ruleset: &Ruleset) -> Vec<Set> {
         let lan: &[Set] = if ruleset.policy.lan.is_some() { &Set::LAN } else { &[] };
-        [&Set::COMMON, lan].concat()
+        let captures = Family::ALL.into_iter().any(|family| ruleset.captures_datagrams(family));
+        let flows: &[Set] = if captures { &Set::FLOWS } else { &[] };
+        [&Set::COMMON, lan, flows].concat()
     }
 
     /// The set of addresses that were learned to take this route.
@@ -102,6 +112,8 @@ impl Set {
             Set::Lan => "lan",
             Set::OnLink => "on-link",
             Set::Sources => "sources",
+            Set::Older => "older",
+            Set::Taken => "taken",
         };
         format!("{PREFIX}{name}{}", family.digit())
     }
@@ -112,6 +124,8 @@ impl Set {
             Set::Servers => SetKind::Addresses,
             Set::LearnedBlock | Set::LearnedProxy | Set::LearnedDirect => SetKind::Expiring,
             Set::Lan | Set::OnLink => SetKind::AtInterfaces,
+            Set::Older => SetKind::Flows { timeout: OLDER_LIFETIME },
+            Set::Taken => SetKind::Flows { timeout: TAKEN_LIFETIME },
             Set::Connected
             | Set::Block
             | Set::Proxy
@@ -136,7 +150,9 @@ impl Set {
             | Set::Rejected
             | Set::LearnedBlock
             | Set::LearnedProxy
-            | Set::LearnedDirect => return Vec::new(),
+            | Set::LearnedDirect
+            | Set::Older
+            | Set::Taken => return Vec::new(),
             Set::Sources => match &policy.lan {
                 Some(lan) => &lan.direct_sources,
                 None => return Vec::new(),
@@ -194,7 +210,20 @@ pub(super) enum SetKind {
     /// A prefix of length 0 is allowed here, but only [`MOST_INTERFACES`] for one prefix.
     AtInterfaces,
     Switch,
+    /// UDP flows, by both addresses and their ports; added and renewed by the packets.
+    Flows {
+        timeout: Duration,
+    },
 }
+
+/// A flow that is older than the capture is forgotten after so much silence: conntrack's own
+/// time-out, rounded up (net.netfilter.nf_conntrack_udp_timeout_stream is 120 s, and was 180 s
+/// before Linux 5.0).
+pub(super) const OLDER_LIFETIME: Duration = Duration::from_secs(180);
+
+/// The same for one that was captured; as long as the longest silence of a session of the relay
+/// that was answered.
+pub(super) const TAKEN_LIFETIME: Duration = Duration::from_secs(300);
 
 /// ipset takes no more interfaces for one prefix (AHASH_MAX_TUNED, ip_set_hash_gen.h).
 pub(super) const MOST_INTERFACES: usize = 64;

@@ -16,6 +16,15 @@ const IPV6: u8 = 4;
 pub fn encode(target: &Target) -> io::Result<Vec<u8>> {
     // A type, the longest address and a port.
     let mut bytes = Vec::with_capacity(1 + 16 + 2);
+    append(target, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same, behind other bytes.
+///
+/// # Errors
+/// As [`encode`]; nothing is appended then.
+pub fn append(target: &Target, bytes: &mut Vec<u8>) -> io::Result<()> {
     match target {
         Target::Addr(address) => match address.ip() {
             IpAddr::V4(v4) => {
@@ -30,13 +39,13 @@ pub fn encode(target: &Target) -> io::Result<Vec<u8>> {
         Target::Name(name, _) => {
             let unfit = || io::Error::new(io::ErrorKind::InvalidInput, "a name has 1 to 255 bytes");
             let length = u8::try_from(name.len()).ok().filter(|length| *length > 0);
-            bytes.push(NAME);
-            bytes.push(length.ok_or_else(unfit)?);
+            let length = length.ok_or_else(unfit)?;
+            bytes.extend_from_slice(&[NAME, length]);
             bytes.extend_from_slice(name.as_bytes());
         }
     }
     bytes.extend_from_slice(&target.port().to_be_bytes());
-    Ok(bytes)
+    Ok(())
 }
 
 /// The destination at the start of `bytes`, and how many of them it takes: what a server reads (the

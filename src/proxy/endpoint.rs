@@ -9,7 +9,7 @@ use crate::sync::{read, write};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::RwLock;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Notify;
 
 /// A proxy server.
@@ -56,13 +56,35 @@ impl Endpoint {
     pub(super) async fn dial(&self, outbound: &Outbound, first: &[u8]) -> Result<TcpStream, Error> {
         let addresses = self.addresses();
         if addresses.is_empty() {
-            return Err(Error::Unresolved { host: self.host.clone() });
+            return Err(self.unresolved());
         }
         let missed = MissedOnDrop(Some(&self.missed));
         let failed = |source| Error::Dial { server: self.to_string(), source };
         let stream = outbound.tcp_saying(&addresses, first).await.map_err(failed)?;
         missed.disarm();
         Ok(stream)
+    }
+
+    /// A UDP socket that is connected to the first address: nothing answers, so there is no telling
+    /// which of several would.
+    ///
+    /// # Errors
+    /// No address is known, or there is no way to it.
+    pub(super) async fn datagrams(&self, outbound: &Outbound) -> Result<UdpSocket, Error> {
+        let address = self.addresses().into_iter().next().ok_or_else(|| self.unresolved())?;
+        outbound.udp(address).await.map_err(|source| {
+            self.miss();
+            Error::Dial { server: self.to_string(), source }
+        })
+    }
+
+    fn unresolved(&self) -> Error {
+        Error::Unresolved { host: self.host.clone() }
+    }
+
+    /// Says that nothing answers at the known addresses: perhaps there are new ones.
+    pub fn miss(&self) {
+        self.missed.notify_one();
     }
 
     /// Waits until a dial has failed: no address answered, or none did in time. One that failed

@@ -5,6 +5,7 @@
 //! bytes.
 
 pub mod address;
+pub mod association;
 pub mod direct;
 pub mod endpoint;
 pub mod http;
@@ -14,6 +15,7 @@ pub mod tls;
 
 use crate::net;
 use crate::target::Target;
+use association::Association;
 use endpoint::Endpoint;
 use std::fmt::Debug;
 use std::future::Future;
@@ -40,6 +42,19 @@ pub trait Proxy: Debug + Send + Sync {
         target: &'a Target,
         progress: &'a Progress,
     ) -> BoxFuture<'a, Result<Link, Error>>;
+
+    /// Makes a way for the datagrams of one client socket. Its socket belongs to the runtime of the
+    /// calling thread.
+    fn associate(&self) -> BoxFuture<'_, Result<Association, Error>> {
+        let proxy = self.name().to_owned();
+        Box::pin(async move { Err(Error::NoDatagrams { proxy }) })
+    }
+
+    /// Whether [`associate`](Self::associate) is worth a try: the protocol carries datagrams, and
+    /// the operator has not said that the server does not.
+    fn carries_datagrams(&self) -> bool {
+        false
+    }
 
     /// Where its server is; `None` for direct.
     fn endpoint(&self) -> Option<&Endpoint> {
@@ -119,6 +134,12 @@ pub enum Error {
         server: String,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// Its protocol carries no datagrams, or it was said that its server does not.
+    #[error("{proxy} carries no UDP")]
+    NoDatagrams {
+        /// Its name.
+        proxy: String,
     },
     /// The server's host name has no address yet.
     #[error("no address is known for {host}: no name server has given one")]

@@ -6,7 +6,7 @@ use super::{Error, Progress};
 use crate::net::Outbound;
 use std::io;
 use std::sync::Arc;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 
 /// The server of one `[[proxy]]`.
 #[derive(Debug)]
@@ -46,6 +46,14 @@ impl ProxyServer {
         let tcp = self.endpoint.dial(&self.outbound, first).await?;
         progress.server_is_reached();
         Ok(tcp)
+    }
+
+    /// A UDP socket that is connected to the server. Nothing is sent, so it may be down.
+    ///
+    /// # Errors
+    /// No address is known, or there is no way to it.
+    pub(super) async fn datagrams(&self) -> Result<UdpSocket, Error> {
+        self.endpoint.datagrams(&self.outbound).await
     }
 
     /// The error of a handshake that ended before the connection stood.

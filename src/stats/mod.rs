@@ -44,11 +44,36 @@ pub struct Stats {
     pub ended: Counter,
     /// Bytes of all ended connections.
     pub bytes: Meter,
+    /// Captured datagrams.
+    pub datagrams: DatagramStats,
+}
+
+/// What became of captured datagrams.
+#[derive(Debug, Default)]
+pub struct DatagramStats {
+    /// Sessions begun: one for each socket of a client.
+    pub sessions: Counter,
+    /// Sessions that have ended.
+    pub ended: Counter,
+    /// Sessions that had to make room.
+    pub evicted: Counter,
+    /// Datagrams that went to a proxy.
+    pub up: Counter,
+    /// Datagrams that went to a client.
+    pub down: Counter,
+    /// Datagrams dropped since they are larger than the protocol or the interface takes.
+    pub too_large: Counter,
+    /// Datagrams dropped for want of room, of a proxy, or of a way to the client.
+    pub dropped: Counter,
+    /// Datagrams dropped by rule or by a guard.
+    pub rejected: Counter,
+    /// Packets from a proxy's server that are not of the protocol and key.
+    pub unopenable: Counter,
 }
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stats { accepted, proxied, direct, refused, ended: _, bytes } = self;
+        let Stats { accepted, proxied, direct, refused, ended: _, bytes, datagrams: _ } = self;
         let [accepted, proxied, direct, refused, up, down] =
             [accepted, proxied, direct, refused, &bytes.up, &bytes.down].map(Counter::get);
         write!(
@@ -66,7 +91,7 @@ mod tests {
     #[test]
     fn each_counter_stands_at_its_word() {
         let stats = Stats::default();
-        let Stats { accepted, proxied, direct, refused, ended, bytes } = &stats;
+        let Stats { accepted, proxied, direct, refused, ended, bytes, .. } = &stats;
         let counters = [accepted, proxied, direct, refused, ended, &bytes.up, &bytes.down];
         for (counter, n) in counters.into_iter().zip(1..) {
             counter.add(n);

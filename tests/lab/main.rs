@@ -29,6 +29,7 @@ mod bad_proxy;
 mod bound;
 mod closed;
 mod crowd;
+mod datagrams;
 mod dial_options;
 mod dns_only;
 mod flows;

@@ -6,7 +6,7 @@ use crate::config::*;
 use crate::dns::NameServer;
 use crate::dns::settings::{HttpsRecords, Via};
 use crate::domain::Name;
-use crate::firewall::{ExemptPrograms, Ipv6, OnFailure, Quic};
+use crate::firewall::{Datagrams, ExemptPrograms, Ipv6, OnFailure};
 use crate::ipset::IpSet;
 use crate::net::dial::DialOptions;
 use crate::proxy::shadowsocks::cipher::Method;
@@ -77,7 +77,7 @@ fn the_defaults() {
     assert_eq!(config.firewall.backend, BackendChoice::Auto);
     assert!(config.firewall.interfaces.is_empty());
     assert_eq!(config.firewall.ipv6, Ipv6::Proxy);
-    assert_eq!(config.firewall.quic, Quic::Reject);
+    assert_eq!(config.firewall.quic, Datagrams::Reject);
     assert_eq!(config.firewall.on_failure, OnFailure::Open);
     assert_eq!(config.log_level, LogLevel::Info);
     assert_eq!(config.control_socket, Path::new("/run/snet/control.sock"));
@@ -127,6 +127,7 @@ password = "p\u00e4ss hunter2"
 connect-timeout = "500ms"
 fast-open = true
 multipath = true
+udp = false
 [[proxy]]
 type = "http"
 server = "Proxy.example.com:8080"
@@ -174,6 +175,7 @@ direct-sources = []
 backend = "none"
 ipv6 = "block"
 quic = "direct"
+udp = "reject"
 on-failure = "closed"
 
 [log]
@@ -239,7 +241,8 @@ fn everything() {
     assert!(rules.china.is_empty());
 
     assert_eq!(config.firewall.backend, BackendChoice::None);
-    assert_eq!((config.firewall.ipv6, config.firewall.quic), (Ipv6::Block, Quic::Direct));
+    assert_eq!((config.firewall.ipv6, config.firewall.quic), (Ipv6::Block, Datagrams::Direct));
+    assert_eq!(config.firewall.udp, Some(Datagrams::Reject));
     assert_eq!(config.firewall.on_failure, OnFailure::Closed);
     assert_eq!(config.log_level, LogLevel::Trace);
 }
@@ -293,4 +296,25 @@ fn exempt_programs() {
     let expected = "exempt    programs of user 0, user 990, cgroup system.slice/a@b\\x2d.service, \
                     cgroup a.slice";
     assert_eq!(line, expected);
+}
+
+#[test]
+fn datagrams_go_the_way_that_there_is() {
+    use Datagrams::{Direct, Proxy, Reject};
+    let of = |firewall: &str, proxy: &str| {
+        let config = read(&format!("[firewall]\n{firewall}\n{proxy}")).unwrap().config;
+        let DatagramPolicy { quic, udp } = config.firewall.datagrams(&config.proxies);
+        (quic, udp)
+    };
+    let carries = "[[proxy]]\ntype = \"shadowsocks\"\nserver = \"192.0.2.1:1\"\n\
+                   method = \"aes-128-gcm\"\npassword = \"hunter2\"\n";
+    let without = format!("{carries}udp = false\n");
+    assert_eq!(of("", carries), (Reject, Direct));
+    assert_eq!(of("", &without), (Reject, Direct));
+    assert_eq!(of("", PROXY), (Reject, Direct));
+    let wanted = "quic = \"proxy\"\nudp = \"proxy\"";
+    assert_eq!(of(wanted, carries), (Proxy, Proxy));
+    assert_eq!(of(wanted, &without), (Reject, Reject));
+    assert_eq!(of("quic = \"direct\"\nudp = \"direct\"", carries), (Direct, Direct));
+    assert_eq!(of("udp = \"reject\"", carries), (Reject, Reject));
 }

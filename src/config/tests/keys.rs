@@ -73,7 +73,8 @@ const PROXIES: [&str; 3] = [
 
 /// One value at least is right for each key, and not its default. FOLDER holds the files that
 /// follow it. Some keys are right only together with others.
-const VALUES: [&str; 29] = [
+const VALUES: [&str; 30] = [
+    "false",
     "true",
     "7",
     "\"7\"",

@@ -20,7 +20,7 @@ dns       domestic 192.0.2.53, 127.0.0.1
           local names: 192.168.1.1
 rules     direct 2 prefixes, proxy 2 prefixes, block 1 prefix; 3 names by route, 0 names domestic
 china     nothing
-firewall  none: no rule is installed; foreign IPv6 blocked, foreign QUIC direct
+firewall  none: no rule is installed; foreign IPv6 blocked, foreign QUIC direct, other UDP rejected
 failure   while no living snet captures, foreign traffic is rejected
 changed   scope = \"global\"
           listen.address = \"127.0.0.2\"
@@ -29,6 +29,7 @@ changed   scope = \"global\"
           proxy[1].connect-timeout = \"500ms\"
           proxy[1].fast-open = true
           proxy[1].multipath = true
+          proxy[1].udp = false
           dns.china = [\"192.0.2.53\", \"127.0.0.1:53\"]
           dns.trusted = [\"[2001:db8::53]:5353\", \"2001:db8::53\"]
           dns.trusted-via = \"direct\"
@@ -55,6 +56,7 @@ changed   scope = \"global\"
           firewall.backend = \"none\"
           firewall.ipv6 = \"block\"
           firewall.quic = \"direct\"
+          firewall.udp = \"reject\"
           firewall.on-failure = \"closed\"
           log.level = \"trace\"
 "

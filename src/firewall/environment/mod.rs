@@ -1,5 +1,6 @@
 //! What is observed of this machine and its network, as far as the rules depend on it.
 
+pub(super) mod datagrams;
 pub(super) mod default_route;
 pub(super) mod lan;
 
@@ -10,6 +11,7 @@ use super::network::Network;
 use super::policy::Policy;
 use super::third_party::ThirdParty;
 use crate::ipset::IpSet;
+use datagrams::DatagramLimits;
 use lan::LanSide;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -30,6 +32,8 @@ pub struct Environment {
     pub cgroups: Vec<Cgroup>,
     /// Router mode: the LAN side.
     pub lan: LanSide,
+    /// What keeps UDP from being captured.
+    pub datagrams: DatagramLimits,
 }
 
 impl Environment {
@@ -44,7 +48,7 @@ impl Environment {
             self.lan.third_party.get_or_insert_with(|| Arc::new(ThirdParty::read()));
         }
         self.cgroups = policy.exempt.observe();
-        match survey() {
+        let surveyed = match survey() {
             Ok(network) => self.observe(policy, &network),
             Err(source) if policy.lan.is_some() => Err(Error::Survey { source }),
             Err(error) => {
@@ -54,7 +58,9 @@ impl Environment {
                 );
                 Ok(())
             }
-        }
+        };
+        self.datagrams.observe(policy, &self.lan);
+        surveyed
     }
 
     /// [`update`](Self::update) reads third-party rules anew.

@@ -1,18 +1,20 @@
 //! The filter table: what is rejected, what is dropped, and who comes in at our own ports. Pure.
 
+use super::datagrams::{is_flow_of, is_reply};
 use super::lan::of_the_lan;
 use super::matches::{exempt, loopback, marked, queries, to, to_probe};
 use super::table::{
-    CLOSED, FILTER, FOREIGN, INACTIVE, INPUT, IptablesChain, IptablesTable, LAN, Part, REJECT,
-    RUNGS, STRAY,
+    CLOSED, FILTER, FOREIGN, INACTIVE, INPUT, IptablesChain, IptablesTable, LAN, OUTPUT, Part,
+    REJECT, RUNGS, STRAY,
 };
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, LINK_LOCAL, Verdict};
 use crate::firewall::names::CHAIN;
-use crate::firewall::policy::Foreign;
+use crate::firewall::policy::{Datagrams, Foreign, QUIC};
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
 use crate::firewall::switch::OnFailure;
+use crate::mark::Fwmark;
 
 /// Rejects. The destination of what nat redirected is local by now, so it passes on the first
 /// rung. The jump takes the first packets of connections only, so that the bytes of a running
@@ -76,13 +78,24 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Ipt
             ],
         },
     ]);
-    if let Foreign::Redirect { reject_quic } = foreign {
+    if let Foreign::Redirect { quic, udp } = foreign {
         // Foreign TCP that is captured is local by now: other protocols come here, and what nat
         // missed.
         let mut rules = vec![format!("{not_captured} -g {REJECT}")];
-        if reject_quic {
-            rules.push(format!("-p udp --dport 443 -j REJECT --reject-with {unreachable}"));
+        if ruleset.captures_datagrams(family) {
+            // One that gets no answers is NEW with each datagram.
+            rules.push(format!("-p udp {} -j RETURN", is_flow_of(Set::Older, family)));
         }
+        // What is to be captured and comes here was missed: better refused than direct.
+        let datagrams = match [quic, udp].map(|way| way != Datagrams::Direct) {
+            [true, true] => Some("-p udp".into()),
+            [true, false] => Some(format!("-p udp --dport {QUIC}")),
+            [false, true] => Some(format!("-p udp ! --dport {QUIC}")),
+            [false, false] => None,
+        };
+        rules.extend(
+            datagrams.map(|which| format!("{which} -j REJECT --reject-with {unreachable}")),
+        );
         // Of this machine's own: somebody took it out of nat, or flushed that. Better refused than
         // direct. What others translate is theirs. (Not for LAN hosts: while the mode changes,
         // theirs would be refused for a moment.)
@@ -94,11 +107,16 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Ipt
         chains.push(IptablesChain { name: FOREIGN, rules });
     }
     let mut jumps = Part::Filter.jumps(true);
-    if ruleset.policy.listens(family) {
-        chains.push(IptablesChain { name: STRAY, rules: vec!["-j DROP".into()] });
+    let datagrams = ruleset.captures_datagrams(family);
+    if datagrams {
+        chains.push(IptablesChain { name: OUTPUT, rules: output(ruleset) });
+        jumps.splice(0..0, Part::Filter.datagram_jumps(ruleset.policy.lan.is_some()));
+    }
+    if ruleset.policy.listens(family) || datagrams {
+        chains.push(IptablesChain { name: STRAY, rules: stray(family, datagrams) });
         let hooks = if ruleset.policy.lan.is_some() { 2 } else { 1 };
         // Inserted before the others, so that it stands behind them.
-        jumps.splice(0..0, Part::stray_jumps(family).into_iter().take(hooks));
+        jumps.splice(0..0, Part::stray_jumps(family, datagrams).into_iter().take(hooks));
     }
     if ruleset.policy.lan.is_some() {
         let mut rules = of_the_lan(family).to_vec();
@@ -107,8 +125,9 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Ipt
     } else {
         jumps.retain(|jump| !jump.ends_with(LAN));
     }
-    if ruleset.policy.has_input_guard() && ruleset.policy.listens(family) {
-        chains.push(IptablesChain { name: INPUT, rules: input(ruleset, family) });
+    let input = input(ruleset, family);
+    if !input.is_empty() {
+        chains.push(IptablesChain { name: INPUT, rules: input });
     } else {
         jumps.retain(|jump| !jump.ends_with(INPUT));
     }
@@ -119,6 +138,13 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Ipt
 /// knows nothing of them; strangers, who were not redirected, find nobody there. A translation of
 /// somebody else's that leads here is left to the others' rules.
 fn input(ruleset: &Ruleset, family: Family) -> Vec<String> {
+    let is_router = ruleset.policy.lan.is_some();
+    // First of all: the port is that of a foreign destination, and can be any.
+    let datagrams = (is_router && ruleset.captures_datagrams(family))
+        .then(|| format!("-p udp -m mark --mark {} -j ACCEPT", Fwmark::LAN_DATAGRAMS));
+    if !ruleset.policy.has_input_guard() || !ruleset.policy.listens(family) {
+        return datagrams.into_iter().collect();
+    }
     let ports = [
         format!("-p tcp --dport {}", ruleset.policy.tcp_port),
         format!("-p udp --dport {}", ruleset.policy.dns_port),
@@ -129,8 +155,26 @@ fn input(ruleset: &Ruleset, family: Family) -> Vec<String> {
     // In local mode nothing is redirected but over loopback.
     let accepts = ports
         .iter()
-        .filter(|_| ruleset.policy.lan.is_some())
+        .filter(|_| is_router)
         .map(|port| format!("{port} {redirected} -m set --match-set {lan} src,src -j ACCEPT"));
     let drops = ports.iter().map(|port| format!("{port} -m conntrack ! --ctstate DNAT -j DROP"));
-    accepts.chain(drops).collect()
+    datagrams.into_iter().chain(accepts).chain(drops).collect()
+}
+
+/// Captured datagrams of this machine, which a firewall takes for outgoing ones in the state
+/// UNTRACKED (the interface of the hook is that of before the new route), and replies. One that
+/// mangle has not seen is lost rather than direct.
+fn output(ruleset: &Ruleset) -> Vec<String> {
+    vec![
+        format!("-m mark --mark {} -j DROP", Fwmark::LAN_DATAGRAMS),
+        format!("-m mark --mark {} -j ACCEPT", Fwmark::OWN_DATAGRAMS),
+        format!("{} -j ACCEPT", is_reply(ruleset)),
+    ]
+}
+
+fn stray(family: Family, datagrams: bool) -> Vec<String> {
+    // By these the hosts of a path that is not seen whole find its MTU (RFC 1191).
+    let too_big = "-p icmp -m icmp --icmp-type 3/4 -j RETURN".to_owned();
+    let too_big = (datagrams && family == Family::V4).then_some(too_big);
+    too_big.into_iter().chain(["-j DROP".into()]).collect()
 }

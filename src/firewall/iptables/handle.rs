@@ -5,22 +5,22 @@ use super::families::{of_families, warn_unfiltered};
 use super::follow::{RulesFollower, Sets};
 use super::place;
 use super::reconcile::{cleanup, detach, withdraw};
-use super::renew;
 use super::sets;
-use super::table::Part;
 use crate::fault::{self, Step};
 use crate::firewall::conflicts;
 use crate::firewall::device_routes;
 use crate::firewall::entry::Entry;
 use crate::firewall::error::Error;
 use crate::firewall::family::Family;
+use crate::firewall::flow::Flow;
 use crate::firewall::installed::Installed;
 use crate::firewall::monitor::{Follow, Monitor};
 use crate::firewall::netlink::ipset::{Change, IpsetConnection};
+use crate::firewall::older_flows;
+use crate::firewall::policy_routes::PolicyRoutes;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::MOST_INTERFACES;
 use crate::firewall::sets::Set;
-use crate::firewall::sets::names as set_names;
 use crate::firewall::switch::{OnFailure, Switches};
 use crate::firewall::tools::{Ipset, Iptables};
 use crate::route::Route;
@@ -34,10 +34,10 @@ use tracing::{debug, info, warn};
 /// The rules while they are installed. Its drop removes them.
 #[derive(Debug)]
 pub(in crate::firewall) struct IptablesRules {
-    sets: Arc<Sets>,
-    ipset: Ipset,
+    pub(super) sets: Arc<Sets>,
+    pub(super) ipset: Ipset,
     /// Of the families that have rules.
-    tools: Vec<(Family, Iptables)>,
+    pub(super) tools: Vec<(Family, Iptables)>,
     /// What is in force; the follower of the network writes it too.
     now: Arc<Mutex<Ruleset>>,
     /// Follows the network; `None` if that could not be started, or after the release.
@@ -46,6 +46,7 @@ pub(in crate::firewall) struct IptablesRules {
     at_drop: Mutex<AtDrop>,
     // Dropped after the rules are removed.
     _routes: device_routes::Routes,
+    policy_routes: PolicyRoutes,
     last: Option<Box<dyn Debug + Send + Sync>>,
 }
 
@@ -135,6 +136,7 @@ impl IptablesRules {
         let families: Vec<Family> = tools.iter().map(|(family, _)| *family).collect();
         let mut sets = Sets::new(open()?, families);
         let routes = device_routes::Routes::put(&ruleset.policy);
+        let policy_routes = PolicyRoutes::put(&ruleset.policy)?;
         step(Step::MakeSets)?;
         if stays_closed {
             adopt::sets(ruleset, &sets.families, ipset)?;
@@ -171,68 +173,13 @@ impl IptablesRules {
             heartbeat: Mutex::new(heartbeat),
             at_drop: Mutex::new(at_drop),
             _routes: routes,
+            policy_routes,
             last: None,
         };
         std::mem::forget(unfinished);
         step(Step::Follow)?;
         handle.watch();
         Ok(handle)
-    }
-
-    fn turn(&self, old: &Ruleset, new: &Ruleset) -> Result<(), Error> {
-        let families = &self.sets.families;
-        // Not the one over which the resolver tells what it learned.
-        let connection = open()?;
-        let set = |changes: &[Change]| {
-            connection.apply(changes).map_err(|source| Error::Netlink { source })
-        };
-        let undo_sets = || {
-            if let Err(error) = set(&sets::changes(new, old, families)) {
-                warn!("the sets are not as they were: {error}; restart snet");
-            }
-            self.destroy(new, old);
-        };
-        step(Step::NewSets)?;
-        self.ipset.restore(&sets::restore_new(old, new, families))?;
-        let turned = step(Step::ChangeSets)
-            .and_then(|()| set(&sets::changes(old, new, families)))
-            .and_then(|()| self.turn_tables(old, new))
-            .inspect_err(|_| undo_sets());
-        if turned.is_ok() {
-            self.destroy(old, new);
-        }
-        turned
-    }
-
-    fn turn_tables(&self, old: &Ruleset, new: &Ruleset) -> Result<(), Error> {
-        let mut turned: Vec<(&Iptables, Family, Part)> = Vec::new();
-        for (family, tools) in &self.tools {
-            for part in renew::order(old, new, *family) {
-                let Some(text) = renew::text(part, old, new, *family) else { continue };
-                if let Err(error) = step(Step::TurnTable).and_then(|()| tools.restore(&text)) {
-                    for (tools, family, part) in turned.into_iter().rev() {
-                        let back = renew::text(part, new, old, family).unwrap_or_default();
-                        if let Err(error) = tools.restore(&back) {
-                            warn!("{tools}: {error}");
-                        }
-                    }
-                    return Err(error);
-                }
-                turned.push((tools, *family, part));
-            }
-        }
-        Ok(())
-    }
-
-    /// Destroys the sets that only the rules of `before` had. One that is busy still goes with the
-    /// others at the end.
-    fn destroy(&self, before: &Ruleset, after: &Ruleset) {
-        fault::pass(Step::DropSets);
-        let kept = set_names(after);
-        let gone = set_names(before).into_iter().filter(|name| !kept.contains(name));
-        if let Err(error) = self.ipset.restore(&sets::destroy(gone)) {
-            debug!("{error}");
-        }
     }
 
     /// Follows the network and the rules from now on.
@@ -300,6 +247,16 @@ impl Installed for IptablesRules {
         self.sets.change(servers.into_iter().map(add).collect());
     }
 
+    fn exempt_flows(&self, flows: &[Flow]) {
+        let ruleset = lock(&self.now).clone();
+        let captured = |family: &Family| ruleset.captures_datagrams(*family);
+        let families = self.sets.families.iter().copied().filter(captured);
+        let text = sets::older(flows, families);
+        if let Err(error) = self.ipset.restore(&text) {
+            warn!("UDP flows from before the start may be captured in their middle: {error}");
+        }
+    }
+
     fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
         let address = address.to_canonical();
         let family = Family::of(address);
@@ -320,7 +277,12 @@ impl Installed for IptablesRules {
         self.unwatch();
         let old = lock(&self.now).clone();
         let result = new.succeeding(&old).and_then(|new| {
+            self.policy_routes.precede(&new.policy)?;
+            let (known, first) = older_flows::at_reload(&old, &new);
+            self.exempt_flows(&known);
             self.turn(&old, &new)?;
+            self.exempt_flows(&first);
+            self.policy_routes.succeed(&new.policy);
             let conflicts = conflicts::between(&old, &new, &self.tools, true);
             conflicts.iter().for_each(|conflict| warn!("{conflict}"));
             *lock(&self.now) = new;
@@ -418,11 +380,11 @@ impl Drop for IptablesRules {
     }
 }
 
-fn open() -> Result<IpsetConnection, Error> {
+pub(super) fn open() -> Result<IpsetConnection, Error> {
     IpsetConnection::open().map_err(|source| Error::Netlink { source })
 }
 
-fn step(step: Step) -> Result<(), Error> {
+pub(super) fn step(step: Step) -> Result<(), Error> {
     fault::at(step).map_err(|source| Error::Netlink { source })
 }
 

@@ -7,9 +7,13 @@ use crate::firewall::names::ZONE;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
 
-/// Their queries get the zone.
-pub(super) fn raw(ruleset: &Ruleset, family: Family) -> IptablesChain {
-    let mut rules = vec!["-p udp ! --dport 53 -j RETURN".into(), inactive(family)];
+/// Their queries get the zone. `other`: the target of what is no query.
+pub(super) fn raw(ruleset: &Ruleset, family: Family, dns: bool, other: &str) -> IptablesChain {
+    let mut rules = vec![format!("-p udp ! --dport 53 {other}")];
+    if !dns {
+        return IptablesChain { name: LAN, rules };
+    }
+    rules.push(inactive(family));
     rules.extend(of_the_lan(family));
     rules.push(marked(ruleset));
     rules.extend(unasked(family));

@@ -31,8 +31,8 @@ pub(in crate::firewall) fn missing(
         for set in Set::of(ruleset) {
             let name = set.name(*family);
             let wanted = match set.kind() {
-                // Renewed by every beat, or told by the resolver.
-                SetKind::Switch | SetKind::Expiring => 0,
+                // Renewed by every beat, told by the resolver, or added by the packets.
+                SetKind::Switch | SetKind::Expiring | SetKind::Flows { .. } => 0,
                 _ => set.size(ruleset, *family),
             };
             match counts.get(&name) {

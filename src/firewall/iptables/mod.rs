@@ -78,6 +78,7 @@
 //! iptables-extensions(8), ipset(8), net/netfilter/nf_conntrack_core.c, xt_CT.c, nf_nat_redirect.c.
 
 pub(super) mod adopt;
+mod datagrams;
 pub(super) mod families;
 mod filter;
 mod follow;
@@ -93,6 +94,7 @@ pub(super) mod rules;
 pub(super) mod sets;
 pub(super) mod table;
 pub(super) mod text;
+mod turn;
 
 pub(super) use handle::IptablesRules;
 

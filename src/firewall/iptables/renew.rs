@@ -10,7 +10,8 @@
 //! - **A table is committed whole** by iptables-restore, in both variants: our chains are emptied
 //!   and filled in one commit.
 //! - **Tables one by one**: who redirects must not stop before who rejects has begun, and the other
-//!   way round, see [`order`].
+//!   way round, see [`order`]. Captured UDP is decided in raw: mangle has to be there before, and
+//!   filter rejects it only where raw captures it.
 //!
 //! A packet that is just between two hooks (nat, then filter) may be judged by both worlds; so it
 //! is with every firewall, nf_tables' transactions included.
@@ -24,18 +25,23 @@ use crate::firewall::ruleset::Ruleset;
 use std::fmt::Write;
 
 /// In which order the tables change.
-pub(in crate::firewall) fn order(old: &Ruleset, new: &Ruleset, family: Family) -> [Part; 3] {
+pub(in crate::firewall) fn order(old: &Ruleset, new: &Ruleset, family: Family) -> [Part; 4] {
     let rejects = |ruleset: &Ruleset| ruleset.policy.foreign(family) == Foreign::Reject;
+    let datagrams = |ruleset: &Ruleset| ruleset.captures_datagrams(family);
     if rejects(new) {
-        // What is redirected is local when filter sees it, so the reject may come before the end of
-        // the redirect.
-        [Part::Raw, Part::Filter, Part::Nat]
-    } else if rejects(old) || new.policy.lan.is_none() && old.policy.lan.is_some() {
-        // The guard lets in what is redirected: it goes after the redirect of the LAN side.
-        [Part::Nat, Part::Filter, Part::Raw]
+        // What is captured is local, or no beginning, when filter sees it, so the reject may come
+        // before the end of the capture.
+        [Part::Filter, Part::Raw, Part::Mangle, Part::Nat]
+    } else if rejects(old) {
+        [Part::Mangle, Part::Nat, Part::Raw, Part::Filter]
+    } else if new.policy.lan.is_none() && old.policy.lan.is_some() {
+        // The guard lets in what is captured: it goes after the capture of the LAN side.
+        [Part::Nat, Part::Raw, Part::Filter, Part::Mangle]
+    } else if datagrams(old) && !datagrams(new) {
+        [Part::Filter, Part::Raw, Part::Mangle, Part::Nat]
     } else {
         // As at the start: what draws the traffic to us is last.
-        [Part::Raw, Part::Filter, Part::Nat]
+        [Part::Mangle, Part::Raw, Part::Filter, Part::Nat]
     }
 }
 
@@ -115,7 +121,7 @@ fn written<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firewall::policy::{Ipv6, Quic};
+    use crate::firewall::policy::{Datagrams, Ipv6};
     use crate::firewall::tests::{router, ruleset, set};
 
     #[test]
@@ -126,7 +132,7 @@ mod tests {
                 assert_eq!(text(part, &ruleset(), &other_sets, family), None);
             }
         }
-        let no_quic = ruleset().with(|policy| policy.quic = Quic::Direct);
+        let no_quic = ruleset().with(|policy| policy.quic = Datagrams::Direct);
         assert_eq!(text(Part::Nat, &ruleset(), &no_quic, Family::V4), None);
         let filter = text(Part::Filter, &ruleset(), &no_quic, Family::V4).unwrap();
         assert!(filter.contains("-F SNET-FOREIGN\n") && !filter.contains("-D "), "{filter}");
@@ -151,7 +157,7 @@ mod tests {
     #[test]
     fn a_reject_begins_before_the_redirect_ends_and_the_other_way_round() {
         let block = ruleset().with(|policy| policy.ipv6 = Ipv6::Block);
-        let before = |parts: [Part; 3], first, second| {
+        let before = |parts: [Part; 4], first, second| {
             let place = |part| parts.iter().position(|other| *other == part);
             place(first) < place(second)
         };

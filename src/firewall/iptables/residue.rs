@@ -89,8 +89,10 @@ pub(in crate::firewall) fn blind_removal(part: Part) -> Vec<String> {
     let table = part.table();
     let flushed = part.chains().iter().map(|name| format!("-F {name}"));
     let deleted = part.chains().iter().map(|name| format!("-X {name}"));
-    let stray = Family::ALL.into_iter().flat_map(Part::stray_jumps);
-    let jumps = part.jumps(true).into_iter().chain(stray.filter(|_| part == Part::Filter));
+    let every = |family| [false, true].map(|is_any| Part::stray_jumps(family, is_any));
+    let stray = Family::ALL.into_iter().flat_map(every).flatten();
+    let stray = stray.filter(|_| part == Part::Filter);
+    let jumps = part.jumps(true).into_iter().chain(part.datagram_jumps(true)).chain(stray);
     let jumps = jumps.map(|jump| format!("-D {jump}"));
     let acts = jumps.chain(flushed).chain(deleted);
     acts.map(|act| format!("*{table}\n{act}\nCOMMIT\n")).collect()
@@ -111,12 +113,15 @@ pub(in crate::firewall) fn detachment(found: &[Residue]) -> String {
     removal(&jumps)
 }
 
-/// The input of `iptables-restore --noflush` that removes all of it. nat goes first, so that
+/// The input of `iptables-restore --noflush` that removes all of it. nat and raw go first, so that
 /// nothing is drawn to us any longer; in each table the jumps, then the chains.
 pub(in crate::firewall) fn removal(found: &[Residue]) -> String {
     let mut text = String::new();
-    let (nat, others): (Vec<_>, Vec<_>) = found.iter().partition(|left| left.table == "nat");
-    for left in nat.into_iter().chain(others) {
+    let draws = [Part::Nat, Part::Raw].map(Part::table);
+    let place = |left: &&Residue| draws.iter().position(|table| *table == left.table);
+    let mut found: Vec<&Residue> = found.iter().collect();
+    found.sort_by_key(|left| place(left).unwrap_or(draws.len()));
+    for left in found {
         // A String takes every write.
         let _ = writeln!(text, "*{}", left.table);
         for jump in &left.jumps {

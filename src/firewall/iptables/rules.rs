@@ -6,10 +6,11 @@
 //! enters the same ladder from PREROUTING and FORWARD too, behind the question
 //! [`of_the_lan`](lan::of_the_lan) whether the packet is one of the LAN side.
 
+use super::datagrams;
 use super::filter::filter;
 use super::lan;
 use super::matches::{exempt, in_set, inactive, loopback, marked, queries, to, to_probe};
-use super::table::{IptablesChain, IptablesTable, LINK, PROBE, Part, TCP};
+use super::table::{IptablesChain, IptablesTable, LAN_UDP, LINK, PROBE, Part, TCP, UDP};
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, LINK_LOCAL, Verdict};
 use crate::firewall::names::{CHAIN, ZONE};
@@ -17,21 +18,57 @@ use crate::firewall::policy::Foreign;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
 
-/// What is installed, in this order: nat, which draws the traffic to us, is last.
+/// What is installed, in this order: mangle comes before raw, whose decisions it carries out, and
+/// nat, which draws the traffic to us, is last.
 pub(in crate::firewall) fn tables(ruleset: &Ruleset, family: Family) -> Vec<IptablesTable> {
     let dns = ruleset.policy.listens(family);
+    let datagrams = ruleset.captures_datagrams(family);
     let foreign = ruleset.policy.foreign(family);
-    let mut tables = vec![filter(ruleset, family, foreign)];
+    let mut tables = Vec::new();
+    if datagrams {
+        tables.push(datagrams::mangle(ruleset, family));
+    }
+    if dns || datagrams {
+        tables.push(raw(ruleset, family, dns));
+    }
+    tables.push(filter(ruleset, family, foreign));
     if dns {
-        tables.insert(0, raw(ruleset, family));
         tables.push(nat(ruleset, family, foreign));
     }
     tables
 }
 
-/// Captured UDP queries and the replies to them get their zone. The exemptions are those of the
-/// DNS rules in nat.
-fn raw(ruleset: &Ruleset, family: Family) -> IptablesTable {
+/// Captured UDP queries and the replies to them get their zone; other captured UDP is kept out of
+/// conntrack.
+fn raw(ruleset: &Ruleset, family: Family, dns: bool) -> IptablesTable {
+    let (mut rules, lan) = (Vec::new(), ruleset.policy.lan.is_some());
+    let datagrams = ruleset.captures_datagrams(family);
+    // Its target, and that of LAN hosts'.
+    let [other, lan_other] = match datagrams {
+        true => [format!("-g {UDP}"), format!("-g {LAN_UDP}")],
+        false => ["-j RETURN", "-j RETURN"].map(String::from),
+    };
+    if datagrams {
+        rules.extend(datagrams::replies(ruleset));
+    }
+    if dns {
+        rules.extend(zone(ruleset, family, &other));
+    } else {
+        rules.push(format!("-p udp ! --dport 53 {other}"));
+    }
+    let mut chains = vec![IptablesChain { name: CHAIN, rules }];
+    if lan {
+        chains.push(lan::raw(ruleset, family, dns, &lan_other));
+    }
+    if datagrams {
+        chains.extend(datagrams::raw(ruleset, family));
+    }
+    IptablesTable { part: Part::Raw, jumps: Part::Raw.jumps(lan), chains }
+}
+
+/// The zone of queries and of the replies to them. The exemptions are those of the DNS rules in
+/// nat. `other`: the target of what is no query.
+fn zone(ruleset: &Ruleset, family: Family, other: &str) -> Vec<String> {
     // Replies to this machine's queries leave over loopback, those to LAN hosts by any interface.
     let way = if ruleset.policy.lan.is_some() { "" } else { "-o lo " };
     let replies = format!("-p udp {way}--sport {}", ruleset.policy.dns_port);
@@ -40,7 +77,7 @@ fn raw(ruleset: &Ruleset, family: Family) -> IptablesTable {
         // walk.
         format!("{replies} -j CT --zone {ZONE}"),
         format!("{replies} -j RETURN"),
-        "-p udp ! --dport 53 -j RETURN".into(),
+        format!("-p udp ! --dport 53 {other}"),
         format!("{}-j CT --zone {ZONE}", to_probe(family)),
         format!("{}-j RETURN", to_probe(family)),
         inactive(family),
@@ -52,11 +89,7 @@ fn raw(ruleset: &Ruleset, family: Family) -> IptablesTable {
         format!("{}-j RETURN", in_set(Set::Direct, family)),
         format!("-j CT --zone {ZONE}"),
     ]);
-    let mut chains = vec![IptablesChain { name: CHAIN, rules }];
-    if ruleset.policy.lan.is_some() {
-        chains.push(lan::raw(ruleset, family));
-    }
-    IptablesTable { part: Part::Raw, jumps: Part::Raw.jumps(ruleset.policy.lan.is_some()), chains }
+    rules
 }
 
 /// Redirects. Only packets that conntrack takes for the first of a connection come here.

@@ -4,9 +4,10 @@
 //! "restore".
 
 use crate::firewall::family::Family;
+use crate::firewall::flow::Flow;
 use crate::firewall::netlink::ipset::Change;
 use crate::firewall::ruleset::Ruleset;
-use crate::firewall::sets::{GROWING, Set, SetKind};
+use crate::firewall::sets::{GROWING, OLDER_LIFETIME, Set, SetKind};
 use crate::firewall::switch::RULE_LIFETIME;
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -107,6 +108,12 @@ fn create_as(name: &str, set: Set, ruleset: &Ruleset, family: Family, text: &mut
             text,
             "create {name} hash:net,iface family {inet} hashsize {size} maxelem {GROWING}"
         ),
+        SetKind::Flows { timeout } => writeln!(
+            text,
+            "create {name} hash:ip,port,ip family {inet} hashsize {size} maxelem {GROWING} \
+                     timeout {}",
+            timeout.as_secs()
+        ),
     };
     for entry in content {
         let _ = writeln!(text, "add {name} {entry}");
@@ -116,6 +123,30 @@ fn create_as(name: &str, set: Set, ruleset: &Ruleset, family: Family, text: &mut
 /// Destroys the sets of these names.
 pub(in crate::firewall) fn destroy(names: impl IntoIterator<Item = String>) -> String {
     names.into_iter().map(|name| format!("destroy {name}\n")).collect()
+}
+
+/// Adds the flows of these families to those that are older than the capture.
+pub(in crate::firewall) fn older(
+    flows: &[Flow],
+    families: impl Iterator<Item = Family> + Clone,
+) -> String {
+    let mut text = String::new();
+    for Flow { source, destination } in flows {
+        let family = Family::of(source.ip());
+        if families.clone().any(|known| known == family) {
+            // A String takes every write.
+            let _ = writeln!(
+                text,
+                "add {} {},udp:{},{} timeout {} -exist",
+                Set::Older.name(family),
+                source.ip(),
+                source.port(),
+                destination.ip(),
+                OLDER_LIFETIME.as_secs()
+            );
+        }
+    }
+    text
 }
 
 /// What turns the content of the sets of `before` into that of `after`: all additions, then all
@@ -129,7 +160,9 @@ pub(in crate::firewall) fn changes(
 ) -> Vec<Change> {
     let (mut added, mut deleted) = (Vec::new(), Vec::new());
     let known = Set::of(before);
-    let lasting = |set: &Set| !matches!(set.kind(), SetKind::Switch | SetKind::Expiring);
+    let lasting = |set: &Set| {
+        !matches!(set.kind(), SetKind::Switch | SetKind::Expiring | SetKind::Flows { .. })
+    };
     let mut sets = Set::of(after);
     sets.retain(|set| known.contains(set) && lasting(set));
     // See above: Lan is the last one that grows, and the first one that shrinks.

@@ -2,6 +2,7 @@
 
 use crate::firewall::family::Family;
 use crate::firewall::names::CHAIN;
+use crate::mark::Fwmark;
 
 pub(super) const TCP: &str = "SNET-TCP";
 pub(super) const REJECT: &str = "SNET-REJECT";
@@ -24,6 +25,20 @@ pub(super) const LAN: &str = "SNET-LAN";
 pub(super) const RUNGS: &str = "SNET-RUNGS";
 pub(super) const LAN_DNS: &str = "SNET-LAN-DNS";
 pub(super) const LINK: &str = "SNET-LINK";
+/// Foreign UDP of this machine, and of LAN hosts, in raw.
+pub(super) const UDP: &str = "SNET-UDP";
+pub(super) const LAN_UDP: &str = "SNET-LAN-UDP";
+/// The ladder of UDP.
+pub(super) const DATAGRAMS: &str = "SNET-DATAGRAMS";
+/// What becomes of UDP that is to be captured, as the switch says.
+pub(super) const TAKE: &str = "SNET-TAKE";
+/// Remembers a flow that begins while nothing is captured.
+pub(super) const LEARN: &str = "SNET-LEARN";
+pub(super) const CAPTURE: &str = "SNET-CAPTURE";
+/// Where captured UDP meets the listener, in mangle.
+pub(super) const TPROXY: &str = "SNET-TPROXY";
+/// Lets captured UDP and its replies out, in filter.
+pub(super) const OUTPUT: &str = "SNET-OUTPUT";
 /// The guard at our ports, in filter.
 pub(in crate::firewall) const INPUT: &str = "SNET-INPUT";
 
@@ -31,16 +46,19 @@ pub(in crate::firewall) const INPUT: &str = "SNET-INPUT";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::firewall) enum Part {
     Raw,
+    Mangle,
     Filter,
     Nat,
 }
 
 impl Part {
-    pub(in crate::firewall) const ALL: [Part; 3] = [Part::Raw, Part::Filter, Part::Nat];
+    pub(in crate::firewall) const ALL: [Part; 4] =
+        [Part::Raw, Part::Mangle, Part::Filter, Part::Nat];
 
     pub(in crate::firewall) fn table(self) -> &'static str {
         match self {
             Part::Raw => "raw",
+            Part::Mangle => "mangle",
             Part::Filter => "filter",
             Part::Nat => "nat",
         }
@@ -54,6 +72,8 @@ impl Part {
             Part::Raw => {
                 (format!("OUTPUT -p udp -j {CHAIN}"), vec![format!("PREROUTING -p udp -j {LAN}")])
             }
+            // It has those of captured UDP only.
+            Part::Mangle => return Vec::new(),
             Part::Filter => (
                 format!("OUTPUT {rejected} -j {CHAIN}"),
                 vec![format!("FORWARD {rejected} -j {LAN}"), format!("INPUT ! -i lo -j {INPUT}")],
@@ -63,16 +83,39 @@ impl Part {
         std::iter::once(own).chain(lan.into_iter().filter(|_| is_router)).collect()
     }
 
+    /// The further ones where UDP is captured.
+    pub(in crate::firewall) fn datagram_jumps(self, is_router: bool) -> Vec<String> {
+        let lan = format!("-p udp -m mark --mark {}", Fwmark::LAN_DATAGRAMS);
+        match self {
+            Part::Raw | Part::Nat => Vec::new(),
+            Part::Mangle => vec![
+                format!("OUTPUT {lan} -j {CHAIN}"),
+                format!("PREROUTING -p udp -j {TPROXY}"),
+                format!("POSTROUTING ! -o lo -p udp -j {STRAY}"),
+            ],
+            Part::Filter => {
+                let own = format!("OUTPUT -p udp -m conntrack --ctstate UNTRACKED -j {OUTPUT}");
+                let lan = format!("FORWARD {lan} -j {STRAY}");
+                std::iter::once(own).chain(is_router.then_some(lan)).collect()
+            }
+        }
+    }
+
     /// The rules in filter that lead to [`STRAY`], in OUTPUT and FORWARD.
     ///
     /// A program whose socket is gone when the answer to its query comes has its kernel complain to
     /// the server that it asked. Conntrack knows nothing of it, since captured queries are in a
     /// zone of their own: the complaint would leave for the foreign server, with the answer quoted
     /// in it, and that of a LAN host untranslated (seen).
-    pub(in crate::firewall) fn stray_jumps(family: Family) -> [String; 2] {
-        let complaint = match family {
-            Family::V4 => "-p icmp -m icmp --icmp-type 3/3",
-            Family::V6 => "-p ipv6-icmp -m icmp6 --icmpv6-type 1/4",
+    ///
+    /// Of captured UDP conntrack knows nothing at all, and a host's firewall complains with other
+    /// codes too: `is_any` is for all of them.
+    pub(in crate::firewall) fn stray_jumps(family: Family, is_any: bool) -> [String; 2] {
+        let complaint = match (family, is_any) {
+            (Family::V4, false) => "-p icmp -m icmp --icmp-type 3/3",
+            (Family::V4, true) => "-p icmp -m icmp --icmp-type 3",
+            (Family::V6, false) => "-p ipv6-icmp -m icmp6 --icmpv6-type 1/4",
+            (Family::V6, true) => "-p ipv6-icmp -m icmp6 --icmpv6-type 1",
         };
         ["OUTPUT", "FORWARD"]
             .map(|chain| format!("{chain} {complaint} -m conntrack --ctstate INVALID -j {STRAY}"))
@@ -81,10 +124,12 @@ impl Part {
     /// The chains there may be.
     pub(in crate::firewall) fn chains(self) -> &'static [&'static str] {
         match self {
-            Part::Raw => &[CHAIN, LAN],
-            Part::Filter => {
-                &[CHAIN, RUNGS, INACTIVE, CLOSED, FILTER, FOREIGN, REJECT, QUIC, STRAY, LAN, INPUT]
-            }
+            Part::Raw => &[CHAIN, UDP, DATAGRAMS, TAKE, LEARN, CAPTURE, LAN, LAN_UDP],
+            Part::Mangle => &[CHAIN, TPROXY, STRAY],
+            Part::Filter => &[
+                CHAIN, RUNGS, INACTIVE, CLOSED, FILTER, FOREIGN, REJECT, QUIC, STRAY, LAN, INPUT,
+                OUTPUT,
+            ],
             Part::Nat => &[CHAIN, PROBE, TCP, LINK, LAN, LAN_DNS],
         }
     }

@@ -13,6 +13,7 @@ use super::exempt_programs::CgroupEvents;
 use super::netlink::route::Changes;
 use super::netlink::tables::TableChanges;
 use super::policy::Policy;
+use super::policy_routes::PolicyRouteFollower;
 use super::ruleset::Ruleset;
 use super::tools::has_silent_tables;
 use backoff::RepairBackoff;
@@ -126,12 +127,17 @@ impl Watch {
         let mut until = QUIET;
         let mut backoff = RepairBackoff::default();
         let mut routes = device_routes::RouteFollower::default();
+        let mut policy_routes = PolicyRouteFollower::default();
         // All may have changed before the subscription.
         let (mut network, mut rules, mut third_party) = (true, true, true);
         let mut read = Instant::now();
         routes.update(policy);
         self.listen();
-        while let Some(changed) = self.wait(until, || routes.update(policy))? {
+        policy_routes.update(policy);
+        while let Some(changed) = self.wait(until, || {
+            routes.update(policy);
+            policy_routes.update_at_once(policy);
+        })? {
             network |= changed.network;
             rules |= changed.rules || !follow.sends_notifications();
             third_party |= changed.rules;
@@ -178,6 +184,7 @@ impl Watch {
                 let repair = follow.repair();
                 backoff.record(Instant::now(), repair);
             }
+            policy_routes.update(policy);
             checked = Instant::now();
             until = backoff.rest(checked);
         }

@@ -25,24 +25,28 @@ const NFNL_SUBSYS_CTNETLINK: u16 = 1;
 // linux/netfilter/nfnetlink_conntrack.h
 const IPCTNL_MSG_CT_NEW: u16 = 0;
 const IPCTNL_MSG_CT_GET: u16 = 1;
-const CTA_TUPLE_ORIG: u16 = 1;
+pub(super) const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_STATUS: u16 = 3;
-const CTA_ZONE: u16 = 18;
+pub(super) const CTA_ZONE: u16 = 18;
 const CTA_TUPLE_IP: u16 = 1;
-const CTA_TUPLE_PROTO: u16 = 2;
+pub(super) const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V4_DST: u16 = 2;
 const CTA_IP_V6_SRC: u16 = 3;
 const CTA_IP_V6_DST: u16 = 4;
-const CTA_PROTO_NUM: u16 = 1;
-const CTA_PROTO_SRC_PORT: u16 = 2;
-const CTA_PROTO_DST_PORT: u16 = 3;
+pub(super) const CTA_PROTO_NUM: u16 = 1;
+pub(super) const CTA_PROTO_SRC_PORT: u16 = 2;
+pub(super) const CTA_PROTO_DST_PORT: u16 = 3;
 
 /// The destination was translated (linux/netfilter/nf_conntrack_common.h).
 const IPS_DST_NAT: u32 = 1 << 5;
 
-const UDP: u8 = 17;
+pub(super) const UDP: u8 = 17;
+
+/// A question for entries, and one of them as an answer.
+pub(super) const GET: u16 = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_GET;
+pub(super) const ENTRY: u16 = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_NEW;
 
 /// An entry with all its attributes takes some 300 bytes.
 const LARGEST: usize = 4096;
@@ -95,21 +99,25 @@ impl Conntrack {
 
 fn request(client: SocketAddr, local: SocketAddr, sequence: u32) -> Vec<u8> {
     let mut attributes = Attributes::default();
-    attributes.nest(CTA_TUPLE_REPLY, |tuple| {
-        tuple.nest(CTA_TUPLE_IP, |ip| {
-            address(ip, [CTA_IP_V4_SRC, CTA_IP_V6_SRC], local.ip());
-            address(ip, [CTA_IP_V4_DST, CTA_IP_V6_DST], client.ip());
-        });
-        tuple.nest(CTA_TUPLE_PROTO, |proto| {
-            proto.bytes(CTA_PROTO_NUM, &[UDP]);
-            proto.bytes(CTA_PROTO_SRC_PORT, &local.port().to_be_bytes());
-            proto.bytes(CTA_PROTO_DST_PORT, &client.port().to_be_bytes());
-        });
-    });
+    tuple(&mut attributes, CTA_TUPLE_REPLY, UDP, [local, client]);
     attributes.bytes(CTA_ZONE, &ZONE.to_be_bytes());
     let family = if client.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let kind = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_GET;
-    netlink::request(kind, 0, sequence, &[&nfgenmsg(family as u8, 0), attributes.as_bytes()])
+    netlink::request(GET, 0, sequence, &[&nfgenmsg(family as u8, 0), attributes.as_bytes()])
+}
+
+/// A datagram's protocol, source and destination.
+pub(super) fn tuple(to: &mut Attributes, kind: u16, protocol: u8, [from, at]: [SocketAddr; 2]) {
+    to.nest(kind, |tuple| {
+        tuple.nest(CTA_TUPLE_IP, |ip| {
+            address(ip, [CTA_IP_V4_SRC, CTA_IP_V6_SRC], from.ip());
+            address(ip, [CTA_IP_V4_DST, CTA_IP_V6_DST], at.ip());
+        });
+        tuple.nest(CTA_TUPLE_PROTO, |proto| {
+            proto.bytes(CTA_PROTO_NUM, &[protocol]);
+            proto.bytes(CTA_PROTO_SRC_PORT, &from.port().to_be_bytes());
+            proto.bytes(CTA_PROTO_DST_PORT, &at.port().to_be_bytes());
+        });
+    });
 }
 
 fn address(ip: &mut Attributes, [v4, v6]: [u16; 2], address: IpAddr) {
@@ -121,14 +129,13 @@ fn address(ip: &mut Attributes, [v4, v6]: [u16; 2], address: IpAddr) {
 
 /// The answer in the datagram, if it is to this question.
 fn read(datagram: &[u8], sequence: u32) -> Option<io::Result<Option<SocketAddr>>> {
-    let entry = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_NEW;
     let answer = Message::all(datagram).find(|message| message.sequence == sequence)?;
     Some(match answer.kind {
         NLMSG_ERROR => match Errno::from_raw(answer.errno()) {
             Errno::ENOENT => Ok(None),
             other => Err(other.into()),
         },
-        kind if kind == entry => Ok(answer.body.get(NFGENMSG..).and_then(translated)),
+        ENTRY => Ok(answer.body.get(NFGENMSG..).and_then(translated)),
         _ => Err(io::Error::other("conntrack answers something else")),
     })
 }
@@ -139,16 +146,27 @@ fn translated(entry: &[u8]) -> Option<SocketAddr> {
     if status & IPS_DST_NAT == 0 {
         return None;
     }
-    let tuple = attribute(entry, CTA_TUPLE_ORIG)?;
+    destination(attribute(entry, CTA_TUPLE_ORIG)?)
+}
+
+/// The source of a tuple.
+pub(super) fn source(tuple: &[u8]) -> Option<SocketAddr> {
+    end(tuple, [CTA_IP_V4_SRC, CTA_IP_V6_SRC, CTA_PROTO_SRC_PORT])
+}
+
+/// The destination of a tuple.
+pub(super) fn destination(tuple: &[u8]) -> Option<SocketAddr> {
+    end(tuple, [CTA_IP_V4_DST, CTA_IP_V6_DST, CTA_PROTO_DST_PORT])
+}
+
+fn end(tuple: &[u8], [v4, v6, port]: [u16; 3]) -> Option<SocketAddr> {
     let ip = attribute(tuple, CTA_TUPLE_IP)?;
-    let v4 = attribute(ip, CTA_IP_V4_DST)
-        .and_then(|bytes| Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into()));
-    let address: IpAddr = match v4 {
-        Some(v4) => v4,
-        None => Ipv6Addr::from(<[u8; 16]>::try_from(attribute(ip, CTA_IP_V6_DST)?).ok()?).into(),
+    let address: IpAddr = match attribute(ip, v4) {
+        Some(bytes) => Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into(),
+        None => Ipv6Addr::from(<[u8; 16]>::try_from(attribute(ip, v6)?).ok()?).into(),
     };
     let proto = attribute(tuple, CTA_TUPLE_PROTO)?;
-    let port = u16::from_be_bytes(attribute(proto, CTA_PROTO_DST_PORT)?.try_into().ok()?);
+    let port = u16::from_be_bytes(attribute(proto, port)?.try_into().ok()?);
     Some(SocketAddr::new(address, port))
 }
 

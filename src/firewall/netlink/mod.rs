@@ -6,6 +6,7 @@
 //! stable. What is read is never trusted to be whole.
 
 pub(super) mod conntrack;
+pub(super) mod flows;
 pub(super) mod ipset;
 pub(super) mod route;
 pub(super) mod tables;

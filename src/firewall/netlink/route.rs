@@ -1,13 +1,14 @@
 //! Links, addresses and routes of this machine, read over rtnetlink; and word of their changes.
 //!
-//! Reads only (routes of our own are made in [`bound`](super::bound)). Layout: see [`netlink`]; the
-//! body is an ifinfomsg, ifaddrmsg or rtmsg, then attributes (rtnetlink(7), linux/rtnetlink.h,
-//! linux/if_link.h, linux/if_addr.h).
+//! Routes and rules of our own are made in `device_routes` and `policy_routes`, by [`change`].
+//! Layout: see [`netlink`]; the body is an ifinfomsg, ifaddrmsg or rtmsg, then attributes
+//! (rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h).
 
 use super::{
-    Message, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, attribute, attributes, u16_at,
-    u32_at,
+    Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, attribute,
+    attributes, u16_at, u32_at,
 };
+use crate::firewall::family::Family;
 use crate::firewall::netlink;
 use crate::firewall::network::{Address, LinkRoute, Network, NetworkLink};
 use ipnet::IpNet;
@@ -75,7 +76,9 @@ impl Changes {
                 | RTMGRP_IPV4_IFADDR
                 | RTMGRP_IPV4_ROUTE
                 | RTMGRP_IPV6_IFADDR
-                | RTMGRP_IPV6_ROUTE,
+                | RTMGRP_IPV6_ROUTE
+                | RTMGRP_IPV4_RULE
+                | RTMGRP_IPV6_RULE,
         )
         .map(Changes)
     }
@@ -109,6 +112,39 @@ impl AsFd for Changes {
 /// What the kernel says.
 pub(in crate::firewall) fn open(groups: u32) -> io::Result<OwnedFd> {
     Ok(netlink::open(SockProtocol::NetlinkRoute, groups)?)
+}
+
+/// Makes or removes what the body says, and waits for the kernel's answer.
+///
+/// # Errors
+/// What the kernel says.
+pub(in crate::firewall) fn change(
+    socket: &OwnedFd,
+    act: u16,
+    flags: u16,
+    body: &[&[u8]],
+) -> nix::Result<()> {
+    netlink::send(socket, &netlink::request(act, flags | NLM_F_ACK, 0, body))?;
+    let mut buffer = vec![0; 4096];
+    loop {
+        let length = netlink::receive(socket, &mut buffer, MsgFlags::empty())?;
+        for message in Message::all(&buffer[..length]) {
+            if message.kind == NLMSG_ERROR {
+                return match message.errno() {
+                    0 => Ok(()),
+                    number => Err(Errno::from_raw(number)),
+                };
+            }
+        }
+    }
+}
+
+/// The family as the kernel numbers it.
+pub(in crate::firewall) fn number(family: Family) -> u8 {
+    match family {
+        Family::V4 => AddressFamily::Inet as u8,
+        Family::V6 => AddressFamily::Inet6 as u8,
+    }
 }
 
 /// Hands every message of a dump to `take`, as its type and its body.
@@ -264,8 +300,11 @@ const RTA_VIA: u16 = 18;
 const RTMGRP_LINK: u32 = 0x1;
 const RTMGRP_IPV4_IFADDR: u32 = 0x10;
 const RTMGRP_IPV4_ROUTE: u32 = 0x40;
+const RTMGRP_IPV4_RULE: u32 = 0x80;
 const RTMGRP_IPV6_IFADDR: u32 = 0x100;
 const RTMGRP_IPV6_ROUTE: u32 = 0x400;
+/// 1 << (RTNLGRP_IPV6_RULE - 1); it has no RTMGRP_ of its own.
+const RTMGRP_IPV6_RULE: u32 = 0x40000;
 
 // linux/if_link.h
 const IFINFOMSG: usize = 16;

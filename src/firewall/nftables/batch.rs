@@ -13,6 +13,7 @@ use super::table::{BaseHook, Element, NftChain, NftSet, NftTable, SetKey, Shape}
 use super::text::line;
 use crate::firewall::family::Family;
 use crate::firewall::netlink::{Attributes, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 // linux/netfilter/nf_tables.h
@@ -45,6 +46,8 @@ const NFTA_SET_USERDATA: u16 = 13;
 const NFTA_SET_DESC_SIZE: u16 = 1;
 const NFT_SET_INTERVAL: u32 = 0x4;
 const NFT_SET_TIMEOUT: u32 = 0x10;
+/// Packets fill it.
+const NFT_SET_EVAL: u32 = 0x20;
 const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
@@ -261,6 +264,11 @@ impl Batch {
                     new.number(NFTA_SET_FLAGS, NFT_SET_TIMEOUT);
                     new.millis(NFTA_SET_TIMEOUT, timeout);
                 }
+                Shape::Flows { size, timeout } => {
+                    new.number(NFTA_SET_FLAGS, NFT_SET_TIMEOUT | NFT_SET_EVAL);
+                    new.millis(NFTA_SET_TIMEOUT, timeout);
+                    new.nest(NFTA_SET_DESC, |desc| desc.number(NFTA_SET_DESC_SIZE, size));
+                }
             }
         });
     }
@@ -336,13 +344,21 @@ fn in_host_order() -> Vec<u8> {
     [&[0, 4][..], &1u32.to_ne_bytes()].concat()
 }
 
+/// The type of a port, as nft(8) numbers it.
+const PORT: u32 = 13;
+
 /// The type, as nft(8) numbers them (the kernel only keeps it), and the bytes of a key.
-fn key(key: SetKey) -> (u32, u32) {
-    match key {
+fn key(of: SetKey) -> (u32, u32) {
+    match of {
         SetKey::Family => (2, 1),
         SetKey::Interface => (41, 16),
         SetKey::Address(Family::V4) => (7, 4),
         SetKey::Address(Family::V6) => (8, 16),
+        SetKey::Flow(family) => {
+            let (address, width) = key(SetKey::Address(family));
+            // Six bits for each field; 13 is a port, which takes four bytes here.
+            (address << 18 | PORT << 12 | address << 6 | PORT, 2 * (width + 4))
+        }
     }
 }
 
@@ -363,6 +379,12 @@ fn encode(element: Element, shape: Shape, timeout: Option<Duration>, list: &mut 
     match element {
         Element::Family(family) => push(&[nfproto(family)], 0),
         Element::Interface(name) => push(&name.0, 0),
+        Element::Flow(from, to) => {
+            let end = |socket: SocketAddr| {
+                [octets(socket.ip()), socket.port().to_be_bytes().into(), vec![0; 2]].concat()
+            };
+            push(&[end(from), end(to)].concat(), 0);
+        }
         Element::Range(first, last) => {
             push(&octets(first), 0);
             if shape == Shape::Intervals

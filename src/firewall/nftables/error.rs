@@ -21,7 +21,9 @@ pub enum Error {
     /// The kernel lacks one thing that we need.
     #[error(
         "this kernel cannot do {what} ({source}); try `modprobe -a nf_tables nft_chain_nat \
-         nft_ct nft_fib_inet nft_redir nft_reject_inet`, or firewall.backend = \"iptables\""
+         nft_ct nft_fib_inet nft_redir nft_reject_inet{}`, or firewall.backend = \"iptables\"{}",
+        if needs_tproxy(what) { " nft_tproxy" } else { "" },
+        if needs_tproxy(what) { "; on OpenWrt the package is kmod-nft-tproxy" } else { "" },
     )]
     Unsupported {
         /// What was asked for.
@@ -70,6 +72,11 @@ impl Error {
     pub fn is_permission(&self) -> bool {
         matches!(self, Error::NotPermitted)
     }
+}
+
+/// Whether it was a rule that gives datagrams to the transparent listener.
+fn needs_tproxy(what: &str) -> bool {
+    what.contains(" tproxy ")
 }
 
 /// What the operator can do.

@@ -1,8 +1,12 @@
-//! Who escapes on this machine: snet itself by its mark, and who is left alone. Pure.
+//! Who escapes: LAN hosts that shall, and on this machine snet itself by its mark, and who is left
+//! alone. Pure.
 
 use super::matches::marked;
-use super::table::{Expression, NftRule};
+use super::sets::set_name;
+use super::table::{Expression, Is, NftRule};
+use crate::firewall::family::Family;
 use crate::firewall::ruleset::Ruleset;
+use crate::firewall::sets;
 
 /// The chain of the rejects of this machine's packets.
 pub(super) const FILTER: &str = "filter";
@@ -22,4 +26,13 @@ pub(super) fn ours(ruleset: &Ruleset) -> Vec<NftRule> {
 /// (nft_socket_validate).
 pub(super) fn rungs_of(ruleset: &Ruleset) -> &'static str {
     if ruleset.policy.lan.is_some() && !ruleset.policy.exempt.is_empty() { "rungs" } else { FILTER }
+}
+
+/// Lets go what is none of the LAN side's, and the hosts that shall be left alone.
+pub(super) fn of_the_lan(family: Family) -> [NftRule; 2] {
+    let [lan, sources] = [sets::Set::Lan, sets::Set::Sources].map(|set| set_name(set, family));
+    [
+        vec![Expression::FromInterfaceIn(Is::NotIn, lan), Expression::Return],
+        vec![Expression::FromSet(family, sources), Expression::Return],
+    ]
 }

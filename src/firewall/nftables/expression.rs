@@ -9,11 +9,12 @@
 
 use super::message::NFTA_LIST_ELEM;
 use super::numbers::*;
-use super::table::{AddressType, Expression, Is, Protocol};
+use super::table::{AddressType, Expression, Is, Protocol, Way};
 use crate::firewall::family::Family;
 use crate::firewall::netlink::Attributes;
+use crate::mark::Fwmark;
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// enum nf_inet_hooks' neighbour: NFPROTO_IPV4, NFPROTO_IPV6.
 pub(super) fn nfproto(family: Family) -> u8 {
@@ -97,7 +98,8 @@ impl Program<'_> {
                 self.address(*family, DESTINATION, width(*family));
                 self.lookup(set, *is);
             }
-            Expression::ToType(is, address_type) => self.destination_type(*is, *address_type),
+            Expression::FromType(is, kind) => self.address_type(NFTA_FIB_F_SADDR, *is, *kind),
+            Expression::ToType(is, kind) => self.address_type(NFTA_FIB_F_DADDR, *is, *kind),
             Expression::Translated => self.conntrack_bit(NFT_CT_STATUS, IPS_DST_NAT),
             Expression::StrayComplaint(family) => {
                 let (protocol, type_and_code) = match family {
@@ -109,6 +111,22 @@ impl Program<'_> {
                 self.payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2);
                 self.compare(NFT_CMP_EQ, &type_and_code);
                 self.conntrack_bit(NFT_CT_STATE, STATE_INVALID);
+            }
+            Expression::StrayUnreachable(family) => {
+                let (protocol, unreachable) = match family {
+                    Family::V4 => (IPPROTO_ICMP, ICMP_UNREACHABLE),
+                    Family::V6 => (IPPROTO_ICMPV6, ICMPV6_UNREACHABLE),
+                };
+                self.meta(NFT_META_L4PROTO);
+                self.compare(NFT_CMP_EQ, &[protocol]);
+                self.payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1);
+                self.compare(NFT_CMP_EQ, &[unreachable]);
+                self.conntrack_bit(NFT_CT_STATE, STATE_INVALID);
+            }
+            Expression::Untracked => self.conntrack_bit(NFT_CT_STATE, STATE_UNTRACKED),
+            Expression::FlowIn(family, way, set) => {
+                self.flow(*family, *way);
+                self.lookup(set, Is::In);
             }
             Expression::Begins => {
                 self.conntrack_bit(NFT_CT_STATE, STATE_NEW);
@@ -143,7 +161,19 @@ impl Program<'_> {
                     nat.number(NFTA_NAT_FLAGS, NF_NAT_RANGE_PROTO_SPECIFIED);
                 });
             }
+            Expression::Mark(mark) => self.set_mark(*mark),
+            Expression::Untrack => self.push("notrack", |_| {}),
+            Expression::Remember(family, way, set) => {
+                self.flow(*family, *way);
+                self.push("dynset", |dynset| {
+                    dynset.text(NFTA_DYNSET_SET_NAME, set);
+                    dynset.number(NFTA_DYNSET_OP, NFT_DYNSET_OP_UPDATE);
+                    dynset.number(NFTA_DYNSET_SREG_KEY, NFT_REG_1);
+                });
+            }
+            Expression::Tproxy(socket) => self.tproxy(*socket),
             Expression::Drop => self.verdict(NF_DROP, None),
+            Expression::Accept => self.verdict(NF_ACCEPT, None),
             Expression::Trace => {
                 self.immediate(NFT_REG_1, &[1]);
                 self.push("meta", |meta| {
@@ -211,11 +241,11 @@ impl Program<'_> {
         self.payload(NFT_PAYLOAD_NETWORK_HEADER, offset, width);
     }
 
-    fn destination_type(&mut self, is: Is, address_type: AddressType) {
+    fn address_type(&mut self, whose: u32, is: Is, address_type: AddressType) {
         self.push("fib", |fib| {
             fib.number(NFTA_FIB_DREG, NFT_REG_1);
             fib.number(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
-            fib.number(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
+            fib.number(NFTA_FIB_FLAGS, whose);
         });
         self.compare(operation(is), &(address_type as u32).to_ne_bytes());
     }
@@ -241,9 +271,52 @@ impl Program<'_> {
         });
     }
 
+    /// Loads address and port, address and port, one behind the other; each begins at a multiple
+    /// of four bytes.
+    fn flow(&mut self, family: Family, way: Way) {
+        self.require_family(family);
+        self.require_protocol(Protocol::Udp);
+        let own = |[v4, v6]: [u32; 2]| if family == Family::V4 { v4 } else { v6 };
+        let ends = [(own(SOURCE), SOURCE_PORT), (own(DESTINATION), DESTINATION_PORT)];
+        let [from, to] = if way == Way::Same { ends } else { [ends[1], ends[0]] };
+        let width = own([4, 16]);
+        let mut place = 0;
+        for (address, port) in [from, to] {
+            self.load(NFT_PAYLOAD_NETWORK_HEADER, address, width, register(place));
+            place += width / 4;
+            self.load(NFT_PAYLOAD_TRANSPORT_HEADER, port, 2, register(place));
+            place += 1;
+        }
+    }
+
+    fn set_mark(&mut self, mark: Fwmark) {
+        self.meta(NFT_META_MARK);
+        self.bits(&(!mark.mask()).to_ne_bytes(), &mark.value().to_ne_bytes());
+        self.push("meta", |meta| {
+            meta.number(NFTA_META_KEY, NFT_META_MARK);
+            meta.number(NFTA_META_SREG, NFT_REG_1);
+        });
+    }
+
+    fn tproxy(&mut self, socket: SocketAddr) {
+        let family = Family::of(socket.ip());
+        self.require_protocol(Protocol::Udp);
+        self.immediate(NFT_REG_1, &octets(socket.ip()));
+        self.immediate(NFT_REG_2, &socket.port().to_be_bytes());
+        self.push("tproxy", |tproxy| {
+            tproxy.number(NFTA_TPROXY_FAMILY, nfproto(family).into());
+            tproxy.number(NFTA_TPROXY_REG_ADDR, NFT_REG_1);
+            tproxy.number(NFTA_TPROXY_REG_PORT, NFT_REG_2);
+        });
+    }
+
     fn payload(&mut self, base: u32, offset: u32, length: u32) {
+        self.load(base, offset, length, NFT_REG_1);
+    }
+
+    fn load(&mut self, base: u32, offset: u32, length: u32, register: u32) {
         self.push("payload", |payload| {
-            payload.number(NFTA_PAYLOAD_DREG, NFT_REG_1);
+            payload.number(NFTA_PAYLOAD_DREG, register);
             payload.number(NFTA_PAYLOAD_BASE, base);
             payload.number(NFTA_PAYLOAD_OFFSET, offset);
             payload.number(NFTA_PAYLOAD_LEN, length);
@@ -251,14 +324,18 @@ impl Program<'_> {
     }
 
     fn mask(&mut self, mask: &[u8]) {
+        self.bits(mask, &[0; 16][..mask.len()]);
+    }
+
+    /// Keeps the bits of the mask, and then turns those of the other over.
+    fn bits(&mut self, mask: &[u8], turned: &[u8]) {
         self.push("bitwise", |bitwise| {
             bitwise.number(NFTA_BITWISE_SREG, NFT_REG_1);
             bitwise.number(NFTA_BITWISE_DREG, NFT_REG_1);
             // At most 16.
             bitwise.number(NFTA_BITWISE_LEN, u32::try_from(mask.len()).unwrap_or(u32::MAX));
             bitwise.nest(NFTA_BITWISE_MASK, |data| data.bytes(NFTA_DATA_VALUE, mask));
-            let zero = &[0; 16][..mask.len()];
-            bitwise.nest(NFTA_BITWISE_XOR, |data| data.bytes(NFTA_DATA_VALUE, zero));
+            bitwise.nest(NFTA_BITWISE_XOR, |data| data.bytes(NFTA_DATA_VALUE, turned));
         });
     }
 
@@ -315,6 +392,12 @@ impl Program<'_> {
             element.nest(NFTA_EXPR_DATA, fill);
         });
     }
+}
+
+/// The register that begins so many times four bytes behind the first. One that is aligned has the
+/// name of the large one.
+fn register(place: u32) -> u32 {
+    if place.is_multiple_of(4) { NFT_REG_1 + place / 4 } else { NFT_REG32_00 + place }
 }
 
 fn width(family: Family) -> usize {

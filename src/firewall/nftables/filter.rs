@@ -3,14 +3,16 @@
 
 use super::exempt::{FILTER, ours, rungs_of};
 use super::matches::{
-    BEFORE_FILTERS, base, chain, link_local, listening, loopback, marked, queries, rungs, to_probe,
+    BEFORE_FILTERS, base, capturing, chain, flow_in, link_local, listening, loopback, marked,
+    queries, rungs, to_probe,
 };
-use super::sets::{ALIVE, REJECTED, SETTLED};
-use super::table::{ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol};
+use super::sets::{ALIVE, REJECTED, SETTLED, set_name};
+use super::table::{ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol, Way};
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, Verdict};
-use crate::firewall::policy::Foreign;
+use crate::firewall::policy::{Datagrams, Foreign, QUIC};
 use crate::firewall::ruleset::Ruleset;
+use crate::firewall::sets::Set;
 use crate::firewall::switch::OnFailure;
 
 /// Not "reject", which is a word of nft's language.
@@ -35,7 +37,19 @@ pub(super) fn filter(ruleset: &Ruleset, name: &str, point: Point) -> NftChain {
         vec![Expression::Begins, Expression::Family(family), Expression::Jump(chain(name, family))]
     };
     let sorted = Family::ALL.into_iter().map(sort);
-    base(name, ChainKind::Filter, point, BEFORE_FILTERS, sorted.chain(stray))
+    let strays = sorted.chain(stray).chain(stray_unreachable(ruleset, point));
+    base(name, ChainKind::Filter, point, BEFORE_FILTERS, strays)
+}
+
+/// What a client says of a datagram that came from the proxy, with any code, would go to the
+/// foreign host itself, and unmasqueraded: conntrack knows nothing of the flow.
+fn stray_unreachable(ruleset: &Ruleset, point: Point) -> impl Iterator<Item = NftRule> {
+    capturing(ruleset).map(move |family| {
+        let lan = Expression::FromInterfaceIn(Is::In, set_name(Set::Lan, family));
+        let lan = (point == Point::Forward).then_some(lan);
+        let stray = [Expression::StrayUnreachable(family), Expression::Drop];
+        lan.into_iter().chain(stray).collect()
+    })
 }
 
 /// Rejects. The destination of what nat redirected is local by now, so it passes on the first
@@ -97,13 +111,15 @@ pub(super) fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> 
         named(ladder, ladder_rules),
     ]);
     if foreign != Foreign::Pass {
-        chains.push(named(chain(FOREIGN, family), foreign_of(is_closed, foreign)));
+        let older = ruleset.captures_datagrams(family).then_some(family);
+        chains.push(named(chain(FOREIGN, family), foreign_of(is_closed, foreign, older)));
     }
     chains
 }
 
-/// What becomes of foreign destinations that nat has not redirected.
-fn foreign_of(is_closed: bool, foreign: Foreign) -> Vec<NftRule> {
+/// What becomes of foreign destinations that nat has not redirected. `flows`: in this family UDP
+/// flows are known that are not captured, since they are older than the capture.
+fn foreign_of(is_closed: bool, foreign: Foreign, flows: Option<Family>) -> Vec<NftRule> {
     let not_captured = || Expression::FamilyIn(Is::NotIn, ALIVE);
     let mut rules = Vec::new();
     if is_closed {
@@ -113,12 +129,20 @@ fn foreign_of(is_closed: bool, foreign: Foreign) -> Vec<NftRule> {
     }
     let refuse = Expression::Goto(REFUSE.into());
     match foreign {
-        Foreign::Redirect { reject_quic } => {
+        Foreign::Redirect { quic, udp } => {
             rules.push(vec![not_captured(), refuse]);
-            if reject_quic {
-                let quic = Expression::Port(Protocol::Udp, Is::In, 443);
-                rules.push(vec![quic, Expression::Unreachable]);
-            }
+            rules
+                .extend(flows.map(|family| {
+                    vec![flow_in(Set::Older, family, Way::Same), Expression::Return]
+                }));
+            // What is to be captured and comes here was missed: better refused than direct.
+            let datagrams = match [quic, udp].map(|way| way != Datagrams::Direct) {
+                [true, true] => Some(Expression::Protocol(Protocol::Udp)),
+                [true, false] => Some(Expression::Port(Protocol::Udp, Is::In, QUIC)),
+                [false, true] => Some(Expression::Port(Protocol::Udp, Is::NotIn, QUIC)),
+                [false, false] => None,
+            };
+            rules.extend(datagrams.map(|datagrams| vec![datagrams, Expression::Unreachable]));
         }
         Foreign::Reject | Foreign::Pass => rules.push(vec![refuse]),
     }

@@ -43,7 +43,7 @@ impl Follow for TableFollower {
             now.environment = Environment { servers, ..after.clone() };
             now.clone()
         };
-        let result = self.table.replace(&now);
+        let result = self.table.replace(&now, &[]);
         self.tell(result);
     }
 
@@ -55,7 +55,7 @@ impl Follow for TableFollower {
             }
             // What it missed of the network while it was gone.
             if !intact || self.behind.is_some() {
-                self.table.replace(&lock(&self.now).clone())?;
+                self.table.replace(&lock(&self.now).clone(), &[])?;
             }
             Ok::<_, Error>((!intact).then(|| "rules of the nftables table were gone".into()))
         };

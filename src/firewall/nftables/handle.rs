@@ -10,9 +10,12 @@ use crate::firewall::change_listener::ChangeListener;
 use crate::firewall::conflicts;
 use crate::firewall::device_routes;
 use crate::firewall::family::Family;
+use crate::firewall::flow::Flow;
 use crate::firewall::installed::Installed;
 use crate::firewall::monitor::Monitor;
+use crate::firewall::older_flows;
 use crate::firewall::policy::Policy;
+use crate::firewall::policy_routes::PolicyRoutes;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::switch::{OnFailure, Switches};
 use crate::firewall::tools::Iptables;
@@ -38,11 +41,16 @@ pub(in crate::firewall) struct NftablesRules {
     listener: Arc<ChangeListener>,
     // Dropped behind the rules.
     _routes: device_routes::Routes,
+    policy_routes: PolicyRoutes,
 }
 
 impl NftablesRules {
     /// As [`KernelTable::install`].
-    pub(in crate::firewall) fn install(owner: TableOwner, ruleset: Ruleset) -> Result<Self, Error> {
+    pub(in crate::firewall) fn install(
+        owner: TableOwner,
+        ruleset: Ruleset,
+    ) -> Result<Self, crate::firewall::Error> {
+        let ruleset = possible(ruleset)?;
         if ruleset.policy.lan.is_some() {
             info!("the LAN side: {}", ruleset.environment.lan.describe());
         }
@@ -52,6 +60,7 @@ impl NftablesRules {
         let is_closed = ruleset.policy.on_failure == OnFailure::Closed;
         let stays_closed = is_closed && reconcile::is_closed()?;
         let routes = device_routes::Routes::put(&ruleset.policy);
+        let policy_routes = PolicyRoutes::put(&ruleset.policy)?;
         let table = Arc::new(KernelTable::install(owner, ruleset.clone())?);
         let installed = NftablesRules {
             monitor: Mutex::new(None),
@@ -60,6 +69,7 @@ impl NftablesRules {
             leave_closed: AtomicBool::new(stays_closed),
             listener: Arc::default(),
             _routes: routes,
+            policy_routes,
         };
         fault::at(Step::Follow).map_err(|source| Error::Netlink { source })?;
         installed.watch();
@@ -91,6 +101,10 @@ impl Installed for NftablesRules {
         self.table.exempt(servers);
     }
 
+    fn exempt_flows(&self, flows: &[Flow]) {
+        self.table.exempt_flows(flows);
+    }
+
     fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
         self.table.learn(address, route, ttl);
     }
@@ -99,7 +113,12 @@ impl Installed for NftablesRules {
         self.unwatch();
         let old = lock(&self.now).clone();
         let result = new.succeeding(&old).and_then(|new| {
-            self.table.replace(&new)?;
+            let new = possible(new)?;
+            self.policy_routes.precede(&new.policy)?;
+            let (known, first) = older_flows::at_reload(&old, &new);
+            self.exempt_flows(&known);
+            self.table.replace(&new, &first)?;
+            self.policy_routes.succeed(&new.policy);
             let conflicts = conflicts::between(&old, &new, &every_tool(), false);
             conflicts.iter().for_each(|conflict| warn!("{conflict}"));
             *lock(&self.now) = new;
@@ -148,7 +167,7 @@ impl Installed for NftablesRules {
         if now.policy.on_failure == OnFailure::Closed {
             // Once nothing is captured any more these rules reject: they change first.
             now.policy = Arc::new(Policy { on_failure: OnFailure::Open, ..(*now.policy).clone() });
-            self.table.replace(&now)?;
+            self.table.replace(&now, &[])?;
         }
         Ok(self.table.release()?)
     }
@@ -171,6 +190,26 @@ impl Drop for NftablesRules {
             self.table.keep();
             warn!("the network stays closed, as firewall.on-failure says: `snet cleanup` opens it");
         }
+    }
+}
+
+/// These rules as far as the kernel can: where it has no TPROXY nothing else is lost, and UDP that
+/// was to be captured is rejected.
+fn possible(ruleset: Ruleset) -> Result<Ruleset, Error> {
+    if !Family::ALL.into_iter().any(|family| ruleset.captures_datagrams(family)) {
+        return Ok(ruleset);
+    }
+    match reconcile::datagrams_available() {
+        Ok(()) => Ok(ruleset),
+        Err(error @ Error::Unsupported { .. }) => {
+            warn!(
+                "foreign UDP cannot be captured, and is rejected: {error}; \
+                 firewall.udp = \"direct\" leaves it alone"
+            );
+            let policy = Arc::new(ruleset.policy.without_capture_of_datagrams());
+            Ok(Ruleset { policy, ..ruleset })
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -10,10 +10,11 @@ use super::owner::{FoundTable, TableOwner};
 use super::reconcile::{create, explain};
 use super::rules;
 use super::sets;
-use super::table::NftTable;
+use super::table::{NftSet, NftTable};
 use super::{batch, numbers};
 use crate::fault::{self, Step};
 use crate::firewall::family::Family;
+use crate::firewall::flow::Flow;
 use crate::firewall::names::TABLE;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::switch::RULE_LIFETIME;
@@ -31,6 +32,9 @@ use tracing::warn;
 /// backend cannot do more).
 const LEAST: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(2_147_483);
+
+/// Flows that are exempt by one transaction.
+const MOST_AT_ONCE: usize = 4000;
 
 /// The table while it is installed. Its drop removes it.
 #[derive(Debug)]
@@ -116,21 +120,29 @@ impl KernelTable {
     }
 
     /// Other rules instead, in one transaction: no packet meets neither the old nor the new ones.
-    /// What was learned is kept.
+    /// What was learned is kept. These UDP flows are older than what the new rules capture first.
     ///
     /// # Errors
     /// What the kernel says; then the old rules stay.
-    pub fn replace(&self, ruleset: &Ruleset) -> Result<(), Error> {
+    pub fn replace(&self, ruleset: &Ruleset, first: &[Flow]) -> Result<(), Error> {
         let mut state = self.state();
         let new = rules::table(ruleset);
         if new == state.table {
             return Ok(());
         }
-        let mut batch = Batch::new(TABLE);
-        batch.turn(&state.table, &new);
+        let turned = |first: &[Flow]| {
+            let mut batch = Batch::new(TABLE);
+            batch.turn(&state.table, &new);
+            Family::ALL.iter().for_each(|family| batch.add(&sets::older(first, *family), None));
+            batch
+        };
         step(Step::ChangeTable)?;
         self.renew_ahead();
-        self.commit(batch)?;
+        match self.commit(turned(first)) {
+            // Rather without them, where their set has no room.
+            Err(Error::Refused { .. }) if !first.is_empty() => self.commit(turned(&[]))?,
+            result => result?,
+        }
         state.table = new;
         Ok(())
     }
@@ -176,6 +188,22 @@ impl KernelTable {
             self.state().table.note(&new);
         }
         self.attempt(batch);
+    }
+
+    /// These UDP flows are older than the capture: they stay direct. Where the sets have no room,
+    /// some of them.
+    pub fn exempt_flows(&self, flows: &[Flow]) {
+        for family in Family::ALL {
+            let older = sets::older(flows, family);
+            if self.state().table.sets.iter().any(|set| set.name == older.name) {
+                // Each part for itself: one that does not fit is no loss to the others.
+                for elements in older.elements.chunks(MOST_AT_ONCE) {
+                    let mut batch = Batch::new(TABLE);
+                    batch.add(&NftSet { elements: elements.to_vec(), ..older.clone() }, None);
+                    self.attempt(batch);
+                }
+            }
+        }
     }
 
     /// For `ttl`, connections to this address take this route. What was learned of it before is

@@ -8,13 +8,13 @@
 //! An accept is final only in its own table, so the guard at our ports drops non-LAN hosts' packets
 //! and accepts none: where another firewall drops what comes in, `conflicts` tells the remedy.
 
-use super::exempt::rungs_of;
+use super::exempt::{of_the_lan, rungs_of};
 use super::filter::filter;
 use super::matches::{
-    BEFORE_CONNTRACK, BEFORE_DNAT, BEFORE_FILTERS, BEHIND_DNAT, DNS, active, base, chain, in_set,
-    listening, marked,
+    BEFORE_CONNTRACK, BEFORE_DNAT, BEFORE_FILTERS, BEHIND_DNAT, DNS, active, base, capturing,
+    chain, in_set, listening, marked,
 };
-use super::sets::{ALIVE, set_name};
+use super::sets::ALIVE;
 use super::table::{
     AddressType, ChainKind, Expression, InterfaceName, Is, NftChain, NftRule, Point, Protocol,
 };
@@ -24,6 +24,7 @@ use crate::firewall::names::ZONE;
 use crate::firewall::policy::Foreign;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets;
+use crate::mark::Fwmark;
 use ipnet::IpNet;
 
 /// What local mode has not.
@@ -71,15 +72,6 @@ fn zone_of(ruleset: &Ruleset, lan: &LanSide, family: Family) -> NftChain {
     rules.extend(unasked(lan, family));
     rules.push(vec![Expression::Zone(ZONE)]);
     NftChain { name: chain("zone-lan", family), hook: None, rules }
-}
-
-/// Lets go what is none of the LAN side's, and the hosts that shall be left alone.
-fn of_the_lan(family: Family) -> [NftRule; 2] {
-    let [lan, sources] = [sets::Set::Lan, sets::Set::Sources].map(|set| set_name(set, family));
-    [
-        vec![Expression::FromInterfaceIn(Is::NotIn, lan), Expression::Return],
-        vec![Expression::FromSet(family, sources), Expression::Return],
-    ]
 }
 
 /// Lets go the queries that are not ours to answer: to an address in `rules.direct`, or to another
@@ -168,7 +160,11 @@ pub(super) fn input_guard(ruleset: &Ruleset) -> NftChain {
             vec![Expression::Family(family), port, Expression::Drop]
         })
     });
-    let passes = [Expression::FromLoopback, Expression::Translated];
-    let passes = passes.map(|is| vec![is, Expression::Return]);
-    base("door", ChainKind::Filter, Point::Input, BEFORE_FILTERS, passes.into_iter().chain(drops))
+    let mut passes = vec![Expression::FromLoopback, Expression::Translated];
+    if ruleset.policy.lan.is_some() && capturing(ruleset).next().is_some() {
+        // A LAN host's datagram on its way to the listener, to a port of somewhere else.
+        passes.push(Expression::Marked(Fwmark::LAN_DATAGRAMS));
+    }
+    let passes = passes.into_iter().map(|is| vec![is, Expression::Return]);
+    base("door", ChainKind::Filter, Point::Input, BEFORE_FILTERS, passes.chain(drops))
 }

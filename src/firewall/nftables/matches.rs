@@ -2,7 +2,7 @@
 
 use super::sets::{ALIVE, set_name};
 use super::table::{
-    AddressType, BaseHook, ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol,
+    AddressType, BaseHook, ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol, Way,
 };
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{Destination, LINK_LOCAL};
@@ -14,6 +14,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Before conntrack looks (NF_IP_PRI_CONNTRACK, -200): afterwards the zone is settled.
 pub(super) const BEFORE_CONNTRACK: i32 = -300;
+
+/// Before conntrack too, where it is told to leave a datagram alone; before the zones, which are
+/// given to what conntrack sees.
+pub(super) const UNTRACKED: i32 = -305;
 
 /// Before everybody's DNAT (NF_IP_PRI_NAT_DST, -100). A query has its zone by then, and in that
 /// zone nobody else's translation would find its replies: it has to be ours (seen: with a name
@@ -28,6 +32,9 @@ pub(super) const BEHIND_DNAT: i32 = -95;
 /// Before the filters of others (NF_IP_PRI_FILTER, 0), some of which drop in silence. Behind
 /// [`BEHIND_DNAT`]: the destination of what was redirected is local by then.
 pub(super) const BEFORE_FILTERS: i32 = -10;
+
+/// Behind what others do at the same hook: reverse-path checks, translations, filters.
+pub(super) const BEHIND_ALL: i32 = 300;
 
 /// To the chain of this name and family, while the switch is on.
 pub(super) fn active(family: Family, name: &str) -> NftRule {
@@ -94,6 +101,16 @@ pub(super) fn chain(name: &str, family: Family) -> String {
 
 pub(super) fn listening(ruleset: &Ruleset) -> impl Iterator<Item = Family> {
     Family::ALL.into_iter().filter(|family| ruleset.policy.listens(*family))
+}
+
+/// The families whose datagrams are captured.
+pub(super) fn capturing(ruleset: &Ruleset) -> impl Iterator<Item = Family> {
+    Family::ALL.into_iter().filter(|family| ruleset.captures_datagrams(*family))
+}
+
+/// The UDP flow of the packet, or its way back, is in this set.
+pub(super) fn flow_in(set: Set, family: Family, way: Way) -> Expression {
+    Expression::FlowIn(family, way, set_name(set, family))
 }
 
 pub(super) fn marked(ruleset: &Ruleset) -> NftRule {

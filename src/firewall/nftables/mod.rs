@@ -78,6 +78,7 @@ pub(super) mod table;
 mod text;
 pub(super) mod trace;
 pub(super) mod translation;
+mod udp;
 
 use super::family::Family;
 use super::ruleset::Ruleset;

@@ -19,9 +19,12 @@ pub(super) const NFTA_VERDICT_CHAIN: u16 = 2;
 pub(super) const NFT_REG_VERDICT: u32 = 0;
 pub(super) const NFT_REG_1: u32 = 1;
 pub(super) const NFT_REG_2: u32 = 2;
+/// The same in pieces of four bytes: four of them are one of the others.
+pub(super) const NFT_REG32_00: u32 = 8;
 
 // enum nft_verdicts, netfilter.h
 pub(super) const NF_DROP: i32 = 0;
+pub(super) const NF_ACCEPT: i32 = 1;
 pub(super) const NFT_JUMP: i32 = -3;
 pub(super) const NFT_GOTO: i32 = -4;
 pub(super) const NFT_RETURN: i32 = -5;
@@ -46,12 +49,15 @@ pub(super) const IPS_DST_NAT: u32 = 0x20;
 pub(super) const NFT_CT_ZONE: u32 = 17;
 pub(super) const STATE_INVALID: u32 = 1;
 pub(super) const STATE_NEW: u32 = 8;
+pub(super) const STATE_UNTRACKED: u32 = 0x40;
 
 // Type and code: linux/icmp.h, linux/icmpv6.h.
 pub(super) const IPPROTO_ICMP: u8 = 1;
 pub(super) const ICMP_PORT_UNREACHABLE: [u8; 2] = [3, 3];
+pub(super) const ICMP_UNREACHABLE: u8 = 3;
 pub(super) const IPPROTO_ICMPV6: u8 = 58;
 pub(super) const ICMPV6_PORT_UNREACHABLE: [u8; 2] = [1, 4];
+pub(super) const ICMPV6_UNREACHABLE: u8 = 1;
 pub(super) const ORIGINAL: u8 = 0;
 
 /// enum nft_socket_keys; since Linux 5.13.
@@ -75,7 +81,11 @@ pub(super) const NFT_REJECT_ICMPX_PORT_UNREACH: u32 = 1;
 
 // enum nft_fib_result, nft_fib_flags
 pub(super) const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
+pub(super) const NFTA_FIB_F_SADDR: u32 = 1;
 pub(super) const NFTA_FIB_F_DADDR: u32 = 2;
+
+/// enum nft_dynset_ops
+pub(super) const NFT_DYNSET_OP_UPDATE: u32 = 1;
 
 /// The loopback interface has this index in every network namespace (linux/net.h:
 /// LOOPBACK_IFINDEX).
@@ -129,3 +139,9 @@ pub(super) const NFTA_REJECT_ICMP_CODE: u16 = 2;
 pub(super) const NFTA_FIB_DREG: u16 = 1;
 pub(super) const NFTA_FIB_RESULT: u16 = 2;
 pub(super) const NFTA_FIB_FLAGS: u16 = 3;
+pub(super) const NFTA_DYNSET_SET_NAME: u16 = 1;
+pub(super) const NFTA_DYNSET_OP: u16 = 3;
+pub(super) const NFTA_DYNSET_SREG_KEY: u16 = 4;
+pub(super) const NFTA_TPROXY_FAMILY: u16 = 1;
+pub(super) const NFTA_TPROXY_REG_ADDR: u16 = 2;
+pub(super) const NFTA_TPROXY_REG_PORT: u16 = 3;

@@ -14,6 +14,7 @@ use super::sets;
 use super::table::{NftTable, Shape};
 use crate::firewall::family::Family;
 use crate::firewall::names::TABLE;
+use crate::firewall::policy::Datagrams;
 use crate::firewall::switch::RULE_LIFETIME;
 use nix::errno::Errno;
 use tracing::info;
@@ -56,9 +57,21 @@ pub fn is_there() -> Result<bool, Error> {
 /// [`Error::NotPermitted`], [`Error::Absent`], [`Error::Unsupported`] with the first thing that
 /// is missing.
 pub fn available() -> Result<(), Error> {
+    attempted(&rules::everything(Datagrams::Direct))
+}
+
+/// Whether this kernel suffices for the capture of UDP as well.
+///
+/// # Errors
+/// As [`available`]; [`Error::Unsupported`] without the module nft_tproxy.
+pub(super) fn datagrams_available() -> Result<(), Error> {
+    attempted(&rules::everything(Datagrams::Proxy))
+}
+
+fn attempted(everything: &NftTable) -> Result<(), Error> {
     const PROBE: &str = "snet-probe";
     let connection = TableConnection::open()?;
-    let table = NftTable { name: PROBE, ..rules::everything() };
+    let table = NftTable { name: PROBE, ..everything.clone() };
     let mut batch = Batch::new(PROBE);
     batch.create(&table, Ownership::Plain);
     batch.add(&sets::switch(sets::ALIVE, &Family::ALL), None);
@@ -215,6 +228,7 @@ mod tests {
             (4, "set alive", Errno::EOPNOTSUPP, "cannot do set alive"),
             (9, "chain nat", Errno::ENOENT, "cannot do chain nat"),
             (20, "rule of zone4", Errno::ENOENT, "cannot do rule of zone4"),
+            (30, "the rule `udp tproxy ip to [::1]:1`", Errno::ENOENT, "kmod-nft-tproxy"),
         ] {
             let error = unsupported(BatchRefusal { place, what: what.into(), errno }).to_string();
             assert!(error.contains(told) && !error.contains('\n'), "{errno} at {place}: {error}");

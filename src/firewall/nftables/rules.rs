@@ -12,12 +12,13 @@ use super::matches::{
 };
 use super::sets::{ALIVE, all_sets};
 use super::table::{ChainKind, Expression, InterfaceName, Is, NftChain, NftTable, Point, Protocol};
+use super::udp;
 use crate::firewall::environment::Environment;
 use crate::firewall::exempt_programs::ExemptPrograms;
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, Verdict};
 use crate::firewall::names::{TABLE, ZONE};
-use crate::firewall::policy::{Foreign, Ipv6, LanPolicy, Policy, Quic};
+use crate::firewall::policy::{Datagrams, Foreign, Ipv6, LanPolicy, Policy};
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
 use crate::firewall::switch::OnFailure;
@@ -45,12 +46,13 @@ pub(in crate::firewall) fn table(ruleset: &Ruleset) -> NftTable {
         }
         chains.extend(filter_of(ruleset, family, foreign));
     }
+    chains.extend(udp::chains(ruleset));
     chains.push(refuse());
     NftTable { name: TABLE, sets: all_sets(ruleset), chains }
 }
 
-/// A table in which everything occurs that a table of ours may hold.
-pub(super) fn everything() -> NftTable {
+/// A table in which everything occurs that a table of ours may hold which does this with UDP.
+pub(super) fn everything(udp: Datagrams) -> NftTable {
     let policy = Policy {
         mark: Fwmark::SNET,
         tcp_port: 1,
@@ -60,7 +62,9 @@ pub(super) fn everything() -> NftTable {
         exempt: ExemptPrograms { users: vec![1], cgroups: Vec::new() },
         lan: Some(LanPolicy::default()),
         ipv6: Ipv6::Proxy,
-        quic: Quic::Reject,
+        quic: Datagrams::Reject,
+        udp,
+        udp_port: 1,
         on_failure: OnFailure::Closed,
     };
     let link_local = vec![("lo".into(), Ipv6Addr::LOCALHOST)];
@@ -99,6 +103,10 @@ fn zone_of(ruleset: &Ruleset, family: Family) -> NftChain {
         vec![Expression::Port(Protocol::Udp, Is::NotIn, DNS), Expression::Return],
         vec![to_probe(family), Expression::Zone(ZONE), Expression::Return],
     ];
+    if ruleset.captures_datagrams(family) {
+        // From another host's port of the same number. A zone would have it tracked.
+        rules.insert(0, vec![Expression::Untracked, Expression::Return]);
+    }
     rules.extend(ours(ruleset));
     rules.extend([
         vec![Expression::To(Is::In, loopback(family)), Expression::Return],

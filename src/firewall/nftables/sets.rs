@@ -4,6 +4,7 @@ use super::table::{Element, InterfaceName, NftSet, SetKey, Shape};
 use crate::firewall::entry::Entry;
 use crate::firewall::environment::lan::LanSide;
 use crate::firewall::family::Family;
+use crate::firewall::flow::Flow;
 use crate::firewall::names::PREFIX;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets;
@@ -60,6 +61,13 @@ pub(super) fn servers(addresses: &[IpAddr], family: Family) -> NftSet {
     NftSet { elements, ..empty_set(sets::Set::Servers, family) }
 }
 
+/// The set of UDP flows that are older than the capture, with these of one family.
+pub(super) fn older(flows: &[Flow], family: Family) -> NftSet {
+    let ours = flows.iter().filter(|flow| Family::of(flow.source.ip()) == family);
+    let elements = ours.map(|flow| Element::Flow(flow.source, flow.destination)).collect();
+    NftSet { elements, ..empty_set(sets::Set::Older, family) }
+}
+
 pub(super) fn all_sets(ruleset: &Ruleset) -> Vec<NftSet> {
     let filled = Family::ALL.into_iter().flat_map(|family| {
         // The switch is another one here, and serves both families; the LAN side is in `lan`.
@@ -86,14 +94,17 @@ pub(super) fn all_sets(ruleset: &Ruleset) -> Vec<NftSet> {
 }
 
 fn empty_set(set: sets::Set, family: Family) -> NftSet {
+    let size = u32::try_from(sets::GROWING).unwrap_or(u32::MAX);
     let shape = match set.kind() {
         sets::SetKind::Prefixes | sets::SetKind::Switch => Shape::Intervals,
         sets::SetKind::Addresses | sets::SetKind::AtInterfaces => Shape::Values,
-        sets::SetKind::Expiring => {
-            Shape::Expiring { size: u32::try_from(sets::GROWING).unwrap_or(u32::MAX) }
-        }
+        sets::SetKind::Expiring => Shape::Expiring { size },
+        sets::SetKind::Flows { timeout } => Shape::Flows { size, timeout },
     };
-    let key = SetKey::Address(family);
+    let key = match shape {
+        Shape::Flows { .. } => SetKey::Flow(family),
+        _ => SetKey::Address(family),
+    };
     NftSet { name: set_name(set, family), key, shape, elements: Vec::new() }
 }
 

@@ -7,7 +7,7 @@
 use crate::firewall::family::Family;
 use crate::mark::Fwmark;
 use ipnet::IpNet;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// A table of the family inet.
@@ -52,6 +52,8 @@ pub(in crate::firewall) enum SetKey {
     Interface,
     /// The packet's own family.
     Family,
+    /// Source, source port, destination and destination port of a UDP flow.
+    Flow(Family),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,9 @@ pub(in crate::firewall) enum Shape {
     Expiring { size: u32 },
     /// A hash in which every element has this time-out.
     Switch { timeout: Duration },
+    /// A hash that the packets fill: every element has this time-out since the last packet that
+    /// renewed it; at most so many.
+    Flows { size: u32, timeout: Duration },
     /// A hash that is filled once the other sets of the table hold what they should.
     Latch,
 }
@@ -75,6 +80,8 @@ pub(in crate::firewall) enum Element {
     Range(IpAddr, IpAddr),
     Family(Family),
     Interface(InterfaceName),
+    /// From there to there.
+    Flow(SocketAddr, SocketAddr),
 }
 
 /// The name of an interface, as the kernel keeps it (IFNAMSIZ).
@@ -111,6 +118,8 @@ pub(in crate::firewall) enum ChainKind {
     Filter,
     /// Sees the first packet of a connection only.
     Nat,
+    /// Looks for another route once the mark has changed; at OUTPUT only.
+    Route,
 }
 
 /// enum nf_inet_hooks.
@@ -153,6 +162,8 @@ pub(in crate::firewall) enum Expression {
     To(Is, IpNet),
     /// The destination is in a set.
     ToSet(Is, Family, String),
+    /// What the routing table says of the source.
+    FromType(Is, AddressType),
     /// What the routing table says of the destination.
     ToType(Is, AddressType),
     /// Somebody translated the destination.
@@ -161,6 +172,12 @@ pub(in crate::firewall) enum Expression {
     StrayComplaint(Family),
     /// Conntrack takes the packet for the first of a connection (state new, original direction).
     Begins,
+    /// An ICMP message "destination unreachable" of this family of which conntrack knows nothing.
+    StrayUnreachable(Family),
+    /// Conntrack has been told to leave the packet alone.
+    Untracked,
+    /// The UDP flow of the packet, or its way back, is in a set.
+    FlowIn(Family, Way, String),
     /// SYN without ACK, RST and FIN.
     Syn,
 
@@ -170,7 +187,18 @@ pub(in crate::firewall) enum Expression {
     Redirect(u16),
     /// To this address and port.
     Translate(Ipv6Addr, u16),
+    /// The packet gets this mark beside those it has.
+    Mark(Fwmark),
+    /// Conntrack leaves the packet alone.
+    Untrack,
+    /// The UDP flow of the packet, or its way back, has its whole time in a set; it is added if
+    /// need be and the set has room. Without room this is no match.
+    Remember(Family, Way, String),
+    /// To the transparent socket at this address; without one this is no match.
+    Tproxy(SocketAddr),
     Drop,
+    /// Nothing more in this base chain.
+    Accept,
     /// The kernel tells what becomes of the packet.
     Trace,
     /// A TCP reset for the sender.
@@ -194,6 +222,15 @@ pub(in crate::firewall) enum Protocol {
 pub(in crate::firewall) enum Is {
     In,
     NotIn,
+}
+
+/// Which way along a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::firewall) enum Way {
+    /// That of the packet.
+    Same,
+    /// That of its answer.
+    Back,
 }
 
 /// RTN_* in linux/rtnetlink.h.

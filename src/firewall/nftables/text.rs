@@ -2,7 +2,7 @@
 
 use super::table::{
     AddressType, ChainKind, Element, Expression, InterfaceName, Is, NftChain, NftTable, Protocol,
-    SetKey, Shape,
+    SetKey, Shape, Way,
 };
 use crate::firewall::family::Family;
 use std::fmt::{self, Display, Formatter};
@@ -20,6 +20,11 @@ impl Display for NftTable {
                 Shape::Expiring { size } => writeln!(f, "\t\tsize {size}\n\t\tflags timeout")?,
                 Shape::Switch { timeout } => {
                     writeln!(f, "\t\tflags timeout\n\t\ttimeout {}s", timeout.as_secs())?;
+                }
+                Shape::Flows { size, timeout } => {
+                    let timeout = timeout.as_secs();
+                    writeln!(f, "\t\tsize {size}\n\t\tflags dynamic,timeout")?;
+                    writeln!(f, "\t\ttimeout {timeout}s")?;
                 }
             }
             if !set.elements.is_empty() {
@@ -81,9 +86,8 @@ impl Display for Expression {
                 write!(f, "{} daddr {is}{range}", header(Family::of(prefix.addr())))
             }
             Expression::ToSet(is, family, set) => write!(f, "{} daddr {is}@{set}", header(*family)),
-            Expression::ToType(is, address_type) => {
-                write!(f, "fib daddr type {is}{address_type}")
-            }
+            Expression::FromType(is, kind) => write!(f, "fib saddr type {is}{kind}"),
+            Expression::ToType(is, kind) => write!(f, "fib daddr type {is}{kind}"),
             Expression::Translated => f.write_str("ct status dnat"),
             Expression::StrayComplaint(Family::V4) => {
                 f.write_str("meta l4proto icmp @th,0,16 0x0303 ct state invalid")
@@ -91,11 +95,31 @@ impl Display for Expression {
             Expression::StrayComplaint(Family::V6) => {
                 f.write_str("meta l4proto ipv6-icmp @th,0,16 0x0104 ct state invalid")
             }
+            Expression::StrayUnreachable(Family::V4) => {
+                f.write_str("meta l4proto icmp @th,0,8 3 ct state invalid")
+            }
+            Expression::StrayUnreachable(Family::V6) => {
+                f.write_str("meta l4proto ipv6-icmp @th,0,8 1 ct state invalid")
+            }
+            Expression::Untracked => f.write_str("ct state untracked"),
+            Expression::FlowIn(family, way, set) => write!(f, "{} @{set}", flow(*family, *way)),
             Expression::Begins => f.write_str("ct state new ct direction original"),
             Expression::Syn => f.write_str("tcp flags & (fin|syn|rst|ack) == syn"),
             Expression::Zone(zone) => write!(f, "ct zone set {zone}"),
             Expression::Redirect(port) => write!(f, "redirect to :{port}"),
             Expression::Translate(address, port) => write!(f, "dnat ip6 to [{address}]:{port}"),
+            Expression::Mark(mark) => {
+                write!(f, "meta mark set meta mark | {:#010x}", mark.value())
+            }
+            Expression::Untrack => f.write_str("notrack"),
+            Expression::Remember(family, way, set) => {
+                write!(f, "update @{set} {{ {} }}", flow(*family, *way))
+            }
+            Expression::Tproxy(socket) => {
+                let header = header(Family::of(socket.ip()));
+                write!(f, "meta l4proto udp tproxy {header} to {socket}")
+            }
+            Expression::Accept => f.write_str("accept"),
             Expression::Drop => f.write_str("drop"),
             Expression::Trace => f.write_str("meta nftrace set 1"),
             Expression::Reset => f.write_str("reject with tcp reset"),
@@ -113,6 +137,9 @@ impl Display for Element {
         match self {
             Element::Family(family) => f.write_str(nfproto(*family)),
             Element::Interface(name) => name.fmt(f),
+            Element::Flow(from, to) => {
+                write!(f, "{} . {} . {} . {}", from.ip(), from.port(), to.ip(), to.port())
+            }
             Element::Range(first, last) if first == last => write!(f, "{first}"),
             Element::Range(first, last) => match prefix_length(*first, *last) {
                 Some(length) => write!(f, "{first}/{length}"),
@@ -151,6 +178,8 @@ impl Display for SetKey {
             SetKey::Address(Family::V6) => "ipv6_addr",
             SetKey::Family => "nf_proto",
             SetKey::Interface => "ifname",
+            SetKey::Flow(Family::V4) => "ipv4_addr . inet_service . ipv4_addr . inet_service",
+            SetKey::Flow(Family::V6) => "ipv6_addr . inet_service . ipv6_addr . inet_service",
         })
     }
 }
@@ -189,6 +218,7 @@ impl ChainKind {
         match self {
             ChainKind::Filter => "filter",
             ChainKind::Nat => "nat",
+            ChainKind::Route => "route",
         }
     }
 }
@@ -215,6 +245,16 @@ fn header(family: Family) -> &'static str {
     match family {
         Family::V4 => "ip",
         Family::V6 => "ip6",
+    }
+}
+
+fn flow(family: Family, way: Way) -> String {
+    let header = header(family);
+    let end = |address, port| format!("{header} {address} . udp {port}");
+    let (from, to) = (end("saddr", "sport"), end("daddr", "dport"));
+    match way {
+        Way::Same => format!("{from} . {to}"),
+        Way::Back => format!("{to} . {from}"),
     }
 }
 

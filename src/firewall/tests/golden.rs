@@ -4,8 +4,9 @@
 use super::{router, ruleset, set};
 use crate::firewall::exempt_programs::{Cgroup, ExemptPrograms};
 use crate::firewall::iptables::render;
-use crate::firewall::policy::{Ipv6, Quic};
+use crate::firewall::policy::{Datagrams, Ipv6};
 use crate::firewall::ruleset::Ruleset;
+use crate::firewall::switch::OnFailure;
 use std::path::Path;
 
 fn compare(name: &str, ruleset: &Ruleset) {
@@ -28,7 +29,7 @@ fn proxy() {
 fn ipv6_block_quic_direct() {
     let ruleset = ruleset().with(|policy| {
         policy.ipv6 = Ipv6::Block;
-        policy.quic = Quic::Direct;
+        policy.quic = Datagrams::Direct;
     });
     compare("ipv6-block-quic-direct.txt", &ruleset);
 }
@@ -47,6 +48,22 @@ fn a_family_without_a_listener_is_not_captured() {
 #[test]
 fn router_mode() {
     compare("router.txt", &router());
+}
+
+#[test]
+fn udp_is_captured() {
+    let ruleset = ruleset().with(|policy| policy.udp = Datagrams::Proxy);
+    compare("udp.txt", &ruleset);
+}
+
+#[test]
+fn udp_and_quic_of_a_router_are_captured() {
+    let router = router().with(|policy| {
+        policy.udp = Datagrams::Proxy;
+        policy.quic = Datagrams::Proxy;
+        policy.on_failure = OnFailure::Closed;
+    });
+    compare("router-udp.txt", &router);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::firewall::family::Family;
 use crate::firewall::iptables;
 use crate::firewall::nftables;
 use crate::firewall::nftables::table::{Expression, Is};
+use crate::firewall::policy::Datagrams;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
 use crate::route::{Learned, Route, Rules};
@@ -58,7 +59,10 @@ impl<'a> Held<'a> {
                 learned => assert!(self::learned(*learned).is_some(), "{learned:?}"),
             }
         }
-        let ruleset = ruleset().with(|policy| policy.rules = Arc::new(rules));
+        let ruleset = ruleset().with(|policy| {
+            policy.rules = Arc::new(rules);
+            policy.udp = Datagrams::Proxy;
+        });
         Held { address, sets, ruleset }
     }
 
@@ -126,6 +130,9 @@ impl<'a> Held<'a> {
             let holds = |expression: &Expression| match expression {
                 Expression::ToType(Is::In, _) => false,
                 Expression::Protocol(_) => true,
+                // It is the first datagram of its flow.
+                Expression::FlowIn(..) => false,
+                Expression::FamilyIn(Is::In, "alive") => true,
                 Expression::ToSet(Is::In, family, name) => {
                     assert_eq!(*family, self.family());
                     self.is_in(&format!("-{name}"))
@@ -171,6 +178,12 @@ fn agrees(held: &Held<'_>) {
 
     let verdict = held.verdict_in("tcp");
     assert_eq!(matches!(verdict, Expression::Redirect(_)), is_redirected, "{what}");
+    let taken = match held.verdict_in("udp-flows") {
+        Expression::Goto(chain) if chain.starts_with("udp-foreign") => true,
+        Expression::Accept => false,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(taken, is_redirected, "{what}");
     let filtered = match held.verdict_in("ladder") {
         Expression::Goto(chain) if chain == "refuse" => Route::Block,
         Expression::Goto(chain) if chain.starts_with("foreign") => Route::Proxy,

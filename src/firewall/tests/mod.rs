@@ -8,6 +8,7 @@
 mod backend;
 mod bound;
 mod coexistence;
+mod datagrams;
 mod exempt_programs;
 mod flushes;
 mod forwarding;
@@ -20,6 +21,8 @@ mod life_cycle;
 mod natives;
 mod nftables;
 mod non_lan_hosts;
+mod older_flows;
+mod policy_routes;
 mod quiet;
 mod replace;
 mod router;
@@ -28,7 +31,7 @@ mod traffic;
 use crate::firewall::environment::Environment;
 use crate::firewall::environment::lan::{Interface, LanSide};
 use crate::firewall::exempt_programs::ExemptPrograms;
-use crate::firewall::policy::{Ipv6, LanPolicy, Policy, Quic};
+use crate::firewall::policy::{Datagrams, Ipv6, LanPolicy, Policy};
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::switch::OnFailure;
 use crate::ipset::IpSet;
@@ -60,7 +63,9 @@ pub(super) fn ruleset() -> Ruleset {
         exempt: ExemptPrograms::default(),
         lan: None,
         ipv6: Ipv6::Proxy,
-        quic: Quic::Reject,
+        quic: Datagrams::Reject,
+        udp: Datagrams::Direct,
+        udp_port: 1111,
         on_failure: OnFailure::Open,
     };
     let environment = Environment {

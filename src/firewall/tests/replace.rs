@@ -3,7 +3,7 @@
 use super::installed::Handle;
 use super::router_of_the_network as router;
 use super::{ruleset, set};
-use crate::firewall::policy::{Ipv6, Quic};
+use crate::firewall::policy::{Datagrams, Ipv6};
 use crate::firewall::ruleset::Ruleset;
 use crate::ipset::IpSet;
 use crate::route::Route;
@@ -112,7 +112,7 @@ fn other() -> Ruleset {
     })
     .with(|policy| {
         policy.ipv6 = Ipv6::Block;
-        policy.quic = Quic::Direct;
+        policy.quic = Datagrams::Direct;
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::installed::Handle;
 use super::{ruleset, set};
-use crate::firewall::policy::{Ipv6, Quic};
+use crate::firewall::policy::{Datagrams, Ipv6};
 use crate::mark::Fwmark;
 use crate::route::Route;
 use snet_lab::in_every_variant;
@@ -302,7 +302,8 @@ fn quic_is_rejected_where_tcp_is_captured() {
 
 fn quic_may_pass() {
     let internet = Internet::build();
-    let _handle = Handle::install(ruleset().with(|policy| policy.quic = Quic::Direct)).unwrap();
+    let _handle =
+        Handle::install(ruleset().with(|policy| policy.quic = Datagrams::Direct)).unwrap();
     quic(&internet, &[(FOREIGN[0], false), (FOREIGN[1], false), ("198.51.100.65", true)]);
 }
 

@@ -1,4 +1,5 @@
-//! Shadowsocks AEAD over TCP (SIP004, <https://shadowsocks.org/doc/aead.html>).
+//! Shadowsocks AEAD (SIP004, <https://shadowsocks.org/doc/aead.html>): over TCP here, over UDP in
+//! [`datagram`].
 //!
 //! Each direction is a salt and then chunks. A chunk is the sealed length of its payload (two
 //! bytes, big-endian, at most 0x3FFF) with a tag, then the sealed payload with a tag. The first
@@ -9,16 +10,19 @@
 //! recognise, and one round of sealing less. With Fast Open it leaves in the SYN instead.
 
 pub mod cipher;
+pub mod datagram;
 pub mod opener;
 pub mod sealer;
 pub mod stream;
 
+use super::association::Association;
 use super::endpoint::Endpoint;
 use super::server::ProxyServer;
 use super::{BoxFuture, Error, Link, Progress, Proxy, address};
 use crate::secret::Secret;
 use crate::target::Target;
 use cipher::{MasterKey, Method};
+use datagram::SaltedDatagrams;
 use opener::Opener;
 use sealer::Sealer;
 use std::io;
@@ -32,6 +36,7 @@ pub const LONGEST_PAYLOAD: usize = 0x3FFF;
 pub struct Shadowsocks {
     server: ProxyServer,
     key: MasterKey,
+    carries_datagrams: bool,
 }
 
 /// A TCP connection to a shadowsocks server with the state of both directions; no payload has been
@@ -51,7 +56,23 @@ pub struct Sealed {
 impl Shadowsocks {
     /// A server with this cipher and password.
     pub fn new(server: ProxyServer, method: Method, password: &Secret) -> Self {
-        Shadowsocks { server, key: MasterKey::new(method, password) }
+        let key = MasterKey::new(method, password);
+        Shadowsocks { server, key, carries_datagrams: false }
+    }
+
+    /// Whether the server is said to carry UDP; else nothing asks it to.
+    #[must_use]
+    pub fn carrying_datagrams(self, carries_datagrams: bool) -> Self {
+        Shadowsocks { carries_datagrams, ..self }
+    }
+
+    async fn make_association(&self) -> Result<Association, Error> {
+        if !self.carries_datagrams {
+            return Err(Error::NoDatagrams { proxy: self.name().to_owned() });
+        }
+        let socket = self.server.datagrams().await?;
+        let codec = Box::new(SaltedDatagrams::new(self.key.clone()));
+        Ok(Association { socket, codec, lifeline: None })
     }
 
     async fn dial(&self, target: &Target, progress: &Progress) -> Result<Link, Error> {
@@ -88,6 +109,14 @@ impl Proxy for Shadowsocks {
         progress: &'a Progress,
     ) -> BoxFuture<'a, Result<Link, Error>> {
         Box::pin(self.dial(target, progress))
+    }
+
+    fn associate(&self) -> BoxFuture<'_, Result<Association, Error>> {
+        Box::pin(self.make_association())
+    }
+
+    fn carries_datagrams(&self) -> bool {
+        self.carries_datagrams
     }
 
     fn endpoint(&self) -> Option<&Endpoint> {

@@ -3,6 +3,7 @@
 //! It answers what the trials need to know: a site says which client it sees and how much it got,
 //! and the control port counts. One thread; every server is a task.
 
+mod datagrams;
 mod forger;
 mod proxies;
 mod site;

@@ -1,9 +1,9 @@
 //! The proxies: a shadowsocks server made of the client's own sealer and opener, which are
 //! symmetric, and one for HTTP CONNECT. Each takes its connections along when it is switched off.
 
-use super::{Tally, count};
+use super::{Tally, count, datagrams};
 use crate::mark::Fwmark;
-use crate::net::{Outbound, Refusal, listen};
+use crate::net::{Outbound, Refusal, listen, udp};
 use crate::proxy::address;
 use crate::proxy::shadowsocks::Sealed;
 use crate::proxy::shadowsocks::cipher::{MasterKey, Method};
@@ -26,11 +26,18 @@ use tokio::task::JoinSet;
 const LONGEST_HEADER: usize = 1024;
 
 pub(super) fn shadowsocks(tally: &Rc<Tally>) -> io::Result<()> {
-    let listener = listen::tcp(at(world::SHADOWSOCKS, world::SHADOWSOCKS_PORT))?;
+    let address = at(world::SHADOWSOCKS, world::SHADOWSOCKS_PORT);
+    let listener = listen::tcp(address)?;
+    let for_datagrams = udp::bind(address)?.listen()?;
     let key = MasterKey::new(Method::Chacha20IetfPoly1305, &Secret::new(world::PASSWORD));
     let counters = Rc::clone(tally);
     let listening = tokio::task::spawn_local(async move {
         let mut connections = JoinSet::new();
+        let key_of_datagrams = key.clone();
+        connections.spawn_local(async move {
+            datagrams::serve(for_datagrams, key_of_datagrams).await;
+            Ok(())
+        });
         while let Ok((tcp, _)) = listener.accept().await {
             count(&counters.shadowsocks);
             connections.spawn_local(unseal_and_forward(tcp, key.clone()));

@@ -34,7 +34,7 @@ pub fn libev_with_wrong_password(family: Family, method: &str) -> String {
 pub fn rust(family: Family, method: &str) -> (Running, String) {
     let address = PROXY.port(family, RUST_PORT);
     let mut command = unprivileged(Place::Internet, "ssserver");
-    command.args(["-s", &address.to_string(), "-m", method, "-k", PASSWORD]);
+    command.args(["-U", "-s", &address.to_string(), "-m", method, "-k", PASSWORD]);
     let mut server = Running::start("ssserver", &mut command);
     super::wait_for_listener(&mut server, address);
     (server, snet::shadowsocks(address, method, PASSWORD))

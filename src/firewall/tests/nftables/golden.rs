@@ -7,8 +7,9 @@ use super::{ruleset, run, set};
 use crate::firewall::exempt_programs::ExemptPrograms;
 use crate::firewall::nftables::kernel_table::KernelTable;
 use crate::firewall::nftables::{TableOwner, render};
-use crate::firewall::policy::{Ipv6, Quic};
+use crate::firewall::policy::{Datagrams, Ipv6};
 use crate::firewall::ruleset::Ruleset;
+use crate::firewall::switch::OnFailure;
 use crate::ipset::IpSet;
 use ipnet::IpNet;
 use snet_lab::cgroup::Cgroups;
@@ -19,7 +20,7 @@ use std::path::Path;
 in_variants!([Native] nft_takes_the_text, the_kernel_has_what_the_text_says, cgroups_are_what_nft_takes_them_for);
 
 /// A name, and rules. Together they hold everything that a table of ours may hold.
-fn examples() -> [(&'static str, Ruleset); 8] {
+fn examples() -> [(&'static str, Ruleset); 10] {
     let listeners = vec!["127.0.0.1".parse().unwrap(), "2001:db8:2::2".parse().unwrap()];
     let open_end = set("224.0.0.0/3 198.51.100.0/31 198.51.100.2/32 ff00::/8");
     [
@@ -28,7 +29,7 @@ fn examples() -> [(&'static str, Ruleset); 8] {
             "ipv6-block-quic-direct",
             ruleset().with(|policy| {
                 policy.ipv6 = Ipv6::Block;
-                policy.quic = Quic::Direct;
+                policy.quic = Datagrams::Direct;
             }),
         ),
         (
@@ -47,6 +48,21 @@ fn examples() -> [(&'static str, Ruleset); 8] {
         ("left-alone", ruleset().with(|policy| policy.exempt = users())),
         ("router-left-alone", router().with(|policy| policy.exempt = users())),
         ("router-ipv6-block", router().with(|policy| policy.ipv6 = Ipv6::Block)),
+        (
+            "udp",
+            ruleset().with(|policy| {
+                policy.quic = Datagrams::Proxy;
+                policy.udp = Datagrams::Proxy;
+            }),
+        ),
+        (
+            "router-udp",
+            router().with(|policy| {
+                policy.udp = Datagrams::Proxy;
+                policy.on_failure = OnFailure::Closed;
+                policy.exempt = users();
+            }),
+        ),
     ]
 }
 
@@ -82,6 +98,18 @@ fn the_text_is_that_of_the_files() {
         let golden = std::fs::read_to_string(&file).unwrap();
         assert_eq!(text, golden, "{} differs", file.display());
     }
+}
+
+/// What a kernel without TPROXY gets.
+#[test]
+fn what_cannot_be_captured_is_rejected() {
+    let wanted = ruleset().with(|policy| policy.udp = Datagrams::Proxy);
+    assert!(render(&wanted).contains("tproxy"));
+    let possible = wanted.with(|policy| *policy = policy.without_capture_of_datagrams());
+    let text = render(&possible);
+    assert!(!text.contains("tproxy") && !text.contains("older4"));
+    let (_, foreign) = text.split_once("chain foreign4 {").unwrap();
+    assert!(foreign.split_once('}').unwrap().0.contains("meta l4proto udp reject"));
 }
 
 const FILE: &str = "/run/rules.nft";

@@ -6,7 +6,7 @@ use crate::firewall::Switches;
 use crate::firewall::nftables::holder::Holder;
 use crate::firewall::nftables::kernel_table::KernelTable;
 use crate::firewall::nftables::{Error, TableOwner, available, cleanup};
-use crate::firewall::policy::{Ipv6, Quic};
+use crate::firewall::policy::{Datagrams, Ipv6};
 use crate::firewall::ruleset::Ruleset;
 use crate::route::Route;
 use ipnet::{IpNet, Ipv4Net};
@@ -27,11 +27,11 @@ fn a_table_that_was_turned_is_like_one_that_was_made() {
         router(),
         router().with(|policy| {
             policy.ipv6 = Ipv6::Block;
-            policy.quic = Quic::Direct;
+            policy.quic = Datagrams::Direct;
         }),
         ruleset()
             .with_rules(|rules| rules.china = set("203.0.113.0/25").into())
-            .with(|policy| policy.quic = Quic::Direct),
+            .with(|policy| policy.quic = Datagrams::Direct),
         ruleset(),
     ];
     let lines = || {
@@ -50,7 +50,7 @@ fn a_table_that_was_turned_is_like_one_that_was_made() {
     });
     let handle = install(worlds[0].clone()).unwrap();
     for (world, made) in worlds.iter().zip(&made) {
-        handle.replace(world).unwrap();
+        handle.replace(world, &[]).unwrap();
         handle.beat(Switches::CAPTURE).unwrap();
         assert_eq!(&lines(), made);
         assert!(handle.is_intact().unwrap());
@@ -217,7 +217,7 @@ fn a_kill_at_any_moment_leaves_nothing() {
         let everything = ruleset().with_rules(|rules| rules.china = crate::ipset::china());
         loop {
             let handle = install(everything.clone()).unwrap();
-            handle.replace(&ruleset()).unwrap();
+            handle.replace(&ruleset(), &[]).unwrap();
             handle.beat(Switches::CAPTURE).unwrap();
             handle.learn("198.51.100.1".parse().unwrap(), Route::Direct, Duration::from_secs(1));
             handle.release().unwrap();
@@ -305,18 +305,18 @@ fn other_rules_without_a_gap() {
     let (foreign, domestic) = ("198.51.100.1", "203.0.113.1");
     for _ in 0..3 {
         let other = ruleset().with_rules(|rules| rules.china = set("198.51.100.0/24").into());
-        handle.replace(&other).unwrap();
+        handle.replace(&other, &[]).unwrap();
         assert_eq!((seen(foreign), seen(domestic)), (Seen::Direct, Seen::Captured));
         assert_eq!(seen("203.0.113.9"), Seen::Captured, "learned");
         assert!(handle.is_intact().unwrap());
         let block = ruleset().with_rules(|rules| rules.block = set("203.0.113.1/32"));
-        handle.replace(&block).unwrap();
+        handle.replace(&block, &[]).unwrap();
         assert_eq!((seen(foreign), seen(domestic)), (Seen::Captured, Seen::Refused));
         assert_eq!(seen("203.0.113.9"), Seen::Captured, "learned");
-        handle.replace(&ruleset().with(|policy| policy.listeners = Vec::new())).unwrap();
+        handle.replace(&ruleset().with(|policy| policy.listeners = Vec::new()), &[]).unwrap();
         assert_eq!((seen(foreign), seen(domestic)), (Seen::Direct, Seen::Direct));
         assert!(handle.is_intact().unwrap());
-        handle.replace(&ruleset()).unwrap();
+        handle.replace(&ruleset(), &[]).unwrap();
     }
     let renewed = listed();
     handle.remove().unwrap();
@@ -345,7 +345,7 @@ fn the_china_list_is_loaded_in_one_go() {
     for address in ["1.0.1.0-1.0.3.255", "223.255.252.0/23"] {
         assert!(table.contains(address), "{address}");
     }
-    timed("replace", &mut || handle.replace(&ruleset).unwrap());
+    timed("replace", &mut || handle.replace(&ruleset, &[]).unwrap());
     timed("beat", &mut || handle.beat(Switches::CAPTURE).unwrap());
     let mut last = 0;
     timed("256 learned", &mut || {

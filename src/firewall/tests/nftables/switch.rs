@@ -2,7 +2,7 @@
 
 use super::{install, ruleset, wait_for};
 use crate::firewall::Switches;
-use crate::firewall::policy::Quic;
+use crate::firewall::policy::Datagrams;
 use snet_lab::in_variants;
 use snet_lab::internet::{Internet, Seen, any, at, datagram, greet, refused, tcp, udp};
 use snet_lab::kernel::sealed_for;
@@ -84,10 +84,10 @@ fn other_rules_are_no_sign_of_life() {
     let handle = install(ruleset()).unwrap();
     handle.beat(Switches::CAPTURE).unwrap();
     wait_for(|| left().iter().any(|seconds| *seconds <= 4));
-    handle.replace(&ruleset().with(|policy| policy.quic = Quic::Direct)).unwrap();
+    handle.replace(&ruleset().with(|policy| policy.quic = Datagrams::Direct), &[]).unwrap();
     assert!(has_the_whole_time(), "alive just now: the time of the change does not count");
     wait_for(|| left().iter().any(|seconds| *seconds <= 2));
-    handle.replace(&ruleset()).unwrap();
+    handle.replace(&ruleset(), &[]).unwrap();
     assert!(left().iter().all(|seconds| *seconds < 3), "silent for long");
     handle.remove().unwrap();
 }

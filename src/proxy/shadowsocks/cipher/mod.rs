@@ -3,19 +3,20 @@
 //!
 //! A password becomes a master key (EVP_BytesToKey with MD5, openssl), master key and salt become
 //! the key of one direction of one connection (HKDF-SHA1, RFC 5869, info "ss-subkey"), and the
-//! nonce is a counter in little-endian order that never comes twice (SIP004).
+//! nonce is a counter in little-endian order that never comes twice (SIP004). A datagram has a salt
+//! and so a key of its own, and the nonce zero.
 
 #[cfg(any(test, not(feature = "ring")))]
 mod portable;
 #[cfg(feature = "ring")]
 mod ring;
+mod subkey;
 
 use crate::secret::Secret;
-use hkdf::Hkdf;
 use md5::{Digest, Md5};
-use sha1::Sha1;
 use std::fmt;
 use std::str::FromStr;
+use subkey::subkey;
 use zeroize::Zeroizing;
 
 #[cfg(not(feature = "ring"))]
@@ -116,18 +117,33 @@ impl MasterKey {
 
     /// The cipher of one direction of one connection.
     pub(super) fn session(&self, salt: &[u8]) -> Session {
-        let key_len = self.method.key_len();
-        let mut bytes = Zeroizing::new([0; 32]);
-        let subkey = &mut bytes[..key_len];
-        // HKDF refuses only outputs of more than 255 blocks.
-        let _ = Hkdf::<Sha1>::new(Some(salt), &self.bytes[..key_len]).expand(b"ss-subkey", subkey);
         Session {
             method: self.method,
-            subkey: bytes,
+            subkey: self.subkey(salt),
             key: None,
             nonce: [0; NONCE],
             is_spent: false,
         }
+    }
+
+    /// Seals one packet in place under a salt of its own, and returns the tag.
+    pub(super) fn seal_packet(&self, salt: &[u8], bytes: &mut [u8]) -> Result<[u8; TAG], Forged> {
+        self.packet_key(salt)?.seal([0; NONCE], bytes)
+    }
+
+    /// Opens one packet in place, with the tag at the end of `bytes`. All of them are worthless if
+    /// this fails.
+    pub(super) fn open_packet(&self, salt: &[u8], bytes: &mut [u8]) -> Result<(), Forged> {
+        self.packet_key(salt)?.open([0; NONCE], bytes, 0)
+    }
+
+    fn packet_key(&self, salt: &[u8]) -> Result<Key, Forged> {
+        // The length fits by construction: `None` cannot come.
+        Key::new(self.method, &self.subkey(salt)[..self.method.key_len()]).ok_or(Forged)
+    }
+
+    fn subkey(&self, salt: &[u8]) -> Zeroizing<[u8; 32]> {
+        subkey(&self.bytes[..self.method.key_len()], salt)
     }
 }
 
@@ -142,8 +158,9 @@ impl fmt::Debug for MasterKey {
 pub(super) struct Session {
     method: Method,
     subkey: Zeroizing<[u8; 32]>,
-    /// Ready for use: for AES half a kilobyte. Made when it is needed; see [`rest`](Self::rest).
-    key: Option<Key>,
+    /// Ready for use: for AES half a kilobyte, boxed since the pair of a connection moves through
+    /// several futures. Made when it is needed; see [`rest`](Self::rest).
+    key: Option<Box<Key>>,
     nonce: [u8; NONCE],
     /// The nonce has come round.
     is_spent: bool,
@@ -182,10 +199,10 @@ impl Session {
             return Err(Forged);
         }
         if self.key.is_none() {
-            self.key = Key::new(self.method, &self.subkey[..self.method.key_len()]);
+            self.key = Key::new(self.method, &self.subkey[..self.method.key_len()]).map(Box::new);
         }
         // The length fits by construction: `None` cannot come.
-        self.key.as_ref().ok_or(Forged)
+        self.key.as_deref().ok_or(Forged)
     }
 
     /// Counts the nonce up, least significant byte first.

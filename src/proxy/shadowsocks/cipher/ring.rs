@@ -6,9 +6,8 @@ use ring::aead::{
 };
 
 /// A key ready for use. `LessSafe` in ring's words: the nonce is the caller's care, here that of
-/// [`Session`](super::Session). Boxed, since a key schedule with its tables is large and the pair
-/// of a connection moves through several futures.
-pub(in super::super) struct RingKey(Box<LessSafeKey>);
+/// [`Session`](super::Session), or of a salt for each packet.
+pub(in super::super) struct RingKey(LessSafeKey);
 
 impl RingKey {
     /// `None` if `bytes` has not the length that the method wants.
@@ -18,7 +17,7 @@ impl RingKey {
             Method::Aes256Gcm => &AES_256_GCM,
             Method::Chacha20IetfPoly1305 => &CHACHA20_POLY1305,
         };
-        UnboundKey::new(algorithm, bytes).ok().map(|key| RingKey(Box::new(LessSafeKey::new(key))))
+        UnboundKey::new(algorithm, bytes).ok().map(|key| RingKey(LessSafeKey::new(key)))
     }
 
     /// Encrypts in place and returns the tag.

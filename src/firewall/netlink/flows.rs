@@ -1,0 +1,147 @@
+//! The UDP flows that conntrack knows, as a dump over nfnetlink; no tool is needed.
+//!
+//! An entry that the kernel shows twice, or misses because it came meanwhile, does no harm: who
+//! asks also learns from the packets (`older` flows of both backends). Since Linux 5.8 the kernel
+//! leaves out the entries of other protocols, of which a router may have a hundred thousand; an
+//! older one shows them, and they are passed over here.
+//!
+//! Source: net/netfilter/nf_conntrack_netlink.c (ctnetlink_dump_table, ctnetlink_alloc_filter),
+//! linux/netfilter/nfnetlink_conntrack.h.
+
+use super::conntrack::{
+    CTA_PROTO_NUM, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_ZONE, ENTRY, GET, UDP, destination, source,
+};
+use super::{Attributes, Message, NFGENMSG, NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR, attribute};
+use super::{nfgenmsg, route};
+use crate::firewall::family::Family;
+use crate::firewall::flow::Flow;
+use crate::firewall::names::ZONE;
+use crate::firewall::netlink;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, SockProtocol};
+use std::io;
+
+const CTA_FILTER: u16 = 25;
+const CTA_FILTER_ORIG_FLAGS: u16 = 1;
+const CTA_FILTER_REPLY_FLAGS: u16 = 2;
+/// 1 << `__CTA_FILTER_CTA_PROTO_NUM` (net/netfilter/nf_internals.h).
+const BY_PROTOCOL: u32 = 1 << 3;
+
+/// A dump comes in pieces of at most 32 KiB (NLMSG_GOODSIZE and netlink_dump).
+const BUFFER: usize = 64 * 1024;
+
+/// Hands the flows of this family to `take`, until it says `false`. Those of captured queries are
+/// left out.
+///
+/// # Errors
+/// What the kernel says; without conntrack that is ENOENT or the like.
+pub(in crate::firewall) fn of(
+    family: Family,
+    mut take: impl FnMut(Flow) -> bool,
+) -> io::Result<()> {
+    match dump(family, &by_protocol(), &mut take) {
+        // A filter that this kernel does not have.
+        Err(Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ERANGE) => {
+            Ok(dump(family, &Attributes::default(), &mut take)?)
+        }
+        result => Ok(result?),
+    }
+}
+
+fn by_protocol() -> Attributes {
+    let mut attributes = Attributes::default();
+    attributes.nest(CTA_TUPLE_ORIG, |tuple| {
+        tuple.nest(CTA_TUPLE_PROTO, |proto| proto.bytes(CTA_PROTO_NUM, &[UDP]));
+    });
+    attributes.nest(CTA_FILTER, |filter| {
+        filter.bytes(CTA_FILTER_ORIG_FLAGS, &BY_PROTOCOL.to_ne_bytes());
+        filter.bytes(CTA_FILTER_REPLY_FLAGS, &0u32.to_ne_bytes());
+    });
+    attributes
+}
+
+fn dump(
+    family: Family,
+    filter: &Attributes,
+    take: &mut impl FnMut(Flow) -> bool,
+) -> nix::Result<()> {
+    // One of its own: what is left of a dump that is not read to its end goes with it.
+    let socket = netlink::open(SockProtocol::NetlinkNetFilter, 0)?;
+    let body: [&[u8]; 2] = [&nfgenmsg(route::number(family), 0), filter.as_bytes()];
+    netlink::send(&socket, &netlink::request(GET, NLM_F_DUMP, 0, &body))?;
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let length = netlink::receive(&socket, &mut buffer, MsgFlags::empty())?;
+        for message in Message::all(&buffer[..length]) {
+            match message.kind {
+                NLMSG_DONE | NLMSG_ERROR => {
+                    return match message.errno() {
+                        0 => Ok(()),
+                        number => Err(Errno::from_raw(number)),
+                    };
+                }
+                ENTRY => {
+                    let flow = message.body.get(NFGENMSG..).and_then(read);
+                    if flow.is_some_and(|flow| !take(flow)) {
+                        return Ok(());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The flow of an entry; `None` if it is another protocol's, or a captured query's.
+fn read(entry: &[u8]) -> Option<Flow> {
+    let tuple = attribute(entry, CTA_TUPLE_ORIG)?;
+    let proto = attribute(tuple, CTA_TUPLE_PROTO)?;
+    if attribute(proto, CTA_PROTO_NUM)? != [UDP] {
+        return None;
+    }
+    if attribute(entry, CTA_ZONE).is_some_and(|zone| zone == ZONE.to_be_bytes()) {
+        return None;
+    }
+    Some(Flow { source: source(tuple)?, destination: destination(tuple)? })
+}
+
+/// Reads an entry. For `reading`.
+pub(in crate::firewall) fn read_any(entry: &[u8]) {
+    let _ = read(entry);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::netlink::conntrack::tuple;
+
+    fn entry(protocol: u8, zone: Option<u16>, source: &str, destination: &str) -> Vec<u8> {
+        let mut attributes = Attributes::default();
+        let ends = [source, destination].map(|end| end.parse().unwrap());
+        tuple(&mut attributes, CTA_TUPLE_ORIG, protocol, ends);
+        if let Some(zone) = zone {
+            attributes.bytes(CTA_ZONE, &zone.to_be_bytes());
+        }
+        attributes.as_bytes().to_vec()
+    }
+
+    #[test]
+    fn flows_as_they_were_sent() {
+        for (source, destination) in [
+            ("192.168.1.10:4000", "198.51.100.1:3478"),
+            ("[2001:db8:1::10]:4000", "[2001:db8:f::1]:3478"),
+        ] {
+            let flow =
+                Flow { source: source.parse().unwrap(), destination: destination.parse().unwrap() };
+            let whole = entry(UDP, None, source, destination);
+            assert_eq!(read(&whole), Some(flow));
+            for length in 0..whole.len() {
+                // No panic, and nothing made up.
+                assert!(read(&whole[..length]).is_none_or(|found| found == flow));
+            }
+            assert_eq!(read(&entry(6, None, source, destination)), None, "TCP");
+            assert_eq!(read(&entry(UDP, Some(7), source, destination)), Some(flow));
+            assert_eq!(read(&entry(UDP, Some(ZONE), source, destination)), None, "a query");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Sockets for datagrams that TPROXY captured (Documentation/networking/tproxy.rst).
+//!
+//! IP_TRANSPARENT (ip(7)) lets a socket take datagrams for addresses that are not this machine's,
+//! and send from them. It needs CAP_NET_ADMIN. On an IPv6 socket the IPv4 option sets the same bit
+//! (ipv6_setsockopt in net/ipv6/ipv6_sockglue.c hands SOL_IP over).
+
+use super::super::Outbound;
+use super::train::{self, Sent, TrainInbox};
+use nix::sys::socket::{setsockopt, sockopt};
+use rustix::net::sockopt::{
+    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd};
+use tokio::net::UdpSocket;
+
+/// Bytes that may wait at the listener, as the kernel counts them: about a hundredth of a second of
+/// a gigabit. (SO_RCVBUFFORCE, socket(7), is not bound by net.core.rmem_max.)
+const LISTENER_BUFFER: usize = 4 * 1024 * 1024;
+
+/// A listener that is bound, and belongs to no runtime yet.
+#[derive(Debug)]
+pub struct BoundTransparent(std::net::UdpSocket);
+
+/// Takes the datagrams of one family that TPROXY leads to a port of loopback.
+#[derive(Debug)]
+pub struct TransparentListener(UdpSocket);
+
+/// Sends from a foreign address.
+#[derive(Debug)]
+pub struct ReplySocket(std::net::UdpSocket);
+
+impl BoundTransparent {
+    /// Binds to this port of 127.0.0.1 or ::1, also where this machine does not have that address
+    /// now.
+    ///
+    /// # Errors
+    /// EPERM without CAP_NET_ADMIN, EADDRINUSE, EAFNOSUPPORT (a kernel without IPv6).
+    pub fn bind(is_ipv6: bool, port: u16) -> io::Result<Self> {
+        let loopback: IpAddr = match is_ipv6 {
+            true => Ipv6Addr::LOCALHOST.into(),
+            false => Ipv4Addr::LOCALHOST.into(),
+        };
+        let address = SocketAddr::new(loopback, port);
+        let socket = transparent(address)?;
+        setsockopt(&socket, sockopt::UdpGroSegment, &true).or_else(without_trains)?;
+        match is_ipv6 {
+            true => setsockopt(&socket, sockopt::Ipv6OrigDstAddr, &true)?,
+            false => setsockopt(&socket, sockopt::Ipv4OrigDstAddr, &true)?,
+        }
+        // Only the first user namespace may go beyond net.core.rmem_max (EPERM in a container).
+        setsockopt(&socket, sockopt::RcvBufForce, &LISTENER_BUFFER)
+            .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &LISTENER_BUFFER))?;
+        socket.bind(&address.into())?;
+        Ok(BoundTransparent(socket.into()))
+    }
+
+    /// Registers the socket with the runtime of the calling thread.
+    ///
+    /// # Errors
+    /// What epoll says.
+    pub fn listen(self) -> io::Result<TransparentListener> {
+        Ok(TransparentListener(UdpSocket::from_std(self.0)?))
+    }
+}
+
+impl TransparentListener {
+    /// Waits until something is there.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.0.readable().await
+    }
+
+    /// Takes what is there; each train has its destination.
+    ///
+    /// # Errors
+    /// `WouldBlock`: nothing is there.
+    pub fn receive(&self, inbox: &mut TrainInbox) -> io::Result<()> {
+        train::receive(&self.0, inbox)
+    }
+}
+
+impl ReplySocket {
+    /// Binds to a foreign address, with the mark of `outbound`. It is never connected: TPROXY would
+    /// hand the client's next datagrams to it (nf_tproxy_get_sock_v4 prefers a connected socket).
+    ///
+    /// # Errors
+    /// EADDRINUSE: a socket of this machine has the port on every address, and does not share it
+    /// (SO_REUSEADDR). `AddrNotAvailable`: this machine has the address itself, and the socket
+    /// would take what is meant for a server here.
+    pub fn bind(outbound: &Outbound, source: SocketAddr) -> io::Result<Self> {
+        if super::super::is_own_address(source) {
+            let own = "the address is one of this machine";
+            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, own));
+        }
+        let socket = transparent(source)?;
+        outbound.apply_mark(&socket)?;
+        // Beside a server on every address which allows that.
+        socket.set_reuse_address(true)?;
+        allow_fragments(&socket, source.is_ipv6())?;
+        socket.bind(&source.into())?;
+        Ok(ReplySocket(socket.into()))
+    }
+
+    /// Sends datagrams that lie one behind the other to a client.
+    ///
+    /// # Errors
+    /// What the kernel says, for example EPERM where a firewall drops them.
+    pub fn send(&self, bytes: &[u8], lengths: &[usize], client: SocketAddr) -> io::Result<Sent> {
+        train::send(self.0.as_raw_fd(), bytes, lengths, Some(client))
+    }
+}
+
+fn transparent(address: SocketAddr) -> io::Result<Socket> {
+    let kind = Type::DGRAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    setsockopt(&socket, sockopt::IpTransparent, &true)?;
+    Ok(socket)
+}
+
+/// Lets large datagrams leave in fragments on the way: a router that drops what is too large for it
+/// may not say so. By default the kernel forbids fragments up to the MTU that it knows.
+pub(in crate::net) fn allow_fragments(socket: impl AsFd, is_ipv6: bool) -> io::Result<()> {
+    match is_ipv6 {
+        true => set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::DONT)?,
+        false => set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DONT)?,
+    }
+    Ok(())
+}
+
+/// Lets a socket take trains, where the kernel has them (Linux 5.0).
+pub(in crate::net) fn without_trains(error: nix::Error) -> nix::Result<()> {
+    if error == nix::Error::ENOPROTOOPT { Ok(()) } else { Err(error) }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "it stays on loopback")]
+impl ReplySocket {
+    /// One that needs no right: it sends from an address of its own.
+    pub fn of_any_address() -> io::Result<Self> {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+        socket.set_nonblocking(true)?;
+        Ok(ReplySocket(socket))
+    }
+}
