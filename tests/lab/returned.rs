@@ -85,7 +85,7 @@ fn a_translation_is_inherited(variant: Variant) {
     stream.read_exact(&mut [0]).unwrap_or_else(|error| panic!("{error}: {}", daemon.log()));
     drop((stream, server.join()));
     assert!(reset.elapsed() < REMEMBERED, "it took {:?}", reset.elapsed());
-    let log = daemon.log();
+    let log = daemon.whole_log();
     assert!(log.contains("came back, and is dialled again"), "none had such a port: {log}");
     assert_eq!(daemon.lines("ERROR"), [""; 0], "{log}");
     daemon.stop();
@@ -104,7 +104,7 @@ fn the_mark_is_overwritten(variant: Variant) {
     }
     let told = daemon.lines("ERROR");
     assert!(told.len() == 1 && told[0].contains("overwrites the mark"), "{}", daemon.log());
-    let dialled = daemon.log().matches("dialled again").count();
+    let dialled = daemon.whole_log().matches("dialled again").count();
     assert_eq!(dialled, 3, "once for each: {}", daemon.log());
     wait::until("nothing is left of it", PATIENCE, || daemon.descriptors() < 64);
     daemon.stop();

@@ -169,12 +169,16 @@ impl Snet {
     }
 
     pub fn is_ready(&self) -> bool {
-        self.0.log().lines().any(|line| line.contains(" ready"))
+        self.log().lines().any(|line| line.contains(" ready"))
     }
 
-    /// Everything it has said. Its lines wait in a queue until a thread writes them, so this waits
-    /// until nothing more is written.
+    /// What it has said so far. The last lines may still wait in its queue.
     pub fn log(&self) -> String {
+        self.0.log()
+    }
+
+    /// Everything it has said, where it says little: this waits until nothing more is written.
+    pub fn whole_log(&self) -> String {
         let (began, mut said) = (Instant::now(), self.0.log());
         loop {
             sleep(SILENCE);
@@ -189,7 +193,7 @@ impl Snet {
     /// The lines at this level.
     pub fn lines(&self, level: &str) -> Vec<String> {
         let wanted = format!(" {level} ");
-        self.log().lines().filter(|line| line.contains(&wanted)).map(str::to_owned).collect()
+        self.whole_log().lines().filter(|line| line.contains(&wanted)).map(str::to_owned).collect()
     }
 
     /// Asks it to stop and waits for the end, which has to be a good one.
