@@ -160,7 +160,7 @@ fn encode((family, index): DeviceRoute) -> ([u8; RTMSG], Attributes) {
     (header, attributes)
 }
 
-/// Who made a route (rtm_protocol); any number from 5 upwards that nobody else uses.
+/// Who made a route (rtm_protocol); any number from 5 upwards that no other program uses.
 const PROTOCOL: u8 = 0x53;
 
 // linux/rtnetlink.h

@@ -154,7 +154,7 @@ impl Error {
         }
     }
 
-    /// Whether it looks as if somebody else worked on our rules at the same time.
+    /// Whether it looks as if another program worked on our rules at the same time.
     pub(super) fn is_interference(&self) -> bool {
         match self {
             Error::Unverified { .. } => true,

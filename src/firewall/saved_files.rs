@@ -1,4 +1,4 @@
-//! Rules that somebody saved to a file while snet ran, and that are loaded at the next boot.
+//! Rules that were saved to a file while snet ran, and that are loaded at the next boot.
 //!
 //! Saved rules name our sets, which are not there then: iptables-restore refuses the whole file,
 //! and the machine comes up without its firewall. The same goes for what nft lists of tables of

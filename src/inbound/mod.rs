@@ -40,7 +40,7 @@ struct Intercepted {
 /// Why an accepted connection is none of ours. It is reset.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejected {
-    /// Somebody dialled our port; serving it would make an open proxy, or a loop.
+    /// Another program dialled our port; serving it would make an open proxy, or a loop.
     #[error("it was not redirected: somebody dialled this port")]
     NotRedirected,
     /// The daemon asks whether connections are served; see `daemon::heartbeat`.

@@ -136,7 +136,7 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Ipt
 
 /// At our own door: redirected packets of the LAN side come in, whatever a firewall says that
 /// knows nothing of them; strangers, who were not redirected, find nobody there. A translation of
-/// somebody else's that leads here is left to the others' rules.
+/// another program's that leads here is left to the others' rules.
 fn input(ruleset: &Ruleset, family: Family) -> Vec<String> {
     let is_router = ruleset.policy.lan.is_some();
     // First of all: the port is that of a foreign destination, and can be any.

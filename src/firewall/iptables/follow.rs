@@ -34,7 +34,7 @@ pub(in crate::firewall) struct Sets {
     pub(in crate::firewall) families: Vec<Family>,
     /// A set that is gone, or full, is told once and not with every answer.
     complained: AtomicBool,
-    /// Somebody emptied them, and what was learned is gone.
+    /// Another program emptied them, and what was learned is gone.
     forgot: AtomicBool,
     pub(in crate::firewall) listener: ChangeListener,
     /// How the switches were set last, and when.

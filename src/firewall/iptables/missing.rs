@@ -1,4 +1,4 @@
-//! What somebody emptied or destroyed, by the number of entries in each set. Pure.
+//! What another program emptied or destroyed, by the number of entries in each set. Pure.
 
 use super::sets::create;
 use crate::firewall::family::Family;

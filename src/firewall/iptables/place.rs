@@ -3,7 +3,7 @@
 //! Others flush tables, restore whole files, or insert their own rules before ours: a firewall
 //! that is reloaded, docker that is restarted. What is compared is what iptables-save shows: our
 //! jumps, our chains, the number of rules in each. In filter our jumps have to be the first, since
-//! a rule of somebody else that accepts ends the walk; in nat whoever stands before us is let be.
+//! a rule of another program that accepts ends the walk; in nat whoever stands before us is let be.
 
 use super::renew;
 use super::residue;

@@ -78,9 +78,9 @@ pub(super) struct Batch {
 /// Whose a table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ownership {
-    /// It goes with the socket that made it, and nobody else can change it.
+    /// It goes with the socket that made it, and no other program can change it.
     Owned,
-    /// Nobody else can change it, and it stays when the socket closes.
+    /// No other program can change it, and it stays when the socket closes.
     Persistent,
     /// Anybody's; it stays.
     Plain,

@@ -282,7 +282,7 @@ impl KernelTable {
     ///
     /// It is the dead man's switch, thrown by hand. The chains stay, and with them conntrack and
     /// the translation of the addresses of living connections: a machine without a stateful
-    /// firewall has nobody else who needs them.
+    /// firewall has no other rules that need them.
     ///
     /// # Errors
     /// What the kernel says.
@@ -315,7 +315,7 @@ impl KernelTable {
         let mut batch = Batch::new(TABLE);
         batch.delete();
         match self.connection.commit(&batch.seal())? {
-            // Somebody else was faster.
+            // Another program was faster.
             Err(BatchRefusal { errno: Errno::ENOENT, .. }) | Ok(()) => Ok(()),
             Err(refusal) => Err(explain(&self.connection, refusal)),
         }

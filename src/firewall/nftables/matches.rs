@@ -20,8 +20,8 @@ pub(super) const BEFORE_CONNTRACK: i32 = -300;
 pub(super) const UNTRACKED: i32 = -305;
 
 /// Before everybody's DNAT (NF_IP_PRI_NAT_DST, -100). A query has its zone by then, and in that
-/// zone nobody else's translation would find its replies: it has to be ours (seen: with a name
-/// server published by somebody's DNAT, the answers were lost).
+/// zone no other program's translation would find its replies: it has to be ours (seen: with a name
+/// server published by another program's DNAT, the answers were lost).
 pub(super) const BEFORE_DNAT: i32 = -105;
 
 /// Behind everybody's DNAT (NF_IP_PRI_NAT_DST, -100): with equal priorities the one that was

@@ -59,7 +59,7 @@ impl FoundTable {
         self.flags & NFT_TABLE_F_OWNER != 0 && self.owner == Some(port)
     }
 
-    /// Who has it, if somebody has.
+    /// The program that has it, if one has.
     pub(super) fn holder(&self) -> Option<Holder> {
         (self.flags & NFT_TABLE_F_OWNER != 0).then(|| Holder::of(self.owner.unwrap_or(0)))
     }

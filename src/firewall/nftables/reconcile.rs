@@ -133,7 +133,7 @@ pub(super) fn create(
                 }
                 ownership = Ownership::Plain;
             }
-            // Between our look and our act somebody made it, or removed it.
+            // Between our look and our act another program made it, or removed it.
             Errno::EEXIST | Errno::ENOENT | Errno::EPERM
                 if refusal.place > 0 && refusal.place <= place && attempt < ATTEMPTS =>
             {

@@ -166,7 +166,7 @@ pub(in crate::firewall) enum Expression {
     FromType(Is, AddressType),
     /// What the routing table says of the destination.
     ToType(Is, AddressType),
-    /// Somebody translated the destination.
+    /// Another program translated the destination.
     Translated,
     /// An ICMP message "port unreachable" of this family of which conntrack knows nothing.
     StrayComplaint(Family),

@@ -4,7 +4,7 @@
 //! it: conntrack, which leaves the path of packets with the last rule that asks for it
 //! (nf_ct_netns_put), and nat of its family, which leaves with the last chain of it, in
 //! iptables-legacy with the last table (nf_nat_unregister_fn). `iptables -t nat -F` with `-X`, an
-//! iptables-restore or `nft flush ruleset` by somebody else takes away one or both where nobody
+//! iptables-restore or `nft flush ruleset` by another program takes away one or both where nobody
 //! else has rules of that kind, and every proxied connection is cut. (Seen on 6.18, with
 //! iptables-nft and iptables-legacy.)
 //!
