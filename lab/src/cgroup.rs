@@ -1,13 +1,17 @@
 //! Cgroups of a test's own, beneath the one that it runs in. Their numbers are the host's: they go
 //! at the end, whatever comes.
 
+use crate::wait;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const ROOT: &str = "/sys/fs/cgroup";
+
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The hierarchy as this test sees it: its own cgroup is the root.
 pub struct Cgroups(RefCell<Vec<PathBuf>>);
@@ -43,7 +47,9 @@ impl Cgroups {
     /// Removes one that was made.
     pub fn remove(&self, path: &str) {
         let directory = Path::new(ROOT).join(path);
-        fs::remove_dir(&directory).expect("it is empty");
+        // What was moved out or has ended is counted there for a moment (EBUSY).
+        let removed = wait::quietly(PATIENCE, || fs::remove_dir(&directory).is_ok());
+        assert!(removed, "{} is not empty", directory.display());
         self.0.borrow_mut().retain(|made| *made != directory);
     }
 

@@ -1,6 +1,7 @@
 //! Which families the tools of this machine can serve.
 
 use super::residue;
+use super::table::Part;
 use crate::firewall::error::Error;
 use crate::firewall::family::Family;
 use crate::firewall::policy::{Ipv6, Policy};
@@ -19,8 +20,10 @@ pub(in crate::firewall) fn unreadable_tables() -> Vec<String> {
     let of = |family: Family| {
         let saved = Iptables::of_system(family).and_then(|tools| tools.save());
         let parts = residue::unreadable(&saved.unwrap_or_default());
+        // Needed for UDP only, which may be captured or not.
+        let parts = parts.into_iter().filter(|part| *part != Part::Mangle);
         let name = if family == Family::V4 { "ip" } else { "ip6" };
-        parts.into_iter().map(move |part| format!("table {name} {}", part.table()))
+        parts.map(move |part| format!("table {name} {}", part.table()))
     };
     Family::ALL.into_iter().filter(|family| kernel_has(*family)).flat_map(of).collect()
 }

@@ -26,7 +26,7 @@ pub(in crate::firewall) fn put(
     family: Family,
     iptables: &Iptables,
 ) -> Result<(), Error> {
-    refuse_foreign(&iptables.save()?, family)?;
+    refuse_foreign(&iptables.save()?, ruleset, family)?;
     step(Step::PutTables)?;
     iptables.restore(&text::restore(ruleset, family))?;
     verify(ruleset, family, iptables)
@@ -42,7 +42,7 @@ pub(in crate::firewall) fn turn(
     iptables: &Iptables,
 ) -> Result<(), Error> {
     let saved = iptables.save()?;
-    refuse_foreign(&saved, family)?;
+    refuse_foreign(&saved, ruleset, family)?;
     step(Step::PutTables)?;
     let found = residue::find(&saved);
     for table in rules::tables(ruleset, family) {
@@ -81,7 +81,7 @@ pub(in crate::firewall) fn repair(
     iptables: &Iptables,
 ) -> Result<Option<String>, Error> {
     let saved = iptables.save()?;
-    refuse_foreign(&saved, family)?;
+    refuse_foreign(&saved, ruleset, family)?;
     let tables = rules::tables(ruleset, family);
     let (wanted, found) = (residue::of(&tables), residue::find(&saved));
     let damaged: Vec<_> =
@@ -109,8 +109,11 @@ pub(in crate::firewall) fn repair(
     Ok(Some(format!("other {family} rules stood before ours in table {filter}")))
 }
 
-fn refuse_foreign(saved: &str, family: Family) -> Result<(), Error> {
-    match residue::unreadable(saved).first() {
+/// Where these rules have a part.
+fn refuse_foreign(saved: &str, ruleset: &Ruleset, family: Family) -> Result<(), Error> {
+    let tables = rules::tables(ruleset, family);
+    let has_part = |part: &Part| tables.iter().any(|table| table.part == *part);
+    match residue::unreadable(saved).into_iter().find(has_part) {
         Some(part) => Err(Error::Foreign { family: family.to_string(), table: part.table() }),
         None => Ok(()),
     }
