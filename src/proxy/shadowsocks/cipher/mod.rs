@@ -10,13 +10,13 @@
 mod portable;
 #[cfg(feature = "ring")]
 mod ring;
-mod subkey;
 
 use crate::secret::Secret;
+use hkdf::Hkdf;
 use md5::{Digest, Md5};
+use sha1::Sha1;
 use std::fmt;
 use std::str::FromStr;
-use subkey::subkey;
 use zeroize::Zeroizing;
 
 #[cfg(not(feature = "ring"))]
@@ -143,7 +143,12 @@ impl MasterKey {
     }
 
     fn subkey(&self, salt: &[u8]) -> Zeroizing<[u8; 32]> {
-        subkey(&self.bytes[..self.method.key_len()], salt)
+        let key_len = self.method.key_len();
+        let mut bytes = Zeroizing::new([0; 32]);
+        let subkey = &mut bytes[..key_len];
+        // HKDF refuses only outputs of more than 255 blocks.
+        let _ = Hkdf::<Sha1>::new(Some(salt), &self.bytes[..key_len]).expand(b"ss-subkey", subkey);
+        bytes
     }
 }
 
