@@ -25,7 +25,10 @@
 
 use super::family::Family;
 use super::netlink::route;
-use super::netlink::route::{RTA_DST, RTA_OIF, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, number};
+use super::netlink::route::{
+    PROTOCOL, RT_SCOPE_HOST, RT_SCOPE_UNIVERSE, RTA_DST, RTA_OIF, RTA_PRIORITY, RTM_DELROUTE,
+    RTM_GETROUTE, RTM_NEWROUTE, RTN_LOCAL, number,
+};
 use super::netlink::{Attributes, NLM_F_CREATE, NLM_F_EXCL, attribute, u32_at};
 use super::network::NetworkLink;
 use super::policy::Policy;
@@ -160,16 +163,9 @@ fn encode((family, index): DeviceRoute) -> ([u8; RTMSG], Attributes) {
     (header, attributes)
 }
 
-/// Who made a route (rtm_protocol); any number from 5 upwards that no other program uses.
-const PROTOCOL: u8 = 0x53;
-
 // linux/rtnetlink.h
 const RTMSG: usize = 12;
 const RT_TABLE_LOCAL: u8 = 255;
-const RT_SCOPE_UNIVERSE: u8 = 0;
-const RT_SCOPE_HOST: u8 = 254;
-const RTN_LOCAL: u8 = 2;
-const RTA_PRIORITY: u16 = 6;
 
 #[cfg(test)]
 mod tests {

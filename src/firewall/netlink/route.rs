@@ -18,6 +18,16 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// Who made a route or a rule of ours (rtm_protocol, FRA_PROTOCOL); any number from 5 upwards that
+/// no other program uses.
+pub(in crate::firewall) const PROTOCOL: u8 = 0x53;
+
+// linux/rtnetlink.h
+pub(in crate::firewall) const RT_SCOPE_UNIVERSE: u8 = 0;
+pub(in crate::firewall) const RT_SCOPE_HOST: u8 = 254;
+pub(in crate::firewall) const RTN_LOCAL: u8 = 2;
+pub(in crate::firewall) const RTA_PRIORITY: u16 = 6;
+
 /// How often a dump is asked for again because the tables changed under it.
 const ATTEMPTS: usize = 5;
 

@@ -38,15 +38,16 @@ mod rule;
 use crate::firewall::error::Error;
 use crate::firewall::family::Family;
 use crate::firewall::netlink::route;
-use crate::firewall::netlink::route::{RTA_OIF, RTM_DELROUTE, RTM_NEWROUTE, number};
+use crate::firewall::netlink::route::{
+    PROTOCOL, RT_SCOPE_HOST, RT_SCOPE_UNIVERSE, RTA_OIF, RTA_PRIORITY, RTM_DELROUTE, RTM_NEWROUTE,
+    RTN_LOCAL, number,
+};
 use crate::firewall::netlink::{Attributes, NLM_F_CREATE, NLM_F_EXCL};
 use crate::firewall::network::NetworkLink;
 use crate::firewall::policy::Policy;
 use crate::firewall::ruleset::Ruleset;
 use nix::errno::Errno;
-use rule::{
-    PROTOCOL, RT_TABLE_UNSPEC, RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE, RULES, RoutingRule, TABLE,
-};
+use rule::{RT_TABLE_UNSPEC, RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE, RULES, RoutingRule, TABLE};
 use std::io;
 use std::os::fd::OwnedFd;
 use tracing::warn;
@@ -254,10 +255,6 @@ fn request_route(
 const MOST_ROUTES: usize = 65536;
 
 // linux/rtnetlink.h
-const RT_SCOPE_UNIVERSE: u8 = 0;
-const RT_SCOPE_HOST: u8 = 254;
-const RTN_LOCAL: u8 = 2;
-const RTA_PRIORITY: u16 = 6;
 const RTA_TABLE: u16 = 15;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The rules of policy routing, as they are written to the kernel and read from it.
 
 use crate::firewall::family::Family;
-use crate::firewall::netlink::route::{self, number};
+use crate::firewall::netlink::route::{self, PROTOCOL, number};
 use crate::firewall::netlink::{Attributes, attributes, u32_at};
 use crate::mark::Fwmark;
 use std::fmt;
@@ -123,9 +123,6 @@ impl fmt::Display for RoutingRule {
 
 /// The table. Its number, like the priorities, is snet's port.
 pub(super) const TABLE: u32 = 1311;
-
-/// Who made a rule or a route (FRA_PROTOCOL, rtm_protocol), as in `device_routes`.
-pub(super) const PROTOCOL: u8 = 0x53;
 
 // linux/rtnetlink.h
 pub(super) const RTM_NEWRULE: u16 = 32;

@@ -23,6 +23,7 @@ mod nftables;
 mod non_lan_hosts;
 mod older_flows;
 mod policy_routes;
+mod queries;
 mod quiet;
 mod replace;
 mod router;
