@@ -202,11 +202,6 @@ impl Dispatcher {
         });
     }
 
-    /// Whether any proxy carries UDP.
-    pub fn carries_datagrams(&self) -> bool {
-        self.upstreams.iter().any(|upstream| upstream.proxy.carries_datagrams())
-    }
-
     /// Makes a way for the datagrams of one client socket, through the first proxy that carries UDP
     /// and is not known to be down for it; if all are, through the first that can be asked.
     ///

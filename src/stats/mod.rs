@@ -73,13 +73,33 @@ pub struct DatagramStats {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stats { accepted, proxied, direct, refused, ended: _, bytes, datagrams: _ } = self;
+        let Stats { accepted, proxied, direct, refused, ended: _, bytes, datagrams } = self;
         let [accepted, proxied, direct, refused, up, down] =
             [accepted, proxied, direct, refused, &bytes.up, &bytes.down].map(Counter::get);
         write!(
             f,
             "{accepted} connections were accepted: {proxied} relayed through a proxy, \
              {direct} directly, {refused} refused; {up} bytes went up and {down} down"
+        )?;
+        if datagrams.sessions.get() == 0 {
+            return Ok(());
+        }
+        write!(f, "; {datagrams}")
+    }
+}
+
+impl fmt::Display for DatagramStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DatagramStats { sessions, ended: _, evicted, up, down, .. } = self;
+        let DatagramStats { too_large, dropped, rejected, unopenable, .. } = self;
+        let [sessions, evicted, up, down] = [sessions, evicted, up, down].map(Counter::get);
+        let [too_large, dropped, rejected, unopenable] =
+            [too_large, dropped, rejected, unopenable].map(Counter::get);
+        write!(
+            f,
+            "{sessions} UDP sessions, of which {evicted} had to make room; {up} datagrams went up \
+             and {down} down; {too_large} were too large, {dropped} found no way, {rejected} were \
+             rejected, {unopenable} were not the proxy's"
         )
     }
 }
@@ -100,6 +120,33 @@ mod tests {
             stats.to_string(),
             "1 connections were accepted: 2 relayed through a proxy, 3 directly, 4 refused; \
              6 bytes went up and 7 down"
+        );
+    }
+
+    #[test]
+    fn datagrams_are_told_of_where_there_were_any() {
+        let stats = Stats::default();
+        assert!(!stats.to_string().contains("UDP"));
+        let of = &stats.datagrams;
+        let counters = [
+            &of.sessions,
+            &of.evicted,
+            &of.up,
+            &of.down,
+            &of.too_large,
+            &of.dropped,
+            &of.rejected,
+            &of.unopenable,
+        ];
+        for (counter, n) in counters.into_iter().zip(1..) {
+            counter.add(n);
+        }
+        assert!(
+            stats.to_string().ends_with(
+                "; 1 UDP sessions, of which 2 had to make room; 3 datagrams went up and 4 down; \
+                 5 were too large, 6 found no way, 7 were rejected, 8 were not the proxy's"
+            ),
+            "{stats}"
         );
     }
 }

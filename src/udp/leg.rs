@@ -1,11 +1,12 @@
 //! What a session's datagrams pass on their way to the proxy: the wait for an association, and the
 //! association itself.
 
-use super::House;
+use super::SharedState;
 use crate::dispatch::Upstream;
 use crate::proxy::association::{DatagramCodec, Unsealable};
 use crate::stats::DatagramStats;
 use crate::target::Target;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,6 +34,9 @@ pub(super) struct Leg {
     pub(super) socket: Rc<UdpSocket>,
     pub(super) codec: Box<dyn DatagramCodec>,
     pub(super) via: Arc<Upstream>,
+    /// Why the last datagrams could not be sent. The kernel tells an error of the socket once
+    /// (sock_error in include/net/sock.h), to the one who asks first.
+    pub(super) broken: Option<io::Error>,
 }
 
 /// Datagrams that lie one behind the other.
@@ -66,14 +70,19 @@ impl Packets {
 
 impl Waiting {
     /// Whether there was room.
-    pub(super) fn add(&mut self, house: &House, destination: SocketAddr, datagram: &[u8]) -> bool {
-        let (length, all) = (datagram.len(), house.waiting.get());
+    pub(super) fn add(
+        &mut self,
+        shared: &SharedState,
+        destination: SocketAddr,
+        datagram: &[u8],
+    ) -> bool {
+        let (length, all) = (datagram.len(), shared.waiting.get());
         let has_room = self.datagrams.len() < MOST_WAITING
             && self.bytes + length <= MOST_WAITING_BYTES
             && all + length <= ALL_WAITING_BYTES;
         if has_room {
             self.bytes += length;
-            house.waiting.set(all + length);
+            shared.waiting.set(all + length);
             self.datagrams.push((destination, datagram.to_vec()));
         }
         has_room

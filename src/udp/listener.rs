@@ -1,6 +1,6 @@
 //! From the listener to the sessions.
 
-use super::House;
+use super::SharedState;
 use super::session::{DatagramSession, begin};
 use crate::firewall::{Family, probe};
 use crate::net::listen::Errors;
@@ -13,11 +13,14 @@ use tokio::time::Instant;
 use tracing::{debug, error};
 
 /// Takes what the kernel captured. Ends only with the socket.
-pub(super) async fn listen(house: Rc<House>, listener: TransparentListener) -> io::Result<()> {
+pub(super) async fn listen(
+    shared: Rc<SharedState>,
+    listener: TransparentListener,
+) -> io::Result<()> {
     let mut errors = Errors::default();
     loop {
         listener.readable().await?;
-        let received = listener.receive(&mut house.inbox.borrow_mut());
+        let received = listener.receive(&mut shared.inbox.borrow_mut());
         match received {
             Ok(()) => errors.over(),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
@@ -27,8 +30,8 @@ pub(super) async fn listen(house: Rc<House>, listener: TransparentListener) -> i
             }
         }
         let now = Instant::now();
-        for train in house.inbox.borrow_mut().trains() {
-            take(&house, train, now);
+        for train in shared.inbox.borrow_mut().trains() {
+            take(&shared, train, now);
         }
         // One busy listener must not starve the sessions, which carry the replies.
         tokio::task::yield_now().await;
@@ -36,17 +39,17 @@ pub(super) async fn listen(house: Rc<House>, listener: TransparentListener) -> i
 }
 
 /// Hands a train to its session.
-pub(super) fn take(house: &Rc<House>, mut train: Train<'_>, now: Instant) {
+pub(super) fn take(shared: &Rc<SharedState>, mut train: Train<'_>, now: Instant) {
     let client = train.peer;
-    let stats = &house.relay.stats.datagrams;
+    let stats = &shared.relay.stats.datagrams;
     match train.destination {
-        Some(destination) if is_proof(destination) => prove(house, client, destination, now),
+        Some(destination) if is_proof(destination) => prove(shared, client, destination, now),
         // It was sent to the listener itself: serving it would make an open proxy.
         None => stats.rejected.add(1),
         Some(destination) if destination.ip().is_loopback() => stats.rejected.add(1),
-        Some(destination) if house.own.borrow().contains(&client) => {
+        Some(destination) if shared.own.borrow().contains(&client) => {
             stats.rejected.add(1);
-            if !house.is_loop_told.replace(true) {
+            if !shared.is_loop_told.replace(true) {
                 error!(
                     %destination,
                     "a datagram of snet's own to a proxy came back: some rule overwrites its mark; \
@@ -56,23 +59,23 @@ pub(super) fn take(house: &Rc<House>, mut train: Train<'_>, now: Instant) {
         }
         Some(destination) => {
             let session =
-                house.sessions.borrow_mut().used(client).map(|session| Rc::clone(session));
-            let session = session.unwrap_or_else(|| add(house, client, destination, now));
-            session.up(house, destination, &mut train, now);
+                shared.sessions.borrow_mut().used(client).map(|session| Rc::clone(session));
+            let session = session.unwrap_or_else(|| add(shared, client, destination, now));
+            session.up(shared, destination, &mut train, now);
         }
     }
 }
 
 fn add(
-    house: &Rc<House>,
+    shared: &Rc<SharedState>,
     client: SocketAddr,
     destination: SocketAddr,
     now: Instant,
 ) -> Rc<DatagramSession> {
-    let session = begin(house, client, destination, now);
-    let evicted = house.sessions.borrow_mut().add(client, Rc::clone(&session));
+    let session = begin(shared, client, destination, now);
+    let evicted = shared.sessions.borrow_mut().add(client, Rc::clone(&session));
     if let Some(evicted) = evicted {
-        house.relay.stats.datagrams.evicted.add(1);
+        shared.relay.stats.datagrams.evicted.add(1);
         evicted.evict();
     }
     session
@@ -84,9 +87,9 @@ fn is_proof(destination: SocketAddr) -> bool {
         && Family::ALL.iter().any(|family| probe::address(*family) == destination.ip())
 }
 
-fn prove(house: &House, client: SocketAddr, asked: SocketAddr, now: Instant) {
-    let Some(socket) = house.replies.borrow_mut().get(asked, now) else { return };
-    let token = house.relay.token.text().as_bytes();
+fn prove(shared: &SharedState, client: SocketAddr, asked: SocketAddr, now: Instant) {
+    let Some(socket) = shared.replies.borrow_mut().get(asked, now) else { return };
+    let token = shared.relay.token.text().as_bytes();
     if let Err(error) = socket.send(token, &[token.len()], client) {
         debug!(%client, "the proof that datagrams are captured is not answered: {error}");
     }

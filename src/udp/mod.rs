@@ -26,6 +26,7 @@ mod idle;
 mod leg;
 mod listener;
 mod replies;
+mod replying;
 mod session;
 mod table;
 
@@ -136,17 +137,17 @@ fn run(
 ) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
-        let house = Rc::new(House::new(relay, ReplySocket::bind));
+        let shared = Rc::new(SharedState::new(relay, ReplySocket::bind));
         let mut listeners = JoinSet::new();
         for bound in bound {
-            listeners.spawn_local(listen(Rc::clone(&house), bound.listen()?));
+            listeners.spawn_local(listen(Rc::clone(&shared), bound.listen()?));
         }
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ended = loop {
             tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => break Ok(()),
-                _ = sweep.tick() => house.sweep(),
+                _ = sweep.tick() => shared.sweep(),
                 Some(ended) = listeners.join_next() => break match ended {
                     Ok(Err(failure)) => Err(failure),
                     Ok(Ok(())) => Err(io::Error::other("a listener ended")),
@@ -154,14 +155,14 @@ fn run(
                 },
             }
         };
-        debug!(sessions = house.sessions.borrow().len(), "the UDP relay stops");
+        debug!(sessions = shared.sessions.borrow().len(), "the UDP relay stops");
         ended
     })
 }
 
 /// What listeners and sessions share, on their one thread.
 #[derive(Debug)]
-struct House {
+struct SharedState {
     relay: DatagramRelay,
     sessions: RefCell<Table<Rc<DatagramSession>>>,
     replies: RefCell<ReplySockets>,
@@ -176,11 +177,11 @@ struct House {
     is_loop_told: Cell<bool>,
 }
 
-impl House {
+impl SharedState {
     fn new(relay: DatagramRelay, bind: replies::Bind) -> Self {
         let SessionLimits { sessions, reply_sockets } = relay.limits;
         let by_source = relay.by_source.load(Ordering::Relaxed);
-        House {
+        SharedState {
             sessions: RefCell::new(Table::new(sessions, by_source)),
             replies: RefCell::new(ReplySockets::new(relay.outbound.clone(), bind, reply_sockets)),
             inbox: RefCell::default(),

@@ -88,7 +88,7 @@ fn outbound() -> Outbound {
 
 /// Everything around the sessions.
 struct Street {
-    house: Rc<House>,
+    shared: Rc<SharedState>,
     /// What the proxy's server is.
     server: UdpSocket,
     /// Where the proxy believes it to be.
@@ -113,8 +113,8 @@ fn on_a_street(rules: Rules, limits: SessionLimits, test: impl AsyncFnOnce(&Stre
             limits,
             by_source: Arc::new(AtomicBool::new(true)),
         };
-        let house = Rc::new(House::new(relay, |_, _| ReplySocket::of_any_address()));
-        test(&Street { house, server, place }).await;
+        let shared = Rc::new(SharedState::new(relay, |_, _| ReplySocket::of_any_address()));
+        test(&Street { shared, server, place }).await;
     });
 }
 
@@ -125,7 +125,7 @@ impl Street {
     fn send(&self, client: &StdSocket, destination: &str, payload: &str) {
         let mut bytes = payload.as_bytes().to_vec();
         let peer = client.local_addr().unwrap();
-        take(&self.house, Train::of_one(peer, at(destination), &mut bytes), Instant::now());
+        take(&self.shared, Train::of_one(peer, at(destination), &mut bytes), Instant::now());
     }
 
     /// The next packet at the server, and where it came from.
@@ -141,7 +141,7 @@ impl Street {
     }
 
     fn stats(&self) -> &crate::stats::DatagramStats {
-        &self.house.relay.stats.datagrams
+        &self.shared.relay.stats.datagrams
     }
 }
 
@@ -182,7 +182,7 @@ fn one_socket_of_a_client_is_one_session() {
         // Also from a peer that was never asked.
         street.server_sends(from, "203.0.113.99:7 hello").await;
         assert_eq!(got(&one).await.as_deref(), Some("hello"));
-        assert_eq!(street.house.sessions.borrow().len(), 2);
+        assert_eq!(street.shared.sessions.borrow().len(), 2);
         assert_eq!((street.stats().up.get(), street.stats().down.get()), (3, 1));
     });
 }
@@ -212,9 +212,9 @@ fn what_is_not_to_be_carried() {
         assert_eq!((street.stats().unopenable.get(), street.stats().dropped.get()), (1, 1));
         // Our own socket, back again.
         let mut bytes = *b"loop";
-        take(&street.house, Train::of_one(from, at(SITE), &mut bytes), Instant::now());
+        take(&street.shared, Train::of_one(from, at(SITE), &mut bytes), Instant::now());
         assert_eq!(street.stats().rejected.get(), 3);
-        assert_eq!(street.house.sessions.borrow().len(), 1);
+        assert_eq!(street.shared.sessions.borrow().len(), 1);
     });
 }
 
@@ -224,8 +224,8 @@ fn the_proof_is_answered() {
         let one = client();
         let asked = SocketAddr::new(probe::address(Family::V4), probe::UDP_PORT);
         street.send(&one, &asked.to_string(), "?");
-        assert_eq!(got(&one).await.as_deref(), Some(street.house.relay.token.text()));
-        assert_eq!(street.house.sessions.borrow().len(), 0);
+        assert_eq!(got(&one).await.as_deref(), Some(street.shared.relay.token.text()));
+        assert_eq!(street.shared.sessions.borrow().len(), 0);
     });
 }
 
@@ -238,7 +238,7 @@ fn what_waits_is_bounded() {
         }
         assert_eq!(street.stats().dropped.get(), 1000 - 64);
         assert_eq!(street.at_the_server().await.0, format!("{SITE} 0"));
-        assert_eq!(street.house.waiting.get(), 0);
+        assert_eq!(street.shared.waiting.get(), 0);
     });
 }
 
@@ -250,7 +250,7 @@ fn a_server_that_dies_and_comes_back() {
         street.send(&one, SITE, "lost");
         sleep(Duration::from_millis(50)).await;
         street.send(&one, SITE, "dropped");
-        assert_eq!(street.house.waiting.get(), 0);
+        assert_eq!(street.shared.waiting.get(), 0);
         assert!(street.stats().dropped.get() >= 1);
         *street.place.lock().unwrap() = Some(street.server.local_addr().unwrap());
         let mut came = None;
@@ -280,7 +280,7 @@ fn who_has_too_many_sessions_loses_the_oldest() {
         sleep(Duration::from_millis(50)).await;
         let stats = street.stats();
         assert_eq!((stats.sessions.get(), stats.evicted.get(), stats.ended.get()), (4, 2, 2));
-        assert_eq!(street.house.sessions.borrow().len(), 2);
-        assert_eq!(street.house.own.borrow().len(), 2, "their sockets are closed");
+        assert_eq!(street.shared.sessions.borrow().len(), 2);
+        assert_eq!(street.shared.own.borrow().len(), 2, "their sockets are closed");
     });
 }
