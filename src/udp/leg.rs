@@ -6,7 +6,6 @@ use crate::dispatch::Upstream;
 use crate::proxy::association::{DatagramCodec, Unsealable};
 use crate::stats::DatagramStats;
 use crate::target::Target;
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,9 +33,6 @@ pub(super) struct Leg {
     pub(super) socket: Rc<UdpSocket>,
     pub(super) codec: Box<dyn DatagramCodec>,
     pub(super) via: Arc<Upstream>,
-    /// Why the last datagrams could not be sent. The kernel tells an error of the socket once
-    /// (sock_error in include/net/sock.h), to the one who asks first.
-    pub(super) broken: Option<io::Error>,
 }
 
 /// Datagrams that lie one behind the other.

@@ -24,11 +24,10 @@ impl DatagramSession {
         let mut phase = self.phase.borrow_mut();
         let SessionPhase::Open(leg) = &mut *phase else { return Ok(()) };
         let mut inbox = shared.inbox.borrow_mut();
-        match (train::receive(socket, &mut inbox), leg.broken.take()) {
-            (Ok(()), None) => {}
-            (_, Some(error)) => return Err(error),
-            (Err(error), None) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            (Err(error), None) => return Err(error),
+        match train::receive(socket, &mut inbox) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
         }
         let now = Instant::now();
         let stats = &shared.relay.stats.datagrams;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info};
@@ -39,6 +40,9 @@ pub(super) struct DatagramSession {
     pub(super) down: Cell<u64>,
     pub(super) phase: RefCell<SessionPhase>,
     task: RefCell<Option<AbortHandle>>,
+    /// Why the last datagrams could not be sent, and word of it for the task.
+    failed: RefCell<Option<io::Error>>,
+    fails: Notify,
 }
 
 #[derive(Debug)]
@@ -78,6 +82,8 @@ pub(super) fn begin(
         down: Cell::new(0),
         phase: RefCell::new(SessionPhase::Associating(Waiting::default())),
         task: RefCell::new(None),
+        failed: RefCell::new(None),
+        fails: Notify::new(),
     });
     shared.relay.stats.datagrams.sessions.add(1);
     let ending = Ending { shared: Rc::clone(shared), session: Rc::clone(&session) };
@@ -167,8 +173,9 @@ impl DatagramSession {
         is_blocked
     }
 
-    /// Sends what was sealed. An error of the socket ends the leg: the kernel wakes its task, too.
-    fn send(&self, leg: &mut Leg, packets: &mut Packets, stats: &DatagramStats) {
+    /// Sends what was sealed. An error of the socket ends the leg. (Its task would not learn of it:
+    /// the kernel tells it once, sock_error in include/net/sock.h, and it makes nothing readable.)
+    fn send(&self, leg: &Leg, packets: &mut Packets, stats: &DatagramStats) {
         let result = train::send_connected(&leg.socket, &packets.bytes, &packets.lengths);
         match result {
             Ok(sent) => {
@@ -179,7 +186,8 @@ impl DatagramSession {
             }
             Err(error) => {
                 stats.dropped.add(packets.lengths.len() as u64);
-                leg.broken = Some(error);
+                *self.failed.borrow_mut() = Some(error);
+                self.fails.notify_one();
             }
         }
         packets.clear();
@@ -241,17 +249,14 @@ impl DatagramSession {
         Associated { association, via }: Associated,
     ) -> (Rc<UdpSocket>, Arc<Upstream>, Option<TcpStream>) {
         let socket = Rc::new(association.socket);
+        *self.failed.borrow_mut() = None;
         if let Ok(own) = socket.local_addr() {
             shared.own.borrow_mut().insert(own);
         }
         let (client, destination) = (self.client, self.first);
         debug!(%client, %destination, via = via.name(), "UDP session");
-        let mut leg = Leg {
-            socket: Rc::clone(&socket),
-            codec: association.codec,
-            via: Arc::clone(&via),
-            broken: None,
-        };
+        let mut leg =
+            Leg { socket: Rc::clone(&socket), codec: association.codec, via: Arc::clone(&via) };
         let stats = &shared.relay.stats.datagrams;
         let former = std::mem::replace(&mut *self.phase.borrow_mut(), SessionPhase::Resting);
         if let SessionPhase::Associating(waiting) = former {
@@ -260,7 +265,7 @@ impl DatagramSession {
                 leg.seal(&Target::addr(*destination), datagram, &mut packets, stats);
             }
             shared.waiting.set(shared.waiting.get() - waiting.bytes);
-            self.send(&mut leg, &mut packets, stats);
+            self.send(&leg, &mut packets, stats);
         }
         *self.phase.borrow_mut() = SessionPhase::Open(leg);
         (socket, via, association.lifeline)
@@ -299,6 +304,12 @@ impl DatagramSession {
                     }
                     // The others of this thread come first.
                     tokio::task::yield_now().await;
+                }
+                () = self.fails.notified() => {
+                    // Of an earlier leg there may be word still.
+                    if let Some(error) = self.failed.borrow_mut().take() {
+                        return LegEnd::Broken(error);
+                    }
                 }
                 error = async {
                     match &mut cut {

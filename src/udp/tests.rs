@@ -268,6 +268,36 @@ fn a_server_that_dies_and_comes_back() {
     });
 }
 
+/// The kernel tells an error once, to the send that comes next.
+#[test]
+fn an_error_that_a_send_meets_is_not_lost() {
+    on_a_street(Rules::default(), ROOMY, async |street| {
+        let (one, dying) = (client(), client());
+        *street.place.lock().unwrap() = Some(dying.local_addr().unwrap());
+        street.send(&one, SITE, "first");
+        assert_eq!(got(&dying).await, Some(format!("{SITE} first")));
+        let before = street.shared.own.borrow().clone();
+        drop(dying);
+        *street.place.lock().unwrap() = Some(street.server.local_addr().unwrap());
+        street.send(&one, SITE, "refused");
+        std::thread::sleep(Duration::from_millis(20));
+        street.send(&one, SITE, "meets the refusal");
+        let is_another = || {
+            let now = street.shared.own.borrow();
+            !now.is_empty() && *now != before
+        };
+        for _ in 0..60 {
+            sleep(Duration::from_millis(50)).await;
+            if is_another() {
+                break;
+            }
+        }
+        assert!(is_another(), "the session still sends to the dead server");
+        street.send(&one, SITE, "again");
+        assert_eq!(street.at_the_server().await.0, format!("{SITE} again"));
+    });
+}
+
 #[test]
 fn who_has_too_many_sessions_loses_the_oldest() {
     let limits = SessionLimits { sessions: 8, reply_sockets: 2 };
