@@ -9,7 +9,8 @@ use super::shown::show_text;
 use super::{ListenConfig, Purpose};
 use crate::dns::settings::Via;
 use crate::net::dial::DialOptions;
-use crate::proxy::shadowsocks::cipher::Method;
+use crate::proxy::shadowsocks::cipher::master_key::{MasterKey, UnfitPassword};
+use crate::proxy::shadowsocks::cipher::method::Method;
 use crate::secret::Secret;
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -48,10 +49,9 @@ pub struct ProxyConfig {
 pub enum ProxyKind {
     /// `type = "shadowsocks"`
     Shadowsocks {
-        /// The cipher.
-        method: Method,
-        /// The password, from `password` or the first line of `password-file`.
-        password: Secret,
+        /// `method`, and the password that fits it, from `password` or the first line of
+        /// `password-file`.
+        key: MasterKey,
     },
     /// `type = "http"`
     Http {
@@ -235,7 +235,14 @@ impl<'a> KeysOfType<'a> {
             let accepted = "password or password-file: shadowsocks needs one";
             self.section.missing("password", accepted)
         });
-        Some(ProxyKind::Shadowsocks { method: method?, password: password? })
+        let key = match MasterKey::new(method?, &password?) {
+            Ok(key) => key,
+            Err(UnfitPassword { found, accepted }) => {
+                let item = self.password.as_ref().or(self.password_file.as_ref())?;
+                return item.refuse_as(found, accepted);
+            }
+        };
+        Some(ProxyKind::Shadowsocks { key })
     }
 
     fn http(&self) -> Option<ProxyKind> {

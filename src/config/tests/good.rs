@@ -9,7 +9,7 @@ use crate::domain::Name;
 use crate::firewall::{Datagrams, ExemptPrograms, Ipv6, OnFailure};
 use crate::ipset::IpSet;
 use crate::net::dial::DialOptions;
-use crate::proxy::shadowsocks::cipher::Method;
+use crate::proxy::shadowsocks::cipher::method::Method;
 use crate::route::Route;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -199,8 +199,11 @@ fn everything() {
     assert_eq!(config.proxies[0].connect_timeout, Duration::from_millis(500));
     let options = [0, 1].map(|number: usize| config.proxies[number].dial_options);
     assert_eq!(options, [DialOptions { fast_open: true, multipath: true }, DialOptions::default()]);
-    let ProxyKind::Shadowsocks { method, password } = &config.proxies[0].kind else { panic!() };
-    assert_eq!((*method, password.expose()), (Method::Aes256Gcm, "päss hunter2".as_bytes()));
+    let ProxyKind::Shadowsocks { key } = &config.proxies[0].kind else { panic!() };
+    assert_eq!(
+        (key.method(), key.password().expose()),
+        (Method::Aes256Gcm, "päss hunter2".as_bytes())
+    );
     let ProxyKind::Http { credentials: Some((user, password)) } = &config.proxies[1].kind else {
         panic!()
     };

@@ -5,7 +5,7 @@ use crate::mark::Fwmark;
 use crate::net::udp::{Asker, UdpListener};
 use crate::net::{Outbound, Refusal};
 use crate::proxy::association::DatagramCodec;
-use crate::proxy::shadowsocks::cipher::MasterKey;
+use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
 use crate::proxy::shadowsocks::datagram::SaltedDatagrams;
 use crate::target::Target;
 use std::io;
@@ -57,7 +57,7 @@ async fn answer(
 mod tests {
     use super::*;
     use crate::net::udp;
-    use crate::proxy::shadowsocks::cipher::Method;
+    use crate::proxy::shadowsocks::cipher::method::Method;
     use crate::secret::Secret;
     use tokio::task::{LocalSet, spawn_local};
 
@@ -66,7 +66,7 @@ mod tests {
         let bind = || udp::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let (server, echo) = (bind(), bind());
         let (server_at, echo_at) = (server.local_addr().unwrap(), echo.local_addr().unwrap());
-        let key = MasterKey::new(Method::Aes256Gcm, &Secret::new("secret"));
+        let key = MasterKey::new(Method::Aes256Gcm, &Secret::new("secret")).unwrap();
         let mut codec = SaltedDatagrams::new(key.clone());
         LocalSet::new()
             .run_until(async {
