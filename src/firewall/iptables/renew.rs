@@ -36,7 +36,11 @@ pub(in crate::firewall) fn order(old: &Ruleset, new: &Ruleset, family: Family) -
         [Part::Mangle, Part::Nat, Part::Raw, Part::Filter]
     } else if new.policy.lan.is_none() && old.policy.lan.is_some() {
         // The guard lets in what is captured: it goes after the capture of the LAN side.
-        [Part::Nat, Part::Raw, Part::Filter, Part::Mangle]
+        if datagrams(new) && !datagrams(old) {
+            [Part::Mangle, Part::Nat, Part::Raw, Part::Filter]
+        } else {
+            [Part::Nat, Part::Raw, Part::Filter, Part::Mangle]
+        }
     } else if datagrams(old) && !datagrams(new) {
         [Part::Filter, Part::Raw, Part::Mangle, Part::Nat]
     } else {
