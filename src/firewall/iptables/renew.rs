@@ -172,4 +172,19 @@ mod tests {
         let leaving = order(&router(), &ruleset(), Family::V4);
         assert!(before(leaving, Part::Nat, Part::Filter));
     }
+
+    #[test]
+    fn what_raw_draws_out_of_conntrack_mangle_takes() {
+        let with_udp = |ruleset: Ruleset| ruleset.with(|policy| policy.udp = Datagrams::Proxy);
+        for old in [ruleset(), router()] {
+            for new in [ruleset(), router()] {
+                let place = |parts: [Part; 4], part| parts.iter().position(|it| *it == part);
+                let begins = order(&old, &with_udp(new.clone()), Family::V4);
+                assert!(place(begins, Part::Mangle) < place(begins, Part::Raw));
+                assert!(place(begins, Part::Raw) < place(begins, Part::Filter));
+                let ends = order(&with_udp(old.clone()), &new, Family::V4);
+                assert!(place(ends, Part::Raw) < place(ends, Part::Mangle));
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What becomes of datagrams where foreign UDP is captured.
 
 mod listener;
+mod upkeep;
 
 use super::installed::{Handle, backend};
 use super::{of_the_network, router_of_the_network, ruleset, set};
