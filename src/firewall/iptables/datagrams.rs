@@ -21,7 +21,7 @@
 //! and filter drops what mangle has not seen (another program flushed it).
 //!
 //! A server here, or behind a forwarded port, answers as it did: the flow of who asks it is noted
-//! as older where it has passed all firewalls, which is in nat, in its chains INPUT and POSTROUTING.
+//! as older where it has passed all firewalls: in the chains INPUT and POSTROUTING of nat.
 //!
 //! Replies leave from the foreign address, with snet's mark. Conntrack must not see them either, or
 //! the client's next datagram would be the reply of that entry, and leave untranslated.
