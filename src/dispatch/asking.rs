@@ -44,7 +44,9 @@ impl Upstream {
             Ok(Ok(association)) => association,
             Ok(Err(error)) if error.is_shortage() => return,
             Ok(Err(error)) => return self.datagrams_failed(&error.to_string()),
-            Err(_) => return self.datagrams_failed(&format!("no answer in {:?}", self.timeout)),
+            Err(_) => {
+                return self.datagrams_failed(&format!("no answer within {:?}", self.timeout));
+            }
         };
         match ask(association, &name_servers).await {
             Ok(true) => {
@@ -52,13 +54,19 @@ impl Upstream {
                 let milliseconds = begun.elapsed().as_millis();
                 info!(proxy = self.name(), "its UDP answers, {milliseconds} ms");
             }
-            Ok(false) if self.datagrams.failed(Instant::now()) => warn!(
+            Ok(false) => self.unheard("nothing comes back"),
+            Err(error) => self.unheard(&error.to_string()),
+        }
+    }
+
+    fn unheard(&self, what: &str) {
+        if self.datagrams.failed(Instant::now()) {
+            warn!(
                 proxy = self.name(),
-                "nothing comes back by UDP: does the server carry it, on the same port, and does \
-                 its firewall let it through? (if not: udp = false of this [[proxy]])"
-            ),
-            Ok(false) => {}
-            Err(error) => self.datagrams_failed(&error.to_string()),
+                "no trusted name server answers by its UDP ({what}): does the server carry UDP, on \
+                 the same port, and does its firewall let it through? (if not: udp = false of this \
+                 [[proxy]])"
+            );
         }
     }
 }
