@@ -69,7 +69,10 @@ pub(super) fn raw(ruleset: &Ruleset, family: Family) -> Vec<IptablesChain> {
         marked(ruleset),
     ];
     own.extend(exempt(ruleset));
-    own.push(format!("-g {DATAGRAMS}"));
+    // What mangle would take is lost behind it: then filter rejects it.
+    if ruleset.captures_own_datagrams_in_mangle(family) {
+        own.push(format!("-g {DATAGRAMS}"));
+    }
     let mut chains = vec![IptablesChain { name: UDP, rules: own }];
     if ruleset.policy.lan.is_some() {
         let mut rules = of_the_lan(family).to_vec();

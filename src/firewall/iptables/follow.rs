@@ -138,7 +138,7 @@ impl RulesFollower {
             let parts = renew::order(before, after, *family).into_iter();
             for text in parts.filter_map(|part| renew::text(part, before, after, *family)) {
                 if let Err(error) = tools.restore(&text) {
-                    warn!("cgroups and bridges that change are not followed: {error}");
+                    warn!("cgroups, bridges or other rules that change are not followed: {error}");
                     return;
                 }
             }

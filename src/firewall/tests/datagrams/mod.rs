@@ -1,5 +1,6 @@
 //! What becomes of datagrams where foreign UDP is captured.
 
+mod limits;
 mod listener;
 mod upkeep;
 
