@@ -100,13 +100,15 @@ mod tests {
     use crate::mark::Fwmark;
     use crate::net::{Outbound, Refusal};
     use crate::proxy::association::DatagramCodec as _;
-    use crate::proxy::shadowsocks::cipher::{MasterKey, Method};
+    use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
+    use crate::proxy::shadowsocks::cipher::method::Method;
     use crate::proxy::shadowsocks::datagram::SaltedDatagrams;
     use crate::secret::Secret;
     use tokio::net::UdpSocket;
 
     fn codec(password: &str) -> SaltedDatagrams {
-        SaltedDatagrams::new(MasterKey::new(Method::Aes128Gcm, &Secret::new(password)))
+        let key = MasterKey::new(Method::Aes128Gcm, &Secret::new(password)).unwrap();
+        SaltedDatagrams::new(key)
     }
 
     /// A server, and an association with it.
