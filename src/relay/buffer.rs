@@ -7,8 +7,8 @@
 //! time are counted and bounded; when none is left, small ones do, and nothing fails.
 //!
 //! Budget: as many large pieces as [`Limits`] says, and [`SMALL`] for each half whose sink is slow
-//! beyond that ([`PIECE`] if its server seals so much at a time); each thread keeps some pieces for the next half, since fresh ones would have to be
-//! zeroed.
+//! beyond that ([`PIECE`] if its server seals so much at a time); each thread keeps some pieces for
+//! the next half, since fresh ones would have to be zeroed.
 
 use super::limits::Limits;
 use std::cell::RefCell;
@@ -28,7 +28,8 @@ pub(super) const PIECE: usize = 65 * 1024;
 const KEPT: usize = 2;
 
 thread_local! {
-    static FREE: RefCell<[Vec<Box<[u8]>>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
+    static FREE: RefCell<[Vec<Box<[u8]>>; 3]> =
+        const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
 }
 
 #[cfg(test)]
@@ -65,7 +66,8 @@ impl<'a> Buffer<'a> {
         *self = larger;
     }
 
-    /// Becomes large enough for this many bytes, at most [`PIECE`], and keeps its first `held` ones.
+    /// Becomes large enough for this many bytes, at most [`PIECE`], and keeps its first `held`
+    /// ones.
     pub(super) fn fit(&mut self, bytes: usize, held: usize) {
         if bytes <= self.bytes.len() {
             return;

@@ -84,16 +84,17 @@ impl Opener {
     /// Opens as many chunks as have come whole.
     ///
     /// # Errors
-    /// `InvalidData`: the bytes do not authenticate, a length is out of bounds, or the header is not
-    /// the one that was expected. Nothing of `received` and nothing that comes later can be trusted.
+    /// `InvalidData`: the bytes do not authenticate, a length is out of bounds, or the header is
+    /// another one than it has to be. Nothing of `received` and nothing that comes later can be
+    /// trusted.
     pub fn open(&mut self, received: &mut [u8]) -> io::Result<Opened> {
         let mut opened = Opened::default();
         while self.step(received, &mut opened)? {}
         Ok(opened)
     }
 
-    /// Bytes that have to be at hand, unused ones, for the next step: with less memory opening would
-    /// wait for ever. At most [`LONGEST_PIECE`].
+    /// Bytes that have to be at hand, unused ones, for the next step: with less memory opening
+    /// would wait for ever. At most [`LONGEST_PIECE`].
     pub fn needs(&self) -> usize {
         match &self.0 {
             Stage::Unsalted { key, .. } => key.salt_len(),

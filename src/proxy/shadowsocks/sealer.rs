@@ -26,7 +26,8 @@ use std::io::{self, IoSliceMut};
 use std::ops::Range;
 
 /// The longest payload of a chunk (SIP004: the two upper bits of the length are reserved). SIP022
-/// has chunks of four times that; to fill them saves next to nothing, and costs the receiver memory.
+/// has chunks of four times that; to fill them saves next to nothing, and costs the receiver
+/// memory.
 pub const LONGEST_PAYLOAD: usize = 0x3FFF;
 
 /// The sealed length in front of a payload.

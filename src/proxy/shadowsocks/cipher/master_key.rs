@@ -35,9 +35,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// A method and a password that fit together, and the keys that they stand for. Clones share them.
 #[derive(Clone)]
-pub struct MasterKey(Arc<Parts>);
+pub struct MasterKey(Arc<KeyMaterial>);
 
-struct Parts {
+struct KeyMaterial {
     method: Method,
     password: Secret,
     bytes: KeyBytes,
@@ -67,7 +67,7 @@ impl MasterKey {
             Edition::Sip022 => keys(method, password.expose())?,
         };
         let password = password.clone();
-        Ok(MasterKey(Arc::new(Parts { method, password, bytes, identities })))
+        Ok(MasterKey(Arc::new(KeyMaterial { method, password, bytes, identities })))
     }
 
     /// The method.
