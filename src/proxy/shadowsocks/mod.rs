@@ -1,6 +1,6 @@
 //! Shadowsocks: AEAD (SIP004, <https://shadowsocks.org/doc/aead.html>) and 2022 (SIP022,
 //! <https://github.com/Shadowsocks-NET/shadowsocks-specs>), over TCP here, over UDP in
-//! [`datagram`].
+//! [`datagram`] and [`sessions`].
 //!
 //! Each direction is a salt and then chunks. A chunk is the sealed length of its payload (two
 //! bytes, big-endian) with a tag, then the sealed payload with a tag. The first payload to the
@@ -16,11 +16,12 @@ pub mod datagram;
 pub mod opener;
 pub mod sealer;
 pub mod server;
+pub mod sessions;
 pub mod stream;
 
 mod header;
 
-use super::association::Association;
+use super::association::{Association, DatagramCodec};
 use super::endpoint::Endpoint;
 use super::server::ProxyServer;
 use super::{BoxFuture, Error, Link, Progress, Proxy};
@@ -30,6 +31,7 @@ use cipher::method::Edition;
 use datagram::SaltedDatagrams;
 use opener::Opener;
 use sealer::Sealer;
+use sessions::SessionDatagrams;
 use std::io;
 use tokio::net::TcpStream;
 
@@ -63,8 +65,6 @@ impl Shadowsocks {
     /// Whether the server is said to carry UDP; else nothing asks it to.
     #[must_use]
     pub fn carrying_datagrams(self, carries_datagrams: bool) -> Self {
-        // Those of SIP022 are still to come.
-        let carries_datagrams = carries_datagrams && self.key.method().edition() == Edition::Sip004;
         Shadowsocks { carries_datagrams, ..self }
     }
 
@@ -73,7 +73,13 @@ impl Shadowsocks {
             return Err(Error::NoDatagrams { proxy: self.name().to_owned() });
         }
         let socket = self.server.datagrams().await?;
-        let codec = Box::new(SaltedDatagrams::new(self.key.clone()));
+        let codec: Box<dyn DatagramCodec> = match self.key.method().edition() {
+            Edition::Sip004 => Box::new(SaltedDatagrams::new(self.key.clone())),
+            Edition::Sip022 => {
+                let broken = |source| self.server.broke_off(source);
+                Box::new(SessionDatagrams::new(&self.key).map_err(broken)?)
+            }
+        };
         Ok(Association { socket, codec, lifeline: None })
     }
 

@@ -2,9 +2,7 @@
 //! block each time, so none of that mode's weaknesses apply).
 
 use super::method::Algorithm;
-#[cfg(test)]
-use aes::cipher::BlockCipherDecrypt;
-use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
+use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes128, Aes256};
 
 /// Bytes of a block.
@@ -39,7 +37,6 @@ impl BlockKey {
         block.into()
     }
 
-    #[cfg(test)]
     pub(in super::super) fn decrypt(&self, block: [u8; BLOCK]) -> [u8; BLOCK] {
         let mut block = Array::from(block);
         match self {

@@ -29,6 +29,14 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// The key that hides it in packets, and what is hidden.
+    pub(super) fn of_packets(&self, algorithm: Algorithm) -> Option<(BlockKey, [u8; BLOCK])> {
+        let key = BlockKey::new(algorithm, &self.key[..algorithm.key_len()])?;
+        Some((key, self.next))
+    }
+}
+
 /// Shows nothing of the key.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

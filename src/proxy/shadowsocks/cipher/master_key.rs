@@ -7,6 +7,7 @@
 
 use super::identity::{Identity, derive};
 use super::method::{Edition, Method};
+use super::packets::PacketCipher;
 use super::{Forged, Key, KeyBytes, NONCE, Session, TAG};
 use crate::secret::Secret;
 use base64::Engine;
@@ -25,7 +26,7 @@ pub const MOST_IDENTITIES: usize = 8;
 /// Bytes of an identity header.
 pub const IDENTITY: usize = super::block::BLOCK;
 
-const SUBKEY_CONTEXT: &str = "shadowsocks 2022 session subkey";
+pub(super) const SUBKEY_CONTEXT: &str = "shadowsocks 2022 session subkey";
 
 /// Providers write keys with and without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -43,6 +44,8 @@ struct KeyMaterial {
     bytes: KeyBytes,
     /// Those of the servers on the way, the nearest first.
     identities: Vec<Identity>,
+    /// SIP022.
+    packets: Option<Arc<PacketCipher>>,
 }
 
 /// Why a password does not fit a method. Shows nothing of it.
@@ -66,8 +69,12 @@ impl MasterKey {
             Edition::Sip004 => (of_password(password.expose()), Vec::new()),
             Edition::Sip022 => keys(method, password.expose())?,
         };
-        let password = password.clone();
-        Ok(MasterKey(Arc::new(KeyMaterial { method, password, bytes, identities })))
+        let packets = match method.edition() {
+            Edition::Sip004 => None,
+            Edition::Sip022 => PacketCipher::new(method.algorithm(), &bytes, &identities),
+        };
+        let (password, packets) = (password.clone(), packets.map(Arc::new));
+        Ok(MasterKey(Arc::new(KeyMaterial { method, password, bytes, identities, packets })))
     }
 
     /// The method.
@@ -95,6 +102,11 @@ impl MasterKey {
         let algorithm = self.method().algorithm();
         let headers = self.0.identities.iter();
         headers.filter_map(|identity| identity.header(algorithm, salt)).flatten().collect()
+    }
+
+    /// What seals the packets of SIP022; `None` for SIP004.
+    pub(in super::super) fn packet_cipher(&self) -> Option<Arc<PacketCipher>> {
+        self.0.packets.clone()
     }
 
     /// Seals one packet in place under a salt of its own, and returns the tag.

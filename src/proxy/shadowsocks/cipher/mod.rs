@@ -8,6 +8,8 @@
 pub mod master_key;
 pub mod method;
 
+pub(super) mod packets;
+
 mod block;
 mod identity;
 #[cfg(any(test, not(feature = "ring")))]

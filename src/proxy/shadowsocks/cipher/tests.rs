@@ -130,7 +130,12 @@ pub(in super::super) fn identity(
     let material = [key, salt].concat();
     let subkey = blake3::derive_key("shadowsocks 2022 identity subkey", &material);
     let subkey = &subkey[..algorithm.key_len()];
-    block::BlockKey::new(algorithm, subkey).unwrap().decrypt(header)
+    block(algorithm, subkey).decrypt(header)
+}
+
+/// A key for single blocks.
+pub(in super::super) fn block(algorithm: Algorithm, key: &[u8]) -> block::BlockKey {
+    block::BlockKey::new(algorithm, key).unwrap()
 }
 
 /// The hash by which a server knows a user.
@@ -142,14 +147,14 @@ pub(in super::super) fn hash(key: &[u8]) -> [u8; 16] {
 #[test]
 fn blocks_of_fips_197() {
     let key: Vec<u8> = (0..32).collect();
-    let block: [u8; 16] = std::array::from_fn(|n| n as u8 * 0x11);
+    let plain: [u8; 16] = std::array::from_fn(|n| n as u8 * 0x11);
     for (algorithm, sealed) in [
         (Algorithm::Aes128Gcm, "69c4e0d86a7b0430d8cdb78070b4c55a"),
         (Algorithm::Aes256Gcm, "8ea2b7ca516745bfeafc49904b496089"),
     ] {
-        let key = block::BlockKey::new(algorithm, &key[..algorithm.key_len()]).unwrap();
-        assert_eq!(hex(&key.encrypt(block)), sealed);
-        assert_eq!(key.decrypt(key.encrypt(block)), block);
+        let key = block(algorithm, &key[..algorithm.key_len()]);
+        assert_eq!(hex(&key.encrypt(plain)), sealed);
+        assert_eq!(key.decrypt(key.encrypt(plain)), plain);
     }
     assert!(block::BlockKey::new(Algorithm::ChaCha20Poly1305, &key).is_none());
 }
