@@ -10,8 +10,8 @@
 //! ```
 //!
 //! `site` and `proxy` serve until they are killed; a proxy is a shadowsocks server that is every
-//! site itself. SITE is where it serves, FROM the address and first port of the client. A client ends with one
-//! line of names and numbers: what was sent, and what has arrived.
+//! site itself. SITE is the server, FROM the address and first port of the client. A client ends
+//! with one line of names and numbers: what was sent, and what has arrived.
 
 #![expect(clippy::disallowed_methods, reason = "the load is no part of snet: it has no mark")]
 

@@ -9,8 +9,8 @@
 //!
 //! Numbers have four bytes in network order.
 //!
-//! It is there in two shapes: as a site, and as a site behind a shadowsocks server of its own, which
-//! sends and receives in trains and so is no bound for what is measured.
+//! It is there in two shapes: as a site, and as a site behind a shadowsocks server of its own,
+//! which sends and receives in trains and so is no bound for what is measured.
 
 use super::train::{self, ROOM};
 use snet::proxy::association::DatagramCodec;

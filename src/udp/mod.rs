@@ -13,8 +13,8 @@
 //!
 //! # Cost
 //!
-//! All this is one thread with a runtime of its own: no lock that anything waits for, and no task is
-//! woken for another's sake. The listener's own task seals and sends what a client sends; what a
+//! All this is one thread with a runtime of its own: no lock that anything waits for, and no task
+//! is woken for another's sake. The listener's own task seals and sends what a client sends; what a
 //! session gets in a row leaves in one train ([`crate::net::udp::train`]). Where datagrams come in
 //! bulk the thread lets them gather for half a millisecond ([`pace`]). Between wakes a session has
 //! no buffer; what waits for an association is bounded ([`leg::Waiting`]).
