@@ -3,6 +3,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "these sockets stay on loopback")]
 
+mod crowd;
+mod life;
+
 use super::listener::take;
 use super::*;
 use crate::dispatch::{Dispatcher, Upstream};
@@ -93,6 +96,7 @@ struct Street {
     server: UdpSocket,
     /// Where the proxy believes it to be.
     place: Arc<std::sync::Mutex<Option<SocketAddr>>>,
+    upstream: Arc<Upstream>,
 }
 
 /// Runs a test on one thread, as the relay runs.
@@ -102,8 +106,9 @@ fn on_a_street(rules: Rules, limits: SessionLimits, test: impl AsyncFnOnce(&Stre
         let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let place = Arc::new(std::sync::Mutex::new(Some(server.local_addr().unwrap())));
         let upstream = Upstream::new(Box::new(PlainProxy(Arc::clone(&place))), PATIENCE);
+        let upstream = Arc::new(upstream);
         let direct = Box::new(Direct::new(outbound()));
-        let upstreams = vec![Arc::new(upstream)];
+        let upstreams = vec![Arc::clone(&upstream)];
         let dispatcher = Dispatcher::new(Arc::new(rules), Arc::default(), direct, upstreams);
         let relay = DatagramRelay {
             current: Current::new(dispatcher),
@@ -113,8 +118,9 @@ fn on_a_street(rules: Rules, limits: SessionLimits, test: impl AsyncFnOnce(&Stre
             limits,
             by_source: Arc::new(AtomicBool::new(true)),
         };
-        let shared = Rc::new(SharedState::new(relay, |_, _| ReplySocket::of_any_address()));
-        test(&Street { shared, server, place }).await;
+        let pace = Arc::new(Mutex::new(Pace::new(std::time::Instant::now())));
+        let shared = Rc::new(SharedState::new(relay, pace, |_, _| ReplySocket::of_any_address()));
+        test(&Street { shared, server, place, upstream }).await;
     });
 }
 
@@ -123,14 +129,23 @@ const ROOMY: SessionLimits = SessionLimits { sessions: 100, reply_sockets: 10 };
 impl Street {
     /// What the listener does with a datagram of this client.
     fn send(&self, client: &StdSocket, destination: &str, payload: &str) {
+        self.take(client, destination, payload);
+        self.shared.flush();
+    }
+
+    /// The same with one of several that have come at once.
+    fn take(&self, client: &StdSocket, destination: &str, payload: &str) {
+        self.take_from(client.local_addr().unwrap(), at(destination), payload);
+    }
+
+    fn take_from(&self, client: SocketAddr, destination: SocketAddr, payload: &str) {
         let mut bytes = payload.as_bytes().to_vec();
-        let peer = client.local_addr().unwrap();
-        take(&self.shared, Train::of_one(peer, at(destination), &mut bytes), Instant::now());
+        take(&self.shared, Train::of_one(client, destination, &mut bytes), Instant::now());
     }
 
     /// The next packet at the server, and where it came from.
     async fn at_the_server(&self) -> (String, SocketAddr) {
-        let mut packet = [0; 2048];
+        let mut packet = [0; 10_000];
         let received = timeout(PATIENCE, self.server.recv_from(&mut packet));
         let (length, from) = received.await.expect("no packet at the server").unwrap();
         (String::from_utf8_lossy(&packet[..length]).into_owned(), from)
@@ -184,6 +199,38 @@ fn one_socket_of_a_client_is_one_session() {
         assert_eq!(got(&one).await.as_deref(), Some("hello"));
         assert_eq!(street.shared.sessions.borrow().len(), 2);
         assert_eq!((street.stats().up.get(), street.stats().down.get()), (3, 1));
+    });
+}
+
+/// What the listener brings at once leaves at once, of each client in its order.
+#[test]
+fn datagrams_of_many_clients_at_once() {
+    on_a_street(Rules::default(), ROOMY, async |street| {
+        let clients = [client(), client(), client()];
+        let mut from = Vec::new();
+        for client in &clients {
+            street.send(client, SITE, "first");
+            from.push(street.at_the_server().await.1);
+        }
+        let long = "x".repeat(9000);
+        let places = [0, 0, 1, 0, 2, 2, 1, 0, 0, 1];
+        for (number, place) in places.iter().enumerate() {
+            let site = if number % 3 == 0 { OTHER } else { SITE };
+            street.take(&clients[*place], site, &format!("{number} {long}"));
+        }
+        street.shared.flush();
+        let mut came = vec![Vec::new(); clients.len()];
+        for _ in places {
+            let (packet, sender) = street.at_the_server().await;
+            let place = from.iter().position(|other| *other == sender).expect("a session");
+            let number = packet.split(' ').nth(1).expect("its number");
+            came[place].push(number.parse::<usize>().unwrap());
+        }
+        for (place, came) in came.into_iter().enumerate() {
+            let sent = (0..places.len()).filter(|number| places[*number] == place);
+            assert_eq!(came, sent.collect::<Vec<_>>(), "client {place}");
+        }
+        assert_eq!(street.stats().up.get(), (clients.len() + places.len()) as u64);
     });
 }
 
