@@ -5,10 +5,10 @@
 //! XChaCha20 | nonce, 24 bytes |            sealed: session, number, body | tag |
 //! ```
 //!
-//! With AES session and number are one block, encrypted under the key itself, and the body is
+//! With AES, session and number are one block, encrypted under the key itself, and the body is
 //! sealed under the session's key with that block's last twelve bytes as the nonce. Every packet
-//! has a number of its own, so no nonce comes twice. XChaCha20-Poly1305 is HChaCha20 of the key and the
-//! front of the nonce, and ChaCha20-Poly1305 with the rest of it
+//! has a number of its own, so no nonce comes twice. XChaCha20-Poly1305 is HChaCha20 of the key and
+//! the front of the nonce, and ChaCha20-Poly1305 with the rest of it
 //! (draft-irtf-cfrg-xchacha-03, 2.3).
 
 use super::block::{BLOCK, BlockKey};
