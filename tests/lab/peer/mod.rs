@@ -2,6 +2,7 @@
 //! in a certain way.
 
 pub mod connect_proxy;
+pub mod coturn;
 pub mod forger;
 pub mod http_proxy;
 pub mod malformed_proxy;

@@ -32,9 +32,19 @@ pub fn libev_with_wrong_password(family: Family, method: &str) -> String {
 
 /// ssserver, and the `[[proxy]]` that leads to it.
 pub fn rust(family: Family, method: &str) -> (Running, String) {
+    start_rust(family, method, &[])
+}
+
+/// The same, whose connections come from its own address of that family. (Other peers of this lab
+/// share a host with the sites, and the kernel gives both ends the site's address.)
+pub fn rust_bound(family: Family, method: &str) -> (Running, String) {
+    start_rust(family, method, &["--outbound-bind-addr", &PROXY.ip(family).to_string()])
+}
+
+fn start_rust(family: Family, method: &str, options: &[&str]) -> (Running, String) {
     let address = PROXY.port(family, RUST_PORT);
     let mut command = unprivileged(Place::Internet, "ssserver");
-    command.args(["-U", "-s", &address.to_string(), "-m", method, "-k", PASSWORD]);
+    command.args(["-U", "-s", &address.to_string(), "-m", method, "-k", PASSWORD]).args(options);
     let mut server = Running::start("ssserver", &mut command);
     super::wait_for_listener(&mut server, address);
     (server, snet::shadowsocks(address, method, PASSWORD))
