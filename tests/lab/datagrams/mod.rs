@@ -1,7 +1,12 @@
 //! Foreign UDP through the proxy, among real programs.
 
+mod absence;
 mod captured;
+mod chatter;
 mod full_cone;
+mod older;
+mod outages;
+mod quic;
 mod stun;
 mod talker;
 

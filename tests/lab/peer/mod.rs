@@ -8,6 +8,7 @@ pub mod http_proxy;
 pub mod malformed_proxy;
 pub mod names;
 pub mod nginx;
+pub mod quic;
 pub mod resolved;
 pub mod service;
 pub mod shadowsocks;
