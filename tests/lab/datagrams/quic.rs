@@ -63,7 +63,7 @@ fn a_path_that_drops_large_packets() {
             chain to { type filter hook output priority 0; oifname wan meta length > 1280 drop; }
             chain from { type filter hook input priority 0; iifname wan meta length > 1280 drop; }
         }";
-        // The kernel cuts trains into packets before they are on the wire, as it does for a real one.
+        // Trains are cut into packets before they are on the wire, as they are for a real one.
         sh(Place::Machine, "ip link set dev uplink gso_max_segs 1");
         let file = Path::new(FOLDER).join("narrow.nft");
         fs::write(&file, drops).expect("the tmpfs is writable");
