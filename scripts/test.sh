@@ -16,7 +16,8 @@ peers='
     ss-server:shadowsocks-libev ss-local:shadowsocks-libev
     squid:squid htpasswd:apache2-utils tinyproxy:tinyproxy
     strace:strace ufw:ufw firewalld:firewalld dbus-daemon:dbus-daemon
-    unbound:unbound drill:ldnsutils kdig:knot-dnsutils getent:libc-bin musl-gcc:musl-tools'
+    unbound:unbound drill:ldnsutils kdig:knot-dnsutils getent:libc-bin musl-gcc:musl-tools
+    turnserver:coturn'
 # ssserver forwards the end of one half of a connection; Debian has no package of it.
 ssserver=1.25.0
 threads=${SNET_TEST_THREADS:-4}

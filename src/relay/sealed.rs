@@ -30,8 +30,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long the destination's address waits for the client's first bytes once the dial has
-/// succeeded. A program that speaks first has sent them by now; a server that speaks first is not delayed more
-/// than this.
+/// succeeded. A program that speaks first has sent them by now; a server that speaks first is not
+/// delayed more than this.
 const FIRST_PAYLOAD: Duration = Duration::from_millis(5);
 
 const _: () = assert!(buffer::SMALL >= sealer::memory(1) && buffer::PIECE >= opener::LONGEST_PIECE);
