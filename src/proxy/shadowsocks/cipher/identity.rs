@@ -1,13 +1,10 @@
 //! The identity headers of SIP022: a server of several users is told whose connection it is, by the
 //! hash of the user's key under its own key; with more servers in a row, each is told the next.
 
-use super::KeyBytes;
 use super::block::{BLOCK, BlockKey};
 use super::method::Algorithm;
+use super::{KeyBytes, subkey};
 use std::fmt;
-use zeroize::Zeroizing;
-
-const CONTEXT: &str = "shadowsocks 2022 identity subkey";
 
 /// One identity: the key of a server, and the hash of the key behind it.
 pub(super) struct Identity {
@@ -24,7 +21,7 @@ impl Identity {
 
     /// The header that stands behind the salt of a request.
     pub(super) fn header(&self, algorithm: Algorithm, salt: &[u8]) -> Option<[u8; BLOCK]> {
-        let subkey = derive(CONTEXT, &self.key[..algorithm.key_len()], salt);
+        let subkey = subkey::of_identity(&self.key[..algorithm.key_len()], salt);
         Some(BlockKey::new(algorithm, &subkey[..algorithm.key_len()])?.encrypt(self.next))
     }
 }
@@ -42,11 +39,4 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Identity(..)")
     }
-}
-
-/// The key that BLAKE3 derives of a key and a salt.
-pub(super) fn derive(context: &str, key: &[u8], salt: &[u8]) -> KeyBytes {
-    let mut hasher = blake3::Hasher::new_derive_key(context);
-    hasher.update(key).update(salt);
-    Zeroizing::new(hasher.finalize().into())
 }

@@ -5,10 +5,10 @@
 //! - SIP022: the password is the key itself in base64, behind those of the servers on the way
 //!   (`server:user`), and directions have theirs by BLAKE3.
 
-use super::identity::{Identity, derive};
+use super::identity::Identity;
 use super::method::{Edition, Method};
 use super::packets::PacketCipher;
-use super::{Forged, Key, KeyBytes, NONCE, Session, TAG};
+use super::{Forged, Key, KeyBytes, NONCE, Session, TAG, subkey};
 use crate::secret::Secret;
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -25,8 +25,6 @@ pub const MOST_IDENTITIES: usize = 8;
 
 /// Bytes of an identity header.
 pub const IDENTITY: usize = super::block::BLOCK;
-
-pub(super) const SUBKEY_CONTEXT: &str = "shadowsocks 2022 session subkey";
 
 /// Providers write keys with and without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -150,7 +148,7 @@ impl MasterKey {
                 let _ = Hkdf::<Sha1>::new(Some(salt), key).expand(b"ss-subkey", subkey);
                 bytes
             }
-            Edition::Sip022 => derive(SUBKEY_CONTEXT, key, salt),
+            Edition::Sip022 => subkey::of_session(key, salt),
         }
     }
 }

@@ -16,6 +16,7 @@ mod identity;
 mod portable;
 #[cfg(feature = "ring")]
 mod ring;
+mod subkey;
 
 use method::Algorithm;
 use std::fmt;

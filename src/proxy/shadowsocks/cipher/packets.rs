@@ -12,9 +12,9 @@
 //! (draft-irtf-cfrg-xchacha-03, 2.3).
 
 use super::block::{BLOCK, BlockKey};
-use super::identity::{Identity, derive};
+use super::identity::Identity;
 use super::method::Algorithm;
-use super::{Forged, Key, KeyBytes, NONCE, TAG};
+use super::{Forged, Key, KeyBytes, NONCE, TAG, subkey};
 use chacha20::cipher::Array;
 use chacha20::{R20, hchacha};
 use rand::Rng;
@@ -101,8 +101,7 @@ impl PacketCipher {
         PacketKey(match self {
             PacketCipher::Aes { algorithm, key, .. } => {
                 let key_len = algorithm.key_len();
-                let context = super::master_key::SUBKEY_CONTEXT;
-                let subkey = derive(context, &key[..key_len], &session.to_be_bytes());
+                let subkey = subkey::of_session(&key[..key_len], &session.to_be_bytes());
                 Key::new(*algorithm, &subkey[..key_len]).map(Box::new)
             }
             PacketCipher::XChaCha { .. } => None,
