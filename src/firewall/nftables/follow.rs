@@ -50,7 +50,9 @@ impl Follow for TableFollower {
     fn repair(&mut self) -> Repair {
         let attempt = || {
             let intact = self.table.is_intact()?;
-            if !intact {
+            if intact {
+                self.table.note_older();
+            } else {
                 self.table.restore()?;
             }
             // What it missed of the network while it was gone.
