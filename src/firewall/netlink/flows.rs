@@ -105,8 +105,7 @@ fn read(entry: &[u8]) -> Option<[Flow; 2]> {
     if attribute(entry, CTA_ZONE).is_some_and(|zone| zone == ZONE.to_be_bytes()) {
         return None;
     }
-    let flow =
-        |tuple| Some(Flow { source: source(tuple)?, destination: destination(tuple)? });
+    let flow = |tuple| Some(Flow { source: source(tuple)?, destination: destination(tuple)? });
     Some([flow(tuple)?, flow(attribute(entry, CTA_TUPLE_REPLY)?)?])
 }
 

@@ -188,7 +188,7 @@ impl KernelTable {
 
     /// Takes note of the flows that are older than the capture, where another program can remove
     /// the table: those go on as they were beyond that. To be called every few seconds.
-    pub(super) fn note_older(&self) {
+    pub(in crate::firewall) fn note_older(&self) {
         let mut state = self.state();
         let begun = Instant::now();
         if state.found.holder().is_some() || state.rest.is_some_and(|rest| begun < rest) {
