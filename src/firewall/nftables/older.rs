@@ -1,6 +1,6 @@
-//! The UDP flows that a table in the kernel knows as older than the capture. Their set is kept by the
-//! packets, so the kernel alone has it: it is read before another table takes the place of one that
-//! a dead process left, or that another program has damaged.
+//! The UDP flows that a table in the kernel knows as older than the capture. Their set is kept by
+//! the packets, so the kernel alone has it: it is read before another table takes the place of one
+//! that a dead process left, or that another program has damaged.
 
 use super::batch::{
     NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET,

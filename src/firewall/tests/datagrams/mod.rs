@@ -1,5 +1,6 @@
 //! What becomes of datagrams where foreign UDP is captured.
 
+mod input;
 mod limits;
 pub(super) mod listener;
 mod outside;
