@@ -6,6 +6,10 @@
 //! silent just then is told by conntrack, which keeps it for two minutes after its last datagram
 //! (nf_conntrack_udp_timeout_stream). Captured datagrams are not tracked, so none of those is among
 //! them.
+//!
+//! So does one that began outside, with a server here or behind a forwarded port: its way back is a
+//! flow to a foreign destination like any other. What begins outside later is noted by the packets
+//! as well.
 
 use super::family::Family;
 use super::flow::Flow;
