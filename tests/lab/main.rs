@@ -59,6 +59,7 @@ mod router;
 mod rules;
 mod shares;
 mod shortage;
+mod sip022;
 mod soak;
 mod split_horizon;
 mod steps;

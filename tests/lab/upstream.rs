@@ -18,11 +18,12 @@ pub enum Upstream {
 }
 
 /// Every cipher, and HTTP with and without a password.
-pub const UPSTREAMS: [Upstream; 6] = [
+pub const UPSTREAMS: [Upstream; 7] = [
     Upstream::Libev(shadowsocks::METHODS[0]),
     Upstream::Libev(shadowsocks::METHODS[1]),
     Upstream::Libev(shadowsocks::METHODS[2]),
     Upstream::Rust(shadowsocks::METHODS[1]),
+    Upstream::Rust(shadowsocks::METHODS_2022[1]),
     Upstream::Squid,
     Upstream::Tinyproxy,
 ];
