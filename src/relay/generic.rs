@@ -9,7 +9,7 @@ use super::limits::Limits;
 use crate::net;
 use crate::proxy::Stream;
 use crate::stats::{Counter, Meter};
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -31,7 +31,7 @@ pub(super) async fn relay(
         let Sides { client, upstream } = &Sides::default();
         let up = pin!(half(client_source, upstream_sink, &meter.up, client, upstream, limits));
         let down = pin!(half(upstream_source, client_sink, &meter.down, upstream, client, limits));
-        run(up, down, None).await
+        run(up, down, None, pending()).await
     };
     if matches!(end, End::Closed) {
         net::finish_on_close(client);

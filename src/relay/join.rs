@@ -6,6 +6,7 @@
 
 use super::End;
 use super::half::HalfEnd;
+use super::hold::HeldFin;
 use crate::fault::{self, Fault};
 use crate::net;
 use std::future::pending;
@@ -43,7 +44,7 @@ pub(super) struct Sides {
 }
 
 /// Runs both halves of a relay between two bare connections, which then close as they deserve when
-/// the caller drops them.
+/// the caller drops them. `held`: the client's FIN is held back.
 ///
 /// The halves are pinned by the caller: a future that takes another one by value holds it twice.
 pub(super) async fn join(
@@ -51,13 +52,22 @@ pub(super) async fn join(
     upstream: &TcpStream,
     up: Pin<&mut impl Future<Output = HalfEnd>>,
     down: Pin<&mut impl Future<Output = HalfEnd>>,
+    held: Option<HeldFin<'_>>,
 ) -> End {
     // Also when the whole relay is dropped, at the end of a stop.
     let cut = net::ResetOnDrop::new([client, upstream]);
     let sides = Sides::default();
-    let up = pin!(closing(up, upstream, &sides.client, &sides.upstream));
-    let down = pin!(closing(down, client, &sides.upstream, &sides.client));
-    let end = run(up, down, Some((client, upstream))).await;
+    let forwarded = held.is_none();
+    let up = pin!(closing(up, upstream, &sides.client, &sides.upstream, forwarded));
+    let down = pin!(closing(down, client, &sides.upstream, &sides.client, true));
+    // Boxed when it is needed: it would be room that every connection holds.
+    let release = async {
+        match held {
+            Some(held) => Box::pin(held.release(&sides.client)).await,
+            None => pending().await,
+        }
+    };
+    let end = run(up, down, Some((client, upstream)), release).await;
     if matches!(end, End::Closed) {
         cut.disarm();
     }
@@ -65,11 +75,13 @@ pub(super) async fn join(
 }
 
 /// Runs both halves to the end of the connection. A side whose half has finished is not read any
-/// more: `sides`, client and upstream, are watched for a reset from then on.
+/// more: `sides`, client and upstream, are watched for a reset from then on. `release` sends a FIN
+/// of the client's that was held back; it ends only if that fails.
 pub(super) async fn run(
     mut up: Pin<&mut impl Future<Output = HalfEnd>>,
     mut down: Pin<&mut impl Future<Output = HalfEnd>>,
     sides: Option<(&TcpStream, &TcpStream)>,
+    release: impl Future<Output = io::Error>,
 ) -> End {
     tokio::select! {
         first = &mut up => match first {
@@ -86,6 +98,7 @@ pub(super) async fn run(
                     HalfEnd::Sink(error) => End::Client(error),
                 },
                 error = broken(sides.map(|(client, _)| client)) => End::Client(error),
+                error = release => End::Upstream(error),
             }
         },
         first = &mut down => match first {
@@ -128,18 +141,21 @@ fn broken(side: Option<&TcpStream>) -> Pin<Box<dyn Future<Output = io::Error> + 
     })
 }
 
-/// A half with its end: a FIN is sent on, a broken sink is told to the other half.
+/// A half with its end: a FIN is sent on, if it is not held back; a broken sink is told to the other
+/// half.
 async fn closing(
     half: Pin<&mut impl Future<Output = HalfEnd>>,
     sink: &TcpStream,
     source_is: &Broken,
     sink_is: &Broken,
+    forwarded: bool,
 ) -> HalfEnd {
     let end = match half.await {
         HalfEnd::Finished if source_is.is_set() => HalfEnd::Finished,
         HalfEnd::Finished if fault::is(Fault::HalfClose) => {
             HalfEnd::Source(io::ErrorKind::BrokenPipe.into())
         }
+        HalfEnd::Finished if !forwarded => HalfEnd::Finished,
         HalfEnd::Finished => net::finish(sink).map_or_else(HalfEnd::Sink, |()| HalfEnd::Finished),
         broken => broken,
     };
