@@ -9,7 +9,9 @@ use super::shown::show_text;
 use super::{ListenConfig, Purpose};
 use crate::dns::settings::Via;
 use crate::net::dial::DialOptions;
+use crate::proxy::credentials::Credentials;
 use crate::proxy::shadowsocks::cipher::Method;
+use crate::proxy::socks5::message::LONGEST_CREDENTIAL;
 use crate::secret::Secret;
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -55,8 +57,13 @@ pub enum ProxyKind {
     },
     /// `type = "http"`
     Http {
-        /// User name and password; both or none.
-        credentials: Option<(String, Secret)>,
+        /// User name and password, which may be empty.
+        credentials: Option<Credentials>,
+    },
+    /// `type = "socks5"`
+    Socks5 {
+        /// User name and password, which may be empty.
+        credentials: Option<Credentials>,
     },
 }
 
@@ -65,7 +72,12 @@ pub enum ProxyKind {
 enum Type {
     Shadowsocks,
     Http,
+    Socks5,
 }
+
+/// All of them, as the file names them.
+const TYPES: [(&str, Type); 3] =
+    [("shadowsocks", Type::Shadowsocks), ("http", Type::Http), ("socks5", Type::Socks5)];
 
 /// A `[[proxy]]` that may still want its default name.
 struct Draft {
@@ -211,11 +223,18 @@ impl<'a> KeysOfType<'a> {
 
     fn kind(&self, kind: Option<Item<'a>>) -> Option<ProxyKind> {
         let Some(item) = kind else {
-            return self.section.missing("type", "\"shadowsocks\" or \"http\"");
+            return self.section.missing("type", "\"shadowsocks\", \"http\" or \"socks5\"");
         };
-        match item.choice(&[("shadowsocks", Type::Shadowsocks), ("http", Type::Http)])? {
+        match item.choice(&TYPES)? {
             Type::Shadowsocks => self.shadowsocks(),
-            Type::Http => self.http(),
+            Type::Http => {
+                let credentials = self.credentials(http_username)?;
+                Some(ProxyKind::Http { credentials })
+            }
+            Type::Socks5 => {
+                let credentials = self.credentials(socks_username)?;
+                Some(ProxyKind::Socks5 { credentials: self.fit_for_socks(credentials)? })
+            }
         }
     }
 
@@ -229,28 +248,52 @@ impl<'a> KeysOfType<'a> {
             }
         };
         if let Some(item) = &self.username {
-            item.refuse::<()>("nothing: only type = \"http\" has a username");
+            item.refuse::<()>("nothing: shadowsocks has no username");
         }
-        let password = self.secret().unwrap_or_else(|| {
-            let accepted = "password or password-file: shadowsocks needs one";
-            self.section.missing("password", accepted)
-        });
+        let password = match self.secret() {
+            Some(Some(password)) if password.expose().is_empty() => {
+                let item = self.password.as_ref();
+                item.and_then(|item| item.refuse_as(show_text(""), "a password that is not empty"))
+            }
+            Some(password) => password,
+            None => {
+                let accepted = "password or password-file: shadowsocks needs one";
+                self.section.missing("password", accepted)
+            }
+        };
         Some(ProxyKind::Shadowsocks { method: method?, password: password? })
     }
 
-    fn http(&self) -> Option<ProxyKind> {
+    /// User name and password, or neither. `None`: they were refused.
+    fn credentials(
+        &self,
+        read_username: fn(&str) -> Result<String, String>,
+    ) -> Option<Option<Credentials>> {
         if let Some(item) = &self.method {
             item.refuse::<()>("nothing: only type = \"shadowsocks\" has a method");
         }
-        let both = "username and password, or neither";
-        let username = self.username.as_ref().map(|item| item.parse(username));
-        let credentials = match (username, self.secret()) {
-            (None, None) => None,
-            (Some(username), Some(password)) => Some((username?, password?)),
-            (Some(_), None) => return self.section.missing("password", both),
-            (None, Some(_)) => return self.section.missing("username", both),
-        };
-        Some(ProxyKind::Http { credentials })
+        let both = "username and password, or neither (password = \"\" if the user has none)";
+        let username = self.username.as_ref().map(|item| item.parse(read_username));
+        match (username, self.secret()) {
+            (None, None) => Some(None),
+            (Some(username), Some(password)) => {
+                Some(Some(Credentials { username: username?, password: password? }))
+            }
+            (Some(_), None) => self.section.missing("password", both),
+            (None, Some(_)) => self.section.missing("username", both),
+        }
+    }
+
+    fn fit_for_socks(&self, credentials: Option<Credentials>) -> Option<Option<Credentials>> {
+        let length = credentials.as_ref().map_or(0, |it| it.password.expose().len());
+        if length <= LONGEST_CREDENTIAL {
+            return Some(credentials);
+        }
+        let item = self.password.as_ref().or(self.password_file.as_ref())?;
+        item.refuse_as(
+            format!("a password of {length} bytes"),
+            "at most 255 bytes, since SOCKS5 can carry no more (RFC 1929)",
+        )
     }
 
     /// The password from the file or from the file it names. `None`: neither key is there;
@@ -275,16 +318,21 @@ impl<'a> KeysOfType<'a> {
 
 fn written_password(item: &Item<'_>) -> Option<Secret> {
     item.source.password_seen();
-    match item.secret()? {
-        "" => item.refuse_as(show_text(""), "a password that is not empty"),
-        text => Some(Secret::new(text)),
-    }
+    Some(Secret::new(item.secret()?))
 }
 
 /// RFC 7617, 2: the first colon ends the user name, control characters are forbidden.
-fn username(text: &str) -> Result<String, String> {
+fn http_username(text: &str) -> Result<String, String> {
     if text.is_empty() || text.contains(':') || text.contains(char::is_control) {
         return Err("a user name without colons and control characters".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// RFC 1929, 2.
+fn socks_username(text: &str) -> Result<String, String> {
+    if !(1..=LONGEST_CREDENTIAL).contains(&text.len()) {
+        return Err("a user name of 1 to 255 bytes".into());
     }
     Ok(text.to_owned())
 }

@@ -20,6 +20,14 @@ pub enum Error {
         /// Its name.
         proxy: String,
     },
+    /// The server does not take datagrams.
+    #[error("{server} carries no UDP: {status}; if it never does: udp = false of this [[proxy]]")]
+    DatagramsRefused {
+        /// The proxy server.
+        server: String,
+        /// What it said.
+        status: String,
+    },
     /// The server's host name has no address yet.
     #[error("no address is known for {host}: no name server has given one")]
     Unresolved {

@@ -6,12 +6,14 @@
 
 pub mod address;
 pub mod association;
+pub mod credentials;
 pub mod direct;
 pub mod endpoint;
 mod error;
 pub mod http;
 pub mod server;
 pub mod shadowsocks;
+pub mod socks5;
 pub mod tls;
 
 use crate::target::Target;

@@ -16,7 +16,7 @@ use crate::proxy::{BoxFuture, Error, Link, Progress, Proxy};
 use crate::route::Rules;
 use crate::target::Target;
 use std::net::UdpSocket as StdSocket;
-use tokio::net::UdpSocket;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::{sleep, timeout};
 
 const SITE: &str = "203.0.113.10:5000";
@@ -55,9 +55,15 @@ impl DatagramCodec for PlainCodec {
     }
 }
 
-/// Its server; 0: there is none.
 #[derive(Debug)]
-struct PlainProxy(Arc<std::sync::Mutex<Option<SocketAddr>>>);
+struct PlainProxy {
+    /// Its server, if there is one.
+    place: Arc<std::sync::Mutex<Option<SocketAddr>>>,
+    lifelines: Lifelines,
+}
+
+/// What associations depend on, one after the other; then on nothing.
+type Lifelines = Arc<std::sync::Mutex<Vec<TcpStream>>>;
 
 impl Proxy for PlainProxy {
     fn name(&self) -> &str {
@@ -73,11 +79,12 @@ impl Proxy for PlainProxy {
     }
 
     fn associate(&self) -> BoxFuture<'_, Result<Association, Error>> {
-        let server = *self.0.lock().unwrap();
+        let server = *self.place.lock().unwrap();
+        let lifeline = self.lifelines.lock().unwrap().pop();
         Box::pin(async move {
             let server = server.ok_or(Error::Unresolved { host: "plain".into() })?;
             let socket = outbound().udp(server).await.unwrap();
-            Ok(Association { socket, codec: Box::new(PlainCodec), lifeline: None })
+            Ok(Association { socket, codec: Box::new(PlainCodec), lifeline })
         })
     }
 }
@@ -93,6 +100,7 @@ struct Street {
     server: UdpSocket,
     /// Where the proxy believes it to be.
     place: Arc<std::sync::Mutex<Option<SocketAddr>>>,
+    lifelines: Lifelines,
 }
 
 /// Runs a test on one thread, as the relay runs.
@@ -101,7 +109,9 @@ fn on_a_street(rules: Rules, limits: SessionLimits, test: impl AsyncFnOnce(&Stre
     runtime.unwrap().block_on(async {
         let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let place = Arc::new(std::sync::Mutex::new(Some(server.local_addr().unwrap())));
-        let upstream = Upstream::new(Box::new(PlainProxy(Arc::clone(&place))), PATIENCE);
+        let lifelines = Lifelines::default();
+        let proxy = PlainProxy { place: Arc::clone(&place), lifelines: Arc::clone(&lifelines) };
+        let upstream = Upstream::new(Box::new(proxy), PATIENCE);
         let direct = Box::new(Direct::new(outbound()));
         let upstreams = vec![Arc::new(upstream)];
         let dispatcher = Dispatcher::new(Arc::new(rules), Arc::default(), direct, upstreams);
@@ -114,7 +124,7 @@ fn on_a_street(rules: Rules, limits: SessionLimits, test: impl AsyncFnOnce(&Stre
             by_source: Arc::new(AtomicBool::new(true)),
         };
         let shared = Rc::new(SharedState::new(relay, |_, _| ReplySocket::of_any_address()));
-        test(&Street { shared, server, place }).await;
+        test(&Street { shared, server, place, lifelines }).await;
     });
 }
 
@@ -312,5 +322,29 @@ fn who_has_too_many_sessions_loses_the_oldest() {
         assert_eq!((stats.sessions.get(), stats.evicted.get(), stats.ended.get()), (4, 2, 2));
         assert_eq!(street.shared.sessions.borrow().len(), 2);
         assert_eq!(street.shared.own.borrow().len(), 2, "their sockets are closed");
+    });
+}
+
+/// What SOCKS5 servers do when they are restarted, or have heard nothing for a while.
+#[test]
+fn an_association_that_its_server_ends_is_made_anew() {
+    on_a_street(Rules::default(), ROOMY, async |street| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (theirs, _) = listener.accept().await.unwrap();
+        street.lifelines.lock().unwrap().push(ours);
+        let one = client();
+        street.send(&one, SITE, "first");
+        let (_, before) = street.at_the_server().await;
+        drop(theirs);
+        // Young as it is, the next one has to wait a second.
+        sleep(Duration::from_millis(1500)).await;
+        street.send(&one, SITE, "second");
+        let (packet, after) = street.at_the_server().await;
+        assert_eq!(packet, format!("{SITE} second"));
+        assert_ne!(before, after, "through the socket that is no more served");
+        street.server_sends(after, "203.0.113.99:7 hello").await;
+        assert_eq!(got(&one).await.as_deref(), Some("hello"));
+        assert_eq!(street.stats().sessions.get(), 1);
     });
 }

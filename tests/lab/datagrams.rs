@@ -20,13 +20,13 @@ use std::time::Duration;
 in_every_variant!(foreign_udp_goes_through_the_proxy, datagrams_of_a_lan_host);
 
 /// A program's socket that asks again and again.
-struct Talker {
+pub struct Talker {
     socket: UdpSocket,
     site: SocketAddr,
 }
 
 impl Talker {
-    fn to(site: SocketAddr) -> Self {
+    pub fn to(site: SocketAddr) -> Self {
         let any: IpAddr = if site.is_ipv4() { [0; 4].into() } else { [0u16; 8].into() };
         let socket = UdpSocket::bind((any, 0)).expect("any port");
         socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket");
@@ -45,7 +45,7 @@ impl Talker {
     }
 
     /// Whether what it sends comes back, from where it was sent.
-    fn is_answered(&self, text: &[u8]) -> bool {
+    pub fn is_answered(&self, text: &[u8]) -> bool {
         let mut buffer = [0; 65_536];
         if self.socket.send_to(text, self.site).is_err() {
             return false;

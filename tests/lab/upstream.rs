@@ -1,6 +1,6 @@
 //! The upstream servers of the matrix.
 
-use crate::peer::{http_proxy, shadowsocks};
+use crate::peer::{http_proxy, shadowsocks, socks};
 use crate::process::Running;
 use crate::world::Family;
 
@@ -15,16 +15,22 @@ pub enum Upstream {
     Squid,
     /// tinyproxy.
     Tinyproxy,
+    /// dante.
+    Dante,
+    /// microsocks with a password.
+    Microsocks,
 }
 
-/// Every cipher, and HTTP with and without a password.
-pub const UPSTREAMS: [Upstream; 6] = [
+/// Every cipher, and HTTP and SOCKS5 with and without a password.
+pub const UPSTREAMS: [Upstream; 8] = [
     Upstream::Libev(shadowsocks::METHODS[0]),
     Upstream::Libev(shadowsocks::METHODS[1]),
     Upstream::Libev(shadowsocks::METHODS[2]),
     Upstream::Rust(shadowsocks::METHODS[1]),
     Upstream::Squid,
     Upstream::Tinyproxy,
+    Upstream::Dante,
+    Upstream::Microsocks,
 ];
 
 impl Upstream {
@@ -35,6 +41,8 @@ impl Upstream {
             Upstream::Rust(method) => shadowsocks::rust(family, method),
             Upstream::Squid => http_proxy::squid(family),
             Upstream::Tinyproxy => http_proxy::tinyproxy(family),
+            Upstream::Dante => socks::dante(family),
+            Upstream::Microsocks => socks::microsocks(family),
         }
     }
 }

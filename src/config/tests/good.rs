@@ -201,10 +201,10 @@ fn everything() {
     assert_eq!(options, [DialOptions { fast_open: true, multipath: true }, DialOptions::default()]);
     let ProxyKind::Shadowsocks { method, password } = &config.proxies[0].kind else { panic!() };
     assert_eq!((*method, password.expose()), (Method::Aes256Gcm, "päss hunter2".as_bytes()));
-    let ProxyKind::Http { credentials: Some((user, password)) } = &config.proxies[1].kind else {
+    let ProxyKind::Http { credentials: Some(credentials) } = &config.proxies[1].kind else {
         panic!()
     };
-    assert_eq!((user.as_str(), password.expose()), ("me", &b"hunter2"[..]));
+    assert_eq!((&*credentials.username, credentials.password.expose()), ("me", &b"hunter2"[..]));
 
     let dns = config.dns;
     assert_eq!(dns.servers.china, either(&["192.0.2.53:53", "127.0.0.1:53"]));
@@ -317,4 +317,29 @@ fn datagrams_go_the_way_that_there_is() {
     assert_eq!(of(wanted, &without), (Reject, Reject));
     assert_eq!(of("quic = \"direct\"\nudp = \"direct\"", carries), (Direct, Direct));
     assert_eq!(of("udp = \"reject\"", carries), (Reject, Reject));
+}
+
+#[test]
+fn socks5_and_users_without_a_password() {
+    let text = |kind: &str, rest: &str| {
+        format!("[[proxy]]\ntype = \"{kind}\"\nserver = \"192.0.2.1:1\"\n{rest}")
+    };
+    for (kind, carries_udp) in [("http", false), ("socks5", true)] {
+        let user = "username = \"me\"\npassword = \"\"\n";
+        let loaded = read(&text(kind, user)).unwrap();
+        let proxy = &loaded.config.proxies[0];
+        let (ProxyKind::Http { credentials } | ProxyKind::Socks5 { credentials }) = &proxy.kind
+        else {
+            panic!("{kind}")
+        };
+        let credentials = credentials.as_ref().expect("they are written");
+        assert_eq!((&*credentials.username, credentials.password.expose()), ("me", &b""[..]));
+        assert_eq!(proxy.udp, carries_udp, "{kind}");
+        let described = format!("192.0.2.1:1, {kind}, with user name\n");
+        assert!(loaded.summary().contains(&described), "{}", loaded.summary());
+        let open = read(&text(kind, "")).unwrap();
+        assert!(open.summary().contains(&format!("192.0.2.1:1, {kind}\n")));
+    }
+    let without = read(&text("socks5", "udp = false\n")).unwrap();
+    assert!(!without.config.proxies[0].udp);
 }

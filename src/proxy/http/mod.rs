@@ -10,10 +10,10 @@
 
 pub mod response;
 
+use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::server::ProxyServer;
 use super::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
-use crate::secret::Secret;
 use crate::target::Target;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -35,15 +35,6 @@ const USER_AGENT: &str = "Mozilla/5.0";
 pub struct HttpConnect {
     server: ProxyServer,
     credentials: Option<Credentials>,
-}
-
-/// User name and password for Basic authentication (RFC 7617).
-#[derive(Clone, Debug)]
-pub struct Credentials {
-    /// The user name; has no colon.
-    pub username: String,
-    /// The password; may be empty.
-    pub password: Secret,
 }
 
 impl HttpConnect {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal, listen};
+use crate::secret::Secret;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;

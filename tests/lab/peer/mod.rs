@@ -10,6 +10,7 @@ pub mod nginx;
 pub mod resolved;
 pub mod service;
 pub mod shadowsocks;
+pub mod socks;
 pub mod unbound;
 
 use crate::process::{Place, Running, command, finish};
