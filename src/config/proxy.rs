@@ -3,6 +3,8 @@
 use super::address::{HostAndPort, server};
 use super::file;
 use super::item::Item;
+use super::link::{self, LinkedProxy};
+use super::proxy_kind::{ProxyKind, http_username, is_reserved, socks_username};
 use super::quantity::duration;
 use super::section::Section;
 use super::shown::show_text;
@@ -13,18 +15,16 @@ use crate::proxy::credentials::Credentials;
 use crate::proxy::shadowsocks::cipher::Method;
 use crate::proxy::socks5::message::LONGEST_CREDENTIAL;
 use crate::secret::Secret;
+use crate::share_link::LinkProblem;
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUTS: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(120);
 
 const SERVER: &str = "host:port, for example \"ss.example.com:8388\"";
-
-/// What routes are called in logs.
-const RESERVED_NAMES: &[&str] = &["direct", "block"];
 
 /// One `[[proxy]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,28 +43,6 @@ pub struct ProxyConfig {
     pub dial_options: DialOptions,
     /// The protocol and what it needs.
     pub kind: ProxyKind,
-}
-
-/// The protocol of a `[[proxy]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProxyKind {
-    /// `type = "shadowsocks"`
-    Shadowsocks {
-        /// The cipher.
-        method: Method,
-        /// The password, from `password` or the first line of `password-file`.
-        password: Secret,
-    },
-    /// `type = "http"`
-    Http {
-        /// User name and password, which may be empty.
-        credentials: Option<Credentials>,
-    },
-    /// `type = "socks5"`
-    Socks5 {
-        /// User name and password, which may be empty.
-        credentials: Option<Credentials>,
-    },
 }
 
 /// `[[proxy]] type`
@@ -125,17 +103,27 @@ fn draft(
     listen: &ListenConfig,
 ) -> Option<Draft> {
     let name = section.item("name").and_then(|item| own_name(&item, names));
-    let kind = section.item("type");
-    let server = match section.item("server") {
-        Some(item) => own_server(&item, listen),
-        None => section.missing("server", SERVER),
+    let link = section.item("link");
+    let (kind, server) = (section.item("type"), section.item("server"));
+    let keys = KeysOfType::of(section);
+    let (server, kind) = match link {
+        Some(link) => {
+            keys.refuse_beside(&link, [&kind, &server]);
+            linked(&link, listen)?
+        }
+        None => {
+            let server = match server {
+                Some(item) => own_server(&item, listen),
+                None => section.missing("server", SERVER),
+            };
+            (server, keys.kind(kind))
+        }
     };
-    let kind = KeysOfType::of(section).kind(kind);
     let mut connect_timeout = CONNECT_TIMEOUT;
     section.key("connect-timeout", &mut connect_timeout, |item| {
         item.parse(duration(CONNECT_TIMEOUTS))
     });
-    let carries_udp = !matches!(kind, Some(ProxyKind::Http { .. }));
+    let carries_udp = kind.as_ref().is_none_or(ProxyKind::may_carry_datagrams);
     let mut udp = carries_udp;
     section.key("udp", &mut udp, |item| match item.boolean()? {
         true if !carries_udp => item.refuse("false, since HTTP CONNECT carries no UDP"),
@@ -148,6 +136,22 @@ fn draft(
     Some(Draft { name, written, server, connect_timeout, udp, dial_options, kind: kind? })
 }
 
+/// What a proxy is called by default, where it is, and what it speaks.
+type ServerAndKind = (Option<(String, HostAndPort)>, Option<ProxyKind>);
+
+/// The proxy of a link. No message shows the link, which may hold a password.
+fn linked(item: &Item<'_>, listen: &ListenConfig) -> Option<ServerAndKind> {
+    item.source.password_seen();
+    match link::read(item.secret()?) {
+        Ok(LinkedProxy { server, .. }) if is_own(&server, listen) => item.refuse_as(
+            "a link to snet itself",
+            "another server than the address snet itself listens on",
+        ),
+        Ok(LinkedProxy { label, server, kind }) => Some((Some((label, server)), Some(kind))),
+        Err(LinkProblem { found, accepted }) => item.refuse_as(found, accepted),
+    }
+}
+
 /// Reads the server; the text as written comes along.
 fn own_server(item: &Item<'_>, listen: &ListenConfig) -> Option<(String, HostAndPort)> {
     // ss://BASE64@host:port and http://user:password@host:port are in use elsewhere.
@@ -155,13 +159,15 @@ fn own_server(item: &Item<'_>, listen: &ListenConfig) -> Option<(String, HostAnd
         return item.refuse_as("a URL that may hold a password", SERVER);
     }
     let (written, server) = item.parse(|text| Ok((text.to_owned(), server(text)?)))?;
-    let own = server.port == listen.tcp_port || server.port == listen.dns_port;
-    match server.address() {
-        Some(ip) if own && listen.is_own(ip) => {
-            item.refuse("another address than the one snet itself listens on")
-        }
-        _ => Some((written, server)),
+    match is_own(&server, listen) {
+        true => item.refuse("another address than the one snet itself listens on"),
+        false => Some((written, server)),
     }
+}
+
+fn is_own(server: &HostAndPort, listen: &ListenConfig) -> bool {
+    let own = server.port == listen.tcp_port || server.port == listen.dns_port;
+    own && server.address().is_some_and(|ip| listen.is_own(ip))
 }
 
 fn own_name(item: &Item<'_>, names: &mut HashSet<String>) -> Option<String> {
@@ -170,7 +176,7 @@ fn own_name(item: &Item<'_>, names: &mut HashSet<String>) -> Option<String> {
             !text.trim().is_empty() && text.len() <= 64 && !text.contains(char::is_control);
         if usable { Ok(text.to_owned()) } else { Err("a name of 1 to 64 bytes".to_owned()) }
     })?;
-    if RESERVED_NAMES.contains(&name.to_ascii_lowercase().as_str()) {
+    if is_reserved(&name) {
         return item.refuse("another name: \"direct\" and \"block\" are reserved");
     }
     if !names.insert(name.clone()) {
@@ -218,6 +224,16 @@ impl<'a> KeysOfType<'a> {
             username: section.item("username"),
             password: section.item("password"),
             password_file: section.item("password-file"),
+        }
+    }
+
+    /// A link says all of it.
+    fn refuse_beside(&self, link: &Item<'_>, others: [&Option<Item<'_>>; 2]) {
+        let own = [&self.method, &self.username, &self.password, &self.password_file];
+        let line = link.line();
+        for item in others.into_iter().chain(own).flatten() {
+            let found = format!("this key beside the link of line {line}");
+            item.refuse_as::<()>(found, "one of the two: a link says it already");
         }
     }
 
@@ -319,20 +335,4 @@ impl<'a> KeysOfType<'a> {
 fn written_password(item: &Item<'_>) -> Option<Secret> {
     item.source.password_seen();
     Some(Secret::new(item.secret()?))
-}
-
-/// RFC 7617, 2: the first colon ends the user name, control characters are forbidden.
-fn http_username(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.contains(':') || text.contains(char::is_control) {
-        return Err("a user name without colons and control characters".into());
-    }
-    Ok(text.to_owned())
-}
-
-/// RFC 1929, 2.
-fn socks_username(text: &str) -> Result<String, String> {
-    if !(1..=LONGEST_CREDENTIAL).contains(&text.len()) {
-        return Err("a user name of 1 to 255 bytes".into());
-    }
-    Ok(text.to_owned())
 }

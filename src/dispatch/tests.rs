@@ -234,8 +234,8 @@ async fn when_all_fail_the_connection_is_refused() {
     }
 }
 
-/// It works: it is asked again at once, the next one is tried, and who wants to go there learns that
-/// there may be another way.
+/// It works: it is asked again at once, the next one is tried, and the caller learns that there may
+/// be another way.
 #[tokio::test(start_paused = true)]
 async fn a_forbidden_target_is_told_as_such() {
     for others in [Act::ForbidTarget, Act::RefuseTarget, Act::RefuseTcp] {

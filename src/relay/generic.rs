@@ -2,9 +2,10 @@
 //! here, so a broken client only drops it. An idle half holds no memory here either.
 
 use super::End;
+use super::broken::{Broken, Sides};
 use super::buffer::Buffer;
 use super::half::HalfEnd;
-use super::join::{Broken, Sides, run};
+use super::join::run;
 use super::limits::Limits;
 use crate::net;
 use crate::proxy::Stream;

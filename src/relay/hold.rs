@@ -6,7 +6,7 @@
 //! the relay, or when it has been quiet for a second: a destination that waits for the FIN, such as
 //! one that computes a digest, has to see it some time.
 
-use super::join::Broken;
+use super::broken::Broken;
 use crate::net;
 use crate::net::stream::is_at_rest;
 use crate::stats::Counter;

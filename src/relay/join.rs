@@ -1,10 +1,9 @@
 //! What the ends of both halves make of the connection.
 //!
-//! The kernel tells an error of a connection once (net/core/sock.c, sock_error): a write to a
-//! connection that was reset may take the error away, and the half that reads it then sees a mere
-//! end. So an end is sent on as a FIN only while no write has found that side broken ([`Broken`]).
+//! An end is sent on as a FIN only while no write has found that side broken ([`Broken`]).
 
 use super::End;
+use super::broken::{Broken, Sides};
 use super::half::HalfEnd;
 use super::hold::HeldFin;
 use crate::fault::{self, Fault};
@@ -12,36 +11,9 @@ use crate::net;
 use std::future::pending;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-
-/// What the half that writes to a side found out about it, for the half that reads it.
-#[derive(Debug, Default)]
-pub(super) struct Broken(AtomicBool);
-
-impl Broken {
-    /// Writing to the side failed. EPIPE says that its FIN had come before its reset
-    /// (net/ipv4/tcp_input.c, tcp_reset): then its end is a true one.
-    pub(super) fn by(&self, error: &io::Error) {
-        if error.kind() != io::ErrorKind::BrokenPipe {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether an end of this side is the trace of a reset.
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Both sides of a connection.
-#[derive(Debug, Default)]
-pub(super) struct Sides {
-    pub(super) client: Broken,
-    pub(super) upstream: Broken,
-}
 
 /// Runs both halves of a relay between two bare connections, which then close as they deserve when
 /// the caller drops them. `held`: the client's FIN is held back.
@@ -141,8 +113,8 @@ fn broken(side: Option<&TcpStream>) -> Pin<Box<dyn Future<Output = io::Error> + 
     })
 }
 
-/// A half with its end: a FIN is sent on, if it is not held back; a broken sink is told to the other
-/// half.
+/// A half with its end: a FIN is sent on, if it is not held back; a broken sink is told to the
+/// other half.
 async fn closing(
     half: Pin<&mut impl Future<Output = HalfEnd>>,
     sink: &TcpStream,

@@ -13,6 +13,7 @@
 //! There is no idle time-out: keepalive (`net::tune`) finds peers that vanished. Back-pressure is
 //! the kernel's: a half reads again only after it has written everything.
 
+mod broken;
 mod buffer;
 mod gather;
 mod generic;

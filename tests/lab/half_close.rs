@@ -105,6 +105,7 @@ fn half_closed_through_dante() {
 #[test]
 fn a_banner_in_one_segment_with_the_200_is_kept() {
     sealed(|| {
+        service::start();
         for family in FAMILIES {
             let proxy = connect_proxy::start(family, After::Banner);
             let snet = Snet::start(Variant::Nft, &Config::through(family, &[proxy]));

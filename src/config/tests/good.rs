@@ -343,3 +343,46 @@ fn socks5_and_users_without_a_password() {
     let without = read(&text("socks5", "udp = false\n")).unwrap();
     assert!(!without.config.proxies[0].udp);
 }
+
+#[test]
+fn a_link_is_a_proxy() {
+    let link = "ss://YWVzLTI1Ni1nY206aHVudGVyMg@[2001:db8::1]:8388";
+    let text = format!(
+        "[[proxy]]\nlink = \"{link}#HK%2001\"\nfast-open = true\n[[proxy]]\nlink = \
+         \"{link}#HK%2001\"\n[[proxy]]\nname = \"own\"\nlink = \"{link}#HK\"\nudp = false\n\
+         [[proxy]]\nlink = \"{link}#Direct\"\n[[proxy]]\nlink = \"{link}\"\n[[proxy]]\nlink = \
+         \"http://me:hunter2@P.example:80\"\n"
+    );
+    let loaded = read(&text).unwrap();
+    let proxies = &loaded.config.proxies;
+    let names: Vec<&str> = proxies.iter().map(|proxy| proxy.name.as_str()).collect();
+    let place = "[2001:db8::1]:8388";
+    let numbered = format!("{place}#2");
+    assert_eq!(names, ["HK 01", "HK 01#2", "own", place, &numbered, "P.example:80"]);
+    let ProxyKind::Shadowsocks { method, password } = &proxies[0].kind else { panic!() };
+    assert_eq!((*method, password.expose()), (Method::Aes256Gcm, &b"hunter2"[..]));
+    assert_eq!((proxies[0].host.as_str(), proxies[0].port), ("2001:db8::1", 8388));
+    assert!(proxies[0].dial_options.fast_open && proxies[0].udp && !proxies[2].udp);
+    assert_eq!(proxies[5].host, "p.example");
+    assert!(!loaded.summary().contains("hunter2"), "{}", loaded.summary());
+    assert!(!loaded.summary().contains("YWVz"), "{}", loaded.summary());
+}
+
+/// What `snet link` prints is read as the same proxy, from the link and from the table.
+#[test]
+fn a_proxy_is_printed_as_a_link_and_as_a_table() {
+    let everything = read(EVERYTHING).unwrap().config.proxies;
+    let odd = "[[proxy]]\nname = \"a \\\"b\\\" \u{9999}\"\ntype = \"socks5\"\nserver = \"192.0.2.1:1\"\n\
+               username = \"m:e\"\npassword = \"\\t\\\\@:/#?%+ \u{5bc6}\"\nudp = false\n";
+    let odd = read(odd).unwrap().config.proxies;
+    for proxy in everything.into_iter().chain(odd) {
+        let table = proxy.table();
+        assert_eq!(read(&table).unwrap().config.proxies, [proxy.clone()], "{}", *table);
+        let linked = crate::config::proxy_of_link(&proxy.link().to_string()).unwrap();
+        assert_eq!(linked.kind, proxy.kind);
+        assert_eq!(
+            (&linked.name, &linked.host, linked.port),
+            (&proxy.name, &proxy.host, proxy.port)
+        );
+    }
+}

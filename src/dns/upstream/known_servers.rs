@@ -1,5 +1,5 @@
-//! The public name servers whose names for HTTPS are known (RFC 8484): they can be asked at port 443
-//! where a proxy allows nothing else, the default of squid, and usual with tinyproxy (ConnectPort).
+//! The public name servers whose names for HTTPS are known (RFC 8484): they can be asked at port
+//! 443 where a proxy allows nothing else, which is squid's default.
 
 use crate::dns::name_server::{NameServer, Transport};
 use std::net::{IpAddr, SocketAddr};

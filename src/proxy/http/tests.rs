@@ -52,8 +52,8 @@ async fn the_request_names_target_host_and_credentials() {
     connect(&proxy).await.unwrap();
     assert_eq!(
         server.await.unwrap(),
-        "CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: [2001:db8::1]:443\r\nUser-Agent: Mozilla/5.0\r\n\
-         Proxy-Authorization: Basic bWU6c2U6Y3JldA==\r\n\r\n"
+        "CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n\
+         User-Agent: Mozilla/5.0\r\nProxy-Authorization: Basic bWU6c2U6Y3JldA==\r\n\r\n"
     );
 }
 

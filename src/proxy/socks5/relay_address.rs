@@ -16,7 +16,9 @@ pub(super) fn relay_address(bound: &Target, server: IpAddr) -> Option<SocketAddr
         None => server,
         Some(ip) if ip.is_unspecified() || ip.is_multicast() => server,
         // Of another network than the one in which the server was found.
-        Some(ip) if network(ip) != Network::Public && network(ip) != network(server) => server,
+        Some(ip) if scope_of(ip) != AddressScope::Public && scope_of(ip) != scope_of(server) => {
+            server
+        }
         Some(ip) => ip,
     };
     (bound.port() > 0).then(|| SocketAddr::new(ip, bound.port()))
@@ -24,7 +26,7 @@ pub(super) fn relay_address(bound: &Target, server: IpAddr) -> Option<SocketAddr
 
 /// Where an address means the same host.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Network {
+enum AddressScope {
     Public,
     Loopback,
     LinkLocal,
@@ -34,21 +36,21 @@ enum Network {
     UniqueLocal([u16; 3]),
 }
 
-fn network(ip: IpAddr) -> Network {
+fn scope_of(ip: IpAddr) -> AddressScope {
     match ip {
-        ip if ip.is_loopback() => Network::Loopback,
+        ip if ip.is_loopback() => AddressScope::Loopback,
         IpAddr::V4(v4) => match v4.octets() {
-            [169, 254, ..] => Network::LinkLocal,
-            [10, ..] => Network::Private(10, 0),
-            [172, 16..=31, ..] => Network::Private(172, 16),
-            [192, 168, ..] => Network::Private(192, 168),
-            [100, 64..=127, ..] => Network::Private(100, 64),
-            _ => Network::Public,
+            [169, 254, ..] => AddressScope::LinkLocal,
+            [10, ..] => AddressScope::Private(10, 0),
+            [172, 16..=31, ..] => AddressScope::Private(172, 16),
+            [192, 168, ..] => AddressScope::Private(192, 168),
+            [100, 64..=127, ..] => AddressScope::Private(100, 64),
+            _ => AddressScope::Public,
         },
         IpAddr::V6(v6) => match v6.segments() {
-            [0xfe80..=0xfebf, ..] => Network::LinkLocal,
-            [a @ 0xfc00..=0xfdff, b, c, ..] => Network::UniqueLocal([a, b, c]),
-            _ => Network::Public,
+            [0xfe80..=0xfebf, ..] => AddressScope::LinkLocal,
+            [a @ 0xfc00..=0xfdff, b, c, ..] => AddressScope::UniqueLocal([a, b, c]),
+            _ => AddressScope::Public,
         },
     }
 }

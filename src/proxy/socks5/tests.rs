@@ -63,7 +63,9 @@ async fn connect(proxy: &Socks5) -> Result<Link, Error> {
 }
 
 async fn refusal(turns: &'static [Turn], has_credentials: bool) -> Error {
-    let (proxy, _server) = server(turns, false, has_credentials).await;
+    let (proxy, server) = server(turns, false, has_credentials).await;
+    // It closes the connection after its last turn.
+    drop(server);
     connect(&proxy).await.unwrap_err()
 }
 
