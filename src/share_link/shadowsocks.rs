@@ -34,10 +34,9 @@ pub(super) fn parse(pieces: &Pieces<'_>) -> Result<ShareLink, LinkProblem> {
 fn in_one_piece(pieces: &Pieces<'_>) -> Result<ShareLink, LinkProblem> {
     let no_link = || LinkProblem::new("no method and password", WANTED);
     let encoded = percent_decoded(pieces.place);
-    // base64 has a "/" too: one at the end is no part of it only if it cannot be.
-    let decoded = base64_decoded(&encoded)
-        .or_else(|| base64_decoded(encoded.strip_suffix(b"/")?))
-        .ok_or_else(no_link)?;
+    // base64 has a "/" too, but none at the end of what ends with a digit: that is a path.
+    let encoded = encoded.strip_suffix(b"/").unwrap_or(&encoded);
+    let decoded = base64_decoded(encoded).ok_or_else(no_link)?;
     let at = decoded.iter().rposition(|byte| *byte == b'@').ok_or_else(no_link)?;
     let server = std::str::from_utf8(&decoded[at + 1..]).map_err(|_| no_link())?;
     let (server, query) = server.split_once('?').unwrap_or((server, ""));

@@ -94,7 +94,7 @@ const VALUES: [&str; 31] = [
     "\"me\"\npassword = \"hunter2\"",
     "\"shadowsocks\"\nmethod = \"aes-128-gcm\"\npassword = \"hunter2\"",
     "\"aes-256-gcm\"",
-    "\"socks5://me:hunter2@b.example:81\"",
+    "\"ss://YWVzLTEyOC1nY206aHVudGVyMg@b.example:81\"",
     "\"router\"",
     "\"global\"",
     "\"127.0.0.7\"",
