@@ -39,7 +39,9 @@ fn datagrams_through_dante() {
             // (Killed, it would leave its children behind, which serve on.)
             proxy.signal(Signal::SIGTERM);
             proxy.wait(Duration::from_secs(5));
-            assert!(!talkers[0].is_answered(b"down"));
+            wait::until("the end of the association", Duration::from_secs(10), || {
+                !talkers[0].is_answered(b"down")
+            });
             let (_proxy, _) = Upstream::Dante.start(family);
             wait::until("a new association", Duration::from_secs(20), || {
                 talkers[0].is_answered(b"up again")

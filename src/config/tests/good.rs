@@ -372,8 +372,8 @@ fn a_link_is_a_proxy() {
 #[test]
 fn a_proxy_is_printed_as_a_link_and_as_a_table() {
     let everything = read(EVERYTHING).unwrap().config.proxies;
-    let odd = "[[proxy]]\nname = \"a \\\"b\\\" \u{9999}\"\ntype = \"socks5\"\nserver = \"192.0.2.1:1\"\n\
-               username = \"m:e\"\npassword = \"\\t\\\\@:/#?%+ \u{5bc6}\"\nudp = false\n";
+    let odd = "[[proxy]]\nname = \"a \\\"b\\\" \u{9999}\"\ntype = \"socks5\"\n\
+               server = \"192.0.2.1:1\"\nusername = \"m:e\"\npassword = \"\\t\\\\@:/#?%+ \u{5bc6}\"\nudp = false\n";
     let odd = read(odd).unwrap().config.proxies;
     for proxy in everything.into_iter().chain(odd) {
         let table = proxy.table();
