@@ -2,7 +2,7 @@
 # Measures snet beside the programs it wants to replace, on this machine, now.
 #
 #   scripts/bench.sh [--quick] [--rounds N] [--seconds N] [--only TEXT] [--peers NAME,NAME]
-#                    [--snet FILE] [--beside FILE]
+#                    [--snet FILE] [--beside FILE] [--load FILE]
 #
 # It builds a little internet of network namespaces and runs every contestant in it in turn, round
 # by round, against the same servers. No root is needed and nothing of this machine's network is
@@ -12,15 +12,16 @@
 #   --peers NAMES  only these peers, for example sslocal,redsocks
 #   --snet FILE    an executable to measure; the default is built here
 #   --beside FILE  another executable of snet, measured as one more peer
+#   --load FILE    the load of the UDP rows (examples/udp-load); the default is built here
 #
 # While changing something, short rounds of one row beside the state before say most on a noisy
 # machine: --only "connections, HTTP" --peers redsocks --rounds 9 --seconds 1 --beside OLD
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-snet=
+snet= load=
 for argument; do
-    case ${previous:-} in --snet) snet=$argument ;; esac
+    case ${previous:-} in --snet) snet=$argument ;; --load) load=$argument ;; esac
     previous=$argument
 done
 
@@ -42,9 +43,14 @@ if [ -n "$missing" ]; then
     echo "  apt install$missing" >&2
     exit 69
 fi
+built=${CARGO_TARGET_DIR:-$here/../target}/release
 if [ -z "$snet" ]; then
     (cd "$here/.." && cargo build --release --quiet)
-    set -- "$@" --snet "$here/../target/release/snet"
+    set -- "$@" --snet "$built/snet"
+fi
+if [ -z "$load" ]; then
+    (cd "$here/.." && cargo build --release --quiet --example udp-load)
+    set -- "$@" --load "$built/examples/udp-load"
 fi
 export PATH
 exec unshare --user --map-root-user --net --mount --pid --fork --mount-proc --kill-child -- \

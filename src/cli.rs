@@ -171,9 +171,13 @@ impl daemon::ConfigSource for Watched {
 }
 
 fn check(file: &FileArguments) -> ExitCode {
-    match Config::load(&file.config, purpose(file.dns_only)) {
+    let purpose = purpose(file.dns_only);
+    match Config::load(&file.config, purpose) {
         Ok(loaded) => {
-            let advice = advice(&loaded.config, purpose(file.dns_only));
+            let mut advice = advice(&loaded.config, purpose);
+            if purpose == Purpose::Daemon {
+                advice.extend(daemon::uncaptured_datagrams(&loaded.config));
+            }
             for warning in loaded.warnings.iter().chain(&advice) {
                 say(format_args!("warning: {warning}"));
             }

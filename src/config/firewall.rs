@@ -20,7 +20,7 @@ pub struct FirewallConfig {
     pub ipv6: Ipv6,
     /// `firewall.quic`
     pub quic: Datagrams,
-    /// `firewall.udp`; `None`: the default, which is direct.
+    /// `firewall.udp`; `None`: "auto", through a proxy where one carries UDP, else direct.
     pub udp: Option<Datagrams>,
     /// `firewall.on-failure`
     pub on_failure: OnFailure,
@@ -77,8 +77,7 @@ impl FirewallConfig {
             Datagrams::Proxy if !carried => Datagrams::Reject,
             wanted => wanted,
         };
-        // To be by proxy where one carries UDP, once capture has proven itself in every backend.
-        let auto = Datagrams::Direct;
+        let auto = if carried { Datagrams::Proxy } else { Datagrams::Direct };
         DatagramPolicy { quic: possible(self.quic), udp: possible(self.udp.unwrap_or(auto)) }
     }
 

@@ -50,6 +50,18 @@ pub(super) fn possible(mut config: Config) -> Config {
     config
 }
 
+/// Where the trusted name servers answer plain queries by UDP; one that the file reaches by TLS or
+/// HTTPS has the usual port for them as well.
+pub(super) fn plain_trusted(config: &Config) -> Vec<SocketAddr> {
+    let plain = |server: &dns::NameServer| match server.transport {
+        dns::Transport::Plain | dns::Transport::Tcp => server.address,
+        dns::Transport::Tls { .. } | dns::Transport::Https { .. } => {
+            SocketAddr::new(server.address.ip(), dns::Transport::Plain.port())
+        }
+    };
+    config.dns.servers.trusted.iter().map(plain).collect()
+}
+
 /// One endpoint for each `[[proxy]]`, in their order. The addresses of a server that is known
 /// already are known again.
 pub(super) fn endpoints(config: &Config, running: Option<&Running<'_>>) -> Vec<Arc<Endpoint>> {

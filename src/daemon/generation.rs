@@ -69,6 +69,11 @@ pub(super) struct Parts {
 }
 
 impl Generation {
+    /// Whether foreign datagrams go through a proxy, where rules are installed.
+    pub(super) fn captures_datagrams(&self) -> bool {
+        self.config.firewall.datagrams(&self.config.proxies).captures()
+    }
+
     /// For the log line that says "ready".
     pub(super) fn describe(&self, parts: &Parts) -> String {
         match parts.purpose {

@@ -117,6 +117,19 @@ pub fn rules(config: &Config) -> Result<String, Error> {
     Ok(text)
 }
 
+/// What keeps UDP from being captured on this machine, one line each, for `snet check`. A start
+/// says it itself.
+pub fn uncaptured_datagrams(config: &Config) -> Vec<String> {
+    if !config.firewall.datagrams(&config.proxies).captures() {
+        return Vec::new();
+    }
+    let Some(backend) = build::backend(config) else { return Vec::new() };
+    // What else is wrong with the network is told at the start.
+    build::ruleset(config, &config.listen.addresses, &build::endpoints(config, None))
+        .map(|ruleset| firewall::uncaptured_datagrams(backend, ruleset))
+        .unwrap_or_default()
+}
+
 /// What the operator should know of proxies that are programs of this machine. Asks the kernel who
 /// they are, and no name server.
 pub fn advice(config: &Config) -> Vec<String> {

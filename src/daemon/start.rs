@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 /// Starts everything. `prepared`: the backend that installs rules, if there is one.
@@ -70,7 +71,8 @@ pub(super) async fn start(
     step(Step::Ready)?;
     info!("ready: {ready}");
     notify::ready(&ready);
-    Ok(Daemon { generation, parts, tasks, signals, requests, changes })
+    let asking = JoinSet::new();
+    Ok(Daemon { generation, parts, tasks, signals, requests, changes, asking })
 }
 
 /// What is bound, and not yet served.
@@ -109,7 +111,7 @@ fn bind(
         Purpose::Daemon => redirect.iter().map(|(address, _)| *address).collect(),
         Purpose::DnsOnly => config.listen.addresses.clone(),
     };
-    let captures_datagrams = captures && config.firewall.datagrams(&config.proxies).captures();
+    let captures_datagrams = captures && generation.captures_datagrams();
     let datagrams = captures_datagrams.then(|| listen_udp(config)).transpose()?;
     let current = Current::new(build::dispatcher(config, &outbound, endpoints, None));
     step(Step::Resolver)?;

@@ -6,6 +6,7 @@
 //! drain: with the last rule conntrack may leave, and with it the redirection of living
 //! connections.
 
+use super::build;
 use super::control::{ControlReply, ControlRequest, Verb};
 use super::error::Error;
 use super::generation::{Generation, Parts};
@@ -42,6 +43,8 @@ pub(super) struct Daemon {
     pub(super) signals: Signals,
     pub(super) requests: mpsc::Receiver<ControlRequest>,
     pub(super) changes: mpsc::Receiver<NetworkChange>,
+    /// Asks the proxies' UDP; of the present generation.
+    pub(super) asking: JoinSet<()>,
 }
 
 /// Accept loops, resolver, heartbeat and the like: none of them may end before it is told to.
@@ -128,6 +131,7 @@ impl Daemon {
     }
 
     async fn run(&mut self) -> Result<(), Error> {
+        self.ask_datagrams();
         loop {
             tokio::select! {
                 signal = self.signals.next() => match signal {
@@ -159,6 +163,7 @@ impl Daemon {
             Ok((next, bootstrap)) => {
                 self.tasks.keep_fresh(bootstrap);
                 self.generation = next;
+                self.ask_datagrams();
                 fault::pass(Step::Reloaded);
                 let now = self.generation.describe(&self.parts);
                 info!("reloaded: {now}");
@@ -179,6 +184,17 @@ impl Daemon {
         };
         notify::ready(&self.generation.describe(&self.parts));
         (reply, Ok(()))
+    }
+
+    /// Asks whether the UDP of the proxies works, if programs will need it; the log says it.
+    fn ask_datagrams(&mut self) {
+        self.asking = JoinSet::new();
+        let captures = self.parts.firewall.captures().contains(&true);
+        if captures && self.generation.captures_datagrams() {
+            let dispatcher = self.parts.current.load();
+            let name_servers = build::plain_trusted(&self.generation.config);
+            self.asking.spawn(async move { dispatcher.ask_datagrams(name_servers).await });
+        }
     }
 
     /// On another network, or after a suspend, the present generation begins anew: connections to

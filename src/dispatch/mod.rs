@@ -4,6 +4,7 @@
 //! born with. Proxies are tried in order; one that fails is left out for a short, growing while.
 //! When none is left the connection is refused, never sent directly.
 
+mod asking;
 mod datagrams;
 mod health;
 mod refusals;

@@ -239,6 +239,17 @@ pub fn try_nftables() -> Result<(), Error> {
     Ok(nftables::available()?)
 }
 
+/// What keeps UDP from being captured on this machine that these rules would capture, one line
+/// each. Changes nothing; without the rights to change rules the kernel tells less.
+pub fn uncaptured_datagrams(backend: Backend, ruleset: Ruleset) -> Vec<String> {
+    let known = match backend {
+        // What iptables lacks is found when its rules are made.
+        Backend::Iptables => ruleset,
+        Backend::Nftables => nftables::possible(ruleset.clone()).unwrap_or(ruleset),
+    };
+    known.environment.datagrams.told().collect()
+}
+
 /// Whether nf_tables holds a table of ours, whichever process has it.
 ///
 /// # Errors

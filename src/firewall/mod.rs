@@ -41,6 +41,7 @@ mod tests;
 
 pub use backend::{
     Backend, Cleaned, Prepared, cleanup, has_table, is_closed, render, try_nftables,
+    uncaptured_datagrams,
 };
 pub use culprit::culprit;
 pub use environment::Environment;

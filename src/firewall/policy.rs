@@ -99,12 +99,6 @@ impl Policy {
         }
     }
 
-    /// The same where no datagram can be captured: what was to be is rejected.
-    pub(super) fn without_capture_of_datagrams(&self) -> Policy {
-        let instead = |way| if way == Datagrams::Proxy { Datagrams::Reject } else { way };
-        Policy { quic: instead(self.quic), udp: instead(self.udp), ..self.clone() }
-    }
-
     /// Whether a redirect of this family's local packets finds a listener.
     pub(super) fn listens(&self, family: Family) -> bool {
         self.listeners.iter().any(|address| match family {

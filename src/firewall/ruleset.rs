@@ -1,6 +1,7 @@
 //! Everything that the rules are made of: what the operator wants, and what is observed.
 
 use super::environment::Environment;
+use super::environment::lan::Interface;
 use super::error::Error;
 use super::family::Family;
 use super::policy::Policy;
@@ -30,8 +31,21 @@ impl Ruleset {
     /// Whether rules that capture foreign datagrams of this family are made: some of them are to be
     /// captured, and nothing here keeps all of them from it.
     pub(super) fn captures_datagrams(&self, family: Family) -> bool {
-        let mut unrouted = self.environment.datagrams.unrouted.iter();
-        self.policy.proxies_datagrams(family) && !unrouted.any(|(without, _)| *without == family)
+        self.policy.proxies_datagrams(family) && !self.environment.datagrams.prevents(family)
+    }
+
+    /// Whether foreign datagrams of this family that come in by this interface of the LAN side are
+    /// captured.
+    pub(super) fn captures_datagrams_from(&self, at: &Interface, family: Family) -> bool {
+        let is_lost = self.environment.datagrams.loses(&at.name, family);
+        self.captures_datagrams(family) && at.captures(family) && !is_lost
+    }
+
+    /// Whether this machine's own foreign datagrams of this family are captured by a backend that
+    /// takes them in the table mangle, as iptables has to.
+    pub(super) fn captures_own_datagrams_in_mangle(&self, family: Family) -> bool {
+        let is_dropped = self.environment.datagrams.reverse_path(family).is_some();
+        self.captures_datagrams(family) && !is_dropped
     }
 
     /// The same in the place of `old`, whose uplinks it knows: one that has no default route at

@@ -72,7 +72,7 @@ impl Endpoint {
     /// No address is known, or there is no way to it.
     pub(super) async fn datagrams(&self, outbound: &Outbound) -> Result<UdpSocket, Error> {
         let address = self.addresses().into_iter().next().ok_or_else(|| self.unresolved())?;
-        outbound.udp(address).await.map_err(|source| {
+        outbound.datagrams(address).await.map_err(|source| {
             self.miss();
             Error::Dial { server: self.to_string(), source }
         })

@@ -3,13 +3,13 @@
 
 use super::SharedState;
 use crate::dispatch::Upstream;
+use crate::net::udp::leg::LegSocket;
 use crate::proxy::association::{DatagramCodec, Unsealable};
 use crate::stats::DatagramStats;
 use crate::target::Target;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::net::UdpSocket;
 use tracing::debug;
 
 /// Datagrams of one session that wait for an association, and their bytes.
@@ -30,7 +30,7 @@ pub(super) struct Waiting {
 /// The way to the proxy.
 #[derive(Debug)]
 pub(super) struct Leg {
-    pub(super) socket: Rc<UdpSocket>,
+    pub(super) socket: Rc<LegSocket>,
     pub(super) codec: Box<dyn DatagramCodec>,
     pub(super) via: Arc<Upstream>,
 }
@@ -45,6 +45,14 @@ pub(super) struct Packets {
 impl Packets {
     /// After a large train, keep no more than this.
     const KEPT: usize = 256 * 1024;
+
+    /// As much as leaves by one system call.
+    const FULL: usize = 60 * 1024;
+
+    /// Whether they should leave before more are added.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= Self::FULL
+    }
 
     pub(super) fn clear(&mut self) {
         self.bytes.clear();

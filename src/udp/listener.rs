@@ -4,8 +4,9 @@ use super::SharedState;
 use super::session::{DatagramSession, begin};
 use crate::firewall::{Family, probe};
 use crate::net::listen::Errors;
-use crate::net::udp::train::Train;
+use crate::net::udp::train::{Train, TrainInbox};
 use crate::net::udp::transparent::TransparentListener;
+use crate::sync::lock;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -21,21 +22,32 @@ pub(super) async fn listen(
     loop {
         listener.readable().await?;
         let received = listener.receive(&mut shared.inbox.borrow_mut());
-        match received {
-            Ok(()) => errors.over(),
+        let is_empty = match received {
+            Ok(is_empty) => {
+                errors.over();
+                is_empty
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(error) => {
                 errors.after(error, "cannot receive captured datagrams", String::new).await?;
                 continue;
             }
+        };
+        take_all(&shared, &mut shared.inbox.borrow_mut(), Instant::now());
+        if !is_empty {
+            // One busy listener must not starve the sessions, which carry the replies.
+            tokio::task::yield_now().await;
         }
-        let now = Instant::now();
-        for train in shared.inbox.borrow_mut().trains() {
-            take(&shared, train, now);
-        }
-        // One busy listener must not starve the sessions, which carry the replies.
-        tokio::task::yield_now().await;
     }
+}
+
+/// Hands what came to the sessions. What goes to one of them in a row leaves together.
+fn take_all(shared: &Rc<SharedState>, inbox: &mut TrainInbox, now: Instant) {
+    lock(&shared.pace).carried(inbox.datagrams());
+    for train in inbox.trains() {
+        take(shared, train, now);
+    }
+    shared.flush();
 }
 
 /// Hands a train to its session.
@@ -61,6 +73,7 @@ pub(super) fn take(shared: &Rc<SharedState>, mut train: Train<'_>, now: Instant)
             let session =
                 shared.sessions.borrow_mut().used(client).map(|session| Rc::clone(session));
             let session = session.unwrap_or_else(|| add(shared, client, destination, now));
+            shared.fill(&session);
             session.up(shared, destination, &mut train, now);
         }
     }

@@ -13,8 +13,10 @@
 //!
 //! # Cost
 //!
-//! All this is one thread with a runtime of its own: no lock, and no task is woken for another's
-//! sake. Datagrams come and go in trains ([`crate::net::udp::train`]). Between wakes a session has
+//! All this is one thread with a runtime of its own: no lock that anything waits for, and no task
+//! is woken for another's sake. The listener's own task seals and sends what a client sends; what a
+//! session gets in a row leaves in one train ([`crate::net::udp::train`]). Where datagrams come in
+//! bulk the thread lets them gather for half a millisecond ([`pace`]). Between wakes a session has
 //! no buffer; what waits for an association is bounded ([`leg::Waiting`]).
 //!
 //! # Bounds
@@ -25,6 +27,7 @@
 mod idle;
 mod leg;
 mod listener;
+mod pace;
 mod replies;
 mod replying;
 mod session;
@@ -36,7 +39,9 @@ use crate::net::Outbound;
 use crate::net::udp::train::TrainInbox;
 use crate::net::udp::transparent::{BoundTransparent, ReplySocket};
 use crate::stats::Stats;
+use crate::sync::lock;
 use listener::listen;
+use pace::Pace;
 use replies::ReplySockets;
 use session::DatagramSession;
 use std::cell::{Cell, RefCell};
@@ -44,8 +49,8 @@ use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use table::Table;
 use tokio::runtime::{Builder, LocalOptions};
@@ -135,9 +140,18 @@ fn run(
     BoundDatagrams(bound): BoundDatagrams,
     mut stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    runtime.block_on(async move {
-        let shared = Rc::new(SharedState::new(relay, ReplySocket::bind));
+    let pace = Arc::new(Mutex::new(Pace::new(std::time::Instant::now())));
+    let paced = Arc::clone(&pace);
+    let rest = move || {
+        let pause = lock(&paced).rest(std::time::Instant::now());
+        if let Some(pause) = pause {
+            std::thread::sleep(pause);
+        }
+    };
+    let mut runtime = Builder::new_current_thread();
+    let runtime = runtime.enable_all().on_thread_park(rest);
+    runtime.build_local(LocalOptions::default())?.block_on(async move {
+        let shared = Rc::new(SharedState::new(relay, pace, ReplySocket::bind));
         let mut listeners = JoinSet::new();
         for bound in bound {
             listeners.spawn_local(listen(Rc::clone(&shared), bound.listen()?));
@@ -170,6 +184,9 @@ struct SharedState {
     inbox: RefCell<TrainInbox>,
     /// Packets of one session that are to leave. Borrowed only between two waits.
     outgoing: RefCell<leg::Packets>,
+    /// Whose they are, of what the listener has brought.
+    filling: RefCell<Option<Rc<DatagramSession>>>,
+    pace: Arc<Mutex<Pace>>,
     /// The addresses of our own sockets to the proxies: what comes from there has come back.
     own: RefCell<HashSet<SocketAddr>>,
     /// Bytes that wait for associations, of all sessions.
@@ -178,7 +195,7 @@ struct SharedState {
 }
 
 impl SharedState {
-    fn new(relay: DatagramRelay, bind: replies::Bind) -> Self {
+    fn new(relay: DatagramRelay, pace: Arc<Mutex<Pace>>, bind: replies::Bind) -> Self {
         let SessionLimits { sessions, reply_sockets } = relay.limits;
         let by_source = relay.by_source.load(Ordering::Relaxed);
         SharedState {
@@ -186,10 +203,29 @@ impl SharedState {
             replies: RefCell::new(ReplySockets::new(relay.outbound.clone(), bind, reply_sockets)),
             inbox: RefCell::default(),
             outgoing: RefCell::default(),
+            filling: RefCell::default(),
+            pace,
             own: RefCell::default(),
             waiting: Cell::new(0),
             is_loop_told: Cell::new(false),
             relay,
+        }
+    }
+
+    /// What is sealed from now on is of this session. That of another one leaves, and what is much.
+    fn fill(&self, session: &Rc<DatagramSession>) {
+        let is_same = |filling: &Rc<DatagramSession>| Rc::ptr_eq(filling, session);
+        let is_same = self.filling.borrow().as_ref().is_some_and(is_same);
+        if !is_same || self.outgoing.borrow().is_full() {
+            self.flush();
+            *self.filling.borrow_mut() = Some(Rc::clone(session));
+        }
+    }
+
+    /// What was sealed leaves.
+    fn flush(&self) {
+        if let Some(session) = self.filling.take() {
+            session.flush(&mut self.outgoing.borrow_mut(), &self.relay.stats.datagrams);
         }
     }
 

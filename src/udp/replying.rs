@@ -4,31 +4,32 @@ use super::SharedState;
 use super::leg::Packets;
 use super::session::{DatagramSession, SessionPhase};
 use crate::dispatch::Upstream;
-use crate::net::udp::train;
+use crate::net::udp::leg::LegSocket;
 use crate::route::Reason;
+use crate::sync::lock;
 use crate::target::Target;
 use std::io;
 use std::net::SocketAddr;
-use tokio::net::UdpSocket;
 use tokio::time::Instant;
 use tracing::debug;
 
 impl DatagramSession {
-    /// Takes what the proxy has sent, and sends it on.
+    /// Takes what the proxy has sent, and sends it on. Returns whether that was all for now.
     pub(super) fn receive(
         &self,
         shared: &SharedState,
-        socket: &UdpSocket,
+        socket: &LegSocket,
         via: &Upstream,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let mut phase = self.phase.borrow_mut();
-        let SessionPhase::Open(leg) = &mut *phase else { return Ok(()) };
+        let SessionPhase::Open(leg) = &mut *phase else { return Ok(true) };
         let mut inbox = shared.inbox.borrow_mut();
-        match train::receive(socket, &mut inbox) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+        let is_empty = match socket.receive(&mut inbox) {
+            Ok(is_empty) => is_empty,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
             Err(error) => return Err(error),
-        }
+        };
+        lock(&shared.pace).carried(inbox.datagrams());
         let now = Instant::now();
         let stats = &shared.relay.stats.datagrams;
         let mut packets = shared.outgoing.borrow_mut();
@@ -65,7 +66,7 @@ impl DatagramSession {
             activity.replied(now);
             self.activity.set(activity);
         }
-        Ok(())
+        Ok(is_empty)
     }
 
     /// Sends replies of one source to the client.

@@ -3,8 +3,9 @@
 use super::SharedState;
 use super::idle::Activity;
 use super::leg::{Leg, Packets, Waiting};
-use crate::dispatch::{self, Associated, Upstream};
-use crate::net::udp::train::{self, Train};
+use crate::dispatch::{Associated, Upstream};
+use crate::net::udp::leg::LegSocket;
+use crate::net::udp::train::Train;
 use crate::route::Route;
 use crate::stats::DatagramStats;
 use crate::target::Target;
@@ -17,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -126,7 +127,7 @@ impl DatagramSession {
         }
     }
 
-    /// Takes datagrams of the client.
+    /// Takes datagrams of the client. They leave at the next [`flush`](Self::flush).
     pub(super) fn up(
         &self,
         shared: &SharedState,
@@ -149,7 +150,6 @@ impl DatagramSession {
                 for datagram in train.datagrams() {
                     leg.seal(&target, datagram, &mut packets, stats);
                 }
-                self.send(leg, &mut packets, stats);
             }
             SessionPhase::Associating(waiting) => {
                 for datagram in train.datagrams() {
@@ -160,6 +160,17 @@ impl DatagramSession {
             }
             SessionPhase::Resting => stats.dropped.add(train.datagrams().count() as u64),
         }
+    }
+
+    /// Sends what [`up`](Self::up) has sealed.
+    pub(super) fn flush(&self, packets: &mut Packets, stats: &DatagramStats) {
+        if packets.lengths.is_empty() {
+            return;
+        }
+        if let SessionPhase::Open(leg) = &*self.phase.borrow() {
+            self.send(leg, packets, stats);
+        }
+        packets.clear();
     }
 
     /// Whether a rule blocks the destination by now.
@@ -178,7 +189,7 @@ impl DatagramSession {
     /// Sends what was sealed. An error of the socket ends the leg. (Its task would not learn of it:
     /// the kernel tells it once, sock_error in include/net/sock.h, and it makes nothing readable.)
     fn send(&self, leg: &Leg, packets: &mut Packets, stats: &DatagramStats) {
-        let result = train::send_connected(&leg.socket, &packets.bytes, &packets.lengths);
+        let result = leg.socket.send(&packets.bytes, &packets.lengths);
         match result {
             Ok(sent) => {
                 self.up.set(self.up.get() + sent.bytes as u64);
@@ -202,36 +213,12 @@ impl DatagramSession {
             let associated = Box::pin(dispatcher.associate()).await;
             drop(dispatcher);
             let end = match associated {
-                Ok(associated) => {
-                    let began = Instant::now();
-                    let (socket, via, lifeline) = self.open(shared, associated);
-                    let end = self.down(shared, &socket, lifeline, &via).await;
-                    self.close_leg(shared);
-                    match &end {
-                        LegEnd::Idle => {}
-                        LegEnd::Unanswered => via.datagrams_unanswered(),
-                        LegEnd::Revoked(error) => {
-                            let (client, via) = (self.client, via.name());
-                            debug!(%client, via, "the server ended the association: {error}");
-                            if self.activity.get().deadline() <= Instant::now() {
-                                return;
-                            }
-                            // Not again and again without a rest.
-                            if began.elapsed() < REST {
-                                sleep(REST).await;
-                            }
-                        }
-                        LegEnd::Broken(error) => {
-                            debug!(client = %self.client, via = via.name(), "broke off: {error}");
-                            via.datagrams_failed(&error.to_string());
-                            // Its server refuses what it is sent: not a new socket for each try.
-                            if began.elapsed() < REST {
-                                sleep(REST).await;
-                            }
-                        }
+                Ok(associated) => match self.open(shared, associated) {
+                    Ok((socket, via, lifeline)) => {
+                        self.carry(shared, &socket, lifeline, &via).await
                     }
-                    end
-                }
+                    Err(error) => self.refused(shared, &error).await,
+                },
                 Err(error) => self.refused(shared, &error).await,
             };
             match end {
@@ -243,8 +230,45 @@ impl DatagramSession {
         }
     }
 
+    /// Carries datagrams over a leg to its end, and tells what that says of the proxy.
+    async fn carry(
+        &self,
+        shared: &Rc<SharedState>,
+        socket: &LegSocket,
+        lifeline: Option<TcpStream>,
+        via: &Upstream,
+    ) -> LegEnd {
+        let began = Instant::now();
+        let end = self.down(shared, socket, lifeline, via).await;
+        self.close_leg(shared);
+        match &end {
+            LegEnd::Idle => {}
+            LegEnd::Unanswered => via.datagrams_unanswered(),
+            LegEnd::Revoked(error) => {
+                let (client, via) = (self.client, via.name());
+                debug!(%client, via, "the server ended the association: {error}");
+                if self.activity.get().deadline() <= Instant::now() {
+                    return LegEnd::Idle;
+                }
+                // Not again and again without a rest.
+                if began.elapsed() < REST {
+                    sleep(REST).await;
+                }
+            }
+            LegEnd::Broken(error) => {
+                debug!(client = %self.client, via = via.name(), "broke off: {error}");
+                via.datagrams_failed(&error.to_string());
+                // Its server refuses what it is sent: not a new socket for each try.
+                if began.elapsed() < REST {
+                    sleep(REST).await;
+                }
+            }
+        }
+        end
+    }
+
     /// No proxy carries it now: what the client sends is dropped for a while.
-    async fn refused(&self, shared: &SharedState, error: &dispatch::Error) -> LegEnd {
+    async fn refused(&self, shared: &SharedState, error: &dyn std::error::Error) -> LegEnd {
         let (client, destination) = (self.client, self.first);
         debug!(%client, %destination, "no proxy carries its datagrams: {error}");
         self.close_leg(shared);
@@ -256,12 +280,15 @@ impl DatagramSession {
     }
 
     /// Takes an association, and sends what has waited for it.
+    ///
+    /// # Errors
+    /// What epoll says: there is no room for one more socket.
     fn open(
         &self,
         shared: &SharedState,
         Associated { association, via }: Associated,
-    ) -> (Rc<UdpSocket>, Arc<Upstream>, Option<TcpStream>) {
-        let socket = Rc::new(association.socket);
+    ) -> io::Result<(Rc<LegSocket>, Arc<Upstream>, Option<TcpStream>)> {
+        let socket = Rc::new(LegSocket::new(association.socket)?);
         *self.failed.borrow_mut() = None;
         if let Ok(own) = socket.local_addr() {
             shared.own.borrow_mut().insert(own);
@@ -281,7 +308,7 @@ impl DatagramSession {
             self.send(&leg, &mut packets, stats);
         }
         *self.phase.borrow_mut() = SessionPhase::Open(leg);
-        (socket, via, association.lifeline)
+        Ok((socket, via, association.lifeline))
     }
 
     fn close_leg(&self, shared: &SharedState) {
@@ -302,7 +329,7 @@ impl DatagramSession {
     async fn down(
         &self,
         shared: &Rc<SharedState>,
-        socket: &UdpSocket,
+        socket: &LegSocket,
         lifeline: Option<TcpStream>,
         via: &Upstream,
     ) -> LegEnd {
@@ -311,12 +338,13 @@ impl DatagramSession {
         loop {
             tokio::select! {
                 biased;
-                ready = poll_fn(|cx| socket.poll_recv_ready(cx)) => {
-                    if let Err(error) = ready.and_then(|()| self.receive(shared, socket, via)) {
-                        return LegEnd::Broken(error);
+                ready = poll_fn(|cx| socket.poll_readable(cx)) => {
+                    match ready.and_then(|()| self.receive(shared, socket, via)) {
+                        Ok(true) => {}
+                        // The others of this thread come first.
+                        Ok(false) => tokio::task::yield_now().await,
+                        Err(error) => return LegEnd::Broken(error),
                     }
-                    // The others of this thread come first.
-                    tokio::task::yield_now().await;
                 }
                 () = self.fails.notified() => {
                     // Of an earlier leg there may be word still.

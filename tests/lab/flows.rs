@@ -12,6 +12,7 @@ use crate::wait;
 use crate::world::{BLOCKED_SITE, DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host, sealed_for};
 use nix::sys::signal::Signal;
 use snet_lab::in_every_variant;
+use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ enum Way {
     Direct,
     Proxied,
     Refused,
+    /// Nothing comes back, and nothing has left.
+    Lost,
 }
 
 /// Whose answer a name gets.
@@ -62,11 +65,11 @@ const RUNNING: Row = Row {
     domestic_name: Answer::Snets,
     foreign_name: Answer::Snets,
     foreign_quic: Way::Refused,
-    other_udp: Way::Direct,
+    other_udp: Way::Proxied,
 };
 
 /// The foreign name was answered before: its stale answer is better than none.
-const PROXY_DOWN: Row = Row { foreign: Way::Refused, ..RUNNING };
+const PROXY_DOWN: Row = Row { foreign: Way::Refused, other_udp: Way::Lost, ..RUNNING };
 
 fn what_flows_when(variant: Variant) {
     let state = State::begin();
@@ -152,10 +155,16 @@ impl State {
     }
 
     fn look(&self, family: Family) -> Row {
-        let udp = |host: Host, port| match ask(host.port(family, port)) {
-            Ok(()) => Way::Direct,
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Way::Refused,
-            Err(error) => panic!("a datagram to {host:?}: {error}"),
+        let udp = |host: Host, port| {
+            let gone = self.counters.leaked();
+            let answer = ask(host.port(family, port)).map_err(|error| error.kind());
+            match (answer, self.counters.leaked() > gone) {
+                (Ok(()), true) => Way::Direct,
+                (Ok(()), false) => Way::Proxied,
+                (Err(ErrorKind::ConnectionRefused), false) => Way::Refused,
+                (Err(ErrorKind::WouldBlock), false) => Way::Lost,
+                other => panic!("a datagram to {host:?}: answered, left directly: {other:?}"),
+            }
         };
         Row {
             foreign: self.way(FOREIGN_SITE, family),

@@ -309,7 +309,7 @@ fn datagrams_go_the_way_that_there_is() {
     let carries = "[[proxy]]\ntype = \"shadowsocks\"\nserver = \"192.0.2.1:1\"\n\
                    method = \"aes-128-gcm\"\npassword = \"hunter2\"\n";
     let without = format!("{carries}udp = false\n");
-    assert_eq!(of("", carries), (Reject, Direct));
+    assert_eq!(of("", carries), (Reject, Proxy));
     assert_eq!(of("", &without), (Reject, Direct));
     assert_eq!(of("", PROXY), (Reject, Direct));
     let wanted = "quic = \"proxy\"\nudp = \"proxy\"";

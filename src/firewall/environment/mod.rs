@@ -66,6 +66,7 @@ impl Environment {
     /// [`update`](Self::update) reads third-party rules anew.
     pub(super) fn forget_third_party(&mut self) {
         self.lan.third_party = None;
+        self.datagrams.forget_third_party();
     }
 
     fn observe(&mut self, policy: &Policy, network: &Network) -> Result<(), Error> {

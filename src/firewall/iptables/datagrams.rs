@@ -20,14 +20,17 @@
 //! drops what bears a mark and leaves by another interface than `lo` (the policy routes are gone),
 //! and filter drops what mangle has not seen (another program flushed it).
 //!
+//! A server here, or behind a forwarded port, answers as it did: the flow of who asks it is noted
+//! as older where it has passed all firewalls: in the chains INPUT and POSTROUTING of nat.
+//!
 //! Replies leave from the foreign address, with snet's mark. Conntrack must not see them either, or
 //! the client's next datagram would be the reply of that entry, and leave untranslated.
 
 use super::lan::of_the_lan;
 use super::matches::{exempt, in_set, marked, to, to_probe};
 use super::table::{
-    CAPTURE, DATAGRAMS, IptablesChain, IptablesTable, LAN_UDP, LEARN, Part, STRAY, TAKE, TPROXY,
-    UDP,
+    CAPTURE, DATAGRAMS, FORWARDED, INBOUND, IptablesChain, IptablesTable, LAN_UDP, LEARN, OUTSIDE,
+    Part, STRAY, TAKE, TPROXY, UDP,
 };
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{Destination, LADDER, Verdict};
@@ -38,7 +41,6 @@ use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::{OLDER_LIFETIME, Set, TAKEN_LIFETIME};
 use crate::firewall::switch::OnFailure;
 use crate::mark::Fwmark;
-use std::time::Duration;
 
 /// The rules that stand before all others in the chain of OUTPUT: replies to what was captured.
 pub(super) fn replies(ruleset: &Ruleset) -> [String; 2] {
@@ -51,9 +53,13 @@ pub(super) fn is_reply(ruleset: &Ruleset) -> String {
     format!("-m mark --mark {} -m addrtype ! --src-type LOCAL", ruleset.policy.mark)
 }
 
+/// The source and the destination of an older flow, and those of its answers.
+const THERE: &str = "src,src,dst";
+const BACK: &str = "dst,dst,src";
+
 /// The match of a flow in one of the two sets of flows.
 pub(super) fn is_flow_of(set: Set, family: Family) -> String {
-    format!("-m set --match-set {} src,src,dst", set.name(family))
+    format!("-m set --match-set {} {THERE}", set.name(family))
 }
 
 /// The chains in raw.
@@ -63,18 +69,24 @@ pub(super) fn raw(ruleset: &Ruleset, family: Family) -> Vec<IptablesChain> {
         marked(ruleset),
     ];
     own.extend(exempt(ruleset));
-    own.push(format!("-g {DATAGRAMS}"));
+    // What mangle would take is lost behind it: then filter rejects it.
+    if ruleset.captures_own_datagrams_in_mangle(family) {
+        own.push(format!("-g {DATAGRAMS}"));
+    }
     let mut chains = vec![IptablesChain { name: UDP, rules: own }];
     if ruleset.policy.lan.is_some() {
         let mut rules = of_the_lan(family).to_vec();
-        rules.extend([marked(ruleset), format!("-g {DATAGRAMS}")]);
+        rules.push(marked(ruleset));
+        let lost = ruleset.environment.datagrams.bridges.iter().filter(|(of, _)| *of == family);
+        rules.extend(lost.map(|(_, bridge)| format!("-i {bridge} -j RETURN")));
+        rules.push(format!("-g {DATAGRAMS}"));
         chains.push(IptablesChain { name: LAN_UDP, rules });
     }
     let mut learn = vec![
         // What is rejected meanwhile does not go on.
         format!("{}-j RETURN", in_set(Set::Rejected, family)),
     ];
-    learn.push(renew(Set::Older, family, OLDER_LIFETIME));
+    learn.push(renew(Set::Older, family, THERE));
     let capture =
         vec![format!("-j MARK --set-xmark {}", Fwmark::LAN_DATAGRAMS), "-j CT --notrack".into()];
     chains.extend([
@@ -91,7 +103,7 @@ pub(super) fn raw(ruleset: &Ruleset, family: Family) -> Vec<IptablesChain> {
 fn ladder(family: Family) -> Vec<String> {
     let older = is_flow_of(Set::Older, family);
     let flows = [
-        format!("{older} {}", renew(Set::Older, family, OLDER_LIFETIME)),
+        format!("{older} {}", renew(Set::Older, family, THERE)),
         format!("{older} -j RETURN"),
         format!("{} -g {TAKE}", is_flow_of(Set::Taken, family)),
     ];
@@ -128,16 +140,44 @@ fn take(ruleset: &Ruleset, family: Family) -> Vec<String> {
     rules.extend([
         format!("-m set ! --match-set {} dst {otherwise}", Set::Alive.name(family)),
         // In a rule of its own: a set that is full takes nothing, and the datagram is captured.
-        renew(Set::Taken, family, TAKEN_LIFETIME),
+        renew(Set::Taken, family, THERE),
         format!("-g {CAPTURE}"),
     ]);
     rules
 }
 
 /// Adds the flow, or gives it its whole time again. The walk goes on.
-fn renew(set: Set, family: Family, lifetime: Duration) -> String {
+fn renew(set: Set, family: Family, way: &str) -> String {
+    let lifetime = if set == Set::Taken { TAKEN_LIFETIME } else { OLDER_LIFETIME };
     let (set, seconds) = (set.name(family), lifetime.as_secs());
-    format!("-j SET --add-set {set} src,src,dst --exist --timeout {seconds}")
+    format!("-j SET --add-set {set} {way} --exist --timeout {seconds}")
+}
+
+/// The chains in nat: what begins outside is noted. A flow that is captured stays so: a forged
+/// datagram does not make it direct.
+pub(super) fn nat(ruleset: &Ruleset, family: Family) -> Vec<IptablesChain> {
+    let noted = vec![
+        format!("-m set --match-set {} {BACK} -j RETURN", Set::Taken.name(family)),
+        renew(Set::Older, family, BACK),
+    ];
+    let outside = IptablesChain { name: OUTSIDE, rules: noted };
+    let lan = |is: &str, way| format!("-m set {is}--match-set {} {way}", Set::Lan.name(family));
+    let then = format!("-g {OUTSIDE}");
+    if ruleset.policy.lan.is_none() {
+        return vec![IptablesChain { name: INBOUND, rules: vec![then] }, outside];
+    }
+    let inbound = vec![format!("{} -j RETURN", lan("", "src,src")), then.clone()];
+    // Where it is forwarded from is not known any more: what leaves for a LAN host.
+    let forwarded = vec![
+        format!("{} -j RETURN", lan("! ", "dst,dst")),
+        "-m addrtype --src-type LOCAL -j RETURN".into(),
+        then,
+    ];
+    vec![
+        IptablesChain { name: INBOUND, rules: inbound },
+        IptablesChain { name: FORWARDED, rules: forwarded },
+        outside,
+    ]
 }
 
 /// The table mangle.
@@ -156,14 +196,21 @@ pub(super) fn mangle(ruleset: &Ruleset, family: Family) -> IptablesTable {
     if ruleset.policy.lan.is_some() {
         tproxy.push(to_listener("", lan));
     }
-    let lost = [own, lan].map(|mark| format!("-m mark --mark {mark} -j DROP"));
+    let mut lost = [own, lan].map(|mark| format!("-m mark --mark {mark} -j DROP")).to_vec();
+    // Another program has overwritten the mark: what conntrack does not know leaves untranslated.
+    lost.push(format!(
+        "-m conntrack --ctstate UNTRACKED {}{} -j DROP",
+        in_set(Set::Alive, family),
+        is_flow_of(Set::Taken, family),
+    ));
     IptablesTable {
         part: Part::Mangle,
         jumps: Part::Mangle.datagram_jumps(ruleset.policy.lan.is_some()),
         chains: vec![
-            IptablesChain { name: CHAIN, rules: vec![exchange] },
+            // And no rule behind it gives it another mark.
+            IptablesChain { name: CHAIN, rules: vec![exchange, "-j ACCEPT".into()] },
             IptablesChain { name: TPROXY, rules: tproxy },
-            IptablesChain { name: STRAY, rules: lost.into() },
+            IptablesChain { name: STRAY, rules: lost },
         ],
     }
 }

@@ -132,12 +132,13 @@ impl RulesFollower {
         lock(&self.now).clone()
     }
 
-    fn follow_cgroups(&self, before: &Ruleset, after: &Ruleset) {
+    /// Turns the tables, where the rules name what has changed.
+    fn follow_rules(&self, before: &Ruleset, after: &Ruleset) {
         for (family, tools) in &self.tools {
             let parts = renew::order(before, after, *family).into_iter();
             for text in parts.filter_map(|part| renew::text(part, before, after, *family)) {
                 if let Err(error) = tools.restore(&text) {
-                    warn!("cgroups that come and go are not followed: {error}");
+                    warn!("cgroups, bridges or other rules that change are not followed: {error}");
                     return;
                 }
             }
@@ -167,8 +168,10 @@ impl Follow for RulesFollower {
         };
         let (before, after) = (with(before), with(after));
         self.sets.change(sets::changes(&before, &after, &self.sets.families));
-        if before.environment.cgroups != after.environment.cgroups {
-            self.follow_cgroups(&before, &after);
+        let are_named =
+            |it: &Ruleset| (it.environment.cgroups.clone(), it.environment.datagrams.clone());
+        if are_named(&before) != are_named(&after) {
+            self.follow_rules(&before, &after);
         }
         let Some(text) = rules::follow(&before, &after) else { return };
         for (_, tools) in self.tools.iter().filter(|(family, _)| *family == Family::V6) {

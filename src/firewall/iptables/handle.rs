@@ -249,12 +249,7 @@ impl Installed for IptablesRules {
 
     fn exempt_flows(&self, flows: &[Flow]) {
         let ruleset = lock(&self.now).clone();
-        let captured = |family: &Family| ruleset.captures_datagrams(*family);
-        let families = self.sets.families.iter().copied().filter(captured);
-        let text = sets::older(flows, families);
-        if let Err(error) = self.ipset.restore(&text) {
-            warn!("UDP flows from before the start may be captured in their middle: {error}");
-        }
+        self.note_older(flows, &ruleset);
     }
 
     fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
@@ -280,8 +275,7 @@ impl Installed for IptablesRules {
             self.policy_routes.precede(&new.policy)?;
             let (known, first) = older_flows::at_reload(&old, &new);
             self.exempt_flows(&known);
-            self.turn(&old, &new)?;
-            self.exempt_flows(&first);
+            self.turn(&old, &new, &first)?;
             self.policy_routes.succeed(&new.policy);
             let conflicts = conflicts::between(&old, &new, &self.tools, true);
             conflicts.iter().for_each(|conflict| warn!("{conflict}"));

@@ -2,8 +2,9 @@
 //!
 //! Others flush tables, restore whole files, or insert their own rules before ours: a firewall
 //! that is reloaded, docker that is restarted. What is compared is what iptables-save shows: our
-//! jumps, our chains, the number of rules in each. In filter our jumps have to be the first, since
-//! a rule of another program that accepts ends the walk; in nat whoever stands before us is let be.
+//! jumps, our chains, the number of rules in each. In filter and mangle our jumps have to be the
+//! first, since a rule of another program that accepts ends the walk; in nat whoever stands before
+//! us is let be.
 
 use super::renew;
 use super::residue;
@@ -96,17 +97,21 @@ pub(in crate::firewall) fn repair(
         let names: Vec<&str> = damaged.iter().map(|(_, wanted)| wanted.table.as_str()).collect();
         return Ok(Some(format!("{family} rules in {} were gone", names.join(", "))));
     }
-    let filter = Part::Filter.table();
-    let jumps = wanted.iter().filter(|table| table.table == filter).flat_map(|table| &table.jumps);
-    let jumps: Vec<&String> = jumps.collect();
-    let is_overtaken = |jump: &&String| !residue::is_first(&saved, filter, jump, &jumps);
-    let overtaken: Vec<&String> = jumps.iter().copied().filter(is_overtaken).collect();
-    if overtaken.is_empty() {
-        return Ok(None);
+    let mut told = None;
+    for table in [Part::Filter, Part::Mangle].map(Part::table) {
+        let ours = wanted.iter().filter(|wanted| wanted.table == table);
+        let jumps: Vec<&String> = ours.flat_map(|table| &table.jumps).collect();
+        let is_overtaken = |jump: &&String| !residue::is_first(&saved, table, jump, &jumps);
+        let overtaken: Vec<&String> = jumps.iter().copied().filter(is_overtaken).collect();
+        if overtaken.is_empty() {
+            continue;
+        }
+        let moves = overtaken.iter().map(|jump| format!("-D {jump}\n-I {jump}\n"));
+        let moves: String = moves.collect();
+        iptables.restore(&format!("*{table}\n{moves}COMMIT\n"))?;
+        told = Some(format!("other {family} rules stood before ours in table {table}"));
     }
-    let moves: String = overtaken.iter().map(|jump| format!("-D {jump}\n-I {jump}\n")).collect();
-    iptables.restore(&format!("*{filter}\n{moves}COMMIT\n"))?;
-    Ok(Some(format!("other {family} rules stood before ours in table {filter}")))
+    Ok(told)
 }
 
 /// Where these rules have a part.

@@ -36,7 +36,11 @@ pub(in crate::firewall) fn order(old: &Ruleset, new: &Ruleset, family: Family) -
         [Part::Mangle, Part::Nat, Part::Raw, Part::Filter]
     } else if new.policy.lan.is_none() && old.policy.lan.is_some() {
         // The guard lets in what is captured: it goes after the capture of the LAN side.
-        [Part::Nat, Part::Raw, Part::Filter, Part::Mangle]
+        if datagrams(new) && !datagrams(old) {
+            [Part::Mangle, Part::Nat, Part::Raw, Part::Filter]
+        } else {
+            [Part::Nat, Part::Raw, Part::Filter, Part::Mangle]
+        }
     } else if datagrams(old) && !datagrams(new) {
         [Part::Filter, Part::Raw, Part::Mangle, Part::Nat]
     } else {
@@ -167,5 +171,20 @@ mod tests {
         assert!(before(unblocking, Part::Nat, Part::Filter));
         let leaving = order(&router(), &ruleset(), Family::V4);
         assert!(before(leaving, Part::Nat, Part::Filter));
+    }
+
+    #[test]
+    fn what_raw_draws_out_of_conntrack_mangle_takes() {
+        let with_udp = |ruleset: Ruleset| ruleset.with(|policy| policy.udp = Datagrams::Proxy);
+        for old in [ruleset(), router()] {
+            for new in [ruleset(), router()] {
+                let place = |parts: [Part; 4], part| parts.iter().position(|it| *it == part);
+                let begins = order(&old, &with_udp(new.clone()), Family::V4);
+                assert!(place(begins, Part::Mangle) < place(begins, Part::Raw));
+                assert!(place(begins, Part::Raw) < place(begins, Part::Filter));
+                let ends = order(&with_udp(old.clone()), &new, Family::V4);
+                assert!(place(ends, Part::Raw) < place(ends, Part::Mangle));
+            }
+        }
     }
 }

@@ -32,7 +32,7 @@ pub(in crate::firewall) fn tables(ruleset: &Ruleset, family: Family) -> Vec<Ipta
         tables.push(raw(ruleset, family, dns));
     }
     tables.push(filter(ruleset, family, foreign));
-    if dns {
+    if dns || datagrams {
         tables.push(nat(ruleset, family, foreign));
     }
     tables
@@ -92,8 +92,21 @@ fn zone(ruleset: &Ruleset, family: Family, other: &str) -> Vec<String> {
     rules
 }
 
-/// Redirects. Only packets that conntrack takes for the first of a connection come here.
+/// Redirects, and what is noted of UDP that begins outside. Only packets that conntrack takes for
+/// the first of a connection come here.
 fn nat(ruleset: &Ruleset, family: Family, foreign: Foreign) -> IptablesTable {
+    let mut table = IptablesTable { part: Part::Nat, jumps: Vec::new(), chains: Vec::new() };
+    if ruleset.policy.listens(family) {
+        table = redirects(ruleset, family, foreign);
+    }
+    if ruleset.captures_datagrams(family) {
+        table.jumps.extend(Part::Nat.datagram_jumps(ruleset.policy.lan.is_some()));
+        table.chains.extend(datagrams::nat(ruleset, family));
+    }
+    table
+}
+
+fn redirects(ruleset: &Ruleset, family: Family, foreign: Foreign) -> IptablesTable {
     let mut rules = vec![
         // First of all: it proves the way also while the rules sleep, and also where everything
         // else of root's is left alone.

@@ -59,6 +59,10 @@ pub(in crate::firewall) fn exchange(
                 text.push_str(&create(&[set], ruleset, &[*family]));
                 continue;
             }
+            if let SetKind::Flows { .. } = set.kind() {
+                // What the packets have told is true still.
+                continue;
+            }
             create_as(EXCHANGED, set, ruleset, *family, &mut text);
             // A String takes every write.
             let _ = writeln!(text, "swap {EXCHANGED} {name}\ndestroy {EXCHANGED}");

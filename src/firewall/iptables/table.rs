@@ -37,6 +37,12 @@ pub(super) const LEARN: &str = "SNET-LEARN";
 pub(super) const CAPTURE: &str = "SNET-CAPTURE";
 /// Where captured UDP meets the listener, in mangle.
 pub(super) const TPROXY: &str = "SNET-TPROXY";
+/// Foreign UDP that begins outside and comes in here, in nat.
+pub(super) const INBOUND: &str = "SNET-INBOUND";
+/// The same where it is forwarded to a LAN host.
+pub(super) const FORWARDED: &str = "SNET-FORWARDED";
+/// Remembers a flow that began outside.
+pub(super) const OUTSIDE: &str = "SNET-OUTSIDE";
 /// Lets captured UDP and its replies out, in filter.
 pub(super) const OUTPUT: &str = "SNET-OUTPUT";
 /// The guard at our ports, in filter.
@@ -87,7 +93,12 @@ impl Part {
     pub(in crate::firewall) fn datagram_jumps(self, is_router: bool) -> Vec<String> {
         let lan = format!("-p udp -m mark --mark {}", Fwmark::LAN_DATAGRAMS);
         match self {
-            Part::Raw | Part::Nat => Vec::new(),
+            Part::Raw => Vec::new(),
+            Part::Nat => {
+                let own = format!("INPUT ! -i lo -p udp -j {INBOUND}");
+                let lan = format!("POSTROUTING -p udp -j {FORWARDED}");
+                std::iter::once(own).chain(is_router.then_some(lan)).collect()
+            }
             Part::Mangle => vec![
                 format!("OUTPUT {lan} -j {CHAIN}"),
                 format!("PREROUTING -p udp -j {TPROXY}"),
@@ -130,7 +141,7 @@ impl Part {
                 CHAIN, RUNGS, INACTIVE, CLOSED, FILTER, FOREIGN, REJECT, QUIC, STRAY, LAN, INPUT,
                 OUTPUT,
             ],
-            Part::Nat => &[CHAIN, PROBE, TCP, LINK, LAN, LAN_DNS],
+            Part::Nat => &[CHAIN, PROBE, TCP, LINK, LAN, LAN_DNS, INBOUND, FORWARDED, OUTSIDE],
         }
     }
 }

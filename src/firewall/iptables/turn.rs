@@ -7,6 +7,7 @@ use super::table::Part;
 use crate::fault::{self, Step};
 use crate::firewall::error::Error;
 use crate::firewall::family::Family;
+use crate::firewall::flow::Flow;
 use crate::firewall::netlink::ipset::Change;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::names as set_names;
@@ -14,8 +15,9 @@ use crate::firewall::tools::Iptables;
 use tracing::{debug, warn};
 
 impl IptablesRules {
-    /// Turns sets and tables; after an error the old ones are in force.
-    pub(super) fn turn(&self, old: &Ruleset, new: &Ruleset) -> Result<(), Error> {
+    /// Turns sets and tables; after an error the old ones are in force. These UDP flows are older
+    /// than what the new tables capture first.
+    pub(super) fn turn(&self, old: &Ruleset, new: &Ruleset, first: &[Flow]) -> Result<(), Error> {
         let families = &self.sets.families;
         // Not the one over which the resolver tells what it learned.
         let connection = open()?;
@@ -30,6 +32,7 @@ impl IptablesRules {
         };
         step(Step::NewSets)?;
         self.ipset.restore(&sets::restore_new(old, new, families))?;
+        self.note_older(first, new);
         let turned = step(Step::ChangeSets)
             .and_then(|()| set(&sets::changes(old, new, families)))
             .and_then(|()| self.turn_tables(old, new))
@@ -38,6 +41,18 @@ impl IptablesRules {
             self.destroy(old, new);
         }
         turned
+    }
+
+    /// These flows are older than the capture by these rules.
+    pub(super) fn note_older(&self, flows: &[Flow], ruleset: &Ruleset) {
+        if flows.is_empty() {
+            return;
+        }
+        let captured = |family: &Family| ruleset.captures_datagrams(*family);
+        let families = self.sets.families.iter().copied().filter(captured);
+        if let Err(error) = self.ipset.restore(&sets::older(flows, families)) {
+            warn!("UDP flows from before the capture may be captured in their middle: {error}");
+        }
     }
 
     pub(super) fn turn_tables(&self, old: &Ruleset, new: &Ruleset) -> Result<(), Error> {

@@ -10,6 +10,7 @@ pub(super) mod backoff;
 use super::device_routes;
 use super::environment::Environment;
 use super::exempt_programs::CgroupEvents;
+use super::family::Family;
 use super::netlink::route::Changes;
 use super::netlink::tables::TableChanges;
 use super::policy::Policy;
@@ -128,6 +129,7 @@ impl Watch {
         let mut backoff = RepairBackoff::default();
         let mut routes = device_routes::RouteFollower::default();
         let mut policy_routes = PolicyRouteFollower::default();
+        let captures_datagrams = Family::ALL.iter().any(|of| policy.proxies_datagrams(*of));
         // All may have changed before the subscription.
         let (mut network, mut rules, mut third_party) = (true, true, true);
         let mut read = Instant::now();
@@ -142,11 +144,12 @@ impl Watch {
             rules |= changed.rules || !follow.sends_notifications();
             third_party |= changed.rules;
             let mut next = now.clone();
-            // Only router mode asks what third-party rules forward, and like our own rules not more
-            // often than that.
+            // Router mode asks what third-party rules forward, UDP what they drop; like our own
+            // rules not more often than that.
             let is_time = checked.elapsed() >= backoff.rest(Instant::now());
             let unnotified = || read.elapsed() >= UNNOTIFIED && has_silent_tables();
-            if policy.lan.is_some() && is_time && (third_party || unnotified()) {
+            let asks = policy.lan.is_some() || captures_datagrams;
+            if asks && is_time && (third_party || unnotified()) {
                 next.forget_third_party();
                 (network, third_party, read) = (true, false, Instant::now());
             }

@@ -195,22 +195,17 @@ impl Drop for NftablesRules {
 
 /// These rules as far as the kernel can: where it has no TPROXY nothing else is lost, and UDP that
 /// was to be captured is rejected.
-fn possible(ruleset: Ruleset) -> Result<Ruleset, Error> {
+pub(in crate::firewall) fn possible(mut ruleset: Ruleset) -> Result<Ruleset, Error> {
     if !Family::ALL.into_iter().any(|family| ruleset.captures_datagrams(family)) {
         return Ok(ruleset);
     }
     match reconcile::datagrams_available() {
-        Ok(()) => Ok(ruleset),
         Err(error @ Error::Unsupported { .. }) => {
-            warn!(
-                "foreign UDP cannot be captured, and is rejected: {error}; \
-                 firewall.udp = \"direct\" leaves it alone"
-            );
-            let policy = Arc::new(ruleset.policy.without_capture_of_datagrams());
-            Ok(Ruleset { policy, ..ruleset })
+            ruleset.environment.datagrams.without(&Family::ALL, &error);
         }
-        Err(error) => Err(error),
+        result => result?,
     }
+    Ok(ruleset)
 }
 
 /// iptables is third-party here.

@@ -85,7 +85,7 @@ use super::ruleset::Ruleset;
 use std::fmt::Write;
 
 pub use error::Error;
-pub(super) use handle::NftablesRules;
+pub(super) use handle::{NftablesRules, possible};
 pub(super) use message::read;
 pub use owner::TableOwner;
 pub(super) use reconcile::is_closed;

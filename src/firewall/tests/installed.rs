@@ -23,13 +23,17 @@ struct Heart {
     beats: Option<JoinHandle<()>>,
 }
 
+/// The one under test.
+pub(super) fn backend() -> Backend {
+    match variant() {
+        Variant::Nft | Variant::Legacy => Backend::Iptables,
+        Variant::Native => Backend::Nftables,
+    }
+}
+
 impl Handle {
     pub(super) fn install(ruleset: Ruleset) -> Result<Self, Error> {
-        let backend = match variant() {
-            Variant::Nft | Variant::Legacy => Backend::Iptables,
-            Variant::Native => Backend::Nftables,
-        };
-        let rules = Arc::new(backend.prepare()?.install(ruleset)?);
+        let rules = Arc::new(backend().prepare()?.install(ruleset)?);
         rules.beat(Switches::CAPTURE)?;
         let heart = Some(Heart::start(&rules));
         Ok(Handle { rules: Some(rules), heart })

@@ -17,7 +17,7 @@ in_variants!([Native] a_start_adopts_them_and_a_cleanup_removes_them, they_are_p
 const FOREIGN: [&str; 2] = ["198.51.100.1", "2001:db8:f::1"];
 
 /// All rules and routes that are there.
-fn routing() -> String {
+pub(super) fn routing() -> String {
     ["ip rule", "ip -6 rule", "ip route show table all", "ip -6 route show table all"]
         .map(run)
         .concat()

@@ -10,6 +10,7 @@
 
 pub(super) mod from_tools;
 mod listed;
+pub(crate) mod reverse_path;
 mod saved;
 pub(super) mod words;
 

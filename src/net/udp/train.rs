@@ -19,7 +19,7 @@ use nix::sys::socket::{
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Messages for each system call.
@@ -28,6 +28,10 @@ const FEWEST: usize = 4;
 
 /// The longest train.
 const ROOM: usize = 65_535;
+
+/// From one buffer to the next. With a power of two the beginnings of all of them, which is where
+/// single datagrams lie, would share a few lines of the processor's caches.
+const STRIDE: usize = ROOM + 1 + 4096 + 64 * 23;
 
 /// Datagrams in a train that leaves: UDP_MAX_SEGMENTS in linux/udp.h, before Linux 6.0.
 const MOST_SEGMENTS: usize = 64;
@@ -44,6 +48,8 @@ pub struct TrainInbox {
     /// Room for each, one behind the other. The kernel gives memory only to what is written to.
     buffers: Box<[u8]>,
     received: Vec<Received>,
+    /// Datagrams of all of them.
+    datagrams: u64,
     /// Headers for the next call.
     wanted: usize,
 }
@@ -87,19 +93,24 @@ impl Train<'_> {
 
 impl Default for TrainInbox {
     fn default() -> Self {
-        let buffers = vec![0; MOST * ROOM].into_boxed_slice();
-        TrainInbox { buffers, received: Vec::with_capacity(MOST), wanted: FEWEST }
+        let buffers = vec![0; MOST * STRIDE].into_boxed_slice();
+        TrainInbox { buffers, received: Vec::with_capacity(MOST), datagrams: 0, wanted: FEWEST }
     }
 }
 
 impl TrainInbox {
     /// The trains of the last call.
     pub fn trains(&mut self) -> impl Iterator<Item = Train<'_>> {
-        let buffers = self.buffers.chunks_exact_mut(ROOM);
+        let buffers = self.buffers.chunks_exact_mut(STRIDE);
         buffers.zip(&self.received).map(|(buffer, received)| {
-            let Received { length, segment, peer, destination } = *received;
+            let Received { length, segment, peer, destination, .. } = *received;
             Train { peer, destination, bytes: &mut buffer[..length], segment }
         })
+    }
+
+    /// How many datagrams they are.
+    pub fn datagrams(&self) -> u64 {
+        self.datagrams
     }
 
     /// Takes trains that are there, as many as one call brings, in place of those of the last call.
@@ -114,13 +125,16 @@ impl TrainInbox {
         let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(wanted, Some(control));
         let mut pieces: Vec<[IoSliceMut<'_>; 1]> = self
             .buffers
-            .chunks_exact_mut(ROOM)
+            .chunks_exact_mut(STRIDE)
             .take(wanted)
-            .map(|buffer| [IoSliceMut::new(buffer)])
+            .map(|buffer| [IoSliceMut::new(&mut buffer[..ROOM])])
             .collect();
         let flags = MsgFlags::MSG_DONTWAIT;
         let messages = recvmmsg(fd, &mut headers, pieces.iter_mut(), flags, None)?;
         self.received.extend(messages.filter_map(|message| Received::of(&message)));
+        let trains = self.received.iter();
+        self.datagrams =
+            trains.map(|train| train.length.div_ceil(train.segment.max(1)) as u64).sum();
         let count = self.received.len();
         self.wanted = (count + 1).next_power_of_two().clamp(FEWEST, MOST);
         Ok(count < wanted)
@@ -270,31 +284,25 @@ fn is_about_trains(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(EINVAL | EIO | EMSGSIZE))
 }
 
-/// Takes trains from a socket of the runtime.
+/// Takes trains from a socket of the runtime, by its own `try_io`. Returns whether that emptied it.
 ///
 /// # Errors
 /// As [`TrainInbox::fill`].
-pub fn receive(socket: &tokio::net::UdpSocket, inbox: &mut TrainInbox) -> io::Result<()> {
-    let mut taken = false;
-    let result = socket.try_io(tokio::io::Interest::READABLE, || {
-        let is_empty = inbox.fill(socket.as_raw_fd())?;
-        taken = true;
+pub(super) fn receive(
+    inbox: &mut TrainInbox,
+    try_io: impl FnOnce(&mut dyn FnMut(RawFd) -> io::Result<()>) -> io::Result<()>,
+) -> io::Result<bool> {
+    let mut taken = None;
+    let result = try_io(&mut |fd| {
+        let is_empty = inbox.fill(fd)?;
+        taken = Some(is_empty);
         // This tells the runtime that the socket is empty.
         if is_empty { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });
-    if taken { Ok(()) } else { result }
-}
-
-/// Sends over a connected socket of the runtime; see [`send`].
-///
-/// # Errors
-/// As [`send`].
-pub fn send_connected(
-    socket: &tokio::net::UdpSocket,
-    bytes: &[u8],
-    lengths: &[usize],
-) -> io::Result<Sent> {
-    send(socket.as_raw_fd(), bytes, lengths, None)
+    match taken {
+        Some(is_empty) => Ok(is_empty),
+        None => result.map(|()| true),
+    }
 }
 
 #[cfg(test)]
@@ -303,6 +311,7 @@ mod tests {
     use super::*;
     use nix::sys::socket::{setsockopt, sockopt};
     use std::net::UdpSocket;
+    use std::os::fd::AsRawFd;
 
     #[test]
     fn what_leaves_as_one() {

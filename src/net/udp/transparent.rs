@@ -5,19 +5,18 @@
 //! (ipv6_setsockopt in net/ipv6/ipv6_sockglue.c hands SOL_IP over).
 
 use super::super::Outbound;
+use super::options::{BURST, allow_fragments, hold, take_trains};
 use super::train::{self, Sent, TrainInbox};
 use nix::sys::socket::{setsockopt, sockopt};
-use rustix::net::sockopt::{
-    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
-};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 /// Bytes that may wait at the listener, as the kernel counts them: about a hundredth of a second of
-/// a gigabit. (SO_RCVBUFFORCE, socket(7), is not bound by net.core.rmem_max.)
+/// a gigabit.
 const LISTENER_BUFFER: usize = 4 * 1024 * 1024;
 
 /// A listener that is bound, and belongs to no runtime yet.
@@ -45,14 +44,12 @@ impl BoundTransparent {
         };
         let address = SocketAddr::new(loopback, port);
         let socket = transparent(address)?;
-        setsockopt(&socket, sockopt::UdpGroSegment, &true).or_else(without_trains)?;
+        take_trains(&socket)?;
         match is_ipv6 {
             true => setsockopt(&socket, sockopt::Ipv6OrigDstAddr, &true)?,
             false => setsockopt(&socket, sockopt::Ipv4OrigDstAddr, &true)?,
         }
-        // Only the first user namespace may go beyond net.core.rmem_max (EPERM in a container).
-        setsockopt(&socket, sockopt::RcvBufForce, &LISTENER_BUFFER)
-            .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &LISTENER_BUFFER))?;
+        hold(&socket, LISTENER_BUFFER);
         socket.bind(&address.into())?;
         Ok(BoundTransparent(socket.into()))
     }
@@ -75,12 +72,12 @@ impl TransparentListener {
         self.0.readable().await
     }
 
-    /// Takes what is there; each train has its destination.
+    /// Takes what is there; each train has its destination. Returns whether that was all.
     ///
     /// # Errors
     /// `WouldBlock`: nothing is there.
-    pub fn receive(&self, inbox: &mut TrainInbox) -> io::Result<()> {
-        train::receive(&self.0, inbox)
+    pub fn receive(&self, inbox: &mut TrainInbox) -> io::Result<bool> {
+        train::receive(inbox, |fill| self.0.try_io(Interest::READABLE, || fill(self.0.as_raw_fd())))
     }
 }
 
@@ -102,6 +99,7 @@ impl ReplySocket {
         // Beside a server on every address which allows that.
         socket.set_reuse_address(true)?;
         allow_fragments(&socket, source.is_ipv6())?;
+        hold(&socket, BURST);
         socket.bind(&source.into())?;
         Ok(ReplySocket(socket.into()))
     }
@@ -123,21 +121,6 @@ fn transparent(address: SocketAddr) -> io::Result<Socket> {
     }
     setsockopt(&socket, sockopt::IpTransparent, &true)?;
     Ok(socket)
-}
-
-/// Lets large datagrams leave in fragments on the way: a router that drops what is too large for it
-/// may not say so. By default the kernel forbids fragments up to the MTU that it knows.
-pub(in crate::net) fn allow_fragments(socket: impl AsFd, is_ipv6: bool) -> io::Result<()> {
-    match is_ipv6 {
-        true => set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::DONT)?,
-        false => set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DONT)?,
-    }
-    Ok(())
-}
-
-/// Lets a socket take trains, where the kernel has them (Linux 5.0).
-pub(in crate::net) fn without_trains(error: nix::Error) -> nix::Result<()> {
-    if error == nix::Error::ENOPROTOOPT { Ok(()) } else { Err(error) }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub fn libev(family: Family, method: &str) -> (Running, String) {
     let mut command = unprivileged(Place::Internet, "ss-server");
     command
         .args(["-s", &address.ip().to_string(), "-p", &address.port().to_string()])
-        .args(["-m", method, "-k", PASSWORD, "-t", "600"]);
+        .args(["-u", "-m", method, "-k", PASSWORD, "-t", "600"]);
     let mut server = Running::start("ss-server", &mut command);
     super::wait_for_listener(&mut server, address);
     (server, snet::shadowsocks(address, method, PASSWORD))

@@ -4,6 +4,7 @@
 
 use super::super::router;
 use super::{ruleset, run, set};
+use crate::firewall::Family;
 use crate::firewall::exempt_programs::ExemptPrograms;
 use crate::firewall::nftables::kernel_table::KernelTable;
 use crate::firewall::nftables::{TableOwner, render};
@@ -105,7 +106,8 @@ fn the_text_is_that_of_the_files() {
 fn what_cannot_be_captured_is_rejected() {
     let wanted = ruleset().with(|policy| policy.udp = Datagrams::Proxy);
     assert!(render(&wanted).contains("tproxy"));
-    let possible = wanted.with(|policy| *policy = policy.without_capture_of_datagrams());
+    let mut possible = wanted;
+    possible.environment.datagrams.without(&Family::ALL, &"no TPROXY");
     let text = render(&possible);
     assert!(!text.contains("tproxy") && !text.contains("older4"));
     let (_, foreign) = text.split_once("chain foreign4 {").unwrap();

@@ -3,6 +3,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "these sockets stay on loopback")]
 
+mod crowd;
+mod life;
+
 use super::listener::take;
 use super::*;
 use crate::dispatch::{Dispatcher, Upstream};
@@ -101,6 +104,7 @@ struct Street {
     /// Where the proxy believes it to be.
     place: Arc<std::sync::Mutex<Option<SocketAddr>>>,
     lifelines: Lifelines,
+    upstream: Arc<Upstream>,
 }
 
 /// Runs a test on one thread, as the relay runs.
@@ -112,8 +116,9 @@ fn on_a_street(rules: Rules, limits: SessionLimits, test: impl AsyncFnOnce(&Stre
         let lifelines = Lifelines::default();
         let proxy = PlainProxy { place: Arc::clone(&place), lifelines: Arc::clone(&lifelines) };
         let upstream = Upstream::new(Box::new(proxy), PATIENCE);
+        let upstream = Arc::new(upstream);
         let direct = Box::new(Direct::new(outbound()));
-        let upstreams = vec![Arc::new(upstream)];
+        let upstreams = vec![Arc::clone(&upstream)];
         let dispatcher = Dispatcher::new(Arc::new(rules), Arc::default(), direct, upstreams);
         let relay = DatagramRelay {
             current: Current::new(dispatcher),
@@ -123,8 +128,9 @@ fn on_a_street(rules: Rules, limits: SessionLimits, test: impl AsyncFnOnce(&Stre
             limits,
             by_source: Arc::new(AtomicBool::new(true)),
         };
-        let shared = Rc::new(SharedState::new(relay, |_, _| ReplySocket::of_any_address()));
-        test(&Street { shared, server, place, lifelines }).await;
+        let pace = Arc::new(Mutex::new(Pace::new(std::time::Instant::now())));
+        let shared = Rc::new(SharedState::new(relay, pace, |_, _| ReplySocket::of_any_address()));
+        test(&Street { shared, server, place, upstream, lifelines }).await;
     });
 }
 
@@ -133,14 +139,23 @@ const ROOMY: SessionLimits = SessionLimits { sessions: 100, reply_sockets: 10 };
 impl Street {
     /// What the listener does with a datagram of this client.
     fn send(&self, client: &StdSocket, destination: &str, payload: &str) {
+        self.take(client, destination, payload);
+        self.shared.flush();
+    }
+
+    /// The same with one of several that have come at once.
+    fn take(&self, client: &StdSocket, destination: &str, payload: &str) {
+        self.take_from(client.local_addr().unwrap(), at(destination), payload);
+    }
+
+    fn take_from(&self, client: SocketAddr, destination: SocketAddr, payload: &str) {
         let mut bytes = payload.as_bytes().to_vec();
-        let peer = client.local_addr().unwrap();
-        take(&self.shared, Train::of_one(peer, at(destination), &mut bytes), Instant::now());
+        take(&self.shared, Train::of_one(client, destination, &mut bytes), Instant::now());
     }
 
     /// The next packet at the server, and where it came from.
     async fn at_the_server(&self) -> (String, SocketAddr) {
-        let mut packet = [0; 2048];
+        let mut packet = [0; 10_000];
         let received = timeout(PATIENCE, self.server.recv_from(&mut packet));
         let (length, from) = received.await.expect("no packet at the server").unwrap();
         (String::from_utf8_lossy(&packet[..length]).into_owned(), from)
@@ -194,6 +209,38 @@ fn one_socket_of_a_client_is_one_session() {
         assert_eq!(got(&one).await.as_deref(), Some("hello"));
         assert_eq!(street.shared.sessions.borrow().len(), 2);
         assert_eq!((street.stats().up.get(), street.stats().down.get()), (3, 1));
+    });
+}
+
+/// What the listener brings at once leaves at once, of each client in its order.
+#[test]
+fn datagrams_of_many_clients_at_once() {
+    on_a_street(Rules::default(), ROOMY, async |street| {
+        let clients = [client(), client(), client()];
+        let mut from = Vec::new();
+        for client in &clients {
+            street.send(client, SITE, "first");
+            from.push(street.at_the_server().await.1);
+        }
+        let long = "x".repeat(9000);
+        let places = [0, 0, 1, 0, 2, 2, 1, 0, 0, 1];
+        for (number, place) in places.iter().enumerate() {
+            let site = if number % 3 == 0 { OTHER } else { SITE };
+            street.take(&clients[*place], site, &format!("{number} {long}"));
+        }
+        street.shared.flush();
+        let mut came = vec![Vec::new(); clients.len()];
+        for _ in places {
+            let (packet, sender) = street.at_the_server().await;
+            let place = from.iter().position(|other| *other == sender).expect("a session");
+            let number = packet.split(' ').nth(1).expect("its number");
+            came[place].push(number.parse::<usize>().unwrap());
+        }
+        for (place, came) in came.into_iter().enumerate() {
+            let sent = (0..places.len()).filter(|number| places[*number] == place);
+            assert_eq!(came, sent.collect::<Vec<_>>(), "client {place}");
+        }
+        assert_eq!(street.stats().up.get(), (clients.len() + places.len()) as u64);
     });
 }
 
@@ -322,29 +369,5 @@ fn who_has_too_many_sessions_loses_the_oldest() {
         assert_eq!((stats.sessions.get(), stats.evicted.get(), stats.ended.get()), (4, 2, 2));
         assert_eq!(street.shared.sessions.borrow().len(), 2);
         assert_eq!(street.shared.own.borrow().len(), 2, "their sockets are closed");
-    });
-}
-
-/// What SOCKS5 servers do when they are restarted, or have heard nothing for a while.
-#[test]
-fn an_association_that_its_server_ends_is_made_anew() {
-    on_a_street(Rules::default(), ROOMY, async |street| {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (theirs, _) = listener.accept().await.unwrap();
-        street.lifelines.lock().unwrap().push(ours);
-        let one = client();
-        street.send(&one, SITE, "first");
-        let (_, before) = street.at_the_server().await;
-        drop(theirs);
-        // Young as it is, the next one has to wait a second.
-        sleep(Duration::from_millis(1500)).await;
-        street.send(&one, SITE, "second");
-        let (packet, after) = street.at_the_server().await;
-        assert_eq!(packet, format!("{SITE} second"));
-        assert_ne!(before, after, "through the socket that is no more served");
-        street.server_sends(after, "203.0.113.99:7 hello").await;
-        assert_eq!(got(&one).await.as_deref(), Some("hello"));
-        assert_eq!(street.stats().sessions.get(), 1);
     });
 }

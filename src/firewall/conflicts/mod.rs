@@ -4,24 +4,31 @@
 //! Nothing of it is an error: others may know what they do, and what is read here is a guess from
 //! their rules.
 
-use super::environment::lan::LanSide;
-use super::family::Family;
-use super::ruleset::Ruleset;
-use super::third_party::from_tools::native_rules;
-use super::tools::Iptables;
+mod datagrams;
+
+use crate::firewall::environment::lan::LanSide;
+use crate::firewall::family::Family;
+use crate::firewall::ruleset::Ruleset;
+use crate::firewall::third_party::from_tools::native_rules;
+use crate::firewall::tools::Iptables;
 use crate::mark::Fwmark;
 use std::fs;
 use std::path::Path;
 
 /// All of them, one line each. `opens`: our rules open our ports in the tables of iptables, where
 /// an accept of nf_tables does not count.
-pub(super) fn all(ruleset: &Ruleset, tools: &[(Family, Iptables)], opens: bool) -> Vec<String> {
+pub(in crate::firewall) fn all(
+    ruleset: &Ruleset,
+    tools: &[(Family, Iptables)],
+    opens: bool,
+) -> Vec<String> {
     let mut conflicts = Vec::new();
-    for (_, tools) in tools {
+    for (family, tools) in tools {
         // What cannot be read is told by whoever needs it.
         let saved = tools.save().unwrap_or_default();
         if ruleset.policy.lan.is_some() && !opens {
-            conflicts.extend(shut(&saved, &ruleset.environment.lan).map(|interface| {
+            conflicts
+                .extend(shut(&saved, &ruleset.environment.lan, "--ctstate DNAT").map(|interface| {
                 format!(
                     "{tools} drops what comes in by {interface} by policy; if LAN hosts find ports \
                      {} and {} closed: {tools} -I INPUT -m conntrack --ctstate DNAT -j ACCEPT",
@@ -29,6 +36,7 @@ pub(super) fn all(ruleset: &Ruleset, tools: &[(Family, Iptables)], opens: bool) 
                 )
             }));
         }
+        conflicts.extend(datagrams::of_tables(ruleset, (*family, tools), &saved, opens));
         conflicts.extend(overwritten(&saved, ruleset.policy.mark).map(|rule| {
             format!(
                 "{tools}: the rule `{rule}` in table mangle overwrites snet's mark {}: if snet's own \
@@ -38,7 +46,12 @@ pub(super) fn all(ruleset: &Ruleset, tools: &[(Family, Iptables)], opens: bool) 
         }));
     }
     conflicts.extend(ruleset.environment.datagrams.told());
+    if opens {
+        conflicts.extend(datagrams::reverse_path(ruleset));
+    }
     let native = native_rules();
+    conflicts.extend(datagrams::tunnels(ruleset, &native));
+    conflicts.extend(datagrams::of_native(ruleset, &native));
     if ruleset.policy.uncaptured(Family::V6).is_none() {
         conflicts.extend(unreachable_loopback(&native).map(|table| {
             format!(
@@ -54,20 +67,22 @@ pub(super) fn all(ruleset: &Ruleset, tools: &[(Family, Iptables)], opens: bool) 
         conflicts.extend(forwarding(lan));
         conflicts.extend(bridged(lan));
         let ports = [ruleset.policy.tcp_port, ruleset.policy.dns_port];
-        conflicts.extend(closed(&native, lan).map(|(table, chain, interface)| {
-            format!(
-                "nft table {table} drops what comes in by {interface} unless a rule of its own \
+        conflicts.extend(closed(&native, lan, "ct status dnat").map(
+            |(table, chain, interface)| {
+                format!(
+                    "nft table {table} drops what comes in by {interface} unless a rule of its own \
                  accepts it; if LAN hosts find ports {} and {} closed: nft insert rule {table} \
                  {chain} ct status dnat accept",
-                ports[0], ports[1]
-            )
-        }));
+                    ports[0], ports[1]
+                )
+            },
+        ));
     }
     conflicts
 }
 
 /// Those that come with other rules.
-pub(super) fn between(
+pub(in crate::firewall) fn between(
     old: &Ruleset,
     new: &Ruleset,
     tools: &[(Family, Iptables)],
@@ -155,8 +170,9 @@ fn bridged(lan: &LanSide) -> Vec<String> {
     )]
 }
 
-/// The first LAN-side interface that no rule in INPUT accepts as such, where the policy is to drop.
-fn shut<'a>(saved: &str, lan: &'a LanSide) -> Option<&'a str> {
+/// The first LAN-side interface that no rule in INPUT accepts as such, where the policy is to drop
+/// and no rule has this `accept`.
+fn shut<'a>(saved: &str, lan: &'a LanSide, accept: &str) -> Option<&'a str> {
     let mut filter = saved.lines().skip_while(|line| *line != "*filter");
     let filter: Vec<&str> = filter.by_ref().take_while(|line| *line != "COMMIT").collect();
     let drops = filter.iter().any(|line| line.starts_with(":INPUT DROP"));
@@ -164,7 +180,7 @@ fn shut<'a>(saved: &str, lan: &'a LanSide) -> Option<&'a str> {
         let of_input = filter.iter().filter(|line| line.starts_with("-A INPUT "));
         of_input.clone().any(|line| line.contains(words) && line.ends_with("-j ACCEPT"))
     };
-    if !drops || accepts("--ctstate DNAT") {
+    if !drops || accepts(accept) {
         return None;
     }
     let mut names = lan.interfaces.iter().map(|at| at.name.as_str());
@@ -173,10 +189,12 @@ fn shut<'a>(saved: &str, lan: &'a LanSide) -> Option<&'a str> {
 
 /// Input chains outside of iptables that drop by policy, with each LAN-side interface that no rule
 /// of their table accepts as such: the table, the chain, the interface. Our own accept is in
-/// another table, and an accept is final only in its own.
+/// another table, and an accept is final only in its own. `mark`: what a rule that accepts ours
+/// has.
 fn closed<'a>(
     listed: &'a str,
     lan: &'a LanSide,
+    mark: &'a str,
 ) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
     let tables = listed.split("\ntable ").map(|text| text.trim_start_matches("table "));
     tables.flat_map(move |text| {
@@ -192,7 +210,7 @@ fn closed<'a>(
         }
         // Those of iptables-nft, where ours are the first.
         let is_iptables = matches!(name, "ip filter" | "ip6 filter");
-        let is_open = text.contains("ct status dnat accept");
+        let is_open = text.lines().any(|line| line.contains(mark) && line.contains(" accept"));
         let closed = closed.filter(|_| !is_iptables && !is_open);
         lan.interfaces.iter().filter_map(move |at| {
             let accepted = text.lines().any(|line| {
@@ -227,15 +245,18 @@ fn unreachable_loopback(listed: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Looks for every conflict in this text, whichever tool has printed it. For `reading`.
-pub(super) fn read(text: &str, lan: &LanSide, mark: Fwmark) {
-    let _ = (overwritten(text, mark).count(), shut(text, lan));
-    let _ = (closed(text, lan).count(), unreachable_loopback(text).count());
+pub(in crate::firewall) fn read(text: &str, lan: &LanSide, mark: Fwmark) {
+    let _ = (overwritten(text, mark).count(), shut(text, lan, "--ctstate DNAT"));
+    datagrams::read(text);
+    let _ = (closed(text, lan, "ct status dnat").count(), unreachable_loopback(text).count());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::firewall::tests::router;
+
+    const DNAT: &str = "ct status dnat";
 
     /// As firewalld 1.3 has it.
     #[test]
@@ -276,15 +297,15 @@ mod tests {
     #[test]
     fn input_chains_that_drop() {
         let lan = router().environment.lan;
-        let fw4 = include_str!("tests/coexistence/fw4.nft");
-        let found: Vec<_> = closed(fw4, &lan).collect();
+        let fw4 = include_str!("../tests/coexistence/fw4.nft");
+        let found: Vec<_> = closed(fw4, &lan, DNAT).collect();
         assert_eq!(found, [("inet fw4", "input", "wg0")], "br-lan is accepted, wg0 is not");
-        let firewalld = include_str!("tests/coexistence/firewalld.nft");
-        assert_eq!(closed(firewalld, &lan).count(), 0);
+        let firewalld = include_str!("../tests/coexistence/firewalld.nft");
+        assert_eq!(closed(firewalld, &lan, DNAT).count(), 0);
         let ours = fw4.replace("inet fw4", "ip filter");
-        assert_eq!(closed(&ours, &lan).count(), 0);
+        assert_eq!(closed(&ours, &lan, DNAT).count(), 0);
         let mended = fw4.replace("iif \"lo\" accept", "ct status dnat accept");
-        assert_eq!(closed(&mended, &lan).count(), 0);
+        assert_eq!(closed(&mended, &lan, DNAT).count(), 0);
     }
 
     #[test]
@@ -295,11 +316,14 @@ mod tests {
                 "*nat\n:INPUT ACCEPT [0:0]\nCOMMIT\n*filter\n:INPUT {policy} [0:0]\n{rule}\nCOMMIT\n"
             )
         };
-        assert_eq!(shut(&saved("ACCEPT", ""), &lan), None);
-        assert_eq!(shut(&saved("DROP", ""), &lan), Some("br-lan"));
-        assert_eq!(shut(&saved("DROP", "-A INPUT -i br-lan -j ACCEPT"), &lan), Some("wg0"));
+        assert_eq!(shut(&saved("ACCEPT", ""), &lan, "--ctstate DNAT"), None);
+        assert_eq!(shut(&saved("DROP", ""), &lan, "--ctstate DNAT"), Some("br-lan"));
+        assert_eq!(
+            shut(&saved("DROP", "-A INPUT -i br-lan -j ACCEPT"), &lan, "--ctstate DNAT"),
+            Some("wg0")
+        );
         let remedy = "-A INPUT -m conntrack --ctstate DNAT -j ACCEPT";
-        assert_eq!(shut(&saved("DROP", remedy), &lan), None);
+        assert_eq!(shut(&saved("DROP", remedy), &lan, "--ctstate DNAT"), None);
     }
 
     #[test]

@@ -1,0 +1,74 @@
+//! The socket that carries a session's datagrams to its proxy: many at a time, in both directions.
+
+use super::super::Outbound;
+use super::options::{BURST, allow_fragments, hold, take_trains};
+use super::train::{self, Sent, TrainInbox};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::task::{Context, Poll, ready};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UdpSocket;
+
+/// The connected socket of a session. The runtime asks only what comes in: a socket that is asked
+/// for both wakes its thread once more for each packet that has left (sock_def_write_space).
+#[derive(Debug)]
+pub struct LegSocket(AsyncFd<std::net::UdpSocket>);
+
+impl Outbound {
+    /// A UDP socket connected to a proxy's server, as [`udp`](Self::udp) makes it. It takes trains
+    /// where the kernel has them, holds a burst, and lets large packets leave in fragments.
+    ///
+    /// # Errors
+    /// As [`udp`](Self::udp).
+    pub async fn datagrams(&self, server: SocketAddr) -> io::Result<UdpSocket> {
+        let socket = self.udp(server).await?;
+        take_trains(&socket)?;
+        allow_fragments(&socket, server.is_ipv6())?;
+        hold(&socket, BURST);
+        Ok(socket)
+    }
+}
+
+impl LegSocket {
+    /// Of a connected socket.
+    ///
+    /// # Errors
+    /// What epoll says.
+    #[expect(deprecated, reason = "what replaces it is unsafe; a UdpSocket keeps its descriptor")]
+    pub fn new(socket: UdpSocket) -> io::Result<Self> {
+        Ok(LegSocket(AsyncFd::with_interest(socket.into_std()?, Interest::READABLE)?))
+    }
+
+    /// Its own address.
+    ///
+    /// # Errors
+    /// What getsockname(2) says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.get_ref().local_addr()
+    }
+
+    /// Ready when something is there, or an error.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(ready!(self.0.poll_read_ready(cx)).map(drop))
+    }
+
+    /// Takes what is there. Returns whether that was all.
+    ///
+    /// # Errors
+    /// `WouldBlock`: nothing is there. What the peer has said of what was sent (ICMP).
+    pub fn receive(&self, inbox: &mut TrainInbox) -> io::Result<bool> {
+        train::receive(inbox, |fill| {
+            self.0.try_io(Interest::READABLE, |socket| fill(socket.as_raw_fd()))
+        })
+    }
+
+    /// Sends datagrams that lie one behind the other.
+    ///
+    /// # Errors
+    /// What the kernel says of the peer or of the way.
+    pub fn send(&self, bytes: &[u8], lengths: &[usize]) -> io::Result<Sent> {
+        train::send(self.0.as_raw_fd(), bytes, lengths, None)
+    }
+}
