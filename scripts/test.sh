@@ -17,7 +17,8 @@ peers='
     squid:squid htpasswd:apache2-utils tinyproxy:tinyproxy
     danted:dante-server microsocks:microsocks
     strace:strace ufw:ufw firewalld:firewalld dbus-daemon:dbus-daemon
-    unbound:unbound drill:ldnsutils kdig:knot-dnsutils getent:libc-bin musl-gcc:musl-tools'
+    unbound:unbound drill:ldnsutils kdig:knot-dnsutils getent:libc-bin musl-gcc:musl-tools
+    turnserver:coturn'
 # ssserver forwards the end of one half of a connection; Debian has no package of it.
 ssserver=1.25.0
 threads=${SNET_TEST_THREADS:-4}

@@ -156,6 +156,8 @@ fn each_fault_is_found() {
                 "foreign site",
                 "foreign site, IPv6",
                 "foreign QUIC",
+                "foreign UDP",
+                "foreign UDP, IPv6",
                 "all proxies down: foreign site",
                 "foreign packets without snet's mark",
                 "foreign packets past the proxies",

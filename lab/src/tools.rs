@@ -40,6 +40,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("kdig", "knot-dnsutils"),
     ("getent", "libc-bin"),
     ("musl-gcc", "musl-tools"),
+    ("turnserver", "coturn"),
 ];
 
 /// What [`kernel`](crate::kernel) needs of these.

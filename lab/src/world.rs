@@ -72,6 +72,8 @@ const fn abroad(last: u8) -> Host {
 pub const DOMESTIC_SITE: Host = domestic(10);
 /// As above, foreign.
 pub const FOREIGN_SITE: Host = foreign(10);
+/// Another address of the foreign site.
+pub const FOREIGN_TWIN: Host = foreign(11);
 /// Sites that a rule blocks.
 pub const BLOCKED_SITE: Host = foreign(200);
 /// The name servers of the configuration.
@@ -96,8 +98,16 @@ pub const SILENT_FOREIGN: Host = foreign(99);
 pub const MACHINE: Host =
     Host { v4: Ipv4Addr::new(10, 0, 2, 2), v6: Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 2) };
 
-const PRESENT: [Host; 7] =
-    [DOMESTIC_SITE, FOREIGN_SITE, BLOCKED_SITE, DOMESTIC_NAMES, TRUSTED_NAMES, SYSTEM_NAMES, PROXY];
+const PRESENT: [Host; 8] = [
+    DOMESTIC_SITE,
+    FOREIGN_SITE,
+    FOREIGN_TWIN,
+    BLOCKED_SITE,
+    DOMESTIC_NAMES,
+    TRUSTED_NAMES,
+    SYSTEM_NAMES,
+    PROXY,
+];
 
 impl Host {
     /// Its address of that family.

@@ -18,6 +18,8 @@ use super::switch::OnFailure;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use std::thread;
+use std::time::Instant;
 use tracing::{debug, info, warn};
 
 /// Who installs rules.
@@ -103,10 +105,13 @@ impl Prepared {
         // By whichever backend, and asked before anything is touched.
         let was_closed = ruleset.policy.on_failure == OnFailure::Closed && is_closed()?;
         let now = (!was_closed).then(|| ruleset.clone());
+        let learning = older_flows::learning(&ruleset);
         let installed = self.put(ruleset)?;
+        let began = Instant::now();
         // They learn from packets since now; of silent flows they are told before the first beat.
         if let Some(now) = now {
             installed.exempt_flows(&older_flows::older(&now));
+            thread::sleep(learning.saturating_sub(began.elapsed()));
         }
         if was_closed {
             installed.commit();

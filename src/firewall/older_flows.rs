@@ -6,6 +6,10 @@
 //! silent just then is told by conntrack, which keeps it for two minutes after its last datagram
 //! (nf_conntrack_udp_timeout_stream). Captured datagrams are not tracked, so none of those is among
 //! them.
+//!
+//! So does one that began outside, with a server here or behind a forwarded port: its way back is a
+//! flow to a foreign destination like any other. What begins outside later is noted by the packets
+//! as well.
 
 use super::family::Family;
 use super::flow::Flow;
@@ -13,14 +17,36 @@ use super::netlink::flows;
 use super::policy::{Datagrams, Foreign, QUIC};
 use super::probe::DNS_PORT;
 use super::ruleset::Ruleset;
+use super::switch::OnFailure;
 use crate::route::{Learned, Route};
 use crate::target::Target;
 use std::collections::HashSet;
-use std::time::Instant;
+use std::fs;
+use std::time::{Duration, Instant};
 use tracing::debug;
 
 /// More flows are not exempt: so many has a household in its busiest hour, and a set has room for.
 const MOST: usize = 65536;
+
+/// So long a flow that talks may rest, and is still learned from its packets.
+const LEARNING: Duration = Duration::from_millis(250);
+
+/// Entries that conntrack has in this network namespace. Before a first rule of any program needs
+/// it, it has none (nf_conntrack_netns_get, Linux 4.10).
+const TRACKED: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
+
+/// How long these rules, which are about to be installed, have to learn from packets before they
+/// capture: not at all where conntrack can tell of older flows already. To be asked before they
+/// are there, since they make the kernel track connections themselves.
+pub(super) fn learning(ruleset: &Ruleset) -> Duration {
+    let tracked = fs::read_to_string(TRACKED).unwrap_or_default();
+    let learns = ruleset.policy.on_failure == OnFailure::Open
+        && Family::ALL.iter().any(|family| ruleset.captures_datagrams(*family));
+    match learns && tracked.trim().parse().unwrap_or(0) == 0 {
+        true => LEARNING,
+        false => Duration::ZERO,
+    }
+}
 
 /// The flows that are there now and that these rules would capture.
 pub(super) fn older(ruleset: &Ruleset) -> Vec<Flow> {

@@ -183,7 +183,8 @@ fn described(reply: io::Result<Message>) -> String {
     words
 }
 
-fn in_words(error: &io::Error) -> String {
+/// What a program's user would say of it.
+pub(super) fn in_words(error: &io::Error) -> String {
     match error.kind() {
         // A rejected datagram is EPERM for its sender (net/netfilter: NF_DROP of a local
         // packet), and ECONNREFUSED for its next send.

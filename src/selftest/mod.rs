@@ -17,6 +17,7 @@
 mod cell;
 mod client;
 mod daemon;
+mod datagrams;
 mod hosts;
 mod internet;
 mod table;

@@ -7,6 +7,7 @@ use super::client::{
     NameClient, ask_over_ipv6, ask_over_tcp, control, knock, listen_to, try_site, visit,
 };
 use super::daemon::{self, DaemonProcess, Started};
+use super::datagrams::DatagramTrials;
 use super::table::{Row, TrialTable};
 use super::unmarked::Witness;
 use super::{Unable, tables, world};
@@ -17,6 +18,9 @@ use std::io;
 /// More than one read of a relay takes, and than one sealed chunk holds.
 const MUCH: usize = 1_000_000;
 const LITTLE: usize = 9;
+
+/// What a trial of UDP cannot do without.
+const A_CALL: &str = "a socket of UDP";
 
 const NO_IPV6: &str = "no IPv6 on this kernel";
 
@@ -36,9 +40,10 @@ pub(super) fn run(table: &mut TrialTable, backend: Backend, has_ipv6: bool) -> R
     let before = tables::now(backend, has_ipv6)?;
     let asker = NameClient::new().map_err(unable("a client of name servers"))?;
     without(table, &asker);
-    let leaked = Leaks::now(&mut witness)?;
-    leaked.must_have_been_seen(table);
+    let calls = DatagramTrials::begin(table, has_ipv6).map_err(unable(A_CALL))?;
+    Leaks::now(&mut witness)?.must_have_been_seen(table);
 
+    let busy = calls.talk().map_err(unable(A_CALL))?;
     let started = DaemonProcess::start(backend, has_ipv6).map_err(unable("starting the daemon"))?;
     let mut daemon = match started {
         Started::Ready(daemon, took) => {
@@ -50,15 +55,19 @@ pub(super) fn run(table: &mut TrialTable, backend: Backend, has_ipv6: bool) -> R
             return Ok(());
         }
     };
+    busy.rest();
+    let leaked = Leaks::now(&mut witness)?;
     let running = tables::now(backend, has_ipv6)?;
     sites(table, has_ipv6);
     names(table, &asker, has_ipv6);
     quic(table, has_ipv6);
-    proxies(table, &asker).map_err(unable("the control port"))?;
+    calls.running(table, NO_IPV6).map_err(unable(A_CALL))?;
+    proxies(table, &asker, &calls).map_err(unable("the control port"))?;
     Leaks::now(&mut witness)?.must_be(&leaked, table);
     same(table, "domestic connections inside the daemon", "none", inside(&daemon::log()));
     let lived = open.and_then(|visit| visit.say(MUCH)).unwrap_or_else(|error| error.to_string());
     same(table, "a connection opened before the start", DIRECT, lived);
+    calls.older(table);
 
     same(table, "stop", "exit status: 0", daemon.stop());
     let left = match before == running {
@@ -67,6 +76,7 @@ pub(super) fn run(table: &mut TrialTable, backend: Backend, has_ipv6: bool) -> R
     };
     same(table, "tables and sets, before and after", "unchanged", left);
     same(table, "stopped: foreign site", DIRECT, try_site(world::FOREIGN, LITTLE));
+    calls.stopped(table).map_err(unable(A_CALL))?;
     let asked = asker.ask(world::TRUSTED_NAMES, world::DOMESTIC_NAME, A);
     same(table, "stopped: a name, from the kept port", world::FAR_COPY, asked);
     Ok(())
@@ -132,7 +142,7 @@ fn quic(table: &mut TrialTable, has_ipv6: bool) {
 }
 
 /// Names below the sites' are in no cache, so they are really asked for.
-fn proxies(table: &mut TrialTable, asker: &NameClient) -> io::Result<()> {
+fn proxies(table: &mut TrialTable, asker: &NameClient, calls: &DatagramTrials) -> io::Result<()> {
     let below = |first: &str, name: &str| format!("{first}.{name}");
     let [_, http_before, _] = control("shadowsocks off")?;
     let second = try_site(world::FOREIGN, MUCH);
@@ -141,6 +151,8 @@ fn proxies(table: &mut TrialTable, asker: &NameClient) -> io::Result<()> {
     same(table, "first proxy down: HTTP CONNECT instead", PROXIED, way);
     let name = asker.ask(world::NOBODY, &below("second", world::FOREIGN_NAME), A);
     same(table, "first proxy down: foreign name", world::FOREIGN, name);
+
+    calls.without_proxy(table)?;
 
     control("http off")?;
     same(table, "all proxies down: foreign site", "refused", try_site(world::FOREIGN, LITTLE));

@@ -3,7 +3,8 @@
 //! A packet socket (packet(7)) on the machine's side sees what the firewall has let out, whichever
 //! firewall that was. Its filter (classic BPF, linux/filter.h) passes outgoing packets without the
 //! mark that begin something: the first of a TCP connection, and datagrams. What snet redirects or
-//! rejects never comes by, what it sends itself carries the mark. The proxies' addresses are
+//! rejects never comes by, nor what stays within the machine, as captured datagrams do (loopback
+//! does not count); what snet sends itself carries the mark. The proxies' addresses are
 //! foreign, too, so that a connection of snet's own that lost its mark is counted as well. A
 //! connection that was there before snet goes on directly.
 
@@ -85,7 +86,10 @@ const RETURN: u16 = 0x06;
 /// SKF_AD_OFF: what the kernel knows beside the bytes.
 const BESIDE: u32 = 0xffff_f000;
 const PACKET_TYPE: u32 = BESIDE + 4;
+const INTERFACE: u32 = BESIDE + 8;
 const MARK: u32 = BESIDE + 20;
+/// LOOPBACK_IFINDEX (include/net/flow.h), in every network namespace.
+const LOOPBACK: u32 = 1;
 /// linux/if_packet.h
 const PACKET_OUTGOING: u32 = 4;
 const TCP: u32 = 6;
@@ -93,12 +97,12 @@ const UDP: u32 = 17;
 const FIN_SYN_RST_ACK: u32 = 0x17;
 const SYN: u32 = 0x02;
 
-fn filter(mask: u32, value: u32) -> [SockFilter; 23] {
+fn filter(mask: u32, value: u32) -> [SockFilter; 25] {
     let step = |code, operand| SockFilter::new(code, 0, 0, operand);
     // Jumps count the steps they leave out.
     let test = |operand, then, otherwise| SockFilter::new(IF_EQUAL, then, otherwise, operand);
-    const TAKE: usize = 21;
-    const DROP: usize = 22;
+    const TAKE: usize = 23;
+    const DROP: usize = 24;
     // From a step to another.
     let to = |from: usize, there: usize| u8::try_from(there - from - 1).unwrap_or(u8::MAX);
     [
@@ -107,27 +111,29 @@ fn filter(mask: u32, value: u32) -> [SockFilter; 23] {
         /*  2 */ test(value, to(2, DROP), 0),
         /*  3 */ step(LOAD_WORD, PACKET_TYPE),
         /*  4 */ test(PACKET_OUTGOING, 0, to(4, DROP)),
-        /*  5 */ step(LOAD_BYTE, 0),
-        /*  6 */ step(SHIFT_RIGHT, 4),
-        /*  7 */ test(4, 0, to(7, 14)),
+        /*  5 */ step(LOAD_WORD, INTERFACE),
+        /*  6 */ test(LOOPBACK, to(6, DROP), 0),
+        /*  7 */ step(LOAD_BYTE, 0),
+        /*  8 */ step(SHIFT_RIGHT, 4),
+        /*  9 */ test(4, 0, to(9, 16)),
         // IPv4
-        /*  8 */ step(LOAD_BYTE, 9),
-        /*  9 */ test(UDP, to(9, TAKE), 0),
-        /* 10 */ test(TCP, 0, to(10, DROP)),
-        /* 11 */ step(LOAD_HEADER_LENGTH, 0),
-        /* 12 */ step(LOAD_BYTE_BEHIND_X, 13),
-        /* 13 */ step(JUMP, 5),
+        /* 10 */ step(LOAD_BYTE, 9),
+        /* 11 */ test(UDP, to(11, TAKE), 0),
+        /* 12 */ test(TCP, 0, to(12, DROP)),
+        /* 13 */ step(LOAD_HEADER_LENGTH, 0),
+        /* 14 */ step(LOAD_BYTE_BEHIND_X, 13),
+        /* 15 */ step(JUMP, 5),
         // IPv6
-        /* 14 */ test(6, 0, to(14, DROP)),
-        /* 15 */ step(LOAD_BYTE, 6),
-        /* 16 */ test(UDP, to(16, TAKE), 0),
-        /* 17 */ test(TCP, 0, to(17, DROP)),
-        /* 18 */ step(LOAD_BYTE, 40 + 13),
+        /* 16 */ test(6, 0, to(16, DROP)),
+        /* 17 */ step(LOAD_BYTE, 6),
+        /* 18 */ test(UDP, to(18, TAKE), 0),
+        /* 19 */ test(TCP, 0, to(19, DROP)),
+        /* 20 */ step(LOAD_BYTE, 40 + 13),
         // The flags of TCP
-        /* 19 */ step(AND, FIN_SYN_RST_ACK),
-        /* 20 */ test(SYN, 0, to(20, DROP)),
-        /* 21 */ step(RETURN, 64),
-        /* 22 */ step(RETURN, 0),
+        /* 21 */ step(AND, FIN_SYN_RST_ACK),
+        /* 22 */ test(SYN, 0, to(22, DROP)),
+        /* 23 */ step(RETURN, 64),
+        /* 24 */ step(RETURN, 0),
     ]
 }
 

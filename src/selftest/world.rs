@@ -17,6 +17,10 @@ pub(super) const DOMESTIC_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0,
 pub(super) const FOREIGN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 pub(super) const FOREIGN_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 10);
 
+/// Another host beside the foreign site, which answers in its stead.
+pub(super) const FOREIGN_TWIN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
+pub(super) const FOREIGN_TWIN_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 11);
+
 /// Everything foreign, as the firewall's tools write it.
 pub(super) const FOREIGN_RANGE: &str = "203.0.113.0/24";
 pub(super) const FOREIGN_RANGE_V6: &str = "2001:db8:f::/48";
@@ -31,6 +35,8 @@ pub(super) const FORGED_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0
 /// The proxies stand in a redirected range on purpose: only the mark keeps snet's own connections
 /// to them from coming back.
 pub(super) const SHADOWSOCKS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
+/// What the shadowsocks server reaches IPv6 from.
+pub(super) const SHADOWSOCKS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 5);
 pub(super) const HTTP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 6);
 pub(super) const SHADOWSOCKS_PORT: u16 = 8388;
 pub(super) const HTTP_PORT: u16 = 8080;
@@ -47,6 +53,11 @@ pub(super) const DNS: u16 = 53;
 pub(super) const WEB: u16 = 80;
 pub(super) const QUIC: u16 = 443;
 
+/// UDP of the foreign site and of its twin; whoever says this word to one is answered by the other.
+pub(super) const CALL: u16 = 50_000;
+pub(super) const OTHER_CALL: u16 = 50_001;
+pub(super) const ELSEWHERE: &str = "elsewhere";
+
 /// The selftest's own questions to the internet's host, on the link, which is not captured.
 pub(super) const CONTROL: u16 = 7;
 
@@ -60,6 +71,7 @@ pub(super) fn internet() -> Vec<IpAddr> {
     vec![
         DOMESTIC.into(),
         FOREIGN.into(),
+        FOREIGN_TWIN.into(),
         FAR_COPY.into(),
         SHADOWSOCKS.into(),
         HTTP.into(),
@@ -67,6 +79,8 @@ pub(super) fn internet() -> Vec<IpAddr> {
         TRUSTED_NAMES.into(),
         DOMESTIC_V6.into(),
         FOREIGN_V6.into(),
+        FOREIGN_TWIN_V6.into(),
+        SHADOWSOCKS_V6.into(),
     ]
 }
 
@@ -137,6 +151,7 @@ china-ip-file = "{china}"
 
 [firewall]
 backend = "{backend}"
+udp = "proxy"
 "#
     )
 }

@@ -1,7 +1,7 @@
 //! UDP through SOCKS5: dante carries it, microsocks says that it does not.
 
 use crate::counters::Counters;
-use crate::datagrams::Talker;
+use crate::datagrams::talker::Talker;
 use crate::peer::service;
 use crate::snet::{self, Config, Snet};
 use crate::upstream::Upstream;

@@ -3,6 +3,7 @@
 use super::{closed, shut};
 use crate::firewall::environment::lan::LanSide;
 use crate::firewall::family::Family;
+use crate::firewall::names::CHAIN;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::third_party::reverse_path::tunnel_guards;
 use crate::firewall::tools::Iptables;
@@ -80,7 +81,8 @@ pub(super) fn of_tables(
     });
     let lan = captured_lan(ruleset, family);
     let accept = format!("-m mark --mark {} -j ACCEPT", Fwmark::LAN_DATAGRAMS);
-    let shut = shut(saved, &lan, accept.trim_start_matches("-m mark ")).filter(|_| !opens);
+    let shut = shut(saved, &lan, accept.trim_start_matches("-m mark "));
+    let shut = shut.filter(|_| !opens && !lets_in(saved));
     let shut = shut.map(|interface| {
         format!(
             "{tools} drops UDP that comes in by {interface} by policy, also what is captured, if \
@@ -88,6 +90,12 @@ pub(super) fn of_tables(
         )
     });
     tunnels.chain(shut).collect()
+}
+
+/// Whether a rule of ours does it already.
+fn lets_in(saved: &str) -> bool {
+    let jump = format!("-A INPUT -p udp -m mark --mark {} -j {CHAIN}", Fwmark::LAN_DATAGRAMS);
+    saved.lines().any(|line| line.starts_with(&jump))
 }
 
 /// Input chains of other tables that drop what is captured of LAN hosts.

@@ -77,6 +77,7 @@
 //! # Source
 //! iptables-extensions(8), ipset(8), net/netfilter/nf_conntrack_core.c, xt_CT.c, nf_nat_redirect.c.
 
+pub(super) mod admission;
 pub(super) mod adopt;
 mod datagrams;
 pub(super) mod families;

@@ -9,7 +9,8 @@
 //! linux/netfilter/nfnetlink_conntrack.h.
 
 use super::conntrack::{
-    CTA_PROTO_NUM, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_ZONE, ENTRY, GET, UDP, destination, source,
+    CTA_PROTO_NUM, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY, CTA_ZONE, ENTRY, GET, UDP,
+    destination, source,
 };
 use super::{Attributes, Message, NFGENMSG, NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR, attribute};
 use super::{nfgenmsg, route};
@@ -30,8 +31,9 @@ const BY_PROTOCOL: u32 = 1 << 3;
 /// A dump comes in pieces of at most 32 KiB (NLMSG_GOODSIZE and netlink_dump).
 const BUFFER: usize = 64 * 1024;
 
-/// Hands the flows of this family to `take`, until it says `false`. Those of captured queries are
-/// left out.
+/// Hands the flows of this family to `take`, until it says `false`: as they began, and the way back
+/// of each, as its answers leave from the host that gives them. Those of captured queries are left
+/// out.
 ///
 /// # Errors
 /// What the kernel says; without conntrack that is ENOENT or the like.
@@ -81,8 +83,8 @@ fn dump(
                     };
                 }
                 ENTRY => {
-                    let flow = message.body.get(NFGENMSG..).and_then(read);
-                    if flow.is_some_and(|flow| !take(flow)) {
+                    let flows = message.body.get(NFGENMSG..).and_then(read);
+                    if flows.into_iter().flatten().any(|flow| !take(flow)) {
                         return Ok(());
                     }
                 }
@@ -92,8 +94,9 @@ fn dump(
     }
 }
 
-/// The flow of an entry; `None` if it is another protocol's, or a captured query's.
-fn read(entry: &[u8]) -> Option<Flow> {
+/// The flow of an entry and its way back; `None` if it is another protocol's, or a captured
+/// query's.
+fn read(entry: &[u8]) -> Option<[Flow; 2]> {
     let tuple = attribute(entry, CTA_TUPLE_ORIG)?;
     let proto = attribute(tuple, CTA_TUPLE_PROTO)?;
     if attribute(proto, CTA_PROTO_NUM)? != [UDP] {
@@ -102,7 +105,8 @@ fn read(entry: &[u8]) -> Option<Flow> {
     if attribute(entry, CTA_ZONE).is_some_and(|zone| zone == ZONE.to_be_bytes()) {
         return None;
     }
-    Some(Flow { source: source(tuple)?, destination: destination(tuple)? })
+    let flow = |tuple| Some(Flow { source: source(tuple)?, destination: destination(tuple)? });
+    Some([flow(tuple)?, flow(attribute(entry, CTA_TUPLE_REPLY)?)?])
 }
 
 /// Reads an entry. For `reading`.
@@ -115,33 +119,49 @@ mod tests {
     use super::*;
     use crate::firewall::netlink::conntrack::tuple;
 
-    fn entry(protocol: u8, zone: Option<u16>, source: &str, destination: &str) -> Vec<u8> {
+    /// An entry as the kernel shows it of a flow whose destination is translated.
+    fn entry(protocol: u8, zone: Option<u16>, [there, back]: [Flow; 2]) -> Vec<u8> {
         let mut attributes = Attributes::default();
-        let ends = [source, destination].map(|end| end.parse().unwrap());
-        tuple(&mut attributes, CTA_TUPLE_ORIG, protocol, ends);
+        for (kind, Flow { source, destination }) in
+            [(CTA_TUPLE_ORIG, there), (CTA_TUPLE_REPLY, back)]
+        {
+            tuple(&mut attributes, kind, protocol, [source, destination]);
+        }
         if let Some(zone) = zone {
             attributes.bytes(CTA_ZONE, &zone.to_be_bytes());
         }
         attributes.as_bytes().to_vec()
     }
 
+    fn flow(source: &str, destination: &str) -> Flow {
+        Flow { source: source.parse().unwrap(), destination: destination.parse().unwrap() }
+    }
+
     #[test]
-    fn flows_as_they_were_sent() {
-        for (source, destination) in [
-            ("192.168.1.10:4000", "198.51.100.1:3478"),
-            ("[2001:db8:1::10]:4000", "[2001:db8:f::1]:3478"),
+    fn flows_as_they_were_sent_and_as_they_are_answered() {
+        for flows in [
+            [
+                flow("192.168.1.10:4000", "198.51.100.1:3478"),
+                flow("198.51.100.1:3478", "192.0.2.2:4000"),
+            ],
+            [
+                flow("198.51.100.1:4000", "192.0.2.2:5001"),
+                flow("192.168.1.10:5000", "198.51.100.1:4000"),
+            ],
+            [
+                flow("[2001:db8:1::10]:4000", "[2001:db8:f::1]:3478"),
+                flow("[2001:db8:f::1]:3478", "[2001:db8:1::10]:4000"),
+            ],
         ] {
-            let flow =
-                Flow { source: source.parse().unwrap(), destination: destination.parse().unwrap() };
-            let whole = entry(UDP, None, source, destination);
-            assert_eq!(read(&whole), Some(flow));
+            let whole = entry(UDP, None, flows);
+            assert_eq!(read(&whole), Some(flows));
             for length in 0..whole.len() {
                 // No panic, and nothing made up.
-                assert!(read(&whole[..length]).is_none_or(|found| found == flow));
+                assert!(read(&whole[..length]).is_none_or(|found| found == flows));
             }
-            assert_eq!(read(&entry(6, None, source, destination)), None, "TCP");
-            assert_eq!(read(&entry(UDP, Some(7), source, destination)), Some(flow));
-            assert_eq!(read(&entry(UDP, Some(ZONE), source, destination)), None, "a query");
+            assert_eq!(read(&entry(6, None, flows)), None, "TCP");
+            assert_eq!(read(&entry(UDP, Some(7), flows)), Some(flows));
+            assert_eq!(read(&entry(UDP, Some(ZONE), flows)), None, "a query");
         }
     }
 }

@@ -121,21 +121,34 @@ impl TableConnection {
         fill: impl Fn(&mut Attributes),
         wanted: impl Fn(Message<'_>) -> bool,
     ) -> Result<usize, Error> {
+        Ok(self.all(act, fill, |answer| wanted(answer).then_some(()))?.len())
+    }
+
+    /// Asks for all things of a kind, and reads those that are wanted.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(super) fn all<T>(
+        &self,
+        act: Act,
+        fill: impl Fn(&mut Attributes),
+        read: impl Fn(Message<'_>) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
         let fd = lock(&self.socket);
         for _ in 0..ATTEMPTS {
             let answers = converse(&fd, &request(act, NLM_F_DUMP, 1, &fill))?;
-            let mut count = 0;
+            let mut found = Vec::new();
             let mut interrupted = false;
             for answer in Message::all(&answers) {
                 interrupted |= answer.flags & NLM_F_DUMP_INTR != 0;
                 match answer.errno_if_error() {
                     Some(errno) => return Err(refused(errno)),
-                    None if answer.kind == act.answer() => count += usize::from(wanted(answer)),
+                    None if answer.kind == act.answer() => found.extend(read(answer)),
                     None => {}
                 }
             }
             if !interrupted {
-                return Ok(count);
+                return Ok(found);
             }
         }
         Err(Error::Netlink { source: io::Error::other("the rules change all the time") })

@@ -5,6 +5,7 @@ use super::error::Error;
 use super::kernel_table::KernelTable;
 use crate::firewall::change_listener::ChangeListener;
 use crate::firewall::environment::Environment;
+use crate::firewall::iptables::admission::Admission;
 use crate::firewall::monitor::{Follow, Repair};
 use crate::firewall::ruleset::Ruleset;
 use crate::sync::lock;
@@ -14,6 +15,7 @@ use tracing::warn;
 /// Adapts the table to the changes around it.
 pub(super) struct TableFollower {
     pub(super) table: Arc<KernelTable>,
+    pub(super) admission: Arc<Admission>,
     pub(super) now: Arc<Mutex<Ruleset>>,
     pub(super) listener: Arc<ChangeListener>,
     /// A change of the network could not be followed, and why: it is said once, and made up for.
@@ -45,12 +47,17 @@ impl Follow for TableFollower {
         };
         let result = self.table.replace(&now, &[]);
         self.tell(result);
+        self.admission.follow(&now);
     }
 
     fn repair(&mut self) -> Repair {
+        let now = lock(&self.now).clone();
+        self.admission.repair(&now);
         let attempt = || {
             let intact = self.table.is_intact()?;
-            if !intact {
+            if intact {
+                self.table.note_older();
+            } else {
                 self.table.restore()?;
             }
             // What it missed of the network while it was gone.

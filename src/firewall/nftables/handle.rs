@@ -12,6 +12,7 @@ use crate::firewall::device_routes;
 use crate::firewall::family::Family;
 use crate::firewall::flow::Flow;
 use crate::firewall::installed::Installed;
+use crate::firewall::iptables::admission::Admission;
 use crate::firewall::monitor::Monitor;
 use crate::firewall::older_flows;
 use crate::firewall::policy::Policy;
@@ -42,6 +43,7 @@ pub(in crate::firewall) struct NftablesRules {
     // Dropped behind the rules.
     _routes: device_routes::Routes,
     policy_routes: PolicyRoutes,
+    admission: Arc<Admission>,
 }
 
 impl NftablesRules {
@@ -55,6 +57,8 @@ impl NftablesRules {
             info!("the LAN side: {}", ruleset.environment.lan.describe());
         }
         ruleset.environment.absent_cgroups().for_each(|why| warn!("{why}"));
+        let admission = Arc::<Admission>::default();
+        admission.follow(&ruleset);
         let conflicts = conflicts::all(&ruleset, &every_tool(), false);
         conflicts.iter().for_each(|conflict| warn!("{conflict}"));
         let is_closed = ruleset.policy.on_failure == OnFailure::Closed;
@@ -70,6 +74,7 @@ impl NftablesRules {
             listener: Arc::default(),
             _routes: routes,
             policy_routes,
+            admission,
         };
         fault::at(Step::Follow).map_err(|source| Error::Netlink { source })?;
         installed.watch();
@@ -80,6 +85,7 @@ impl NftablesRules {
         let now = lock(&self.now).clone();
         let follower = TableFollower {
             table: Arc::clone(&self.table),
+            admission: Arc::clone(&self.admission),
             now: Arc::clone(&self.now),
             listener: Arc::clone(&self.listener),
             behind: None,
@@ -119,6 +125,7 @@ impl Installed for NftablesRules {
             self.exempt_flows(&known);
             self.table.replace(&new, &first)?;
             self.policy_routes.succeed(&new.policy);
+            self.admission.follow(&new);
             let conflicts = conflicts::between(&old, &new, &every_tool(), false);
             conflicts.iter().for_each(|conflict| warn!("{conflict}"));
             *lock(&self.now) = new;

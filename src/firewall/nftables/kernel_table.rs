@@ -5,6 +5,7 @@ use super::batch::{Batch, Ownership};
 use super::connection::{BatchRefusal, TableConnection};
 use super::error::Error;
 use super::message::Act;
+use super::older;
 use super::owner;
 use super::owner::{FoundTable, TableOwner};
 use super::reconcile::{create, explain};
@@ -33,6 +34,10 @@ use tracing::warn;
 const LEAST: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(2_147_483);
 
+/// Of the time that passes between two readings of all older flows, one takes at most one part in
+/// so many.
+const READING_SHARE: u32 = 50;
+
 /// Flows that are exempt by one transaction.
 const MOST_AT_ONCE: usize = 4000;
 
@@ -56,6 +61,10 @@ struct TableState {
     table: NftTable,
     /// As the kernel shows it while nobody has touched it.
     found: FoundTable,
+    /// The flows that are older than the capture, as the kernel had them last.
+    older: Vec<Flow>,
+    /// They are not read again before that.
+    rest: Option<Instant>,
 }
 
 /// What keeps the rules acting. It has a lock of its own: a beat does not wait until long lists are
@@ -105,10 +114,12 @@ impl KernelTable {
         let TableOwner { connection } = owner;
         let table = rules::table(&ruleset);
         step(Step::MakeTable)?;
+        // Of one that was left; none has been, as a rule.
+        let older = older::read(&connection).unwrap_or_default();
         let found = create(&connection, &table, ownership)?;
         let handle = KernelTable {
             connection,
-            state: Mutex::new(TableState { table, found }),
+            state: Mutex::new(TableState { table, found, older: Vec::new(), rest: None }),
             heartbeat: Mutex::default(),
             complained: AtomicBool::new(false),
             forgot: AtomicBool::new(false),
@@ -116,6 +127,7 @@ impl KernelTable {
             installed: AtomicBool::new(true),
         };
         step(Step::MadeTable)?;
+        handle.exempt_flows(&older);
         Ok(handle)
     }
 
@@ -161,12 +173,31 @@ impl KernelTable {
     /// As [`install`](Self::install).
     pub fn restore(&self) -> Result<(), Error> {
         let mut state = self.state();
+        if let Ok(older) = older::read(&self.connection) {
+            state.older = older;
+        }
+        let older = state.older.clone();
         state.found = create(&self.connection, &state.table, self.ownership)?;
         self.forgot.store(true, Ordering::Relaxed);
         self.complained.store(false, Ordering::Relaxed);
         drop(state);
+        self.exempt_flows(&older);
         self.renew_ahead();
         Ok(())
+    }
+
+    /// Takes note of the flows that are older than the capture, where another program can remove
+    /// the table: those go on as they were beyond that. To be called every few seconds.
+    pub(in crate::firewall) fn note_older(&self) {
+        let mut state = self.state();
+        let begun = Instant::now();
+        if state.found.holder().is_some() || state.rest.is_some_and(|rest| begun < rest) {
+            return;
+        }
+        if let Ok(older) = older::read(&self.connection) {
+            state.older = older;
+        }
+        state.rest = Some(Instant::now() + begun.elapsed() * READING_SHARE);
     }
 
     /// Whether what was learned has to be told again. Says so once.

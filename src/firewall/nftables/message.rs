@@ -32,6 +32,7 @@ pub(super) enum Act {
     NewSet = 9,
     DelSet = 11,
     NewElement = 12,
+    GetElement = 13,
     DelElement = 14,
 }
 

@@ -70,6 +70,7 @@ mod lan;
 mod matches;
 mod message;
 mod numbers;
+mod older;
 mod owner;
 mod reconcile;
 pub(super) mod rules;

@@ -1,93 +1,119 @@
-//! UDP of the shadowsocks server: each datagram goes to its destination from a socket of its own,
-//! and what comes back first, within some seconds, goes to the client with its source.
+//! UDP of the shadowsocks server: a client has one socket in each family, to every destination, and
+//! what comes there from any host goes back to it (a full cone, as of ssserver).
+#![expect(clippy::disallowed_methods, reason = "plays a proxy server, whose sockets need no mark")]
 
-use crate::mark::Fwmark;
 use crate::net::udp::{Asker, UdpListener};
-use crate::net::{Outbound, Refusal};
 use crate::proxy::association::DatagramCodec;
 use crate::proxy::shadowsocks::cipher::MasterKey;
 use crate::proxy::shadowsocks::datagram::SaltedDatagrams;
 use crate::target::Target;
+use std::collections::HashMap;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::Duration;
+use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
-
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest datagram there is.
 const LONGEST: usize = 65_535;
 
-/// Serves until it is dropped. What does not open is dropped, as every server does.
-pub(super) async fn serve(listener: UdpListener, key: MasterKey) {
+/// Serves until it is dropped; its sockets have one of these addresses. What does not open is
+/// dropped, as every server does.
+pub(super) async fn serve(listener: UdpListener, key: MasterKey, own: [IpAddr; 2]) {
     let listener = Rc::new(listener);
     let codec = SaltedDatagrams::new(key.clone());
-    let mut questions = JoinSet::new();
+    let mut sockets: HashMap<(SocketAddr, IpAddr), Rc<UdpSocket>> = HashMap::new();
+    let mut answering = JoinSet::new();
     let mut buffer = vec![0; LONGEST];
     while listener.readable().await.is_ok() {
-        while questions.try_join_next().is_some() {}
         let Ok((length, asker)) = listener.try_receive(&mut buffer) else { continue };
         let Ok((target, payload)) = codec.open_any(&mut buffer[..length]) else { continue };
-        let payload = buffer[payload].to_vec();
-        let answering = answer(Rc::clone(&listener), asker, target, payload, key.clone());
-        questions.spawn_local(answering);
+        let Target::Addr(target) = target else { continue };
+        let Some(from) = own.into_iter().find(|own| own.is_ipv4() == target.is_ipv4()) else {
+            continue;
+        };
+        let known = sockets.get(&(asker.address, from)).cloned();
+        let socket = match known {
+            Some(socket) => socket,
+            None => {
+                let Ok(socket) = UdpSocket::bind((from, 0)).await.map(Rc::new) else { continue };
+                sockets.insert((asker.address, from), Rc::clone(&socket));
+                let codec = SaltedDatagrams::new(key.clone());
+                let answers = answers(Rc::clone(&listener), asker, Rc::clone(&socket), codec);
+                answering.spawn_local(answers);
+                socket
+            }
+        };
+        // What is lost fails the trial, which is all that it can do.
+        let _ = socket.send_to(&buffer[payload], target).await;
     }
 }
 
-async fn answer(
+async fn answers(
     listener: Rc<UdpListener>,
     asker: Asker,
-    target: Target,
-    payload: Vec<u8>,
-    key: MasterKey,
+    socket: Rc<UdpSocket>,
+    mut codec: SaltedDatagrams,
 ) -> io::Result<()> {
-    let Target::Addr(address) = target else { return Err(io::ErrorKind::Unsupported.into()) };
-    let socket = Outbound::new(Fwmark::SNET, Refusal::Harmless).udp(address).await?;
-    socket.send(&payload).await?;
-    let mut reply = vec![0; LONGEST];
-    let length = timeout(PATIENCE, socket.recv(&mut reply)).await??;
+    let mut answer = vec![0; LONGEST];
     let mut packet = Vec::new();
-    let mut codec = SaltedDatagrams::new(key);
-    codec.seal(&target, &reply[..length], &mut packet).map_err(io::Error::other)?;
-    listener.reply(&asker, &packet)
+    loop {
+        let (length, from) = socket.recv_from(&mut answer).await?;
+        packet.clear();
+        codec
+            .seal(&Target::addr(from), &answer[..length], &mut packet)
+            .map_err(io::Error::other)?;
+        listener.reply(&asker, &packet)?;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::udp;
+    use crate::mark::Fwmark;
+    use crate::net::{Outbound, Refusal, udp};
     use crate::proxy::shadowsocks::cipher::Method;
     use crate::secret::Secret;
+    use std::time::Duration;
     use tokio::task::{LocalSet, spawn_local};
+    use tokio::time::timeout;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
 
     #[tokio::test]
-    async fn an_echo_comes_back_with_its_source() {
+    async fn answers_come_back_with_their_source() {
+        let loopback: [IpAddr; 2] = ["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
         let bind = || udp::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let (server, echo) = (bind(), bind());
-        let (server_at, echo_at) = (server.local_addr().unwrap(), echo.local_addr().unwrap());
+        let (server, asked, stranger) = (bind(), bind(), bind());
+        let server_at = server.local_addr().unwrap();
+        let asked_at = asked.local_addr().unwrap();
+        let stranger_at = stranger.local_addr().unwrap();
         let key = MasterKey::new(Method::Aes256Gcm, &Secret::new("secret"));
         let mut codec = SaltedDatagrams::new(key.clone());
         LocalSet::new()
             .run_until(async {
-                spawn_local(serve(server.listen().unwrap(), key));
-                let echo = echo.listen().unwrap();
+                spawn_local(serve(server.listen().unwrap(), key, loopback));
+                let (asked, stranger) = (asked.listen().unwrap(), stranger.listen().unwrap());
                 spawn_local(async move {
                     let mut buffer = [0; 100];
-                    echo.readable().await.unwrap();
-                    let (length, asker) = echo.try_receive(&mut buffer).unwrap();
-                    echo.reply(&asker, &buffer[..length]).unwrap();
+                    asked.readable().await.unwrap();
+                    let (length, asker) = asked.try_receive(&mut buffer).unwrap();
+                    asked.reply(&asker, &buffer[..length]).unwrap();
+                    stranger.reply(&asker, &buffer[..length]).unwrap();
                 });
                 let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
                 let client = outbound.udp(server_at).await.unwrap();
                 client.send(b"no packet of this key").await.unwrap();
                 let mut packet = Vec::new();
-                codec.seal(&Target::Addr(echo_at), b"hello", &mut packet).unwrap();
+                codec.seal(&Target::Addr(asked_at), b"hello", &mut packet).unwrap();
                 client.send(&packet).await.unwrap();
-                let mut reply = vec![0; 200];
-                let length = timeout(PATIENCE, client.recv(&mut reply)).await.unwrap().unwrap();
-                let opened = codec.open(&mut reply[..length]).unwrap();
-                assert_eq!((opened.source, &reply[opened.payload]), (echo_at, &b"hello"[..]));
+                for source in [asked_at, stranger_at] {
+                    let mut answer = vec![0; 200];
+                    let length =
+                        timeout(PATIENCE, client.recv(&mut answer)).await.unwrap().unwrap();
+                    let opened = codec.open(&mut answer[..length]).unwrap();
+                    assert_eq!((opened.source, &answer[opened.payload]), (source, &b"hello"[..]));
+                }
             })
             .await;
     }

@@ -34,8 +34,9 @@ pub(super) fn shadowsocks(tally: &Rc<Tally>) -> io::Result<()> {
     let listening = tokio::task::spawn_local(async move {
         let mut connections = JoinSet::new();
         let key_of_datagrams = key.clone();
+        let own = [world::SHADOWSOCKS.into(), world::SHADOWSOCKS_V6.into()];
         connections.spawn_local(async move {
-            datagrams::serve(for_datagrams, key_of_datagrams).await;
+            datagrams::serve(for_datagrams, key_of_datagrams, own).await;
             Ok(())
         });
         while let Ok((tcp, _)) = listener.accept().await {

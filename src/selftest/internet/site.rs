@@ -3,6 +3,7 @@
 //! half-close, and that every byte arrives, both ways.
 
 use super::{Tally, count, is_machine};
+use crate::net::udp::UdpListener;
 use crate::net::{listen, udp};
 use crate::selftest::world::{self, at};
 use std::io;
@@ -20,6 +21,10 @@ pub(super) fn serve_all(tally: &Rc<Tally>, has_ipv6: bool) -> io::Result<()> {
     for (address, is_foreign) in sites {
         web(at(address, world::WEB), is_foreign, Rc::clone(tally))?;
         quic(at(address, world::QUIC), is_foreign, Rc::clone(tally))?;
+    }
+    calls(world::FOREIGN.into(), world::FOREIGN_TWIN.into(), tally)?;
+    if has_ipv6 {
+        calls(world::FOREIGN_V6.into(), world::FOREIGN_TWIN_V6.into(), tally)?;
     }
     Ok(())
 }
@@ -60,4 +65,32 @@ fn quic(address: SocketAddr, is_foreign: bool, tally: Rc<Tally>) -> io::Result<(
         }
     });
     Ok(())
+}
+
+/// Two hosts that say which client they see, each for the other if they are asked to.
+fn calls(site: IpAddr, twin: IpAddr, tally: &Rc<Tally>) -> io::Result<()> {
+    let site = Rc::new(udp::bind(at(site, world::CALL))?.listen()?);
+    let twin = Rc::new(udp::bind(at(twin, world::OTHER_CALL))?.listen()?);
+    call(Rc::clone(&site), Rc::clone(&twin), Rc::clone(tally));
+    call(twin, site, Rc::clone(tally));
+    Ok(())
+}
+
+fn call(asked: Rc<UdpListener>, other: Rc<UdpListener>, tally: Rc<Tally>) {
+    tokio::task::spawn_local(async move {
+        let mut buffer = [0; 1500];
+        while asked.readable().await.is_ok() {
+            let Ok((length, asker)) = asked.try_receive(&mut buffer) else { continue };
+            let is_direct = is_machine(asker.address);
+            if is_direct {
+                count(&tally.direct_foreign);
+            }
+            let came = if is_direct { "direct" } else { "proxied" };
+            let answer = format!("{came} {}", asker.address);
+            let is_for_other = &buffer[..length] == world::ELSEWHERE.as_bytes();
+            let answering = if is_for_other { &other } else { &asked };
+            // As above.
+            let _ = answering.reply(&asker, answer.as_bytes());
+        }
+    });
 }

@@ -2,11 +2,13 @@
 //! in a certain way.
 
 pub mod connect_proxy;
+pub mod coturn;
 pub mod forger;
 pub mod http_proxy;
 pub mod malformed_proxy;
 pub mod names;
 pub mod nginx;
+pub mod quic;
 pub mod resolved;
 pub mod service;
 pub mod shadowsocks;

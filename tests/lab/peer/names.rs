@@ -57,6 +57,11 @@ pub fn system() -> Running {
     )
 }
 
+/// The trusted server, which knows one more name.
+pub fn trusted_and(name: &str, target: Host) -> Running {
+    dnsmasq(TRUSTED_NAMES, &[("foreign.example", FOREIGN_SITE), (name, target)])
+}
+
 fn dnsmasq(host: Host, records: &[(&str, Host)]) -> Running {
     let mut command = unprivileged(Place::Internet, "dnsmasq");
     command.args([

@@ -120,7 +120,7 @@ fn udp_echo(address: SocketAddr, seen: Seen) {
         UdpSocket::bind(address).unwrap_or_else(|error| panic!("bind {address}: {error}"))
     });
     spawn(move || {
-        let mut buffer = [0; 2048];
+        let mut buffer = vec![0; 65_536];
         while let Ok((length, from)) = socket.recv_from(&mut buffer) {
             seen.push(Visit { at: address, from, end: None });
             let _ = socket.send_to(&buffer[..length], from);

@@ -5,6 +5,7 @@
 use crate::process::{Place, Running, unprivileged};
 use crate::snet;
 use crate::world::{Family, PROXY};
+use std::net::SocketAddr;
 
 /// The ciphers that snet speaks.
 pub const METHODS: [&str; 3] = ["aes-128-gcm", "aes-256-gcm", "chacha20-ietf-poly1305"];
@@ -32,9 +33,24 @@ pub fn libev_with_wrong_password(family: Family, method: &str) -> String {
 
 /// ssserver, and the `[[proxy]]` that leads to it.
 pub fn rust(family: Family, method: &str) -> (Running, String) {
+    start_rust(PROXY.port(family, RUST_PORT), method, &[])
+}
+
+/// Another one beside it.
+pub fn second(family: Family, method: &str) -> (Running, String) {
+    start_rust(PROXY.port(family, RUST_PORT + 1), method, &[])
+}
+
+/// The same, whose connections come from its own address of that family. (Other peers of this lab
+/// share a host with the sites, and the kernel gives both ends the site's address.)
+pub fn rust_bound(family: Family, method: &str) -> (Running, String) {
     let address = PROXY.port(family, RUST_PORT);
+    start_rust(address, method, &["--outbound-bind-addr", &PROXY.ip(family).to_string()])
+}
+
+fn start_rust(address: SocketAddr, method: &str, options: &[&str]) -> (Running, String) {
     let mut command = unprivileged(Place::Internet, "ssserver");
-    command.args(["-U", "-s", &address.to_string(), "-m", method, "-k", PASSWORD]);
+    command.args(["-U", "-s", &address.to_string(), "-m", method, "-k", PASSWORD]).args(options);
     let mut server = Running::start("ssserver", &mut command);
     super::wait_for_listener(&mut server, address);
     (server, snet::shadowsocks(address, method, PASSWORD))

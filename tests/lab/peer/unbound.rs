@@ -6,17 +6,20 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/dns/tests/certificates");
+/// That of `dns.example` with its key, and [`authority`].
+pub fn certificates() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/dns/tests/certificates"))
+}
 
 /// Who signed the certificate of `dns.example`; for `SNET_ROOTS`.
 pub fn authority() -> PathBuf {
-    Path::new(CERTIFICATES).join("authority.der")
+    certificates().join("authority.der")
 }
 
 /// Answers these names, and everything below them, with the addresses of these hosts.
 pub fn start(host: Host, records: &[(&str, Host)]) -> Running {
     let pem = |name: &str, kind: &str| {
-        let der = fs::read(Path::new(CERTIFICATES).join(name)).expect("it is in the repository");
+        let der = fs::read(certificates().join(name)).expect("it is in the repository");
         let file = Path::new(FOLDER).join(format!("{name}.pem"));
         let text = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, der);
         fs::write(&file, format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n"))

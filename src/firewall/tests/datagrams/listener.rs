@@ -16,14 +16,14 @@ use std::thread;
 use std::time::Duration;
 
 /// Answers `S` until it is dropped.
-pub(super) struct Listener {
+pub(in crate::firewall::tests) struct Listener {
     stop: Arc<AtomicBool>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
 impl Listener {
     /// Of both families, at this port.
-    pub(super) fn start(port: u16) -> Self {
+    pub(in crate::firewall::tests) fn start(port: u16) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = ["127.0.0.1", "::1"].map(|loopback| {
             let socket = transparent(at(loopback, port));
@@ -100,7 +100,7 @@ fn received(socket: &UdpSocket) -> Option<(SocketAddr, SocketAddr)> {
 }
 
 /// Who answers, if it is answered soon; the answer comes from where the question went.
-pub(super) fn asked(client: &UdpSocket, to: SocketAddr) -> Option<Seen> {
+pub(in crate::firewall::tests) fn asked(client: &UdpSocket, to: SocketAddr) -> Option<Seen> {
     client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     if client.peer_addr().is_ok() {
         client.send(b"question").ok()?;

@@ -1,7 +1,9 @@
 //! What becomes of datagrams where foreign UDP is captured.
 
+mod input;
 mod limits;
-mod listener;
+pub(super) mod listener;
+mod outside;
 mod upkeep;
 
 use super::installed::{Handle, backend};
@@ -32,9 +34,9 @@ in_every_variant!(
     udp_of_a_bridge_that_netfilter_sees_is_rejected
 );
 
-const FOREIGN: [&str; 2] = ["198.51.100.1", "2001:db8:f::1"];
+pub(super) const FOREIGN: [&str; 2] = ["198.51.100.1", "2001:db8:f::1"];
 const DOMESTIC: [&str; 2] = ["203.0.113.1", "2001:db8:c::1"];
-const PORT: u16 = 3478;
+pub(super) const PORT: u16 = 3478;
 
 /// Without br_netfilter, under which TPROXY loses what a bridge takes in.
 fn house() -> House {
@@ -47,12 +49,12 @@ fn house() -> House {
     House::build()
 }
 
-fn with_udp(ruleset: Ruleset) -> Ruleset {
+pub(super) fn with_udp(ruleset: Ruleset) -> Ruleset {
     of_the_network(ruleset.with(|policy| policy.udp = Datagrams::Proxy))
 }
 
 /// A server out there; it answers `I` and notes who asked.
-fn serve(internet: &Host, address: &str, port: u16) -> Arc<Mutex<Vec<SocketAddr>>> {
+pub(super) fn serve(internet: &Host, address: &str, port: u16) -> Arc<Mutex<Vec<SocketAddr>>> {
     let socket = internet.udp(at(address, port));
     socket.set_read_timeout(None).unwrap();
     let callers = Arc::new(Mutex::new(Vec::new()));

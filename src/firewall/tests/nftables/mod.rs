@@ -2,6 +2,7 @@
 
 mod golden;
 mod life_cycle;
+mod older;
 mod switch;
 
 use super::{ruleset, set};

@@ -1,6 +1,8 @@
 //! Foreign UDP goes through the proxy, and nothing else of it leaves: this machine's own programs,
 //! both families, every backend.
 
+use super::talker::Talker;
+use super::{lan, router};
 use crate::client::ask;
 use crate::counters::Counters;
 use crate::peer::service;
@@ -10,50 +12,11 @@ use crate::upstream::Upstream;
 use crate::variant::Variant;
 use crate::wait;
 use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, sealed_for};
-use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
 use snet_lab::in_every_variant;
-use std::fs;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 in_every_variant!(foreign_udp_goes_through_the_proxy, datagrams_of_a_lan_host);
-
-/// A program's socket that asks again and again.
-pub struct Talker {
-    socket: UdpSocket,
-    site: SocketAddr,
-}
-
-impl Talker {
-    pub fn to(site: SocketAddr) -> Self {
-        let any: IpAddr = if site.is_ipv4() { [0; 4].into() } else { [0u16; 8].into() };
-        let socket = UdpSocket::bind((any, 0)).expect("any port");
-        socket.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket");
-        Talker { socket, site }
-    }
-
-    /// A program of a host in this network namespace.
-    fn of(namespace: &str, site: SocketAddr) -> Self {
-        let path = format!("/run/netns/{namespace}");
-        let entering = std::thread::spawn(move || {
-            let there = fs::File::open(path).expect("the host is there");
-            setns(there, CloneFlags::CLONE_NEWNET).expect("the namespace is ours");
-            Talker::to(site)
-        });
-        entering.join().expect("a socket there")
-    }
-
-    /// Whether what it sends comes back, from where it was sent.
-    pub fn is_answered(&self, text: &[u8]) -> bool {
-        let mut buffer = [0; 65_536];
-        if self.socket.send_to(text, self.site).is_err() {
-            return false;
-        }
-        let answer = self.socket.recv_from(&mut buffer);
-        answer.is_ok_and(|(length, from)| from == self.site && &buffer[..length] == text)
-    }
-}
 
 fn foreign_udp_goes_through_the_proxy(variant: Variant) {
     let seen = service::start();
@@ -115,20 +78,13 @@ fn foreign_udp_goes_through_the_proxy(variant: Variant) {
 /// A host behind the machine, which sees nothing of the capture.
 fn datagrams_of_a_lan_host(variant: Variant) {
     service::start();
-    // Under br_netfilter TPROXY loses what a bridge takes in.
-    for tool in ["iptables", "ip6tables"] {
-        let _ = fs::write(format!("/proc/sys/net/bridge/bridge-nf-call-{tool}"), "0");
-    }
-    LAN.move_in(variant);
+    lan(variant);
     let counters = Counters::start();
     let (_proxy, line) = Upstream::Rust("aes-256-gcm").start(Family::V4);
-    let mut config = Config::through(Family::V4, &[line]);
-    Config::set(&mut config.top, "mode", "\"router\"");
-    config.firewall.push("udp = \"proxy\"".into());
-    let snet = Snet::start(variant, &config);
+    let snet = Snet::start(variant, &router(Family::V4, line));
     let talkers = |family| {
-        let foreign = Talker::of(LAN.namespace, FOREIGN_SITE.port(family, service::ECHO));
-        (foreign, Talker::of(LAN.namespace, DOMESTIC_SITE.port(family, service::ECHO)))
+        let foreign = Talker::of(Some(LAN.namespace), FOREIGN_SITE.port(family, service::ECHO));
+        (foreign, Talker::of(Some(LAN.namespace), DOMESTIC_SITE.port(family, service::ECHO)))
     };
     for family in FAMILIES {
         let (foreign, domestic) = talkers(family);
