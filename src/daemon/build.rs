@@ -177,6 +177,7 @@ pub(super) fn ruleset(
         ipv6: config.firewall.ipv6,
         quic: datagrams.quic,
         udp: datagrams.udp,
+        uncapturable_udp: datagrams.uncapturable_udp,
         udp_port: config.listen.tcp_port,
         on_failure: config.firewall.on_failure,
     };

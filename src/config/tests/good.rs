@@ -306,7 +306,7 @@ fn datagrams_go_the_way_that_there_is() {
     use Datagrams::{Direct, Proxy, Reject};
     let of = |firewall: &str, proxy: &str| {
         let config = read(&format!("[firewall]\n{firewall}\n{proxy}")).unwrap().config;
-        let DatagramPolicy { quic, udp } = config.firewall.datagrams(&config.proxies);
+        let DatagramPolicy { quic, udp, .. } = config.firewall.datagrams(&config.proxies);
         (quic, udp)
     };
     let carries = "[[proxy]]\ntype = \"shadowsocks\"\nserver = \"192.0.2.1:1\"\n\
@@ -320,4 +320,11 @@ fn datagrams_go_the_way_that_there_is() {
     assert_eq!(of(wanted, &without), (Reject, Reject));
     assert_eq!(of("quic = \"direct\"\nudp = \"direct\"", carries), (Direct, Direct));
     assert_eq!(of("udp = \"reject\"", carries), (Reject, Reject));
+
+    let uncapturable = |firewall: &str| {
+        let config = read(&format!("[firewall]\n{firewall}\n{carries}")).unwrap().config;
+        config.firewall.datagrams(&config.proxies).uncapturable_udp
+    };
+    assert_eq!(uncapturable("udp = \"auto\""), Direct);
+    assert_eq!(uncapturable("udp = \"proxy\""), Reject, "what is wanted by name never leaks");
 }
