@@ -3,31 +3,46 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use snet::proxy::association::DatagramCodec;
-use snet::proxy::shadowsocks::LONGEST_PAYLOAD;
-use snet::proxy::shadowsocks::cipher::{MasterKey, Method};
+use snet::proxy::shadowsocks::cipher::master_key::MasterKey;
+use snet::proxy::shadowsocks::cipher::method::{Edition, Method};
 use snet::proxy::shadowsocks::datagram::SaltedDatagrams;
 use snet::proxy::shadowsocks::opener::Opener;
-use snet::proxy::shadowsocks::sealer::{self, Sealer};
+use snet::proxy::shadowsocks::sealer::{self, LONGEST_PAYLOAD, Sealer};
 use snet::secret::Secret;
 use snet::target::Target;
 
 const CHUNKS: usize = 4;
 
+/// Bytes 0, 1, 2, ... where a key has to be.
+fn key(method: Method) -> Option<MasterKey> {
+    let password = match (method.edition(), method.key_len()) {
+        (Edition::Sip004, _) => "secret",
+        (Edition::Sip022, 16) => "AAECAwQFBgcICQoLDA0ODw==",
+        (Edition::Sip022, _) => "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+    };
+    MasterKey::new(method, &Secret::new(password)).ok()
+}
+
+fn target() -> Target {
+    Target::addr(([203, 0, 113, 1], 443).into())
+}
+
 fn sealing(c: &mut Criterion) {
     let payload = CHUNKS * LONGEST_PAYLOAD;
     for method in Method::ALL {
-        let key = MasterKey::new(method, &Secret::new("secret"));
+        let Some(key) = key(method) else { return };
         let mut group = c.benchmark_group(method.name());
         group.throughput(Throughput::Bytes(payload as u64));
         let mut memory = vec![0; sealer::memory(CHUNKS)];
-        let Ok(mut sealer) = Sealer::new(&key) else { return };
+        let Ok(request) = Sealer::request(&key, &target()) else { return };
+        let Ok(mut sealer) = Sealer::answer(&key, request.salt(&key)) else { return };
         group.bench_function("seal", |b| b.iter(|| sealer.seal(&mut memory, payload).is_ok()));
-        let Ok(mut sealer) = Sealer::new(&key) else { return };
+        let Ok(mut sealer) = Sealer::answer(&key, request.salt(&key)) else { return };
         let Ok(run) = sealer.seal(&mut memory, payload) else { return };
         let wire = memory[run].to_vec();
         group.bench_function("open", |b| {
             b.iter_batched_ref(
-                || (Opener::new(key.clone()), wire.clone()),
+                || (Opener::answer(key.clone(), &request), wire.clone()),
                 |(opener, wire)| opener.open(wire).is_ok(),
                 BatchSize::LargeInput,
             );
@@ -38,9 +53,8 @@ fn sealing(c: &mut Criterion) {
 /// A train of datagrams, as one read of a listener gives: what a packet of its own salt costs.
 fn datagrams(c: &mut Criterion) {
     const TRAIN: usize = 32;
-    let target = Target::addr(([203, 0, 113, 1], 443).into());
-    for method in Method::ALL {
-        let key = MasterKey::new(method, &Secret::new("secret"));
+    for method in Method::ALL.into_iter().filter(|method| method.edition() == Edition::Sip004) {
+        let Some(key) = key(method) else { return };
         let mut group = c.benchmark_group(format!("{method} datagrams"));
         group.throughput(Throughput::Elements(TRAIN as u64));
         for length in [64, 1350] {
@@ -50,7 +64,7 @@ fn datagrams(c: &mut Criterion) {
             group.bench_function(format!("seal {length}"), |b| {
                 b.iter(|| {
                     packets.clear();
-                    (0..TRAIN).all(|_| codec.seal(&target, &payload, &mut packets).is_ok())
+                    (0..TRAIN).all(|_| codec.seal(&target(), &payload, &mut packets).is_ok())
                 });
             });
             let packet = packets.len() / TRAIN;

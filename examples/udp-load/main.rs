@@ -20,7 +20,7 @@ mod serve;
 mod train;
 
 use ask::Flows;
-use snet::proxy::shadowsocks::cipher::MasterKey;
+use snet::proxy::shadowsocks::cipher::master_key::MasterKey;
 use snet::secret::Secret;
 use std::io;
 use std::process::ExitCode;
@@ -45,7 +45,8 @@ fn run(arguments: &[String]) -> io::Result<String> {
         Some("site") => return serve::site(parse(arguments, 1)?).map(|()| String::new()),
         Some("proxy") => {
             let password: String = parse(arguments, 3)?;
-            let key = MasterKey::new(parse(arguments, 2)?, &Secret::new(password.as_str()));
+            let password = Secret::new(password.as_str());
+            let key = MasterKey::new(parse(arguments, 2)?, &password).map_err(io::Error::other)?;
             return serve::proxy(parse(arguments, 1)?, &key).map(|()| String::new());
         }
         _ => {}

@@ -14,7 +14,7 @@
 
 use super::train::{self, ROOM};
 use snet::proxy::association::DatagramCodec;
-use snet::proxy::shadowsocks::cipher::MasterKey;
+use snet::proxy::shadowsocks::cipher::master_key::MasterKey;
 use snet::proxy::shadowsocks::datagram::SaltedDatagrams;
 use snet::target::Target;
 use std::collections::HashMap;

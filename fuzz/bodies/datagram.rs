@@ -4,7 +4,8 @@
 //! packet, and what a packet carries.
 
 use snet::proxy::association::{DatagramCodec, Unopenable};
-use snet::proxy::shadowsocks::cipher::{MasterKey, Method};
+use snet::proxy::shadowsocks::cipher::master_key::MasterKey;
+use snet::proxy::shadowsocks::cipher::method::Method;
 use snet::proxy::shadowsocks::datagram::SaltedDatagrams;
 use snet::secret::Secret;
 use snet::target::Target;
@@ -12,7 +13,8 @@ use snet::target::Target;
 pub fn run(input: &[u8]) {
     let Some((&[method, damage], bytes)) = input.split_first_chunk() else { return };
     let method = Method::ALL[usize::from(method) % 3];
-    let mut codec = SaltedDatagrams::new(MasterKey::new(method, &Secret::new("secret")));
+    let key = MasterKey::new(method, &Secret::new("secret")).expect("any password fits");
+    let mut codec = SaltedDatagrams::new(key);
     let opened = codec.open(&mut bytes.to_vec());
     assert_eq!(opened, Err(Unopenable::Forged), "nobody can seal without the key");
 

@@ -4,7 +4,8 @@
 use super::address::{HostAndPort, server};
 use super::proxy_kind::{ProxyKind, http_username, is_reserved, socks_username};
 use crate::proxy::credentials::Credentials;
-use crate::proxy::shadowsocks::cipher::Method;
+use crate::proxy::shadowsocks::cipher::master_key::{MasterKey, UnfitPassword};
+use crate::proxy::shadowsocks::cipher::method::Method;
 use crate::proxy::socks5::message::LONGEST_CREDENTIAL;
 use crate::secret::Secret;
 use crate::share_link::{LinkProblem, LinkedProtocol, ShareLink};
@@ -45,11 +46,14 @@ pub(super) fn read(text: &str) -> Result<LinkedProxy, LinkProblem> {
 }
 
 fn shadowsocks(method: &str, password: Secret) -> Result<ProxyKind, LinkProblem> {
-    let method = method.parse().map_err(|_| LinkProblem {
+    let method: Method = method.parse().map_err(|_| LinkProblem {
         found: format!("the method {method:?}"),
         accepted: Method::ALL.map(|known| format!("{:?}", known.name())).join(", "),
     })?;
-    Ok(ProxyKind::Shadowsocks { method, password })
+    match MasterKey::new(method, &password) {
+        Ok(key) => Ok(ProxyKind::Shadowsocks { key }),
+        Err(UnfitPassword { found, accepted }) => Err(LinkProblem { found, accepted }),
+    }
 }
 
 fn check(

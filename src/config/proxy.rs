@@ -12,7 +12,8 @@ use super::{ListenConfig, Purpose};
 use crate::dns::settings::Via;
 use crate::net::dial::DialOptions;
 use crate::proxy::credentials::Credentials;
-use crate::proxy::shadowsocks::cipher::Method;
+use crate::proxy::shadowsocks::cipher::master_key::{MasterKey, UnfitPassword};
+use crate::proxy::shadowsocks::cipher::method::Method;
 use crate::proxy::socks5::message::LONGEST_CREDENTIAL;
 use crate::secret::Secret;
 use crate::share_link::LinkProblem;
@@ -277,7 +278,14 @@ impl<'a> KeysOfType<'a> {
                 self.section.missing("password", accepted)
             }
         };
-        Some(ProxyKind::Shadowsocks { method: method?, password: password? })
+        let key = match MasterKey::new(method?, &password?) {
+            Ok(key) => key,
+            Err(UnfitPassword { found, accepted }) => {
+                let item = self.password.as_ref().or(self.password_file.as_ref())?;
+                return item.refuse_as(found, accepted);
+            }
+        };
+        Some(ProxyKind::Shadowsocks { key })
     }
 
     /// User name and password, or neither. `None`: they were refused.

@@ -1,9 +1,8 @@
 //! What the file, or a link, says of a proxy's protocol, and the words that both have to keep to.
 
 use crate::proxy::credentials::Credentials;
-use crate::proxy::shadowsocks::cipher::Method;
+use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
 use crate::proxy::socks5::message::LONGEST_CREDENTIAL;
-use crate::secret::Secret;
 
 /// What routes are called in logs.
 const RESERVED_NAMES: &[&str] = &["direct", "block"];
@@ -13,10 +12,9 @@ const RESERVED_NAMES: &[&str] = &["direct", "block"];
 pub enum ProxyKind {
     /// `type = "shadowsocks"`
     Shadowsocks {
-        /// The cipher.
-        method: Method,
-        /// The password, from `password` or the first line of `password-file`.
-        password: Secret,
+        /// `method`, and the password that fits it, from `password`, the first line of
+        /// `password-file`, or a link.
+        key: MasterKey,
     },
     /// `type = "http"`
     Http {

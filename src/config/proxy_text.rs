@@ -37,9 +37,9 @@ impl ProxyConfig {
             host: self.host.clone(),
             port: self.port,
             protocol: match &self.kind {
-                ProxyKind::Shadowsocks { method, password } => LinkedProtocol::Shadowsocks {
-                    method: method.name().into(),
-                    password: password.clone(),
+                ProxyKind::Shadowsocks { key } => LinkedProtocol::Shadowsocks {
+                    method: key.method().name().into(),
+                    password: key.password().clone(),
                 },
                 ProxyKind::Http { credentials } => {
                     LinkedProtocol::Http { credentials: credentials.clone() }
@@ -62,8 +62,8 @@ impl ProxyConfig {
             line("name", &quoted(self.name.as_bytes()));
         }
         let (kind, method, credentials) = match &self.kind {
-            ProxyKind::Shadowsocks { method, password } => {
-                ("shadowsocks", Some(method.name()), Some((None, password)))
+            ProxyKind::Shadowsocks { key } => {
+                ("shadowsocks", Some(key.method().name()), Some((None, key.password())))
             }
             ProxyKind::Http { credentials } => ("http", None, parts(credentials.as_ref())),
             ProxyKind::Socks5 { credentials } => ("socks5", None, parts(credentials.as_ref())),

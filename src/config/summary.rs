@@ -143,7 +143,7 @@ fn describe(proxy: &ProxyConfig) -> String {
     let host =
         if proxy.host.contains(':') { format!("[{}]", proxy.host) } else { proxy.host.clone() };
     let kind = match &proxy.kind {
-        ProxyKind::Shadowsocks { method, .. } => format!("shadowsocks, {method}"),
+        ProxyKind::Shadowsocks { key } => format!("shadowsocks, {}", key.method()),
         ProxyKind::Http { credentials } => with_user("http", credentials.is_some()),
         ProxyKind::Socks5 { credentials } => with_user("socks5", credentials.is_some()),
     };

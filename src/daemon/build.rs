@@ -96,8 +96,8 @@ pub(super) fn dispatcher(
         let outbound = outbound.clone().with_options(proxy.dial_options);
         let server = ProxyServer::new(proxy.name.clone(), Arc::clone(endpoint), outbound);
         let way: Box<dyn Proxy> = match &proxy.kind {
-            ProxyKind::Shadowsocks { method, password } => {
-                let shadowsocks = Shadowsocks::new(server, *method, password);
+            ProxyKind::Shadowsocks { key } => {
+                let shadowsocks = Shadowsocks::new(server, key.clone());
                 Box::new(shadowsocks.carrying_datagrams(proxy.udp))
             }
             ProxyKind::Http { credentials } => {
@@ -178,6 +178,7 @@ pub(super) fn ruleset(
         ipv6: config.firewall.ipv6,
         quic: datagrams.quic,
         udp: datagrams.udp,
+        uncapturable_udp: datagrams.uncapturable_udp,
         udp_port: config.listen.tcp_port,
         on_failure: config.firewall.on_failure,
     };

@@ -101,7 +101,7 @@ impl Upstream {
 
     /// Tells how a connection to `destination` went. Three in a row that sent something and never
     /// got a byte back, to more than one destination, earn one warning: a shadowsocks server
-    /// answers a wrong password by silence.
+    /// answers a wrong password, and one of 2022 a wrong clock, by silence or a reset.
     pub fn report(&self, destination: SocketAddr, sent: u64, received: u64) {
         if received == 0 && self.proxy.is_heard_at_the_dial() {
             return;
@@ -111,8 +111,8 @@ impl Upstream {
             warn!(
                 proxy = self.name(),
                 "nothing ever came back on three connections in a row, among them {one} and \
-                 {other}; is the password or the method wrong? (else the proxy does not reach \
-                 these)"
+                 {other}; {} (else the proxy does not reach these)",
+                self.proxy.suspicion_of_silence()
             );
         }
     }

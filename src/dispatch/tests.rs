@@ -5,7 +5,8 @@ use super::*;
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal};
-use crate::proxy::shadowsocks::cipher::{MasterKey, Method};
+use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
+use crate::proxy::shadowsocks::cipher::method::Method;
 use crate::proxy::shadowsocks::datagram::SaltedDatagrams;
 use crate::secret::Secret;
 use std::io;
@@ -64,7 +65,7 @@ impl Proxy for ScriptedProxy {
             }
             let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
             let socket = outbound.udp("127.0.0.1:9".parse().unwrap()).await.map_err(failed)?;
-            let key = MasterKey::new(Method::Aes128Gcm, &Secret::new("secret"));
+            let key = MasterKey::new(Method::Aes128Gcm, &Secret::new("secret")).unwrap();
             let codec = Box::new(SaltedDatagrams::new(key));
             Ok(Association { socket, codec, lifeline: None })
         })

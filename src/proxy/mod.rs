@@ -64,6 +64,11 @@ pub trait Proxy: Debug + Send + Sync {
         None
     }
 
+    /// What may be wrong if the server takes connections and never sends a byte on them.
+    fn suspicion_of_silence(&self) -> &'static str {
+        "is the password or the method wrong?"
+    }
+
     /// Whether the server answers during the dial: then one that succeeded has our credentials
     /// accepted, and silence from there on is the destination's.
     fn is_heard_at_the_dial(&self) -> bool {

@@ -19,9 +19,9 @@ use super::join::join;
 use super::limits::Limits;
 use crate::fault::{self, Fault};
 use crate::net::stream::{read, read_vectored};
+use crate::proxy::shadowsocks::Sealed;
 use crate::proxy::shadowsocks::opener::{self, Opened, Opener};
-use crate::proxy::shadowsocks::sealer::{self, Sealer};
-use crate::proxy::shadowsocks::{LONGEST_PAYLOAD, Sealed};
+use crate::proxy::shadowsocks::sealer::{self, LONGEST_PAYLOAD, Sealer};
 use crate::stats::Meter;
 use std::io;
 use std::pin::pin;
@@ -29,12 +29,12 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long the address header waits for the client's first bytes once the dial has succeeded. A
-/// program that speaks first has sent them by now; a server that speaks first is not delayed more
-/// than this.
+/// How long the destination's address waits for the client's first bytes once the dial has
+/// succeeded. A program that speaks first has sent them by now; a server that speaks first is not
+/// delayed more than this.
 const FIRST_PAYLOAD: Duration = Duration::from_millis(5);
 
-const _: () = assert!(buffer::SMALL >= sealer::memory(1) && buffer::SMALL >= opener::LEAST_MEMORY);
+const _: () = assert!(buffer::SMALL >= sealer::memory(1) && buffer::PIECE >= opener::LONGEST_PIECE);
 const _: () = assert!(buffer::LARGE >= sealer::memory(sealer::MOST_CHUNKS));
 
 pub(super) async fn relay(
@@ -43,22 +43,22 @@ pub(super) async fn relay(
     meter: &Meter,
     limits: &Limits,
 ) -> End {
-    let Sealed { tcp, sealer, opener, header } = &mut *sealed;
+    let Sealed { tcp, sealer, opener } = &mut *sealed;
     let [up, down] = &Half::both(client, tcp, meter, limits);
-    let up = pin!(seal(up, sealer, header));
+    let up = pin!(seal(up, sealer));
     let down = pin!(open(down, opener));
     join(client, tcp, up, down, None).await
 }
 
 /// Carries the bytes of the upper half to its end.
-async fn seal(half: &Half<'_>, sealer: &mut Sealer, header: &mut Vec<u8>) -> HalfEnd {
+async fn seal(half: &Half<'_>, sealer: &mut Sealer) -> HalfEnd {
     let mut gather = Gather::new();
-    // Whether bytes came or not, the header goes now; what went wrong shows below.
+    // Whether bytes came or not, the address goes now; what went wrong shows below.
     let _ = Box::pin(timeout(FIRST_PAYLOAD, half.source.readable())).await;
     let mut last = Burst::Little;
     loop {
         // Boxed: a connection that idles shall not hold the room that a burst needs.
-        match Box::pin(seal_burst(half, sealer, header, last)).await {
+        match Box::pin(seal_burst(half, sealer, last)).await {
             Ok(burst) => last = burst,
             Err(end) => return end,
         }
@@ -74,15 +74,11 @@ async fn seal(half: &Half<'_>, sealer: &mut Sealer, header: &mut Vec<u8>) -> Hal
 async fn seal_burst(
     half: &Half<'_>,
     sealer: &mut Sealer,
-    header: &mut Vec<u8>,
     mut last: Burst,
 ) -> Result<Burst, HalfEnd> {
     let mut memory = Buffer::take(last.is_bulk(), half.limits);
     loop {
-        let filled = match std::mem::take(header) {
-            header if header.is_empty() => 0,
-            header => sealer::place(&mut memory, 0, &header),
-        };
+        let filled = sealer.lead(&mut memory);
         let read = match read_vectored(half.source, &mut sealer::gaps(&mut memory, filled)) {
             Ok(read) => Some(read),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
@@ -138,6 +134,7 @@ async fn open_burst(
 ) -> Result<Burst, HalfEnd> {
     let mut memory = Buffer::take(last.is_bulk(), half.limits);
     let mut received = waiting.len();
+    memory.fit(opener.needs(), 0);
     memory[..received].copy_from_slice(waiting);
     loop {
         let read = match read(half.source, &mut memory[received..]) {
@@ -157,6 +154,7 @@ async fn open_burst(
         if last.is_bulk() {
             memory.grow(received);
         }
+        memory.fit(opener.needs(), received);
         tokio::task::consume_budget().await;
     }
     waiting.clear();

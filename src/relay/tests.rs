@@ -3,12 +3,12 @@
 use super::*;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal, listen, reset};
-use crate::proxy::address;
 use crate::proxy::shadowsocks::Sealed;
-use crate::proxy::shadowsocks::cipher::{MasterKey, Method};
+use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
+use crate::proxy::shadowsocks::cipher::method::Method;
 use crate::proxy::shadowsocks::opener::Opener;
 use crate::proxy::shadowsocks::sealer::Sealer;
-use crate::proxy::shadowsocks::stream::SealedStream;
+use crate::proxy::shadowsocks::server::{self, Accepted};
 use crate::proxy::{HalfClose, Stream};
 use crate::secret::Secret;
 use crate::target::Target;
@@ -23,11 +23,14 @@ const MANY: usize = 3_000_000;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     Plain,
-    Sealed,
+    Sealed(Method),
     Stream,
 }
 
-const KINDS: [Kind; 3] = [Kind::Plain, Kind::Sealed, Kind::Stream];
+pub(super) const SEALED: Kind = Kind::Sealed(Method::Aes128Gcm);
+pub(super) const SEALED_2022: Kind = Kind::Sealed(Method::Blake3Aes256Gcm);
+
+const KINDS: [Kind; 4] = [Kind::Plain, SEALED, SEALED_2022, Kind::Stream];
 
 /// The program, the relay, and the destination's end of the link.
 struct Bench {
@@ -44,17 +47,32 @@ pub(super) async fn tcp_pair() -> (TcpStream, TcpStream) {
     (near, listener.accept().await.unwrap().0)
 }
 
-pub(super) fn seal(tcp: TcpStream, header: Vec<u8>) -> Sealed {
-    let key = MasterKey::new(Method::Aes128Gcm, &Secret::new("secret"));
-    Sealed { tcp, sealer: Sealer::new(&key).unwrap(), opener: Opener::new(key), header }
+fn key(method: Method) -> MasterKey {
+    let password = match method {
+        Method::Blake3Aes256Gcm => "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+        _ => "secret",
+    };
+    MasterKey::new(method, &Secret::new(password)).unwrap()
+}
+
+fn target() -> Target {
+    Target::addr("192.0.2.1:80".parse().unwrap())
+}
+
+pub(super) fn seal(tcp: TcpStream, method: Method) -> Sealed {
+    let key = key(method);
+    let sealer = Sealer::request(&key, &target()).unwrap();
+    let opener = Opener::answer(key, &sealer);
+    Sealed { tcp, sealer, opener }
 }
 
 /// The destination's end of a link: it sees what the program sent.
-pub(super) fn far_end(kind: Kind, far: TcpStream) -> Box<dyn Stream> {
-    match kind {
-        Kind::Plain | Kind::Stream => Box::new(far),
-        Kind::Sealed => Box::new(SealedStream::new(seal(far, Vec::new()))),
-    }
+pub(super) async fn far_end(kind: Kind, far: TcpStream) -> io::Result<Box<dyn Stream>> {
+    let Kind::Sealed(method) = kind else { return Ok(Box::new(far)) };
+    let Accepted { target: asked, first, stream } = server::accept(far, &key(method)).await?;
+    assert_eq!(asked, target());
+    let (source, sink) = tokio::io::split(stream);
+    Ok(Box::new(tokio::io::join(io::Cursor::new(first).chain(source), sink)))
 }
 
 /// `abrupt`: dropping the server resets its connection.
@@ -64,13 +82,11 @@ async fn bench(kind: Kind, abrupt: bool) -> Bench {
     if abrupt {
         socket2::SockRef::from(&far).set_linger(Some(Duration::ZERO)).unwrap();
     }
-    let target = Target::addr("192.0.2.1:80".parse().unwrap());
-    let header = address::encode(&target).unwrap();
     let link = match kind {
         Kind::Plain => {
             Link::Plain { tcp: near, early: b"early".to_vec(), half_close: HalfClose::Forwarded }
         }
-        Kind::Sealed => Link::Sealed(Box::new(seal(near, header.clone()))),
+        Kind::Sealed(method) => Link::Sealed(Box::new(seal(near, method))),
         Kind::Stream => Link::Stream(Box::new(near)),
     };
     let meter = Arc::new(Meter::default());
@@ -78,23 +94,13 @@ async fn bench(kind: Kind, abrupt: bool) -> Bench {
     let relay =
         tokio::spawn(async move { relay(&mut client, link, &counted, &Limits::default()).await });
     let mut program = program;
-    let server: Box<dyn Stream> = match kind {
-        Kind::Plain => {
-            let mut early = [0; 5];
-            program.read_exact(&mut early).await.unwrap();
-            assert_eq!(&early, b"early");
-            Box::new(far)
-        }
-        Kind::Stream => Box::new(far),
-        Kind::Sealed => {
-            // The program says nothing: the header comes all the same.
-            let mut far = SealedStream::new(seal(far, Vec::new()));
-            let mut received = vec![0; header.len()];
-            timeout(Duration::from_secs(5), far.read_exact(&mut received)).await.unwrap().unwrap();
-            assert_eq!(received, header);
-            Box::new(far)
-        }
-    };
+    if kind == Kind::Plain {
+        let mut early = [0; 5];
+        program.read_exact(&mut early).await.unwrap();
+        assert_eq!(&early, b"early");
+    }
+    // The program says nothing: the destination's address comes all the same.
+    let server = timeout(Duration::from_secs(5), far_end(kind, far)).await.unwrap().unwrap();
     Bench { program, server, meter, relay }
 }
 
@@ -152,7 +158,7 @@ async fn the_server_closes_first_and_still_gets_everything() {
 
 #[tokio::test]
 async fn a_reset_of_the_client_reaches_the_server() {
-    for kind in [Kind::Plain, Kind::Sealed] {
+    for kind in [Kind::Plain, SEALED, SEALED_2022] {
         let Bench { program, mut server, relay, .. } = bench(kind, false).await;
         reset(program);
         let read = timeout(Duration::from_secs(5), server.read(&mut [0; 9])).await.unwrap();
@@ -175,7 +181,7 @@ async fn a_reset_of_the_server_reaches_the_client() {
 /// Nobody reads the client while its bytes wait for the upstream.
 #[tokio::test]
 async fn a_reset_of_the_client_is_seen_while_the_upstream_stalls() {
-    for kind in [Kind::Plain, Kind::Sealed] {
+    for kind in [Kind::Plain, SEALED, SEALED_2022] {
         let Bench { program, server, relay, .. } = bench(kind, false).await;
         // Until nothing moves any more.
         let pieces = vec![7; 1 << 20];
@@ -253,7 +259,7 @@ async fn a_reset_found_by_writing_is_no_end() {
 
 #[tokio::test]
 async fn a_reset_behind_a_fin_is_seen_too() {
-    for kind in [Kind::Plain, Kind::Sealed] {
+    for kind in [Kind::Plain, SEALED, SEALED_2022] {
         let Bench { mut program, mut server, relay, .. } = bench(kind, false).await;
         program.shutdown().await.unwrap();
         assert_eq!(server.read(&mut [0; 9]).await.unwrap(), 0);
@@ -266,7 +272,7 @@ async fn a_reset_behind_a_fin_is_seen_too() {
 async fn bytes_that_do_not_authenticate_reset_the_client() {
     let (mut program, mut client) = tcp_pair().await;
     let (near, mut far) = tcp_pair().await;
-    let link = Link::Sealed(Box::new(seal(near, vec![1, 2, 3])));
+    let link = Link::Sealed(Box::new(seal(near, Method::Aes128Gcm)));
     let relay = tokio::spawn(async move {
         relay(&mut client, link, &Meter::default(), &Limits::default()).await
     });
@@ -277,6 +283,39 @@ async fn bytes_that_do_not_authenticate_reset_the_client() {
     assert!(error.to_string().contains("password"), "{error}");
 }
 
+/// A server of shadowsocks 2022 seals four times as much in a chunk as a small piece of memory
+/// holds. It comes slowly, in bulk, and where no large piece is left.
+#[tokio::test]
+async fn long_chunks_find_room() {
+    let key = key(Method::Blake3Aes256Gcm);
+    for (limits, piece) in [(0, 900), (0, 40_000), (8, 900), (8, 70_000)] {
+        let (mut program, mut client) = tcp_pair().await;
+        let (near, mut far) = tcp_pair().await;
+        let sealed = seal(near, Method::Blake3Aes256Gcm);
+        let chunks = [vec![1; 65_535], vec![2; 20_000], vec![3; 65_535], vec![4; 5]];
+        let wire = server::wire_of_long_chunks(&key, sealed.sealer.salt(&key), &chunks);
+        let link = Link::Sealed(Box::new(sealed));
+        let relay = tokio::spawn(async move {
+            relay(&mut client, link, &Meter::default(), &Limits::new(0, limits)).await
+        });
+        let sending = tokio::spawn(async move {
+            for piece in wire.chunks(piece) {
+                far.write_all(piece).await.unwrap();
+                tokio::time::sleep(Duration::from_micros(200)).await;
+            }
+            far
+        });
+        program.shutdown().await.unwrap();
+        let mut received = vec![0; chunks.concat().len()];
+        let read = program.read_exact(&mut received);
+        timeout(Duration::from_secs(20), read).await.unwrap().unwrap();
+        assert!(received == chunks.concat(), "{limits} large, {piece} bytes at a time");
+        assert_eq!(buffer::IN_USE.get(), 0);
+        drop(sending.await.unwrap());
+        end(relay).await;
+    }
+}
+
 /// The first payload and the header leave in one packet: an observer sees one, and so do we.
 #[tokio::test]
 async fn header_and_first_payload_go_together() {
@@ -284,13 +323,38 @@ async fn header_and_first_payload_go_together() {
     let (near, mut far) = tcp_pair().await;
     program.write_all(b"GET /").await.unwrap();
     client.readable().await.unwrap();
-    let link = Link::Sealed(Box::new(seal(near, vec![1, 2, 3])));
+    let link = Link::Sealed(Box::new(seal(near, Method::Aes128Gcm)));
     let _relay = tokio::spawn(async move {
         relay(&mut client, link, &Meter::default(), &Limits::default()).await
     });
     let mut packet = [0; 1000];
     let read = timeout(Duration::from_secs(5), far.read(&mut packet)).await.unwrap();
-    assert_eq!(read.unwrap(), 16 + 18 + 3 + 5 + 16);
+    assert_eq!(read.unwrap(), 16 + 18 + 7 + 5 + 16);
+}
+
+/// A server of shadowsocks 2022 refuses a request whose headers do not come in one piece, and one
+/// that carries nothing.
+#[tokio::test]
+async fn a_request_of_2022_is_one_piece() {
+    for speaks in [true, false] {
+        let (mut program, mut client) = tcp_pair().await;
+        let (near, mut far) = tcp_pair().await;
+        if speaks {
+            program.write_all(b"GET /").await.unwrap();
+            client.readable().await.unwrap();
+        }
+        let link = Link::Sealed(Box::new(seal(near, Method::Blake3Aes256Gcm)));
+        let _relay = tokio::spawn(async move {
+            relay(&mut client, link, &Meter::default(), &Limits::default()).await
+        });
+        let mut packet = [0; 2000];
+        let read = timeout(Duration::from_secs(5), far.read(&mut packet)).await.unwrap().unwrap();
+        let headers = 32 + 27 + 7 + 2 + 16;
+        match speaks {
+            true => assert_eq!(read, headers + 5),
+            false => assert!((headers + 1..=headers + 900).contains(&read), "{read}"),
+        }
+    }
 }
 
 /// Both halves have carried something and wait: neither holds a piece of memory then.
@@ -323,94 +387,11 @@ async fn a_relay_is_small() {
             Kind::Plain => {
                 Link::Plain { tcp: near, early: Vec::new(), half_close: HalfClose::Held }
             }
-            Kind::Sealed => Link::Sealed(Box::new(seal(near, vec![1]))),
+            Kind::Sealed(method) => Link::Sealed(Box::new(seal(near, method))),
             Kind::Stream => Link::Stream(Box::new(near)),
         };
         let meter = Meter::default();
         let size = size_of_val(&*relay(&mut client, link, &meter, &Limits::default()));
         assert!(size <= 1408, "{kind:?}: {size}");
     }
-}
-
-/// A relay to a proxy that cannot live with half a connection; the answers come over `server`.
-async fn held() -> (TcpStream, TcpStream, JoinHandle<End>) {
-    let (program, mut client) = tcp_pair().await;
-    let (near, server) = tcp_pair().await;
-    let link = Link::Plain { tcp: near, early: Vec::new(), half_close: HalfClose::Held };
-    let relay = tokio::spawn(async move {
-        relay(&mut client, link, &Meter::default(), &Limits::default()).await
-    });
-    (program, server, relay)
-}
-
-/// How long the other side waits for the FIN, if it comes in three seconds.
-async fn until_the_end(server: &mut TcpStream) -> Option<Duration> {
-    let began = tokio::time::Instant::now();
-    let read = timeout(Duration::from_secs(3), server.read(&mut [0; 9])).await.ok()?;
-    assert_eq!(read.unwrap(), 0);
-    Some(began.elapsed())
-}
-
-#[tokio::test]
-async fn a_held_fin_waits_for_quiet() {
-    let (mut program, mut server, relay) = held().await;
-    program.shutdown().await.unwrap();
-    // Something now and then for longer than a second.
-    for _ in 0..4 {
-        let waited = timeout(Duration::from_millis(400), server.read(&mut [0; 9])).await;
-        assert!(waited.is_err(), "the FIN came: {waited:?}");
-        server.write_all(b"answer").await.unwrap();
-    }
-    let waited = until_the_end(&mut server).await.expect("at last");
-    assert!(waited >= Duration::from_millis(900), "{waited:?}");
-    server.write_all(b"digest").await.unwrap();
-    server.shutdown().await.unwrap();
-    let mut answer = Vec::new();
-    program.read_to_end(&mut answer).await.unwrap();
-    assert_eq!(answer, b"answer".repeat(4).into_iter().chain(*b"digest").collect::<Vec<_>>());
-    assert!(matches!(end(relay).await, End::Closed));
-}
-
-#[tokio::test]
-async fn a_held_fin_waits_for_a_client_that_reads_slowly() {
-    let (mut program, mut server, relay) = held().await;
-    program.shutdown().await.unwrap();
-    let (mut source, mut sink) = server.split();
-    // More than all buffers on the way take.
-    let writing = async {
-        let piece = vec![7; 1 << 20];
-        for _ in 0..64 {
-            sink.write_all(&piece).await.unwrap();
-        }
-    };
-    let reading = async {
-        let waited = timeout(Duration::from_secs(3), source.read(&mut [0; 9])).await;
-        assert!(waited.is_err(), "the FIN came: {waited:?}");
-        let mut bytes = vec![0; 64 << 20];
-        program.read_exact(&mut bytes).await.unwrap();
-    };
-    tokio::join!(writing, reading);
-    assert!(until_the_end(&mut server).await.is_some());
-    drop(server);
-    assert!(matches!(end(relay).await, End::Closed));
-}
-
-#[tokio::test]
-async fn a_held_fin_is_not_missed_by_a_side_that_ends() {
-    let (mut program, mut server, relay) = held().await;
-    program.shutdown().await.unwrap();
-    server.write_all(b"answer").await.unwrap();
-    server.shutdown().await.unwrap();
-    let mut answer = Vec::new();
-    program.read_to_end(&mut answer).await.unwrap();
-    assert_eq!(answer, b"answer");
-    let ended = timeout(Duration::from_millis(500), relay).await.expect("at once").unwrap();
-    assert!(matches!(ended, End::Closed));
-    assert!(until_the_end(&mut server).await.unwrap() < Duration::from_millis(500));
-    // The other side first.
-    let (mut program, mut server, relay) = held().await;
-    server.shutdown().await.unwrap();
-    program.shutdown().await.unwrap();
-    let ended = timeout(Duration::from_millis(500), relay).await.expect("at once").unwrap();
-    assert!(matches!(ended, End::Closed));
 }

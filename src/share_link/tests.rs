@@ -113,11 +113,13 @@ fn links_of_the_wild() {
             &new,
         ),
         (
-            "ss://2022-blake3-aes-128-gcm:7A+r6h/uQm2sGZ0oIhVXwg==:7A+r6h/uQm2sGZ0oIhVXwg==@h.example:8388",
+            "ss://2022-blake3-aes-128-gcm:7A+r6h/uQm2sGZ0oIhVXwg==:7A+r6h/uQm2sGZ0oIhVXwg==\
+             @h.example:8388",
             &multi,
         ),
         (
-            "ss://2022-blake3-aes-128-gcm:7A%2Br6h%2FuQm2sGZ0oIhVXwg%3D%3D%3A7A%2Br6h%2FuQm2sGZ0oIhVXwg%3D%3D@h.example:8388",
+            "ss://2022-blake3-aes-128-gcm:7A%2Br6h%2FuQm2sGZ0oIhVXwg%3D%3D%3A\
+             7A%2Br6h%2FuQm2sGZ0oIhVXwg%3D%3D@h.example:8388",
             &multi,
         ),
         // Before SIP002: everything in base64.

@@ -9,7 +9,7 @@ use crate::domain::Name;
 use crate::firewall::{Datagrams, ExemptPrograms, Ipv6, OnFailure};
 use crate::ipset::IpSet;
 use crate::net::dial::DialOptions;
-use crate::proxy::shadowsocks::cipher::Method;
+use crate::proxy::shadowsocks::cipher::method::Method;
 use crate::route::Route;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -199,8 +199,11 @@ fn everything() {
     assert_eq!(config.proxies[0].connect_timeout, Duration::from_millis(500));
     let options = [0, 1].map(|number: usize| config.proxies[number].dial_options);
     assert_eq!(options, [DialOptions { fast_open: true, multipath: true }, DialOptions::default()]);
-    let ProxyKind::Shadowsocks { method, password } = &config.proxies[0].kind else { panic!() };
-    assert_eq!((*method, password.expose()), (Method::Aes256Gcm, "päss hunter2".as_bytes()));
+    let ProxyKind::Shadowsocks { key } = &config.proxies[0].kind else { panic!() };
+    assert_eq!(
+        (key.method(), key.password().expose()),
+        (Method::Aes256Gcm, "päss hunter2".as_bytes())
+    );
     let ProxyKind::Http { credentials: Some(credentials) } = &config.proxies[1].kind else {
         panic!()
     };
@@ -303,7 +306,7 @@ fn datagrams_go_the_way_that_there_is() {
     use Datagrams::{Direct, Proxy, Reject};
     let of = |firewall: &str, proxy: &str| {
         let config = read(&format!("[firewall]\n{firewall}\n{proxy}")).unwrap().config;
-        let DatagramPolicy { quic, udp } = config.firewall.datagrams(&config.proxies);
+        let DatagramPolicy { quic, udp, .. } = config.firewall.datagrams(&config.proxies);
         (quic, udp)
     };
     let carries = "[[proxy]]\ntype = \"shadowsocks\"\nserver = \"192.0.2.1:1\"\n\
@@ -317,6 +320,13 @@ fn datagrams_go_the_way_that_there_is() {
     assert_eq!(of(wanted, &without), (Reject, Reject));
     assert_eq!(of("quic = \"direct\"\nudp = \"direct\"", carries), (Direct, Direct));
     assert_eq!(of("udp = \"reject\"", carries), (Reject, Reject));
+
+    let uncapturable = |firewall: &str| {
+        let config = read(&format!("[firewall]\n{firewall}\n{carries}")).unwrap().config;
+        config.firewall.datagrams(&config.proxies).uncapturable_udp
+    };
+    assert_eq!(uncapturable("udp = \"auto\""), Direct);
+    assert_eq!(uncapturable("udp = \"proxy\""), Reject, "what is wanted by name never leaks");
 }
 
 #[test]
@@ -359,8 +369,9 @@ fn a_link_is_a_proxy() {
     let place = "[2001:db8::1]:8388";
     let numbered = format!("{place}#2");
     assert_eq!(names, ["HK 01", "HK 01#2", "own", place, &numbered, "P.example:80"]);
-    let ProxyKind::Shadowsocks { method, password } = &proxies[0].kind else { panic!() };
-    assert_eq!((*method, password.expose()), (Method::Aes256Gcm, &b"hunter2"[..]));
+    let ProxyKind::Shadowsocks { key } = &proxies[0].kind else { panic!() };
+    let found = (key.method(), key.password().expose());
+    assert_eq!(found, (Method::Aes256Gcm, &b"hunter2"[..]));
     assert_eq!((proxies[0].host.as_str(), proxies[0].port), ("2001:db8::1", 8388));
     assert!(proxies[0].dial_options.fast_open && proxies[0].udp && !proxies[2].udp);
     assert_eq!(proxies[5].host, "p.example");
@@ -372,12 +383,23 @@ fn a_link_is_a_proxy() {
 #[test]
 fn a_proxy_is_printed_as_a_link_and_as_a_table() {
     let everything = read(EVERYTHING).unwrap().config.proxies;
-    let odd = "[[proxy]]\nname = \"a \\\"b\\\" \u{9999}\"\ntype = \"socks5\"\n\
-               server = \"192.0.2.1:1\"\nusername = \"m:e\"\npassword = \"\\t\\\\@:/#?%+ \u{5bc6}\"\nudp = false\n";
+    let odd = r#"[[proxy]]
+name = "a \"b\" 香"
+type = "socks5"
+server = "192.0.2.1:1"
+username = "m:e"
+password = "\t\\@:/#?%+ 密"
+udp = false
+"#;
     let odd = read(odd).unwrap().config.proxies;
     for proxy in everything.into_iter().chain(odd) {
         let table = proxy.table();
-        assert_eq!(read(&table).unwrap().config.proxies, [proxy.clone()], "{}", *table);
+        assert_eq!(
+            read(&table).unwrap().config.proxies,
+            std::slice::from_ref(&proxy),
+            "{}",
+            *table
+        );
         let linked = crate::config::proxy_of_link(&proxy.link().to_string()).unwrap();
         assert_eq!(linked.kind, proxy.kind);
         assert_eq!(

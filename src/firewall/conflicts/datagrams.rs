@@ -18,10 +18,13 @@ pub(super) fn reverse_path(ruleset: &Ruleset) -> Vec<String> {
     let chains = Family::ALL.into_iter().filter(is_concerned).filter_map(|family| {
         let found = ruleset.environment.datagrams.reverse_path(family)?;
         Some(format!(
-            "{family} UDP of this machine is not captured, and foreign one is rejected: nft table \
-             {} drops what iptables has taken, as it did not come in the way back; set \
+            "{family} UDP of this machine is not captured, and foreign one {}: nft table {} \
+             drops what iptables has taken, as it did not come in the way back; set \
              firewall.backend = \"nftables\", or nft insert rule {} {} iifname lo accept",
-            found.table, found.table, found.chain
+            ruleset.policy.instead_of_capture(),
+            found.table,
+            found.table,
+            found.chain
         ))
     });
     chains.collect()

@@ -45,7 +45,7 @@ pub(in crate::firewall) fn all(
             )
         }));
     }
-    conflicts.extend(ruleset.environment.datagrams.told());
+    conflicts.extend(ruleset.environment.datagrams.told(&ruleset.policy));
     if opens {
         conflicts.extend(datagrams::reverse_path(ruleset));
     }

@@ -1,35 +1,39 @@
-//! Shadowsocks AEAD (SIP004, <https://shadowsocks.org/doc/aead.html>): over TCP here, over UDP in
-//! [`datagram`].
+//! Shadowsocks: AEAD (SIP004, <https://shadowsocks.org/doc/aead.html>) and 2022 (SIP022,
+//! <https://github.com/Shadowsocks-NET/shadowsocks-specs>), over TCP here, over UDP in
+//! [`datagram`] and [`sessions`].
 //!
 //! Each direction is a salt and then chunks. A chunk is the sealed length of its payload (two
-//! bytes, big-endian, at most 0x3FFF) with a tag, then the sealed payload with a tag. The first
-//! payload to the server begins with the address of the destination.
+//! bytes, big-endian) with a tag, then the sealed payload with a tag. The first payload to the
+//! server begins with the address of the destination. In SIP022 a header ([`header`]) precedes the
+//! first payload and has its length.
 //!
-//! The server answers nothing at the start: a dial succeeds once TCP stands. The address header
-//! waits for the client's first bytes, so that both leave in one packet: less for an observer to
-//! recognise, and one round of sealing less. With Fast Open it leaves in the SYN instead.
+//! The server answers nothing at the start: a dial succeeds once TCP stands. The address waits for
+//! the client's first bytes, so that both leave in one packet: less for an observer to recognise,
+//! and one round of sealing less. With Fast Open it leaves in the SYN instead.
 
 pub mod cipher;
 pub mod datagram;
 pub mod opener;
 pub mod sealer;
+pub mod server;
+pub mod sessions;
 pub mod stream;
 
-use super::association::Association;
+mod header;
+
+use super::association::{Association, DatagramCodec};
 use super::endpoint::Endpoint;
 use super::server::ProxyServer;
-use super::{BoxFuture, Error, Link, Progress, Proxy, address};
-use crate::secret::Secret;
+use super::{BoxFuture, Error, Link, Progress, Proxy};
 use crate::target::Target;
-use cipher::{MasterKey, Method};
+use cipher::master_key::MasterKey;
+use cipher::method::Edition;
 use datagram::SaltedDatagrams;
 use opener::Opener;
 use sealer::Sealer;
+use sessions::SessionDatagrams;
 use std::io;
 use tokio::net::TcpStream;
-
-/// The longest payload of a chunk (SIP004: the two upper bits of the length are reserved).
-pub const LONGEST_PAYLOAD: usize = 0x3FFF;
 
 /// A shadowsocks server.
 #[derive(Debug)]
@@ -45,18 +49,16 @@ pub struct Shadowsocks {
 pub struct Sealed {
     /// The connection.
     pub tcp: TcpStream,
-    /// Towards the server.
+    /// Towards the server. The destination's address stands before the first payload, unless it is
+    /// on its way.
     pub sealer: Sealer,
     /// From the server.
     pub opener: Opener,
-    /// The destination's address: the first bytes of the first payload. Empty: it is on its way.
-    pub header: Vec<u8>,
 }
 
 impl Shadowsocks {
-    /// A server with this cipher and password.
-    pub fn new(server: ProxyServer, method: Method, password: &Secret) -> Self {
-        let key = MasterKey::new(method, password);
+    /// A server with this method and password.
+    pub fn new(server: ProxyServer, key: MasterKey) -> Self {
         Shadowsocks { server, key, carries_datagrams: false }
     }
 
@@ -71,29 +73,34 @@ impl Shadowsocks {
             return Err(Error::NoDatagrams { proxy: self.name().to_owned() });
         }
         let socket = self.server.datagrams().await?;
-        let codec = Box::new(SaltedDatagrams::new(self.key.clone()));
+        let codec: Box<dyn DatagramCodec> = match self.key.method().edition() {
+            Edition::Sip004 => Box::new(SaltedDatagrams::new(self.key.clone())),
+            Edition::Sip022 => {
+                let broken = |source| self.server.broke_off(source);
+                Box::new(SessionDatagrams::new(&self.key).map_err(broken)?)
+            }
+        };
         Ok(Association { socket, codec, lifeline: None })
     }
 
     async fn dial(&self, target: &Target, progress: &Progress) -> Result<Link, Error> {
         let broken = |source| self.server.broke_off(source);
-        let mut header = address::encode(target).map_err(broken)?;
-        let mut sealer = Sealer::new(&self.key).map_err(broken)?;
+        let mut sealer = Sealer::request(&self.key, target).map_err(broken)?;
+        let opener = Opener::answer(self.key.clone(), &sealer);
         let mut first = Vec::new();
         if self.server.opens_fast() {
-            // No byte of the client waits yet: the header goes ahead, in the SYN.
-            first = sealed(&mut sealer, &std::mem::take(&mut header)).map_err(broken)?;
+            // No byte of the client waits yet: the address goes ahead, in the SYN.
+            first = sealed_lead(&mut sealer).map_err(broken)?;
         }
         let tcp = self.server.dial(&first, progress).await?;
-        let opener = Opener::new(self.key.clone());
-        Ok(Link::Sealed(Box::new(Sealed { tcp, sealer, opener, header })))
+        Ok(Link::Sealed(Box::new(Sealed { tcp, sealer, opener })))
     }
 }
 
-/// The header as a chunk of its own, behind the salt.
-fn sealed(sealer: &mut Sealer, header: &[u8]) -> io::Result<Vec<u8>> {
+/// What stands before the first payload, without one.
+fn sealed_lead(sealer: &mut Sealer) -> io::Result<Vec<u8>> {
     let mut memory = vec![0; sealer::memory(1)];
-    let filled = sealer::place(&mut memory, 0, header);
+    let filled = sealer.lead(&mut memory);
     let run = sealer.seal(&mut memory, filled)?;
     Ok(memory[run].to_vec())
 }
@@ -121,6 +128,16 @@ impl Proxy for Shadowsocks {
 
     fn endpoint(&self) -> Option<&Endpoint> {
         Some(self.server.endpoint())
+    }
+
+    fn suspicion_of_silence(&self) -> &'static str {
+        match self.key.method().edition() {
+            Edition::Sip004 => "is the password or the method wrong?",
+            Edition::Sip022 => {
+                "is the key or the method wrong, or do the clocks of this machine and of the \
+                 server differ by more than 30 s?"
+            }
+        }
     }
 
     fn is_heard_at_the_dial(&self) -> bool {

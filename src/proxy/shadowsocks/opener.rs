@@ -9,15 +9,23 @@
 //! | salt | len tag payload tag | len tag payload tag | len t
 //! | payload payload |          used -------------> |  waits
 //! ```
+//!
+//! In SIP022 a header stands behind the salt, with the length of the first payload. It says that
+//! the server answers this very request, and now.
 
-use super::cipher::{LONGEST_SALT, MasterKey, Session, TAG};
-use super::{LONGEST_PAYLOAD, invalid};
+use super::cipher::master_key::MasterKey;
+use super::cipher::method::Edition;
+use super::cipher::{Session, TAG};
+use super::header::{TimedHeader, unix_time};
+use super::invalid;
+use super::sealer::Sealer;
 use std::io;
 
 const HEAD: usize = 2 + TAG;
 
-/// With so much memory some chunk always comes whole; with less, opening could wait for ever.
-pub const LEAST_MEMORY: usize = LONGEST_SALT + HEAD + LONGEST_PAYLOAD + TAG;
+/// The longest chunk's payload, and its tag: the longest piece that has to come whole. (Chunks of
+/// SIP004 have a quarter of that.)
+pub const LONGEST_PIECE: usize = u16::MAX as usize + TAG;
 
 /// The state of one direction.
 #[derive(Debug)]
@@ -26,9 +34,23 @@ pub struct Opener(Stage);
 #[derive(Debug)]
 enum Stage {
     /// The salt is still to come.
-    Unsalted(MasterKey),
-    /// The next on the wire is a length or, where one came, its payload.
-    Salted { session: Session, length: Option<usize> },
+    Unsalted { key: MasterKey, header: Option<Box<TimedHeader>> },
+    /// The salt came; `longest` is the longest payload of a chunk.
+    Salted { session: Session, longest: u16, next: Next },
+}
+
+/// What comes next on the wire.
+#[derive(Debug)]
+enum Next {
+    /// The header of SIP022.
+    Header(Box<TimedHeader>),
+    /// The payload of the header said to be empty. Some servers seal it nevertheless (shadowsocks-
+    /// rust), others go on with the next chunk (sing-box).
+    PerhapsEmpty,
+    /// The length of a chunk.
+    Length,
+    /// A payload of so many bytes.
+    Payload(u16),
 }
 
 /// What became of the bytes received so far.
@@ -41,26 +63,55 @@ pub struct Opened {
 }
 
 impl Opener {
-    /// A direction whose salt is still to come.
-    pub fn new(key: MasterKey) -> Self {
-        Opener(Stage::Unsalted(key))
+    /// The direction from a server to the client whose request `sealer` is about to send.
+    pub fn answer(key: MasterKey, sealer: &Sealer) -> Self {
+        let header = match key.method().edition() {
+            Edition::Sip004 => None,
+            Edition::Sip022 => Some(Box::new(TimedHeader::answer(sealer.salt(&key)))),
+        };
+        Opener(Stage::Unsalted { key, header })
+    }
+
+    /// The direction from a client to a server of one user.
+    pub fn request(key: MasterKey) -> Self {
+        let header = match key.method().edition() {
+            Edition::Sip004 => None,
+            Edition::Sip022 => Some(Box::new(TimedHeader::request())),
+        };
+        Opener(Stage::Unsalted { key, header })
     }
 
     /// Opens as many chunks as have come whole.
     ///
     /// # Errors
-    /// `InvalidData`: the bytes do not authenticate, or a length is out of bounds. Nothing of
-    /// `received` and nothing that comes later can be trusted.
+    /// `InvalidData`: the bytes do not authenticate, a length is out of bounds, or the header is
+    /// another one than it has to be. Nothing of `received` and nothing that comes later can be
+    /// trusted.
     pub fn open(&mut self, received: &mut [u8]) -> io::Result<Opened> {
         let mut opened = Opened::default();
         while self.step(received, &mut opened)? {}
         Ok(opened)
     }
 
+    /// Bytes that have to be at hand, unused ones, for the next step: with less memory opening
+    /// would wait for ever. At most [`LONGEST_PIECE`].
+    pub fn needs(&self) -> usize {
+        match &self.0 {
+            Stage::Unsalted { key, .. } => key.salt_len(),
+            Stage::Salted { next, .. } => match next {
+                Next::Header(header) => header.len() + TAG,
+                Next::PerhapsEmpty | Next::Length => HEAD,
+                Next::Payload(payload) => usize::from(*payload) + TAG,
+            },
+        }
+    }
+
     /// Whether the direction may end after `waiting` unused bytes: between two chunks, or before
     /// anything came. A server that has nothing to say may close its half and still listen.
     pub fn may_end(&self, waiting: usize) -> bool {
-        waiting == 0 && !matches!(self.0, Stage::Salted { length: Some(_), .. })
+        let inside =
+            matches!(self.0, Stage::Salted { next: Next::Payload(_) | Next::Header(_), .. });
+        waiting == 0 && !inside
     }
 
     /// Holds as little memory as it can until the next [`open`](Self::open).
@@ -74,41 +125,73 @@ impl Opener {
     fn step(&mut self, received: &mut [u8], opened: &mut Opened) -> io::Result<bool> {
         let Opened { plain, used } = *opened;
         let rest = received.len() - used;
-        match &mut self.0 {
-            Stage::Unsalted(key) => {
+        let (session, longest, next) = match &mut self.0 {
+            Stage::Unsalted { key, header } => {
                 let salt_len = key.salt_len();
                 if rest < salt_len {
                     return Ok(false);
                 }
                 let session = key.session(&received[used..used + salt_len]);
-                self.0 = Stage::Salted { session, length: None };
+                let (longest, next) = match header.take() {
+                    None => (0x3FFF, Next::Length),
+                    Some(header) => (u16::MAX, Next::Header(header)),
+                };
+                self.0 = Stage::Salted { session, longest, next };
                 opened.used += salt_len;
+                return Ok(true);
             }
-            Stage::Salted { session, length } => match *length {
-                None => {
-                    if rest < HEAD {
-                        return Ok(false);
-                    }
-                    let head = &mut received[used..used + HEAD];
-                    authenticate(session, head, 0)?;
-                    let announced = usize::from(u16::from_be_bytes([head[0], head[1]]));
-                    if announced > LONGEST_PAYLOAD {
-                        return Err(invalid("a chunk announces more than 16383 bytes"));
-                    }
-                    *length = Some(announced);
-                    opened.used += HEAD;
+            Stage::Salted { session, longest, next } => (session, *longest, next),
+        };
+        match next {
+            Next::Length => {
+                if rest < HEAD {
+                    return Ok(false);
                 }
-                Some(payload) => {
-                    if rest < payload + TAG {
-                        return Ok(false);
-                    }
-                    let whole = &mut received[plain..used + payload + TAG];
-                    authenticate(session, whole, used - plain)?;
-                    *length = None;
-                    opened.plain += payload;
-                    opened.used += payload + TAG;
+                let head = &mut received[used..used + HEAD];
+                authenticate(session, head, 0)?;
+                let announced = u16::from_be_bytes([head[0], head[1]]);
+                if announced > longest {
+                    return Err(invalid("a chunk announces more than 16383 bytes"));
                 }
-            },
+                *next = Next::Payload(announced);
+                opened.used += HEAD;
+            }
+            Next::Payload(payload) => {
+                let payload = usize::from(*payload);
+                if rest < payload + TAG {
+                    return Ok(false);
+                }
+                let whole = &mut received[plain..used + payload + TAG];
+                authenticate(session, whole, used - plain)?;
+                *next = Next::Length;
+                opened.plain += payload;
+                opened.used += payload + TAG;
+            }
+            Next::Header(header) => {
+                let length = header.len() + TAG;
+                if rest < length {
+                    return Ok(false);
+                }
+                let bytes = &mut received[used..used + length];
+                authenticate(session, bytes, 0)?;
+                let wrong = |wrong| io::Error::new(io::ErrorKind::InvalidData, wrong);
+                let announced = header.check(bytes, unix_time()).map_err(wrong)?;
+                *next = match announced {
+                    0 if header.is_answer() => Next::PerhapsEmpty,
+                    announced => Next::Payload(announced),
+                };
+                opened.used += length;
+            }
+            Next::PerhapsEmpty => {
+                if rest < TAG {
+                    return Ok(false);
+                }
+                let is_there = session.open(&mut received[used..used + TAG], 0).is_ok();
+                *next = Next::Length;
+                if is_there {
+                    opened.used += TAG;
+                }
+            }
         }
         Ok(true)
     }

@@ -18,8 +18,6 @@ pub struct SealedStream {
     tcp: TcpStream,
     sealer: Sealer,
     opener: Opener,
-    /// Waits for the first payload.
-    header: Vec<u8>,
     outgoing: Box<[u8]>,
     /// Sealed and not yet sent.
     unsent: Range<usize>,
@@ -35,18 +33,19 @@ pub struct SealedStream {
 /// Chunks a system call.
 const CHUNKS: usize = 4;
 
+const _: () = assert!(sealer::memory(CHUNKS) >= opener::LONGEST_PIECE);
+
 impl SealedStream {
-    /// Takes over a connection; the address header goes out with the first write.
+    /// Takes over a connection; the destination's address goes out with the first write.
     pub fn new(sealed: Sealed) -> Self {
-        let Sealed { tcp, sealer, opener, header } = sealed;
+        let Sealed { tcp, sealer, opener } = sealed;
         SealedStream {
             tcp,
             sealer,
             opener,
-            header,
             outgoing: vec![0; sealer::memory(CHUNKS)].into(),
             unsent: 0..0,
-            incoming: vec![0; CHUNKS * opener::LEAST_MEMORY].into(),
+            incoming: vec![0; sealer::memory(CHUNKS)].into(),
             received: 0,
             opened: Opened::default(),
             taken: 0,
@@ -113,8 +112,7 @@ impl AsyncWrite for SealedStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_send(cx))?;
-        let header = std::mem::take(&mut this.header);
-        let filled = sealer::place(&mut this.outgoing, 0, &header);
+        let filled = this.sealer.lead(&mut this.outgoing);
         let taken = sealer::place(&mut this.outgoing, filled, bytes);
         this.unsent = this.sealer.seal(&mut this.outgoing, filled + taken)?;
         // Sent as far as the kernel takes it now; the rest with the next call.

@@ -4,7 +4,7 @@
 
 use crate::net::udp::{Asker, UdpListener};
 use crate::proxy::association::DatagramCodec;
-use crate::proxy::shadowsocks::cipher::MasterKey;
+use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
 use crate::proxy::shadowsocks::datagram::SaltedDatagrams;
 use crate::target::Target;
 use std::collections::HashMap;
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use crate::mark::Fwmark;
     use crate::net::{Outbound, Refusal, udp};
-    use crate::proxy::shadowsocks::cipher::Method;
+    use crate::proxy::shadowsocks::cipher::method::Method;
     use crate::secret::Secret;
     use std::time::Duration;
     use tokio::task::{LocalSet, spawn_local};
@@ -88,7 +88,7 @@ mod tests {
         let server_at = server.local_addr().unwrap();
         let asked_at = asked.local_addr().unwrap();
         let stranger_at = stranger.local_addr().unwrap();
-        let key = MasterKey::new(Method::Aes256Gcm, &Secret::new("secret"));
+        let key = MasterKey::new(Method::Aes256Gcm, &Secret::new("secret")).unwrap();
         let mut codec = SaltedDatagrams::new(key.clone());
         LocalSet::new()
             .run_until(async {

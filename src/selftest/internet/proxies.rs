@@ -4,12 +4,9 @@
 use super::{Tally, count, datagrams};
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal, listen, udp};
-use crate::proxy::address;
-use crate::proxy::shadowsocks::Sealed;
-use crate::proxy::shadowsocks::cipher::{MasterKey, Method};
-use crate::proxy::shadowsocks::opener::Opener;
-use crate::proxy::shadowsocks::sealer::Sealer;
-use crate::proxy::shadowsocks::stream::SealedStream;
+use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
+use crate::proxy::shadowsocks::cipher::method::Method;
+use crate::proxy::shadowsocks::server::{self, Accepted};
 use crate::secret::Secret;
 use crate::selftest::world::{self, at};
 use crate::target::Target;
@@ -29,7 +26,8 @@ pub(super) fn shadowsocks(tally: &Rc<Tally>) -> io::Result<()> {
     let address = at(world::SHADOWSOCKS, world::SHADOWSOCKS_PORT);
     let listener = listen::tcp(address)?;
     let for_datagrams = udp::bind(address)?.listen()?;
-    let key = MasterKey::new(Method::Chacha20IetfPoly1305, &Secret::new(world::PASSWORD));
+    let key = MasterKey::new(Method::Chacha20IetfPoly1305, &Secret::new(world::PASSWORD))
+        .map_err(io::Error::other)?;
     let counters = Rc::clone(tally);
     let listening = tokio::task::spawn_local(async move {
         let mut connections = JoinSet::new();
@@ -49,21 +47,10 @@ pub(super) fn shadowsocks(tally: &Rc<Tally>) -> io::Result<()> {
 }
 
 async fn unseal_and_forward(tcp: TcpStream, key: MasterKey) -> io::Result<()> {
-    let sealer = Sealer::new(&key)?;
-    let sealed = Sealed { tcp, sealer, opener: Opener::new(key), header: Vec::new() };
-    let mut client = SealedStream::new(sealed);
-    let mut first = Vec::new();
-    let (target, header) = loop {
-        if let Some(decoded) = address::decode(&first) {
-            break decoded;
-        }
-        if first.len() > LONGEST_HEADER || client.read_buf(&mut first).await? == 0 {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-    };
+    let Accepted { target, first, mut stream } = server::accept(tcp, &key).await?;
     let mut site = dial(&target).await?;
-    site.write_all(&first[header..]).await?;
-    copy_bidirectional(&mut client, &mut site).await.map(drop)
+    site.write_all(&first).await?;
+    copy_bidirectional(&mut stream, &mut site).await.map(drop)
 }
 
 pub(super) fn http(tally: &Rc<Tally>) -> io::Result<()> {

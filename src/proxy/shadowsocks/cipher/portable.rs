@@ -1,7 +1,8 @@
 //! AEAD by the RustCrypto crates: pure Rust, for machines where ring does not build, and the
 //! oracle that ring is compared with.
 
-use super::{Forged, Method, NONCE, TAG};
+use super::method::Algorithm;
+use super::{Forged, NONCE, TAG};
 use aes_gcm::aead::{self, AeadInOut, KeyInit};
 use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use chacha20poly1305::ChaCha20Poly1305;
@@ -14,16 +15,16 @@ pub(in super::super) enum PortableKey {
 }
 
 impl PortableKey {
-    /// `None` if `bytes` has not the length that the method wants.
-    pub(in super::super) fn new(method: Method, bytes: &[u8]) -> Option<Self> {
-        let key = match method {
-            Method::Aes128Gcm => {
+    /// `None` if `bytes` has not the length that the algorithm wants.
+    pub(in super::super) fn new(algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
+        let key = match algorithm {
+            Algorithm::Aes128Gcm => {
                 Aes128Gcm::new_from_slice(bytes).map(|key| PortableKey::Aes128(key.into()))
             }
-            Method::Aes256Gcm => {
+            Algorithm::Aes256Gcm => {
                 Aes256Gcm::new_from_slice(bytes).map(|key| PortableKey::Aes256(key.into()))
             }
-            Method::Chacha20IetfPoly1305 => {
+            Algorithm::ChaCha20Poly1305 => {
                 ChaCha20Poly1305::new_from_slice(bytes).map(PortableKey::ChaCha20)
             }
         };

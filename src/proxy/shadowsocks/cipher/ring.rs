@@ -1,6 +1,7 @@
 //! AEAD by ring: assembly for every common processor, three times the speed of the portable build.
 
-use super::{Forged, Method, NONCE, TAG};
+use super::method::Algorithm;
+use super::{Forged, NONCE, TAG};
 use ring::aead::{
     AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
 };
@@ -10,12 +11,12 @@ use ring::aead::{
 pub(in super::super) struct RingKey(LessSafeKey);
 
 impl RingKey {
-    /// `None` if `bytes` has not the length that the method wants.
-    pub(in super::super) fn new(method: Method, bytes: &[u8]) -> Option<Self> {
-        let algorithm = match method {
-            Method::Aes128Gcm => &AES_128_GCM,
-            Method::Aes256Gcm => &AES_256_GCM,
-            Method::Chacha20IetfPoly1305 => &CHACHA20_POLY1305,
+    /// `None` if `bytes` has not the length that the algorithm wants.
+    pub(in super::super) fn new(algorithm: Algorithm, bytes: &[u8]) -> Option<Self> {
+        let algorithm = match algorithm {
+            Algorithm::Aes128Gcm => &AES_128_GCM,
+            Algorithm::Aes256Gcm => &AES_256_GCM,
+            Algorithm::ChaCha20Poly1305 => &CHACHA20_POLY1305,
         };
         UnboundKey::new(algorithm, bytes).ok().map(|key| RingKey(LessSafeKey::new(key)))
     }

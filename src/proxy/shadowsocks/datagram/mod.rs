@@ -10,7 +10,8 @@
 //!        | ---- sealed --- |
 //! ```
 
-use super::cipher::{MasterKey, TAG};
+use super::cipher::TAG;
+use super::cipher::master_key::MasterKey;
 use crate::proxy::address;
 use crate::proxy::association::{DatagramCodec, OpenedDatagram, Unopenable, Unsealable};
 use crate::target::Target;

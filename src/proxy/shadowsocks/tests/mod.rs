@@ -1,15 +1,48 @@
 //! Sealer against opener, in pieces of every size, and both over a loopback connection.
 
+mod sip022;
+
 use super::*;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal, listen};
+use crate::secret::Secret;
+use cipher::method::{Edition, Method};
 use proptest::prelude::*;
+use sealer::LONGEST_PAYLOAD;
+use server::Accepted;
 use std::sync::Arc;
 use stream::SealedStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
 
-fn key(method: Method) -> MasterKey {
-    MasterKey::new(method, &Secret::new("secret"))
+/// A key for each method, in base64 where it has to be: bytes 0, 1, 2, ...
+pub(super) fn key(method: Method) -> MasterKey {
+    let password = match (method.edition(), method.key_len()) {
+        (Edition::Sip004, _) => "secret",
+        (Edition::Sip022, 16) => "AAECAwQFBgcICQoLDA0ODw==",
+        (Edition::Sip022, _) => "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+    };
+    MasterKey::new(method, &Secret::new(password)).unwrap()
+}
+
+pub(super) fn target() -> Target {
+    Target::Name("example.com".into(), 80)
+}
+
+/// From a server to a client: the sealer there and the opener here.
+fn answer(method: Method) -> (Sealer, Opener) {
+    let key = key(method);
+    let request = Sealer::request(&key, &target()).unwrap();
+    let sealer = Sealer::answer(&key, request.salt(&key)).unwrap();
+    (sealer, Opener::answer(key, &request))
+}
+
+/// Bytes before the first payload from a server.
+fn opening(method: Method) -> usize {
+    match method.edition() {
+        Edition::Sip004 => method.key_len() + 18,
+        Edition::Sip022 => method.key_len() + 1 + 8 + method.key_len() + 2 + 16,
+    }
 }
 
 /// What the wire carries for these payloads.
@@ -49,43 +82,50 @@ fn open_in_pieces(opener: &mut Opener, wire: &[u8], sizes: &[usize]) -> io::Resu
 fn a_large_payload_is_cut_into_chunks() {
     for method in Method::ALL {
         let payload: Vec<u8> = (0..LONGEST_PAYLOAD * 3 + 5).map(|n| n as u8).collect();
-        let wire = wire(&mut Sealer::new(&key(method)).unwrap(), std::slice::from_ref(&payload));
-        assert_eq!(wire.len(), method.key_len() + payload.len() + 4 * (2 + 16 + 16));
-        let mut opener = Opener::new(key(method));
+        let (mut sealer, mut opener) = answer(method);
+        let wire = wire(&mut sealer, std::slice::from_ref(&payload));
+        assert_eq!(wire.len(), opening(method) + payload.len() + 3 * (2 + 16 + 16) + 16);
         assert_eq!(open_in_pieces(&mut opener, &wire, &[wire.len()]).unwrap(), payload);
     }
 }
 
 #[test]
 fn no_payload_sends_nothing_and_keeps_the_salt() {
-    let mut sealer = Sealer::new(&key(Method::Aes128Gcm)).unwrap();
-    assert!(wire(&mut sealer, &[vec![]]).is_empty());
-    assert_eq!(wire(&mut sealer, &[vec![1]]).len(), 16 + 18 + 17);
-    assert_eq!(wire(&mut sealer, &[vec![1]]).len(), 18 + 17, "the salt goes out once");
+    for method in Method::ALL {
+        let (mut sealer, _) = answer(method);
+        assert!(wire(&mut sealer, &[vec![]]).is_empty());
+        assert_eq!(wire(&mut sealer, &[vec![1]]).len(), opening(method) + 17);
+        assert_eq!(wire(&mut sealer, &[vec![1]]).len(), 18 + 17, "the salt goes out once");
+    }
 }
 
 #[test]
 fn every_flipped_bit_is_found() {
-    let good = wire(&mut Sealer::new(&key(Method::Aes128Gcm)).unwrap(), &[b"hello".to_vec()]);
-    for byte in 0..good.len() {
-        let mut bad = good.clone();
-        bad[byte] ^= 1;
-        let mut opener = Opener::new(key(Method::Aes128Gcm));
-        let error = opener.open(&mut bad).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "byte {byte}");
+    for method in [Method::Aes128Gcm, Method::Blake3Aes128Gcm] {
+        let length = opening(method) + 5 + 16;
+        for byte in 0..length {
+            let (mut sealer, mut opener) = answer(method);
+            let mut bad = wire(&mut sealer, &[b"hello".to_vec()]);
+            assert_eq!(bad.len(), length);
+            bad[byte] ^= 1;
+            let error = opener.open(&mut bad).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "byte {byte}");
+        }
     }
 }
 
 #[test]
 fn an_end_inside_a_chunk_is_none() {
-    let mut wire = wire(&mut Sealer::new(&key(Method::Aes128Gcm)).unwrap(), &[b"hello".to_vec()]);
-    for end in 0..=wire.len() {
-        let mut opener = Opener::new(key(Method::Aes128Gcm));
-        let used = opener.open(&mut wire.clone()[..end]).unwrap().used;
-        let orderly = [0, 16, wire.len()].contains(&end);
-        assert_eq!(opener.may_end(end - used), orderly, "after {end} bytes");
+    for (method, salt_alone) in [(Method::Aes128Gcm, true), (Method::Blake3Aes128Gcm, false)] {
+        let length = opening(method) + 5 + 16;
+        for end in 0..=length {
+            let (mut sealer, mut opener) = answer(method);
+            let mut wire = wire(&mut sealer, &[b"hello".to_vec()]);
+            let used = opener.open(&mut wire[..end]).unwrap().used;
+            let orderly = end == 0 || end == length || (end == 16 && salt_alone);
+            assert_eq!(opener.may_end(end - used), orderly, "{method} after {end} bytes");
+        }
     }
-    wire.truncate(0);
 }
 
 #[test]
@@ -95,7 +135,7 @@ fn a_length_out_of_bounds_is_refused() {
     let mut size = 0x4000u16.to_be_bytes();
     let tag = key.session(&salt).seal(&mut size).unwrap();
     let mut wire = [&salt[..], &size, &tag].concat();
-    assert!(Opener::new(key).open(&mut wire).is_err());
+    assert!(answer(Method::Aes128Gcm).1.open(&mut wire).is_err());
 }
 
 proptest! {
@@ -103,17 +143,21 @@ proptest! {
     #[test]
     fn any_payloads_in_any_pieces(
         payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40_000), 0..4),
-        sizes in prop::collection::vec(1usize..30_000, 1..5),
+        sizes in prop::collection::vec(
+            prop_oneof![1usize..100, 1usize..30_000],
+            1..5,
+        ),
+        method in prop::sample::select(&Method::ALL[..]),
     ) {
-        let method = Method::Chacha20IetfPoly1305;
-        let wire = wire(&mut Sealer::new(&key(method)).unwrap(), &payloads);
-        let mut opener = Opener::new(key(method));
+        let (mut sealer, mut opener) = answer(method);
+        let wire = wire(&mut sealer, &payloads);
         prop_assert_eq!(open_in_pieces(&mut opener, &wire, &sizes).unwrap(), payloads.concat());
     }
 
     #[test]
     fn any_bytes(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Opener::new(key(Method::Aes128Gcm)).open(&mut bytes);
+        let _ = answer(Method::Aes128Gcm).1.open(&mut bytes.clone());
+        let _ = answer(Method::Blake3Aes128Gcm).1.open(&mut bytes);
     }
 }
 
@@ -170,15 +214,14 @@ proptest! {
         attack in attack(),
         at in 1usize..3,
         inside: prop::sample::Index,
+        method in prop::sample::select(&[Method::Aes256Gcm, Method::Blake3Aes256Gcm][..]),
     ) {
-        let key = key(Method::Aes256Gcm);
-        let mut sealer = Sealer::new(&key).unwrap();
+        let (mut sealer, mut opener) = answer(method);
         let chunks: Vec<Vec<u8>> =
             payloads.iter().map(|it| wire(&mut sealer, std::slice::from_ref(it))).collect();
         let good = payloads[..at].concat();
         let bad = attacked(attack, &chunks, at, inside);
 
-        let mut opener = Opener::new(key);
         let (mut plain, mut waiting, mut failed) = (Vec::new(), Vec::new(), false);
         let mut rest = &bad[..];
         for size in sizes.iter().cycle() {
@@ -207,40 +250,38 @@ proptest! {
     }
 }
 
-/// A connection to a server that shares the key: the client's stream and the server's.
-async fn pair(target: Target) -> (SealedStream, SealedStream) {
+/// A connection to a server that shares the key: the client's stream, and what the server gets.
+async fn pair(method: Method) -> (SealedStream, JoinHandle<io::Result<Accepted>>) {
     let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let endpoint = Endpoint::new("127.0.0.1", listener.local_addr().unwrap().port());
     let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
-    let (method, password) = (Method::Aes256Gcm, Secret::new("secret"));
     let server = ProxyServer::new("s".into(), Arc::new(endpoint), outbound);
-    let proxy = Shadowsocks::new(server, method, &password);
-    let dialled = proxy.connect(&target, &Progress::default()).await.unwrap();
+    let proxy = Shadowsocks::new(server, key(method));
+    let dialled = proxy.connect(&target(), &Progress::default()).await.unwrap();
     let Link::Sealed(client) = dialled else { panic!("not sealed") };
     let (tcp, _) = listener.accept().await.unwrap();
-    let key = key(method);
-    let (sealer, opener) = (Sealer::new(&key).unwrap(), Opener::new(key));
-    let server = Sealed { tcp, sealer, opener, header: Vec::new() };
-    (SealedStream::new(*client), SealedStream::new(server))
+    let accepting = tokio::spawn(async move { server::accept(tcp, &key(method)).await });
+    (SealedStream::new(*client), accepting)
 }
 
 #[tokio::test]
-async fn a_stream_carries_header_and_bytes_both_ways_and_half_closes() {
-    let target = Target::Name("example.com".into(), 80);
-    let (mut client, mut server) = pair(target.clone()).await;
-    let serving = tokio::spawn(async move {
-        let mut received = Vec::new();
-        server.read_to_end(&mut received).await.unwrap();
-        let (destination, header) = address::decode(&received).unwrap();
-        server.write_all(&received[header..]).await.unwrap();
-        server.shutdown().await.unwrap();
-        destination
-    });
-    let sent: Vec<u8> = (0..300_000u32).map(|n| n as u8).collect();
-    client.write_all(&sent).await.unwrap();
-    client.shutdown().await.unwrap();
-    let mut echoed = Vec::new();
-    client.read_to_end(&mut echoed).await.unwrap();
-    assert_eq!(serving.await.unwrap(), target);
-    assert!(echoed == sent);
+async fn a_stream_carries_the_target_and_bytes_both_ways_and_half_closes() {
+    for method in Method::ALL {
+        let (mut client, accepting) = pair(method).await;
+        let serving = tokio::spawn(async move {
+            let Accepted { target: asked, first: mut received, mut stream } =
+                accepting.await.unwrap().unwrap();
+            assert_eq!(asked, target());
+            stream.read_to_end(&mut received).await.unwrap();
+            stream.write_all(&received).await.unwrap();
+            stream.shutdown().await.unwrap();
+        });
+        let sent: Vec<u8> = (0..300_000u32).map(|n| n as u8).collect();
+        client.write_all(&sent).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut echoed = Vec::new();
+        client.read_to_end(&mut echoed).await.unwrap();
+        serving.await.unwrap();
+        assert!(echoed == sent, "{method}");
+    }
 }
