@@ -4,6 +4,7 @@ mod absence;
 mod captured;
 mod chatter;
 mod full_cone;
+mod neighbours;
 mod older;
 mod outages;
 mod quic;
