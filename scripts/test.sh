@@ -15,6 +15,7 @@ peers='
     curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base nginx:nginx-light
     ss-server:shadowsocks-libev ss-local:shadowsocks-libev
     squid:squid htpasswd:apache2-utils tinyproxy:tinyproxy
+    danted:dante-server microsocks:microsocks
     strace:strace ufw:ufw firewalld:firewalld dbus-daemon:dbus-daemon
     unbound:unbound drill:ldnsutils kdig:knot-dnsutils getent:libc-bin musl-gcc:musl-tools
     turnserver:coturn'

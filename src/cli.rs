@@ -1,16 +1,19 @@
 //! The command line: arguments in, exit code out. Everything else is elsewhere.
 //! The codes are those of [`exit`](crate::exit).
 
-use crate::config::{self, CONTROL_SOCKET, Config, Loaded, LogLevel, Purpose};
+use crate::config::{
+    self, CONTROL_SOCKET, Config, Loaded, LogLevel, ProxyConfig, Purpose, proxy_of_link,
+};
 use crate::exit::{CONFIG, UNAVAILABLE, USAGE};
 use crate::log::Log;
 use crate::{daemon, selftest};
 use clap::{ArgAction, Args, Parser, Subcommand};
-use std::io::{self, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tracing::{error, warn};
+use zeroize::Zeroizing;
 
 /// Transparent proxy: redirects this machine's TCP, sends domestic traffic direct and the rest
 /// through a proxy, and answers names without poison.
@@ -44,6 +47,9 @@ enum Command {
     Rules(FileArguments),
     /// Reload the configuration of the running daemon; connections live on.
     Reload(SocketArgument),
+    /// Print proxies as links and as tables of the file: those of a file, or that of a link on
+    /// standard input.
+    Link(LinkArguments),
     /// Remove whatever a killed snet has left in the kernel.
     Cleanup {
         /// Leave a network that firewall.on-failure = "closed" keeps closed.
@@ -76,6 +82,17 @@ struct FileArguments {
 }
 
 #[derive(Debug, Args)]
+struct LinkArguments {
+    /// The proxies of this file. Without it, links are read from standard input, one on each line:
+    /// an argument would show their passwords to everyone on this machine.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Only the proxy of this name.
+    #[arg(requires = "config")]
+    name: Option<String>,
+}
+
+#[derive(Debug, Args)]
 struct SocketArgument {
     /// Its `control.socket`.
     #[arg(long, value_name = "PATH", default_value = CONTROL_SOCKET)]
@@ -97,6 +114,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(file)) => check(&file),
         Some(Command::Rules(file)) => rules(&file),
         Some(Command::Reload(at)) => reload(&at),
+        Some(Command::Link(of)) => link(&of),
         Some(Command::Cleanup { keep_closed }) => cleanup(keep_closed),
         Some(Command::Selftest { backend }) => {
             selftest::run(backend.and_then(|word| word.parse().ok()))
@@ -176,6 +194,57 @@ fn rules(file: &FileArguments) -> ExitCode {
             Err(failure) => fail(failure.exit_code(), failure),
         },
         Err(problems) => fail(CONFIG, problems),
+    }
+}
+
+fn link(of: &LinkArguments) -> ExitCode {
+    let proxies = match &of.config {
+        Some(path) => match Config::load(path, Purpose::DnsOnly) {
+            Ok(loaded) => loaded.config.proxies,
+            Err(problems) => return fail(CONFIG, problems),
+        },
+        None => match proxies_of_stdin() {
+            Ok(proxies) => proxies,
+            Err((code, why)) => return fail(code, why),
+        },
+    };
+    let is_wanted = |proxy: &&ProxyConfig| of.name.as_ref().is_none_or(|name| *name == proxy.name);
+    let texts: Vec<Zeroizing<String>> = proxies
+        .iter()
+        .filter(is_wanted)
+        .map(|proxy| Zeroizing::new(format!("{}\n\n{}", proxy.link(), *proxy.table())))
+        .collect();
+    if texts.is_empty() {
+        let names: Vec<String> = proxies.iter().map(|proxy| format!("{:?}", proxy.name)).collect();
+        return fail(CONFIG, format_args!("no such proxy; there are: {}", names.join(", ")));
+    }
+    let texts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
+    print(&Zeroizing::new(texts.join("\n")))
+}
+
+/// The proxies of the links on standard input: of the one that is pasted into a terminal, or of all
+/// lines of a pipe.
+fn proxies_of_stdin() -> Result<Vec<ProxyConfig>, (u8, String)> {
+    const MOST: u64 = 1 << 20;
+    let mut text = Zeroizing::new(String::new());
+    let mut stdin = io::stdin().lock().take(MOST);
+    let read = if io::stdin().is_terminal() {
+        say("Paste a link (ss://, http:// or socks5://), then press Enter:");
+        stdin.read_line(&mut text)
+    } else {
+        stdin.read_to_string(&mut text)
+    };
+    read.map_err(|error| (USAGE, format!("cannot read links from standard input: {error}")))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let proxies: Result<Vec<_>, _> = lines
+        .map(|(number, line)| {
+            let in_line = |problem| (CONFIG, format!("line {}: {problem}", number + 1));
+            proxy_of_link(line).map_err(in_line)
+        })
+        .collect();
+    match proxies {
+        Ok(proxies) if proxies.is_empty() => Err((USAGE, "standard input has no link".into())),
+        proxies => proxies,
     }
 }
 

@@ -24,6 +24,7 @@ pub mod route;
 pub mod search_path;
 pub mod secret;
 pub mod selftest;
+pub mod share_link;
 pub mod stats;
 pub mod sync;
 pub mod target;

@@ -9,6 +9,8 @@ mod cache;
 mod config;
 #[path = "../fuzz/bodies/datagram.rs"]
 mod datagram;
+#[path = "../fuzz/bodies/link.rs"]
+mod link;
 #[path = "../fuzz/bodies/lists.rs"]
 mod lists;
 #[path = "../fuzz/bodies/netlink.rs"]
@@ -23,6 +25,8 @@ mod reply;
 mod response;
 #[path = "../fuzz/bodies/rules.rs"]
 mod rules;
+#[path = "../fuzz/bodies/socks.rs"]
+mod socks;
 
 use std::fs;
 use std::path::Path;
@@ -54,6 +58,16 @@ fn configurations() {
 #[test]
 fn heads_of_http_responses() {
     damaged("response", COPIES, response::run);
+}
+
+#[test]
+fn links_to_proxies() {
+    damaged("link", COPIES, link::run);
+}
+
+#[test]
+fn replies_and_datagrams_of_a_socks_server() {
+    damaged("socks", COPIES, socks::run);
 }
 
 #[test]

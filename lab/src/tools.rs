@@ -26,6 +26,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("squid", "squid"),
     ("htpasswd", "apache2-utils"),
     ("tinyproxy", "tinyproxy"),
+    ("danted", "dante-server"),
+    ("microsocks", "microsocks"),
     ("dnsmasq", "dnsmasq-base"),
     ("nginx", "nginx-light"),
     ("strace", "strace"),

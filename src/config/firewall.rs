@@ -59,6 +59,8 @@ pub struct DatagramPolicy {
     pub quic: Datagrams,
     /// Other UDP.
     pub udp: Datagrams,
+    /// The same where the machine cannot capture it.
+    pub uncapturable_udp: Datagrams,
 }
 
 impl DatagramPolicy {
@@ -78,7 +80,16 @@ impl FirewallConfig {
             wanted => wanted,
         };
         let auto = if carried { Datagrams::Proxy } else { Datagrams::Direct };
-        DatagramPolicy { quic: possible(self.quic), udp: possible(self.udp.unwrap_or(auto)) }
+        DatagramPolicy {
+            quic: possible(self.quic),
+            udp: possible(self.udp.unwrap_or(auto)),
+            // Wanted by name, it never leaves directly.
+            uncapturable_udp: if self.udp.is_none() {
+                Datagrams::Direct
+            } else {
+                Datagrams::Reject
+            },
+        }
     }
 
     pub(super) fn read(section: &Section<'_>, mode: Mode) -> FirewallConfig {

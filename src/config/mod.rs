@@ -20,10 +20,13 @@ mod file;
 mod firewall;
 mod item;
 mod keys;
+mod link;
 mod listen;
 mod log;
 mod name_servers;
 mod proxy;
+mod proxy_kind;
+mod proxy_text;
 mod quantity;
 mod read;
 mod record_type;
@@ -40,7 +43,9 @@ pub use dns::DnsConfig;
 pub use firewall::{BackendChoice, DatagramPolicy, FirewallConfig};
 pub use listen::ListenConfig;
 pub use log::LogLevel;
-pub use proxy::{ProxyConfig, ProxyKind};
+pub use proxy::ProxyConfig;
+pub use proxy_kind::ProxyKind;
+pub use proxy_text::proxy_of_link;
 pub use rules::RulesConfig;
 
 /// The whole configuration.

@@ -3,27 +3,29 @@
 use super::address::{HostAndPort, server};
 use super::file;
 use super::item::Item;
+use super::link::{self, LinkedProxy};
+use super::proxy_kind::{ProxyKind, http_username, is_reserved, socks_username};
 use super::quantity::duration;
 use super::section::Section;
 use super::shown::show_text;
 use super::{ListenConfig, Purpose};
 use crate::dns::settings::Via;
 use crate::net::dial::DialOptions;
+use crate::proxy::credentials::Credentials;
 use crate::proxy::shadowsocks::cipher::master_key::{MasterKey, UnfitPassword};
 use crate::proxy::shadowsocks::cipher::method::Method;
+use crate::proxy::socks5::message::LONGEST_CREDENTIAL;
 use crate::secret::Secret;
+use crate::share_link::LinkProblem;
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUTS: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(120);
 
 const SERVER: &str = "host:port, for example \"ss.example.com:8388\"";
-
-/// What routes are called in logs.
-const RESERVED_NAMES: &[&str] = &["direct", "block"];
 
 /// One `[[proxy]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,28 +46,17 @@ pub struct ProxyConfig {
     pub kind: ProxyKind,
 }
 
-/// The protocol of a `[[proxy]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProxyKind {
-    /// `type = "shadowsocks"`
-    Shadowsocks {
-        /// `method`, and the password that fits it, from `password` or the first line of
-        /// `password-file`.
-        key: MasterKey,
-    },
-    /// `type = "http"`
-    Http {
-        /// User name and password; both or none.
-        credentials: Option<(String, Secret)>,
-    },
-}
-
 /// `[[proxy]] type`
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Type {
     Shadowsocks,
     Http,
+    Socks5,
 }
+
+/// All of them, as the file names them.
+const TYPES: [(&str, Type); 3] =
+    [("shadowsocks", Type::Shadowsocks), ("http", Type::Http), ("socks5", Type::Socks5)];
 
 /// A `[[proxy]]` that may still want its default name.
 struct Draft {
@@ -113,17 +104,27 @@ fn draft(
     listen: &ListenConfig,
 ) -> Option<Draft> {
     let name = section.item("name").and_then(|item| own_name(&item, names));
-    let kind = section.item("type");
-    let server = match section.item("server") {
-        Some(item) => own_server(&item, listen),
-        None => section.missing("server", SERVER),
+    let link = section.item("link");
+    let (kind, server) = (section.item("type"), section.item("server"));
+    let keys = KeysOfType::of(section);
+    let (server, kind) = match link {
+        Some(link) => {
+            keys.refuse_beside(&link, [&kind, &server]);
+            linked(&link, listen)?
+        }
+        None => {
+            let server = match server {
+                Some(item) => own_server(&item, listen),
+                None => section.missing("server", SERVER),
+            };
+            (server, keys.kind(kind))
+        }
     };
-    let kind = KeysOfType::of(section).kind(kind);
     let mut connect_timeout = CONNECT_TIMEOUT;
     section.key("connect-timeout", &mut connect_timeout, |item| {
         item.parse(duration(CONNECT_TIMEOUTS))
     });
-    let carries_udp = !matches!(kind, Some(ProxyKind::Http { .. }));
+    let carries_udp = kind.as_ref().is_none_or(ProxyKind::may_carry_datagrams);
     let mut udp = carries_udp;
     section.key("udp", &mut udp, |item| match item.boolean()? {
         true if !carries_udp => item.refuse("false, since HTTP CONNECT carries no UDP"),
@@ -136,6 +137,22 @@ fn draft(
     Some(Draft { name, written, server, connect_timeout, udp, dial_options, kind: kind? })
 }
 
+/// What a proxy is called by default, where it is, and what it speaks.
+type ServerAndKind = (Option<(String, HostAndPort)>, Option<ProxyKind>);
+
+/// The proxy of a link. No message shows the link, which may hold a password.
+fn linked(item: &Item<'_>, listen: &ListenConfig) -> Option<ServerAndKind> {
+    item.source.password_seen();
+    match link::read(item.secret()?) {
+        Ok(LinkedProxy { server, .. }) if is_own(&server, listen) => item.refuse_as(
+            "a link to snet itself",
+            "another server than the address snet itself listens on",
+        ),
+        Ok(LinkedProxy { label, server, kind }) => Some((Some((label, server)), Some(kind))),
+        Err(LinkProblem { found, accepted }) => item.refuse_as(found, accepted),
+    }
+}
+
 /// Reads the server; the text as written comes along.
 fn own_server(item: &Item<'_>, listen: &ListenConfig) -> Option<(String, HostAndPort)> {
     // ss://BASE64@host:port and http://user:password@host:port are in use elsewhere.
@@ -143,13 +160,15 @@ fn own_server(item: &Item<'_>, listen: &ListenConfig) -> Option<(String, HostAnd
         return item.refuse_as("a URL that may hold a password", SERVER);
     }
     let (written, server) = item.parse(|text| Ok((text.to_owned(), server(text)?)))?;
-    let own = server.port == listen.tcp_port || server.port == listen.dns_port;
-    match server.address() {
-        Some(ip) if own && listen.is_own(ip) => {
-            item.refuse("another address than the one snet itself listens on")
-        }
-        _ => Some((written, server)),
+    match is_own(&server, listen) {
+        true => item.refuse("another address than the one snet itself listens on"),
+        false => Some((written, server)),
     }
+}
+
+fn is_own(server: &HostAndPort, listen: &ListenConfig) -> bool {
+    let own = server.port == listen.tcp_port || server.port == listen.dns_port;
+    own && server.address().is_some_and(|ip| listen.is_own(ip))
 }
 
 fn own_name(item: &Item<'_>, names: &mut HashSet<String>) -> Option<String> {
@@ -158,7 +177,7 @@ fn own_name(item: &Item<'_>, names: &mut HashSet<String>) -> Option<String> {
             !text.trim().is_empty() && text.len() <= 64 && !text.contains(char::is_control);
         if usable { Ok(text.to_owned()) } else { Err("a name of 1 to 64 bytes".to_owned()) }
     })?;
-    if RESERVED_NAMES.contains(&name.to_ascii_lowercase().as_str()) {
+    if is_reserved(&name) {
         return item.refuse("another name: \"direct\" and \"block\" are reserved");
     }
     if !names.insert(name.clone()) {
@@ -209,13 +228,30 @@ impl<'a> KeysOfType<'a> {
         }
     }
 
+    /// A link says all of it.
+    fn refuse_beside(&self, link: &Item<'_>, others: [&Option<Item<'_>>; 2]) {
+        let own = [&self.method, &self.username, &self.password, &self.password_file];
+        let line = link.line();
+        for item in others.into_iter().chain(own).flatten() {
+            let found = format!("this key beside the link of line {line}");
+            item.refuse_as::<()>(found, "one of the two: a link says it already");
+        }
+    }
+
     fn kind(&self, kind: Option<Item<'a>>) -> Option<ProxyKind> {
         let Some(item) = kind else {
-            return self.section.missing("type", "\"shadowsocks\" or \"http\"");
+            return self.section.missing("type", "\"shadowsocks\", \"http\" or \"socks5\"");
         };
-        match item.choice(&[("shadowsocks", Type::Shadowsocks), ("http", Type::Http)])? {
+        match item.choice(&TYPES)? {
             Type::Shadowsocks => self.shadowsocks(),
-            Type::Http => self.http(),
+            Type::Http => {
+                let credentials = self.credentials(http_username)?;
+                Some(ProxyKind::Http { credentials })
+            }
+            Type::Socks5 => {
+                let credentials = self.credentials(socks_username)?;
+                Some(ProxyKind::Socks5 { credentials: self.fit_for_socks(credentials)? })
+            }
         }
     }
 
@@ -229,12 +265,19 @@ impl<'a> KeysOfType<'a> {
             }
         };
         if let Some(item) = &self.username {
-            item.refuse::<()>("nothing: only type = \"http\" has a username");
+            item.refuse::<()>("nothing: shadowsocks has no username");
         }
-        let password = self.secret().unwrap_or_else(|| {
-            let accepted = "password or password-file: shadowsocks needs one";
-            self.section.missing("password", accepted)
-        });
+        let password = match self.secret() {
+            Some(Some(password)) if password.expose().is_empty() => {
+                let item = self.password.as_ref();
+                item.and_then(|item| item.refuse_as(show_text(""), "a password that is not empty"))
+            }
+            Some(password) => password,
+            None => {
+                let accepted = "password or password-file: shadowsocks needs one";
+                self.section.missing("password", accepted)
+            }
+        };
         let key = match MasterKey::new(method?, &password?) {
             Ok(key) => key,
             Err(UnfitPassword { found, accepted }) => {
@@ -245,19 +288,36 @@ impl<'a> KeysOfType<'a> {
         Some(ProxyKind::Shadowsocks { key })
     }
 
-    fn http(&self) -> Option<ProxyKind> {
+    /// User name and password, or neither. `None`: they were refused.
+    fn credentials(
+        &self,
+        read_username: fn(&str) -> Result<String, String>,
+    ) -> Option<Option<Credentials>> {
         if let Some(item) = &self.method {
             item.refuse::<()>("nothing: only type = \"shadowsocks\" has a method");
         }
-        let both = "username and password, or neither";
-        let username = self.username.as_ref().map(|item| item.parse(username));
-        let credentials = match (username, self.secret()) {
-            (None, None) => None,
-            (Some(username), Some(password)) => Some((username?, password?)),
-            (Some(_), None) => return self.section.missing("password", both),
-            (None, Some(_)) => return self.section.missing("username", both),
-        };
-        Some(ProxyKind::Http { credentials })
+        let both = "username and password, or neither (password = \"\" if the user has none)";
+        let username = self.username.as_ref().map(|item| item.parse(read_username));
+        match (username, self.secret()) {
+            (None, None) => Some(None),
+            (Some(username), Some(password)) => {
+                Some(Some(Credentials { username: username?, password: password? }))
+            }
+            (Some(_), None) => self.section.missing("password", both),
+            (None, Some(_)) => self.section.missing("username", both),
+        }
+    }
+
+    fn fit_for_socks(&self, credentials: Option<Credentials>) -> Option<Option<Credentials>> {
+        let length = credentials.as_ref().map_or(0, |it| it.password.expose().len());
+        if length <= LONGEST_CREDENTIAL {
+            return Some(credentials);
+        }
+        let item = self.password.as_ref().or(self.password_file.as_ref())?;
+        item.refuse_as(
+            format!("a password of {length} bytes"),
+            "at most 255 bytes, since SOCKS5 can carry no more (RFC 1929)",
+        )
     }
 
     /// The password from the file or from the file it names. `None`: neither key is there;
@@ -282,16 +342,5 @@ impl<'a> KeysOfType<'a> {
 
 fn written_password(item: &Item<'_>) -> Option<Secret> {
     item.source.password_seen();
-    match item.secret()? {
-        "" => item.refuse_as(show_text(""), "a password that is not empty"),
-        text => Some(Secret::new(text)),
-    }
-}
-
-/// RFC 7617, 2: the first colon ends the user name, control characters are forbidden.
-fn username(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.contains(':') || text.contains(char::is_control) {
-        return Err("a user name without colons and control characters".into());
-    }
-    Ok(text.to_owned())
+    Some(Secret::new(item.secret()?))
 }

@@ -144,11 +144,15 @@ fn describe(proxy: &ProxyConfig) -> String {
         if proxy.host.contains(':') { format!("[{}]", proxy.host) } else { proxy.host.clone() };
     let kind = match &proxy.kind {
         ProxyKind::Shadowsocks { key } => format!("shadowsocks, {}", key.method()),
-        ProxyKind::Http { credentials: None } => "http".into(),
-        ProxyKind::Http { credentials: Some(_) } => "http, with user name".into(),
+        ProxyKind::Http { credentials } => with_user("http", credentials.is_some()),
+        ProxyKind::Socks5 { credentials } => with_user("socks5", credentials.is_some()),
     };
     let (name, port) = (&proxy.name, proxy.port);
     format!("\"{name}\": {host}:{port}, {kind}")
+}
+
+fn with_user(kind: &str, has_user: bool) -> String {
+    if has_user { format!("{kind}, with user name") } else { kind.to_owned() }
 }
 
 fn list<T: ToString>(items: &[T]) -> String {

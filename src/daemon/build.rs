@@ -10,9 +10,10 @@ use crate::net::Outbound;
 use crate::proxy::Proxy;
 use crate::proxy::direct::Direct;
 use crate::proxy::endpoint::Endpoint;
-use crate::proxy::http::{Credentials, HttpConnect};
+use crate::proxy::http::HttpConnect;
 use crate::proxy::server::ProxyServer;
 use crate::proxy::shadowsocks::Shadowsocks;
+use crate::proxy::socks5::Socks5;
 use crate::route::Rules;
 use crate::{dns, firewall};
 use ipnet::IpNet;
@@ -100,10 +101,10 @@ pub(super) fn dispatcher(
                 Box::new(shadowsocks.carrying_datagrams(proxy.udp))
             }
             ProxyKind::Http { credentials } => {
-                let credentials = credentials
-                    .clone()
-                    .map(|(username, password)| Credentials { username, password });
-                Box::new(HttpConnect::new(server, credentials))
+                Box::new(HttpConnect::new(server, credentials.clone()))
+            }
+            ProxyKind::Socks5 { credentials } => {
+                Box::new(Socks5::new(server, credentials.clone(), proxy.udp))
             }
         };
         Arc::new(Upstream::new(way, proxy.connect_timeout))
@@ -177,6 +178,7 @@ pub(super) fn ruleset(
         ipv6: config.firewall.ipv6,
         quic: datagrams.quic,
         udp: datagrams.udp,
+        uncapturable_udp: datagrams.uncapturable_udp,
         udp_port: config.listen.tcp_port,
         on_failure: config.firewall.on_failure,
     };

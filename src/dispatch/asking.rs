@@ -119,6 +119,11 @@ mod tests {
         (server, Association { socket, codec: Box::new(codec("a")), lifeline: None })
     }
 
+    async fn received(server: &UdpSocket, packet: &mut [u8]) -> (usize, SocketAddr) {
+        let received = timeout(Duration::from_secs(5), server.recv_from(packet)).await;
+        received.expect("a question is sent").unwrap()
+    }
+
     fn name_servers() -> [SocketAddr; 2] {
         ["192.0.2.53:53", "[2001:db8::53]:53"].map(|address| address.parse().unwrap())
     }
@@ -130,7 +135,7 @@ mod tests {
         let mut packet = [0; 256];
         // The first round is lost.
         for name_server in name_servers().into_iter().chain([name_servers()[0]]) {
-            let (length, client) = server.recv_from(&mut packet).await.unwrap();
+            let (length, client) = received(&server, &mut packet).await;
             let opened = codec("a").open(&mut packet[..length]).unwrap();
             assert_eq!(opened.source, name_server);
             assert_eq!(packet[opened.payload], QUESTION);
@@ -140,7 +145,7 @@ mod tests {
             server.send_to(&forged, client).await.unwrap();
         }
         assert!(!asked.is_finished(), "what does not open counts for nothing");
-        let (_, client) = server.recv_from(&mut packet).await.unwrap();
+        let (_, client) = received(&server, &mut packet).await;
         let mut answer = Vec::new();
         codec("a").seal(&Target::addr(name_servers()[1]), b"answer", &mut answer).unwrap();
         server.send_to(&answer, client).await.unwrap();

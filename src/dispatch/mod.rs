@@ -7,6 +7,7 @@
 mod asking;
 mod datagrams;
 mod health;
+mod refusals;
 
 use crate::firewall::ExemptPrograms;
 use crate::proxy::association::Association;
@@ -17,6 +18,7 @@ use crate::sync::{read, write};
 use crate::target::Target;
 use datagrams::{DatagramHealth, SILENT_SESSIONS};
 use health::{Health, Silence};
+use refusals::{MOST_REFUSALS, Refusals};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, RwLock};
@@ -34,13 +36,20 @@ pub struct Upstream {
     proxy: Box<dyn Proxy>,
     timeout: Duration,
     health: Health,
+    refusals: Refusals,
     datagrams: DatagramHealth,
 }
 
 impl Upstream {
     /// A proxy whose dial may take `timeout`.
     pub fn new(proxy: Box<dyn Proxy>, timeout: Duration) -> Self {
-        Upstream { proxy, timeout, health: Health::default(), datagrams: DatagramHealth::default() }
+        Upstream {
+            proxy,
+            timeout,
+            health: Health::default(),
+            refusals: Refusals::default(),
+            datagrams: DatagramHealth::default(),
+        }
     }
 
     /// The proxy's name.
@@ -75,6 +84,18 @@ impl Upstream {
     pub fn datagrams_answered(&self) {
         if self.datagrams.answered() {
             info!(proxy = self.name(), "its UDP answers again");
+        }
+    }
+
+    /// It works, and does not allow a target. One that allows nothing at all earns one warning: its
+    /// rules may want something, or it is no proxy.
+    fn refused(&self, target: &Target, why: &proxy::Error) {
+        if self.refusals.add(target) {
+            warn!(
+                proxy = self.name(),
+                "it refuses every destination, {MOST_REFUSALS} in a row; is it a proxy, and does \
+                 it let this machine use it? (the last: {why})"
+            );
         }
     }
 
@@ -145,6 +166,10 @@ pub enum Error {
     /// Every proxy failed; the causes, in the order of the attempts.
     #[error("no proxy could connect: {}", .0.join("; "))]
     AllProxiesFailed(Vec<String>),
+    /// The proxies work, and none connects to this target: at least one of them does not allow it;
+    /// the causes, in the order of the attempts.
+    #[error("no proxy connects to it: {}", .0.join("; "))]
+    Refused(Vec<String>),
     /// No proxy is said to carry UDP.
     #[error("no proxy carries UDP")]
     NoDatagrams,
@@ -271,7 +296,7 @@ impl Dispatcher {
     /// # Errors
     /// Every proxy failed or is down.
     pub async fn connect_proxied(&self, target: &Target) -> Result<Connected, Error> {
-        let mut causes = Vec::new();
+        let (mut causes, mut refused) = (Vec::new(), false);
         for upstream in self.candidates() {
             let Some(attempt) = upstream.health.begin(Instant::now()) else { continue };
             let progress = Progress::default();
@@ -279,6 +304,7 @@ impl Dispatcher {
             let result = timeout(upstream.timeout, dial).await;
             let (cause, proxys_fault) = match result {
                 Ok(Ok(link)) => {
+                    upstream.refusals.ended();
                     if attempt.succeeded(Instant::now()) {
                         info!(proxy = upstream.name(), "answers again");
                     }
@@ -290,6 +316,10 @@ impl Dispatcher {
                     continue;
                 }
                 Ok(Err(error)) => {
+                    if error.is_refusal() {
+                        refused = true;
+                        upstream.refused(target, &error);
+                    }
                     let proxys_fault = !error.is_targets_fault();
                     (error.to_string(), proxys_fault)
                 }
@@ -320,7 +350,7 @@ impl Dispatcher {
         if causes.is_empty() {
             return Err(Error::AllProxiesDown);
         }
-        Err(Error::AllProxiesFailed(causes))
+        Err(if refused { Error::Refused(causes) } else { Error::AllProxiesFailed(causes) })
     }
 
     /// Healthy proxies first, then the resting ones, each group in the operator's order.

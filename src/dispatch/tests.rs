@@ -25,6 +25,8 @@ enum Act {
     BreakOff,
     /// The proxy works, and does not reach the destination.
     RefuseTarget,
+    /// The proxy works, and does not allow the destination.
+    ForbidTarget,
     /// This process has no descriptor left.
     RunOutOfDescriptors,
     /// TCP to the server does not come to stand.
@@ -97,6 +99,10 @@ impl Proxy for ScriptedProxy {
                 Act::RefuseTarget => {
                     let (target, status) = (target.to_string(), "503".into());
                     proxy::Error::Target { server, target, status }
+                }
+                Act::ForbidTarget => {
+                    let (target, status) = (target.to_string(), "403".into());
+                    proxy::Error::Refused { server, target, status, hint: String::new() }
                 }
                 Act::RunOutOfDescriptors => {
                     let source = io::Error::from_raw_os_error(nix::libc::EMFILE);
@@ -225,6 +231,24 @@ async fn when_all_fail_the_connection_is_refused() {
         assert!(causes[0].starts_with("a: ") && causes[1].starts_with("b: "), "{causes:?}");
         assert!(causes.iter().all(|told| told.contains(cause)), "{act:?}: {causes:?}");
         assert_eq!(setup.dials(), [1, 1], "{act:?}");
+        setup.never_direct();
+    }
+}
+
+/// It works: it is asked again at once, the next one is tried, and the caller learns that there may
+/// be another way.
+#[tokio::test(start_paused = true)]
+async fn a_forbidden_target_is_told_as_such() {
+    for others in [Act::ForbidTarget, Act::RefuseTarget, Act::RefuseTcp] {
+        let setup = setup(&[Act::ForbidTarget, others]);
+        let Err(Error::Refused(causes)) = setup.connect(&foreign()).await.0 else {
+            panic!("{others:?}: it is not allowed")
+        };
+        assert!(causes[0].contains("does not allow 203.0.113.1:443: 403"), "{causes:?}");
+        assert_eq!(causes.len(), 2, "{causes:?}");
+        assert!(!setup.resting()[0], "{others:?}");
+        setup.does(1, Act::Connect);
+        assert_eq!(setup.connect(&foreign()).await.0.unwrap(), "b");
         setup.never_direct();
     }
 }

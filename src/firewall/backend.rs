@@ -252,7 +252,7 @@ pub fn uncaptured_datagrams(backend: Backend, ruleset: Ruleset) -> Vec<String> {
         Backend::Iptables => ruleset,
         Backend::Nftables => nftables::possible(ruleset.clone()).unwrap_or(ruleset),
     };
-    known.environment.datagrams.told().collect()
+    known.environment.datagrams.told(&known.policy).collect()
 }
 
 /// Whether nf_tables holds a table of ours, whichever process has it.

@@ -63,6 +63,8 @@ pub struct Policy {
     pub quic: Datagrams,
     /// What becomes of foreign UDP to other ports.
     pub udp: Datagrams,
+    /// The same where it cannot be captured.
+    pub uncapturable_udp: Datagrams,
     /// Where foreign UDP is taken to: this port of 127.0.0.1 and ::1.
     pub udp_port: u16,
     /// What becomes of foreign traffic while no heartbeat keeps the rules active.
@@ -81,7 +83,8 @@ pub struct LanPolicy {
 impl Policy {
     /// What becomes of connections to foreign destinations of this family. Whether it has a
     /// listener is not looked at here: without one the backends make no redirect, and it is
-    /// rejected while the other family is captured.
+    /// rejected while the other family is captured. Nor what can be captured:
+    /// [`Ruleset::foreign`](super::Ruleset::foreign).
     pub(super) fn foreign(&self, family: Family) -> Foreign {
         match (family, self.ipv6) {
             (Family::V6, Ipv6::Block) => Foreign::Reject,
@@ -96,6 +99,14 @@ impl Policy {
         match self.foreign(family) {
             Foreign::Redirect { quic, udp } => [quic, udp].contains(&Datagrams::Proxy),
             Foreign::Pass | Foreign::Reject => false,
+        }
+    }
+
+    /// What becomes of foreign UDP that was to be captured and cannot be, in words.
+    pub(super) fn instead_of_capture(&self) -> &'static str {
+        match (self.udp, self.uncapturable_udp) {
+            (Datagrams::Proxy, Datagrams::Direct) => "goes out directly",
+            _ => "is rejected",
         }
     }
 

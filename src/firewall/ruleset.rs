@@ -4,7 +4,7 @@ use super::environment::Environment;
 use super::environment::lan::Interface;
 use super::error::Error;
 use super::family::Family;
-use super::policy::Policy;
+use super::policy::{Datagrams, Foreign, Policy};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -26,6 +26,21 @@ impl Ruleset {
         let mut environment = Environment { servers, ..Environment::default() };
         environment.update(&policy)?;
         Ok(Ruleset { policy: Arc::new(policy), environment })
+    }
+
+    /// What becomes of foreign destinations of this family, with what can be captured here.
+    pub(super) fn foreign(&self, family: Family) -> Foreign {
+        let foreign = self.policy.foreign(family);
+        match foreign {
+            Foreign::Redirect { quic, udp } if !self.captures_datagrams(family) => {
+                let instead = |way, instead| if way == Datagrams::Proxy { instead } else { way };
+                Foreign::Redirect {
+                    quic: instead(quic, Datagrams::Reject),
+                    udp: instead(udp, self.policy.uncapturable_udp),
+                }
+            }
+            foreign => foreign,
+        }
     }
 
     /// Whether rules that capture foreign datagrams of this family are made: some of them are to be

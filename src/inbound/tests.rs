@@ -10,7 +10,7 @@ use crate::mark::Fwmark;
 use crate::net::origin::OrigDst;
 use crate::net::{Outbound, Refusal, listen, reset};
 use crate::proxy::direct::Direct;
-use crate::proxy::{BoxFuture, Error, Link, Progress, Proxy};
+use crate::proxy::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::route::{Route, Rules};
 use crate::stats::Stats;
 use crate::target::Target;
@@ -56,7 +56,7 @@ impl Proxy for Scripted {
             match act {
                 Act::Connect => {
                     let tcp = outbound().tcp(&[self.echo]).await.unwrap();
-                    Ok(Link::Plain { tcp, early: Vec::new() })
+                    Ok(Link::Plain { tcp, early: Vec::new(), half_close: HalfClose::Forwarded })
                 }
                 Act::Refuse => {
                     let (server, status) = ("scripted".into(), "503".into());

@@ -2,10 +2,11 @@
 //! empty, and waking only for many bytes.
 
 use nix::libc::{self, SO_RCVLOWAT, SOL_SOCKET};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, setsockopt};
 use nix::sys::uio::readv;
 use std::io::{self, IoSliceMut};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -52,6 +53,17 @@ fn taking(
         }
     });
     taken.map_or(result, Ok)
+}
+
+/// Whether nothing waits to be read from `source`, and `sink` has room for it.
+pub fn is_at_rest(source: &TcpStream, sink: &TcpStream) -> bool {
+    let mut both = [
+        PollFd::new(source.as_fd(), PollFlags::POLLIN),
+        PollFd::new(sink.as_fd(), PollFlags::POLLOUT),
+    ];
+    let asked = poll(&mut both, PollTimeout::ZERO);
+    let [waits, has_room] = both.map(|side| side.any().unwrap_or(true));
+    asked.is_ok() && !waits && has_room
 }
 
 /// The socket becomes readable only when so many bytes wait, or the end, or an error, or when the

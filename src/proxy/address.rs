@@ -36,7 +36,7 @@ pub fn append(target: &Target, bytes: &mut Vec<u8>) -> io::Result<()> {
                 bytes.extend_from_slice(&v6.octets());
             }
         },
-        Target::Name(name, _) => {
+        Target::Name(name, _) | Target::Named { name, .. } => {
             let unfit = || io::Error::new(io::ErrorKind::InvalidInput, "a name has 1 to 255 bytes");
             let length = u8::try_from(name.len()).ok().filter(|length| *length > 0);
             let length = length.ok_or_else(unfit)?;
@@ -82,6 +82,9 @@ mod tests {
         let of = |target: Target| encode(&target).unwrap();
         assert_eq!(of(Target::addr("192.0.2.1:80".parse().unwrap())), [1, 192, 0, 2, 1, 0, 80]);
         assert_eq!(of(Target::Name("a.b".into(), 443)), [3, 3, b'a', b'.', b'b', 1, 187]);
+        let (address, name) = ("192.0.2.1:443".parse().unwrap(), "a.b".into());
+        let named = of(Target::Named { address, name });
+        assert_eq!(named, [3, 3, b'a', b'.', b'b', 1, 187], "the name is what a proxy is told");
         let v6 = of(Target::addr("[2001:db8::1]:53".parse().unwrap()));
         assert_eq!((v6.len(), v6[0], v6[16], v6[18]), (19, 4, 1, 53));
     }

@@ -80,6 +80,9 @@ pub enum Unopenable {
     /// What it says of time or session does not fit.
     #[error("the packet is not of this time or session")]
     Stale,
+    /// It is a piece of a datagram, and pieces are not put together.
+    #[error("the packet is a fragment")]
+    Fragment,
     /// It names no address as its source.
     #[error("the packet names no address as its source")]
     Source,

@@ -1,6 +1,6 @@
 //! Straight to the destination, over a marked socket.
 
-use super::{BoxFuture, Error, Link, Progress, Proxy};
+use super::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::net::Outbound;
 use crate::target::Target;
 use std::io;
@@ -30,14 +30,14 @@ impl Proxy for Direct {
     ) -> BoxFuture<'a, Result<Link, Error>> {
         Box::pin(async move {
             let failed = |source| Error::Dial { server: target.to_string(), source };
-            let Target::Addr(address) = target else {
+            let Some(address) = target.address() else {
                 return Err(failed(io::Error::new(
                     io::ErrorKind::Unsupported,
                     "a name cannot be dialled directly",
                 )));
             };
-            let tcp = self.outbound.tcp(&[*address]).await.map_err(failed)?;
-            Ok(Link::Plain { tcp, early: Vec::new() })
+            let tcp = self.outbound.tcp(&[address]).await.map_err(failed)?;
+            Ok(Link::Plain { tcp, early: Vec::new(), half_close: HalfClose::Forwarded })
         })
     }
 }

@@ -6,17 +6,20 @@
 
 pub mod address;
 pub mod association;
+pub mod credentials;
 pub mod direct;
 pub mod endpoint;
+mod error;
 pub mod http;
 pub mod server;
 pub mod shadowsocks;
+pub mod socks5;
 pub mod tls;
 
-use crate::net;
 use crate::target::Target;
 use association::Association;
 use endpoint::Endpoint;
+pub use error::Error;
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;
@@ -101,6 +104,8 @@ pub enum Link {
         tcp: TcpStream,
         /// Bytes of the destination that came behind the proxy's header.
         early: Vec<u8>,
+        /// What becomes of the client's FIN.
+        half_close: HalfClose,
     },
     /// A TCP connection with a sealer and an opener; the address header is not yet sent: it
     /// leaves together with the first payload.
@@ -109,12 +114,21 @@ pub enum Link {
     Stream(Box<dyn Stream>),
 }
 
+/// What becomes of the client's FIN while the destination still speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfClose {
+    /// It is sent on at once.
+    Forwarded,
+    /// It is held back: the other end would take it for the end of both halves.
+    Held,
+}
+
 impl Link {
     /// The connection as one async byte stream, for callers that speak a protocol over it.
     pub fn into_stream(self) -> Box<dyn Stream> {
         match self {
-            Link::Plain { tcp, early } if early.is_empty() => Box::new(tcp),
-            Link::Plain { tcp, early } => {
+            Link::Plain { tcp, early, .. } if early.is_empty() => Box::new(tcp),
+            Link::Plain { tcp, early, .. } => {
                 let (source, sink) = tcp.into_split();
                 Box::new(tokio::io::join(io::Cursor::new(early).chain(source), sink))
             }
@@ -128,85 +142,3 @@ impl Link {
 pub trait Stream: AsyncRead + AsyncWrite + Debug + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Debug + Send + Unpin> Stream for T {}
-
-/// Why a dial failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// TCP to the server (or, for direct, to the destination) failed.
-    #[error("cannot connect to {server}: {source}")]
-    Dial {
-        /// What was dialled.
-        server: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// Its protocol carries no datagrams, or it was said that its server does not.
-    #[error("{proxy} carries no UDP")]
-    NoDatagrams {
-        /// Its name.
-        proxy: String,
-    },
-    /// The server's host name has no address yet.
-    #[error("no address is known for {host}: no name server has given one")]
-    Unresolved {
-        /// The name.
-        host: String,
-    },
-    /// The server closed or broke off during the handshake.
-    #[error("{server} broke off the handshake: {source}")]
-    Handshake {
-        /// The proxy server.
-        server: String,
-        /// What happened.
-        source: io::Error,
-    },
-    /// The server spoke, but not the protocol.
-    #[error("{server} does not speak {expected}: it answered {found}")]
-    Protocol {
-        /// The proxy server.
-        server: String,
-        /// The protocol, for example "HTTP CONNECT".
-        expected: &'static str,
-        /// The start of what it said, escaped.
-        found: String,
-    },
-    /// The server wants other credentials (HTTP 407).
-    #[error(
-        "{server} refuses the user name or password ({status}): mend username and password of this \
-         [[proxy]]"
-    )]
-    Credentials {
-        /// The proxy server.
-        server: String,
-        /// The status line.
-        status: String,
-    },
-    /// The server works, but did not connect to this target (HTTP 403, 502, 503, 504, ...).
-    #[error("{server} did not connect to {target}: {status}")]
-    Target {
-        /// The proxy server.
-        server: String,
-        /// Where to.
-        target: String,
-        /// The status line.
-        status: String,
-    },
-}
-
-impl Error {
-    /// Whether the fault lies with this target and not with the proxy: another target may work.
-    pub fn is_targets_fault(&self) -> bool {
-        matches!(self, Error::Target { .. })
-    }
-
-    /// Whether it is ours, or the kernel's; see [`net::is_shortage`]. That says nothing of the
-    /// proxy.
-    pub fn is_shortage(&self) -> bool {
-        match self {
-            Error::Dial { source, .. } | Error::Handshake { source, .. } => {
-                net::is_shortage(source)
-            }
-            _ => false,
-        }
-    }
-}

@@ -5,6 +5,7 @@ use super::endpoint::Endpoint;
 use super::{Error, Progress};
 use crate::net::Outbound;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::{TcpStream, UdpSocket};
 
@@ -54,6 +55,15 @@ impl ProxyServer {
     /// No address is known, or there is no way to it.
     pub(super) async fn datagrams(&self) -> Result<UdpSocket, Error> {
         self.endpoint.datagrams(&self.outbound).await
+    }
+
+    /// A UDP socket that is connected to this address, which the server has named.
+    ///
+    /// # Errors
+    /// There is no way to it.
+    pub(super) async fn datagrams_to(&self, address: SocketAddr) -> Result<UdpSocket, Error> {
+        let failed = |source| Error::Dial { server: format!("UDP {address}"), source };
+        self.outbound.udp(address).await.map_err(failed)
     }
 
     /// The error of a handshake that ended before the connection stood.

@@ -2,14 +2,15 @@
 //! here, so a broken client only drops it. An idle half holds no memory here either.
 
 use super::End;
+use super::broken::{Broken, Sides};
 use super::buffer::Buffer;
 use super::half::HalfEnd;
-use super::join::{Broken, Sides, run};
+use super::join::run;
 use super::limits::Limits;
 use crate::net;
 use crate::proxy::Stream;
 use crate::stats::{Counter, Meter};
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -31,7 +32,7 @@ pub(super) async fn relay(
         let Sides { client, upstream } = &Sides::default();
         let up = pin!(half(client_source, upstream_sink, &meter.up, client, upstream, limits));
         let down = pin!(half(upstream_source, client_sink, &meter.down, upstream, client, limits));
-        run(up, down, None).await
+        run(up, down, None, pending()).await
     };
     if matches!(end, End::Closed) {
         net::finish_on_close(client);

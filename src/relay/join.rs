@@ -1,49 +1,22 @@
 //! What the ends of both halves make of the connection.
 //!
-//! The kernel tells an error of a connection once (net/core/sock.c, sock_error): a write to a
-//! connection that was reset may take the error away, and the half that reads it then sees a mere
-//! end. So an end is sent on as a FIN only while no write has found that side broken ([`Broken`]).
+//! An end is sent on as a FIN only while no write has found that side broken ([`Broken`]).
 
 use super::End;
+use super::broken::{Broken, Sides};
 use super::half::HalfEnd;
+use super::hold::HeldFin;
 use crate::fault::{self, Fault};
 use crate::net;
 use std::future::pending;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// What the half that writes to a side found out about it, for the half that reads it.
-#[derive(Debug, Default)]
-pub(super) struct Broken(AtomicBool);
-
-impl Broken {
-    /// Writing to the side failed. EPIPE says that its FIN had come before its reset
-    /// (net/ipv4/tcp_input.c, tcp_reset): then its end is a true one.
-    pub(super) fn by(&self, error: &io::Error) {
-        if error.kind() != io::ErrorKind::BrokenPipe {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether an end of this side is the trace of a reset.
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Both sides of a connection.
-#[derive(Debug, Default)]
-pub(super) struct Sides {
-    pub(super) client: Broken,
-    pub(super) upstream: Broken,
-}
-
 /// Runs both halves of a relay between two bare connections, which then close as they deserve when
-/// the caller drops them.
+/// the caller drops them. `held`: the client's FIN is held back.
 ///
 /// The halves are pinned by the caller: a future that takes another one by value holds it twice.
 pub(super) async fn join(
@@ -51,13 +24,22 @@ pub(super) async fn join(
     upstream: &TcpStream,
     up: Pin<&mut impl Future<Output = HalfEnd>>,
     down: Pin<&mut impl Future<Output = HalfEnd>>,
+    held: Option<HeldFin<'_>>,
 ) -> End {
     // Also when the whole relay is dropped, at the end of a stop.
     let cut = net::ResetOnDrop::new([client, upstream]);
     let sides = Sides::default();
-    let up = pin!(closing(up, upstream, &sides.client, &sides.upstream));
-    let down = pin!(closing(down, client, &sides.upstream, &sides.client));
-    let end = run(up, down, Some((client, upstream))).await;
+    let forwarded = held.is_none();
+    let up = pin!(closing(up, upstream, &sides.client, &sides.upstream, forwarded));
+    let down = pin!(closing(down, client, &sides.upstream, &sides.client, true));
+    // Boxed when it is needed: it would be room that every connection holds.
+    let release = async {
+        match held {
+            Some(held) => Box::pin(held.release(&sides.client)).await,
+            None => pending().await,
+        }
+    };
+    let end = run(up, down, Some((client, upstream)), release).await;
     if matches!(end, End::Closed) {
         cut.disarm();
     }
@@ -65,11 +47,13 @@ pub(super) async fn join(
 }
 
 /// Runs both halves to the end of the connection. A side whose half has finished is not read any
-/// more: `sides`, client and upstream, are watched for a reset from then on.
+/// more: `sides`, client and upstream, are watched for a reset from then on. `release` sends a FIN
+/// of the client's that was held back; it ends only if that fails.
 pub(super) async fn run(
     mut up: Pin<&mut impl Future<Output = HalfEnd>>,
     mut down: Pin<&mut impl Future<Output = HalfEnd>>,
     sides: Option<(&TcpStream, &TcpStream)>,
+    release: impl Future<Output = io::Error>,
 ) -> End {
     tokio::select! {
         first = &mut up => match first {
@@ -86,6 +70,7 @@ pub(super) async fn run(
                     HalfEnd::Sink(error) => End::Client(error),
                 },
                 error = broken(sides.map(|(client, _)| client)) => End::Client(error),
+                error = release => End::Upstream(error),
             }
         },
         first = &mut down => match first {
@@ -128,18 +113,21 @@ fn broken(side: Option<&TcpStream>) -> Pin<Box<dyn Future<Output = io::Error> + 
     })
 }
 
-/// A half with its end: a FIN is sent on, a broken sink is told to the other half.
+/// A half with its end: a FIN is sent on, if it is not held back; a broken sink is told to the
+/// other half.
 async fn closing(
     half: Pin<&mut impl Future<Output = HalfEnd>>,
     sink: &TcpStream,
     source_is: &Broken,
     sink_is: &Broken,
+    forwarded: bool,
 ) -> HalfEnd {
     let end = match half.await {
         HalfEnd::Finished if source_is.is_set() => HalfEnd::Finished,
         HalfEnd::Finished if fault::is(Fault::HalfClose) => {
             HalfEnd::Source(io::ErrorKind::BrokenPipe.into())
         }
+        HalfEnd::Finished if !forwarded => HalfEnd::Finished,
         HalfEnd::Finished => net::finish(sink).map_or_else(HalfEnd::Sink, |()| HalfEnd::Finished),
         broken => broken,
     };

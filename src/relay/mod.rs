@@ -4,7 +4,8 @@
 //! reads one side and writes the other, and holds memory only while it has bytes in hand. It ends
 //! in one of three ways, and [`join::join`] turns both ends into that of the connection:
 //!
-//! - its source ended: a FIN is sent on, and the other half lives on for as long as it likes;
+//! - its source ended: a FIN is sent on, and the other half lives on for as long as it likes (a
+//!   proxy that cannot live with half a connection gets the client's later: [`hold`]);
 //! - its source broke (a reset): both sides are reset at once, so that the other program learns
 //!   the truth too;
 //! - its sink broke: what the other half still has from there is delivered, then both are reset.
@@ -12,10 +13,12 @@
 //! There is no idle time-out: keepalive (`net::tune`) finds peers that vanished. Back-pressure is
 //! the kernel's: a half reads again only after it has written everything.
 
+mod broken;
 mod buffer;
 mod gather;
 mod generic;
 mod half;
+mod hold;
 mod join;
 mod limits;
 mod pipes;
@@ -54,7 +57,9 @@ pub fn relay<'a>(
     limits: &'a Limits,
 ) -> BoxFuture<'a, End> {
     match link {
-        Link::Plain { tcp, early } => Box::pin(plain::relay(client, tcp, early, meter, limits)),
+        Link::Plain { tcp, early, half_close } => {
+            Box::pin(plain::relay(client, tcp, early, half_close, meter, limits))
+        }
         Link::Sealed(sealed) => Box::pin(sealed::relay(client, sealed, meter, limits)),
         Link::Stream(stream) => Box::pin(generic::relay(client, stream, meter, limits)),
     }

@@ -1,4 +1,4 @@
-//! Two bare TCP connections: direct, or behind HTTP CONNECT.
+//! Two bare TCP connections: direct, or behind HTTP CONNECT or SOCKS5.
 //!
 //! Theory of operation. A half has two ways to move bytes and changes between them as the traffic
 //! does:
@@ -17,11 +17,13 @@ use super::End;
 use super::buffer::{self, Buffer};
 use super::gather::Gather;
 use super::half::{Burst, Half, HalfEnd};
+use super::hold::HeldFin;
 use super::join::join;
 use super::limits::Limits;
 use super::pipes;
 use crate::net::pipe::Pipe;
 use crate::net::stream::read;
+use crate::proxy::HalfClose;
 use crate::stats::Meter;
 use std::io;
 use std::pin::pin;
@@ -35,6 +37,7 @@ pub(super) async fn relay(
     client: &TcpStream,
     upstream: TcpStream,
     mut early: Vec<u8>,
+    half_close: HalfClose,
     meter: &Meter,
     limits: &Limits,
 ) -> End {
@@ -50,7 +53,8 @@ pub(super) async fn relay(
         drop(early);
         carry(down).await
     });
-    join(client, &upstream, up, down).await
+    let held = HeldFin { client, upstream: &upstream, down: &meter.down };
+    join(client, &upstream, up, down, (half_close == HalfClose::Held).then_some(held)).await
 }
 
 /// Carries the bytes of a half to its end.

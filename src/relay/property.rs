@@ -9,6 +9,7 @@
 
 use super::tests::{Kind, SEALED, SEALED_2022, far_end, seal, tcp_pair};
 use super::*;
+use crate::proxy::HalfClose;
 use crate::proxy::Stream;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -211,7 +212,8 @@ async fn run(case: Case) -> Result<(), TestCaseError> {
     let (ours, theirs) = (0x00, 0x5a);
     let link = match case.kind {
         Kind::Plain => {
-            Link::Plain { tcp: near, early: (0..case.early).map(|n| byte(theirs, n)).collect() }
+            let early = (0..case.early).map(|n| byte(theirs, n)).collect();
+            Link::Plain { tcp: near, early, half_close: HalfClose::Forwarded }
         }
         Kind::Sealed(method) => Link::Sealed(Box::new(seal(near, method))),
         Kind::Stream => Link::Stream(Box::new(near)),

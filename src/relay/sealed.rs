@@ -47,7 +47,7 @@ pub(super) async fn relay(
     let [up, down] = &Half::both(client, tcp, meter, limits);
     let up = pin!(seal(up, sealer));
     let down = pin!(open(down, opener));
-    join(client, tcp, up, down).await
+    join(client, tcp, up, down, None).await
 }
 
 /// Carries the bytes of the upper half to its end.

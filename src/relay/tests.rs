@@ -3,13 +3,13 @@
 use super::*;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal, listen, reset};
-use crate::proxy::Stream;
 use crate::proxy::shadowsocks::Sealed;
 use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
 use crate::proxy::shadowsocks::cipher::method::Method;
 use crate::proxy::shadowsocks::opener::Opener;
 use crate::proxy::shadowsocks::sealer::Sealer;
 use crate::proxy::shadowsocks::server::{self, Accepted};
+use crate::proxy::{HalfClose, Stream};
 use crate::secret::Secret;
 use crate::target::Target;
 use std::sync::Arc;
@@ -83,7 +83,9 @@ async fn bench(kind: Kind, abrupt: bool) -> Bench {
         socket2::SockRef::from(&far).set_linger(Some(Duration::ZERO)).unwrap();
     }
     let link = match kind {
-        Kind::Plain => Link::Plain { tcp: near, early: b"early".to_vec() },
+        Kind::Plain => {
+            Link::Plain { tcp: near, early: b"early".to_vec(), half_close: HalfClose::Forwarded }
+        }
         Kind::Sealed(method) => Link::Sealed(Box::new(seal(near, method))),
         Kind::Stream => Link::Stream(Box::new(near)),
     };
@@ -382,7 +384,9 @@ async fn a_relay_is_small() {
         let (_program, mut client) = tcp_pair().await;
         let (near, _far) = tcp_pair().await;
         let link = match kind {
-            Kind::Plain => Link::Plain { tcp: near, early: Vec::new() },
+            Kind::Plain => {
+                Link::Plain { tcp: near, early: Vec::new(), half_close: HalfClose::Held }
+            }
             Kind::Sealed(method) => Link::Sealed(Box::new(seal(near, method))),
             Kind::Stream => Link::Stream(Box::new(near)),
         };

@@ -81,7 +81,7 @@ impl Rules {
     /// whose far end resolves it.
     pub fn route(&self, target: &Target, learned: &Learned, now: Instant) -> Decision {
         let because = |reason, route| Decision { route, reason };
-        let Target::Addr(address) = target else { return because(Reason::Name, Route::Proxy) };
+        let Some(address) = target.address() else { return because(Reason::Name, Route::Proxy) };
         let ip = address.ip().to_canonical();
         if self.block.contains(ip) {
             return because(Reason::Rule, Route::Block);
@@ -177,6 +177,10 @@ mod tests {
         let target = Target::Name("example.com".into(), 80);
         let decision = rules().route(&target, &Learned::default(), Instant::now());
         assert_eq!(decision, Decision { route: Route::Proxy, reason: Reason::Name });
+        let address = "192.0.2.1:80".parse().unwrap();
+        let target = Target::Named { address, name: "example.com".into() };
+        let decision = rules().route(&target, &Learned::default(), Instant::now());
+        assert_eq!(decision, Decision { route: Route::Direct, reason: Reason::China });
     }
 
     #[test]

@@ -62,6 +62,8 @@ enum LegEnd {
     Idle,
     /// The proxy's end broke, or the association did.
     Broken(io::Error),
+    /// The server has ended the association: that is its right, and another one can be made.
+    Revoked(io::Error),
     /// Nothing ever came back.
     Unanswered,
 }
@@ -221,7 +223,7 @@ impl DatagramSession {
             };
             match end {
                 LegEnd::Idle | LegEnd::Unanswered => return,
-                LegEnd::Broken(_) => {
+                LegEnd::Broken(_) | LegEnd::Revoked(_) => {
                     *self.phase.borrow_mut() = SessionPhase::Associating(Waiting::default())
                 }
             }
@@ -242,6 +244,17 @@ impl DatagramSession {
         match &end {
             LegEnd::Idle => {}
             LegEnd::Unanswered => via.datagrams_unanswered(),
+            LegEnd::Revoked(error) => {
+                let (client, via) = (self.client, via.name());
+                debug!(%client, via, "the server ended the association: {error}");
+                if self.activity.get().deadline() <= Instant::now() {
+                    return LegEnd::Idle;
+                }
+                // Not again and again without a rest.
+                if began.elapsed() < REST {
+                    sleep(REST).await;
+                }
+            }
             LegEnd::Broken(error) => {
                 debug!(client = %self.client, via = via.name(), "broke off: {error}");
                 via.datagrams_failed(&error.to_string());
@@ -344,7 +357,7 @@ impl DatagramSession {
                         Some(cut) => cut.await,
                         None => pending().await,
                     }
-                } => return LegEnd::Broken(error),
+                } => return LegEnd::Revoked(error),
                 () = &mut idle => {
                     let (activity, now) = (self.activity.get(), Instant::now());
                     if now < activity.deadline() {

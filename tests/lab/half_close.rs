@@ -63,6 +63,62 @@ fn half_closed_both_ways(variant: Variant, family: Family, proxy: String) {
     snet.stop();
 }
 
+/// Those that drop the answer when the client's FIN reaches them, and one that does not.
+#[test]
+fn an_answer_outlives_the_clients_fin() {
+    sealed(|| {
+        for family in FAMILIES {
+            let at = FOREIGN_SITE.port(family, 7000);
+            service::tcp(at, |mut stream| {
+                let _ = stream.read(&mut [0; 64]);
+                // Longer than a FIN takes to get here.
+                std::thread::sleep(Duration::from_millis(400));
+                let _ = stream.write_all(b"the answer");
+            });
+            for upstream in
+                [Upstream::Squid, Upstream::Tinyproxy, Upstream::Microsocks, Upstream::Dante]
+            {
+                println!("{upstream:?} {family:?}");
+                let (_server, proxy) = upstream.start(family);
+                let snet = Snet::start(Variant::Nft, &Config::through(family, &[proxy]));
+                let mut stream = connect(at);
+                stream.write_all(b"question").expect("a reader");
+                stream.shutdown(Shutdown::Write).expect("half a connection");
+                assert_eq!(all(&mut stream), b"the answer", "{upstream:?} {family:?}");
+                snet.stop();
+            }
+        }
+    });
+}
+
+#[test]
+fn half_closed_through_dante() {
+    sealed(|| {
+        for family in FAMILIES {
+            let (_server, proxy) = Upstream::Dante.start(family);
+            half_closed_both_ways(Variant::Nft, family, proxy);
+        }
+    });
+}
+
+/// Big peers lose it.
+#[test]
+fn a_banner_in_one_segment_with_the_200_is_kept() {
+    sealed(|| {
+        service::start();
+        for family in FAMILIES {
+            let proxy = connect_proxy::start(family, After::Banner);
+            let snet = Snet::start(Variant::Nft, &Config::through(family, &[proxy]));
+            let mut stream = connect(FOREIGN_SITE.port(family, service::ECHO));
+            let mut banner = [0; connect_proxy::BANNER.len()];
+            stream.read_exact(&mut banner).expect("the banner");
+            assert_eq!(banner, connect_proxy::BANNER);
+            echo(&mut stream, b"and the rest").expect("an echo");
+            snet.stop();
+        }
+    });
+}
+
 #[test]
 fn who_speaks_first_is_heard_at_once() {
     sealed(|| {

@@ -33,7 +33,7 @@ pub struct Guest {
 }
 
 pub const LAN: Guest = Guest { namespace: "lan", bridge: "br-lan", v4: "192.168.7", v6: "fd00:7:" };
-const CONTAINER: Guest =
+pub const CONTAINER: Guest =
     Guest { namespace: "box", bridge: "docker0", v4: "172.17.0", v6: "fd00:17:" };
 
 impl Guest {

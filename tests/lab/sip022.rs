@@ -177,7 +177,7 @@ fn a_wrong_key_of_2022_is_suspected() {
         let mut ports = [service::ECHO, service::HASH].into_iter().cycle();
         wait::until("the suspicion", Duration::from_secs(20), || {
             let port = ports.next().unwrap_or(service::ECHO);
-            // ssserver resets at once what it cannot open, perhaps before a program has said a word.
+            // ssserver resets at once what it cannot open, perhaps before a program speaks.
             if let Ok(mut stream) = try_connect(FOREIGN_SITE.port(Family::V4, port)) {
                 let _ = stream.write_all(b"hello");
                 std::thread::sleep(Duration::from_millis(200));

@@ -101,10 +101,19 @@ pub fn write_config(text: &str) -> PathBuf {
 
 /// `[[proxy]]` of type http.
 pub fn http_proxy(server: SocketAddr, credentials: Option<(&str, &str)>) -> String {
+    proxy("http", server, credentials)
+}
+
+/// `[[proxy]]` of type socks5.
+pub fn socks_proxy(server: SocketAddr, credentials: Option<(&str, &str)>) -> String {
+    proxy("socks5", server, credentials)
+}
+
+fn proxy(kind: &str, server: SocketAddr, credentials: Option<(&str, &str)>) -> String {
     let credentials = credentials.map_or(String::new(), |(username, password)| {
         format!("username = \"{username}\"\npassword = \"{password}\"\n")
     });
-    format!("type = \"http\"\nserver = \"{server}\"\nconnect-timeout = \"2s\"\n{credentials}")
+    format!("type = \"{kind}\"\nserver = \"{server}\"\nconnect-timeout = \"2s\"\n{credentials}")
 }
 
 /// `[[proxy]]` of type shadowsocks.

@@ -1,6 +1,6 @@
 //! The upstream servers of the matrix.
 
-use crate::peer::{http_proxy, shadowsocks};
+use crate::peer::{http_proxy, shadowsocks, socks};
 use crate::process::Running;
 use crate::world::Family;
 
@@ -15,10 +15,14 @@ pub enum Upstream {
     Squid,
     /// tinyproxy.
     Tinyproxy,
+    /// dante.
+    Dante,
+    /// microsocks with a password.
+    Microsocks,
 }
 
-/// Every cipher, and HTTP with and without a password.
-pub const UPSTREAMS: [Upstream; 7] = [
+/// Every cipher, and HTTP and SOCKS5 with and without a password.
+pub const UPSTREAMS: [Upstream; 9] = [
     Upstream::Libev(shadowsocks::METHODS[0]),
     Upstream::Libev(shadowsocks::METHODS[1]),
     Upstream::Libev(shadowsocks::METHODS[2]),
@@ -26,6 +30,8 @@ pub const UPSTREAMS: [Upstream; 7] = [
     Upstream::Rust(shadowsocks::METHODS_2022[1]),
     Upstream::Squid,
     Upstream::Tinyproxy,
+    Upstream::Dante,
+    Upstream::Microsocks,
 ];
 
 impl Upstream {
@@ -36,6 +42,8 @@ impl Upstream {
             Upstream::Rust(method) => shadowsocks::rust(family, method),
             Upstream::Squid => http_proxy::squid(family),
             Upstream::Tinyproxy => http_proxy::tinyproxy(family),
+            Upstream::Dante => socks::dante(family),
+            Upstream::Microsocks => socks::microsocks(family),
         }
     }
 }

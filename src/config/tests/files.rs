@@ -60,10 +60,10 @@ fn the_second_proxy_of_the_example() {
     let whole = format!("{}{}{}", &text[..begin], second.join("\n"), &text[end..]);
     let config = super::read(&whole).unwrap().config;
     assert_eq!(config.proxies[1].name, "proxy.example.com:8080");
-    let ProxyKind::Http { credentials: Some((username, _)) } = &config.proxies[1].kind else {
+    let ProxyKind::Http { credentials: Some(credentials) } = &config.proxies[1].kind else {
         panic!("{:?}", config.proxies[1]);
     };
-    assert_eq!(username, "me");
+    assert_eq!(credentials.username, "me");
 }
 
 #[test]

@@ -204,10 +204,10 @@ fn everything() {
         (key.method(), key.password().expose()),
         (Method::Aes256Gcm, "päss hunter2".as_bytes())
     );
-    let ProxyKind::Http { credentials: Some((user, password)) } = &config.proxies[1].kind else {
+    let ProxyKind::Http { credentials: Some(credentials) } = &config.proxies[1].kind else {
         panic!()
     };
-    assert_eq!((user.as_str(), password.expose()), ("me", &b"hunter2"[..]));
+    assert_eq!((&*credentials.username, credentials.password.expose()), ("me", &b"hunter2"[..]));
 
     let dns = config.dns;
     assert_eq!(dns.servers.china, either(&["192.0.2.53:53", "127.0.0.1:53"]));
@@ -306,7 +306,7 @@ fn datagrams_go_the_way_that_there_is() {
     use Datagrams::{Direct, Proxy, Reject};
     let of = |firewall: &str, proxy: &str| {
         let config = read(&format!("[firewall]\n{firewall}\n{proxy}")).unwrap().config;
-        let DatagramPolicy { quic, udp } = config.firewall.datagrams(&config.proxies);
+        let DatagramPolicy { quic, udp, .. } = config.firewall.datagrams(&config.proxies);
         (quic, udp)
     };
     let carries = "[[proxy]]\ntype = \"shadowsocks\"\nserver = \"192.0.2.1:1\"\n\
@@ -320,4 +320,91 @@ fn datagrams_go_the_way_that_there_is() {
     assert_eq!(of(wanted, &without), (Reject, Reject));
     assert_eq!(of("quic = \"direct\"\nudp = \"direct\"", carries), (Direct, Direct));
     assert_eq!(of("udp = \"reject\"", carries), (Reject, Reject));
+
+    let uncapturable = |firewall: &str| {
+        let config = read(&format!("[firewall]\n{firewall}\n{carries}")).unwrap().config;
+        config.firewall.datagrams(&config.proxies).uncapturable_udp
+    };
+    assert_eq!(uncapturable("udp = \"auto\""), Direct);
+    assert_eq!(uncapturable("udp = \"proxy\""), Reject, "what is wanted by name never leaks");
+}
+
+#[test]
+fn socks5_and_users_without_a_password() {
+    let text = |kind: &str, rest: &str| {
+        format!("[[proxy]]\ntype = \"{kind}\"\nserver = \"192.0.2.1:1\"\n{rest}")
+    };
+    for (kind, carries_udp) in [("http", false), ("socks5", true)] {
+        let user = "username = \"me\"\npassword = \"\"\n";
+        let loaded = read(&text(kind, user)).unwrap();
+        let proxy = &loaded.config.proxies[0];
+        let (ProxyKind::Http { credentials } | ProxyKind::Socks5 { credentials }) = &proxy.kind
+        else {
+            panic!("{kind}")
+        };
+        let credentials = credentials.as_ref().expect("they are written");
+        assert_eq!((&*credentials.username, credentials.password.expose()), ("me", &b""[..]));
+        assert_eq!(proxy.udp, carries_udp, "{kind}");
+        let described = format!("192.0.2.1:1, {kind}, with user name\n");
+        assert!(loaded.summary().contains(&described), "{}", loaded.summary());
+        let open = read(&text(kind, "")).unwrap();
+        assert!(open.summary().contains(&format!("192.0.2.1:1, {kind}\n")));
+    }
+    let without = read(&text("socks5", "udp = false\n")).unwrap();
+    assert!(!without.config.proxies[0].udp);
+}
+
+#[test]
+fn a_link_is_a_proxy() {
+    let link = "ss://YWVzLTI1Ni1nY206aHVudGVyMg@[2001:db8::1]:8388";
+    let text = format!(
+        "[[proxy]]\nlink = \"{link}#HK%2001\"\nfast-open = true\n[[proxy]]\nlink = \
+         \"{link}#HK%2001\"\n[[proxy]]\nname = \"own\"\nlink = \"{link}#HK\"\nudp = false\n\
+         [[proxy]]\nlink = \"{link}#Direct\"\n[[proxy]]\nlink = \"{link}\"\n[[proxy]]\nlink = \
+         \"http://me:hunter2@P.example:80\"\n"
+    );
+    let loaded = read(&text).unwrap();
+    let proxies = &loaded.config.proxies;
+    let names: Vec<&str> = proxies.iter().map(|proxy| proxy.name.as_str()).collect();
+    let place = "[2001:db8::1]:8388";
+    let numbered = format!("{place}#2");
+    assert_eq!(names, ["HK 01", "HK 01#2", "own", place, &numbered, "P.example:80"]);
+    let ProxyKind::Shadowsocks { key } = &proxies[0].kind else { panic!() };
+    let found = (key.method(), key.password().expose());
+    assert_eq!(found, (Method::Aes256Gcm, &b"hunter2"[..]));
+    assert_eq!((proxies[0].host.as_str(), proxies[0].port), ("2001:db8::1", 8388));
+    assert!(proxies[0].dial_options.fast_open && proxies[0].udp && !proxies[2].udp);
+    assert_eq!(proxies[5].host, "p.example");
+    assert!(!loaded.summary().contains("hunter2"), "{}", loaded.summary());
+    assert!(!loaded.summary().contains("YWVz"), "{}", loaded.summary());
+}
+
+/// What `snet link` prints is read as the same proxy, from the link and from the table.
+#[test]
+fn a_proxy_is_printed_as_a_link_and_as_a_table() {
+    let everything = read(EVERYTHING).unwrap().config.proxies;
+    let odd = r#"[[proxy]]
+name = "a \"b\" 香"
+type = "socks5"
+server = "192.0.2.1:1"
+username = "m:e"
+password = "\t\\@:/#?%+ 密"
+udp = false
+"#;
+    let odd = read(odd).unwrap().config.proxies;
+    for proxy in everything.into_iter().chain(odd) {
+        let table = proxy.table();
+        assert_eq!(
+            read(&table).unwrap().config.proxies,
+            std::slice::from_ref(&proxy),
+            "{}",
+            *table
+        );
+        let linked = crate::config::proxy_of_link(&proxy.link().to_string()).unwrap();
+        assert_eq!(linked.kind, proxy.kind);
+        assert_eq!(
+            (&linked.name, &linked.host, linked.port),
+            (&proxy.name, &proxy.host, proxy.port)
+        );
+    }
 }

@@ -63,17 +63,18 @@ fn the_example_has_every_key_with_its_default() {
 const PASSWORD: &str = "hunter2";
 
 /// Files with a `[[proxy]]` that a key is added to, or changed in.
-const PROXIES: [&str; 3] = [
+const PROXIES: [&str; 4] = [
     PROXY,
     "[[proxy]]\ntype = \"http\"\nserver = \"p.example:80\"\nusername = \"me\"\n\
      password = \"hunter2\"\n",
     "[[proxy]]\ntype = \"shadowsocks\"\nserver = \"p.example:80\"\nmethod = \"aes-128-gcm\"\n\
      password = \"hunter2\"\n",
+    "[[proxy]]\nlink = \"ss://YWVzLTEyOC1nY206aHVudGVyMg@p.example:80\"\n",
 ];
 
 /// One value at least is right for each key, and not its default. FOLDER holds the files that
 /// follow it. Some keys are right only together with others.
-const VALUES: [&str; 30] = [
+const VALUES: [&str; 31] = [
     "false",
     "true",
     "7",
@@ -93,6 +94,7 @@ const VALUES: [&str; 30] = [
     "\"me\"\npassword = \"hunter2\"",
     "\"shadowsocks\"\nmethod = \"aes-128-gcm\"\npassword = \"hunter2\"",
     "\"aes-256-gcm\"",
+    "\"ss://YWVzLTEyOC1nY206aHVudGVyMg@b.example:81\"",
     "\"router\"",
     "\"global\"",
     "\"127.0.0.7\"",

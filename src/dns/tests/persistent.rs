@@ -5,18 +5,20 @@
 use super::encrypted::{acceptor, answer, tls};
 use super::servers::{Script, addresses, always, asks_for};
 use super::{ABROAD, outbound, run};
-use crate::dispatch::{Current, Dispatcher};
+use crate::dispatch::{Current, Dispatcher, Upstream};
 use crate::dns::upstream::persistent::{Dialler, PersistentConnection};
 use crate::dns::wire::{Query, rr};
 use crate::dns::{NameServer, Transport};
 use crate::proxy::direct::Direct;
+use crate::proxy::{self, BoxFuture, Link, Progress, Proxy};
+use crate::target::Target;
 use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -76,7 +78,13 @@ fn script() -> Script {
 
 /// At most `streams` queries at a time.
 fn over_https(streams: u32, manner: Manner) -> (Rc<PersistentConnection>, Rc<Seen>) {
-    let (address, seen) = listen(move |stream, seen, number| {
+    let (address, seen) = https_server(streams, manner);
+    let transport = Transport::Https { name: "dns.example".into(), path: "/dns-query".into() };
+    (kept(address, transport), seen)
+}
+
+fn https_server(streams: u32, manner: Manner) -> (SocketAddr, Rc<Seen>) {
+    listen(move |stream, seen, number| {
         let manner = Rc::clone(&manner);
         async move {
             let stream = acceptor(b"h2").accept(stream).await.unwrap();
@@ -110,9 +118,7 @@ fn over_https(streams: u32, manner: Manner) -> (Rc<PersistentConnection>, Rc<See
                 });
             }
         }
-    });
-    let transport = Transport::Https { name: "dns.example".into(), path: "/dns-query".into() };
-    (kept(address, transport), seen)
+    })
 }
 
 /// Queries are worked on side by side.
@@ -147,7 +153,7 @@ fn kept(address: SocketAddr, transport: Transport) -> Rc<PersistentConnection> {
     let direct = Box::new(Direct::new(outbound()));
     let dispatcher = Dispatcher::new(Arc::default(), Arc::default(), direct, Vec::new());
     let current = Current::new(dispatcher);
-    let dialler = Dialler { current, through_proxy: false, tls: tls() };
+    let dialler = Dialler { current, through_proxy: false, tls: tls(), names_of_servers: |_| None };
     Rc::new(PersistentConnection::new(NameServer { address, transport }, dialler))
 }
 
@@ -279,4 +285,77 @@ async fn what_a_dead_connection_leaves_is_asked_again() {
         })
         .await;
     }
+}
+
+/// A proxy that allows CONNECT to these ports only. Whatever the address, the connection comes to
+/// the same server.
+#[derive(Debug)]
+struct Picky {
+    ports: Arc<Mutex<Vec<u16>>>,
+    server: SocketAddr,
+}
+
+impl Proxy for Picky {
+    fn name(&self) -> &str {
+        "picky"
+    }
+
+    fn connect<'a>(
+        &'a self,
+        target: &'a Target,
+        _: &'a Progress,
+    ) -> BoxFuture<'a, Result<Link, proxy::Error>> {
+        Box::pin(async move {
+            if self.ports.lock().unwrap().contains(&target.port()) {
+                let tcp = outbound().tcp(&[self.server]).await.unwrap();
+                return Ok(Link::Stream(Box::new(tcp)));
+            }
+            let (server, target) = ("picky".into(), target.to_string());
+            let (status, hint) = ("403".into(), String::new());
+            Err(proxy::Error::Refused { server, target, status, hint })
+        })
+    }
+}
+
+/// The default of squid: CONNECT to 443 only.
+#[tokio::test(start_paused = true)]
+async fn a_known_server_is_asked_over_https_where_the_proxy_allows_nothing_else() {
+    run(async || {
+        let (server, seen) = https_server(100, Rc::new(|_, _| Take::Answer(0)));
+        let ports = Arc::new(Mutex::new(vec![443]));
+        let asked_at = |address: &str| {
+            let picky = Picky { ports: Arc::clone(&ports), server };
+            let upstream = Arc::new(Upstream::new(Box::new(picky), Duration::from_secs(5)));
+            let direct = Box::new(Direct::new(outbound()));
+            let dispatcher =
+                Dispatcher::new(Arc::default(), Arc::default(), direct, vec![upstream]);
+            let known = "192.0.2.53".parse::<IpAddr>().unwrap();
+            assert_eq!(known_name(known), Some("dns.example"));
+            let current = Current::new(dispatcher);
+            let dialler =
+                Dialler { current, through_proxy: true, tls: tls(), names_of_servers: known_name };
+            let (address, transport) = (address.parse().unwrap(), Transport::Plain);
+            PersistentConnection::new(NameServer { address, transport }, dialler)
+        };
+        let known = asked_at("192.0.2.53:53");
+        assert_eq!(ask(&known, "a.example").await.0, Ok(()), "the first query already");
+        assert_eq!(ask(&known, "b.example").await.0, Ok(()));
+        assert_eq!(seen.so_far(), (1, 2));
+        for unknown in ["192.0.2.54:53", "192.0.2.53:5353"] {
+            assert!(ask(&asked_at(unknown), "a.example").await.0.is_err(), "{unknown}");
+        }
+        // Where not even that is allowed, each query fails at once and what is written is tried.
+        ports.lock().unwrap().clear();
+        let known = asked_at("192.0.2.53:53");
+        for _ in 0..2 {
+            let (answer, took) = ask(&known, "a.example").await;
+            assert!(answer.is_err() && took < 100, "{answer:?} after {took} ms");
+        }
+        assert_eq!(seen.so_far(), (1, 2));
+    })
+    .await;
+}
+
+fn known_name(server: IpAddr) -> Option<&'static str> {
+    (server.to_string() == "192.0.2.53").then_some("dns.example")
 }

@@ -1,16 +1,18 @@
 //! Asking other name servers: over UDP ([`udp`]), over one TCP connection for one query ([`tcp`]),
 //! in any way for one query ([`once`]), and over a persistent, pipelined connection
 //! ([`persistent`]), direct or through the proxy, bare, in TLS or over HTTPS ([`https`]).
+//! [`known_servers`] says under which name a public server speaks HTTPS.
 //! [`stagger`] asks the next of several servers when one is slow.
 //!
 //! A reply counts only if id, name, type and class are those of the question, and it came over
 //! a connected socket with a random port (RFC 5452).
 //!
-//! The files above import the ones below: trusted, domestic, once -> persistent -> https, tcp ->
-//! request, message_id. [`Upstreams`] stands above all of them.
+//! The files above import the ones below: trusted, domestic, once -> persistent -> https, tcp,
+//! known_servers -> request, message_id. [`Upstreams`] stands above all of them.
 
 pub(super) mod domestic;
 mod https;
+pub(super) mod known_servers;
 mod message_id;
 pub(super) mod once;
 pub(super) mod persistent;
@@ -64,7 +66,12 @@ impl Upstreams {
         current: Current,
         tls: Tls,
     ) -> Self {
-        let direct = Dialler { current: current.clone(), through_proxy: false, tls };
+        let direct = Dialler {
+            current: current.clone(),
+            through_proxy: false,
+            tls,
+            names_of_servers: known_servers::name,
+        };
         let through_proxy = settings.trusted_via == Via::Proxy;
         let dialler = Dialler { through_proxy, ..direct.clone() };
         let domestic = settings.china.iter().map(|server| DomesticServer::new(server, &direct));

@@ -11,11 +11,12 @@
 //! that is quiet is asked something that every resolver knows at once; if that is answered it
 //! lives, and only the query for the slow name waits.
 
-use super::https;
+use super::known_servers::ServerNames;
 use super::message_id::random_id;
 use super::request::{Ended, STALL, Unanswered, UpstreamRequest, WORRY};
 use super::tcp::{Incoming, frame};
-use crate::dispatch::{Connected, Current, Upstream};
+use super::{https, known_servers};
+use crate::dispatch::{self, Connected, Current, Upstream};
 use crate::dns::name_server::{NameServer, Transport};
 use crate::dns::reply::Reply;
 use crate::dns::wire::{Query, rr, upstream_query};
@@ -30,7 +31,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// An unused connection is closed after this; most servers are faster.
 const IDLE: Duration = Duration::from_secs(120);
@@ -63,6 +64,8 @@ pub(in crate::dns) struct Dialler {
     pub(in crate::dns) through_proxy: bool,
     /// Whose certificates count.
     pub(in crate::dns) tls: Tls,
+    /// Under which name a public name server speaks HTTPS.
+    pub(in crate::dns) names_of_servers: ServerNames,
 }
 
 impl PersistentConnection {
@@ -107,13 +110,24 @@ fn busy() -> io::Error {
 }
 
 /// Serves requests until the last handle to make one is dropped.
-async fn run(server: NameServer, dialler: Dialler, mut queue: mpsc::Receiver<UpstreamRequest>) {
-    while let Some(first) = queue.recv().await {
+async fn run(written: NameServer, dialler: Dialler, mut queue: mpsc::Receiver<UpstreamRequest>) {
+    // How it is asked, as written or otherwise.
+    let mut server = written.clone();
+    let mut refusal_said = false;
+    let mut again = None;
+    loop {
+        let Some(first) = (match again.take() {
+            Some(first) => Some(first),
+            None => queue.recv().await,
+        }) else {
+            return;
+        };
         if first.reply.is_closed() {
             continue;
         }
         match dial(&server, &dialler).await {
             Ok((stream, via)) => {
+                refusal_said = false;
                 let ended = match &server.transport {
                     Transport::Https { name, path } => {
                         let url = format!("https://{name}{path}");
@@ -125,10 +139,40 @@ async fn run(server: NameServer, dialler: Dialler, mut queue: mpsc::Receiver<Ups
             }
             Err(error) => {
                 debug!(%server, "no connection to the name server: {error}");
+                let otherwise = is_refused(&error)
+                    .then(|| known_servers::over_https(&server, dialler.names_of_servers))
+                    .flatten();
+                if let Some(over_https) = otherwise {
+                    warn!(
+                        "the proxy does not connect to the name server {server}, which is asked \
+                         over HTTPS from now on; dns.trusted = [\"{over_https}\"] asks it so from \
+                         the start ({error})"
+                    );
+                    server = over_https;
+                    again = Some(first);
+                    continue;
+                }
+                if is_refused(&error) && !std::mem::replace(&mut refusal_said, true) {
+                    let port = server.address.port();
+                    warn!(
+                        "the proxy does not connect to the name server {server}: allow CONNECT to \
+                         port {port} there (squid: SSL_ports, tinyproxy: ConnectPort), or name a \
+                         server over HTTPS, dns.trusted = [\"{}\"] ({error})",
+                        known_servers::EXAMPLE
+                    );
+                }
+                // The way over HTTPS is one way too: the one that is written is tried again.
+                server = written.clone();
                 refuse_all(first, &mut queue, &error);
             }
         }
     }
+}
+
+/// Whether the proxies work, and one of them does not allow this server.
+fn is_refused(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(dispatch::Error::Refused(_)))
 }
 
 /// What waited for the dial shares its failure; the next query dials again.

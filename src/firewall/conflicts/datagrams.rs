@@ -18,10 +18,13 @@ pub(super) fn reverse_path(ruleset: &Ruleset) -> Vec<String> {
     let chains = Family::ALL.into_iter().filter(is_concerned).filter_map(|family| {
         let found = ruleset.environment.datagrams.reverse_path(family)?;
         Some(format!(
-            "{family} UDP of this machine is not captured, and foreign one is rejected: nft table \
-             {} drops what iptables has taken, as it did not come in the way back; set \
+            "{family} UDP of this machine is not captured, and foreign one {}: nft table {} \
+             drops what iptables has taken, as it did not come in the way back; set \
              firewall.backend = \"nftables\", or nft insert rule {} {} iifname lo accept",
-            found.table, found.table, found.chain
+            ruleset.policy.instead_of_capture(),
+            found.table,
+            found.table,
+            found.chain
         ))
     });
     chains.collect()
@@ -185,6 +188,11 @@ mod tests {
         let mark = "meta mark & 0x02000000 != 0x00000000 accept";
         assert_eq!(of_native(&capturing(), &fw4.replace("iif \"lo\" accept", mark)).len(), 0);
         assert_eq!(of_native(&router(), fw4), [] as [String; 0], "no UDP is captured");
+        let firewalld = include_str!("../tests/coexistence/firewalld.nft");
+        let told = of_native(&capturing(), firewalld);
+        let remedy =
+            "nft insert rule inet firewalld filter_INPUT meta mark and 0x2000000 != 0 accept";
+        assert!(told.iter().any(|told| told.ends_with(remedy)), "{told:?}");
         let lan = router().environment.lan;
         let saved = "*filter\n:INPUT DROP [0:0]\nCOMMIT\n";
         let accept = format!("--mark {} -j ACCEPT", Fwmark::LAN_DATAGRAMS);

@@ -45,7 +45,7 @@ pub(in crate::firewall) fn all(
             )
         }));
     }
-    conflicts.extend(ruleset.environment.datagrams.told());
+    conflicts.extend(ruleset.environment.datagrams.told(&ruleset.policy));
     if opens {
         conflicts.extend(datagrams::reverse_path(ruleset));
     }
@@ -187,10 +187,10 @@ fn shut<'a>(saved: &str, lan: &'a LanSide, accept: &str) -> Option<&'a str> {
     names.find(|name| !accepts(&format!("-i {name} ")))
 }
 
-/// Input chains outside of iptables that drop by policy, with each LAN-side interface that no rule
-/// of their table accepts as such: the table, the chain, the interface. Our own accept is in
-/// another table, and an accept is final only in its own. `mark`: what a rule that accepts ours
-/// has.
+/// Input chains outside of iptables that drop by policy, or reject at their end, with each LAN-side
+/// interface that no rule of their table accepts as such: the table, the chain, the interface. Our
+/// own accept is in another table, and an accept is final only in its own. `mark`: what a rule that
+/// accepts ours has.
 fn closed<'a>(
     listed: &'a str,
     lan: &'a LanSide,
@@ -200,12 +200,17 @@ fn closed<'a>(
     tables.flat_map(move |text| {
         let name = text.split(" {").next().unwrap_or_default();
         let mut chain = "";
-        let mut closed = None;
+        let (mut closed, mut is_input) = (None, false);
         for line in text.lines().map(str::trim) {
             if let Some(name) = line.strip_prefix("chain ") {
                 chain = name.trim_end_matches(" {");
-            } else if line.contains("hook input") && line.contains("policy drop") {
-                closed = Some(chain);
+                is_input = false;
+            } else if line.contains("hook input") {
+                is_input = true;
+                closed = closed.or(Some(chain).filter(|_| line.contains("policy drop")));
+            } else if is_input && (line.starts_with("reject") || line == "drop") {
+                // firewalld's way.
+                closed = closed.or(Some(chain));
             }
         }
         // Those of iptables-nft, where ours are the first.

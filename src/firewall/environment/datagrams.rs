@@ -30,31 +30,32 @@ pub struct DatagramLimits {
 
 impl DatagramLimits {
     /// All of it, one line each.
-    pub(in crate::firewall) fn told(&self) -> impl Iterator<Item = String> {
-        let bridges = self.bridges.iter().map(|(family, bridge)| {
+    pub(in crate::firewall) fn told(&self, policy: &Policy) -> impl Iterator<Item = String> {
+        let instead = policy.instead_of_capture();
+        let bridges = self.bridges.iter().map(move |(family, bridge)| {
             let tool = family.tool();
             format!(
                 "br_netfilter shows the firewall what comes in by {bridge} before it is routed, so \
-                 {family} UDP of its hosts cannot be captured, and foreign one is rejected: \
+                 {family} UDP of its hosts cannot be captured, and foreign one {instead}: \
                  sysctl -w net.bridge.bridge-nf-call-{tool}=0 && ip link set {bridge} type bridge \
                  nf_call_{tool} 0"
             )
         });
         let unrouted = self.unrouted.iter().map(|(_, why)| why.clone());
-        unrouted.chain(self.incapable()).chain(bridges)
+        unrouted.chain(self.incapable(instead)).chain(bridges)
     }
 
     /// A line for each reason.
-    fn incapable(&self) -> impl Iterator<Item = String> {
+    fn incapable(&self, instead: &str) -> impl Iterator<Item = String> {
         let reasons: BTreeSet<&String> = self.incapable.iter().map(|(_, why)| why).collect();
-        reasons.into_iter().map(|why| {
+        reasons.into_iter().map(move |why| {
             let mut families = self.incapable.iter().filter(|(_, other)| other == why);
             let which = match (families.next(), families.next()) {
                 (Some((only, _)), None) => format!("{only} UDP"),
                 _ => "UDP".to_owned(),
             };
             format!(
-                "foreign {which} cannot be captured, and is rejected: {why}; \
+                "foreign {which} cannot be captured, and {instead}: {why}; \
                  firewall.udp = \"direct\" leaves it alone"
             )
         })
@@ -135,12 +136,12 @@ mod tests {
         let mut limits = DatagramLimits::default();
         limits.without(&[Family::V6], &"no such match");
         assert!(limits.prevents(Family::V6) && !limits.prevents(Family::V4));
-        let told: Vec<String> = limits.told().collect();
+        let told: Vec<String> = limits.told(&router().policy).collect();
         assert!(told.len() == 1 && told[0].starts_with("foreign IPv6 UDP cannot"), "{told:?}");
         let mut limits = DatagramLimits::default();
         limits.without(&Family::ALL, &"no nft_tproxy");
         limits.without(&Family::ALL, &"no such match");
-        let told: Vec<String> = limits.told().collect();
+        let told: Vec<String> = limits.told(&router().policy).collect();
         assert!(told.len() == 1 && told[0].contains("foreign UDP cannot"), "{told:?}");
         assert!(told[0].contains("rejected: no nft_tproxy; firewall.udp"), "{told:?}");
         limits.observe(&router().policy, &LanSide::default());

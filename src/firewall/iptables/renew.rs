@@ -26,7 +26,7 @@ use std::fmt::Write;
 
 /// In which order the tables change.
 pub(in crate::firewall) fn order(old: &Ruleset, new: &Ruleset, family: Family) -> [Part; 4] {
-    let rejects = |ruleset: &Ruleset| ruleset.policy.foreign(family) == Foreign::Reject;
+    let rejects = |ruleset: &Ruleset| ruleset.foreign(family) == Foreign::Reject;
     let datagrams = |ruleset: &Ruleset| ruleset.captures_datagrams(family);
     if rejects(new) {
         // What is captured is local, or no beginning, when filter sees it, so the reject may come

@@ -23,7 +23,7 @@ use crate::firewall::sets::Set;
 pub(in crate::firewall) fn tables(ruleset: &Ruleset, family: Family) -> Vec<IptablesTable> {
     let dns = ruleset.policy.listens(family);
     let datagrams = ruleset.captures_datagrams(family);
-    let foreign = ruleset.policy.foreign(family);
+    let foreign = ruleset.foreign(family);
     let mut tables = Vec::new();
     if datagrams {
         tables.push(datagrams::mangle(ruleset, family));

@@ -37,7 +37,7 @@ pub(super) fn chains(ruleset: &Ruleset) -> Vec<NftChain> {
         nat(ruleset),
     ];
     for family in Family::ALL {
-        let foreign = ruleset.policy.foreign(family);
+        let foreign = ruleset.foreign(family);
         if ruleset.policy.listens(family) {
             chains.push(zone_of(ruleset, lan, family));
             chains.push(dns_of(ruleset, family));
@@ -115,7 +115,7 @@ fn dns_of(ruleset: &Ruleset, family: Family) -> NftChain {
 
 fn nat(ruleset: &Ruleset) -> NftChain {
     let rules = listening(ruleset)
-        .filter(|family| redirects(ruleset.policy.foreign(*family)))
+        .filter(|family| redirects(ruleset.foreign(*family)))
         .map(|family| active(family, "nat-lan"));
     base("nat-lan", ChainKind::Nat, Point::Prerouting, BEHIND_DNAT, rules)
 }

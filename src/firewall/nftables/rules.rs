@@ -38,7 +38,7 @@ pub(in crate::firewall) fn table(ruleset: &Ruleset) -> NftTable {
         chains.push(lan::input_guard(ruleset));
     }
     for family in Family::ALL {
-        let foreign = ruleset.policy.foreign(family);
+        let foreign = ruleset.foreign(family);
         if ruleset.policy.listens(family) {
             chains.push(zone_of(ruleset, family));
             chains.extend(dns_of(ruleset, family));
@@ -64,6 +64,7 @@ pub(super) fn everything(udp: Datagrams) -> NftTable {
         ipv6: Ipv6::Proxy,
         quic: Datagrams::Reject,
         udp,
+        uncapturable_udp: Datagrams::Reject,
         udp_port: 1,
         on_failure: OnFailure::Closed,
     };
@@ -150,8 +151,7 @@ fn dns_of(ruleset: &Ruleset, family: Family) -> Vec<NftChain> {
 /// The base chain of the redirects of TCP. It is there also when no rule leads out of it:
 /// translation goes on for as long as there is one.
 fn nat(ruleset: &Ruleset) -> NftChain {
-    let redirects =
-        |family: &Family| matches!(ruleset.policy.foreign(*family), Foreign::Redirect { .. });
+    let redirects = |family: &Family| matches!(ruleset.foreign(*family), Foreign::Redirect { .. });
     let port = ruleset.policy.tcp_port;
     let proof = listening(ruleset)
         .map(move |family| vec![to_probe(family), Expression::Syn, Expression::Redirect(port)]);

@@ -66,6 +66,7 @@ pub(super) fn ruleset() -> Ruleset {
         ipv6: Ipv6::Proxy,
         quic: Datagrams::Reject,
         udp: Datagrams::Direct,
+        uncapturable_udp: Datagrams::Reject,
         udp_port: 1111,
         on_failure: OnFailure::Open,
     };

@@ -1,15 +1,19 @@
 //! HTTP CONNECT (RFC 9110, 9.3.6; RFC 9112, 3.2.3) over plain TCP, with Basic authentication
 //! (RFC 7617).
 //!
+//! Any 2xx opens the tunnel. Of the others, 407 speaks of the credentials, every other 4xx of this
+//! target (squid and tinyproxy answer a forbidden port by 403, some proxies an IPv6 literal by
+//! 400), and most of 5xx of a destination that the proxy could not reach.
+//!
 //! The answer is read to the end of its header and not one byte further is interpreted: what
 //! comes behind it already belongs to the destination and is handed on as `early`.
 
 pub mod response;
 
+use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::server::ProxyServer;
-use super::{BoxFuture, Error, Link, Progress, Proxy};
-use crate::secret::Secret;
+use super::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::target::Target;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,20 +26,15 @@ use zeroize::Zeroizing;
 /// More than any proxy sends before the tunnel stands; a longer header is malformed.
 const LONGEST_HEADER: usize = 16 * 1024;
 
+/// Some proxies turn away whoever has no User-Agent, or one that is no browser's. A name of our own
+/// would also tell everyone on the path who speaks.
+const USER_AGENT: &str = "Mozilla/5.0";
+
 /// A proxy that speaks HTTP CONNECT.
 #[derive(Debug)]
 pub struct HttpConnect {
     server: ProxyServer,
     credentials: Option<Credentials>,
-}
-
-/// User name and password for Basic authentication (RFC 7617).
-#[derive(Clone, Debug)]
-pub struct Credentials {
-    /// The user name; has no colon.
-    pub username: String,
-    /// The password.
-    pub password: Secret,
 }
 
 impl HttpConnect {
@@ -90,14 +89,35 @@ impl HttpConnect {
         match response.status {
             200..=299 => {
                 let early = received.split_off(response.length);
-                Ok(Link::Plain { tcp, early })
+                Ok(Link::Plain { tcp, early, half_close: HalfClose::Held })
             }
-            401 | 407 => Err(Error::Credentials { server, status: response.line }),
-            // The proxy itself cannot serve: another one may.
-            400 | 405 | 429 | 501 | 505 => {
+            // tinyproxy says 401 to wrong credentials.
+            401 | 407 => Err(self.unauthorized(server, response)),
+            400..=499 => {
+                let (port, target) = (target.port(), target.to_string());
+                let hint = match port {
+                    443 => String::new(),
+                    port => format!("; does it allow CONNECT to port {port}?"),
+                };
+                Err(Error::Refused { server, target, status: response.line, hint })
+            }
+            // It knows no CONNECT, or not this version: another proxy may.
+            501 | 505 => {
                 Err(Error::Protocol { server, expected: "HTTP CONNECT", found: response.line })
             }
             _ => Err(Error::Target { server, target: target.to_string(), status: response.line }),
+        }
+    }
+
+    fn unauthorized(&self, server: String, Response { line, schemes, .. }: Response) -> Error {
+        let speaks_basic = schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic"));
+        if !schemes.is_empty() && !speaks_basic {
+            let wanted = schemes.join(" or ");
+            return Error::Authentication { server, wanted, spoken: "Basic" };
+        }
+        match self.credentials {
+            Some(_) => Error::Credentials { server, status: line },
+            None => Error::CredentialsMissing { server, status: line },
         }
     }
 
@@ -131,7 +151,8 @@ impl Proxy for HttpConnect {
 /// The whole request; wiped after use, since it may hold the password.
 fn request(target: &Target, credentials: Option<&Credentials>) -> Zeroizing<Vec<u8>> {
     let mut request = Zeroizing::new(Vec::with_capacity(512));
-    let line = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+    let line =
+        format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {USER_AGENT}\r\n");
     request.extend_from_slice(line.as_bytes());
     if let Some(Credentials { username, password }) = credentials {
         let mut pair = Zeroizing::new(Vec::with_capacity(128));

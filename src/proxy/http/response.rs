@@ -1,5 +1,5 @@
 //! The header of an HTTP/1.x response (RFC 9112, 4 and 2.1), as far as CONNECT needs it: the
-//! status and where the header ends. Pure; any bytes may come.
+//! status, where the header ends, and which credentials a 407 wants. Pure; any bytes may come.
 
 /// What the bytes received so far amount to.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Response {
     pub line: String,
     /// Bytes of the header, the empty line included.
     pub length: usize,
+    /// How it wants to be told who asks (RFC 9110, 11.7.1): the schemes of its challenges.
+    pub schemes: Vec<String>,
 }
 
 /// These bytes never become an HTTP/1.x response.
@@ -32,6 +34,10 @@ pub struct Malformed;
 
 /// So much of a liar's words goes into the log.
 const EXCERPT: usize = 60;
+
+/// Challenges of a response that are read, and the letters of a scheme.
+const MOST_SCHEMES: usize = 8;
+const LONGEST_SCHEME: usize = 20;
 
 /// Reads what has come so far.
 ///
@@ -50,8 +56,45 @@ pub fn parse(bytes: &[u8]) -> Result<ParsedHeader, Malformed> {
     // 101 changes the protocol, and not to a tunnel: it is no interim answer.
     Ok(match status {
         100 | 102..=199 => ParsedHeader::Interim { length },
-        _ => ParsedHeader::Final(Response { status, line: excerpt(line), length }),
+        _ => {
+            let schemes = match status {
+                401 | 407 => schemes(&bytes[..length]),
+                _ => Vec::new(),
+            };
+            ParsedHeader::Final(Response { status, line: excerpt(line), length, schemes })
+        }
     })
+}
+
+/// The schemes of all challenges, each once: `Proxy-Authenticate: Digest realm="a, b", Basic ...`
+fn schemes(header: &[u8]) -> Vec<String> {
+    let mut schemes: Vec<String> = Vec::new();
+    for line in header.split(|byte| *byte == b'\n').skip(1) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        let names: [&[u8]; 2] = [b"proxy-authenticate", b"www-authenticate"];
+        if !names.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+            continue;
+        }
+        let mut is_quoted = false;
+        let parts = value.split(|byte| {
+            is_quoted ^= *byte == b'"';
+            *byte == b',' && !is_quoted
+        });
+        for part in parts {
+            // A part whose first word has a "=" is one more parameter of the challenge before.
+            let part = part.trim_ascii();
+            let word = part.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+            let is_scheme = (1..=LONGEST_SCHEME).contains(&word.len())
+                && word.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+            let scheme = String::from_utf8_lossy(word);
+            if is_scheme && schemes.len() < MOST_SCHEMES && !schemes.iter().any(|it| *it == scheme)
+            {
+                schemes.push(scheme.into_owned());
+            }
+        }
+    }
+    schemes
 }
 
 /// Bytes up to and with the empty line; a lone LF ends a line too (RFC 9112, 2.2).
@@ -125,6 +168,27 @@ mod tests {
             Ok(ParsedHeader::Interim { length: 25 })
         );
         assert_eq!(status_of("HTTP/1.1 101 Switching Protocols\r\n\r\n"), Some(101));
+    }
+
+    #[test]
+    fn the_schemes_of_challenges() {
+        let schemes_of = |lines: &str| {
+            let text = format!("HTTP/1.1 407 Who\r\n{lines}\r\n\r\n");
+            match parse(text.as_bytes()) {
+                Ok(ParsedHeader::Final(response)) => response.schemes,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(schemes_of("Proxy-Authenticate: Basic realm=\"a, Digest b\""), ["Basic"]);
+        assert_eq!(
+            schemes_of(
+                "proxy-authenticate: Digest realm=\"x\", nonce=\"y\", Basic realm=\"z\"\r\nVia: \
+                 Other\r\nProxy-Authenticate:Negotiate\r\nProxy-Authenticate: NTLM"
+            ),
+            ["Digest", "Basic", "Negotiate", "NTLM"]
+        );
+        assert_eq!(schemes_of("Via: Basic, x"), [""; 0]);
+        assert_eq!(schemes_of("Proxy-Authenticate: \u{1b}[31m x, , =").len(), 0);
     }
 
     #[test]

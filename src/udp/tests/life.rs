@@ -102,3 +102,27 @@ proptest! {
         lived?;
     }
 }
+
+/// What SOCKS5 servers do when they are restarted, or have heard nothing for a while.
+#[test]
+fn an_association_that_its_server_ends_is_made_anew() {
+    on_a_street(Rules::default(), ROOMY, async |street| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (theirs, _) = listener.accept().await.unwrap();
+        street.lifelines.lock().unwrap().push(ours);
+        let one = client();
+        street.send(&one, SITE, "first");
+        let (_, before) = street.at_the_server().await;
+        drop(theirs);
+        // Young as it is, the next one has to wait a second.
+        sleep(Duration::from_millis(1500)).await;
+        street.send(&one, SITE, "second");
+        let (packet, after) = street.at_the_server().await;
+        assert_eq!(packet, format!("{SITE} second"));
+        assert_ne!(before, after, "through the socket that is no more served");
+        street.server_sends(after, "203.0.113.99:7 hello").await;
+        assert_eq!(got(&one).await.as_deref(), Some("hello"));
+        assert_eq!(street.stats().sessions.get(), 1);
+    });
+}

@@ -19,7 +19,7 @@ use crate::proxy::{BoxFuture, Error, Link, Progress, Proxy};
 use crate::route::Rules;
 use crate::target::Target;
 use std::net::UdpSocket as StdSocket;
-use tokio::net::UdpSocket;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::{sleep, timeout};
 
 const SITE: &str = "203.0.113.10:5000";
@@ -58,9 +58,15 @@ impl DatagramCodec for PlainCodec {
     }
 }
 
-/// Its server; 0: there is none.
 #[derive(Debug)]
-struct PlainProxy(Arc<std::sync::Mutex<Option<SocketAddr>>>);
+struct PlainProxy {
+    /// Its server, if there is one.
+    place: Arc<std::sync::Mutex<Option<SocketAddr>>>,
+    lifelines: Lifelines,
+}
+
+/// What associations depend on, one after the other; then on nothing.
+type Lifelines = Arc<std::sync::Mutex<Vec<TcpStream>>>;
 
 impl Proxy for PlainProxy {
     fn name(&self) -> &str {
@@ -76,11 +82,12 @@ impl Proxy for PlainProxy {
     }
 
     fn associate(&self) -> BoxFuture<'_, Result<Association, Error>> {
-        let server = *self.0.lock().unwrap();
+        let server = *self.place.lock().unwrap();
+        let lifeline = self.lifelines.lock().unwrap().pop();
         Box::pin(async move {
             let server = server.ok_or(Error::Unresolved { host: "plain".into() })?;
             let socket = outbound().udp(server).await.unwrap();
-            Ok(Association { socket, codec: Box::new(PlainCodec), lifeline: None })
+            Ok(Association { socket, codec: Box::new(PlainCodec), lifeline })
         })
     }
 }
@@ -96,6 +103,7 @@ struct Street {
     server: UdpSocket,
     /// Where the proxy believes it to be.
     place: Arc<std::sync::Mutex<Option<SocketAddr>>>,
+    lifelines: Lifelines,
     upstream: Arc<Upstream>,
 }
 
@@ -105,7 +113,9 @@ fn on_a_street(rules: Rules, limits: SessionLimits, test: impl AsyncFnOnce(&Stre
     runtime.unwrap().block_on(async {
         let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let place = Arc::new(std::sync::Mutex::new(Some(server.local_addr().unwrap())));
-        let upstream = Upstream::new(Box::new(PlainProxy(Arc::clone(&place))), PATIENCE);
+        let lifelines = Lifelines::default();
+        let proxy = PlainProxy { place: Arc::clone(&place), lifelines: Arc::clone(&lifelines) };
+        let upstream = Upstream::new(Box::new(proxy), PATIENCE);
         let upstream = Arc::new(upstream);
         let direct = Box::new(Direct::new(outbound()));
         let upstreams = vec![Arc::clone(&upstream)];
@@ -120,7 +130,7 @@ fn on_a_street(rules: Rules, limits: SessionLimits, test: impl AsyncFnOnce(&Stre
         };
         let pace = Arc::new(Mutex::new(Pace::new(std::time::Instant::now())));
         let shared = Rc::new(SharedState::new(relay, pace, |_, _| ReplySocket::of_any_address()));
-        test(&Street { shared, server, place, upstream }).await;
+        test(&Street { shared, server, place, upstream, lifelines }).await;
     });
 }
 

@@ -4,11 +4,12 @@ mod absence;
 mod captured;
 mod chatter;
 mod full_cone;
+mod neighbours;
 mod older;
 mod outages;
 mod quic;
 mod stun;
-mod talker;
+pub mod talker;
 
 use crate::router::{self, LAN};
 use crate::snet::Config;

@@ -16,12 +16,18 @@ pub enum After {
     Carry,
     /// Waits for the first bytes, then resets.
     Reset,
+    /// The destination speaks first, and what it says comes with the "200" in one segment.
+    Banner,
 }
+
+/// What it says.
+pub const BANNER: [u8; 9] = *b"SSH-2.0-x";
 
 /// The `[[proxy]]` that leads to it.
 pub fn start(family: Family, after: After) -> String {
-    listen(family, move |stream, target| match after {
-        After::Carry => carry(stream, target),
+    let banner: &[u8] = if after == After::Banner { &BANNER } else { b"" };
+    listen(family, banner, move |stream, target| match after {
+        After::Carry | After::Banner => carry(stream, target),
         After::Reset => {
             let _ = stream.peek(&mut [0; 8]);
             service::reset_now(stream);
@@ -31,10 +37,14 @@ pub fn start(family: Family, after: After) -> String {
 
 /// One that says "200", and then does this.
 pub fn start_with(family: Family, then: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
-    listen(family, move |stream, _| then(stream))
+    listen(family, b"", move |stream, _| then(stream))
 }
 
-fn listen(family: Family, then: impl Fn(TcpStream, &str) + Send + Sync + 'static) -> String {
+fn listen(
+    family: Family,
+    banner: &'static [u8],
+    then: impl Fn(TcpStream, &str) + Send + Sync + 'static,
+) -> String {
     static PORT: AtomicU16 = AtomicU16::new(8100);
     let address = PROXY.port(family, PORT.fetch_add(1, Ordering::Relaxed));
     service::tcp(address, move |stream| {
@@ -44,7 +54,8 @@ fn listen(family: Family, then: impl Fn(TcpStream, &str) + Send + Sync + 'static
         let first = lines.next().unwrap_or_default();
         let target = first.split(' ').nth(1).unwrap_or_default().to_owned();
         let _ = lines.find(String::is_empty);
-        if (&stream).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").is_ok() {
+        let answer = [b"HTTP/1.1 200 Connection established\r\n\r\n", banner].concat();
+        if (&stream).write_all(&answer).is_ok() {
             then(stream, &target);
         }
     });

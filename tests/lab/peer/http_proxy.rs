@@ -54,6 +54,31 @@ pub fn squid(family: Family) -> (Running, String) {
     (server, snet::http_proxy(address, Some((USER, PASSWORD))))
 }
 
+/// squid with the rules of its package: CONNECT to port 443 only. They let the LAN in.
+pub fn squid_as_shipped(family: Family) -> (Running, String) {
+    let address = PROXY.port(family, SQUID_PORT);
+    let folder = Path::new(FOLDER);
+    let shipped = fs::read_to_string("/etc/squid/squid.conf").expect("squid is installed");
+    let is_ours = |line: &&str| !line.starts_with("include ") && !line.starts_with("http_port ");
+    let mut lines: Vec<String> = shipped.lines().filter(is_ours).map(str::to_owned).collect();
+    let last = lines.iter().position(|line| line == "http_access deny all").expect("its rules");
+    assert!(lines[..last].iter().any(|line| line == "http_access deny CONNECT !SSL_ports"));
+    lines.insert(last, "http_access allow all".into());
+    lines.push(format!(
+        "http_port {address}\nvisible_hostname proxy.example\npinger_enable off\n\
+         pid_filename {folder}/squid.pid\ncache_log {folder}/squid.log\naccess_log none\n\
+         max_filedescriptors 8192\ncache deny all\nshutdown_lifetime 0 seconds\n",
+        folder = folder.display(),
+    ));
+    let file = folder.join("squid-as-shipped.conf");
+    fs::write(&file, lines.join("\n")).expect("the tmpfs is writable");
+    let mut squid = unprivileged(Place::Internet, "squid");
+    squid.args(["-N", "-f"]).arg(file);
+    let mut server = Running::start("squid", &mut squid);
+    super::wait_for_listener(&mut server, address);
+    (server, snet::http_proxy(address, None))
+}
+
 /// squid's own helper, where Debian and others put it.
 fn basic_ncsa_auth() -> PathBuf {
     ["/usr/lib/squid", "/usr/lib64/squid", "/usr/libexec/squid"]
@@ -65,10 +90,15 @@ fn basic_ncsa_auth() -> PathBuf {
 
 /// tinyproxy, and the `[[proxy]]` that leads to it.
 pub fn tinyproxy(family: Family) -> (Running, String) {
+    tinyproxy_with(family, "")
+}
+
+/// The same with more lines in its file.
+pub fn tinyproxy_with(family: Family, more: &str) -> (Running, String) {
     let address = PROXY.port(family, TINYPROXY_PORT);
     let file = Path::new(FOLDER).join("tinyproxy.conf");
     let text = format!(
-        "Port {}\nListen {}\nTimeout 600\nMaxClients 3000\nLogLevel Warning\n",
+        "Port {}\nListen {}\nTimeout 600\nMaxClients 3000\nLogLevel Warning\n{more}\n",
         address.port(),
         address.ip()
     );

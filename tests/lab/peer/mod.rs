@@ -12,6 +12,7 @@ pub mod quic;
 pub mod resolved;
 pub mod service;
 pub mod shadowsocks;
+pub mod socks;
 pub mod unbound;
 
 use crate::process::{Place, Running, command, finish};

@@ -110,8 +110,14 @@ fn what_cannot_be_captured_is_rejected() {
     possible.environment.datagrams.without(&Family::ALL, &"no TPROXY");
     let text = render(&possible);
     assert!(!text.contains("tproxy") && !text.contains("older4"));
-    let (_, foreign) = text.split_once("chain foreign4 {").unwrap();
-    assert!(foreign.split_once('}').unwrap().0.contains("meta l4proto udp reject"));
+    let foreign = |text: &str| {
+        let (_, chain) = text.split_once("chain foreign4 {").unwrap();
+        chain.split_once('}').unwrap().0.to_owned()
+    };
+    assert!(foreign(&text).contains("meta l4proto udp reject"));
+    let direct = possible.with(|policy| policy.uncapturable_udp = Datagrams::Direct);
+    let chain = foreign(&render(&direct));
+    assert!(!chain.contains("l4proto udp") && chain.contains("udp dport 443 reject"), "{chain}");
 }
 
 const FILE: &str = "/run/rules.nft";

@@ -188,7 +188,7 @@ impl DatagramCodec for SessionDatagrams {
     fn open(&mut self, packet: &mut [u8]) -> Result<OpenedDatagram, Unopenable> {
         match self.open_any(packet)? {
             (Target::Addr(source), payload) => Ok(OpenedDatagram { source, payload }),
-            (Target::Name(..), _) => Err(Unopenable::Source),
+            (Target::Name(..) | Target::Named { .. }, _) => Err(Unopenable::Source),
         }
     }
 }

@@ -1,0 +1,46 @@
+//! The canonical form of a link: SIP002 for shadowsocks (the methods of 2022 percent-encoded, as
+//! SIP022 wants it, the others in base64url without padding), user and password percent-encoded for
+//! the others.
+
+use super::encoding::{base64_encoded, percent_encoded};
+use super::{LinkedProtocol, ShareLink};
+use crate::proxy::credentials::Credentials;
+use std::fmt;
+use zeroize::Zeroizing;
+
+pub(super) fn link(link: &ShareLink, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match &link.protocol {
+        LinkedProtocol::Shadowsocks { method, password } if method.starts_with("2022-") => {
+            write!(f, "ss://{method}:{}@", *percent_encoded(password.expose()))?;
+        }
+        LinkedProtocol::Shadowsocks { method, password } => {
+            let mut both = Zeroizing::new(format!("{method}:").into_bytes());
+            both.extend_from_slice(password.expose());
+            write!(f, "ss://{}@", *base64_encoded(&both))?;
+        }
+        LinkedProtocol::Http { credentials } => {
+            f.write_str("http://")?;
+            user(credentials.as_ref(), f)?;
+        }
+        LinkedProtocol::Socks5 { credentials } => {
+            f.write_str("socks5://")?;
+            user(credentials.as_ref(), f)?;
+        }
+    }
+    let ShareLink { name, host, port, .. } = link;
+    if host.contains(':') {
+        write!(f, "[{host}]:{port}")?;
+    } else {
+        write!(f, "{host}:{port}")?;
+    }
+    match name {
+        Some(name) => write!(f, "#{}", *percent_encoded(name.as_bytes())),
+        None => Ok(()),
+    }
+}
+
+fn user(credentials: Option<&Credentials>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Some(Credentials { username, password }) = credentials else { return Ok(()) };
+    let password = percent_encoded(password.expose());
+    write!(f, "{}:{}@", *percent_encoded(username.as_bytes()), *password)
+}
