@@ -66,4 +66,5 @@ mod suspend;
 mod time_wait;
 mod transfer;
 mod unproven;
+mod unproven_datagrams;
 mod unread_log;

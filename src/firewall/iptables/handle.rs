@@ -222,7 +222,7 @@ impl IptablesRules {
         heartbeat.released = true;
         self.sets.remember(Switches::OFF);
         let off = |family: &Family| {
-            [Set::Alive, Set::Rejected]
+            [Set::Alive, Set::Rejected, Set::AliveDatagrams, Set::RejectedDatagrams]
                 .map(|set| Change::Flush { set: set.name(*family), family: *family })
         };
         self.sets.change(self.sets.families.iter().flat_map(off).collect());
@@ -316,6 +316,10 @@ impl Installed for IptablesRules {
 
     fn captures(&self, family: Family) -> bool {
         self.sets.families.contains(&family) && lock(&self.now).policy.listens(family)
+    }
+
+    fn captures_datagrams(&self, family: Family) -> bool {
+        self.sets.families.contains(&family) && lock(&self.now).captures_datagrams(family)
     }
 
     fn commit(&self) {

@@ -6,7 +6,7 @@ use super::matches::{
     BEFORE_FILTERS, base, capturing, chain, flow_in, link_local, listening, loopback, marked,
     queries, rungs, to_probe,
 };
-use super::sets::{ALIVE, REJECTED, SETTLED, set_name};
+use super::sets::{ALIVE, ALIVE_DATAGRAMS, REJECTED, REJECTED_DATAGRAMS, SETTLED, set_name};
 use super::table::{ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol, Way};
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, Verdict};
@@ -131,22 +131,32 @@ fn foreign_of(is_closed: bool, foreign: Foreign, flows: Option<Family>) -> Vec<N
     match foreign {
         Foreign::Redirect { quic, udp } => {
             rules.push(vec![not_captured(), refuse]);
-            rules
-                .extend(flows.map(|family| {
-                    vec![flow_in(Set::Older, family, Way::Same), Expression::Return]
+            if let Some(family) = flows {
+                rules.push(vec![flow_in(Set::Older, family, Way::Same), Expression::Return]);
+                let proxied = datagrams_where([quic, udp].map(|way| way == Datagrams::Proxy));
+                rules.extend(proxied.filter(|_| !is_closed).map(|which| {
+                    let [alive, rejected] = [ALIVE_DATAGRAMS, REJECTED_DATAGRAMS]
+                        .map(|set| Expression::FamilyIn(Is::NotIn, set));
+                    vec![which, alive, rejected, Expression::Return]
                 }));
+            }
             // What is to be captured and comes here was missed: better refused than direct.
-            let datagrams = match [quic, udp].map(|way| way != Datagrams::Direct) {
-                [true, true] => Some(Expression::Protocol(Protocol::Udp)),
-                [true, false] => Some(Expression::Port(Protocol::Udp, Is::In, QUIC)),
-                [false, true] => Some(Expression::Port(Protocol::Udp, Is::NotIn, QUIC)),
-                [false, false] => None,
-            };
-            rules.extend(datagrams.map(|datagrams| vec![datagrams, Expression::Unreachable]));
+            let caught = datagrams_where([quic, udp].map(|way| way != Datagrams::Direct));
+            rules.extend(caught.map(|which| vec![which, Expression::Unreachable]));
         }
         Foreign::Reject | Foreign::Pass => rules.push(vec![refuse]),
     }
     rules
+}
+
+/// UDP where it is QUIC, where it is any other, or both.
+fn datagrams_where(quic_others: [bool; 2]) -> Option<Expression> {
+    match quic_others {
+        [true, true] => Some(Expression::Protocol(Protocol::Udp)),
+        [true, false] => Some(Expression::Port(Protocol::Udp, Is::In, QUIC)),
+        [false, true] => Some(Expression::Port(Protocol::Udp, Is::NotIn, QUIC)),
+        [false, false] => None,
+    }
 }
 
 pub(super) fn refuse() -> NftChain {

@@ -36,7 +36,7 @@ use super::exempt::{of_the_lan, ours};
 use super::matches::{
     BEHIND_ALL, DNS, UNTRACKED, base, capturing, chain, flow_in, marked, rungs, to_probe,
 };
-use super::sets::{ALIVE, REJECTED, set_name};
+use super::sets::{ALIVE_DATAGRAMS, REJECTED_DATAGRAMS, set_name};
 use super::table::{
     AddressType, ChainKind, Expression, InterfaceName, Is, NftChain, NftRule, Point, Protocol, Way,
 };
@@ -188,7 +188,7 @@ fn judged(ruleset: &Ruleset, family: Family) -> [NftChain; 3] {
             let older = Expression::Goto(chain(OLD, family));
             rules.push(vec![flow_in(Set::Older, family, Way::Same), older]);
             rules.push(vec![
-                Expression::FamilyIn(Is::In, ALIVE),
+                Expression::FamilyIn(Is::In, ALIVE_DATAGRAMS),
                 flow_in(Set::Taken, family, Way::Same),
                 Expression::Return,
             ]);
@@ -213,10 +213,10 @@ fn foreign(ruleset: &Ruleset, family: Family) -> Vec<NftRule> {
     let others =
         others.map(|is| vec![Expression::Port(Protocol::Udp, is, QUIC), Expression::Accept]);
     let mut rules: Vec<NftRule> = others.into_iter().collect();
-    rules.push(vec![Expression::FamilyIn(Is::In, ALIVE), Expression::Return]);
+    rules.push(vec![Expression::FamilyIn(Is::In, ALIVE_DATAGRAMS), Expression::Return]);
     if ruleset.policy.on_failure == OnFailure::Open {
         rules.push(vec![
-            Expression::FamilyIn(Is::NotIn, REJECTED),
+            Expression::FamilyIn(Is::NotIn, REJECTED_DATAGRAMS),
             remember(Set::Older, family, Way::Same),
         ]);
     }

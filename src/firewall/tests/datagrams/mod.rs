@@ -2,8 +2,10 @@
 
 mod input;
 mod limits;
-pub(super) mod listener;
+mod listener;
+mod lost;
 mod outside;
+pub(super) mod listener;
 mod upkeep;
 
 use super::installed::{Handle, backend};
