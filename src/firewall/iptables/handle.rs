@@ -3,6 +3,7 @@
 use super::adopt;
 use super::families::{of_families, warn_unfiltered};
 use super::follow::{RulesFollower, Sets};
+use super::parts;
 use super::place;
 use super::reconcile::{cleanup, detach, withdraw};
 use super::sets;
@@ -85,13 +86,14 @@ impl IptablesRules {
     /// [`Error::Missing`] before anything is touched; else what the tools say.
     pub(in crate::firewall) fn install(ruleset: Ruleset) -> Result<IptablesRules, Error> {
         let ipset = Ipset::find()?;
-        let lan = &ruleset.environment.lan;
-        if lan.interfaces.len() > MOST_INTERFACES {
-            return Err(Error::TooManyInterfaces { count: lan.interfaces.len() });
+        let count = ruleset.environment.lan.interfaces.len();
+        if count > MOST_INTERFACES {
+            return Err(Error::TooManyInterfaces { count });
         }
         let tools = of_families(&ruleset.policy)?;
+        let ruleset = parts::possible(ruleset, &ipset, &tools);
         if ruleset.policy.lan.is_some() {
-            info!("the LAN side: {}", lan.describe());
+            info!("the LAN side: {}", ruleset.environment.lan.describe());
         }
         ruleset.environment.absent_cgroups().for_each(|why| warn!("{why}"));
         conflicts::all(&ruleset, &tools, true).iter().for_each(|conflict| warn!("{conflict}"));
@@ -272,6 +274,7 @@ impl Installed for IptablesRules {
         self.unwatch();
         let old = lock(&self.now).clone();
         let result = new.succeeding(&old).and_then(|new| {
+            let new = parts::possible(new, &self.ipset, &self.tools);
             self.policy_routes.precede(&new.policy)?;
             let (known, first) = older_flows::at_reload(&old, &new);
             self.exempt_flows(&known);
@@ -319,7 +322,8 @@ impl Installed for IptablesRules {
     }
 
     fn captures_datagrams(&self, family: Family) -> bool {
-        self.sets.families.contains(&family) && lock(&self.now).captures_datagrams(family)
+        let is_there = self.sets.families.contains(&family);
+        is_there && lock(&self.now).captures_own_datagrams_in_mangle(family)
     }
 
     fn commit(&self) {

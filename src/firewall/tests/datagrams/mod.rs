@@ -2,8 +2,8 @@
 
 mod input;
 mod limits;
-mod listener;
 mod lost;
+mod missing_parts;
 mod outside;
 pub(super) mod listener;
 mod upkeep;
