@@ -2,6 +2,7 @@
 
 use super::SharedState;
 use super::session::{DatagramSession, begin};
+use crate::fault::{self, Fault};
 use crate::firewall::{Family, probe};
 use crate::net::listen::Errors;
 use crate::net::udp::train::{Train, TrainInbox};
@@ -50,6 +51,9 @@ fn take_all(
 ) {
     lock(&shared.pace).carried(inbox.datagrams());
     for train in inbox.trains() {
+        if fault::is(Fault::UdpHang) && train.is(b"hang") {
+            std::thread::sleep(std::time::Duration::MAX);
+        }
         if is_health_check(shared, &train) {
             answer(shared, listener, train.peer);
         } else {

@@ -4,17 +4,24 @@
 use crate::client::{ask, echo, try_connect};
 use crate::counters::Counters;
 use crate::peer::{names, service};
-use crate::process::{Place, Running};
-use crate::snet::{Config, Snet, dig};
+use crate::process::{FOLDER, Place, Running};
+use crate::snet::{self, Config, Snet, dig};
 use crate::upstream::Upstream;
 use crate::variant::Variant;
 use crate::wait::until;
 use crate::world::{FAMILIES, FOREIGN_SITE, Family, sealed_for};
 use snet_lab::in_every_variant;
 use std::io::ErrorKind;
+use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::time::Duration;
 
-in_every_variant!(udp_of_one_family_is_lost_and_comes_back, udp_that_is_lost_flows_directly);
+in_every_variant!(
+    udp_of_one_family_is_lost_and_comes_back,
+    udp_that_is_lost_flows_directly,
+    a_listener_that_hangs_is_found
+);
 
 /// Beats that find it, and the time to say so.
 const WITHIN: Duration = Duration::from_secs(15);
@@ -138,6 +145,40 @@ fn udp_that_is_lost_flows_directly(variant: Variant) {
         assert_eq!(counters.leaked(), leaked, "nothing leaves directly");
     }
     snet.stop();
+}
+
+/// Nothing of UDP is kept alive, and the service manager may begin anew.
+fn a_listener_that_hangs_is_found(variant: Variant) {
+    service::start();
+    let _names = [names::domestic(), names::trusted(), names::system()];
+    let (_server, config) = begin();
+    let path = Path::new(FOLDER).join("manager");
+    let manager = UnixDatagram::bind(&path).expect("the tmpfs is writable");
+    manager.set_nonblocking(true).expect("a socket");
+    let fed = || {
+        let (mut message, mut fed) = ([0; 512], false);
+        while let Ok(length) = manager.recv(&mut message) {
+            fed |= &message[..length] == b"WATCHDOG=1";
+        }
+        fed
+    };
+    let mut command = snet::snet(variant);
+    command.env("NOTIFY_SOCKET", &path).env("SNET_FAULT", "udp-hang");
+    let snet = Snet::ready(command.arg("-c").arg(config.by(variant).write()));
+    FAMILIES.iter().for_each(|family| ask(site(*family)).expect("it is captured"));
+    until("the watchdog is fed", WITHIN, fed);
+    let any = UdpSocket::bind("0.0.0.0:0").expect("any port");
+    any.send_to(b"hang", site(Family::V4)).expect("a datagram");
+    for family in FAMILIES {
+        let told = format!("not captured: {} UDP: the listener of UDP does not", name(family));
+        until(&told, WITHIN, || snet.log().contains(&told));
+        ask(site(family)).expect("it is direct");
+        the_rest_is_captured("the listener hangs", &snet);
+    }
+    fed();
+    std::thread::sleep(Duration::from_secs(6));
+    assert!(!fed(), "a service that hangs in part is not fed");
+    snet.kill();
 }
 
 fn name(family: Family) -> &'static str {
