@@ -246,7 +246,8 @@ pub fn try_nftables() -> Result<(), Error> {
 }
 
 /// What keeps UDP from being captured on this machine that these rules would capture, one line
-/// each. What is made for a trial is removed; without the rights to change rules the kernel tells less.
+/// each. What is made for a trial is removed; without the rights to change rules the kernel tells
+/// less.
 pub fn uncaptured_datagrams(backend: Backend, ruleset: Ruleset) -> Vec<String> {
     let known = match backend {
         Backend::Iptables => parts::possible_here(ruleset),

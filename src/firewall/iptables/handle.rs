@@ -91,17 +91,28 @@ impl IptablesRules {
             return Err(Error::TooManyInterfaces { count });
         }
         let tools = of_families(&ruleset.policy)?;
-        let ruleset = parts::possible(ruleset, &ipset, &tools);
         if ruleset.policy.lan.is_some() {
             info!("the LAN side: {}", ruleset.environment.lan.describe());
         }
         ruleset.environment.absent_cgroups().for_each(|why| warn!("{why}"));
         conflicts::all(&ruleset, &tools, true).iter().for_each(|conflict| warn!("{conflict}"));
-        match Self::attempt(&ruleset, &ipset, &tools) {
+        // What the kernel refuses may be wanted for UDP alone.
+        let has_datagrams = Family::ALL.into_iter().any(|it| ruleset.captures_datagrams(it));
+        let attempt = || Self::attempt(&ruleset, &ipset, &tools, !has_datagrams);
+        match attempt() {
             // A tool outlives a snet that is killed, and may finish its work after we looked.
             Err(error) if error.is_interference() => {
                 info!("trying once more: {error}");
-                Self::attempt(&ruleset, &ipset, &tools)
+                attempt()
+            }
+            Err(error @ Error::Failed { .. }) if has_datagrams => {
+                debug!("trying what is possible: {error}");
+                let possible = parts::possible(ruleset.clone(), &ipset, &tools);
+                let told: Vec<String> =
+                    ruleset.environment.datagrams.told(&ruleset.policy).collect();
+                let new = possible.environment.datagrams.told(&possible.policy);
+                new.filter(|it| !told.contains(it)).for_each(|why| warn!("{why}"));
+                Self::attempt(&possible, &ipset, &tools, true)
             }
             result => result,
         }
@@ -120,6 +131,7 @@ impl IptablesRules {
         ruleset: &Ruleset,
         ipset: &Ipset,
         tools: &[(Family, Iptables)],
+        may_lose_ipv6: bool,
     ) -> Result<IptablesRules, Error> {
         let stays_closed =
             ruleset.policy.on_failure == OnFailure::Closed && adopt::is_anything_closed()?;
@@ -151,6 +163,7 @@ impl IptablesRules {
                 Err(error)
                     if *family == Family::V6
                         && ruleset.policy.on_failure == OnFailure::Open
+                        && may_lose_ipv6
                         && error.is_unsupported() =>
                 {
                     warn_unfiltered(&ruleset.policy, &error);

@@ -2,7 +2,8 @@
 //! packages of their own, OpenWrt for instance: where one is missing, nothing else is lost.
 //!
 //! They are tried: a chain that no packet enters, and a set that no other rule names, are made and
-//! removed. Only where that fails each part is tried for itself, to find which one it is.
+//! removed. A start does so only when its rules were refused, since it costs some calls of the
+//! tools. Where all of it fails each part is tried for itself, to find which one it is.
 
 use super::sets;
 use super::table::{Part, TRIAL};
@@ -90,24 +91,27 @@ fn missing(family: Family, ipset: &Ipset, tools: &Iptables) -> Option<String> {
     let all = PARTS.iter().collect::<Vec<_>>();
     let error = trial.attempt(&all).err()?;
     debug!("what is missing for the capture of {family} UDP? {error}");
-    PARTS.iter().find_map(|part| {
-        let error = trial.attempt(&[part]).err()?;
+    for part in &PARTS {
+        let Err(error) = trial.attempt(&[part]) else { continue };
         // Any rule at all in this table?
         let nothing = DatagramPart { rule: |_| "-j RETURN".into(), ..*part };
-        match trial.attempt(&[&nothing]) {
+        return match trial.attempt(&[&nothing]) {
             Ok(()) => lack(part.name, &error),
             Err(error) if part.table == Part::Mangle => {
                 lack("the table mangle (module iptable_mangle or ip6table_mangle)", &error)
             }
-            // Nothing goes without raw and nat.
+            // Nothing goes without raw.
             Err(_) => None,
-        }
-    })
+        };
+    }
+    None
 }
 
 fn lack(name: &str, error: &Error) -> Option<String> {
     match error {
-        Error::Failed { said, .. } => Some(format!("iptables or the kernel lacks {name}: {said}")),
+        Error::Failed { said, .. } if !error.is_locked_out() => {
+            Some(format!("iptables or the kernel lacks {name}: {said}"))
+        }
         _ => None,
     }
 }

@@ -2,10 +2,10 @@
 
 mod input;
 mod limits;
+pub(super) mod listener;
 mod lost;
 mod missing_parts;
 mod outside;
-pub(super) mod listener;
 mod upkeep;
 
 use super::installed::{Handle, backend};
