@@ -92,6 +92,7 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Ipt
                 rules.extend(proxied.map(|which| format!("{which} {alive} {rejected} -j RETURN")));
             }
         }
+        rules.extend(lost(ruleset, family));
         // What is to be captured and comes here was missed: better refused than direct.
         let caught = datagrams_where([quic, udp].map(|way| way != Datagrams::Direct));
         rules.extend(caught.map(|which| format!("{which} -j REJECT --reject-with {unreachable}")));
@@ -141,6 +142,20 @@ fn datagrams_where(quic_others: [bool; 2]) -> Option<String> {
         [false, true] => Some(format!("-p udp ! --dport {QUIC}")),
         [false, false] => None,
     }
+}
+
+/// UDP that cannot be captured, and may go directly then: of bridges, and of this machine. QUIC may
+/// not.
+fn lost(ruleset: &Ruleset, family: Family) -> Vec<String> {
+    if !ruleset.lets_uncaptured_go(family) {
+        return Vec::new();
+    }
+    let then = format!("-p udp ! --dport {QUIC} -j RETURN");
+    let bridges = ruleset.environment.datagrams.bridges.iter().filter(|(of, _)| *of == family);
+    let bridges = bridges.map(|(_, bridge)| format!("-i {bridge} {then}"));
+    let own = format!("-m addrtype --src-type LOCAL {then}");
+    let own = (!ruleset.captures_own_datagrams_in_mangle(family)).then_some(own);
+    bridges.chain(own).collect()
 }
 
 /// At our own door: redirected packets of the LAN side come in, whatever a firewall says that

@@ -7,7 +7,9 @@ use super::matches::{
     queries, rungs, to_probe,
 };
 use super::sets::{ALIVE, ALIVE_DATAGRAMS, REJECTED, REJECTED_DATAGRAMS, SETTLED, set_name};
-use super::table::{ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol, Way};
+use super::table::{
+    ChainKind, Expression, InterfaceName, Is, NftChain, NftRule, Point, Protocol, Way,
+};
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, Verdict};
 use crate::firewall::policy::{Datagrams, Foreign, QUIC};
@@ -112,7 +114,10 @@ pub(super) fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> 
     ]);
     if foreign != Foreign::Pass {
         let older = ruleset.captures_datagrams(family).then_some(family);
-        chains.push(named(chain(FOREIGN, family), foreign_of(is_closed, foreign, older)));
+        let mut rules = foreign_of(is_closed, foreign, older);
+        let reject = rules.len().saturating_sub(1);
+        rules.splice(reject..reject, lost(ruleset, family));
+        chains.push(named(chain(FOREIGN, family), rules));
     }
     chains
 }
@@ -157,6 +162,20 @@ fn datagrams_where(quic_others: [bool; 2]) -> Option<Expression> {
         [false, true] => Some(Expression::Port(Protocol::Udp, Is::NotIn, QUIC)),
         [false, false] => None,
     }
+}
+
+/// UDP of bridges where it cannot be captured, and may go directly then. QUIC may not.
+fn lost(ruleset: &Ruleset, family: Family) -> impl Iterator<Item = NftRule> {
+    let bridges = ruleset.environment.datagrams.bridges.iter();
+    let bridges =
+        bridges.filter(move |(of, _)| *of == family && ruleset.lets_uncaptured_go(family));
+    bridges.map(|(_, bridge)| {
+        vec![
+            Expression::FromInterface(InterfaceName::new(bridge)),
+            Expression::Port(Protocol::Udp, Is::NotIn, QUIC),
+            Expression::Return,
+        ]
+    })
 }
 
 pub(super) fn refuse() -> NftChain {
