@@ -69,4 +69,5 @@ mod suspend;
 mod time_wait;
 mod transfer;
 mod unproven;
+mod unproven_datagrams;
 mod unread_log;
