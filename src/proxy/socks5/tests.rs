@@ -212,3 +212,14 @@ async fn a_server_without_udp_says_so() {
     assert!(matches!(proxy.associate().await, Err(Error::NoDatagrams { .. })));
     server.abort();
 }
+
+#[test]
+fn the_unknown_address_is_of_the_servers_family() {
+    for (server, expected) in [
+        ("192.0.2.1:1080", "0.0.0.0:0"),
+        ("[::ffff:192.0.2.1]:1080", "0.0.0.0:0"),
+        ("[2001:db8::1]:1080", "[::]:0"),
+    ] {
+        assert_eq!(anywhere(server.parse().unwrap()), expected.parse().unwrap(), "{server}");
+    }
+}
