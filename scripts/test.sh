@@ -93,12 +93,15 @@ disable_new_services() {
 }
 
 install_ssserver() {
-    if [ -x target/lab-tools/bin/ssserver ] || command -v ssserver >/dev/null; then
+    # One that was built without the methods of 2022 is built again.
+    built=target/lab-tools/bin/ssserver
+    [ -x $built ] || built=ssserver
+    if "$built" --help 2>/dev/null | grep -q 2022-blake3-aes-128-gcm; then
         return 0
     fi
     echo "Building ssserver of shadowsocks-rust $ssserver into target/lab-tools (a few minutes)"
     cargo install shadowsocks-rust --locked --version $ssserver --bin ssserver --quiet \
-        --no-default-features --features server,aead-cipher \
+        --no-default-features --features server,aead-cipher,aead-cipher-2022 --force \
         --root target/lab-tools --target-dir target/lab-tools/build
     rm -rf target/lab-tools/build
 }

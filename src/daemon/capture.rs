@@ -3,6 +3,7 @@
 
 use super::heartbeat::Effects;
 use super::notify;
+use super::proof::CaptureWay;
 use super::shared_rules::SharedRules;
 use crate::dispatch::Current;
 use crate::firewall::{self, Family, Switches};
@@ -17,6 +18,10 @@ pub(super) struct Capture {
 }
 
 impl Effects for Capture {
+    fn captures_datagrams(&self) -> [bool; 2] {
+        self.firewall.captures_datagrams()
+    }
+
     async fn set_switches(&self, switches: Switches) -> bool {
         let is_set = self.firewall.set_switches(switches).await;
         let learned = Arc::clone(self.current.load().learned());
@@ -31,10 +36,13 @@ impl Effects for Capture {
         notify::alive();
     }
 
-    async fn explain(&self, family: Family) -> Option<String> {
+    async fn explain(&self, way: CaptureWay, family: Family) -> Option<String> {
         let ports = self.ports;
         // It runs tools and waits for packets.
-        let looking = tokio::task::spawn_blocking(move || firewall::culprit(family, ports));
+        let looking = tokio::task::spawn_blocking(move || match way {
+            CaptureWay::Redirect => firewall::culprit(family, ports),
+            CaptureWay::Datagrams => firewall::culprit_of_datagrams(family),
+        });
         looking.await.ok().flatten()
     }
 }

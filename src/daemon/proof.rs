@@ -1,5 +1,6 @@
 //! The proof that the rules capture: a connection and a query of our own take the way of every
 //! program's, through all programs' hooks and our very redirect, and come back with our answer.
+//! Where foreign UDP is captured, so does a datagram, on its own way.
 //!
 //! They go to an address that our rules redirect at any time ([`firewall::probe`]), from sockets
 //! without our mark ([`net::probe`](crate::net::probe)). Only this process knows what they are
@@ -16,15 +17,25 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 /// How long an answer may take. One late answer costs one beat of three.
 pub(super) const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// What a round has found of one family.
+/// How packets come to the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CaptureWay {
+    /// Connections and queries, by a redirect.
+    Redirect,
+    /// Other foreign UDP, by TPROXY.
+    Datagrams,
+}
+
+/// What a round has found of one way of one family.
 #[derive(Debug)]
 pub(super) enum Finding {
-    /// Connections and queries arrive.
+    /// What is sent arrives.
     Captured,
     /// There is no route in this family, so there is nothing to capture.
     NoRoute,
@@ -48,10 +59,14 @@ pub(super) enum ProofPart {
     Connection,
     /// A query through the redirect.
     Query,
+    /// A datagram by way of TPROXY.
+    Datagram,
     /// The accept loop, asked without a redirect.
     AcceptLoop,
     /// The resolver, asked without a redirect.
     Resolver,
+    /// The listener of captured UDP, asked directly.
+    UdpListener,
 }
 
 /// What proves.
@@ -66,16 +81,32 @@ impl Proof {
         Proof { token, inbound }
     }
 
-    /// Sends a connection and a query of this family, at the same time.
-    pub(super) async fn of(&self, family: Family) -> Finding {
-        let to = |port| SocketAddr::new(probe::address(family), port);
-        let socket = match net::probe::udp(to(probe::DNS_PORT)) {
+    /// Proves this way of this family.
+    pub(super) async fn of(&self, way: CaptureWay, family: Family) -> Finding {
+        match way {
+            CaptureWay::Redirect => self.of_redirect(family).await,
+            CaptureWay::Datagrams => self.of_datagrams(family).await,
+        }
+    }
+
+    async fn of_datagrams(&self, family: Family) -> Finding {
+        let to = SocketAddr::new(probe::address(family), probe::UDP_PORT);
+        let socket = match way_to(to, ProofPart::Datagram) {
             Ok(socket) => socket,
-            Err(error) if is_no_memory_or_descriptor(&error) => {
-                return Finding::Broken(ProofFailure { what: ProofPart::Query, error });
-            }
-            Err(error) if is_no_way_out(&error) => return Finding::NoRoute,
-            Err(error) => return Finding::Unprovable(error),
+            Err(found) => return found,
+        };
+        match bounded(self.datagram(&socket)).await {
+            Ok(()) => Finding::Captured,
+            Err(error) => Finding::Broken(ProofFailure { what: ProofPart::Datagram, error }),
+        }
+    }
+
+    /// Sends a connection and a query, at the same time.
+    async fn of_redirect(&self, family: Family) -> Finding {
+        let to = |port| SocketAddr::new(probe::address(family), port);
+        let socket = match way_to(to(probe::DNS_PORT), ProofPart::Query) {
+            Ok(socket) => socket,
+            Err(found) => return found,
         };
         let (connected, answered) = tokio::join!(
             bounded(self.connection(to(probe::TCP_PORT))),
@@ -111,18 +142,9 @@ impl Proof {
         }
     }
 
-    async fn query(&self, socket: &tokio::net::UdpSocket, address: IpAddr) -> io::Result<()> {
-        let query = question(&self.token, address);
+    async fn query(&self, socket: &UdpSocket, address: IpAddr) -> io::Result<()> {
         let mut answer = [0; 512];
-        socket.send(&query).await?;
-        // A burst of names may fill the queue and cost one datagram.
-        let length = match timeout(PATIENCE / 2, socket.recv(&mut answer)).await {
-            Ok(length) => length?,
-            Err(_) => {
-                socket.send(&query).await?;
-                socket.recv(&mut answer).await?
-            }
-        };
+        let length = asked(socket, &question(&self.token, address), &mut answer).await?;
         let ours = match address {
             IpAddr::V4(v4) => v4.octets().to_vec(),
             IpAddr::V6(v6) => v6.octets().to_vec(),
@@ -130,6 +152,44 @@ impl Proof {
         match answer.get(..length) {
             Some(answer) if answer.ends_with(&ours) => Ok(()),
             _ => Err(somebody_else()),
+        }
+    }
+
+    async fn datagram(&self, socket: &UdpSocket) -> io::Result<()> {
+        let mut answer = [0; 64];
+        let length = asked(socket, &[0], &mut answer).await?;
+        match answer.get(..length) {
+            Some(answer) if answer == self.token.text().as_bytes() => Ok(()),
+            _ => Err(somebody_else()),
+        }
+    }
+}
+
+/// A socket that asks there.
+fn way_to(to: SocketAddr, what: ProofPart) -> Result<UdpSocket, Finding> {
+    net::probe::udp(to).map_err(|error| {
+        if is_no_memory_or_descriptor(&error) {
+            Finding::Broken(ProofFailure { what, error })
+        } else if is_no_way_out(&error) {
+            Finding::NoRoute
+        } else {
+            Finding::Unprovable(error)
+        }
+    })
+}
+
+/// Asks, and once more if no answer comes: a burst may fill the queue and cost one datagram.
+pub(super) async fn asked(
+    socket: &UdpSocket,
+    question: &[u8],
+    answer: &mut [u8],
+) -> io::Result<usize> {
+    socket.send(question).await?;
+    match timeout(PATIENCE / 2, socket.recv(answer)).await {
+        Ok(length) => length,
+        Err(_) => {
+            socket.send(question).await?;
+            socket.recv(answer).await
         }
     }
 }
@@ -179,6 +239,8 @@ impl fmt::Display for ProofFailure {
         match self.what {
             ProofPart::Connection => write!(f, "redirected connections do not arrive ({error})"),
             ProofPart::Query => write!(f, "redirected queries are not answered ({error})"),
+            ProofPart::Datagram => write!(f, "captured UDP is not answered ({error})"),
+            ProofPart::UdpListener => write!(f, "the listener of UDP does not answer ({error})"),
             ProofPart::AcceptLoop => write!(f, "the redirect port does not answer ({error})"),
             ProofPart::Resolver => write!(f, "the resolver does not answer ({error})"),
         }

@@ -23,7 +23,7 @@
 use super::build;
 use super::error::{Error, step};
 use super::generation::{Generation, Parts};
-use super::proof::{Finding, Proof};
+use super::proof::{CaptureWay, Finding, Proof};
 use super::shared_rules::TeachKernel;
 use crate::config::{self, BackendChoice, Config, Mode, Purpose};
 use crate::dispatch::Dispatcher;
@@ -167,31 +167,43 @@ fn ruleset(parts: &Parts, generation: &Generation) -> Result<Ruleset, Error> {
     Ok(build::ruleset(config, &parts.listening, endpoints)?)
 }
 
-/// The families, IPv4 first, whose connections and queries arrive at this moment.
-async fn captured(parts: &Parts) -> [bool; 2] {
+/// What the rules capture: the families, IPv4 first, of each way.
+fn captures(parts: &Parts) -> [(CaptureWay, [bool; 2]); 2] {
+    [
+        (CaptureWay::Redirect, parts.firewall.captures()),
+        (CaptureWay::Datagrams, parts.firewall.captures_datagrams()),
+    ]
+}
+
+/// What arrives at this moment: the families, IPv4 first, of each way.
+async fn captured(parts: &Parts) -> [[bool; 2]; 2] {
     let proof = Proof::new(parts.token.clone(), Arc::clone(&parts.inbound));
-    let redirected = parts.firewall.captures();
-    let of = async |place: usize, family| {
-        redirected[place] && matches!(proof.of(family).await, Finding::Captured)
+    let of = async |(way, captures): (CaptureWay, [bool; 2]), place: usize| {
+        let family = Family::ALL[place];
+        captures[place] && matches!(proof.of(way, family).await, Finding::Captured)
     };
-    let (v4, v6) = tokio::join!(of(0, Family::V4), of(1, Family::V6));
-    [v4, v6]
+    let [redirect, datagrams] = captures(parts);
+    let (v4, v6, udp4, udp6) =
+        tokio::join!(of(redirect, 0), of(redirect, 1), of(datagrams, 0), of(datagrams, 1));
+    [[v4, v6], [udp4, udp6]]
 }
 
 /// What the new rules no longer capture and the old ones did. A family without a listener is not
 /// looked at.
-async fn lost_by(parts: &Parts, before: [bool; 2]) -> Option<String> {
+async fn lost_by(parts: &Parts, before: [[bool; 2]; 2]) -> Option<String> {
     let proof = Proof::new(parts.token.clone(), Arc::clone(&parts.inbound));
-    for (place, family) in Family::ALL.into_iter().enumerate() {
-        if !before[place] || !parts.firewall.captures()[place] {
-            continue;
-        }
-        // A single answer may be late.
-        for last in [false, true] {
-            match proof.of(family).await {
-                Finding::Broken(broken) if last => return Some(format!("{family}: {broken}")),
-                Finding::Broken(_) => {}
-                Finding::Captured | Finding::NoRoute | Finding::Unprovable(_) => break,
+    for ((way, captures), before) in captures(parts).into_iter().zip(before) {
+        for (place, family) in Family::ALL.into_iter().enumerate() {
+            if !before[place] || !captures[place] {
+                continue;
+            }
+            // A single answer may be late.
+            for last in [false, true] {
+                match proof.of(way, family).await {
+                    Finding::Broken(broken) if last => return Some(format!("{family}: {broken}")),
+                    Finding::Broken(_) => {}
+                    Finding::Captured | Finding::NoRoute | Finding::Unprovable(_) => break,
+                }
             }
         }
     }

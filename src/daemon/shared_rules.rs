@@ -76,6 +76,12 @@ impl SharedRules {
         Family::ALL.map(|family| self.with(|handle| handle.captures(family)).unwrap_or(false))
     }
 
+    /// The families, IPv4 first, of which the rules capture foreign UDP.
+    pub(super) fn captures_datagrams(&self) -> [bool; 2] {
+        let captures = |family| self.with(|handle| handle.captures_datagrams(family));
+        Family::ALL.map(|family| captures(family).unwrap_or(false))
+    }
+
     /// The daemon fails: nothing answers what the rules capture any more. They stay where they are
     /// closed ([`firewall::OnFailure`]); else they are removed.
     pub(super) async fn abandon(self: &Arc<Self>) {

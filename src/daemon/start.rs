@@ -243,6 +243,7 @@ async fn prove(
 ) -> Result<Heartbeat<Capture>, Error> {
     let Generation { config, .. } = generation;
     let Parts { firewall, listening, outbound, token, inbound, current, purpose, .. } = parts;
+    let Parts { datagrams_by_source, .. } = parts;
     let effects = Capture {
         firewall: Arc::clone(firewall),
         current: current.clone(),
@@ -256,6 +257,9 @@ async fn prove(
             addresses: listening.clone(),
             tcp: (*purpose == Purpose::Daemon).then_some(config.listen.tcp_port),
             dns: config.listen.dns_port,
+            datagrams: datagrams_by_source
+                .as_ref()
+                .map(|_| (config.listen.tcp_port, token.clone())),
         },
         firewall.captures(),
         LossPolicy {

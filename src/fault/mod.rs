@@ -21,6 +21,8 @@ pub enum Fault {
     HalfClose,
     /// `judgement`: a foreign address from the domestic side is believed.
     Judgement,
+    /// `udp-hang`: the thread of captured UDP sleeps from the datagram `hang` on.
+    UdpHang,
 }
 
 /// Whether this part is to be broken; never in a release build. The environment is read once.
@@ -47,6 +49,7 @@ fn chosen() -> Option<Fault> {
         "relay" => Some(Fault::Relay),
         "half-close" => Some(Fault::HalfClose),
         "judgement" => Some(Fault::Judgement),
+        "udp-hang" => Some(Fault::UdpHang),
         _ => None,
     }
 }

@@ -4,6 +4,7 @@ use super::device_routes;
 use super::error::Error;
 use super::installed::Installed;
 use super::iptables::families::{has_tools, unreadable_tables};
+use super::iptables::parts;
 use super::iptables::reconcile;
 use super::iptables::{self, IptablesRules, adopt};
 use super::nftables;
@@ -245,11 +246,11 @@ pub fn try_nftables() -> Result<(), Error> {
 }
 
 /// What keeps UDP from being captured on this machine that these rules would capture, one line
-/// each. Changes nothing; without the rights to change rules the kernel tells less.
+/// each. What is made for a trial is removed; without the rights to change rules the kernel tells
+/// less.
 pub fn uncaptured_datagrams(backend: Backend, ruleset: Ruleset) -> Vec<String> {
     let known = match backend {
-        // What iptables lacks is found when its rules are made.
-        Backend::Iptables => ruleset,
+        Backend::Iptables => parts::possible_here(ruleset),
         Backend::Nftables => nftables::possible(ruleset.clone()).unwrap_or(ruleset),
     };
     known.environment.datagrams.told(&known.policy).collect()

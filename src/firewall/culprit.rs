@@ -6,12 +6,15 @@
 //! pass.
 
 use super::family::Family;
-use super::nftables::trace::{Dropped, Tracer};
+use super::nftables::table::Protocol;
+use super::nftables::trace::{Dropped, TracedPort, Tracer};
 use super::probe;
 use super::tools::Iptables;
 use super::tools::command;
 use crate::net;
 use crate::search_path;
+use socket2::Socket;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
@@ -24,14 +27,35 @@ const FLIGHT: Duration = Duration::from_millis(150);
 /// What drops the proof of this family, and the command that mends it; `None`: nobody is seen to.
 /// `ports`: of connections and of names, where they are redirected to. Waits for packets and runs
 /// tools.
-pub fn culprit(family: Family, ports: [u16; 2]) -> Option<String> {
+pub fn culprit(family: Family, [tcp, dns]: [u16; 2]) -> Option<String> {
+    let there = [
+        TracedPort { protocol: Protocol::Tcp, asked: probe::TCP_PORT, arrives: tcp },
+        TracedPort { protocol: Protocol::Udp, asked: probe::DNS_PORT, arrives: dns },
+    ];
     let knock = || net::probe::knock(probe::address(family), probe::TCP_PORT, probe::DNS_PORT);
+    found(family, &there, &REDIRECTED, knock)
+}
+
+/// The same of captured UDP, which keeps its port.
+pub fn culprit_of_datagrams(family: Family) -> Option<String> {
+    let port = probe::UDP_PORT;
+    let there = [TracedPort { protocol: Protocol::Udp, asked: port, arrives: port }];
+    let knock = || Vec::from_iter(net::probe::send(SocketAddr::new(probe::address(family), port)));
+    found(family, &there, &DATAGRAM, knock)
+}
+
+fn found(
+    family: Family,
+    ports: &[TracedPort],
+    leaving: &Leaving,
+    knock: impl Fn() -> Vec<Socket>,
+) -> Option<String> {
     if let Ok(tracer) = Tracer::start(family, ports) {
         let sockets = knock();
         let dropped = tracer.dropped_within(FLIGHT);
         drop(sockets);
         if let Some(dropped) = dropped {
-            return Some(told_of(&dropped, family));
+            return Some(told_of(&dropped, family, leaving));
         }
     }
     let legacy: Vec<Iptables> =
@@ -45,36 +69,51 @@ pub fn culprit(family: Family, ports: [u16; 2]) -> Option<String> {
     drop(sockets);
     legacy.iter().zip(before).find_map(|(tools, before)| {
         let moved = moved(&before, &counters(tools))?;
-        Some(moved.told(&tools.to_string()))
+        Some(moved.told(&tools.to_string(), leaving))
     })
 }
 
+/// By what the packets are known where they leave, in the words of iptables and of nft: the
+/// interface there is that of the way out, not yet the loopback.
+struct Leaving {
+    iptables: &'static str,
+    nft: &'static str,
+}
+
+const REDIRECTED: Leaving =
+    Leaving { iptables: "-m conntrack --ctstate DNAT", nft: "ct status dnat" };
+
+/// [`Fwmark::OWN_DATAGRAMS`](crate::mark::Fwmark::OWN_DATAGRAMS)
+const DATAGRAM: Leaving = Leaving {
+    iptables: "-p udp -m mark --mark 0x4000000/0x4000000",
+    nft: "meta l4proto udp meta mark and 0x4000000 != 0",
+};
+
 /// A chain, or the first chain that leads to it, by where the kernel enters it.
-fn remedy_of_iptables(tool: &str, table: &str, chain: &str) -> String {
+fn remedy_of_iptables(tool: &str, table: &str, chain: &str, leaving: &Leaving) -> String {
     let accept = match chain {
-        "PREROUTING" | "INPUT" => "-i lo -j ACCEPT",
-        "POSTROUTING" => "-o lo -j ACCEPT",
-        // The interface there is that of the way out, not yet the loopback.
-        _ => "-m conntrack --ctstate DNAT -j ACCEPT",
+        "PREROUTING" | "INPUT" => "-i lo",
+        "POSTROUTING" => "-o lo",
+        _ => leaving.iptables,
     };
     let chain = match chain {
         "PREROUTING" | "INPUT" | "POSTROUTING" => chain,
         _ => "OUTPUT",
     };
-    format!("{tool} -t {table} -I {chain} {accept}")
+    format!("{tool} -t {table} -I {chain} {accept} -j ACCEPT")
 }
 
-fn remedy_of_nft(dropped: &Dropped, hook: &str) -> String {
+fn remedy_of_nft(dropped: &Dropped, hook: &str, leaving: &Leaving) -> String {
     let accept = match hook {
-        "prerouting" | "input" => "iifname lo accept",
-        "postrouting" => "oifname lo accept",
-        _ => "ct status dnat accept",
+        "prerouting" | "input" => "iifname lo",
+        "postrouting" => "oifname lo",
+        _ => leaving.nft,
     };
     let Dropped { family, table, chain, .. } = dropped;
-    format!("nft insert rule {family} {table} {chain} {accept}")
+    format!("nft insert rule {family} {table} {chain} {accept} accept")
 }
 
-fn told_of(dropped: &Dropped, family: Family) -> String {
+fn told_of(dropped: &Dropped, family: Family, leaving: &Leaving) -> String {
     let Dropped { family: of, table, chain, rule } = dropped;
     let listed = list(dropped);
     let tool = family.tool();
@@ -88,13 +127,14 @@ fn told_of(dropped: &Dropped, family: Family) -> String {
     let base = base_of(&listed, chain);
     if is_iptables {
         let chain = base.as_ref().map_or(chain.as_str(), |(name, _)| name);
-        let remedy = remedy_of_iptables(tool, table, chain);
+        let remedy = remedy_of_iptables(tool, table, chain, leaving);
         return format!("{what} ({tool}, table {table}); to let it pass: {remedy}");
     }
     let hook = base.as_ref().map_or("output", |(_, hook)| hook);
     let at =
         Dropped { chain: base.as_ref().map_or(chain, |(name, _)| name).clone(), ..dropped.clone() };
-    format!("{what} (nft table {of} {table}); to let it pass: {}", remedy_of_nft(&at, hook))
+    let remedy = remedy_of_nft(&at, hook, leaving);
+    format!("{what} (nft table {of} {table}); to let it pass: {remedy}")
 }
 
 /// The table with the handles of its rules, as nft prints it; nothing where nft is not installed.
@@ -164,13 +204,13 @@ struct RuleCounter {
 }
 
 impl RuleCounter {
-    fn told(&self, tool: &str) -> String {
+    fn told(&self, tool: &str, leaving: &Leaving) -> String {
         let RuleCounter { table, chain, rule, .. } = self;
         let what = match rule {
             Some(rule) => format!("the rule `{rule}` in chain {chain} drops it"),
             None => format!("the policy of chain {chain} drops it"),
         };
-        let remedy = remedy_of_iptables(tool, table, chain);
+        let remedy = remedy_of_iptables(tool, table, chain, leaving);
         format!("{what} ({tool}, table {table}); to let it pass: {remedy}")
     }
 }
@@ -245,7 +285,7 @@ mod tests {
         assert_eq!(moved(&before, &read(&saved(2, 3))), None);
         let policy = moved(&before, &read(&saved(7, 2))).unwrap();
         assert_eq!(
-            policy.told("iptables"),
+            policy.told("iptables", &REDIRECTED),
             "the policy of chain OUTPUT drops it (iptables, table filter); to let it pass: \
              iptables -t filter -I OUTPUT -m conntrack --ctstate DNAT -j ACCEPT"
         );
@@ -270,7 +310,7 @@ mod tests {
             rule: None,
         };
         assert_eq!(
-            remedy_of_nft(&dropped, "prerouting"),
+            remedy_of_nft(&dropped, "prerouting", &DATAGRAM),
             "nft insert rule inet fw4 raw_prerouting iifname lo accept"
         );
     }

@@ -163,12 +163,19 @@ impl Error {
         }
     }
 
+    /// Whether another program was changing the firewall (iptables(8), `-w`).
+    pub(super) fn is_locked_out(&self) -> bool {
+        matches!(self, Error::Failed { said, .. } if said.contains(XTABLES_LOCK))
+    }
+
     /// Whether the kernel has no such table or match for this family.
     pub(super) fn is_unsupported(&self) -> bool {
         let Error::Failed { said, .. } = self else { return false };
         KERNEL_LACKS.iter().any(|needle| said.contains(needle))
     }
 }
+
+const XTABLES_LOCK: &str = "xtables lock";
 
 const KERNEL_LACKS: [&str; 5] = [
     "Table does not exist",
@@ -183,7 +190,7 @@ fn hint(said: &str) -> &'static str {
     let any = |needles: &[&str]| needles.iter().any(|needle| said.contains(needle));
     if any(&["is incompatible, use 'nft' tool"]) {
         "; it holds native nft rules, set firewall.backend = \"nftables\""
-    } else if any(&["xtables lock"]) {
+    } else if any(&[XTABLES_LOCK]) {
         "; another program is changing the firewall, try again"
     } else if any(&["in use by a kernel component"]) {
         "; a rule that is not ours names this set, `iptables-save | grep snet-` shows it"

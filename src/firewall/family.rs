@@ -43,7 +43,8 @@ impl Family {
         }
     }
 
-    pub(super) fn loopback(self) -> IpAddr {
+    /// 127.0.0.1 or ::1.
+    pub fn loopback(self) -> IpAddr {
         match self {
             Family::V4 => Ipv4Addr::LOCALHOST.into(),
             Family::V6 => Ipv6Addr::LOCALHOST.into(),

@@ -52,6 +52,10 @@ pub trait Installed: Debug + Send + Sync {
     /// Whether rules of this family are installed and redirect what is captured.
     fn captures(&self, family: Family) -> bool;
 
+    /// Whether rules of this family are installed that capture foreign UDP of this machine, all or
+    /// some of it: then the daemon can prove it.
+    fn captures_datagrams(&self, family: Family) -> bool;
+
     /// The rules are proven and in use: from now on a failure leaves them closed, where they are so
     /// ([`OnFailure::Closed`](super::OnFailure::Closed)).
     fn commit(&self);

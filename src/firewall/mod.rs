@@ -43,7 +43,7 @@ pub use backend::{
     Backend, Cleaned, Prepared, cleanup, has_table, is_closed, render, try_nftables,
     uncaptured_datagrams,
 };
-pub use culprit::culprit;
+pub use culprit::{culprit, culprit_of_datagrams};
 pub use environment::Environment;
 pub use environment::datagrams::DatagramLimits;
 pub use environment::default_route::DefaultRoute;

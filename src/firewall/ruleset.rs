@@ -63,6 +63,14 @@ impl Ruleset {
         self.captures_datagrams(family) && !is_dropped
     }
 
+    /// Whether UDP that a part of this machine keeps from being captured goes out directly, while
+    /// the rest of its family is captured. Not QUIC.
+    pub(super) fn lets_uncaptured_go(&self, family: Family) -> bool {
+        self.captures_datagrams(family)
+            && (self.policy.udp, self.policy.uncapturable_udp)
+                == (Datagrams::Proxy, Datagrams::Direct)
+    }
+
     /// The same in the place of `old`, whose uplinks it knows: one that has no default route at
     /// this moment, because it is being redialled, is still one.
     ///

@@ -19,6 +19,11 @@ pub(super) enum Set {
     Alive,
     /// Every address, for as long as this family cannot be captured and the other one is.
     Rejected,
+    /// Every address, for as long as the same holds for foreign UDP of this family.
+    AliveDatagrams,
+    /// Every address, for as long as foreign UDP of this family cannot be captured and that of the
+    /// other one is.
+    RejectedDatagrams,
     /// The prefixes on our links.
     Connected,
     /// `rules.block`.
@@ -56,9 +61,11 @@ pub(super) const GROWING: usize = 65_536;
 
 impl Set {
     /// What both modes have.
-    pub(super) const COMMON: [Set; 12] = [
+    pub(super) const COMMON: [Set; 14] = [
         Set::Alive,
         Set::Rejected,
+        Set::AliveDatagrams,
+        Set::RejectedDatagrams,
         Set::Connected,
         Set::Block,
         Set::Proxy,
@@ -99,6 +106,8 @@ impl Set {
         let name = match self {
             Set::Alive => "alive",
             Set::Rejected => "rejected",
+            Set::AliveDatagrams => "alive-udp",
+            Set::RejectedDatagrams => "rejected-udp",
             Set::Connected => "connected",
             Set::Block => "block",
             Set::Proxy => "proxy",
@@ -120,7 +129,9 @@ impl Set {
 
     pub(super) fn kind(self) -> SetKind {
         match self {
-            Set::Alive | Set::Rejected => SetKind::Switch,
+            Set::Alive | Set::Rejected | Set::AliveDatagrams | Set::RejectedDatagrams => {
+                SetKind::Switch
+            }
             Set::Servers => SetKind::Addresses,
             Set::LearnedBlock | Set::LearnedProxy | Set::LearnedDirect => SetKind::Expiring,
             Set::Lan | Set::OnLink => SetKind::AtInterfaces,
@@ -148,6 +159,8 @@ impl Set {
             Set::Servers => return addresses(&environment.servers, family),
             Set::Alive
             | Set::Rejected
+            | Set::AliveDatagrams
+            | Set::RejectedDatagrams
             | Set::LearnedBlock
             | Set::LearnedProxy
             | Set::LearnedDirect

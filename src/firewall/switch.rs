@@ -1,5 +1,8 @@
 //! What becomes of the traffic of each family: the switches that the heartbeat sets in the kernel.
 //!
+//! Each family has two: that of foreign UDP is one of its own, since it comes by another way than
+//! connections and queries, and either may be lost alone.
+//!
 //! Every rule that acts asks a switch, and a switch stays as it is for
 //! [`RULE_LIFETIME`](super::RULE_LIFETIME) only. So a daemon that is dead or hangs leaves both on
 //! [`Switch::Off`], and then [`OnFailure`] decides.
@@ -10,7 +13,7 @@ use std::time::Duration;
 /// The rules act for so long after a beat.
 pub const RULE_LIFETIME: Duration = Duration::from_secs(6);
 
-/// What becomes of the traffic of one family.
+/// What becomes of the traffic of one family, or of its foreign UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switch {
     /// Names and foreign TCP are redirected, foreign QUIC is rejected.
@@ -46,6 +49,8 @@ pub struct Switches {
     pub v4: Switch,
     /// Of IPv6.
     pub v6: Switch,
+    /// Of foreign UDP, IPv4 first, where it is captured and its family is too.
+    pub datagrams: [Switch; 2],
 }
 
 /// `firewall.on-failure`: what becomes of foreign traffic while no living snet that is proven to
@@ -61,15 +66,27 @@ pub enum OnFailure {
 
 impl Switches {
     /// Both families are captured.
-    pub const CAPTURE: Switches = Switches { v4: Switch::Capture, v6: Switch::Capture };
+    pub const CAPTURE: Switches =
+        Switches { v4: Switch::Capture, v6: Switch::Capture, datagrams: [Switch::Capture; 2] };
 
     /// Nothing is captured.
-    pub const OFF: Switches = Switches { v4: Switch::Off, v6: Switch::Off };
+    pub const OFF: Switches =
+        Switches { v4: Switch::Off, v6: Switch::Off, datagrams: [Switch::Off; 2] };
 
     pub(super) fn of(self, family: Family) -> Switch {
         match family {
             Family::V4 => self.v4,
             Family::V6 => self.v6,
+        }
+    }
+
+    /// That of foreign UDP, which is not captured unless its family is.
+    pub(super) fn of_datagrams(self, family: Family) -> Switch {
+        let [v4, v6] = self.datagrams;
+        match (self.of(family), family) {
+            (Switch::Capture, Family::V4) => v4,
+            (Switch::Capture, Family::V6) => v6,
+            (other, _) => other,
         }
     }
 }

@@ -61,6 +61,14 @@ pub fn knock(address: IpAddr, tcp: u16, udp: u16) -> Vec<Socket> {
     knocking.into_iter().flatten().collect()
 }
 
+/// Sends a datagram of one byte, and waits for nothing. What is returned keeps the socket alive.
+pub fn send(to: SocketAddr) -> Option<Socket> {
+    let socket = socket(to, Type::DGRAM, Protocol::UDP).ok()?;
+    // What becomes of it is seen elsewhere.
+    let _ = socket.send_to(&[0], &to.into());
+    Some(socket)
+}
+
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))?;
     match address {

@@ -88,7 +88,33 @@ impl Drop for DaemonProcess {
     }
 }
 
+/// Whether the daemon has found that UDP cannot be captured on this kernel, of this family alone or
+/// of both.
+pub(super) fn cannot_capture_datagrams(log: &str, family: &str) -> bool {
+    let other = if family == "IPv6" { "IPv4 UDP" } else { "IPv6 UDP" };
+    let told = |line: &str| line.contains(" WARN ") && line.contains("UDP cannot be captured");
+    log.lines().any(|line| told(line) && !line.contains(other))
+}
+
 /// All that the daemon has said.
 pub(super) fn log() -> String {
     fs::read_to_string(LOG).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cannot_capture_datagrams as cannot;
+
+    #[test]
+    fn what_a_kernel_cannot_capture() {
+        let line = |what: &str| {
+            format!("2026 INFO ready\n2026  WARN foreign {what} cannot be captured, and\n")
+        };
+        let found = |log: &str| ["IPv4", "IPv6"].map(|family| cannot(log, family));
+        assert_eq!(found("2026 INFO ready\n"), [false, false]);
+        assert_eq!(found(&line("UDP")), [true, true]);
+        assert_eq!(found(&line("IPv4 UDP")), [true, false]);
+        assert_eq!(found(&line("IPv6 UDP")), [false, true]);
+        assert_eq!(found(&line("IPv6 UDP").replace("WARN", "INFO")), [false, false]);
+    }
 }

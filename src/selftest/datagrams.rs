@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "plays programs, whose sockets carry no mark")]
 
 use super::client::in_words;
+use super::daemon::{self, cannot_capture_datagrams};
 use super::table::{Row, TrialTable};
 use super::world::{self, at};
 use std::io;
@@ -14,6 +15,9 @@ use std::time::Duration;
 /// Both ends are on this machine: what is not there by then is lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Of a kernel without TPROXY or policy routing.
+const NO_CAPTURE: &str = "no capture of UDP";
+
 /// So many datagrams are sent on a flow that shall lose none.
 const SEVERAL: usize = 10;
 
@@ -22,20 +26,23 @@ const SEVERAL: usize = 10;
 struct Peers {
     first: SocketAddr,
     second: SocketAddr,
-    /// Behind the name of a row.
     family: &'static str,
+    /// Behind the name of a row.
+    suffix: &'static str,
 }
 
 const PEERS: [Peers; 2] = [
     Peers {
         first: SocketAddr::new(IpAddr::V4(world::FOREIGN), world::CALL),
         second: SocketAddr::new(IpAddr::V4(world::FOREIGN_TWIN), world::OTHER_CALL),
-        family: "",
+        family: "IPv4",
+        suffix: "",
     },
     Peers {
         first: SocketAddr::new(IpAddr::V6(world::FOREIGN_V6), world::CALL),
         second: SocketAddr::new(IpAddr::V6(world::FOREIGN_TWIN_V6), world::OTHER_CALL),
-        family: ", IPv6",
+        family: "IPv6",
+        suffix: ", IPv6",
     },
 ];
 
@@ -81,7 +88,7 @@ impl DatagramTrials {
         let mut older = Vec::new();
         for peers in families {
             let caller = Caller::new(peers.first)?;
-            let row = format!("no daemon: foreign UDP{}", peers.family);
+            let row = format!("no daemon: foreign UDP{}", peers.suffix);
             table.add(Row::compare(&row, "direct", &caller.try_way(peers.first)));
             older.push((*peers, caller));
         }
@@ -108,21 +115,25 @@ impl DatagramTrials {
         Ok(BusyFlows { stop, thread })
     }
 
-    /// New flows, while the daemon runs.
+    /// New flows, while the daemon runs. It has said what this kernel cannot do.
     pub(super) fn running(&self, table: &mut TrialTable, no_ipv6: &str) -> io::Result<()> {
         let rows = ["foreign UDP", "UDP: one address for all peers", "UDP: a stranger's datagram"];
-        for (peers, _) in &self.older {
-            let row = |index: usize| format!("{}{}", rows[index], peers.family);
+        let log = daemon::log();
+        for peers in &PEERS {
+            let lacks = match self.older.iter().any(|(own, _)| own.family == peers.family) {
+                false => Some(no_ipv6),
+                true => cannot_capture_datagrams(&log, peers.family).then_some(NO_CAPTURE),
+            };
+            let row = |index: usize| format!("{}{}", rows[index], peers.suffix);
+            if let Some(lacks) = lacks {
+                (0..rows.len()).for_each(|index| table.add(Row::skipped(&row(index), lacks)));
+                continue;
+            }
             let caller = Caller::new(peers.first)?;
             table.add(Row::compare(&row(0), "proxied", &caller.try_way(peers.first)));
             table.add(Row::compare(&row(1), "the same client", &caller.try_mapping(*peers)));
             let caller = Caller::new(peers.first)?;
             table.add(Row::compare(&row(2), "comes in", &caller.try_filtering(*peers)));
-        }
-        if self.older.len() < PEERS.len() {
-            for row in rows {
-                table.add(Row::skipped(&format!("{row}{}", PEERS[1].family), no_ipv6));
-            }
         }
         Ok(())
     }
@@ -130,7 +141,11 @@ impl DatagramTrials {
     /// The proxy that carries UDP is down.
     pub(super) fn without_proxy(&self, table: &mut TrialTable) -> io::Result<()> {
         for (peers, _) in &self.older {
-            let row = format!("first proxy down: foreign UDP{}", peers.family);
+            let row = format!("first proxy down: foreign UDP{}", peers.suffix);
+            if cannot_capture_datagrams(&daemon::log(), peers.family) {
+                table.add(Row::skipped(&row, NO_CAPTURE));
+                continue;
+            }
             let way = Caller::new(peers.first)?.try_way(peers.first);
             table.add(Row::compare(&row, "silence", &way));
         }
@@ -140,7 +155,7 @@ impl DatagramTrials {
     /// The flows that began before the daemon did: directly, as if it were not there.
     pub(super) fn older(&self, table: &mut TrialTable) {
         for (peers, caller) in &self.older {
-            let row = format!("UDP begun before the start{}", peers.family);
+            let row = format!("UDP begun before the start{}", peers.suffix);
             let ways: Vec<_> = (0..SEVERAL).map(|_| caller.try_way(peers.first)).collect();
             let other = ways.into_iter().find(|way| way != "direct");
             table.add(Row::compare(&row, "direct", &other.unwrap_or_else(|| "direct".into())));
@@ -150,7 +165,7 @@ impl DatagramTrials {
     /// A new flow, after the stop.
     pub(super) fn stopped(&self, table: &mut TrialTable) -> io::Result<()> {
         for (peers, _) in &self.older {
-            let row = format!("stopped: foreign UDP{}", peers.family);
+            let row = format!("stopped: foreign UDP{}", peers.suffix);
             let way = Caller::new(peers.first)?.try_way(peers.first);
             table.add(Row::compare(&row, "direct", &way));
         }

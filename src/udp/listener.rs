@@ -2,6 +2,7 @@
 
 use super::SharedState;
 use super::session::{DatagramSession, begin};
+use crate::fault::{self, Fault};
 use crate::firewall::{Family, probe};
 use crate::net::listen::Errors;
 use crate::net::udp::train::{Train, TrainInbox};
@@ -33,7 +34,7 @@ pub(super) async fn listen(
                 continue;
             }
         };
-        take_all(&shared, &mut shared.inbox.borrow_mut(), Instant::now());
+        take_all(&shared, &listener, &mut shared.inbox.borrow_mut(), Instant::now());
         if !is_empty {
             // One busy listener must not starve the sessions, which carry the replies.
             tokio::task::yield_now().await;
@@ -42,10 +43,22 @@ pub(super) async fn listen(
 }
 
 /// Hands what came to the sessions. What goes to one of them in a row leaves together.
-fn take_all(shared: &Rc<SharedState>, inbox: &mut TrainInbox, now: Instant) {
+fn take_all(
+    shared: &Rc<SharedState>,
+    listener: &TransparentListener,
+    inbox: &mut TrainInbox,
+    now: Instant,
+) {
     lock(&shared.pace).carried(inbox.datagrams());
     for train in inbox.trains() {
-        take(shared, train, now);
+        if fault::is(Fault::UdpHang) && train.is(b"hang") {
+            std::thread::sleep(std::time::Duration::MAX);
+        }
+        if is_health_check(shared, &train) {
+            answer(shared, listener, train.peer);
+        } else {
+            take(shared, train, now);
+        }
     }
     shared.flush();
 }
@@ -92,6 +105,18 @@ fn add(
         evicted.evict();
     }
     session
+}
+
+/// Whether it is the daemon's own question whether the listener answers.
+fn is_health_check(shared: &SharedState, train: &Train<'_>) -> bool {
+    let is_direct = train.destination.is_some_and(|destination| destination.ip().is_loopback());
+    is_direct && train.is(shared.relay.token.text().as_bytes())
+}
+
+fn answer(shared: &SharedState, listener: &TransparentListener, client: SocketAddr) {
+    if let Err(error) = listener.answer(shared.relay.token.text().as_bytes(), client) {
+        debug!(%client, "the health check is not answered: {error}");
+    }
 }
 
 /// Whether it is the daemon's own question whether datagrams are captured.

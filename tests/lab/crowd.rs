@@ -19,6 +19,12 @@ fn two_thousand_at_once_through_shadowsocks() {
 }
 
 #[test]
+fn two_thousand_at_once_through_shadowsocks_2022() {
+    let upstream = Upstream::Rust("2022-blake3-aes-128-gcm");
+    sealed(|| at_once(Variant::Native, Family::V6, upstream));
+}
+
+#[test]
 fn two_thousand_at_once_through_http() {
     sealed(|| at_once(Variant::Legacy, Family::V6, Upstream::Squid));
 }

@@ -22,11 +22,12 @@ pub enum Upstream {
 }
 
 /// Every cipher, and HTTP and SOCKS5 with and without a password.
-pub const UPSTREAMS: [Upstream; 8] = [
+pub const UPSTREAMS: [Upstream; 9] = [
     Upstream::Libev(shadowsocks::METHODS[0]),
     Upstream::Libev(shadowsocks::METHODS[1]),
     Upstream::Libev(shadowsocks::METHODS[2]),
     Upstream::Rust(shadowsocks::METHODS[1]),
+    Upstream::Rust(shadowsocks::METHODS_2022[1]),
     Upstream::Squid,
     Upstream::Tinyproxy,
     Upstream::Dante,

@@ -1,13 +1,14 @@
 //! The daemon's listeners, asked without a redirect: whether connections are accepted and names
 //! answered.
 
-use crate::daemon::proof::{PATIENCE, ProofFailure, ProofPart, bounded};
+use crate::daemon::proof::{ProofFailure, ProofPart, asked, bounded};
+use crate::firewall::Family;
+use crate::inbound::token::Token;
 use crate::net::Outbound;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 /// `localhost. A IN`, recursion desired: the resolver answers it by itself.
 const QUESTION: &[u8] =
@@ -21,6 +22,8 @@ pub(in crate::daemon) struct Listeners {
     /// `--dns-only` has none.
     pub(in crate::daemon) tcp: Option<u16>,
     pub(in crate::daemon) dns: u16,
+    /// Where captured UDP is taken to, and what it is asked with; `None`: nothing listens.
+    pub(in crate::daemon) datagrams: Option<(u16, Token)>,
 }
 
 impl Listeners {
@@ -43,6 +46,24 @@ impl Listeners {
             }
         }
         silent.map_or(Ok(()), Err)
+    }
+
+    /// Whether the listener of captured UDP answers, of any family.
+    pub(super) async fn answer_datagrams(&self) -> Result<(), ProofFailure> {
+        let Some((port, token)) = &self.datagrams else { return Ok(()) };
+        let ask = async |family: Family| {
+            let address = SocketAddr::new(family.loopback(), *port);
+            bounded(self.udp_listener(address, token)).await
+        };
+        match tokio::join!(ask(Family::V4), ask(Family::V6)) {
+            (Ok(()), _) | (_, Ok(())) => Ok(()),
+            (Err(error), _) => Err(ProofFailure { what: ProofPart::UdpListener, error }),
+        }
+    }
+
+    async fn udp_listener(&self, address: SocketAddr, token: &Token) -> io::Result<()> {
+        let socket = self.outbound.udp(address).await?;
+        asked(&socket, token.text().as_bytes(), &mut [0; 64]).await.map(drop)
     }
 
     async fn answer_at(&self, address: IpAddr) -> Result<(), ProofFailure> {
@@ -73,14 +94,7 @@ impl Listeners {
 
     async fn resolver(&self, address: SocketAddr) -> io::Result<()> {
         let socket = self.outbound.udp(address).await?;
-        socket.send(QUESTION).await?;
-        let mut answer = [0; 512];
-        // A burst of names may fill the queue and cost one datagram.
-        if let Ok(answered) = timeout(PATIENCE / 2, socket.recv(&mut answer)).await {
-            return answered.map(drop);
-        }
-        socket.send(QUESTION).await?;
-        socket.recv(&mut answer).await.map(drop)
+        asked(&socket, QUESTION, &mut [0; 512]).await.map(drop)
     }
 }
 

@@ -4,21 +4,22 @@
 //! seconds ([`crate::firewall::RULE_LIFETIME`]). Every two seconds a round proves capture
 //! ([`proof`](super::proof)) and sets the switches by what it has found: when the daemon hangs,
 //! dies or is stopped, or when others' rules drop the packets, the rules let go within seconds, or
-//! reject with `firewall.on-failure = "closed"`. One family never takes the other down. systemd's
+//! reject with `firewall.on-failure = "closed"`. One family never takes the other down, and foreign
+//! UDP, which has a way, a proof and a switch of its own, takes nothing else down. systemd's
 //! watchdog is fed as long as a listener answers: others' rules are no reason to kill the daemon.
 
 mod judge;
 mod listeners;
+mod report;
 
 pub(super) use judge::LossPolicy;
 pub(super) use listeners::Listeners;
 
-use super::notify;
-use super::proof::{Finding, PATIENCE, Proof, ProofFailure};
+use super::proof::{CaptureWay, Finding, PATIENCE, Proof, ProofFailure};
 use crate::firewall::{Family, Switch, Switches};
 use judge::{FamilyState, Judge};
+use report::{Report, told_of};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -30,15 +31,21 @@ const INTERVAL: Duration = Duration::from_secs(2);
 
 /// What is done with what a round has found.
 pub(super) trait Effects: Send + Sync + 'static {
+    /// The families, IPv4 first, of which the rules capture foreign UDP; a reload may change it.
+    fn captures_datagrams(&self) -> [bool; 2];
+
     /// Sets the switches. Returns whether they are set.
     fn set_switches(&self, switches: Switches) -> impl Future<Output = bool> + Send;
 
     /// The daemon answers.
     fn alive(&self);
 
-    /// What others' rules do with the packets of this family's proof, and the remedy. Takes its
-    /// time.
-    fn explain(&self, family: Family) -> impl Future<Output = Option<String>> + Send;
+    /// What others' rules do with the packets of this proof, and the remedy. Takes its time.
+    fn explain(
+        &self,
+        way: CaptureWay,
+        family: Family,
+    ) -> impl Future<Output = Option<String>> + Send;
 }
 
 #[derive(Debug)]
@@ -51,20 +58,45 @@ pub(super) struct Heartbeat<A> {
     /// Others have changed rules: a round comes at once.
     changed: Arc<Notify>,
     judge: Judge,
-    /// What was told last of each family.
-    told: [Option<(FamilyState, Switch)>; 2],
-    explanations: Arc<[Explanation; 2]>,
+    report: Report<A>,
+    datagram_judge: Judge,
+    datagram_report: Report<A>,
     /// No listener answers.
     is_silent: bool,
 }
 
-/// Whose rules drop what a family's proof sends, as far as it is known by now.
-#[derive(Debug, Default)]
-struct Explanation {
-    /// A search that was begun for an earlier number is out of date.
-    number: AtomicU64,
-    /// Others' rules do.
-    blames_others: AtomicBool,
+/// What a round has found of one way of capture.
+#[derive(Debug)]
+struct Round {
+    /// Of each family, IPv4 first; `None`: the rules do not capture it.
+    found: [Option<Finding>; 2],
+    /// What of the daemon is silent, if no listener of this way answers.
+    silent: Option<ProofFailure>,
+}
+
+impl Round {
+    /// A listener is silent only if nothing went through the rules either, and where nothing is
+    /// proven at least a listener has to answer.
+    fn new([v4, v6]: [Option<Finding>; 2], answers: Result<(), ProofFailure>) -> Self {
+        let is_captured = [&v4, &v6].iter().any(|found| matches!(found, Some(Finding::Captured)));
+        let silent = answers.err().filter(|_| !is_captured);
+        let judged = |found: Option<Finding>| match (found?, &silent) {
+            (Finding::Captured, _) => Some(Finding::Captured),
+            (Finding::NoRoute | Finding::Unprovable(_) | Finding::Broken(_), Some(silent)) => {
+                Some(Finding::Broken(silent.again()))
+            }
+            (found, None) => Some(found),
+        };
+        Round { found: [judged(v4), judged(v6)], silent }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.found.iter().any(|found| matches!(found, Some(Finding::Broken(_))))
+    }
+
+    fn judged(&self, judge: &mut Judge) -> ([FamilyState; 2], [Switch; 2]) {
+        judge.judge(self.found.each_ref().map(Option::as_ref), self.silent.is_none())
+    }
 }
 
 impl<A: Effects> Heartbeat<A> {
@@ -75,16 +107,20 @@ impl<A: Effects> Heartbeat<A> {
         captures: [bool; 2],
         policy: LossPolicy,
     ) -> Self {
+        let effects = Arc::new(effects);
+        let report = |way| Report::new(Arc::clone(&effects), way, policy.is_closed);
         Heartbeat {
-            effects: Arc::new(effects),
             proof,
             listeners,
             captures,
             changed: Arc::default(),
             judge: Judge::new(policy),
-            told: [None; 2],
-            explanations: Arc::default(),
+            report: report(CaptureWay::Redirect),
+            // Blocked IPv6 is rejected with all its protocols, by the switch of the family.
+            datagram_judge: Judge::new(LossPolicy { blocks_ipv6: false, ..policy }),
+            datagram_report: report(CaptureWay::Datagrams),
             is_silent: false,
+            effects,
         }
     }
 
@@ -98,30 +134,32 @@ impl<A: Effects> Heartbeat<A> {
     /// switches.
     ///
     /// # Errors
-    /// No family is captured, and why.
+    /// No family is captured, and why. That UDP is not is told, and no error.
     pub(super) async fn prove(&mut self) -> Result<(), String> {
-        let (mut found, mut silent) = self.round().await;
-        if found.iter().any(|found| matches!(found, Some(Finding::Broken(_)))) {
+        let [mut redirect, mut datagrams] = self.round().await;
+        if redirect.is_broken() || datagrams.is_broken() {
             tokio::time::sleep(PATIENCE / 8).await;
-            (found, silent) = self.round().await;
+            [redirect, datagrams] = self.round().await;
         }
-        let (states, switches) =
-            self.judge.judge([found[0].as_ref(), found[1].as_ref()], silent.is_none());
+        let (states, switches) = redirect.judged(&mut self.judge);
         let is_good =
             |state: &FamilyState| matches!(state, FamilyState::Captured | FamilyState::Unprovable);
         if states.contains(&FamilyState::Broken) && !states.iter().any(is_good) {
             let mut causes = Vec::new();
-            for (family, found) in Family::ALL.into_iter().zip(&found) {
+            for (family, found) in Family::ALL.into_iter().zip(&redirect.found) {
                 if let Some(Finding::Broken(broken)) = found {
-                    causes.push(told_of(family, broken, self.effects.explain(family).await));
+                    let why = self.effects.explain(CaptureWay::Redirect, family).await;
+                    causes.push(told_of(&family.to_string(), broken, why));
                 }
             }
             return Err(causes.join("; "));
         }
-        if !self.effects.set_switches(switches).await {
+        let (datagram_states, of_datagrams) = self.judged_datagrams(&datagrams, switches);
+        if !self.effects.set_switches(together(switches, of_datagrams)).await {
             return Err("the rules cannot be activated".into());
         }
-        self.tell(states, switches, &found);
+        self.report.tell(states, switches, &redirect.found);
+        self.datagram_report.tell(datagram_states, of_datagrams, &datagrams.found);
         Ok(())
     }
 
@@ -138,58 +176,72 @@ impl<A: Effects> Heartbeat<A> {
                 () = changed.notified() => ticks.reset(),
                 _ = ticks.tick() => {}
             }
-            let (found, silent) = self.round().await;
+            let [redirect, datagrams] = self.round().await;
             // A listener that does not answer was told to stop.
             if *stopped.borrow() || stopped.has_changed().is_err() {
                 return true;
             }
-            if silent.is_some() && !self.is_silent {
+            if redirect.silent.is_some() && !self.is_silent {
                 // The rules that were blamed before explain nothing of it.
-                self.forget_explanations();
+                self.report.forget_explanations();
             }
-            let (states, switches) =
-                self.judge.judge([found[0].as_ref(), found[1].as_ref()], silent.is_none());
+            let (states, switches) = redirect.judged(&mut self.judge);
+            let (datagram_states, of_datagrams) = self.judged_datagrams(&datagrams, switches);
             if self.captures != [false; 2] {
-                self.effects.set_switches(switches).await;
+                self.effects.set_switches(together(switches, of_datagrams)).await;
             }
-            self.tell(states, switches, &found);
+            self.report.tell(states, switches, &redirect.found);
+            self.datagram_report.tell(datagram_states, of_datagrams, &datagrams.found);
             // Packets that others' rules drop are no reason to be killed.
-            let blames = |it: &Explanation| it.blames_others.load(Ordering::Relaxed);
-            if silent.is_none() || self.explanations.iter().any(blames) {
+            let answers = redirect.silent.is_none() && datagrams.silent.is_none();
+            if answers || self.report.blames_others() || self.datagram_report.blames_others() {
                 self.effects.alive();
             }
-            self.tell_silence(silent);
+            self.tell_silence(redirect.silent);
         }
     }
 
-    fn forget_explanations(&self) {
-        for explanation in self.explanations.iter() {
-            explanation.number.fetch_add(1, Ordering::Relaxed);
-            explanation.blames_others.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// Both families at once, and the daemon's ports: a round takes no longer than its slowest
-    /// answer. Returns what of the daemon is silent, if no listener answers.
-    async fn round(&self) -> ([Option<Finding>; 2], Option<ProofFailure>) {
-        let of = async |place: usize, family: Family| {
-            if self.captures[place] { Some(self.proof.of(family).await) } else { None }
+    /// Both ways of both families at once, and the daemon's ports: a round takes no longer than its
+    /// slowest answer.
+    async fn round(&self) -> [Round; 2] {
+        let of = async |captures: [bool; 2], way: CaptureWay, place: usize| {
+            if captures[place] { Some(self.proof.of(way, Family::ALL[place]).await) } else { None }
         };
-        let (v4, v6, answers) =
-            tokio::join!(of(0, Family::V4), of(1, Family::V6), self.listeners.answer());
-        // A connection that went through the redirect was answered, too.
-        let is_captured = [&v4, &v6].iter().any(|found| matches!(found, Some(Finding::Captured)));
-        let silent = answers.err().filter(|_| !is_captured);
-        let judged = |found: Option<Finding>| match (found?, &silent) {
-            (Finding::Captured, _) => Some(Finding::Captured),
-            // Nothing is proven: then at least a listener has to answer.
-            (Finding::NoRoute | Finding::Unprovable(_) | Finding::Broken(_), Some(silent)) => {
-                Some(Finding::Broken(silent.again()))
+        let (redirect, datagrams) = (self.captures, self.effects.captures_datagrams());
+        let relay = async {
+            if datagrams == [false; 2] {
+                return Ok(());
             }
-            (found, None) => Some(found),
+            self.listeners.answer_datagrams().await
         };
-        let found = [judged(v4), judged(v6)];
-        (found, silent)
+        let (v4, v6, answers, udp4, udp6, relays) = tokio::join!(
+            of(redirect, CaptureWay::Redirect, 0),
+            of(redirect, CaptureWay::Redirect, 1),
+            self.listeners.answer(),
+            of(datagrams, CaptureWay::Datagrams, 0),
+            of(datagrams, CaptureWay::Datagrams, 1),
+            relay,
+        );
+        [Round::new([v4, v6], answers), Round::new([udp4, udp6], relays)]
+    }
+
+    /// What is not captured by the rules has its switch on: as soon as a reload captures it, it is.
+    /// Of a family that is lost as a whole nothing else is to be told.
+    fn judged_datagrams(
+        &mut self,
+        round: &Round,
+        families: [Switch; 2],
+    ) -> ([FamilyState; 2], [Switch; 2]) {
+        let (mut states, mut switches) = round.judged(&mut self.datagram_judge);
+        for place in [0, 1] {
+            if round.found[place].is_none() {
+                switches[place] = Switch::Capture;
+            }
+            if families[place] != Switch::Capture {
+                states[place] = FamilyState::Doubtful;
+            }
+        }
+        (states, switches)
     }
 
     fn tell_silence(&mut self, silent: Option<ProofFailure>) {
@@ -203,75 +255,50 @@ impl<A: Effects> Heartbeat<A> {
             _ => {}
         }
     }
-
-    /// Each change of a family is told once, and each change of what becomes of it.
-    fn tell(&mut self, states: [FamilyState; 2], switches: Switches, found: &[Option<Finding>; 2]) {
-        let switches = [switches.v4, switches.v6];
-        for (place, family) in Family::ALL.into_iter().enumerate() {
-            let (state, before) = (states[place], self.told[place]);
-            let is = (state, switches[place]);
-            if state == FamilyState::Doubtful || before == Some(is) {
-                continue;
-            }
-            self.told[place] = Some(is);
-            let explanation = &self.explanations[place];
-            let number = explanation.number.fetch_add(1, Ordering::Relaxed) + 1;
-            explanation.blames_others.store(false, Ordering::Relaxed);
-            match (state, &found[place]) {
-                (FamilyState::Broken, Some(Finding::Broken(broken))) => {
-                    self.explain(family, number, broken.again(), self.effect(switches[place]));
-                }
-                (FamilyState::Unprovable, Some(Finding::Unprovable(error))) => warn!(
-                    "health check: {family} is taken for captured, which cannot be proven: there \
-                     is no way to {} ({error})",
-                    crate::firewall::probe::address(family)
-                ),
-                (FamilyState::Captured, _) if matches!(before, Some((FamilyState::Broken, _))) => {
-                    info!("health check: {family} is captured again");
-                    notify::status(&format!("{family} is captured again"));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// In a task of its own: tools may take their time, and the other family must be kept active. A
-    /// port that does not answer may be shut off by others, too.
-    fn explain(&self, family: Family, number: u64, broken: ProofFailure, effect: &'static str) {
-        let (effects, explanations) = (Arc::clone(&self.effects), Arc::clone(&self.explanations));
-        tokio::spawn(async move {
-            let why = effects.explain(family).await;
-            let explanation = &explanations[place(family)];
-            if explanation.number.load(Ordering::Relaxed) == number {
-                explanation.blames_others.store(why.is_some(), Ordering::Relaxed);
-                let cause = told_of(family, &broken, why);
-                warn!("health check: not captured: {cause}; foreign {family} {effect}");
-                notify::status(&format!("not captured: {cause}"));
-            }
-        });
-    }
-
-    fn effect(&self, switch: Switch) -> &'static str {
-        match switch {
-            Switch::Reject | Switch::KeepThenReject => "is rejected meanwhile",
-            _ if self.judge.policy.is_closed => {
-                "is rejected meanwhile, as firewall.on-failure says"
-            }
-            _ => "flows directly meanwhile (firewall.on-failure = \"open\")",
-        }
-    }
 }
 
-fn told_of(family: Family, broken: &ProofFailure, why: Option<String>) -> String {
-    match why {
-        Some(why) => format!("{family}: {broken}: {why}"),
-        None => format!("{family}: {broken}"),
-    }
+/// What is captured, and what of it.
+fn together([v4, v6]: [Switch; 2], datagrams: [Switch; 2]) -> Switches {
+    Switches { v4, v6, datagrams }
 }
 
-fn place(family: Family) -> usize {
-    match family {
-        Family::V4 => 0,
-        Family::V6 => 1,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::proof::ProofPart;
+
+    fn failure(what: ProofPart) -> ProofFailure {
+        ProofFailure { what, error: std::io::ErrorKind::TimedOut.into() }
+    }
+
+    fn broken() -> Option<Finding> {
+        Some(Finding::Broken(failure(ProofPart::Datagram)))
+    }
+
+    fn silent() -> Result<(), ProofFailure> {
+        Err(failure(ProofPart::UdpListener))
+    }
+
+    #[test]
+    fn a_listener_that_hangs_keeps_nothing_alive() {
+        let hung = Round::new([broken(), Some(Finding::NoRoute)], silent());
+        assert!(hung.silent.is_some());
+        for found in &hung.found {
+            let Some(Finding::Broken(broken)) = found else { panic!("{found:?}") };
+            assert_eq!(broken.what, ProofPart::UdpListener);
+        }
+        let (_, switches) = hung.judged(&mut Judge::new(LossPolicy::default()));
+        assert_eq!(switches, [Switch::Off; 2]);
+    }
+
+    #[test]
+    fn what_was_answered_through_the_rules_is_no_silence() {
+        let one = Round::new([Some(Finding::Captured), broken()], silent());
+        assert!(one.silent.is_none());
+        let Some(Finding::Broken(left)) = &one.found[1] else { panic!("{:?}", one.found) };
+        assert_eq!(left.what, ProofPart::Datagram);
+        // And one that answers while others drop what is captured is none either.
+        assert!(Round::new([broken(), broken()], Ok(())).silent.is_none());
+        assert!(Round::new([None, None], Ok(())).found.iter().all(Option::is_none));
     }
 }

@@ -15,27 +15,21 @@ use crate::firewall::ruleset::Ruleset;
 use crate::firewall::tools::Iptables;
 use crate::mark::Fwmark;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 use tracing::{debug, warn};
-
-/// How often it is looked for: running tools costs more than asking the kernel.
-const INTERVAL: Duration = Duration::from_secs(10);
 
 /// What has been let in. Its drop takes the accepts out.
 #[derive(Debug, Default)]
 pub(in crate::firewall) struct Admission {
     is_there: AtomicBool,
-    checked: Mutex<Option<Instant>>,
 }
 
 impl Admission {
     /// Makes what these rules need, with each variant of iptables in which INPUT has rules, and
-    /// takes out what they do not need. What cannot be done is told by who looks for conflicts.
+    /// takes out what they do not need. What cannot be done is told by who looks for conflicts. To
+    /// be called when third-party rules have changed, too.
     pub(in crate::firewall) fn follow(&self, ruleset: &Ruleset) {
         let is_needed =
             |family: Family| ruleset.policy.lan.is_some() && ruleset.captures_datagrams(family);
-        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         for family in Family::ALL {
             let needed = is_needed(family);
             if !needed && !self.is_there.load(Ordering::Relaxed) {
@@ -48,14 +42,6 @@ impl Admission {
                     Err(error) => debug!("{tools}: {error}"),
                 }
             }
-        }
-    }
-
-    /// The same if it is time again.
-    pub(in crate::firewall) fn repair(&self, ruleset: &Ruleset) {
-        let checked = *self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        if checked.is_none_or(|checked| checked.elapsed() >= INTERVAL) {
-            self.follow(ruleset);
         }
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn raw(ruleset: &Ruleset, family: Family) -> Vec<IptablesChain> {
     }
     let mut learn = vec![
         // What is rejected meanwhile does not go on.
-        format!("{}-j RETURN", in_set(Set::Rejected, family)),
+        format!("{}-j RETURN", in_set(Set::RejectedDatagrams, family)),
     ];
     learn.push(renew(Set::Older, family, THERE));
     let capture =
@@ -138,7 +138,7 @@ fn take(ruleset: &Ruleset, family: Family) -> Vec<String> {
         OnFailure::Closed => "-j RETURN".into(),
     };
     rules.extend([
-        format!("-m set ! --match-set {} dst {otherwise}", Set::Alive.name(family)),
+        format!("-m set ! --match-set {} dst {otherwise}", Set::AliveDatagrams.name(family)),
         // In a rule of its own: a set that is full takes nothing, and the datagram is captured.
         renew(Set::Taken, family, THERE),
         format!("-g {CAPTURE}"),
@@ -200,7 +200,7 @@ pub(super) fn mangle(ruleset: &Ruleset, family: Family) -> IptablesTable {
     // Another program has overwritten the mark: what conntrack does not know leaves untranslated.
     lost.push(format!(
         "-m conntrack --ctstate UNTRACKED {}{} -j DROP",
-        in_set(Set::Alive, family),
+        in_set(Set::AliveDatagrams, family),
         is_flow_of(Set::Taken, family),
     ));
     IptablesTable {

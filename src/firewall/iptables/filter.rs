@@ -85,17 +85,17 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Ipt
         if ruleset.captures_datagrams(family) {
             // One that gets no answers is NEW with each datagram.
             rules.push(format!("-p udp {} -j RETURN", is_flow_of(Set::Older, family)));
+            if ruleset.policy.on_failure == OnFailure::Open {
+                let proxied = datagrams_where([quic, udp].map(|way| way == Datagrams::Proxy));
+                let [alive, rejected] = [Set::AliveDatagrams, Set::RejectedDatagrams]
+                    .map(|set| format!("-m set ! --match-set {} dst", set.name(family)));
+                rules.extend(proxied.map(|which| format!("{which} {alive} {rejected} -j RETURN")));
+            }
         }
+        rules.extend(lost(ruleset, family));
         // What is to be captured and comes here was missed: better refused than direct.
-        let datagrams = match [quic, udp].map(|way| way != Datagrams::Direct) {
-            [true, true] => Some("-p udp".into()),
-            [true, false] => Some(format!("-p udp --dport {QUIC}")),
-            [false, true] => Some(format!("-p udp ! --dport {QUIC}")),
-            [false, false] => None,
-        };
-        rules.extend(
-            datagrams.map(|which| format!("{which} -j REJECT --reject-with {unreachable}")),
-        );
+        let caught = datagrams_where([quic, udp].map(|way| way != Datagrams::Direct));
+        rules.extend(caught.map(|which| format!("{which} -j REJECT --reject-with {unreachable}")));
         // Of this machine's own: somebody took it out of nat, or flushed that. Better refused than
         // direct. What others translate is theirs. (Not for LAN hosts: while the mode changes,
         // theirs would be refused for a moment.)
@@ -132,6 +132,30 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Ipt
         jumps.retain(|jump| !jump.ends_with(INPUT));
     }
     IptablesTable { part: Part::Filter, jumps, chains }
+}
+
+/// The match of UDP where it is QUIC, where it is any other, or both.
+fn datagrams_where(quic_others: [bool; 2]) -> Option<String> {
+    match quic_others {
+        [true, true] => Some("-p udp".into()),
+        [true, false] => Some(format!("-p udp --dport {QUIC}")),
+        [false, true] => Some(format!("-p udp ! --dport {QUIC}")),
+        [false, false] => None,
+    }
+}
+
+/// UDP that cannot be captured, and may go directly then: of bridges, and of this machine. QUIC may
+/// not.
+fn lost(ruleset: &Ruleset, family: Family) -> Vec<String> {
+    if !ruleset.lets_uncaptured_go(family) {
+        return Vec::new();
+    }
+    let then = format!("-p udp ! --dport {QUIC} -j RETURN");
+    let bridges = ruleset.environment.datagrams.bridges.iter().filter(|(of, _)| *of == family);
+    let bridges = bridges.map(|(_, bridge)| format!("-i {bridge} {then}"));
+    let own = format!("-m addrtype --src-type LOCAL {then}");
+    let own = (!ruleset.captures_own_datagrams_in_mangle(family)).then_some(own);
+    bridges.chain(own).collect()
 }
 
 /// At our own door: redirected packets of the LAN side come in, whatever a firewall says that

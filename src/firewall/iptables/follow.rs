@@ -18,7 +18,7 @@ use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::MOST_INTERFACES;
 use crate::firewall::sets::Set;
 use crate::firewall::switch::RULE_LIFETIME;
-use crate::firewall::switch::{Switch, Switches};
+use crate::firewall::switch::Switches;
 use crate::firewall::tools::{Ipset, Iptables};
 use crate::sync::lock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,7 +85,7 @@ impl Sets {
 
     /// What sets the switches of the families that have rules.
     pub(in crate::firewall) fn switched(&self, switches: Switches) -> Vec<Change> {
-        self.families.iter().flat_map(|family| switched(*family, switches.of(*family))).collect()
+        self.families.iter().flat_map(|family| switched(*family, switches)).collect()
     }
 
     /// The switches have just been set so.
@@ -217,9 +217,15 @@ impl Follow for RulesFollower {
 
 /// What sets the switches of one family. What is turned on comes first: while it captures, what it
 /// would reject does not matter.
-fn switched(family: Family, switch: Switch) -> impl Iterator<Item = Change> {
-    let (capture, reject) = switch.settings();
-    let settings = [(Set::Alive, capture), (Set::Rejected, reject)];
+fn switched(family: Family, switches: Switches) -> impl Iterator<Item = Change> {
+    let (capture, reject) = switches.of(family).settings();
+    let (capture_udp, reject_udp) = switches.of_datagrams(family).settings();
+    let settings = [
+        (Set::Alive, capture),
+        (Set::AliveDatagrams, capture_udp),
+        (Set::Rejected, reject),
+        (Set::RejectedDatagrams, reject_udp),
+    ];
     let set_to = move |wanted: bool| {
         let sets = settings.into_iter().filter(move |(_, on)| *on == Some(wanted));
         sets.flat_map(move |(set, on)| {

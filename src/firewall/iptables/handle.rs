@@ -3,6 +3,7 @@
 use super::adopt;
 use super::families::{of_families, warn_unfiltered};
 use super::follow::{RulesFollower, Sets};
+use super::parts;
 use super::place;
 use super::reconcile::{cleanup, detach, withdraw};
 use super::sets;
@@ -85,21 +86,33 @@ impl IptablesRules {
     /// [`Error::Missing`] before anything is touched; else what the tools say.
     pub(in crate::firewall) fn install(ruleset: Ruleset) -> Result<IptablesRules, Error> {
         let ipset = Ipset::find()?;
-        let lan = &ruleset.environment.lan;
-        if lan.interfaces.len() > MOST_INTERFACES {
-            return Err(Error::TooManyInterfaces { count: lan.interfaces.len() });
+        let count = ruleset.environment.lan.interfaces.len();
+        if count > MOST_INTERFACES {
+            return Err(Error::TooManyInterfaces { count });
         }
         let tools = of_families(&ruleset.policy)?;
         if ruleset.policy.lan.is_some() {
-            info!("the LAN side: {}", lan.describe());
+            info!("the LAN side: {}", ruleset.environment.lan.describe());
         }
         ruleset.environment.absent_cgroups().for_each(|why| warn!("{why}"));
         conflicts::all(&ruleset, &tools, true).iter().for_each(|conflict| warn!("{conflict}"));
-        match Self::attempt(&ruleset, &ipset, &tools) {
+        // What the kernel refuses may be wanted for UDP alone.
+        let has_datagrams = Family::ALL.into_iter().any(|it| ruleset.captures_datagrams(it));
+        let attempt = || Self::attempt(&ruleset, &ipset, &tools, !has_datagrams);
+        match attempt() {
             // A tool outlives a snet that is killed, and may finish its work after we looked.
             Err(error) if error.is_interference() => {
                 info!("trying once more: {error}");
-                Self::attempt(&ruleset, &ipset, &tools)
+                attempt()
+            }
+            Err(error @ Error::Failed { .. }) if has_datagrams => {
+                debug!("trying what is possible: {error}");
+                let possible = parts::possible(ruleset.clone(), &ipset, &tools);
+                let told: Vec<String> =
+                    ruleset.environment.datagrams.told(&ruleset.policy).collect();
+                let new = possible.environment.datagrams.told(&possible.policy);
+                new.filter(|it| !told.contains(it)).for_each(|why| warn!("{why}"));
+                Self::attempt(&possible, &ipset, &tools, true)
             }
             result => result,
         }
@@ -118,6 +131,7 @@ impl IptablesRules {
         ruleset: &Ruleset,
         ipset: &Ipset,
         tools: &[(Family, Iptables)],
+        may_lose_ipv6: bool,
     ) -> Result<IptablesRules, Error> {
         let stays_closed =
             ruleset.policy.on_failure == OnFailure::Closed && adopt::is_anything_closed()?;
@@ -149,6 +163,7 @@ impl IptablesRules {
                 Err(error)
                     if *family == Family::V6
                         && ruleset.policy.on_failure == OnFailure::Open
+                        && may_lose_ipv6
                         && error.is_unsupported() =>
                 {
                     warn_unfiltered(&ruleset.policy, &error);
@@ -222,7 +237,7 @@ impl IptablesRules {
         heartbeat.released = true;
         self.sets.remember(Switches::OFF);
         let off = |family: &Family| {
-            [Set::Alive, Set::Rejected]
+            [Set::Alive, Set::Rejected, Set::AliveDatagrams, Set::RejectedDatagrams]
                 .map(|set| Change::Flush { set: set.name(*family), family: *family })
         };
         self.sets.change(self.sets.families.iter().flat_map(off).collect());
@@ -272,6 +287,7 @@ impl Installed for IptablesRules {
         self.unwatch();
         let old = lock(&self.now).clone();
         let result = new.succeeding(&old).and_then(|new| {
+            let new = parts::possible(new, &self.ipset, &self.tools);
             self.policy_routes.precede(&new.policy)?;
             let (known, first) = older_flows::at_reload(&old, &new);
             self.exempt_flows(&known);
@@ -316,6 +332,11 @@ impl Installed for IptablesRules {
 
     fn captures(&self, family: Family) -> bool {
         self.sets.families.contains(&family) && lock(&self.now).policy.listens(family)
+    }
+
+    fn captures_datagrams(&self, family: Family) -> bool {
+        let is_there = self.sets.families.contains(&family);
+        is_there && lock(&self.now).captures_own_datagrams_in_mangle(family)
     }
 
     fn commit(&self) {

@@ -87,6 +87,7 @@ mod handle;
 mod lan;
 mod matches;
 mod missing;
+pub(super) mod parts;
 mod place;
 pub(super) mod reconcile;
 mod renew;

@@ -11,6 +11,7 @@ use crate::firewall::sets::{GROWING, OLDER_LIFETIME, Set, SetKind};
 use crate::firewall::switch::RULE_LIFETIME;
 use std::collections::HashSet;
 use std::fmt::Write;
+use std::time::Duration;
 
 /// What is run with the text of [`restore`] or [`destroy`] on its standard input.
 pub(in crate::firewall) const COMMAND: &str = "ipset restore";
@@ -112,16 +113,20 @@ fn create_as(name: &str, set: Set, ruleset: &Ruleset, family: Family, text: &mut
             text,
             "create {name} hash:net,iface family {inet} hashsize {size} maxelem {GROWING}"
         ),
-        SetKind::Flows { timeout } => writeln!(
-            text,
-            "create {name} hash:ip,port,ip family {inet} hashsize {size} maxelem {GROWING} \
-                     timeout {}",
-            timeout.as_secs()
-        ),
+        SetKind::Flows { timeout } => write!(text, "{}", flows(name, family, timeout)),
     };
     for entry in content {
         let _ = writeln!(text, "add {name} {entry}");
     }
+}
+
+/// Creates a set of UDP flows.
+pub(super) fn flows(name: &str, family: Family, timeout: Duration) -> String {
+    let (inet, size, seconds) = (family.inet(), hash_size(0), timeout.as_secs());
+    format!(
+        "create {name} hash:ip,port,ip family {inet} hashsize {size} maxelem {GROWING} \
+         timeout {seconds}\n"
+    )
 }
 
 /// Destroys the sets of these names.

@@ -45,6 +45,8 @@ pub(super) const FORWARDED: &str = "SNET-FORWARDED";
 pub(super) const OUTSIDE: &str = "SNET-OUTSIDE";
 /// Lets captured UDP and its replies out, in filter.
 pub(super) const OUTPUT: &str = "SNET-OUTPUT";
+/// Where it is tried what the kernel can; no jump leads to it.
+pub(super) const TRIAL: &str = "SNET-TRIAL";
 /// The guard at our ports, in filter.
 pub(in crate::firewall) const INPUT: &str = "SNET-INPUT";
 
@@ -135,8 +137,8 @@ impl Part {
     /// The chains there may be.
     pub(in crate::firewall) fn chains(self) -> &'static [&'static str] {
         match self {
-            Part::Raw => &[CHAIN, UDP, DATAGRAMS, TAKE, LEARN, CAPTURE, LAN, LAN_UDP],
-            Part::Mangle => &[CHAIN, TPROXY, STRAY],
+            Part::Raw => &[CHAIN, UDP, DATAGRAMS, TAKE, LEARN, CAPTURE, LAN, LAN_UDP, TRIAL],
+            Part::Mangle => &[CHAIN, TPROXY, STRAY, TRIAL],
             Part::Filter => &[
                 CHAIN, RUNGS, INACTIVE, CLOSED, FILTER, FOREIGN, REJECT, QUIC, STRAY, LAN, INPUT,
                 OUTPUT,

@@ -6,8 +6,10 @@ use super::matches::{
     BEFORE_FILTERS, base, capturing, chain, flow_in, link_local, listening, loopback, marked,
     queries, rungs, to_probe,
 };
-use super::sets::{ALIVE, REJECTED, SETTLED, set_name};
-use super::table::{ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol, Way};
+use super::sets::{ALIVE, ALIVE_DATAGRAMS, REJECTED, REJECTED_DATAGRAMS, SETTLED, set_name};
+use super::table::{
+    ChainKind, Expression, InterfaceName, Is, NftChain, NftRule, Point, Protocol, Way,
+};
 use crate::firewall::family::Family;
 use crate::firewall::ladder::{LADDER, Verdict};
 use crate::firewall::policy::{Datagrams, Foreign, QUIC};
@@ -112,7 +114,10 @@ pub(super) fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> 
     ]);
     if foreign != Foreign::Pass {
         let older = ruleset.captures_datagrams(family).then_some(family);
-        chains.push(named(chain(FOREIGN, family), foreign_of(is_closed, foreign, older)));
+        let mut rules = foreign_of(is_closed, foreign, older);
+        let reject = rules.len().saturating_sub(1);
+        rules.splice(reject..reject, lost(ruleset, family));
+        chains.push(named(chain(FOREIGN, family), rules));
     }
     chains
 }
@@ -131,22 +136,46 @@ fn foreign_of(is_closed: bool, foreign: Foreign, flows: Option<Family>) -> Vec<N
     match foreign {
         Foreign::Redirect { quic, udp } => {
             rules.push(vec![not_captured(), refuse]);
-            rules
-                .extend(flows.map(|family| {
-                    vec![flow_in(Set::Older, family, Way::Same), Expression::Return]
+            if let Some(family) = flows {
+                rules.push(vec![flow_in(Set::Older, family, Way::Same), Expression::Return]);
+                let proxied = datagrams_where([quic, udp].map(|way| way == Datagrams::Proxy));
+                rules.extend(proxied.filter(|_| !is_closed).map(|which| {
+                    let [alive, rejected] = [ALIVE_DATAGRAMS, REJECTED_DATAGRAMS]
+                        .map(|set| Expression::FamilyIn(Is::NotIn, set));
+                    vec![which, alive, rejected, Expression::Return]
                 }));
+            }
             // What is to be captured and comes here was missed: better refused than direct.
-            let datagrams = match [quic, udp].map(|way| way != Datagrams::Direct) {
-                [true, true] => Some(Expression::Protocol(Protocol::Udp)),
-                [true, false] => Some(Expression::Port(Protocol::Udp, Is::In, QUIC)),
-                [false, true] => Some(Expression::Port(Protocol::Udp, Is::NotIn, QUIC)),
-                [false, false] => None,
-            };
-            rules.extend(datagrams.map(|datagrams| vec![datagrams, Expression::Unreachable]));
+            let caught = datagrams_where([quic, udp].map(|way| way != Datagrams::Direct));
+            rules.extend(caught.map(|which| vec![which, Expression::Unreachable]));
         }
         Foreign::Reject | Foreign::Pass => rules.push(vec![refuse]),
     }
     rules
+}
+
+/// UDP where it is QUIC, where it is any other, or both.
+fn datagrams_where(quic_others: [bool; 2]) -> Option<Expression> {
+    match quic_others {
+        [true, true] => Some(Expression::Protocol(Protocol::Udp)),
+        [true, false] => Some(Expression::Port(Protocol::Udp, Is::In, QUIC)),
+        [false, true] => Some(Expression::Port(Protocol::Udp, Is::NotIn, QUIC)),
+        [false, false] => None,
+    }
+}
+
+/// UDP of bridges where it cannot be captured, and may go directly then. QUIC may not.
+fn lost(ruleset: &Ruleset, family: Family) -> impl Iterator<Item = NftRule> {
+    let bridges = ruleset.environment.datagrams.bridges.iter();
+    let bridges =
+        bridges.filter(move |(of, _)| *of == family && ruleset.lets_uncaptured_go(family));
+    bridges.map(|(_, bridge)| {
+        vec![
+            Expression::FromInterface(InterfaceName::new(bridge)),
+            Expression::Port(Protocol::Udp, Is::NotIn, QUIC),
+            Expression::Return,
+        ]
+    })
 }
 
 pub(super) fn refuse() -> NftChain {

@@ -51,8 +51,6 @@ impl Follow for TableFollower {
     }
 
     fn repair(&mut self) -> Repair {
-        let now = lock(&self.now).clone();
-        self.admission.repair(&now);
         let attempt = || {
             let intact = self.table.is_intact()?;
             if intact {

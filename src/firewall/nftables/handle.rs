@@ -155,6 +155,10 @@ impl Installed for NftablesRules {
         lock(&self.now).policy.listens(family)
     }
 
+    fn captures_datagrams(&self, family: Family) -> bool {
+        lock(&self.now).captures_datagrams(family)
+    }
+
     fn commit(&self) {
         let is_closed = lock(&self.now).policy.on_failure == OnFailure::Closed;
         self.leave_closed.fetch_or(is_closed, Ordering::Relaxed);

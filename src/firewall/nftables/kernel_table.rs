@@ -393,10 +393,16 @@ fn step(step: Step) -> Result<(), Error> {
 /// The switches are as they should be, for another [`RULE_LIFETIME`].
 fn switched(switches: Switches) -> Batch {
     let mut batch = Batch::new(TABLE);
-    let settings = Family::ALL.map(|family| (family, switches.of(family).settings()));
-    let captured = settings.map(|(family, (captured, _))| (family, captured));
-    let rejected = settings.map(|(family, (_, rejected))| (family, rejected));
-    for (name, wanted) in [(sets::ALIVE, captured), (sets::REJECTED, rejected)] {
+    let connections = Family::ALL.map(|family| (family, switches.of(family).settings()));
+    let datagrams = Family::ALL.map(|family| (family, switches.of_datagrams(family).settings()));
+    let captured = |of: [(Family, _); 2]| of.map(|(family, (captured, _))| (family, captured));
+    let rejected = |of: [(Family, _); 2]| of.map(|(family, (_, rejected))| (family, rejected));
+    for (name, wanted) in [
+        (sets::ALIVE, captured(connections)),
+        (sets::REJECTED, rejected(connections)),
+        (sets::ALIVE_DATAGRAMS, captured(datagrams)),
+        (sets::REJECTED_DATAGRAMS, rejected(datagrams)),
+    ] {
         let those = |on: bool| {
             let those = wanted.iter().filter(move |(_, wanted)| *wanted == Some(on));
             those.map(|(family, _)| *family).collect::<Vec<Family>>()

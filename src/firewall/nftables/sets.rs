@@ -18,6 +18,10 @@ pub(super) const ALIVE: &str = "alive";
 /// Families that are rejected while the other one is captured.
 pub(super) const REJECTED: &str = "rejected";
 
+/// The same two for foreign UDP.
+pub(super) const ALIVE_DATAGRAMS: &str = "alive-udp";
+pub(super) const REJECTED_DATAGRAMS: &str = "rejected-udp";
+
 /// In a closed table: both families, once its sets hold what they should.
 pub(super) const SETTLED: &str = "settled";
 
@@ -81,7 +85,8 @@ pub(super) fn all_sets(ruleset: &Ruleset) -> Vec<NftSet> {
         })
     });
     let lan = ruleset.policy.lan.iter().flat_map(|_| lan_side(&ruleset.environment.lan));
-    let mut sets = vec![switch(ALIVE, &[]), switch(REJECTED, &[])];
+    let switches = [ALIVE, REJECTED, ALIVE_DATAGRAMS, REJECTED_DATAGRAMS];
+    let mut sets = switches.map(|name| switch(name, &[])).to_vec();
     if ruleset.policy.on_failure == OnFailure::Closed {
         sets.push(NftSet {
             name: SETTLED.into(),

@@ -129,6 +129,7 @@ pub(in crate::firewall) enum Point {
     Input = 1,
     Forward = 2,
     Output = 3,
+    Postrouting = 4,
 }
 
 /// Carried out from left to right, until one does not match.

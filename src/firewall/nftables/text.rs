@@ -230,6 +230,7 @@ impl super::table::Point {
             super::table::Point::Input => "input",
             super::table::Point::Forward => "forward",
             super::table::Point::Output => "output",
+            super::table::Point::Postrouting => "postrouting",
         }
     }
 }

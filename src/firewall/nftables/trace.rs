@@ -69,13 +69,22 @@ pub(in crate::firewall) struct Dropped {
     pub(in crate::firewall) rule: Option<u64>,
 }
 
+/// A port of the proof.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::firewall) struct TracedPort {
+    pub(in crate::firewall) protocol: Protocol,
+    /// The one that is asked.
+    pub(in crate::firewall) asked: u16,
+    /// The one where it arrives.
+    pub(in crate::firewall) arrives: u16,
+}
+
 impl Tracer {
-    /// Traces the proof of this family. `ports`: of connections and of names, where they are
-    /// redirected to.
+    /// Traces the proof of this family.
     ///
     /// # Errors
     /// What the kernel says, for instance that it has no nf_tables.
-    pub(in crate::firewall) fn start(family: Family, ports: [u16; 2]) -> Result<Self, Error> {
+    pub(in crate::firewall) fn start(family: Family, ports: &[TracedPort]) -> Result<Self, Error> {
         let heard = netlink::open(SockProtocol::NetlinkNetFilter, GROUP)
             .map_err(|errno| Error::Netlink { source: errno.into() })?;
         let connection = TableConnection::open()?;
@@ -154,11 +163,11 @@ fn drop_of(message: &Message<'_>) -> Option<Dropped> {
 }
 
 /// The packets on their way out, redirected, and those that answer them.
-fn table(family: Family, [tcp, dns]: [u16; 2]) -> NftTable {
-    let there = [(Protocol::Tcp, tcp), (Protocol::Udp, dns)];
-    let back = [(Protocol::Tcp, probe::TCP_PORT), (Protocol::Udp, probe::DNS_PORT)];
+fn table(family: Family, ports: &[TracedPort]) -> NftTable {
+    let there = || ports.iter().map(|port| (port.protocol, port.arrives));
+    let back = ports.iter().map(|port| (port.protocol, port.asked));
     let mut out = vec![vec![Expression::To(Is::In, probe::prefix(family)), Expression::Trace]];
-    out.extend(there.map(|(protocol, port)| {
+    out.extend(there().map(|(protocol, port)| {
         vec![
             Expression::Family(family),
             Expression::ToLoopback,
@@ -167,7 +176,7 @@ fn table(family: Family, [tcp, dns]: [u16; 2]) -> NftTable {
         ]
     }));
     let mut inward = Vec::new();
-    for (protocol, port) in there {
+    for (protocol, port) in there() {
         let port = Expression::Port(protocol, Is::In, port);
         let from = [Expression::Family(family), Expression::FromLoopback];
         inward.push(from.into_iter().chain([port, Expression::Trace]).collect());

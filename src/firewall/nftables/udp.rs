@@ -7,6 +7,7 @@
 //! | udp-own | OUTPUT, before conntrack | judges this machine's datagrams |
 //! | udp-early | PREROUTING, before conntrack | the same for LAN hosts |
 //! | udp-late | PREROUTING, last of all | gives what was captured to the listener |
+//! | udp-again, udp-lost | OUTPUT, POSTROUTING, last of all | what others have led away |
 //! | udp-input, udp-forward | last of all | notes flows that begin outside |
 //!
 //! What is captured on this machine gets a mark, with which the policy route leads it to `lo`, and
@@ -36,7 +37,7 @@ use super::exempt::{of_the_lan, ours};
 use super::matches::{
     BEHIND_ALL, DNS, UNTRACKED, base, capturing, chain, flow_in, marked, rungs, to_probe,
 };
-use super::sets::{ALIVE, REJECTED, set_name};
+use super::sets::{ALIVE_DATAGRAMS, REJECTED_DATAGRAMS, set_name};
 use super::table::{
     AddressType, ChainKind, Expression, InterfaceName, Is, NftChain, NftRule, Point, Protocol, Way,
 };
@@ -69,6 +70,8 @@ pub(super) fn chains(ruleset: &Ruleset) -> Vec<NftChain> {
         sorted(ruleset, OWN, ChainKind::Route, Point::Output, UNTRACKED, &[]),
         early(ruleset),
         sorted(ruleset, LATE, ChainKind::Filter, Point::Prerouting, BEHIND_ALL, &[]),
+        again(ruleset),
+        lost(ruleset),
         outside(ruleset, "udp-input", Point::Input),
     ];
     if router {
@@ -188,7 +191,7 @@ fn judged(ruleset: &Ruleset, family: Family) -> [NftChain; 3] {
             let older = Expression::Goto(chain(OLD, family));
             rules.push(vec![flow_in(Set::Older, family, Way::Same), older]);
             rules.push(vec![
-                Expression::FamilyIn(Is::In, ALIVE),
+                Expression::FamilyIn(Is::In, ALIVE_DATAGRAMS),
                 flow_in(Set::Taken, family, Way::Same),
                 Expression::Return,
             ]);
@@ -213,15 +216,45 @@ fn foreign(ruleset: &Ruleset, family: Family) -> Vec<NftRule> {
     let others =
         others.map(|is| vec![Expression::Port(Protocol::Udp, is, QUIC), Expression::Accept]);
     let mut rules: Vec<NftRule> = others.into_iter().collect();
-    rules.push(vec![Expression::FamilyIn(Is::In, ALIVE), Expression::Return]);
+    rules.push(vec![Expression::FamilyIn(Is::In, ALIVE_DATAGRAMS), Expression::Return]);
     if ruleset.policy.on_failure == OnFailure::Open {
         rules.push(vec![
-            Expression::FamilyIn(Is::NotIn, REJECTED),
+            Expression::FamilyIn(Is::NotIn, REJECTED_DATAGRAMS),
             remember(Set::Older, family, Way::Same),
         ]);
     }
     rules.push(vec![Expression::Accept]);
     rules
+}
+
+/// This machine's datagrams whose mark another program has overwritten get it back, and their way
+/// with it (nf_route_table_hook looks for the route anew).
+fn again(ruleset: &Ruleset) -> NftChain {
+    let rules = capturing(ruleset)
+        .map(|family| untracked(family).chain([Expression::Mark(Fwmark::OWN_DATAGRAMS)]).collect());
+    base("udp-again", ChainKind::Route, Point::Output, BEHIND_ALL, rules)
+}
+
+/// A policy rule of another program may stand before ours. What conntrack does not know would leave
+/// as it is, past the proxy and without masquerading.
+fn lost(ruleset: &Ruleset) -> NftChain {
+    let to_the_listener = vec![Expression::ToLoopback, Expression::Accept];
+    let lost =
+        capturing(ruleset).map(|family| untracked(family).chain([Expression::Drop]).collect());
+    let rules = std::iter::once(to_the_listener).chain(lost);
+    base("udp-lost", ChainKind::Filter, Point::Postrouting, BEHIND_ALL, rules)
+}
+
+/// The match of what was captured, by its flow.
+fn untracked(family: Family) -> impl Iterator<Item = Expression> {
+    let flow = flow_in(Set::Taken, family, Way::Same);
+    let captured = [
+        Expression::Protocol(Protocol::Udp),
+        Expression::Untracked,
+        Expression::Family(family),
+        Expression::FamilyIn(Is::In, ALIVE_DATAGRAMS),
+    ];
+    captured.into_iter().chain([flow])
 }
 
 /// What was captured, at the end of PREROUTING. The mark of a LAN host's datagram may have been

@@ -132,7 +132,7 @@ impl<'a> Held<'a> {
                 Expression::Protocol(_) => true,
                 // It is the first datagram of its flow.
                 Expression::FlowIn(..) => false,
-                Expression::FamilyIn(Is::In, "alive") => true,
+                Expression::FamilyIn(Is::In, "alive" | "alive-udp") => true,
                 Expression::ToSet(Is::In, family, name) => {
                     assert_eq!(*family, self.family());
                     self.is_in(&format!("-{name}"))

@@ -83,6 +83,11 @@ impl<'a> Train<'a> {
 }
 
 impl Train<'_> {
+    /// Whether it is this one datagram.
+    pub fn is(&self, datagram: &[u8]) -> bool {
+        self.bytes == datagram
+    }
+
     /// The datagrams, in their order.
     pub fn datagrams(&mut self) -> impl Iterator<Item = &mut [u8]> {
         // A datagram may be empty (RFC 768), and then it came alone.

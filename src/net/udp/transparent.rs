@@ -79,6 +79,14 @@ impl TransparentListener {
     pub fn receive(&self, inbox: &mut TrainInbox) -> io::Result<bool> {
         train::receive(inbox, |fill| self.0.try_io(Interest::READABLE, || fill(self.0.as_raw_fd())))
     }
+
+    /// Answers who has asked the listener itself.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn answer(&self, bytes: &[u8], client: SocketAddr) -> io::Result<()> {
+        train::send(self.0.as_raw_fd(), bytes, &[bytes.len()], Some(client)).map(drop)
+    }
 }
 
 impl ReplySocket {

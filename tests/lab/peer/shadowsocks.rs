@@ -2,15 +2,26 @@
 //!
 //! libev's closes the whole stream when one half ends; ssserver forwards the end of a half.
 
-use crate::process::{Place, Running, unprivileged};
+use crate::process::{Place, Running, new_file, unprivileged};
 use crate::snet;
 use crate::world::{Family, PROXY};
+use std::fs;
 use std::net::SocketAddr;
 
 /// The ciphers that snet speaks.
 pub const METHODS: [&str; 3] = ["aes-128-gcm", "aes-256-gcm", "chacha20-ietf-poly1305"];
 
+/// Those of shadowsocks 2022, which ssserver speaks; the first two know users.
+pub const METHODS_2022: [&str; 3] =
+    ["2022-blake3-aes-128-gcm", "2022-blake3-aes-256-gcm", "2022-blake3-chacha20-poly1305"];
+
 const PASSWORD: &str = "correct horse";
+/// Keys of 16 bytes, and of 32: of a user, of a server of several users, and of another user.
+const KEYS: [[&str; 2]; 3] = [
+    ["AAECAwQFBgcICQoLDA0ODw==", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="],
+    ["8PHy8/T19vf4+fr7/P3+/w==", "4OHi4+Tl5ufo6err7O3u7/Dx8vP09fb3+Pn6+/z9/v8="],
+    ["AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],
+];
 const LIBEV_PORT: u16 = 8388;
 const RUST_PORT: u16 = 8389;
 
@@ -48,12 +59,49 @@ pub fn rust_bound(family: Family, method: &str) -> (Running, String) {
     start_rust(address, method, &["--outbound-bind-addr", &PROXY.ip(family).to_string()])
 }
 
+/// The `[[proxy]]` with a password that is not ssserver's.
+pub fn rust_with_wrong_password(family: Family, method: &str) -> String {
+    let [_, wrong, _] = passwords(method);
+    snet::shadowsocks(PROXY.port(family, RUST_PORT), method, wrong)
+}
+
 fn start_rust(address: SocketAddr, method: &str, options: &[&str]) -> (Running, String) {
     let mut command = unprivileged(Place::Internet, "ssserver");
-    command.args(["-U", "-s", &address.to_string(), "-m", method, "-k", PASSWORD]).args(options);
+    let [password, ..] = passwords(method);
+    command.args(["-U", "-s", &address.to_string(), "-m", method, "-k", password]).args(options);
     let mut server = Running::start("ssserver", &mut command);
     super::wait_for_listener(&mut server, address);
-    (server, snet::shadowsocks(address, method, PASSWORD))
+    (server, snet::shadowsocks(address, method, password))
+}
+
+/// ssserver of two users, and the `[[proxy]]` of one of them.
+pub fn of_users(family: Family, method: &str) -> (Running, String) {
+    let address = PROXY.port(family, RUST_PORT);
+    let [user, server, stranger] = passwords(method);
+    let file = new_file("ssserver.json");
+    let text = format!(
+        r#"{{"servers": [{{"server": "{}", "server_port": {}, "method": "{method}",
+            "password": "{server}", "mode": "tcp_and_udp", "users": [
+            {{"name": "another", "password": "{stranger}"}}, {{"name": "we", "password": "{user}"}}
+        ]}}]}}"#,
+        address.ip(),
+        address.port(),
+    );
+    fs::write(&file, text).expect("the tmpfs is writable");
+    let mut command = unprivileged(Place::Internet, "ssserver");
+    command.arg("-c").arg(file);
+    let mut running = Running::start("ssserver", &mut command);
+    super::wait_for_listener(&mut running, address);
+    (running, snet::shadowsocks(address, method, &format!("{server}:{user}")))
+}
+
+/// A password for the method, and two others.
+fn passwords(method: &str) -> [&'static str; 3] {
+    match METHODS_2022.iter().position(|of_2022| *of_2022 == method) {
+        None => [PASSWORD, "battery staple", ""],
+        Some(0) => KEYS.map(|[short, _]| short),
+        Some(_) => KEYS.map(|[_, long]| long),
+    }
 }
 
 /// ss-local of shadowsocks-libev in front of [`libev`], to prove the server without snet: a SOCKS

@@ -1,7 +1,7 @@
 //! From what rounds have found to the switches of both families. Pure.
 
 use crate::daemon::proof::Finding;
-use crate::firewall::{Switch, Switches};
+use crate::firewall::Switch;
 
 /// A family that was captured is given up after so many rounds that failed in a row.
 const STRIKES: u32 = 2;
@@ -49,14 +49,14 @@ impl Judge {
         &mut self,
         found: [Option<&Finding>; 2],
         serves: bool,
-    ) -> ([FamilyState; 2], Switches) {
+    ) -> ([FamilyState; 2], [Switch; 2]) {
         let states = [0, 1].map(|place| self.state(place, found[place]));
-        let [v4, v6] = [0, 1].map(|place| {
+        let switches = [0, 1].map(|place| {
             let switch = self.switch(place, states[place], states[1 - place], serves);
             self.is_rejected[place] = matches!(switch, Switch::Reject | Switch::KeepThenReject);
             switch
         });
-        (states, Switches { v4, v6 })
+        (states, switches)
     }
 
     fn state(&mut self, place: usize, found: Option<&Finding>) -> FamilyState {

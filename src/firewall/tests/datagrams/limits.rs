@@ -1,8 +1,8 @@
 //! Where something here keeps UDP from being captured: it is rejected, and all else goes on.
 
 use super::{FOREIGN, Handle, Listener, PORT, asked, house, serve, with_udp};
-use crate::firewall::Family;
 use crate::firewall::tests::router_of_the_network;
+use crate::firewall::{Datagrams, Family};
 use snet_lab::internet::{Host, Seen, any, at, greet, tcp, udp};
 use snet_lab::kernel::{run, sealed_for, until, variant};
 use snet_lab::{Variant, in_every_variant};
@@ -11,7 +11,8 @@ use std::net::{TcpListener, UdpSocket};
 
 in_every_variant!(
     what_the_backend_cannot_capture_is_rejected,
-    what_a_reverse_path_check_would_drop_is_rejected
+    what_a_reverse_path_check_would_drop_is_rejected,
+    what_is_lost_goes_directly_where_that_is_asked_for
 );
 
 /// What a program sees that asks there.
@@ -86,4 +87,29 @@ fn what_a_reverse_path_check_would_drop_is_rejected() {
     until("the check is there again", || own_is(own));
     assert!(callers.iter().all(|callers| callers.lock().unwrap().is_empty()));
     handle.remove().unwrap();
+}
+
+/// As with `udp = "auto"`: never into nothing, and never half.
+fn what_is_lost_goes_directly_where_that_is_asked_for() {
+    let house = house();
+    let _listener = Listener::start(1111);
+    FOREIGN.into_iter().for_each(|to| drop(serve(&house.internet, to, PORT)));
+    std::fs::write("/run/guard.nft", CHECK).unwrap();
+    run("nft -f /run/guard.nft");
+    // Not there where the kernel has no br_netfilter.
+    let calls = ["iptables", "ip6tables"].map(|tool| {
+        std::fs::write(format!("/proc/sys/net/bridge/bridge-nf-call-{tool}"), "1").is_ok()
+    });
+    let ruleset =
+        router_of_the_network().with(|policy| policy.uncapturable_udp = Datagrams::Direct);
+    let _handle = Handle::install(with_udp(ruleset)).unwrap();
+    let [captured, direct] = [Seen::Captured, Seen::Direct].map(|seen| Ok(Some(seen)));
+    for to in FOREIGN.map(|to| at(to, PORT)) {
+        let own = if variant() == Variant::Native { captured } else { direct };
+        assert_eq!(seen(udp(any(to, 0)), to), own, "{to}");
+        let lan = if calls == [true; 2] { direct } else { captured };
+        assert_eq!(seen(house.one.udp(any(to, 0)), to), lan, "{to}, of the LAN");
+        let quic = at(&to.ip().to_string(), 443);
+        assert_eq!(seen(house.one.udp(any(quic, 0)), quic), REFUSED, "QUIC");
+    }
 }

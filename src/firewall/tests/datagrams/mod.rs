@@ -3,6 +3,8 @@
 mod input;
 mod limits;
 pub(super) mod listener;
+mod lost;
+mod missing_parts;
 mod outside;
 mod upkeep;
 

@@ -7,7 +7,9 @@ use crate::firewall::tests::installed::{Handle, backend};
 use crate::firewall::tests::life_cycle::state;
 use crate::firewall::tests::policy_routes::routing;
 use crate::firewall::tests::{of_the_network, router_of_the_network, ruleset};
-use crate::firewall::{ExemptPrograms, Flow, Installed, OnFailure, Ruleset, Switches, cleanup};
+use crate::firewall::{
+    Backend, ExemptPrograms, Flow, Installed, OnFailure, Ruleset, Switches, cleanup,
+};
 use snet_lab::house::House;
 use snet_lab::internet::{Internet, Seen, any, at, udp};
 use snet_lab::kernel::{run, sealed_for, until};
@@ -18,7 +20,8 @@ in_every_variant!(
     programs_that_are_exempt_are_not_captured,
     flows_from_before_a_reload_stay_direct,
     a_router_becomes_a_machine_that_captures_its_own,
-    a_closed_network_keeps_its_older_flows
+    a_closed_network_keeps_its_older_flows,
+    what_others_lead_away_is_captured_or_lost
 );
 in_both_variants!(
     a_cleanup_leaves_nothing,
@@ -110,6 +113,35 @@ fn rules_of_others_in_mangle_take_nothing_away() {
         })
     });
     assert_eq!([seen(&own()), seen(&of_the_lan(&house))], [CAPTURED; 2]);
+    assert!(callers.iter().all(|callers| callers.lock().unwrap().is_empty()));
+}
+
+/// As a chain of another program in a table of nf_tables: it comes behind ours.
+const MARKS: &str = "table inet others {
+    chain output {
+        type route hook output priority mangle;
+        meta l4proto udp meta mark set 0x1
+    }
+}";
+
+fn what_others_lead_away_is_captured_or_lost() {
+    let house = house();
+    let _listener = Listener::start(1111);
+    let callers = answering(&house.internet);
+    let _handle = Handle::install(router()).unwrap();
+    assert_eq!(seen(&own()), CAPTURED);
+    std::fs::write("/run/others.nft", MARKS).unwrap();
+    run("nft -f /run/others.nft");
+    let is_native = backend() == Backend::Nftables;
+    assert_eq!(seen(&own()), if is_native { CAPTURED } else { [None; 2] }, "their mark");
+    // And routes of theirs before ours, for whatever mark.
+    for family in ["-4", "-6"] {
+        run(&format!("ip {family} rule add priority 1000 lookup main"));
+    }
+    let clients = own();
+    assert_eq!(seen(&clients), [None; 2], "their routes");
+    run("nft delete table inet others");
+    assert_eq!(seen(&clients), [None; 2], "their routes alone");
     assert!(callers.iter().all(|callers| callers.lock().unwrap().is_empty()));
 }
 
