@@ -76,6 +76,6 @@ fn what_is_wrong_is_said_without_the_password() {
 /// Every user of the machine could read it there.
 #[test]
 fn a_link_is_no_argument() {
-    let (code, printed, _) = snet_link(&[LINK], "");
+    let (code, printed, _) = snet_link(&[LINK], LINK);
     assert_eq!((code, printed.as_str()), (Some(64), ""));
 }

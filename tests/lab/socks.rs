@@ -2,13 +2,12 @@
 
 use crate::counters::Counters;
 use crate::datagrams::talker::Talker;
-use crate::peer::service;
+use crate::peer::{service, socks};
 use crate::snet::{self, Config, Snet};
 use crate::upstream::Upstream;
 use crate::variant::Variant;
 use crate::wait;
 use crate::world::{FOREIGN_SITE, Family, sealed};
-use nix::sys::signal::Signal;
 use std::time::Duration;
 
 fn start(family: Family, line: String) -> Snet {
@@ -24,7 +23,7 @@ fn datagrams_through_dante() {
         service::start();
         let counters = Counters::start();
         for family in [Family::V4, Family::V6] {
-            let (mut proxy, line) = Upstream::Dante.start(family);
+            let (proxy, line) = Upstream::Dante.start(family);
             let snet = start(family, line);
             let leaked = counters.leaked();
             let talkers: Vec<_> =
@@ -36,12 +35,8 @@ fn datagrams_through_dante() {
                 }
             }
             // The association ends with its server, and another one is made with the next.
-            // (Killed, it would leave its children behind, which serve on.)
-            proxy.signal(Signal::SIGTERM);
-            proxy.wait(Duration::from_secs(5));
-            wait::until("the end of the association", Duration::from_secs(10), || {
-                !talkers[0].is_answered(b"down")
-            });
+            socks::kill(proxy);
+            assert!(!talkers[0].is_answered(b"down"));
             let (_proxy, _) = Upstream::Dante.start(family);
             wait::until("a new association", Duration::from_secs(20), || {
                 talkers[0].is_answered(b"up again")

@@ -22,7 +22,7 @@ use datagram::SocksDatagrams;
 use message::{Choice, NotSocks, SocksCommand, SocksReply};
 use relay_address::relay_address;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -73,14 +73,13 @@ impl Socks5 {
             return Err(Error::NoDatagrams { proxy: self.name().to_owned() });
         }
         let mut tcp = self.greet(&Progress::default()).await?;
-        // From where the datagrams will come is not known: a translator on the way may change it.
-        let anywhere = Target::Addr(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
+        let at = tcp.peer_addr().map_err(|source| self.server.broke_off(source))?;
+        let anywhere = Target::Addr(anywhere(at));
         let (reply, _) = self.ask(&mut tcp, SocksCommand::UdpAssociate, &anywhere).await?;
         if reply.code != 0 {
             let server = self.server.endpoint().to_string();
             return Err(Error::DatagramsRefused { server, status: said(reply.code) });
         }
-        let at = tcp.peer_addr().map_err(|source| self.server.broke_off(source))?;
         let relay = reply.bound.and_then(|bound| relay_address(&bound, at.ip()));
         let relay = relay
             .ok_or_else(|| self.nonsense("UDP ASSOCIATE with no address for datagrams".into()))?;
@@ -172,6 +171,15 @@ impl Socks5 {
 
     fn nonsense(&self, found: String) -> Error {
         Error::Protocol { server: self.server.endpoint().to_string(), expected: SOCKS5, found }
+    }
+}
+
+/// From where the datagrams will come: that is not known, since a translator on the way may change
+/// it. (dante wants it in the family of its own address.)
+fn anywhere(server: SocketAddr) -> SocketAddr {
+    match server.ip().to_canonical() {
+        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     }
 }
 

@@ -58,7 +58,11 @@ async fn server(
 }
 
 async fn connect(proxy: &Socks5) -> Result<Link, Error> {
-    let (target, progress) = (Target::addr("192.0.2.1:80".parse().unwrap()), Progress::default());
+    connect_to(proxy, Target::addr("192.0.2.1:80".parse().unwrap())).await
+}
+
+async fn connect_to(proxy: &Socks5, target: Target) -> Result<Link, Error> {
+    let progress = Progress::default();
     timeout(Duration::from_secs(5), proxy.connect(&target, &progress)).await.expect("in time")
 }
 
@@ -106,7 +110,7 @@ async fn a_name_is_passed_on() {
     let (proxy, _server) = server(&[OPEN, (NAMED, DONE)], false, false).await;
     let address = "192.0.2.1:443".parse().unwrap();
     let target = Target::Named { address, name: "example.com".into() };
-    proxy.connect(&target, &Progress::default()).await.unwrap();
+    connect_to(&proxy, target).await.unwrap();
 }
 
 #[tokio::test]
@@ -211,4 +215,15 @@ async fn a_server_without_udp_says_so() {
     let proxy = Socks5 { carries_datagrams: false, ..proxy };
     assert!(matches!(proxy.associate().await, Err(Error::NoDatagrams { .. })));
     server.abort();
+}
+
+#[test]
+fn the_unknown_address_is_of_the_servers_family() {
+    for (server, expected) in [
+        ("192.0.2.1:1080", "0.0.0.0:0"),
+        ("[::ffff:192.0.2.1]:1080", "0.0.0.0:0"),
+        ("[2001:db8::1]:1080", "[::]:0"),
+    ] {
+        assert_eq!(anywhere(server.parse().unwrap()), expected.parse().unwrap(), "{server}");
+    }
 }

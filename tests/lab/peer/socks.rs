@@ -3,6 +3,8 @@
 use crate::process::{FOLDER, Place, Running, command};
 use crate::snet;
 use crate::world::{Family, PROXY};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -39,6 +41,18 @@ pub fn dante(family: Family) -> (Running, String) {
     let mut server = Running::start("danted", &mut dante);
     super::wait_for_listener(&mut server, address);
     (server, snet::socks_proxy(address, None))
+}
+
+/// Kills dante with its children, which would serve on without it.
+pub fn kill(dante: Running) {
+    let pid = dante.pid();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.expect("it runs");
+    drop(dante);
+    for child in children.split_whitespace().filter_map(|number| number.parse().ok()) {
+        // One that has noticed the end of its parent is gone already.
+        let _ = signal::kill(Pid::from_raw(child), Signal::SIGKILL);
+    }
 }
 
 /// microsocks, and the `[[proxy]]` that leads to it.
