@@ -8,6 +8,7 @@ use snet::proxy::shadowsocks::cipher::method::{Edition, Method};
 use snet::proxy::shadowsocks::datagram::SaltedDatagrams;
 use snet::proxy::shadowsocks::opener::Opener;
 use snet::proxy::shadowsocks::sealer::{self, LONGEST_PAYLOAD, Sealer};
+use snet::proxy::shadowsocks::sessions::SessionDatagrams;
 use snet::secret::Secret;
 use snet::target::Target;
 
@@ -21,6 +22,20 @@ fn key(method: Method) -> Option<MasterKey> {
         (Edition::Sip022, _) => "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
     };
     MasterKey::new(method, &Secret::new(password)).ok()
+}
+
+/// A server's end and a client's, of which the one opens what the other seals.
+fn codecs(key: &MasterKey) -> Option<[Box<dyn DatagramCodec>; 2]> {
+    if key.method().edition() == Edition::Sip004 {
+        let codec = || Box::new(SaltedDatagrams::new(key.clone()));
+        return Some([codec(), codec()]);
+    }
+    let mut client = SessionDatagrams::new(key).ok()?;
+    let mut server = SessionDatagrams::of_server(key).ok()?;
+    let mut question = Vec::new();
+    client.seal(&target(), b"", &mut question).ok()?;
+    server.open_any(&mut question).ok()?;
+    Some([Box::new(server), Box::new(client)])
 }
 
 fn target() -> Target {
@@ -53,13 +68,13 @@ fn sealing(c: &mut Criterion) {
 /// A train of datagrams, as one read of a listener gives: what a packet of its own salt costs.
 fn datagrams(c: &mut Criterion) {
     const TRAIN: usize = 32;
-    for method in Method::ALL.into_iter().filter(|method| method.edition() == Edition::Sip004) {
+    for method in Method::ALL {
         let Some(key) = key(method) else { return };
         let mut group = c.benchmark_group(format!("{method} datagrams"));
         group.throughput(Throughput::Elements(TRAIN as u64));
         for length in [64, 1350] {
             let payload = vec![0; length];
-            let mut codec = SaltedDatagrams::new(key.clone());
+            let Some([mut codec, mut other]) = codecs(&key) else { return };
             let mut packets = Vec::new();
             group.bench_function(format!("seal {length}"), |b| {
                 b.iter(|| {
@@ -67,11 +82,20 @@ fn datagrams(c: &mut Criterion) {
                     (0..TRAIN).all(|_| codec.seal(&target(), &payload, &mut packets).is_ok())
                 });
             });
-            let packet = packets.len() / TRAIN;
+            // A number opens once: each round has a train of its own.
             group.bench_function(format!("open {length}"), |b| {
                 b.iter_batched_ref(
-                    || packets.clone(),
-                    |packets| packets.chunks_mut(packet).all(|it| codec.open(it).is_ok()),
+                    || {
+                        let mut packets = Vec::new();
+                        for _ in 0..TRAIN {
+                            let _ = codec.seal(&target(), &payload, &mut packets);
+                        }
+                        packets
+                    },
+                    |packets| {
+                        let packet = packets.len() / TRAIN;
+                        packets.chunks_mut(packet).all(|it| other.open(it).is_ok())
+                    },
                     BatchSize::LargeInput,
                 );
             });

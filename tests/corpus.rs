@@ -25,6 +25,8 @@ mod reply;
 mod response;
 #[path = "../fuzz/bodies/rules.rs"]
 mod rules;
+#[path = "../fuzz/bodies/session.rs"]
+mod session;
 #[path = "../fuzz/bodies/socks.rs"]
 mod socks;
 
@@ -78,6 +80,11 @@ fn bytes_of_a_shadowsocks_server() {
 #[test]
 fn datagrams_of_a_shadowsocks_server() {
     damaged("datagram", COPIES / 10, datagram::run);
+}
+
+#[test]
+fn packets_of_a_shadowsocks_2022_server() {
+    damaged("session", COPIES / 10, session::run);
 }
 
 #[test]

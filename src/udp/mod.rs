@@ -24,6 +24,7 @@
 //! Sessions, those of one source, reply sockets and waiting bytes are bounded; what is dropped is
 //! counted ([`crate::stats::DatagramStats`]). A session ends when it has rested ([`idle`]).
 
+mod course;
 mod idle;
 mod leg;
 mod listener;

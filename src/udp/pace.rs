@@ -8,8 +8,16 @@
 
 use std::time::{Duration, Instant};
 
-/// How long datagrams gather. The way to a proxy takes a hundred times as long.
-const PAUSE: Duration = Duration::from_micros(500);
+/// Datagrams gather until there are so many, at the rate of the moment: more would not leave in one
+/// train.
+const GATHERED: u32 = 32;
+
+/// They gather so long at most. The way to a proxy takes a hundred times as long.
+const LONGEST: Duration = Duration::from_millis(1);
+
+/// It is not worth while to sleep for less: the kernel's timer slack is a twentieth of a
+/// millisecond.
+const SHORTEST: Duration = Duration::from_micros(200);
 
 /// What counts as bulk: so many datagrams in the time, ten thousand a second.
 const BULK: u64 = 20;
@@ -18,7 +26,7 @@ const WINDOW: Duration = Duration::from_millis(2);
 /// A pause that brings no more than this was in vain.
 const FEW: u64 = 3;
 
-/// How long after a pause in vain there is none: these pauses cost one part in four hundred.
+/// How long after a pause in vain there is none: these pauses cost one part in two hundred.
 const IN_VAIN: Duration = Duration::from_millis(200);
 
 /// What the thread has carried, and whether it rested before that.
@@ -58,9 +66,11 @@ impl Pace {
         if self.has_rested && !is_bulk {
             self.not_before = now + IN_VAIN;
         }
-        (self.since, self.carried) = (now, 0);
+        let carried = std::mem::take(&mut self.carried).try_into().unwrap_or(u32::MAX);
+        self.since = now;
         self.has_rested = is_bulk && now >= self.not_before;
-        self.has_rested.then_some(PAUSE)
+        let pause = (elapsed * GATHERED).checked_div(carried).unwrap_or(LONGEST);
+        self.has_rested.then(|| pause.clamp(SHORTEST, LONGEST))
     }
 }
 
@@ -90,6 +100,17 @@ mod tests {
         // Much at a time, and then nothing for long, is not much.
         pace.carried(500);
         assert_eq!(pace.rest(now + Duration::from_secs(1)), None);
+    }
+
+    #[test]
+    fn the_more_come_the_shorter_they_gather() {
+        for (in_a_millisecond, pause) in [(12, 1000), (40, 800), (80, 400), (1000, 200)] {
+            let now = Instant::now();
+            let mut pace = Pace::new(now);
+            pace.carried(4 * in_a_millisecond);
+            let rest = pace.rest(now + 4 * MILLISECOND);
+            assert_eq!(rest, Some(Duration::from_micros(pause)), "{in_a_millisecond}");
+        }
     }
 
     /// Of questions and answers in turn a pause brings one, however many there were before.

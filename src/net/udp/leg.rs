@@ -2,7 +2,7 @@
 
 use super::super::Outbound;
 use super::options::{BURST, allow_fragments, hold, take_trains};
-use super::train::{self, Sent, TrainInbox};
+use super::train::{self, Sent, TrainInbox, Wanted};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -14,7 +14,10 @@ use tokio::net::UdpSocket;
 /// The connected socket of a session. The runtime asks only what comes in: a socket that is asked
 /// for both wakes its thread once more for each packet that has left (sock_def_write_space).
 #[derive(Debug)]
-pub struct LegSocket(AsyncFd<std::net::UdpSocket>);
+pub struct LegSocket {
+    socket: AsyncFd<std::net::UdpSocket>,
+    wanted: Wanted,
+}
 
 impl Outbound {
     /// A UDP socket connected to a proxy's server, as [`udp`](Self::udp) makes it. It takes trains
@@ -38,7 +41,8 @@ impl LegSocket {
     /// What epoll says.
     #[expect(deprecated, reason = "what replaces it is unsafe; a UdpSocket keeps its descriptor")]
     pub fn new(socket: UdpSocket) -> io::Result<Self> {
-        Ok(LegSocket(AsyncFd::with_interest(socket.into_std()?, Interest::READABLE)?))
+        let socket = AsyncFd::with_interest(socket.into_std()?, Interest::READABLE)?;
+        Ok(LegSocket { socket, wanted: Wanted::default() })
     }
 
     /// Its own address.
@@ -46,12 +50,12 @@ impl LegSocket {
     /// # Errors
     /// What getsockname(2) says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.get_ref().local_addr()
+        self.socket.get_ref().local_addr()
     }
 
     /// Ready when something is there, or an error.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(ready!(self.0.poll_read_ready(cx)).map(drop))
+        Poll::Ready(ready!(self.socket.poll_read_ready(cx)).map(drop))
     }
 
     /// Takes what is there. Returns whether that was all.
@@ -59,8 +63,8 @@ impl LegSocket {
     /// # Errors
     /// `WouldBlock`: nothing is there. What the peer has said of what was sent (ICMP).
     pub fn receive(&self, inbox: &mut TrainInbox) -> io::Result<bool> {
-        train::receive(inbox, |fill| {
-            self.0.try_io(Interest::READABLE, |socket| fill(socket.as_raw_fd()))
+        train::receive(inbox, &self.wanted, |fill| {
+            self.socket.try_io(Interest::READABLE, |socket| fill(socket.as_raw_fd()))
         })
     }
 
@@ -69,6 +73,6 @@ impl LegSocket {
     /// # Errors
     /// What the kernel says of the peer or of the way.
     pub fn send(&self, bytes: &[u8], lengths: &[usize]) -> io::Result<Sent> {
-        train::send(self.0.as_raw_fd(), bytes, lengths, None)
+        train::send(self.socket.as_raw_fd(), bytes, lengths, None)
     }
 }

@@ -17,6 +17,7 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage,
     recvmmsg, sendmsg,
 };
+use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::RawFd;
@@ -50,9 +51,11 @@ pub struct TrainInbox {
     received: Vec<Received>,
     /// Datagrams of all of them.
     datagrams: u64,
-    /// Headers for the next call.
-    wanted: usize,
 }
+
+/// How many trains to ask a socket for: somewhat more than it had at the last call.
+#[derive(Debug)]
+pub(super) struct Wanted(Cell<usize>);
 
 #[derive(Clone, Copy, Debug)]
 struct Received {
@@ -99,7 +102,13 @@ impl Train<'_> {
 impl Default for TrainInbox {
     fn default() -> Self {
         let buffers = vec![0; MOST * STRIDE].into_boxed_slice();
-        TrainInbox { buffers, received: Vec::with_capacity(MOST), datagrams: 0, wanted: FEWEST }
+        TrainInbox { buffers, received: Vec::with_capacity(MOST), datagrams: 0 }
+    }
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Wanted(Cell::new(FEWEST))
     }
 }
 
@@ -123,9 +132,9 @@ impl TrainInbox {
     ///
     /// # Errors
     /// `WouldBlock`: none is there. Pending ICMP errors of what was sent come here too.
-    pub(super) fn fill(&mut self, fd: RawFd) -> io::Result<bool> {
+    pub(super) fn fill(&mut self, fd: RawFd, wanted: &Wanted) -> io::Result<bool> {
         self.received.clear();
-        let wanted = self.wanted;
+        let (last, wanted) = (wanted, wanted.0.get());
         let control = cmsg_space!(sockaddr_in6, i32, in_pktinfo);
         let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(wanted, Some(control));
         let mut pieces: Vec<[IoSliceMut<'_>; 1]> = self
@@ -141,7 +150,7 @@ impl TrainInbox {
         self.datagrams =
             trains.map(|train| train.length.div_ceil(train.segment.max(1)) as u64).sum();
         let count = self.received.len();
-        self.wanted = (count + 1).next_power_of_two().clamp(FEWEST, MOST);
+        last.0.set((count + 1).next_power_of_two().clamp(FEWEST, MOST));
         Ok(count < wanted)
     }
 }
@@ -295,11 +304,12 @@ fn is_about_trains(error: &io::Error) -> bool {
 /// As [`TrainInbox::fill`].
 pub(super) fn receive(
     inbox: &mut TrainInbox,
+    wanted: &Wanted,
     try_io: impl FnOnce(&mut dyn FnMut(RawFd) -> io::Result<()>) -> io::Result<()>,
 ) -> io::Result<bool> {
     let mut taken = None;
     let result = try_io(&mut |fd| {
-        let is_empty = inbox.fill(fd)?;
+        let is_empty = inbox.fill(fd, wanted)?;
         taken = Some(is_empty);
         // This tells the runtime that the socket is empty.
         if is_empty { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
@@ -360,14 +370,14 @@ mod tests {
             let mut came = Vec::new();
             let mut trains = 0;
             while came.len() < lengths.len() {
-                inbox.fill(receiver.as_raw_fd()).unwrap();
+                inbox.fill(receiver.as_raw_fd(), &Wanted::default()).unwrap();
                 for mut train in inbox.trains() {
                     trains += 1;
                     assert_eq!(train.peer, sender.local_addr().unwrap());
                     came.extend(train.datagrams().map(|datagram| datagram.to_vec()));
                 }
             }
-            let lost = inbox.fill(receiver.as_raw_fd()).unwrap_err();
+            let lost = inbox.fill(receiver.as_raw_fd(), &Wanted::default()).unwrap_err();
             assert_eq!(lost.kind(), io::ErrorKind::WouldBlock);
             for (number, (datagram, length)) in came.iter().zip(lengths).enumerate() {
                 assert_eq!(datagram, &vec![number as u8; length], "datagram {number}");
@@ -388,7 +398,7 @@ mod tests {
         let sent = send(sender.as_raw_fd(), &bytes[..LARGEST_DATAGRAM], &largest, to).unwrap();
         assert_eq!(sent.datagrams, 1);
         let mut inbox = TrainInbox::default();
-        inbox.fill(receiver.as_raw_fd()).unwrap();
+        inbox.fill(receiver.as_raw_fd(), &Wanted::default()).unwrap();
         assert_eq!(inbox.trains().next().unwrap().datagrams().next().unwrap().len(), largest[0]);
     }
 }

@@ -6,7 +6,7 @@
 
 use super::super::Outbound;
 use super::options::{BURST, allow_fragments, hold, take_trains};
-use super::train::{self, Sent, TrainInbox};
+use super::train::{self, Sent, TrainInbox, Wanted};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -25,7 +25,10 @@ pub struct BoundTransparent(std::net::UdpSocket);
 
 /// Takes the datagrams of one family that TPROXY leads to a port of loopback.
 #[derive(Debug)]
-pub struct TransparentListener(UdpSocket);
+pub struct TransparentListener {
+    socket: UdpSocket,
+    wanted: Wanted,
+}
 
 /// Sends from a foreign address.
 #[derive(Debug)]
@@ -59,7 +62,8 @@ impl BoundTransparent {
     /// # Errors
     /// What epoll says.
     pub fn listen(self) -> io::Result<TransparentListener> {
-        Ok(TransparentListener(UdpSocket::from_std(self.0)?))
+        let socket = UdpSocket::from_std(self.0)?;
+        Ok(TransparentListener { socket, wanted: Wanted::default() })
     }
 }
 
@@ -69,7 +73,7 @@ impl TransparentListener {
     /// # Errors
     /// The socket is broken.
     pub async fn readable(&self) -> io::Result<()> {
-        self.0.readable().await
+        self.socket.readable().await
     }
 
     /// Takes what is there; each train has its destination. Returns whether that was all.
@@ -77,7 +81,9 @@ impl TransparentListener {
     /// # Errors
     /// `WouldBlock`: nothing is there.
     pub fn receive(&self, inbox: &mut TrainInbox) -> io::Result<bool> {
-        train::receive(inbox, |fill| self.0.try_io(Interest::READABLE, || fill(self.0.as_raw_fd())))
+        train::receive(inbox, &self.wanted, |fill| {
+            self.socket.try_io(Interest::READABLE, || fill(self.socket.as_raw_fd()))
+        })
     }
 
     /// Answers who has asked the listener itself.
@@ -85,7 +91,7 @@ impl TransparentListener {
     /// # Errors
     /// What the kernel says.
     pub fn answer(&self, bytes: &[u8], client: SocketAddr) -> io::Result<()> {
-        train::send(self.0.as_raw_fd(), bytes, &[bytes.len()], Some(client)).map(drop)
+        train::send(self.socket.as_raw_fd(), bytes, &[bytes.len()], Some(client)).map(drop)
     }
 }
 
