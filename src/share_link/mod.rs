@@ -175,7 +175,9 @@ fn place(text: &str, usual_port: Option<u16>) -> Result<(String, u16), LinkProbl
         let found = "a server with several colons";
         return Err(LinkProblem::new(found, "IPv6 addresses in brackets: [2001:db8::1]:8388"));
     }
-    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "@%\\\"".contains(c)) {
+    // What was in base64 may hold anything.
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || "@%\\\"#?[]".contains(c);
+    if host.is_empty() || host.contains(is_odd) {
         return Err(LinkProblem::new("no server", WANTED));
     }
     let port = match (port, usual_port) {

@@ -194,6 +194,9 @@ fn what_is_no_link_says_what_it_is() {
         ("ss://aes-256-gcm:hunter2@:8388", "found no server"),
         ("ss://aes-256-gcm:hunter2@", "found no server"),
         ("ss://aes-256-gcm:hunter2@2001:db8::1:8388", "found a server with several colons"),
+        // "aes-256-gcm:hunter2@h\x0eexample:8388" and "...@h#x:8388", before SIP002.
+        ("ss://YWVzLTI1Ni1nY206aHVudGVyMkBoDmV4YW1wbGU6ODM4OA", "found no server"),
+        ("ss://YWVzLTI1Ni1nY206aHVudGVyMkBoI3g6ODM4OA", "found no server"),
         ("ss://aes-256-gcm:hunter2@h.example:8388/path", "found a path behind the server"),
         ("http://example.com:80/sub?token=hunter2", "found a path behind the server (is it the"),
         ("http://h.example", "found no port"),

@@ -7,7 +7,7 @@ use crate::digest::Digest;
 use crate::peer::{names, nginx, service};
 use crate::snet::{Config, Snet};
 use crate::transfer::digest_of;
-use crate::upstream::UPSTREAMS;
+use crate::upstream::{UPSTREAMS, Upstream};
 use crate::variant::Variant;
 use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, MACHINE, sealed_for};
 use snet_lab::in_every_variant;
@@ -36,7 +36,7 @@ fn every_upstream(variant: Variant, family: Family) {
         let mut snet = Snet::start(variant, &Config::through(family, &[proxy]));
         let marked = counters.marked();
         for client in FAMILIES {
-            reach(client, &file, &digest);
+            reach(upstream, client, &file, &digest);
         }
         assert!(counters.marked() > marked, "nobody dialled the proxy");
         snet.assert_alive();
@@ -47,12 +47,12 @@ fn every_upstream(variant: Variant, family: Family) {
 }
 
 /// By name and by address, domestic and foreign, down and up.
-fn reach(family: Family, file: &Path, digest: &str) {
+fn reach(upstream: Upstream, family: Family, file: &Path, digest: &str) {
     let flag = if family == Family::V4 { "-4" } else { "-6" };
-    // A proxy on the site's own host is seen under the site's address.
-    for (name, site, seen_as) in
-        [("foreign", FOREIGN_SITE, FOREIGN_SITE), ("domestic", DOMESTIC_SITE, MACHINE)]
-    {
+    for (name, site, seen_as) in [
+        ("foreign", FOREIGN_SITE, upstream.seen_as(FOREIGN_SITE)),
+        ("domestic", DOMESTIC_SITE, MACHINE),
+    ] {
         let seen_as = seen_as.ip(family).to_string();
         let by_name = curl(&["--fail", flag, &format!("http://{name}.example/who")]);
         assert_eq!(by_name.stdout.trim(), seen_as, "{name}: {}", by_name.stderr);

@@ -2,7 +2,7 @@
 
 use crate::peer::{http_proxy, shadowsocks, socks};
 use crate::process::Running;
-use crate::world::Family;
+use crate::world::{Family, Host, PROXY};
 
 /// A real proxy server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,12 @@ pub const UPSTREAMS: [Upstream; 9] = [
 ];
 
 impl Upstream {
+    /// Whom the site sees that it leads to. The proxies live on the site's own host, and connect
+    /// from the site's address; dante has to be told an address of its own.
+    pub fn seen_as(self, site: Host) -> Host {
+        if self == Upstream::Dante { PROXY } else { site }
+    }
+
     /// The server, and the `[[proxy]]` that leads to it.
     pub fn start(self, family: Family) -> (Running, String) {
         match self {

@@ -2,7 +2,7 @@
 
 use crate::process::{FOLDER, Place, Running, command};
 use crate::snet;
-use crate::world::{Family, PROXY};
+use crate::world::{FAMILIES, Family, PROXY};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use std::fs;
@@ -23,16 +23,18 @@ pub fn dante(family: Family) -> (Running, String) {
         Family::V6 => "::/0",
     };
     let (ip, port) = (address.ip(), address.port());
+    let [v4, v6] = FAMILIES.map(|family| PROXY.ip(family));
     let text = format!(
         "logoutput: stderr\n\
          internal: {ip} port = {port}\n\
-         external: {ip}\n\
+         external: {v4}\n\
+         external: {v6}\n\
          clientmethod: none\n\
          socksmethod: none\n\
          user.privileged: root\n\
          user.unprivileged: root\n\
          client pass {{ from: {any} to: {any} }}\n\
-         socks pass {{ from: {any} to: {any} protocol: tcp udp\n\
+         socks pass {{ from: 0/0 to: 0/0 protocol: tcp udp\n\
          command: bind connect udpassociate bindreply udpreply }}\n"
     );
     fs::write(&file, text).expect("the tmpfs is writable");
