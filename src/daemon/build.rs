@@ -50,6 +50,13 @@ pub(super) fn possible(mut config: Config) -> Config {
     config
 }
 
+/// What a UDP session holds: its socket, and where a proxy is a SOCKS5 server the connection that
+/// its association depends on.
+pub(super) fn descriptors_of_a_session(config: &Config) -> u64 {
+    let mut carrying = config.proxies.iter().filter(|proxy| proxy.udp);
+    if carrying.any(|proxy| matches!(proxy.kind, ProxyKind::Socks5 { .. })) { 2 } else { 1 }
+}
+
 /// Where the trusted name servers answer plain queries by UDP; one that the file reaches by TLS or
 /// HTTPS has the usual port for them as well.
 pub(super) fn plain_trusted(config: &Config) -> Vec<SocketAddr> {

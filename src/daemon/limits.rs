@@ -59,13 +59,14 @@ pub(super) struct Budget {
     pub(super) connections: u32,
     pub(super) sockets: Numbers,
     pub(super) datagrams: SessionLimits,
+    per_session: u64,
     pipes: usize,
 }
 
 impl Budget {
     /// Raises the soft limit of open files to the hard one (getrlimit(2)), and divides it.
-    /// `datagrams`: captured UDP is relayed.
-    pub(super) fn take(datagrams: bool) -> Self {
+    /// `per_session`: what a session of captured UDP holds; 0: none is relayed.
+    pub(super) fn take(per_session: u64) -> Self {
         let files = match raise() {
             Ok(files) => files,
             Err(error) => {
@@ -79,7 +80,7 @@ impl Budget {
                  (LimitNOFILE= of the service, ulimit -n), or connections will fail"
             );
         }
-        let budget = Budget::of(files, datagrams);
+        let budget = Budget::of(files, per_session);
         debug!(files, ?budget, "limits");
         budget
     }
@@ -89,15 +90,19 @@ impl Budget {
         relay::Limits::new(self.pipes, LARGE_PIECES)
     }
 
-    const fn of(files: u64, datagrams: bool) -> Self {
+    const fn of(files: u64, per_session: u64) -> Self {
         let files = if files < FEWEST_FILES { FEWEST_FILES } else { files };
         let reserved = if files / 2 < RESERVED { files / 2 } else { RESERVED };
-        let datagrams = if datagrams { (files - reserved) / DATAGRAM_SHARE } else { 0 };
+        let datagrams = if per_session > 0 { (files - reserved) / DATAGRAM_SHARE } else { 0 };
         let reply_sockets =
             if datagrams / 4 < REPLY_SOCKETS { datagrams / 4 } else { REPLY_SOCKETS };
-        let sessions = datagrams - reply_sockets;
+        let sessions = match per_session {
+            0 => 0,
+            each => (datagrams - reply_sockets) / each,
+        };
         let sessions = if sessions < MOST_SESSIONS { sessions } else { MOST_SESSIONS };
-        let connections = (files - reserved - sessions - reply_sockets) / PER_CONNECTION;
+        let datagrams = sessions * per_session + reply_sockets;
+        let connections = (files - reserved - datagrams) / PER_CONNECTION;
         let sixteenth = (reserved - rest(reserved)) / 16;
         Budget {
             connections: if connections < MOST { connections } else { MOST } as u32,
@@ -105,6 +110,7 @@ impl Budget {
                 sessions: sessions as usize,
                 reply_sockets: reply_sockets as usize,
             },
+            per_session,
             pipes: (4 * sixteenth / PER_PIPE) as usize,
             sockets: Numbers {
                 questions: 6 * sixteenth as usize,
@@ -120,7 +126,8 @@ impl Budget {
         let Numbers { questions, fallbacks, clients, races } = self.sockets;
         let SessionLimits { sessions, reply_sockets } = self.datagrams;
         self.connections as u64 * PER_CONNECTION
-            + (sessions + reply_sockets) as u64
+            + sessions as u64 * self.per_session
+            + reply_sockets as u64
             + self.pipes as u64 * PER_PIPE
             + (questions + fallbacks + clients + races) as u64
     }
@@ -132,12 +139,13 @@ const fn rest(reserved: u64) -> u64 {
 
 /// Whatever the limit is, the parts and the rest are no more than that.
 const fn fits(files: u64) -> bool {
-    let (without, with) = (Budget::of(files, false), Budget::of(files, true));
+    let [without, one, two] = [Budget::of(files, 0), Budget::of(files, 1), Budget::of(files, 2)];
     is_possible(without, files)
-        && is_possible(with, files)
+        && is_possible(one, files)
+        && is_possible(two, files)
         && without.connections >= 64
-        && with.datagrams.sessions >= 24
-        && with.datagrams.reply_sockets > 0
+        && two.datagrams.sessions >= 12
+        && two.datagrams.reply_sockets > 0
 }
 
 const fn is_possible(budget: Budget, files: u64) -> bool {
@@ -171,22 +179,25 @@ mod tests {
     #[test]
     fn the_parts_fit() {
         for files in (FEWEST_FILES..300_000).step_by(7) {
-            assert!(fits(files), "{files}: {:?}", Budget::of(files, true));
+            assert!(fits(files), "{files}: {:?}", Budget::of(files, 1));
         }
     }
 
     #[test]
     fn how_files_are_divided() {
-        let budget = Budget::of(20_000, false);
+        let budget = Budget::of(20_000, 0);
         assert_eq!(budget.connections, 9488);
         assert_eq!(budget.pipes, 112);
         assert_eq!(budget.datagrams, SessionLimits { sessions: 0, reply_sockets: 0 });
         let Numbers { questions, fallbacks, clients, races } = budget.sockets;
         assert_eq!([questions, fallbacks, clients, races], [336, 56, 168, 112]);
         assert_eq!(20_000 - budget.descriptors(), 128, "is for the rest");
-        let budget = Budget::of(20_000, true);
+        let budget = Budget::of(20_000, 1);
         assert_eq!(budget.connections, 7116);
         assert_eq!(budget.datagrams, SessionLimits { sessions: 4232, reply_sockets: 512 });
+        assert_eq!(20_000 - budget.descriptors(), 128);
+        let budget = Budget::of(20_000, 2);
+        assert_eq!(budget.datagrams, SessionLimits { sessions: 2116, reply_sockets: 512 });
         assert_eq!(20_000 - budget.descriptors(), 128);
     }
 }

@@ -66,7 +66,10 @@ pub fn run(config: Config, purpose: Purpose, source: Arc<dyn ConfigSource>) -> R
     step(Step::Claim)?;
     let _lock = firewall.is_some().then(instance_lock::claim).transpose()?;
     let captures_datagrams = config.firewall.datagrams(&config.proxies).captures();
-    let budget = limits::Budget::take(firewall.is_some() && captures_datagrams);
+    let budget = limits::Budget::take(match firewall.is_some() && captures_datagrams {
+        true => build::descriptors_of_a_session(&config),
+        false => 0,
+    });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("snet")
