@@ -175,7 +175,7 @@ impl Socks5 {
 }
 
 /// From where the datagrams will come: that is not known, since a translator on the way may change
-/// it. (dante wants it in the family of its own address.)
+/// it. (dante wants it in a family that it listens in.)
 fn anywhere(server: SocketAddr) -> SocketAddr {
     match server.ip().to_canonical() {
         IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
