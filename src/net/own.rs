@@ -172,6 +172,8 @@ mod tests {
     use super::*;
     use crate::mark::Fwmark;
     use crate::net::{Outbound, Refusal, listen};
+    use std::sync::Arc;
+    use tokio::sync::Semaphore;
 
     const NOTED: Noted = Noted { cookie: None, is_second: false };
 
@@ -224,8 +226,12 @@ mod tests {
         let there = listener.local_addr().unwrap();
         let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
         let dialling = outbound.clone();
+        // Not further ahead than is remembered.
+        let ahead = Arc::new(Semaphore::new(REMEMBERED / 2));
+        let waiting = Arc::clone(&ahead);
         tokio::spawn(async move {
             for _ in 0..5_000 {
+                waiting.acquire().await.unwrap().forget();
                 // The accepting side may have reset it already.
                 let _ = dialling.tcp(&[there]).await;
             }
@@ -235,6 +241,7 @@ mod tests {
             let returned = outbound.returned(&accepted, client, there);
             assert_eq!(returned, Some(Returned::Once), "number {number}");
             super::super::reset(accepted);
+            ahead.add_permits(1);
         }
     }
 
