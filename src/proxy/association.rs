@@ -45,6 +45,15 @@ pub trait DatagramCodec: Debug + Send {
     fn open(&mut self, packet: &mut [u8]) -> Result<OpenedDatagram, Unopenable>;
 }
 
+/// Runs what appends a packet to `packets`, and takes back what a failure has left of it.
+pub(super) fn whole_or_nothing(
+    packets: &mut Vec<u8>,
+    append: impl FnOnce(&mut Vec<u8>) -> Result<(), Unsealable>,
+) -> Result<(), Unsealable> {
+    let begin = packets.len();
+    append(packets).inspect_err(|_| packets.truncate(begin))
+}
+
 /// A packet that was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenedDatagram {
@@ -52,6 +61,16 @@ pub struct OpenedDatagram {
     pub source: SocketAddr,
     /// Where the payload is in the packet.
     pub payload: Range<usize>,
+}
+
+impl OpenedDatagram {
+    /// From `source`, which has to be an address: a reply cannot leave from a name.
+    pub(super) fn of(source: Target, payload: Range<usize>) -> Result<Self, Unopenable> {
+        match source {
+            Target::Addr(source) => Ok(OpenedDatagram { source, payload }),
+            Target::Name(..) | Target::Named { .. } => Err(Unopenable::Source),
+        }
+    }
 }
 
 /// Why a payload cannot be carried.

@@ -10,7 +10,9 @@
 //! is the socket's business, which is connected.
 
 use crate::proxy::address;
-use crate::proxy::association::{DatagramCodec, OpenedDatagram, Unopenable, Unsealable};
+use crate::proxy::association::{
+    DatagramCodec, OpenedDatagram, Unopenable, Unsealable, whole_or_nothing,
+};
 use crate::target::Target;
 
 /// The longest payload of UDP over IPv4.
@@ -30,19 +32,15 @@ impl DatagramCodec for SocksDatagrams {
         packets: &mut Vec<u8>,
     ) -> Result<(), Unsealable> {
         let begin = packets.len();
-        packets.extend_from_slice(&[0; HEADER]);
-        let written = match address::append(target, packets) {
-            Err(_) => Err(Unsealable::Target),
-            Ok(()) if packets.len() - begin + payload.len() > LONGEST_PACKET => {
-                Err(Unsealable::TooLarge)
+        whole_or_nothing(packets, |packets| {
+            packets.extend_from_slice(&[0; HEADER]);
+            address::append(target, packets).map_err(|_| Unsealable::Target)?;
+            if packets.len() - begin + payload.len() > LONGEST_PACKET {
+                return Err(Unsealable::TooLarge);
             }
-            Ok(()) => Ok(()),
-        };
-        match written {
-            Ok(()) => packets.extend_from_slice(payload),
-            Err(_) => packets.truncate(begin),
-        }
-        written
+            packets.extend_from_slice(payload);
+            Ok(())
+        })
     }
 
     fn open(&mut self, packet: &mut [u8]) -> Result<OpenedDatagram, Unopenable> {

@@ -13,7 +13,9 @@
 use super::cipher::TAG;
 use super::cipher::master_key::MasterKey;
 use crate::proxy::address;
-use crate::proxy::association::{DatagramCodec, OpenedDatagram, Unopenable, Unsealable};
+use crate::proxy::association::{
+    DatagramCodec, OpenedDatagram, Unopenable, Unsealable, whole_or_nothing,
+};
 use crate::target::Target;
 use rand::Rng;
 use std::ops::Range;
@@ -78,19 +80,12 @@ impl DatagramCodec for SaltedDatagrams {
         payload: &[u8],
         packets: &mut Vec<u8>,
     ) -> Result<(), Unsealable> {
-        let begin = packets.len();
-        let appended = self.append(target, payload, packets);
-        if appended.is_err() {
-            packets.truncate(begin);
-        }
-        appended
+        whole_or_nothing(packets, |packets| self.append(target, payload, packets))
     }
 
     fn open(&mut self, packet: &mut [u8]) -> Result<OpenedDatagram, Unopenable> {
-        match self.open_any(packet)? {
-            (Target::Addr(source), payload) => Ok(OpenedDatagram { source, payload }),
-            (Target::Name(..) | Target::Named { .. }, _) => Err(Unopenable::Source),
-        }
+        let (source, payload) = self.open_any(packet)?;
+        OpenedDatagram::of(source, payload)
     }
 }
 
