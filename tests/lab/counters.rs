@@ -22,7 +22,7 @@ impl Counters {
         let (mark, mask) = (Fwmark::SNET.value(), Fwmark::SNET.mask());
         let text = format!(
             "table inet lab {{
-                set begun {{ typeof ct id . ct original proto-src; flags dynamic; size 65535; }}
+                set begun {{ typeof ct id . tcp sport; flags dynamic; size 65535; }}
                 counter captured {{ }}
                 counter repeated {{ }}
                 counter leaked {{ }}
@@ -37,8 +37,8 @@ impl Counters {
                     tcp dport {TCP_PORT} tcp flags & (syn | ack) == syn jump begun
                 }}
                 chain begun {{
-                    ct id . ct original proto-src @begun counter name repeated return
-                    add @begun {{ ct id . ct original proto-src }} counter name captured
+                    ct id . tcp sport @begun counter name repeated return
+                    add @begun {{ ct id . tcp sport }} counter name captured
                 }}
                 chain postrouting {{
                     type filter hook postrouting priority 400;
