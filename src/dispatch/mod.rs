@@ -178,6 +178,13 @@ impl Dispatcher {
         Err(Error::AllProxiesFailed(causes))
     }
 
+    /// Whether a proxy carries UDP that is not known to be down for it.
+    pub fn carries_datagrams_now(&self) -> bool {
+        let now = Instant::now();
+        let mut carrying = self.upstreams.iter().filter(|it| it.proxy.carries_datagrams());
+        carrying.any(|upstream| !upstream.datagrams.is_resting(now))
+    }
+
     /// The upstream of this name.
     pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.upstreams.iter().find(|upstream| upstream.name() == name)

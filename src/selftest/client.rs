@@ -2,9 +2,10 @@
 //! sockets are plain ones.
 #![expect(clippy::disallowed_methods, reason = "plays programs, whose sockets carry no mark")]
 
-use super::world::{self, at};
+use super::world::{self, ProxyHost, at};
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -144,15 +145,33 @@ pub(super) fn knock(site: impl Into<IpAddr>) -> String {
     }
 }
 
+/// What the internet's host has counted.
+#[derive(Debug)]
+pub(super) struct Counted {
+    /// Connections and datagrams that reached foreign hosts from the machine's own address.
+    pub(super) direct_foreign: u32,
+    proxied: HashMap<ProxyHost, u32>,
+}
+
+impl Counted {
+    /// Connections that came to a proxy.
+    pub(super) fn proxied(&self, proxy: ProxyHost) -> u32 {
+        self.proxied.get(&proxy).copied().unwrap_or(0)
+    }
+}
+
 /// Gives an order to the internet's host and reads its counters.
-pub(super) fn control(order: &str) -> io::Result<[u32; 3]> {
+pub(super) fn control(order: &str) -> io::Result<Counted> {
     let mut stream = TcpStream::connect_timeout(&at(world::ROUTER, world::CONTROL), PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(order.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let mut counters = answer.split(' ').map(|word| word.parse().unwrap_or(u32::MAX));
-    Ok(std::array::from_fn(|_| counters.next().unwrap_or(u32::MAX)))
+    let counters = answer.split(' ').map(str::parse);
+    let counters: Vec<u32> = counters.collect::<Result<_, _>>().map_err(io::Error::other)?;
+    let (direct_foreign, proxied) = counters.split_first().ok_or(io::ErrorKind::UnexpectedEof)?;
+    let proxied = ProxyHost::ALL.into_iter().zip(proxied.iter().copied()).collect();
+    Ok(Counted { direct_foreign: *direct_foreign, proxied })
 }
 
 fn question(name: &str, kind: RecordType) -> io::Result<Message> {

@@ -4,7 +4,7 @@
 use super::client::in_words;
 use super::daemon::{self, cannot_capture_datagrams};
 use super::table::{Row, TrialTable};
-use super::world::{self, at};
+use super::world::{self, ProxyHost, at};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -138,16 +138,21 @@ impl DatagramTrials {
         Ok(())
     }
 
-    /// The proxy that carries UDP is down.
-    pub(super) fn without_proxy(&self, table: &mut TrialTable) -> io::Result<()> {
+    /// The proxies in front of this one are down.
+    pub(super) fn through(&self, table: &mut TrialTable, proxy: ProxyHost) -> io::Result<()> {
+        let expected = if proxy == ProxyHost::Http { "silence" } else { "proxied" };
         for (peers, _) in &self.older {
-            let row = format!("first proxy down: foreign UDP{}", peers.suffix);
+            let row = format!("then {}: foreign UDP{}", proxy.title(), peers.suffix);
             if cannot_capture_datagrams(&daemon::log(), peers.family) {
                 table.add(Row::skipped(&row, NO_CAPTURE));
                 continue;
             }
-            let way = Caller::new(peers.first)?.try_way(peers.first);
-            table.add(Row::compare(&row, "silence", &way));
+            // What is sent to a dead proxy is lost, and tells of the death.
+            let caller = Caller::new(peers.first)?;
+            let tries = if expected == "silence" { 1 } else { ProxyHost::ALL.len() };
+            let mut ways = (0..tries).map(|_| caller.try_way(peers.first));
+            let way = ways.find(|way| way != "silence").unwrap_or_else(|| "silence".into());
+            table.add(Row::compare(&row, expected, &way));
         }
         Ok(())
     }

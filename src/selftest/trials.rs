@@ -10,6 +10,7 @@ use super::daemon::{self, DaemonProcess, Started};
 use super::datagrams::DatagramTrials;
 use super::table::{Row, TrialTable};
 use super::unmarked::Witness;
+use super::world::ProxyHost;
 use super::{Unable, tables, world};
 use crate::firewall::Backend;
 use hickory_proto::rr::RecordType::{A, AAAA};
@@ -141,18 +142,23 @@ fn quic(table: &mut TrialTable, has_ipv6: bool) {
     }
 }
 
-/// Names below the sites' are in no cache, so they are really asked for.
+/// One proxy after the other goes down, and the next has to serve. Names below the sites' are in no
+/// cache, so they are really asked for.
 fn proxies(table: &mut TrialTable, asker: &NameClient, calls: &DatagramTrials) -> io::Result<()> {
     let below = |first: &str, name: &str| format!("{first}.{name}");
-    let [_, http_before, _] = control("shadowsocks off")?;
-    let second = try_site(world::FOREIGN, MUCH);
-    let [_, http_after, _] = control("tally")?;
-    let way = if http_after > http_before { second } else { format!("{second}, not by HTTP") };
-    same(table, "first proxy down: HTTP CONNECT instead", PROXIED, way);
-    let name = asker.ask(world::NOBODY, &below("second", world::FOREIGN_NAME), A);
-    same(table, "first proxy down: foreign name", world::FOREIGN, name);
-
-    calls.without_proxy(table)?;
+    for (down, next) in ProxyHost::ALL.iter().zip(&ProxyHost::ALL[1..]) {
+        let before = control(&format!("{} off", down.name()))?;
+        let way = try_site(world::FOREIGN, MUCH);
+        let after = control("tally")?;
+        let way = match after.proxied(*next) > before.proxied(*next) {
+            true => way,
+            false => format!("{way}, not by it"),
+        };
+        same(table, &format!("then {}: foreign site", next.title()), PROXIED, way);
+        let name = asker.ask(world::NOBODY, &below(next.name(), world::FOREIGN_NAME), A);
+        same(table, &format!("then {}: foreign name", next.title()), world::FOREIGN, name);
+        calls.through(table, *next)?;
+    }
 
     control("http off")?;
     same(table, "all proxies down: foreign site", "refused", try_site(world::FOREIGN, LITTLE));
@@ -174,7 +180,7 @@ struct Leaks {
 
 impl Leaks {
     fn now(witness: &mut Witness) -> Result<Self, Unable> {
-        let [_, _, arrived] = control("tally").map_err(unable("the control port"))?;
+        let arrived = control("tally").map_err(unable("the control port"))?.direct_foreign;
         Ok(Leaks { unmarked: witness.count()?, arrived })
     }
 

@@ -32,15 +32,76 @@ pub(super) const FAR_COPY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 77);
 pub(super) const FORGED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
 pub(super) const FORGED_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 66);
 
-/// The proxies stand in a redirected range on purpose: only the mark keeps snet's own connections
-/// to them from coming back.
-pub(super) const SHADOWSOCKS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
-/// What the shadowsocks server reaches IPv6 from.
-pub(super) const SHADOWSOCKS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 5);
-pub(super) const HTTP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 6);
-pub(super) const SHADOWSOCKS_PORT: u16 = 8388;
-pub(super) const HTTP_PORT: u16 = 8080;
+/// What the proxies want of their clients.
 pub(super) const PASSWORD: &str = "selftest";
+/// And the one of shadowsocks 2022: sixteen bytes, in base64.
+pub(super) const KEY: &str = "c2VsZnRlc3RzZWxmdGVzdA==";
+
+/// What the proxies reach IPv6 from.
+pub(super) const PROXIES_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 5);
+
+/// A proxy. They stand in a redirected range on purpose: only the mark keeps snet's own connections
+/// to them from coming back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum ProxyHost {
+    Shadowsocks2022,
+    Shadowsocks,
+    Socks5,
+    Http,
+}
+
+impl ProxyHost {
+    /// In the order in which the daemon prefers them.
+    pub(super) const ALL: [ProxyHost; 4] =
+        [ProxyHost::Shadowsocks2022, ProxyHost::Shadowsocks, ProxyHost::Socks5, ProxyHost::Http];
+
+    /// In the daemon's file, and for the control port.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            ProxyHost::Shadowsocks2022 => "shadowsocks-2022",
+            ProxyHost::Shadowsocks => "shadowsocks",
+            ProxyHost::Socks5 => "socks5",
+            ProxyHost::Http => "http",
+        }
+    }
+
+    /// In a row.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            ProxyHost::Shadowsocks2022 => "shadowsocks 2022",
+            ProxyHost::Shadowsocks => "shadowsocks",
+            ProxyHost::Socks5 => "SOCKS5",
+            ProxyHost::Http => "HTTP CONNECT",
+        }
+    }
+
+    pub(super) fn address(self) -> SocketAddr {
+        let (last, port) = match self {
+            ProxyHost::Shadowsocks2022 => (4, 8389),
+            ProxyHost::Shadowsocks => (5, 8388),
+            ProxyHost::Socks5 => (7, 1080),
+            ProxyHost::Http => (6, 8080),
+        };
+        at(Ipv4Addr::new(203, 0, 113, last), port)
+    }
+
+    /// Of the daemon's file.
+    fn keys(self) -> String {
+        match self {
+            ProxyHost::Shadowsocks2022 => format!(
+                "type = \"shadowsocks\"\nmethod = \"2022-blake3-aes-128-gcm\"\npassword = \"{KEY}\""
+            ),
+            ProxyHost::Shadowsocks => format!(
+                "type = \"shadowsocks\"\nmethod = \"chacha20-ietf-poly1305\"\n\
+                 password = \"{PASSWORD}\""
+            ),
+            ProxyHost::Socks5 | ProxyHost::Http => {
+                let name = self.name();
+                format!("type = \"{name}\"\nusername = \"self\"\npassword = \"{PASSWORD}\"")
+            }
+        }
+    }
+}
 
 pub(super) const DOMESTIC_NAMES: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 53);
 pub(super) const TRUSTED_NAMES: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
@@ -68,20 +129,19 @@ pub(super) const FOREIGN_NAME: &str = "far.example.";
 
 /// Every address the internet's host answers for, beside the router's.
 pub(super) fn internet() -> Vec<IpAddr> {
-    vec![
+    let others: [IpAddr; 10] = [
         DOMESTIC.into(),
         FOREIGN.into(),
         FOREIGN_TWIN.into(),
         FAR_COPY.into(),
-        SHADOWSOCKS.into(),
-        HTTP.into(),
         DOMESTIC_NAMES.into(),
         TRUSTED_NAMES.into(),
         DOMESTIC_V6.into(),
         FOREIGN_V6.into(),
         FOREIGN_TWIN_V6.into(),
-        SHADOWSOCKS_V6.into(),
-    ]
+        PROXIES_V6.into(),
+    ];
+    ProxyHost::ALL.map(|proxy| proxy.address().ip()).into_iter().chain(others).collect()
 }
 
 /// `ip -batch` for the machine; `peer` is the process that holds the internet's namespace.
@@ -124,25 +184,16 @@ pub(super) fn internet_commands(has_ipv6: bool) -> String {
 /// The daemon's file.
 pub(super) fn config(china: &str, backend: Backend, has_ipv6: bool) -> String {
     let listen = if has_ipv6 { r#"["127.0.0.1", "::1"]"# } else { r#""127.0.0.1""# };
+    let proxy = |proxy: ProxyHost| {
+        let (name, server, keys) = (proxy.name(), proxy.address(), proxy.keys());
+        format!("[[proxy]]\nname = \"{name}\"\nserver = \"{server}\"\n{keys}\n\n")
+    };
+    let proxies: String = ProxyHost::ALL.into_iter().map(proxy).collect();
     format!(
         r#"[listen]
 address = {listen}
 
-[[proxy]]
-name = "shadowsocks"
-type = "shadowsocks"
-server = "{SHADOWSOCKS}:{SHADOWSOCKS_PORT}"
-method = "chacha20-ietf-poly1305"
-password = "{PASSWORD}"
-
-[[proxy]]
-name = "http"
-type = "http"
-server = "{HTTP}:{HTTP_PORT}"
-username = "self"
-password = "{PASSWORD}"
-
-[dns]
+{proxies}[dns]
 china = ["{DOMESTIC_NAMES}"]
 trusted = ["{TRUSTED_NAMES}"]
 

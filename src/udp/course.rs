@@ -113,8 +113,9 @@ impl DatagramSession {
             LegEnd::Broken(error) => {
                 debug!(client = %self.client, via = via.name(), "broke off: {error}");
                 via.datagrams_failed(&error.to_string());
-                // Its server refuses what it is sent: not a new socket for each try.
-                if began.elapsed() < REST {
+                // Another one may carry it. If none does: not a new socket for each try.
+                let has_another = shared.relay.current.load().carries_datagrams_now();
+                if !has_another && began.elapsed() < REST {
                     rest().await;
                 }
             }
@@ -190,8 +191,9 @@ impl DatagramSession {
         let mut idle = pin!(sleep_until(self.activity.get().deadline()));
         let mut cut = cut;
         loop {
+            let mut readable = pin!(socket.readable());
             let event = poll_fn(|cx| {
-                if let Poll::Ready(ready) = socket.poll_readable(cx) {
+                if let Poll::Ready(ready) = readable.as_mut().poll(cx) {
                     return Poll::Ready(
                         ready.map_or_else(LegEvent::Broken, |()| LegEvent::Readable),
                     );

@@ -6,9 +6,8 @@ use super::train::{self, Sent, TrainInbox, Wanted};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::task::{Context, Poll, ready};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, Ready};
 use tokio::net::UdpSocket;
 
 /// The connected socket of a session. The runtime asks only what comes in: a socket that is asked
@@ -53,9 +52,24 @@ impl LegSocket {
         self.socket.get_ref().local_addr()
     }
 
-    /// Ready when something is there, or an error.
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(ready!(self.socket.poll_read_ready(cx)).map(drop))
+    /// Waits until something is there.
+    ///
+    /// # Errors
+    /// What the peer, or the way to it, has said of what was sent (ICMP): it makes a socket neither
+    /// readable nor closed (`datagram_poll` in net/core/datagram.c).
+    pub async fn readable(&self) -> io::Result<()> {
+        loop {
+            let mut guard = self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
+            if guard.ready().is_error() {
+                guard.clear_ready_matching(Ready::ERROR);
+                if let Some(error) = self.socket.get_ref().take_error()? {
+                    return Err(error);
+                }
+            }
+            if guard.ready().is_readable() {
+                return Ok(());
+            }
+        }
     }
 
     /// Takes what is there. Returns whether that was all.

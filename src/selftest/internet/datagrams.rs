@@ -1,12 +1,11 @@
-//! UDP of the shadowsocks server: a client has one socket in each family, to every destination, and
-//! what comes there from any host goes back to it (a full cone, as of ssserver).
+//! UDP of the proxies: a client has one socket in each family, to every destination, and what comes
+//! there from any host goes back to it (a full cone, as of ssserver).
 #![expect(clippy::disallowed_methods, reason = "plays a proxy server, whose sockets need no mark")]
 
 use crate::net::udp::{Asker, UdpListener};
 use crate::proxy::association::DatagramCodec;
-use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
-use crate::proxy::shadowsocks::datagram::SaltedDatagrams;
 use crate::target::Target;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,18 +16,33 @@ use tokio::task::JoinSet;
 /// The longest datagram there is.
 const LONGEST: usize = 65_535;
 
+/// Makes what wraps and unwraps the datagrams of one client. What snet's end does, a server's does
+/// too: what stands in a packet is always an address.
+pub(super) type ClientCodec = Box<dyn Fn() -> io::Result<Box<dyn DatagramCodec>>>;
+
+type SharedCodec = Rc<RefCell<Box<dyn DatagramCodec>>>;
+
 /// Serves until it is dropped; its sockets have one of these addresses. What does not open is
 /// dropped, as every server does.
-pub(super) async fn serve(listener: UdpListener, key: MasterKey, own: [IpAddr; 2]) {
+pub(super) async fn serve(listener: UdpListener, codec: ClientCodec, own: [IpAddr; 2]) {
     let listener = Rc::new(listener);
-    let codec = SaltedDatagrams::new(key.clone());
+    let mut clients: HashMap<SocketAddr, SharedCodec> = HashMap::new();
     let mut sockets: HashMap<(SocketAddr, IpAddr), Rc<UdpSocket>> = HashMap::new();
     let mut answering = JoinSet::new();
     let mut buffer = vec![0; LONGEST];
     while listener.readable().await.is_ok() {
         let Ok((length, asker)) = listener.try_receive(&mut buffer) else { continue };
-        let Ok((target, payload)) = codec.open_any(&mut buffer[..length]) else { continue };
-        let Target::Addr(target) = target else { continue };
+        let known = clients.get(&asker.address).cloned();
+        let client = match known {
+            Some(client) => client,
+            None => {
+                let Ok(client) = codec().map(RefCell::new).map(Rc::new) else { continue };
+                clients.insert(asker.address, Rc::clone(&client));
+                client
+            }
+        };
+        let Ok(opened) = client.borrow_mut().open(&mut buffer[..length]) else { continue };
+        let target = opened.source;
         let Some(from) = own.into_iter().find(|own| own.is_ipv4() == target.is_ipv4()) else {
             continue;
         };
@@ -38,14 +52,13 @@ pub(super) async fn serve(listener: UdpListener, key: MasterKey, own: [IpAddr; 2
             None => {
                 let Ok(socket) = UdpSocket::bind((from, 0)).await.map(Rc::new) else { continue };
                 sockets.insert((asker.address, from), Rc::clone(&socket));
-                let codec = SaltedDatagrams::new(key.clone());
-                let answers = answers(Rc::clone(&listener), asker, Rc::clone(&socket), codec);
+                let answers = answers(Rc::clone(&listener), asker, Rc::clone(&socket), client);
                 answering.spawn_local(answers);
                 socket
             }
         };
         // What is lost fails the trial, which is all that it can do.
-        let _ = socket.send_to(&buffer[payload], target).await;
+        let _ = socket.send_to(&buffer[opened.payload], target).await;
     }
 }
 
@@ -53,7 +66,7 @@ async fn answers(
     listener: Rc<UdpListener>,
     asker: Asker,
     socket: Rc<UdpSocket>,
-    mut codec: SaltedDatagrams,
+    codec: SharedCodec,
 ) -> io::Result<()> {
     let mut answer = vec![0; LONGEST];
     let mut packet = Vec::new();
@@ -61,6 +74,7 @@ async fn answers(
         let (length, from) = socket.recv_from(&mut answer).await?;
         packet.clear();
         codec
+            .borrow_mut()
             .seal(&Target::addr(from), &answer[..length], &mut packet)
             .map_err(io::Error::other)?;
         listener.reply(&asker, &packet)?;
@@ -72,7 +86,9 @@ mod tests {
     use super::*;
     use crate::mark::Fwmark;
     use crate::net::{Outbound, Refusal, udp};
+    use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
     use crate::proxy::shadowsocks::cipher::method::Method;
+    use crate::proxy::shadowsocks::datagram::SaltedDatagrams;
     use crate::secret::Secret;
     use std::time::Duration;
     use tokio::task::{LocalSet, spawn_local};
@@ -90,9 +106,11 @@ mod tests {
         let stranger_at = stranger.local_addr().unwrap();
         let key = MasterKey::new(Method::Aes256Gcm, &Secret::new("secret")).unwrap();
         let mut codec = SaltedDatagrams::new(key.clone());
+        let codec_of_server: ClientCodec =
+            Box::new(move || Ok(Box::new(SaltedDatagrams::new(key.clone()))));
         LocalSet::new()
             .run_until(async {
-                spawn_local(serve(server.listen().unwrap(), key, loopback));
+                spawn_local(serve(server.listen().unwrap(), codec_of_server, loopback));
                 let (asked, stranger) = (asked.listen().unwrap(), stranger.listen().unwrap());
                 spawn_local(async move {
                     let mut buffer = [0; 100];

@@ -7,9 +7,10 @@ mod datagrams;
 mod forger;
 mod proxies;
 mod site;
+mod socks5;
 
 use super::world;
-use super::world::at;
+use super::world::{ProxyHost, at};
 use crate::net::listen;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -22,9 +23,8 @@ use tokio::task::{JoinHandle, LocalSet};
 /// What happened so far.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Connections that came to the shadowsocks server, and to the HTTP proxy.
-    shadowsocks: Cell<u32>,
-    http: Cell<u32>,
+    /// Connections that came to a proxy.
+    proxied: RefCell<HashMap<ProxyHost, u32>>,
     /// Connections and datagrams that reached foreign hosts from the machine's own address.
     direct_foreign: Cell<u32>,
     /// The proxies' listeners, while they run.
@@ -37,8 +37,9 @@ pub(super) fn run(has_ipv6: bool, ready: impl FnOnce()) -> io::Result<()> {
     LocalSet::new().block_on(&runtime, async {
         let tally = Rc::new(Tally::default());
         site::serve_all(&tally, has_ipv6)?;
-        proxies::shadowsocks(&tally)?;
-        proxies::http(&tally)?;
+        for proxy in ProxyHost::ALL {
+            proxies::serve(proxy, &tally)?;
+        }
         forger::serve_all(&tally)?;
         let control = listen::tcp(at(world::ROUTER, world::CONTROL))?;
         ready();
@@ -64,8 +65,10 @@ impl Tally {
             // refused. The task cannot fail otherwise than by being cancelled.
             let _ = listener.await;
         }
-        let counters = [&self.shadowsocks, &self.http, &self.direct_foreign];
-        counters.map(|counter| counter.get().to_string()).join(" ")
+        let proxied = self.proxied.borrow();
+        let proxied = ProxyHost::ALL.map(|proxy| proxied.get(&proxy).copied().unwrap_or(0));
+        let counters = [self.direct_foreign.get()].into_iter().chain(proxied);
+        counters.map(|counter| counter.to_string()).collect::<Vec<_>>().join(" ")
     }
 }
 

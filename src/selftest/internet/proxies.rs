@@ -1,14 +1,17 @@
-//! The proxies: a shadowsocks server made of the client's own sealer and opener, which are
-//! symmetric, and one for HTTP CONNECT. Each takes its connections along when it is switched off.
+//! The proxies: two shadowsocks servers made of the client's own sealer and opener, which are
+//! symmetric, one for SOCKS5, and one for HTTP CONNECT. Each takes its connections along when it is switched off.
 
-use super::{Tally, count, datagrams};
+use super::{Tally, datagrams, socks5};
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal, listen, udp};
 use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
 use crate::proxy::shadowsocks::cipher::method::Method;
+use crate::proxy::shadowsocks::datagram::SaltedDatagrams;
 use crate::proxy::shadowsocks::server::{self, Accepted};
+use crate::proxy::shadowsocks::sessions::SessionDatagrams;
+use crate::proxy::socks5::datagram::SocksDatagrams;
 use crate::secret::Secret;
-use crate::selftest::world::{self, at};
+use crate::selftest::world::{self, ProxyHost};
 use crate::target::Target;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,28 +25,55 @@ use tokio::task::JoinSet;
 /// The longest header and address that a client of ours sends.
 const LONGEST_HEADER: usize = 1024;
 
-pub(super) fn shadowsocks(tally: &Rc<Tally>) -> io::Result<()> {
-    let address = at(world::SHADOWSOCKS, world::SHADOWSOCKS_PORT);
+/// Serves as this proxy until it is switched off.
+pub(super) fn serve(proxy: ProxyHost, tally: &Rc<Tally>) -> io::Result<()> {
+    let address = proxy.address();
     let listener = listen::tcp(address)?;
-    let for_datagrams = udp::bind(address)?.listen()?;
-    let key = MasterKey::new(Method::Chacha20IetfPoly1305, &Secret::new(world::PASSWORD))
-        .map_err(io::Error::other)?;
-    let counters = Rc::clone(tally);
-    let listening = tokio::task::spawn_local(async move {
-        let mut connections = JoinSet::new();
-        let key_of_datagrams = key.clone();
-        let own = [world::SHADOWSOCKS.into(), world::SHADOWSOCKS_V6.into()];
+    let mut connections = JoinSet::new();
+    let key = match proxy {
+        ProxyHost::Shadowsocks2022 => Some((Method::Blake3Aes128Gcm, world::KEY)),
+        ProxyHost::Shadowsocks => Some((Method::Chacha20IetfPoly1305, world::PASSWORD)),
+        ProxyHost::Socks5 | ProxyHost::Http => None,
+    };
+    let key = key.map(|(method, password)| MasterKey::new(method, &Secret::new(password)));
+    let key = key.transpose().map_err(io::Error::other)?;
+    let own = [address.ip(), world::PROXIES_V6.into()];
+    if let Some(codec) = codec(proxy, key.clone()) {
+        let listener = udp::bind(address)?.listen()?;
         connections.spawn_local(async move {
-            datagrams::serve(for_datagrams, key_of_datagrams, own).await;
+            datagrams::serve(listener, codec, own).await;
             Ok(())
         });
+    }
+    let counters = Rc::clone(tally);
+    let listening = tokio::task::spawn_local(async move {
         while let Ok((tcp, _)) = listener.accept().await {
-            count(&counters.shadowsocks);
-            connections.spawn_local(unseal_and_forward(tcp, key.clone()));
+            *counters.proxied.borrow_mut().entry(proxy).or_default() += 1;
+            match &key {
+                Some(key) => connections.spawn_local(unseal_and_forward(tcp, key.clone())),
+                None if proxy == ProxyHost::Socks5 => {
+                    connections.spawn_local(socks5::serve(tcp, address))
+                }
+                None => connections.spawn_local(connect_and_forward(tcp)),
+            };
         }
     });
-    tally.listeners.borrow_mut().insert("shadowsocks", listening);
+    tally.listeners.borrow_mut().insert(proxy.name(), listening);
     Ok(())
+}
+
+/// What a client's datagrams are wrapped in; `None`: it carries none.
+fn codec(proxy: ProxyHost, key: Option<MasterKey>) -> Option<datagrams::ClientCodec> {
+    match (proxy, key) {
+        (ProxyHost::Shadowsocks2022, Some(key)) => {
+            Some(Box::new(move || Ok(Box::new(SessionDatagrams::of_server(&key)?))))
+        }
+        (ProxyHost::Shadowsocks, Some(key)) => {
+            Some(Box::new(move || Ok(Box::new(SaltedDatagrams::new(key.clone())))))
+        }
+        (ProxyHost::Socks5, _) => Some(Box::new(|| Ok(Box::new(SocksDatagrams)))),
+        _ => None,
+    }
 }
 
 async fn unseal_and_forward(tcp: TcpStream, key: MasterKey) -> io::Result<()> {
@@ -51,20 +81,6 @@ async fn unseal_and_forward(tcp: TcpStream, key: MasterKey) -> io::Result<()> {
     let mut site = dial(&target).await?;
     site.write_all(&first).await?;
     copy_bidirectional(&mut stream, &mut site).await.map(drop)
-}
-
-pub(super) fn http(tally: &Rc<Tally>) -> io::Result<()> {
-    let listener = listen::tcp(at(world::HTTP, world::HTTP_PORT))?;
-    let counters = Rc::clone(tally);
-    let listening = tokio::task::spawn_local(async move {
-        let mut connections = JoinSet::new();
-        while let Ok((client, _)) = listener.accept().await {
-            count(&counters.http);
-            connections.spawn_local(connect_and_forward(client));
-        }
-    });
-    tally.listeners.borrow_mut().insert("http", listening);
-    Ok(())
 }
 
 async fn connect_and_forward(mut client: TcpStream) -> io::Result<()> {
@@ -86,7 +102,7 @@ async fn connect_and_forward(mut client: TcpStream) -> io::Result<()> {
     copy_bidirectional(&mut client, &mut site).await.map(drop)
 }
 
-async fn dial(target: &Target) -> io::Result<TcpStream> {
+pub(super) async fn dial(target: &Target) -> io::Result<TcpStream> {
     let Target::Addr(address) = target else { return Err(io::ErrorKind::Unsupported.into()) };
     Outbound::new(Fwmark::SNET, Refusal::Harmless).tcp(&[*address]).await
 }

@@ -7,6 +7,7 @@ mod crowd;
 mod life;
 
 use super::listener::take;
+use super::session::SessionPhase;
 use super::*;
 use crate::dispatch::{Dispatcher, Upstream};
 use crate::firewall::{Family, probe};
@@ -109,16 +110,28 @@ struct Street {
 
 /// Runs a test on one thread, as the relay runs.
 fn on_a_street(rules: Rules, limits: SessionLimits, test: impl AsyncFnOnce(&Street)) {
+    on_a_street_with(1, rules, limits, test);
+}
+
+/// The same with several proxies, which are alike.
+fn on_a_street_with(
+    proxies: usize,
+    rules: Rules,
+    limits: SessionLimits,
+    test: impl AsyncFnOnce(&Street),
+) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     runtime.unwrap().block_on(async {
         let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let place = Arc::new(std::sync::Mutex::new(Some(server.local_addr().unwrap())));
         let lifelines = Lifelines::default();
-        let proxy = PlainProxy { place: Arc::clone(&place), lifelines: Arc::clone(&lifelines) };
-        let upstream = Upstream::new(Box::new(proxy), PATIENCE);
-        let upstream = Arc::new(upstream);
+        let upstream = || {
+            let proxy = PlainProxy { place: Arc::clone(&place), lifelines: Arc::clone(&lifelines) };
+            Arc::new(Upstream::new(Box::new(proxy), PATIENCE))
+        };
+        let upstreams: Vec<_> = (0..proxies).map(|_| upstream()).collect();
+        let upstream = Arc::clone(&upstreams[0]);
         let direct = Box::new(Direct::new(outbound()));
-        let upstreams = vec![Arc::clone(&upstream)];
         let dispatcher = Dispatcher::new(Arc::new(rules), Arc::default(), direct, upstreams);
         let relay = DatagramRelay {
             current: Current::new(dispatcher),
@@ -350,6 +363,34 @@ fn an_error_that_a_send_meets_is_not_lost() {
             }
         }
         assert!(is_another(), "the session still sends to the dead server");
+        street.send(&one, SITE, "again");
+        assert_eq!(street.at_the_server().await.0, format!("{SITE} again"));
+    });
+}
+
+/// What the kernel says of the one datagram that was sent makes nothing readable.
+#[test]
+fn one_datagram_tells_of_a_dead_server() {
+    on_a_street_with(2, Rules::default(), ROOMY, async |street| {
+        let (one, dying) = (client(), client());
+        *street.place.lock().unwrap() = Some(dying.local_addr().unwrap());
+        street.send(&one, SITE, "first");
+        assert_eq!(got(&dying).await, Some(format!("{SITE} first")));
+        let before = street.shared.own.borrow().clone();
+        drop(dying);
+        *street.place.lock().unwrap() = Some(street.server.local_addr().unwrap());
+        street.send(&one, SITE, "refused");
+        let client = one.local_addr().unwrap();
+        for _ in 0..1000 {
+            let now = street.shared.own.borrow().clone();
+            if !now.is_empty() && now != before {
+                break;
+            }
+            let session = street.shared.sessions.borrow().peek(client).cloned().unwrap();
+            let is_resting = matches!(*session.phase.borrow(), SessionPhase::Resting);
+            assert!(!is_resting, "there is another proxy, and the session rests");
+            sleep(Duration::from_millis(5)).await;
+        }
         street.send(&one, SITE, "again");
         assert_eq!(street.at_the_server().await.0, format!("{SITE} again"));
     });
