@@ -11,13 +11,16 @@ mod socks5;
 
 use super::world;
 use super::world::{ProxyHost, at};
-use crate::net::listen;
+use crate::mark::Fwmark;
+use crate::net::{Outbound, Refusal, listen};
+use crate::target::Target;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, LocalSet};
 
 /// What happened so far.
@@ -80,4 +83,10 @@ fn is_machine(peer: SocketAddr) -> bool {
 
 fn count(counter: &Cell<u32>) {
     counter.set(counter.get() + 1);
+}
+
+/// Connects a proxy to a site.
+async fn dial(target: &Target) -> io::Result<TcpStream> {
+    let Target::Addr(address) = target else { return Err(io::ErrorKind::Unsupported.into()) };
+    Outbound::new(Fwmark::SNET, Refusal::Harmless).tcp(&[*address]).await
 }

@@ -1,9 +1,8 @@
 //! The proxies: two shadowsocks servers made of the client's own sealer and opener, which are
 //! symmetric, one for SOCKS5, and one for HTTP CONNECT. Each takes its connections along when it is switched off.
 
-use super::{Tally, datagrams, socks5};
-use crate::mark::Fwmark;
-use crate::net::{Outbound, Refusal, listen, udp};
+use super::{Tally, datagrams, dial, socks5};
+use crate::net::{listen, udp};
 use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
 use crate::proxy::shadowsocks::cipher::method::Method;
 use crate::proxy::shadowsocks::datagram::SaltedDatagrams;
@@ -100,9 +99,4 @@ async fn connect_and_forward(mut client: TcpStream) -> io::Result<()> {
     let mut site = dial(&Target::addr(address)).await?;
     client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
     copy_bidirectional(&mut client, &mut site).await.map(drop)
-}
-
-pub(super) async fn dial(target: &Target) -> io::Result<TcpStream> {
-    let Target::Addr(address) = target else { return Err(io::ErrorKind::Unsupported.into()) };
-    Outbound::new(Fwmark::SNET, Refusal::Harmless).tcp(&[*address]).await
 }

@@ -1,6 +1,6 @@
 //! A SOCKS5 server (RFC 1928) that wants a user name and a password (RFC 1929), for TCP and UDP.
 
-use super::proxies::dial;
+use super::dial;
 use crate::proxy::address;
 use crate::selftest::world;
 use crate::target::Target;
