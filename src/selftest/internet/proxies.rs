@@ -1,5 +1,6 @@
 //! The proxies: two shadowsocks servers made of the client's own sealer and opener, which are
-//! symmetric, one for SOCKS5, and one for HTTP CONNECT. Each takes its connections along when it is switched off.
+//! symmetric, one for SOCKS5, and one for HTTP CONNECT. Each takes its connections along when it is
+//! switched off.
 
 use super::{Tally, datagrams, dial, socks5};
 use crate::net::{listen, udp};
