@@ -147,13 +147,13 @@ pub(super) fn knock(site: impl Into<IpAddr>) -> String {
 
 /// What the internet's host has counted.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(super) struct Tallied {
     /// Connections and datagrams that reached foreign hosts from the machine's own address.
     pub(super) direct_foreign: u32,
     proxied: HashMap<ProxyHost, u32>,
 }
 
-impl Counted {
+impl Tallied {
     /// Connections that came to a proxy.
     pub(super) fn proxied(&self, proxy: ProxyHost) -> u32 {
         self.proxied.get(&proxy).copied().unwrap_or(0)
@@ -161,7 +161,7 @@ impl Counted {
 }
 
 /// Gives an order to the internet's host and reads its counters.
-pub(super) fn control(order: &str) -> io::Result<Counted> {
+pub(super) fn control(order: &str) -> io::Result<Tallied> {
     let mut stream = TcpStream::connect_timeout(&at(world::ROUTER, world::CONTROL), PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(order.as_bytes())?;
@@ -171,7 +171,7 @@ pub(super) fn control(order: &str) -> io::Result<Counted> {
     let counters: Vec<u32> = counters.collect::<Result<_, _>>().map_err(io::Error::other)?;
     let (direct_foreign, proxied) = counters.split_first().ok_or(io::ErrorKind::UnexpectedEof)?;
     let proxied = ProxyHost::ALL.into_iter().zip(proxied.iter().copied()).collect();
-    Ok(Counted { direct_foreign: *direct_foreign, proxied })
+    Ok(Tallied { direct_foreign: *direct_foreign, proxied })
 }
 
 fn question(name: &str, kind: RecordType) -> io::Result<Message> {
