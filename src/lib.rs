@@ -26,6 +26,7 @@ pub mod secret;
 pub mod selftest;
 pub mod share_link;
 pub mod stats;
+pub mod subscription;
 pub mod sync;
 pub mod target;
 pub mod udp;

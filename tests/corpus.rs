@@ -29,6 +29,8 @@ mod rules;
 mod session;
 #[path = "../fuzz/bodies/socks.rs"]
 mod socks;
+#[path = "../fuzz/bodies/subscription.rs"]
+mod subscription;
 
 use std::fs;
 use std::path::Path;
@@ -65,6 +67,11 @@ fn heads_of_http_responses() {
 #[test]
 fn links_to_proxies() {
     damaged("link", COPIES, link::run);
+}
+
+#[test]
+fn bodies_of_subscriptions() {
+    damaged("subscription", COPIES / 4, subscription::run);
 }
 
 #[test]

@@ -12,7 +12,7 @@ const LENIENT: GeneralPurpose =
     GeneralPurpose::new(&alphabet::URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
 /// The bytes that are meant.
-pub(super) fn percent_decoded(text: &str) -> Zeroizing<Vec<u8>> {
+pub fn percent_decoded(text: &str) -> Zeroizing<Vec<u8>> {
     let bytes = text.as_bytes();
     let mut decoded = Zeroizing::new(Vec::with_capacity(bytes.len()));
     let mut at = 0;
@@ -37,7 +37,7 @@ fn nibble(digit: u8) -> Option<u8> {
 }
 
 /// Only what is unreserved everywhere stays as it is (RFC 3986, 2.3).
-pub(super) fn percent_encoded(bytes: &[u8]) -> Zeroizing<String> {
+pub fn percent_encoded(bytes: &[u8]) -> Zeroizing<String> {
     let mut encoded = Zeroizing::new(String::with_capacity(3 * bytes.len()));
     for byte in bytes {
         match byte {
@@ -52,7 +52,7 @@ pub(super) fn percent_encoded(bytes: &[u8]) -> Zeroizing<String> {
 }
 
 /// `None`: it is no base64.
-pub(super) fn base64_decoded(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+pub fn base64_decoded(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let mut unpadded = Zeroizing::new(bytes.to_vec());
     while unpadded.last() == Some(&b'=') {
         unpadded.pop();
@@ -68,7 +68,7 @@ pub(super) fn base64_decoded(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// The form that SIP002 names.
-pub(super) fn base64_encoded(bytes: &[u8]) -> Zeroizing<String> {
+pub fn base64_encoded(bytes: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes))
 }
 

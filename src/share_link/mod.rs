@@ -12,7 +12,7 @@
 //! Only text is read here; whether the method is known and the server can be one is the
 //! configuration's business. No error shows a secret.
 
-mod encoding;
+pub mod encoding;
 mod print;
 mod shadowsocks;
 mod user;
@@ -134,7 +134,7 @@ struct Pieces<'a> {
 impl<'a> Pieces<'a> {
     fn of(text: &'a str) -> Self {
         let (text, name) = match text.split_once('#') {
-            Some((text, tag)) => (text, name(tag)),
+            Some((text, tag)) => (text, name_of_tag(tag)),
             None => (text, None),
         };
         let (text, options) = match text.split_once('?') {
@@ -202,11 +202,16 @@ fn options(query: &str) -> Vec<(String, String)> {
 
 /// A `+` is a space where no other space is: some write names as forms are written (RFC 1866,
 /// 8.2.1), and others have the sign in them.
-fn name(tag: &str) -> Option<String> {
+pub fn name_of_tag(tag: &str) -> Option<String> {
     let is_form = !tag.contains(' ') && !tag.contains("%20");
     let spaced = if is_form { tag.replace('+', " ") } else { tag.to_owned() };
     let decoded = percent_decoded(&spaced);
-    let text = String::from_utf8_lossy(&decoded);
+    fit_name(&String::from_utf8_lossy(&decoded))
+}
+
+/// A name that a provider gave, fit for a log: without control characters, and cut. `None`: nothing
+/// is left.
+pub fn fit_name(text: &str) -> Option<String> {
     let mut name: String = text.trim().chars().filter(|c| !c.is_control()).collect();
     let end = (0..=LONGEST_NAME).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
     name.truncate(end);
