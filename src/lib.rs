@@ -4,6 +4,7 @@
 //! the code to it. The binary runs [`cli::main`].
 
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod dispatch;

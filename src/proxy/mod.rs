@@ -65,8 +65,8 @@ pub trait Proxy: Debug + Send + Sync {
     }
 
     /// What may be wrong if the server takes connections and never sends a byte on them.
-    fn suspicion_of_silence(&self) -> &'static str {
-        "is the password or the method wrong?"
+    fn suspicion_of_silence(&self) -> String {
+        "is the password or the method wrong?".into()
     }
 
     /// Whether the server answers during the dial: then one that succeeded has our credentials

@@ -7,6 +7,7 @@
 //! on the next one.
 
 use super::request::{Ended, STALL, Unanswered, UpstreamRequest, WORRY};
+use crate::clock;
 use crate::dns::reply::Reply;
 use crate::dns::wire::{Query, TCP_SIZE, upstream_query};
 use crate::proxy::Stream;
@@ -237,6 +238,9 @@ async fn ask(
     let (response, mut body) = client.send_request(post, false)?;
     body.send_data(message.into(), true)?;
     let response = response.await?;
+    if let Some(date) = response.headers().get(http::header::DATE) {
+        clock::heard(date.as_bytes());
+    }
     if response.status() != http::StatusCode::OK {
         return Err(senseless(format!("the server says {}", response.status())));
     }

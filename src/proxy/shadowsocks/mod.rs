@@ -25,6 +25,7 @@ use super::association::{Association, DatagramCodec};
 use super::endpoint::Endpoint;
 use super::server::ProxyServer;
 use super::{BoxFuture, Error, Link, Progress, Proxy};
+use crate::clock::{self, ClockError};
 use crate::target::Target;
 use cipher::master_key::MasterKey;
 use cipher::method::Edition;
@@ -33,6 +34,7 @@ use opener::Opener;
 use sealer::Sealer;
 use sessions::SessionDatagrams;
 use std::io;
+use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// A shadowsocks server.
@@ -130,18 +132,33 @@ impl Proxy for Shadowsocks {
         Some(self.server.endpoint())
     }
 
-    fn suspicion_of_silence(&self) -> &'static str {
-        match self.key.method().edition() {
-            Edition::Sip004 => "is the password or the method wrong?",
-            Edition::Sip022 => {
-                "is the key or the method wrong, or do the clocks of this machine and of the \
-                 server differ by more than 30 s?"
-            }
-        }
+    fn suspicion_of_silence(&self) -> String {
+        suspicion(self.key.method().edition(), clock::error())
     }
 
     fn is_heard_at_the_dial(&self) -> bool {
         false
+    }
+}
+
+/// What may be wrong with a server that says nothing, where so much is known of our clock.
+fn suspicion(edition: Edition, clock: Option<ClockError>) -> String {
+    const TOLERANCE: Duration = Duration::from_secs(header::TOLERANCE);
+    match (edition, clock) {
+        (Edition::Sip004, _) => "is the password or the method wrong?".into(),
+        (Edition::Sip022, None) => format!(
+            "is the key or the method wrong, or do the clocks of this machine and of the server \
+             differ by more than {} s?",
+            header::TOLERANCE
+        ),
+        (Edition::Sip022, Some(error)) if error.size() >= TOLERANCE => format!(
+            "{error}, as others on the net say, and shadowsocks 2022 allows {} s: set it",
+            header::TOLERANCE
+        ),
+        (Edition::Sip022, Some(_)) => {
+            "is the key or the method wrong? (This machine's clock is right; is the server's?)"
+                .into()
+        }
     }
 }
 

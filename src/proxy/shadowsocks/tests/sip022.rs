@@ -215,14 +215,13 @@ fn answers_of_another_time_kind_or_request() {
 /// They are silent about a wrong clock, so the operator has to hear of it from us.
 #[test]
 fn silence_is_suspicious_of_the_clock() {
-    let suspicion = |method| {
-        let endpoint = Endpoint::new("127.0.0.1", 1);
-        let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
-        let server = ProxyServer::new("s".into(), Arc::new(endpoint), outbound);
-        Shadowsocks::new(server, key(method)).suspicion_of_silence()
-    };
-    assert!(!suspicion(Method::Aes256Gcm).contains("clocks"));
-    assert!(suspicion(Method::Blake3Aes256Gcm).contains("more than 30 s"));
+    let by = |seconds| Some(ClockError::Behind(Duration::from_secs(seconds)));
+    assert!(!suspicion(Edition::Sip004, by(99)).contains("clock"));
+    assert!(suspicion(Edition::Sip022, None).contains("differ by more than 30 s?"));
+    let wrong = suspicion(Edition::Sip022, by(30));
+    assert!(wrong.starts_with("this machine's clock is 30 s behind"), "{wrong}");
+    let right = suspicion(Edition::Sip022, by(29));
+    assert!(right.starts_with("is the key or the method wrong?"), "{right}");
 }
 
 /// What was recorded of one connection is no answer to the next.
