@@ -39,6 +39,7 @@ mod fuzzed_clients;
 mod half_close;
 mod hangup;
 mod hung;
+mod interop;
 mod kill_at_random;
 mod killed;
 mod late_complaints;

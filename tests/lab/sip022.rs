@@ -39,7 +39,13 @@ fn users_of_a_server_of_2022() {
 }
 
 /// What a program sees of a connection, and of datagrams.
-fn everything(family: Family, proxy: String) {
+pub fn everything(family: Family, proxy: String) {
+    // (ssserver sends no reply that would have to be fragmented, over IPv6 to us either.)
+    through(family, proxy, &[1, 1200, 1350]);
+}
+
+/// The same with datagrams of these lengths: none, if the proxy carries none.
+pub fn through(family: Family, proxy: String, lengths: &[usize]) {
     let mut config = Config::through(family, &[proxy]);
     Config::set(&mut config.firewall, "udp", "\"proxy\"");
     let snet = Snet::start(Variant::Native, &config);
@@ -78,9 +84,8 @@ fn everything(family: Family, proxy: String) {
 
     for site in FAMILIES {
         let talker = Talker::to(FOREIGN_SITE.port(site, service::ECHO));
-        // (ssserver sends no reply that would have to be fragmented, over IPv6 to us either.)
-        for length in [1, 1200, 1350] {
-            let text = vec![b'x'; length];
+        for length in lengths {
+            let text = vec![b'x'; *length];
             assert!(talker.is_answered(&text), "{site:?}, {length} bytes: {}", snet.log());
         }
     }

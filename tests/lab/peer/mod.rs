@@ -6,6 +6,7 @@ pub mod coturn;
 pub mod forger;
 pub mod http_proxy;
 pub mod malformed_proxy;
+pub mod many_protocols;
 pub mod names;
 pub mod nginx;
 pub mod quic;

@@ -96,7 +96,7 @@ pub fn of_users(family: Family, method: &str) -> (Running, String) {
 }
 
 /// A password for the method, and two others.
-fn passwords(method: &str) -> [&'static str; 3] {
+pub fn passwords(method: &str) -> [&'static str; 3] {
     match METHODS_2022.iter().position(|of_2022| *of_2022 == method) {
         None => [PASSWORD, "battery staple", ""],
         Some(0) => KEYS.map(|[short, _]| short),
