@@ -19,6 +19,7 @@ pub mod ipset;
 pub mod log;
 pub mod mark;
 pub mod net;
+pub mod plugin;
 pub mod proxy;
 pub mod relay;
 pub mod route;

@@ -7,6 +7,7 @@
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 use tokio::net::{TcpStream, UdpSocket};
 
 const HOPS: u32 = 1;
@@ -27,6 +28,16 @@ pub async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
         Some(error) => Err(error),
         None => Ok(stream),
     }
+}
+
+/// Whether something accepts on this address of this machine, now.
+pub fn accepts(address: SocketAddr) -> bool {
+    // Long enough for the machine itself to answer.
+    const LIMIT: Duration = Duration::from_millis(200);
+    let domain = Domain::for_address(address);
+    Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
+        .and_then(|socket| socket.connect_timeout(&address.into(), LIMIT))
+        .is_ok()
 }
 
 /// A connected socket; nothing is sent. So its failure is that of the route.

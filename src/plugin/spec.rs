@@ -1,0 +1,145 @@
+//! Which program, and what it is told. The options are a text of the plugin's own; they may hold a
+//! password, so no message shows their values.
+
+use crate::search_path;
+use crate::secret::Secret;
+use std::path::PathBuf;
+
+/// Longer options are none: they have to fit the environment of a process.
+const LONGEST_OPTIONS: usize = 4096;
+
+/// A plugin as the operator names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginSpec {
+    program: String,
+    options: Secret,
+}
+
+impl PluginSpec {
+    /// `program`: a name that is looked for in PATH, or an absolute path.
+    ///
+    /// # Errors
+    /// What is accepted.
+    pub fn program_of(text: &str) -> Result<String, String> {
+        let is_path = text.starts_with('/') && !text.ends_with('/');
+        let is_short = text.len() <= 255 && !text.contains(char::is_control);
+        match is_short && (is_path || is_file_name(text)) {
+            true => Ok(text.to_owned()),
+            false => Err("the name of a program, for example \"obfs-local\", or its whole path; \
+                          what it is told stands in plugin-options"
+                .into()),
+        }
+    }
+
+    /// The options of a program, as SIP003 has them: `name=value;name`.
+    ///
+    /// # Errors
+    /// What is accepted.
+    pub fn options_of(text: &str) -> Result<Secret, String> {
+        let fits = text.len() <= LONGEST_OPTIONS && !text.contains(char::is_control);
+        match fits {
+            true => Ok(Secret::new(text)),
+            false => Err(format!("at most {LONGEST_OPTIONS} bytes in one line")),
+        }
+    }
+
+    /// Of what the two above have read.
+    pub fn new(program: String, options: Secret) -> Self {
+        PluginSpec { program, options }
+    }
+
+    /// The plugin of a link: `name;options`. A link comes from elsewhere: it names a program that
+    /// the administrator has installed, and no path.
+    ///
+    /// # Errors
+    /// What is accepted.
+    pub fn of_link(text: &str) -> Result<Self, String> {
+        let (name, options) = text.split_once(';').unwrap_or((text, ""));
+        // The project's name, which some panels write for that of its program.
+        let program = if name == "simple-obfs" { "obfs-local" } else { name };
+        if !is_file_name(program) {
+            return Err("the name of a program, letters, digits, \"-\", \"_\" and \".\"".into());
+        }
+        Ok(PluginSpec::new(program.to_owned(), Self::options_of(options)?))
+    }
+
+    /// As named.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// As written; perhaps empty.
+    pub fn options(&self) -> &Secret {
+        &self.options
+    }
+
+    /// The executable, if there is one.
+    pub fn executable(&self) -> Option<PathBuf> {
+        // A path that is absolute stays as it is.
+        search_path::find(&self.program)
+    }
+
+    /// The names of the options, without their values.
+    pub fn option_names(&self) -> Vec<String> {
+        let text = String::from_utf8_lossy(self.options.expose()).into_owned();
+        let mut names = Vec::new();
+        let (mut name, mut is_name, mut is_escaped) = (String::new(), true, false);
+        for c in text.chars().chain([';']) {
+            match c {
+                '\\' if !is_escaped => {
+                    is_escaped = true;
+                    continue;
+                }
+                ';' if !is_escaped => {
+                    names.push(std::mem::take(&mut name));
+                    is_name = true;
+                }
+                '=' if !is_escaped => is_name = false,
+                c if is_name => name.push(c),
+                _ => {}
+            }
+            is_escaped = false;
+        }
+        names.retain(|name| !name.is_empty());
+        names
+    }
+}
+
+fn is_file_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_names_a_program_and_no_path() {
+        let spec = PluginSpec::of_link("simple-obfs;obfs=http;obfs-host=a.example").unwrap();
+        assert_eq!(spec.program(), "obfs-local");
+        assert_eq!(spec.options().expose(), b"obfs=http;obfs-host=a.example");
+        for text in ["/bin/sh;a", "../sh", "", ";obfs=http", "a b", "-c", "a\u{e9}"] {
+            assert!(PluginSpec::of_link(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_file_may_name_a_path() {
+        for text in ["obfs-local", "/opt/my plugin", "v2ray-plugin_linux.64"] {
+            assert_eq!(PluginSpec::program_of(text).as_deref(), Ok(text));
+        }
+        for text in ["", "./a", "a/b", "/opt/", "obfs-local --obfs http", "/a\n"] {
+            assert!(PluginSpec::program_of(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn values_of_options_are_not_shown() {
+        let options = PluginSpec::options_of(r"tls;host=a\;b;pass\=w=hunter2;;=x").unwrap();
+        let spec = PluginSpec::new("p".into(), options);
+        assert_eq!(spec.option_names(), ["tls", "host", "pass=w"]);
+        assert!(!format!("{spec:?}").contains("hunter2"));
+    }
+}
