@@ -6,6 +6,7 @@ use crate::config::{
 };
 use crate::exit::{CONFIG, UNAVAILABLE, USAGE};
 use crate::log::Log;
+use crate::plugin::child;
 use crate::{daemon, selftest};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -69,6 +70,14 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// What becomes a plugin, without rights.
+    #[command(name = child::COMMAND, hide = true)]
+    PluginChild {
+        /// The process that it ends with.
+        parent: i32,
+        /// The plugin.
+        program: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -118,6 +127,10 @@ pub fn main() -> ExitCode {
         Some(Command::Cleanup { keep_closed }) => cleanup(keep_closed),
         Some(Command::Selftest { backend }) => {
             selftest::run(backend.and_then(|word| word.parse().ok()))
+        }
+        Some(Command::PluginChild { parent, program }) => {
+            let Err(error) = child::become_plugin(parent, &program);
+            fail(UNAVAILABLE, format_args!("{} cannot be run: {error}", program.display()))
         }
         Some(Command::SelftestHost { arguments }) => selftest::host(&arguments),
     }
@@ -274,9 +287,13 @@ fn reload(at: &SocketArgument) -> ExitCode {
     }
 }
 
-/// Without rules nothing comes back.
 fn advice(config: &Config, purpose: Purpose) -> Vec<String> {
-    if purpose == Purpose::Daemon { daemon::advice(config) } else { Vec::new() }
+    let mut advice = daemon::missing_plugins(config);
+    // Without rules nothing comes back.
+    if purpose == Purpose::Daemon {
+        advice.extend(daemon::advice(config));
+    }
+    advice
 }
 
 fn purpose(dns_only: bool) -> Purpose {

@@ -3,6 +3,7 @@
 
 use super::address::{HostAndPort, server};
 use super::proxy_kind::{ProxyKind, http_username, is_reserved, socks_username};
+use crate::plugin::spec::PluginSpec;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::shadowsocks::cipher::master_key::{MasterKey, UnfitPassword};
 use crate::proxy::shadowsocks::cipher::method::Method;
@@ -25,7 +26,9 @@ pub(super) fn read(text: &str) -> Result<LinkedProxy, LinkProblem> {
     let found = |accepted| LinkProblem { found: format!("the server {written:?}"), accepted };
     let server = server(&written).map_err(found)?;
     let kind = match protocol {
-        LinkedProtocol::Shadowsocks { method, password } => shadowsocks(&method, password)?,
+        LinkedProtocol::Shadowsocks { method, password, plugin } => {
+            shadowsocks(&method, password, plugin)?
+        }
         LinkedProtocol::Http { credentials } => {
             check(credentials.as_ref(), http_username)?;
             ProxyKind::Http { credentials }
@@ -45,13 +48,17 @@ pub(super) fn read(text: &str) -> Result<LinkedProxy, LinkProblem> {
     Ok(LinkedProxy { label: usable.unwrap_or(written), server, kind })
 }
 
-fn shadowsocks(method: &str, password: Secret) -> Result<ProxyKind, LinkProblem> {
+fn shadowsocks(
+    method: &str,
+    password: Secret,
+    plugin: Option<PluginSpec>,
+) -> Result<ProxyKind, LinkProblem> {
     let method: Method = method.parse().map_err(|_| LinkProblem {
         found: format!("the method {method:?}"),
         accepted: Method::ALL.map(|known| format!("{:?}", known.name())).join(", "),
     })?;
     match MasterKey::new(method, &password) {
-        Ok(key) => Ok(ProxyKind::Shadowsocks { key }),
+        Ok(key) => Ok(ProxyKind::Shadowsocks { key, plugin }),
         Err(UnfitPassword { found, accepted }) => Err(LinkProblem { found, accepted }),
     }
 }

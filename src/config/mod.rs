@@ -24,6 +24,7 @@ mod link;
 mod listen;
 mod log;
 mod name_servers;
+mod plugin;
 mod proxy;
 mod proxy_kind;
 mod proxy_text;

@@ -4,6 +4,7 @@ use super::address::{HostAndPort, server};
 use super::file;
 use super::item::Item;
 use super::link::{self, LinkedProxy};
+use super::plugin::PluginKeys;
 use super::proxy_kind::{ProxyKind, http_username, is_reserved, socks_username};
 use super::quantity::duration;
 use super::section::Section;
@@ -125,14 +126,19 @@ fn draft(
         item.parse(duration(CONNECT_TIMEOUTS))
     });
     let carries_udp = kind.as_ref().is_none_or(ProxyKind::may_carry_datagrams);
-    let mut udp = carries_udp;
+    let mut udp = kind.as_ref().is_none_or(ProxyKind::udp_by_default);
     section.key("udp", &mut udp, |item| match item.boolean()? {
         true if !carries_udp => item.refuse("false, since HTTP CONNECT carries no UDP"),
         udp => Some(udp),
     });
     let mut dial_options = DialOptions::default();
-    section.key("fast-open", &mut dial_options.fast_open, Item::boolean);
-    section.key("multipath", &mut dial_options.multipath, Item::boolean);
+    let has_plugin = kind.as_ref().is_some_and(|kind| kind.plugin().is_some());
+    let option = |item: &Item<'_>| match item.boolean()? {
+        true if has_plugin => item.refuse("false, since the plugin makes the connections"),
+        option => Some(option),
+    };
+    section.key("fast-open", &mut dial_options.fast_open, option);
+    section.key("multipath", &mut dial_options.multipath, option);
     let (written, server) = server?;
     Some(Draft { name, written, server, connect_timeout, udp, dial_options, kind: kind? })
 }
@@ -215,6 +221,7 @@ struct KeysOfType<'a> {
     username: Option<Item<'a>>,
     password: Option<Item<'a>>,
     password_file: Option<Item<'a>>,
+    plugin: PluginKeys<'a>,
 }
 
 impl<'a> KeysOfType<'a> {
@@ -225,6 +232,7 @@ impl<'a> KeysOfType<'a> {
             username: section.item("username"),
             password: section.item("password"),
             password_file: section.item("password-file"),
+            plugin: PluginKeys::of(section),
         }
     }
 
@@ -232,7 +240,7 @@ impl<'a> KeysOfType<'a> {
     fn refuse_beside(&self, link: &Item<'_>, others: [&Option<Item<'_>>; 2]) {
         let own = [&self.method, &self.username, &self.password, &self.password_file];
         let line = link.line();
-        for item in others.into_iter().chain(own).flatten() {
+        for item in others.into_iter().chain(own).chain(self.plugin.written()).flatten() {
             let found = format!("this key beside the link of line {line}");
             item.refuse_as::<()>(found, "one of the two: a link says it already");
         }
@@ -242,7 +250,11 @@ impl<'a> KeysOfType<'a> {
         let Some(item) = kind else {
             return self.section.missing("type", "\"shadowsocks\", \"http\" or \"socks5\"");
         };
-        match item.choice(&TYPES)? {
+        let kind = item.choice(&TYPES)?;
+        if kind != Type::Shadowsocks {
+            self.plugin.refuse();
+        }
+        match kind {
             Type::Shadowsocks => self.shadowsocks(),
             Type::Http => {
                 let credentials = self.credentials(http_username)?;
@@ -264,6 +276,7 @@ impl<'a> KeysOfType<'a> {
                 self.section.missing("method", &names.join(", "))
             }
         };
+        let plugin = self.plugin.read();
         if let Some(item) = &self.username {
             item.refuse::<()>("nothing: shadowsocks has no username");
         }
@@ -285,7 +298,7 @@ impl<'a> KeysOfType<'a> {
                 return item.refuse_as(found, accepted);
             }
         };
-        Some(ProxyKind::Shadowsocks { key })
+        Some(ProxyKind::Shadowsocks { key, plugin: plugin? })
     }
 
     /// User name and password, or neither. `None`: they were refused.

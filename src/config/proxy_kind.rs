@@ -1,5 +1,6 @@
 //! What the file, or a link, says of a proxy's protocol, and the words that both have to keep to.
 
+use crate::plugin::spec::PluginSpec;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
 use crate::proxy::socks5::message::LONGEST_CREDENTIAL;
@@ -15,6 +16,8 @@ pub enum ProxyKind {
         /// `method`, and the password that fits it, from `password`, the first line of
         /// `password-file`, or a link.
         key: MasterKey,
+        /// `plugin` and `plugin-options`, or those of a link.
+        plugin: Option<PluginSpec>,
     },
     /// `type = "http"`
     Http {
@@ -29,6 +32,20 @@ pub enum ProxyKind {
 }
 
 impl ProxyKind {
+    /// What stands between snet and the server.
+    pub fn plugin(&self) -> Option<&PluginSpec> {
+        match self {
+            ProxyKind::Shadowsocks { plugin, .. } => plugin.as_ref(),
+            ProxyKind::Http { .. } | ProxyKind::Socks5 { .. } => None,
+        }
+    }
+
+    /// Whether the server is asked to carry datagrams if the file does not say it. They pass a
+    /// plugin by: who wants that has to say so.
+    pub(super) fn udp_by_default(&self) -> bool {
+        self.may_carry_datagrams() && self.plugin().is_none()
+    }
+
     /// Whether the protocol has a form for datagrams; whether the server has is another question.
     pub fn may_carry_datagrams(&self) -> bool {
         !matches!(self, ProxyKind::Http { .. })

@@ -21,7 +21,7 @@ pub fn proxy_of_link(text: &str) -> Result<ProxyConfig, LinkProblem> {
         host: server.host,
         port: server.port,
         connect_timeout: CONNECT_TIMEOUT,
-        udp: kind.may_carry_datagrams(),
+        udp: kind.udp_by_default(),
         dial_options: DialOptions::default(),
         kind,
     })
@@ -37,9 +37,10 @@ impl ProxyConfig {
             host: self.host.clone(),
             port: self.port,
             protocol: match &self.kind {
-                ProxyKind::Shadowsocks { key } => LinkedProtocol::Shadowsocks {
+                ProxyKind::Shadowsocks { key, plugin } => LinkedProtocol::Shadowsocks {
                     method: key.method().name().into(),
                     password: key.password().clone(),
+                    plugin: plugin.clone(),
                 },
                 ProxyKind::Http { credentials } => {
                     LinkedProtocol::Http { credentials: credentials.clone() }
@@ -62,7 +63,7 @@ impl ProxyConfig {
             line("name", &quoted(self.name.as_bytes()));
         }
         let (kind, method, credentials) = match &self.kind {
-            ProxyKind::Shadowsocks { key } => {
+            ProxyKind::Shadowsocks { key, .. } => {
                 ("shadowsocks", Some(key.method().name()), Some((None, key.password())))
             }
             ProxyKind::Http { credentials } => ("http", None, parts(credentials.as_ref())),
@@ -79,8 +80,15 @@ impl ProxyConfig {
             }
             line("password", &quoted(password.expose()));
         }
-        if self.kind.may_carry_datagrams() && !self.udp {
-            line("udp", "false");
+        if let Some(plugin) = self.kind.plugin() {
+            line("plugin", &quoted(plugin.program().as_bytes()));
+            let options = plugin.options().expose();
+            if !options.is_empty() {
+                line("plugin-options", &quoted(options));
+            }
+        }
+        if self.udp != self.kind.udp_by_default() {
+            line("udp", &self.udp.to_string());
         }
         if self.connect_timeout != CONNECT_TIMEOUT {
             line("connect-timeout", &format!("\"{}ms\"", self.connect_timeout.as_millis()));

@@ -5,6 +5,7 @@ use super::{BackendChoice, Config, Loaded, Mode, ProxyConfig, ProxyKind, Scope};
 use crate::dns::settings::Via;
 use crate::firewall::{Datagrams, Ipv6, OnFailure};
 use crate::ipset::IpSet;
+use crate::plugin::spec::PluginSpec;
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
 
@@ -143,12 +144,24 @@ fn describe(proxy: &ProxyConfig) -> String {
     let host =
         if proxy.host.contains(':') { format!("[{}]", proxy.host) } else { proxy.host.clone() };
     let kind = match &proxy.kind {
-        ProxyKind::Shadowsocks { key } => format!("shadowsocks, {}", key.method()),
+        ProxyKind::Shadowsocks { key, plugin } => {
+            format!("shadowsocks, {}{}", key.method(), through(plugin.as_ref()))
+        }
         ProxyKind::Http { credentials } => with_user("http", credentials.is_some()),
         ProxyKind::Socks5 { credentials } => with_user("socks5", credentials.is_some()),
     };
     let (name, port) = (&proxy.name, proxy.port);
     format!("\"{name}\": {host}:{port}, {kind}")
+}
+
+/// Options may hold a password: only their names are shown.
+fn through(plugin: Option<&PluginSpec>) -> String {
+    let Some(plugin) = plugin else { return String::new() };
+    let options = match plugin.option_names() {
+        names if names.is_empty() => String::new(),
+        names => format!(" ({})", names.join(", ")),
+    };
+    format!(", plugin {}{options}", plugin.program())
 }
 
 fn with_user(kind: &str, has_user: bool) -> String {

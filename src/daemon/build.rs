@@ -7,6 +7,7 @@ use crate::firewall::{Family, LanPolicy, Policy, Ruleset};
 use crate::inbound::token::Token;
 use crate::mark::Fwmark;
 use crate::net::Outbound;
+use crate::plugin::{Launcher, Plugin};
 use crate::proxy::Proxy;
 use crate::proxy::direct::Direct;
 use crate::proxy::endpoint::Endpoint;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 pub(super) struct Running<'a> {
     pub(super) config: &'a Config,
     pub(super) endpoints: &'a [Arc<Endpoint>],
+    pub(super) plugins: &'a [Option<Arc<Plugin>>],
     pub(super) dispatcher: &'a Dispatcher,
 }
 
@@ -86,24 +88,53 @@ pub(super) fn endpoints(config: &Config, running: Option<&Running<'_>>) -> Vec<A
     config.proxies.iter().map(endpoint).collect()
 }
 
+/// One plugin for each `[[proxy]]` that has one, in their order, not started. One that has the same
+/// program, options and server as before goes on.
+pub(super) fn plugins(
+    config: &Config,
+    endpoints: &[Arc<Endpoint>],
+    running: Option<&Running<'_>>,
+) -> Vec<Option<Arc<Plugin>>> {
+    let keys = |proxy: &ProxyConfig| (proxy.host.clone(), proxy.port, proxy.kind.plugin().cloned());
+    let known = |proxy: &ProxyConfig| {
+        let Running { config, plugins, .. } = running?;
+        let same = |known: &ProxyConfig| known == proxy;
+        let near = |known: &ProxyConfig| keys(known) == keys(proxy);
+        let place = |is: &dyn Fn(&ProxyConfig) -> bool| config.proxies.iter().position(is);
+        plugins.get(place(&same).or_else(|| place(&near))?).cloned().flatten()
+    };
+    let plugin = |(proxy, endpoint): (&ProxyConfig, &Arc<Endpoint>)| {
+        let spec = proxy.kind.plugin()?.clone();
+        Some(known(proxy).unwrap_or_else(|| {
+            let endpoint = Arc::clone(endpoint);
+            let server = Box::new(move || endpoint.addresses());
+            Arc::new(Plugin::new(spec, server, Launcher::own()))
+        }))
+    };
+    config.proxies.iter().zip(endpoints).map(plugin).collect()
+}
+
 pub(super) fn dispatcher(
     config: &Config,
     outbound: &Outbound,
     endpoints: &[Arc<Endpoint>],
+    plugins: &[Option<Arc<Plugin>>],
     running: Option<&Running<'_>>,
 ) -> Dispatcher {
     let known = |proxy: &ProxyConfig| {
         let Running { config, dispatcher, .. } = running?;
         config.proxies.contains(proxy).then(|| dispatcher.upstream(&proxy.name).cloned())?
     };
-    let upstreams = config.proxies.iter().zip(endpoints).map(|(proxy, endpoint)| {
+    let places = config.proxies.iter().zip(endpoints).zip(plugins);
+    let upstreams = places.map(|((proxy, endpoint), plugin)| {
         if let Some(known) = known(proxy) {
             return known;
         }
         let outbound = outbound.clone().with_options(proxy.dial_options);
-        let server = ProxyServer::new(proxy.name.clone(), Arc::clone(endpoint), outbound);
+        let server = ProxyServer::new(proxy.name.clone(), Arc::clone(endpoint), outbound)
+            .behind(plugin.clone());
         let way: Box<dyn Proxy> = match &proxy.kind {
-            ProxyKind::Shadowsocks { key } => {
+            ProxyKind::Shadowsocks { key, .. } => {
                 let shadowsocks = Shadowsocks::new(server, key.clone());
                 Box::new(shadowsocks.carrying_datagrams(proxy.udp))
             }

@@ -13,6 +13,7 @@ use crate::dns::bootstrap::Bootstrap;
 use crate::inbound::tcp::Inbound;
 use crate::inbound::token::Token;
 use crate::net::Outbound;
+use crate::plugin::Plugin;
 use crate::proxy::endpoint::Endpoint;
 use crate::stats::Stats;
 use std::io;
@@ -46,6 +47,8 @@ pub(super) struct Generation {
     pub(super) config: Config,
     /// One for each `[[proxy]]`.
     pub(super) endpoints: Vec<Arc<Endpoint>>,
+    /// One for each `[[proxy]]` that has one.
+    pub(super) plugins: Vec<Option<Arc<Plugin>>>,
 }
 
 /// What every generation uses.
@@ -72,6 +75,11 @@ impl Generation {
     /// Whether foreign datagrams go through a proxy, where rules are installed.
     pub(super) fn captures_datagrams(&self) -> bool {
         self.config.firewall.datagrams(&self.config.proxies).captures()
+    }
+
+    /// A plugin that cannot work is told at once, and not when its proxy is needed.
+    pub(super) fn start_plugins(&self) {
+        self.plugins.iter().flatten().for_each(|plugin| plugin.start());
     }
 
     /// For the log line that says "ready".

@@ -133,6 +133,19 @@ pub fn uncaptured_datagrams(config: &Config) -> Vec<String> {
         .unwrap_or_default()
 }
 
+/// The plugins that are not installed here, one line each.
+pub fn missing_plugins(config: &Config) -> Vec<String> {
+    let missing = |proxy: &config::ProxyConfig| {
+        let plugin = proxy.kind.plugin().filter(|plugin| plugin.executable().is_none())?;
+        let (name, program) = (&proxy.name, plugin.program());
+        Some(format!(
+            "there is no program {program:?} here, which the proxy {name:?} has as its plugin: \
+             install it, or give plugin its whole path"
+        ))
+    };
+    config.proxies.iter().filter_map(missing).collect()
+}
+
 /// What the operator should know of proxies that are programs of this machine. Asks the kernel who
 /// they are, and no name server.
 pub fn advice(config: &Config) -> Vec<String> {

@@ -8,6 +8,7 @@
 //! | CAP_NET_ADMIN | always: SO_MARK, sets, rules |
 //! | CAP_NET_RAW | only with iptables and ipset: the `set` match asks over a raw socket |
 //! | CAP_NET_BIND_SERVICE | only for a port below 1024: of a listener, or of foreign UDP |
+//! | CAP_SETUID, CAP_SETGID, CAP_KILL | root with a plugin, to run it as another user |
 //!
 //! Nothing is gained: what this process was not given it does not get. The user stays the same, so
 //! the file with the passwords may belong to root alone and can be read again by a reload.
@@ -24,8 +25,10 @@
 use super::error::Error;
 use crate::config::{BackendChoice, Config, Purpose};
 use crate::firewall;
+use crate::plugin::child::RIGHTS_FOR_ANOTHER_USER;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::Uid;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
     clear_ambient_capability_set, configure_capability_in_ambient_set,
@@ -53,6 +56,8 @@ pub(super) fn needed(config: &Config, purpose: Purpose) -> CapabilitySet {
     let captures_datagrams = has_rules && config.firewall.datagrams(&config.proxies).captures();
     let binds_low_ports = lowest_port < UNPRIVILEGED_PORTS || captures_datagrams;
     needed.set(CapabilitySet::NET_BIND_SERVICE, binds_low_ports);
+    let has_plugin = config.proxies.iter().any(|proxy| proxy.kind.plugin().is_some());
+    needed.set(RIGHTS_FOR_ANOTHER_USER, has_plugin && Uid::effective().is_root());
     needed
 }
 

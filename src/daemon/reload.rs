@@ -14,7 +14,7 @@
 //!    last, since its answers teach router and kernel, and a failure before leaves it as it is.
 //!
 //! What goes on: listeners, connections, the heartbeat; proxies whose entry is the same, with what
-//! is known of their health; addresses of servers that are known; what names taught if the rules
+//! is known of their health; plugins of the same program, options and server; addresses of servers that are known; what names taught if the rules
 //! for names are the same ([`build::dispatcher`]); answers and verdicts if they would be the same
 //! ([`dns::Settings`]).
 //!
@@ -85,13 +85,17 @@ pub(super) async fn reload(
     let running = build::Running {
         config: &present.config,
         endpoints: &present.endpoints,
+        plugins: &present.plugins,
         dispatcher: &former,
     };
     let endpoints = build::endpoints(&config, Some(&running));
-    let dispatcher = build::dispatcher(&config, &parts.outbound, &endpoints, Some(&running));
-    let next = Generation { config, endpoints };
+    let plugins = build::plugins(&config, &endpoints, Some(&running));
+    let dispatcher =
+        build::dispatcher(&config, &parts.outbound, &endpoints, &plugins, Some(&running));
+    let next = Generation { config, endpoints, plugins };
     let bootstrap = next.bootstrap(&parts.outbound, &parts.firewall).await;
     exchange(parts, present, &next, Arc::new(dispatcher), &former).await?;
+    next.start_plugins();
     // A resolver that died ends the daemon elsewhere.
     let settings = build::dns(&next.config, &parts.listening, Some(&parts.token));
     let _ = parts.orders.send(dns::Order::Settings(Box::new(settings)));
@@ -163,7 +167,7 @@ async fn exchange(
 }
 
 fn ruleset(parts: &Parts, generation: &Generation) -> Result<Ruleset, Error> {
-    let Generation { config, endpoints } = generation;
+    let Generation { config, endpoints, .. } = generation;
     Ok(build::ruleset(config, &parts.listening, endpoints)?)
 }
 
@@ -277,16 +281,21 @@ server = \"two.example:8080\"
         let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
         let old = config(FIRST);
         let endpoints = build::endpoints(&old, None);
-        let dispatcher = build::dispatcher(&old, &outbound, &endpoints, None);
-        let running =
-            build::Running { config: &old, endpoints: &endpoints, dispatcher: &dispatcher };
+        let plugins = build::plugins(&old, &endpoints, None);
+        let dispatcher = build::dispatcher(&old, &outbound, &endpoints, &plugins, None);
+        let running = build::Running {
+            config: &old,
+            endpoints: &endpoints,
+            plugins: &plugins,
+            dispatcher: &dispatcher,
+        };
         // The first one has another port, the second one stays, and comes first.
         let (one, two) = FIRST.split_at(FIRST.rfind("[[proxy]]").unwrap());
         let new = config(&format!("{two}{}", one.replace("8080", "8081")));
         let next = build::endpoints(&new, Some(&running));
         assert!(Arc::ptr_eq(&next[0], &endpoints[1]));
         assert!(!next.iter().any(|endpoint| Arc::ptr_eq(endpoint, &endpoints[0])));
-        let after = build::dispatcher(&new, &outbound, &next, Some(&running));
+        let after = build::dispatcher(&new, &outbound, &next, &[None, None], Some(&running));
         let same = |name| {
             let (old, new) = (dispatcher.upstream(name).unwrap(), after.upstream(name).unwrap());
             Arc::ptr_eq(old, new)
@@ -295,7 +304,42 @@ server = \"two.example:8080\"
         assert!(Arc::ptr_eq(after.learned(), dispatcher.learned()));
         // Other rules for names: what they taught is void.
         let rules = config(&format!("[rules]\ndirect = [\"example.com\"]\n{FIRST}"));
-        let after = build::dispatcher(&rules, &outbound, &endpoints, Some(&running));
+        let after = build::dispatcher(&rules, &outbound, &endpoints, &plugins, Some(&running));
         assert!(!Arc::ptr_eq(after.learned(), dispatcher.learned()));
+    }
+    #[test]
+    fn a_plugin_goes_on_while_its_keys_are_the_same() {
+        const PLUGIN: &str = "[[proxy]]
+type = \"shadowsocks\"
+server = \"192.0.2.1:1\"
+method = \"aes-128-gcm\"
+password = \"a\"
+plugin = \"obfs-local\"
+plugin-options = \"obfs=http\"
+";
+        let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
+        let old = config(PLUGIN);
+        let endpoints = build::endpoints(&old, None);
+        let plugins = build::plugins(&old, &endpoints, None);
+        let dispatcher = build::dispatcher(&old, &outbound, &endpoints, &plugins, None);
+        let running = build::Running {
+            config: &old,
+            endpoints: &endpoints,
+            plugins: &plugins,
+            dispatcher: &dispatcher,
+        };
+        let goes_on = |text: &str| {
+            let new = config(text);
+            let endpoints = build::endpoints(&new, Some(&running));
+            let next = build::plugins(&new, &endpoints, Some(&running));
+            let [Some(old), Some(new)] = [&plugins[0], &next[next.len() - 1]] else { panic!() };
+            Arc::ptr_eq(old, new)
+        };
+        assert!(goes_on(&PLUGIN.replace("\"a\"", "\"b\"")));
+        assert!(goes_on(&format!("{FIRST}{PLUGIN}")));
+        for (key, other) in [("=http", "=tls"), ("obfs-local", "v2ray-plugin"), ("2.1:1", "2.1:2")]
+        {
+            assert!(!goes_on(&PLUGIN.replace(key, other)), "{other}");
+        }
     }
 }

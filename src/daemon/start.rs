@@ -50,7 +50,8 @@ pub(super) async fn start(
     let signals = Signals::new().map_err(Error::Runtime)?;
     let config = build::possible(config);
     let endpoints = build::endpoints(&config, None);
-    let generation = Generation { config, endpoints };
+    let plugins = build::plugins(&config, &endpoints, None);
+    let generation = Generation { config, endpoints, plugins };
     let captures = prepared.is_some();
     let sockets = bind(&generation, purpose, captures, &budget)?;
     step(Step::Bootstrap)?;
@@ -67,6 +68,7 @@ pub(super) async fn start(
     if let Some(control) = control {
         tasks.spawn("control", control.serve(asking));
     }
+    generation.start_plugins();
     let ready = generation.describe(&parts);
     step(Step::Ready)?;
     info!("ready: {ready}");
@@ -95,7 +97,7 @@ fn bind(
     captures: bool,
     budget: &Budget,
 ) -> Result<BoundSockets, Error> {
-    let Generation { config, endpoints } = generation;
+    let Generation { config, endpoints, plugins } = generation;
     let token = Token::new().map_err(Error::Runtime)?;
     let refusal = if captures { Refusal::Fatal } else { Refusal::Harmless };
     let outbound = Outbound::new(Fwmark::SNET, refusal).within(Allowance::new(budget.sockets));
@@ -113,7 +115,7 @@ fn bind(
     };
     let captures_datagrams = captures && generation.captures_datagrams();
     let datagrams = captures_datagrams.then(|| listen_udp(config)).transpose()?;
-    let current = Current::new(build::dispatcher(config, &outbound, endpoints, None));
+    let current = Current::new(build::dispatcher(config, &outbound, endpoints, plugins, None));
     step(Step::Resolver)?;
     let settings = build::dns(config, &listening, Some(&token));
     let resolver = dns::bind(settings, outbound.clone(), current.clone())
@@ -221,7 +223,7 @@ async fn install(
     parts: &Parts,
     prepared: firewall::Prepared,
 ) -> Result<(), Error> {
-    let Generation { config, endpoints } = generation;
+    let Generation { config, endpoints, .. } = generation;
     let Parts { firewall, listening, current, .. } = parts;
     let ruleset = build::ruleset(config, listening, endpoints)?;
     let installing = tokio::task::spawn_blocking(move || prepared.install(ruleset));

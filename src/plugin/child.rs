@@ -38,10 +38,12 @@ pub const RIGHTS_FOR_ANOTHER_USER: CapabilitySet =
 /// What the kernel said, and of which step.
 pub fn become_plugin(parent: i32, program: &Path) -> io::Result<Infallible> {
     let held = capabilities(None).map_err(io::Error::from).map_err(step("capabilities"))?;
-    if Uid::effective().is_root() && held.effective.contains(RIGHTS_FOR_ANOTHER_USER) {
-        setgroups(&[]).map_err(io::Error::from).map_err(step("setgroups"))?;
-        setgid(Gid::from_raw(NOBODY)).map_err(io::Error::from).map_err(step("setgid"))?;
-        setuid(Uid::from_raw(NOBODY)).map_err(io::Error::from).map_err(step("setuid"))?;
+    if Uid::effective().is_root()
+        && held.effective.contains(RIGHTS_FOR_ANOTHER_USER)
+        && let Err(error) = become_nobody()
+    {
+        // A user namespace without other users, a filter of system calls. What was given up is.
+        eprintln!("it runs as root, without root's capabilities: {error}");
     }
     // Where the kernel forbids even this, none are left in that set by the next step.
     let _ = clear_ambient_capability_set();
@@ -54,6 +56,12 @@ pub fn become_plugin(parent: i32, program: &Path) -> io::Result<Infallible> {
         return Err(io::Error::other("its parent is gone"));
     }
     Err(step("exec")(Command::new(program).exec()))
+}
+
+fn become_nobody() -> io::Result<()> {
+    setgroups(&[]).map_err(io::Error::from).map_err(step("setgroups"))?;
+    setgid(Gid::from_raw(NOBODY)).map_err(io::Error::from).map_err(step("setgid"))?;
+    setuid(Uid::from_raw(NOBODY)).map_err(io::Error::from).map_err(step("setuid"))
 }
 
 fn step(what: &'static str) -> impl Fn(io::Error) -> io::Error {

@@ -1,6 +1,7 @@
 //! Why a way could not be made, in words that an operator can act on; whose fault it is.
 
 use crate::net;
+use crate::plugin::NotRunning;
 use std::io;
 
 /// Why a dial failed.
@@ -33,6 +34,16 @@ pub enum Error {
     Unresolved {
         /// The name.
         host: String,
+    },
+    /// The program between snet and the server does not run.
+    #[error("the plugin {plugin} of {proxy} does not run: {source}")]
+    Plugin {
+        /// The proxy's name.
+        proxy: String,
+        /// The program.
+        plugin: String,
+        /// What became of it.
+        source: NotRunning,
     },
     /// The server closed or broke off during the handshake.
     #[error("{server} broke off the handshake: {source}")]

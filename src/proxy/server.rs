@@ -4,6 +4,7 @@
 use super::endpoint::Endpoint;
 use super::{Error, Progress};
 use crate::net::Outbound;
+use crate::plugin::Plugin;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,12 +16,20 @@ pub struct ProxyServer {
     name: String,
     endpoint: Arc<Endpoint>,
     outbound: Outbound,
+    plugin: Option<Arc<Plugin>>,
 }
 
 impl ProxyServer {
     /// `name` is the one for logs; `outbound` makes the sockets, with the options of this proxy.
     pub fn new(name: String, endpoint: Arc<Endpoint>, outbound: Outbound) -> Self {
-        ProxyServer { name, endpoint, outbound }
+        ProxyServer { name, endpoint, outbound, plugin: None }
+    }
+
+    /// The same, with a plugin before it for what [`dial`](Self::dial) connects. Datagrams pass it
+    /// by.
+    #[must_use]
+    pub fn behind(self, plugin: Option<Arc<Plugin>>) -> Self {
+        ProxyServer { plugin, ..self }
     }
 
     /// The name for logs.
@@ -42,11 +51,25 @@ impl ProxyServer {
     /// Connects, sends `first`, and reports that the server is reached.
     ///
     /// # Errors
-    /// No address is known, or none of them answers.
+    /// No address is known, or none of them answers; the plugin does not run.
     pub(super) async fn dial(&self, first: &[u8], progress: &Progress) -> Result<TcpStream, Error> {
-        let tcp = self.endpoint.dial(&self.outbound, first).await?;
+        let tcp = match &self.plugin {
+            Some(plugin) => self.dial_plugin(plugin, first).await?,
+            None => self.endpoint.dial(&self.outbound, first).await?,
+        };
         progress.server_is_reached();
         Ok(tcp)
+    }
+
+    async fn dial_plugin(&self, plugin: &Plugin, first: &[u8]) -> Result<TcpStream, Error> {
+        let address = plugin.address().await.map_err(|source| Error::Plugin {
+            proxy: self.name.clone(),
+            plugin: plugin.name().to_owned(),
+            source,
+        })?;
+        let server = || format!("the plugin {} at {address}", plugin.name());
+        let failed = |source| Error::Dial { server: server(), source };
+        self.outbound.tcp_saying(&[address], first).await.map_err(failed)
     }
 
     /// A UDP socket that is connected to the server. Nothing is sent, so it may be down.

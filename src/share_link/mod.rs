@@ -17,6 +17,7 @@ mod print;
 mod shadowsocks;
 mod user;
 
+use crate::plugin::spec::PluginSpec;
 use crate::proxy::credentials::Credentials;
 use crate::secret::Secret;
 use encoding::percent_decoded;
@@ -52,6 +53,8 @@ pub enum LinkedProtocol {
         method: String,
         /// Not empty.
         password: Secret,
+        /// What stands between, if something does.
+        plugin: Option<PluginSpec>,
     },
     /// `http://`
     Http {

@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 
 pub(super) fn link(link: &ShareLink, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match &link.protocol {
-        LinkedProtocol::Shadowsocks { method, password } if method.starts_with("2022-") => {
+        LinkedProtocol::Shadowsocks { method, password, .. } if method.starts_with("2022-") => {
             write!(f, "ss://{method}:{}@", *percent_encoded(password.expose()))?;
         }
-        LinkedProtocol::Shadowsocks { method, password } => {
+        LinkedProtocol::Shadowsocks { method, password, .. } => {
             let mut both = Zeroizing::new(format!("{method}:").into_bytes());
             both.extend_from_slice(password.expose());
             write!(f, "ss://{}@", *base64_encoded(&both))?;
@@ -32,6 +32,15 @@ pub(super) fn link(link: &ShareLink, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         write!(f, "[{host}]:{port}")?;
     } else {
         write!(f, "{host}:{port}")?;
+    }
+    if let LinkedProtocol::Shadowsocks { plugin: Some(plugin), .. } = &link.protocol {
+        let mut text = Zeroizing::new(plugin.program().as_bytes().to_vec());
+        let options = plugin.options().expose();
+        if !options.is_empty() {
+            text.push(b';');
+            text.extend_from_slice(options);
+        }
+        write!(f, "/?plugin={}", *percent_encoded(&text))?;
     }
     match name {
         Some(name) => write!(f, "#{}", *percent_encoded(name.as_bytes())),

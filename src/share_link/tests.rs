@@ -19,8 +19,13 @@ fn meant(text: &str) -> String {
         }
     };
     let what = match &link.protocol {
-        LinkedProtocol::Shadowsocks { method, password } => {
-            format!("ss {method} {}", String::from_utf8_lossy(password.expose()))
+        LinkedProtocol::Shadowsocks { method, password, plugin } => {
+            let plugin = plugin.as_ref().map(|plugin| {
+                let options = String::from_utf8_lossy(plugin.options().expose());
+                format!("{}({options}) ", plugin.program())
+            });
+            let password = String::from_utf8_lossy(password.expose());
+            format!("{}ss {method} {password}", plugin.unwrap_or_default())
         }
         LinkedProtocol::Http { credentials } => user("http", credentials),
         LinkedProtocol::Socks5 { credentials } => user("socks5", credentials),
@@ -215,10 +220,21 @@ fn what_is_no_link_says_what_it_is() {
 /// Read without it, the link would mean something weaker.
 #[test]
 fn a_plugin_is_never_left_out() {
+    for (query, plugin) in [
+        ("?plugin=obfs-local%3Bobfs%3Dhttp", "obfs-local(obfs=http)"),
+        ("/?plugin=obfs-local;obfs=http;obfs-host=a", "obfs-local(obfs=http;obfs-host=a)"),
+        ("/?plugin=simple-obfs;obfs=tls", "obfs-local(obfs=tls)"),
+        ("?group=a&PLUGIN=obfs-local", "obfs-local()"),
+        ("?plugin=v2ray-plugin%3Bpath%3D%2Fa%2Bb%5C%3Bc%3Btls", "v2ray-plugin(path=/a+b\\;c;tls)"),
+    ] {
+        let said = meant(&format!("ss://aes-256-gcm:hunter2@h.example:8388{query}#a"));
+        assert_eq!(said, format!("{plugin} ss aes-256-gcm hunter2 h.example 8388 a"), "{query}");
+    }
+    for query in ["?plugin=/bin/sh;a=b", "?plugin=..%2Fsh", "?plugin=%3Bobfs"] {
+        let said = meant(&format!("ss://aes-256-gcm:hunter2@h.example:8388{query}#a"));
+        assert!(said.starts_with("found the plugin "), "{query}: {said}");
+    }
     for query in [
-        "?plugin=obfs-local%3Bobfs%3Dhttp",
-        "/?plugin=obfs-local;obfs=http;obfs-host=a.example",
-        "?group=a&PLUGIN=obfs-local",
         "?v2ray-plugin=eyJtb2RlIjoid2Vic29ja2V0In0",
         "?obfs=http",
         "?shadow-tls=eyJ9",
@@ -230,7 +246,7 @@ fn a_plugin_is_never_left_out() {
     }
     // "aes-256-gcm:test@h.example:8388/?plugin=obfs-local", before SIP002.
     let old = "ss://YWVzLTI1Ni1nY206dGVzdEBoLmV4YW1wbGU6ODM4OC8_cGx1Z2luPW9iZnMtbG9jYWw";
-    assert!(meant(old).starts_with("found the plugin \"obfs-local\", which is not yet"));
+    assert_eq!(meant(old), "obfs-local() ss aes-256-gcm test h.example 8388");
 }
 
 fn links() -> impl Strategy<Value = ShareLink> {
@@ -240,11 +256,17 @@ fn links() -> impl Strategy<Value = ShareLink> {
         Just("2022-blake3-aes-256-gcm"),
         "[a-z0-9-]{1,9}".prop_map(|word| &*word.leak())
     ];
-    let shadowsocks = (method, password())
-        .prop_filter("an alias", |(method, _)| shadowsocks_name_is_usual(method))
-        .prop_map(|(method, password)| LinkedProtocol::Shadowsocks {
+    let plugin = ("[a-z0-9][a-zA-Z0-9._-]{0,20}", "[^\\pC]{0,30}");
+    let plugin = prop::option::of(plugin.prop_filter_map("an alias", |(name, options)| {
+        let spec = PluginSpec::of_link(&format!("{name};{options}")).ok()?;
+        (spec.program() == name).then_some(spec)
+    }));
+    let shadowsocks = (method, password(), plugin)
+        .prop_filter("an alias", |(method, ..)| shadowsocks_name_is_usual(method))
+        .prop_map(|(method, password, plugin)| LinkedProtocol::Shadowsocks {
             method: method.into(),
             password: Secret::new(password),
+            plugin,
         });
     let credentials = || {
         let pair = ("\\PC{1,20}", prop::collection::vec(any::<u8>(), 0..20));

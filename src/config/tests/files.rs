@@ -89,7 +89,7 @@ fn the_password_is_the_first_line_of_its_file() {
     for content in ["hunter2", "hunter2\n", "hunter2\r\n", "hunter2\nsecond line\n"] {
         folder.write("pw", 0o600, content);
         let loaded = folder.load(&text).unwrap();
-        let ProxyKind::Shadowsocks { key } = &loaded.config.proxies[0].kind else {
+        let ProxyKind::Shadowsocks { key, .. } = &loaded.config.proxies[0].kind else {
             panic!("{:?}", loaded.config.proxies[0]);
         };
         assert_eq!(key.password().expose(), b"hunter2");

@@ -199,7 +199,7 @@ fn everything() {
     assert_eq!(config.proxies[0].connect_timeout, Duration::from_millis(500));
     let options = [0, 1].map(|number: usize| config.proxies[number].dial_options);
     assert_eq!(options, [DialOptions { fast_open: true, multipath: true }, DialOptions::default()]);
-    let ProxyKind::Shadowsocks { key } = &config.proxies[0].kind else { panic!() };
+    let ProxyKind::Shadowsocks { key, .. } = &config.proxies[0].kind else { panic!() };
     assert_eq!(
         (key.method(), key.password().expose()),
         (Method::Aes256Gcm, "päss hunter2".as_bytes())
@@ -369,7 +369,7 @@ fn a_link_is_a_proxy() {
     let place = "[2001:db8::1]:8388";
     let numbered = format!("{place}#2");
     assert_eq!(names, ["HK 01", "HK 01#2", "own", place, &numbered, "P.example:80"]);
-    let ProxyKind::Shadowsocks { key } = &proxies[0].kind else { panic!() };
+    let ProxyKind::Shadowsocks { key, .. } = &proxies[0].kind else { panic!() };
     let found = (key.method(), key.password().expose());
     assert_eq!(found, (Method::Aes256Gcm, &b"hunter2"[..]));
     assert_eq!((proxies[0].host.as_str(), proxies[0].port), ("2001:db8::1", 8388));
@@ -406,5 +406,36 @@ udp = false
             (&linked.name, &linked.host, linked.port),
             (&proxy.name, &proxy.host, proxy.port)
         );
+    }
+}
+
+/// The server is asked for UDP only where the file says that it may pass the plugin by.
+#[test]
+fn plugins() {
+    const PLUGIN: &str = "[[proxy]]\ntype = \"shadowsocks\"\nserver = \"a.example:1\"\n\
+                          method = \"aes-128-gcm\"\npassword = \"hunter2\"\n\
+                          plugin = \"obfs-local\"\n\
+                          plugin-options = \"obfs=http;obfs-host=secret.example\"\n";
+    const LINK: &str = "[[proxy]]\nlink = \"ss://aes-128-gcm:hunter2@a.example:1/?plugin=\
+                        obfs-local%3Bobfs%3Dhttp%3Bobfs-host%3Dsecret.example\"\n";
+    let proxy = |text: &str| read(text).unwrap().config.proxies.remove(0);
+    let written = proxy(PLUGIN);
+    assert_eq!(written, proxy(LINK));
+    let spec = written.kind.plugin().unwrap();
+    assert_eq!(spec.program(), "obfs-local");
+    assert_eq!(spec.options().expose(), b"obfs=http;obfs-host=secret.example");
+    assert!(!written.udp);
+    let past = format!("{PLUGIN}udp = true\n");
+    assert!(proxy(&past).udp);
+    // Both forms that `snet link` prints mean the same.
+    assert_eq!(proxy(&written.table()), written);
+    assert_eq!(proxy(&proxy(&past).table()), proxy(&past));
+    assert_eq!(proxy_of_link(&written.link().to_string()), Ok(written));
+    let loaded = read(PLUGIN).unwrap();
+    let line = "proxy 1   \"a.example:1\": a.example:1, shadowsocks, aes-128-gcm, \
+                plugin obfs-local (obfs, obfs-host)\n";
+    assert!(loaded.summary().contains(line), "{}", loaded.summary());
+    for text in [loaded.summary(), format!("{loaded:?}")] {
+        assert!(!text.contains("secret"), "{text}");
     }
 }

@@ -63,12 +63,14 @@ fn the_example_has_every_key_with_its_default() {
 const PASSWORD: &str = "hunter2";
 
 /// Files with a `[[proxy]]` that a key is added to, or changed in.
-const PROXIES: [&str; 4] = [
+const PROXIES: [&str; 5] = [
     PROXY,
     "[[proxy]]\ntype = \"http\"\nserver = \"p.example:80\"\nusername = \"me\"\n\
      password = \"hunter2\"\n",
     "[[proxy]]\ntype = \"shadowsocks\"\nserver = \"p.example:80\"\nmethod = \"aes-128-gcm\"\n\
      password = \"hunter2\"\n",
+    "[[proxy]]\ntype = \"shadowsocks\"\nserver = \"p.example:80\"\nmethod = \"aes-128-gcm\"\n\
+     password = \"hunter2\"\nplugin = \"obfs-local\"\n",
     "[[proxy]]\nlink = \"ss://YWVzLTEyOC1nY206aHVudGVyMg@p.example:80\"\n",
 ];
 
