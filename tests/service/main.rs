@@ -21,6 +21,7 @@ use std::time::Duration;
 
 mod files;
 mod openwrt;
+mod plugins;
 mod ports;
 mod terminal;
 mod threads;
