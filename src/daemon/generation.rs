@@ -20,7 +20,12 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// How long a stop waits for a plugin; it is killed after a second.
+const PLUGIN_END: Duration = Duration::from_secs(2);
 
 /// Where the configuration comes from, also for a reload, and what else follows it.
 pub trait ConfigSource: Send + Sync {
@@ -80,6 +85,15 @@ impl Generation {
     /// A plugin that cannot work is told at once, and not when its proxy is needed.
     pub(super) fn start_plugins(&self) {
         self.plugins.iter().flatten().for_each(|plugin| plugin.start());
+    }
+
+    /// Ends all of them. Their last connections are cut by then.
+    pub(super) async fn stop_plugins(&self) {
+        self.plugins.iter().flatten().for_each(|plugin| plugin.stop());
+        for plugin in self.plugins.iter().flatten() {
+            // What is left of one is killed with this process.
+            let _ = timeout(PLUGIN_END, plugin.is_gone()).await;
+        }
     }
 
     /// For the log line that says "ready".

@@ -14,9 +14,9 @@
 //!    last, since its answers teach router and kernel, and a failure before leaves it as it is.
 //!
 //! What goes on: listeners, connections, the heartbeat; proxies whose entry is the same, with what
-//! is known of their health; plugins of the same program, options and server; addresses of servers that are known; what names taught if the rules
-//! for names are the same ([`build::dispatcher`]); answers and verdicts if they would be the same
-//! ([`dns::Settings`]).
+//! is known of their health; plugins of the same program, options and server; addresses of servers
+//! that are known; what names taught if the rules for names are the same ([`build::dispatcher`]);
+//! answers and verdicts if they would be the same ([`dns::Settings`]).
 //!
 //! What is bound, or chosen once, cannot change: see [`needs_restart`].
 

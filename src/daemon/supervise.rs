@@ -244,6 +244,7 @@ impl Daemon {
         // Where the network stays closed the drop leaves the rules.
         let removed = if stays_closed { Ok(()) } else { firewall.remove().await };
         fault::pass(Step::Removed);
+        self.generation.stop_plugins().await;
         if let Some(ended) = &mut self.tasks.resolver
             && timeout(LAST_ANSWERS, ended).await.is_err()
         {

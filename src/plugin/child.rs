@@ -1,11 +1,11 @@
-//! What the child does before it is the plugin: `snet plugin-child PARENT PROGRAM`, never typed by a
-//! person. A fork of a process with threads must not do this work itself (fork(2)); a fresh process
-//! may.
+//! What the child does before it is the plugin: `snet plugin-child PARENT PROGRAM`, never typed by
+//! a person. A fork of a process with threads must not do this work itself (fork(2)); a fresh
+//! process may.
 //!
 //! The order matters. Another user first, while there are the rights for it. Then every capability,
 //! and no_new_privs, so that exec(2) gives root's child none of them back (capabilities(7)). The
-//! signal at the parent's death last: the kernel forgets it when the user or the capabilities change
-//! (PR_SET_PDEATHSIG(2const)). A parent that died before that is found out by its number.
+//! signal at the parent's death last: the kernel forgets it when the user or the capabilities
+//! change (PR_SET_PDEATHSIG(2const)). A parent that died before that is found out by its number.
 //!
 //! Another user only together with CAP_KILL: without that neither snet nor the kernel in its name
 //! could end a process of another user (kill(2)).

@@ -28,7 +28,7 @@ const RUNNING_STEP: Duration = Duration::from_millis(250);
 /// What dials are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// For the first time.
+    /// For the first time, or for another address of its server: worth waiting for.
     Starting,
     /// It listens there.
     Ready(SocketAddr),
@@ -45,7 +45,7 @@ pub(super) struct Keeper {
 }
 
 /// Why a run is over.
-enum End {
+enum RunEnd {
     Stopped,
     /// The server is no longer where the plugin was told.
     Moved,
@@ -69,9 +69,12 @@ impl Keeper {
         while let Some(server) = self.server_address() {
             let began = Instant::now();
             match self.run_once(server) {
-                End::Stopped => return,
-                End::Moved => info!("plugin {program}: its server has another address now"),
-                End::Failed(why) => {
+                RunEnd::Stopped => return,
+                RunEnd::Moved => {
+                    info!("plugin {program}: its server has another address now");
+                    self.state.send_replace(State::Starting);
+                }
+                RunEnd::Failed(why) => {
                     if began.elapsed() >= STEADY {
                         rest = FIRST_REST;
                     }
@@ -101,10 +104,10 @@ impl Keeper {
         }
     }
 
-    fn run_once(&self, server: SocketAddr) -> End {
+    fn run_once(&self, server: SocketAddr) -> RunEnd {
         let mut process = match PluginProcess::begin(&self.spec, &self.launcher, server) {
             Ok(process) => process,
-            Err(error) => return End::Failed(format!("it cannot be started: {error}")),
+            Err(error) => return RunEnd::Failed(format!("it cannot be started: {error}")),
         };
         let deadline = Instant::now() + START_LIMIT;
         let mut is_ready = false;
@@ -112,7 +115,7 @@ impl Keeper {
             // First: a port that accepts while the plugin is gone is another program's.
             let accepts = is_ready || process.accepts();
             if let Some(how) = process.ended() {
-                return End::Failed(how);
+                return RunEnd::Failed(how);
             }
             if accepts && !is_ready {
                 is_ready = true;
@@ -122,13 +125,13 @@ impl Keeper {
             if !accepts && Instant::now() > deadline {
                 let seconds = START_LIMIT.as_secs();
                 let words = process.last_words();
-                return End::Failed(format!("its port did not accept for {seconds} s{words}"));
+                return RunEnd::Failed(format!("its port did not accept for {seconds} s{words}"));
             }
             if is_ready && !(self.server)().contains(&server) {
-                return End::Moved;
+                return RunEnd::Moved;
             }
             if self.is_stopped_within(if is_ready { RUNNING_STEP } else { STARTING_STEP }) {
-                return End::Stopped;
+                return RunEnd::Stopped;
             }
         }
     }

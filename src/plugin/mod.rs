@@ -3,13 +3,13 @@
 //!
 //! Theory of operation. A [`Plugin`] is a child process that listens on a port of 127.0.0.1 and
 //! carries what comes there to its server. One thread for each of them, the keeper, starts it,
-//! waits until its port accepts, hands its words to the log, and starts it again when it ends, after
-//! a rest that grows. The thread has to be one of its own: to the kernel a process's parent is the
-//! thread that made it, and the child dies with that (PR_SET_PDEATHSIG(2const)).
+//! waits until its port accepts, hands its words to the log, and starts it again when it ends,
+//! after a rest that grows. The thread has to be one of its own: to the kernel a process's parent
+//! is the thread that made it, and the child dies with that (PR_SET_PDEATHSIG(2const)).
 //!
 //! The child is first snet itself ([`child`]), which gives up every right and then becomes the
-//! plugin. It ends with us also after SIGKILL. It is told the server's address and never its name: a
-//! plugin would resolve that by itself, and could arrive where no rule of ours lets it pass. Its
+//! plugin. It ends with us also after SIGKILL. It is told the server's address and never its name:
+//! a plugin would resolve that by itself, and could arrive where no rule of ours lets it pass. Its
 //! sockets have no mark; they are not captured because the server's address is not.
 //!
 //! A plugin that does not run fails every dial of its proxy at once, with its last words. Only TCP
@@ -39,7 +39,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, mpsc};
 use std::thread;
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::warn;
 
 /// Where the plugin's server is: the addresses known at the moment, best first.
 pub type ServerAddresses = Box<dyn Fn() -> Vec<SocketAddr> + Send>;
@@ -73,7 +73,7 @@ pub struct Plugin {
     /// Until it is started.
     keeper: Mutex<Option<Keeper>>,
     /// Dropped, it tells the keeper to stop.
-    _stop: mpsc::Sender<()>,
+    stop: Mutex<Option<mpsc::Sender<()>>>,
 }
 
 impl Plugin {
@@ -83,7 +83,7 @@ impl Plugin {
         let (stop, stopped) = mpsc::channel();
         let name = spec.program().to_owned();
         let keeper = Keeper::new(spec, server, launcher, telling, stopped);
-        Plugin { name, state, keeper: Mutex::new(Some(keeper)), _stop: stop }
+        Plugin { name, state, keeper: Mutex::new(Some(keeper)), stop: Mutex::new(Some(stop)) }
     }
 
     /// The program.
@@ -96,12 +96,26 @@ impl Plugin {
         let Some(keeper) = lock(&self.keeper).take() else { return };
         let thread = thread::Builder::new().name("plugin".into());
         if let Err(error) = thread.spawn(move || keeper.run()) {
-            // The keeper is gone with the closure, and whoever asks hears of it.
-            debug!("no thread for the plugin {}: {error}", self.name);
+            // The keeper is gone with the closure: dials are told that it is stopped.
+            warn!("plugin {}: there is no thread for it: {error}", self.name);
         }
     }
 
-    /// Where it listens. Waits while it starts for the first time, and starts it if need be.
+    /// Tells it to end, for good; [`is_gone`](Self::is_gone) waits for that.
+    pub fn stop(&self) {
+        lock(&self.keeper).take();
+        lock(&self.stop).take();
+    }
+
+    /// Waits until its process has ended after [`stop`](Self::stop), which takes a second at most.
+    pub async fn is_gone(&self) {
+        let mut state = self.state.clone();
+        // An error: the keeper is gone, and it has ended the process before.
+        while state.changed().await.is_ok() {}
+    }
+
+    /// Where it listens. Waits while it starts, but not while it rests after an end; starts it if
+    /// that was not done.
     ///
     /// # Errors
     /// It does not run, and why.
@@ -112,7 +126,7 @@ impl Plugin {
         match known.as_deref() {
             Ok(State::Ready(address)) => Ok(*address),
             Ok(State::Down(why)) => Err(NotRunning(why.clone())),
-            Ok(State::Starting) | Err(_) => Err(NotRunning("no thread looks after it".into())),
+            Ok(State::Starting) | Err(_) => Err(NotRunning("it is stopped".into())),
         }
     }
 }

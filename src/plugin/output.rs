@@ -1,5 +1,5 @@
-//! What a plugin says, on its standard output and error: into the log line by line, bounded, and the
-//! last lines kept for when it ends.
+//! What a plugin says, on its standard output and error: into the log line by line, bounded, and
+//! the last lines kept for when it ends.
 
 use crate::sync::lock;
 use std::collections::VecDeque;

@@ -1,7 +1,6 @@
 //! Little shell scripts as plugins, with a launcher that takes no rights away.
 
 use super::*;
-use crate::net::listen;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -96,8 +95,9 @@ async fn it_is_ready_when_its_port_accepts_and_ends_with_its_owner() {
     assert!(!told.contains("CARGO"), "the environment goes on:\n{told}");
     let pid = script.said("pid");
     assert!(is_alive(&pid));
-    drop(plugin);
-    wait_until("it is gone", || !is_alive(&pid));
+    plugin.stop();
+    timeout(LIMIT, plugin.is_gone()).await.expect("it ends");
+    assert!(!is_alive(&pid));
     assert!(!crate::net::probe::accepts(address));
 }
 
@@ -112,9 +112,11 @@ async fn one_that_ends_fails_dials_with_its_last_words_and_is_started_again() {
     let asked = Instant::now();
     address(&plugin).await.unwrap_err();
     assert!(asked.elapsed() < Duration::from_secs(1));
+    // The second run is after half a second, the third a second later: no loop.
     wait_until("a second run", || script.said("runs").lines().count() >= 2);
-    // After half a second, one, two, ...: no loop.
-    assert!(script.said("runs").lines().count() < 4);
+    assert!(asked.elapsed() > Duration::from_millis(300), "{:?}", asked.elapsed());
+    wait_until("a third run", || script.said("runs").lines().count() >= 3);
+    assert!(asked.elapsed() > Duration::from_millis(1300), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]
@@ -171,9 +173,23 @@ async fn no_program_no_plugin() {
     assert_eq!(why, "it cannot be started: there is no such program in PATH");
 }
 
-/// The port of a plugin is one that nothing else has.
-#[test]
-fn a_port_that_is_taken_is_not_accepted_for_the_plugins() {
-    let listener = listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    assert!(crate::net::probe::accepts(listener.local_addr().unwrap()));
+#[tokio::test]
+async fn one_that_does_not_heed_sigterm_ends_with_its_owner() {
+    let script = Script::new("trap '' TERM; echo $$ > FOLDER/pid; while :; do sleep 0.1; done");
+    let plugin = script.plugin("", at("192.0.2.1:1"));
+    plugin.start();
+    wait_until("it runs", || !script.said("pid").is_empty());
+    let pid = script.said("pid");
+    drop(plugin);
+    wait_until("it is gone", || !is_alive(&pid));
+}
+
+#[tokio::test]
+async fn what_was_never_started_is_gone() {
+    let script = Script::new("exit 1");
+    let plugin = script.plugin("", at("192.0.2.1:1"));
+    plugin.stop();
+    timeout(LIMIT, plugin.is_gone()).await.expect("it was never there");
+    let why = address(&plugin).await.unwrap_err().to_string();
+    assert_eq!(why, "it is stopped");
 }
