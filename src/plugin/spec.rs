@@ -8,6 +8,9 @@ use std::path::PathBuf;
 /// Longer options are none: they have to fit the environment of a process.
 const LONGEST_OPTIONS: usize = 4096;
 
+/// What Debian calls a program that everybody else, and every link, calls otherwise.
+const DEBIAN_NAMES: [(&str, &str); 1] = [("v2ray-plugin", "ss-v2ray-plugin")];
+
 /// A plugin as the operator names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginSpec {
@@ -76,7 +79,10 @@ impl PluginSpec {
     /// The executable, if there is one.
     pub fn executable(&self) -> Option<PathBuf> {
         // A path that is absolute stays as it is.
-        search_path::find(&self.program)
+        search_path::find(&self.program).or_else(|| {
+            let debian = DEBIAN_NAMES.iter().find(|(usual, _)| *usual == self.program);
+            debian.and_then(|(_, name)| search_path::find(name))
+        })
     }
 
     /// The names of the options, without their values.
