@@ -1,6 +1,7 @@
 //! The life of a plugin's process: started, waited for, started again after a rest that grows. Runs
 //! in a thread of its own until it is told to stop.
 
+use super::output::LogLimit;
 use super::process::PluginProcess;
 use super::spec::PluginSpec;
 use super::{Launcher, ServerAddresses};
@@ -42,6 +43,7 @@ pub(super) struct Keeper {
     launcher: Launcher,
     state: watch::Sender<State>,
     stopped: mpsc::Receiver<()>,
+    limit: LogLimit,
 }
 
 /// Why a run is over.
@@ -60,7 +62,7 @@ impl Keeper {
         state: watch::Sender<State>,
         stopped: mpsc::Receiver<()>,
     ) -> Self {
-        Keeper { spec, server, launcher, state, stopped }
+        Keeper { spec, server, launcher, state, stopped, limit: LogLimit::new() }
     }
 
     pub(super) fn run(self) {
@@ -105,7 +107,8 @@ impl Keeper {
     }
 
     fn run_once(&self, server: SocketAddr) -> RunEnd {
-        let mut process = match PluginProcess::begin(&self.spec, &self.launcher, server) {
+        let begun = PluginProcess::begin(&self.spec, &self.launcher, server, &self.limit);
+        let mut process = match begun {
             Ok(process) => process,
             Err(error) => return RunEnd::Failed(format!("it cannot be started: {error}")),
         };
@@ -115,7 +118,8 @@ impl Keeper {
             // First: a port that accepts while the plugin is gone is another program's.
             let accepts = is_ready || process.accepts();
             if let Some(how) = process.ended() {
-                return RunEnd::Failed(how);
+                let hint = if is_ready { "" } else { self.hint() };
+                return RunEnd::Failed(format!("{how}{hint}"));
             }
             if accepts && !is_ready {
                 is_ready = true;
@@ -133,6 +137,15 @@ impl Keeper {
             if self.is_stopped_within(if is_ready { RUNNING_STEP } else { STARTING_STEP }) {
                 return RunEnd::Stopped;
             }
+        }
+    }
+
+    /// The usual reason of one that never listened: simple-obfs then prints its usage, the end of
+    /// which says nothing.
+    fn hint(&self) -> &'static str {
+        match self.spec.options().expose() {
+            [] => " (does it want plugin-options?)",
+            _ => "",
         }
     }
 

@@ -39,10 +39,20 @@ impl LastLines {
     }
 }
 
+/// The limit of one plugin, over all its runs: one that prints a page and ends does so again and
+/// again.
+#[derive(Clone)]
+pub(super) struct LogLimit(Arc<Mutex<LogWindow>>);
+
+impl LogLimit {
+    pub(super) fn new() -> Self {
+        LogLimit(Arc::new(Mutex::new(LogWindow::new(Instant::now()))))
+    }
+}
+
 /// Reads to the end.
-pub(super) fn follow(program: &str, source: impl Read, last: &LastLines) {
+pub(super) fn follow(program: &str, source: impl Read, last: &LastLines, limit: &LogLimit) {
     let mut source = BufReader::new(source);
-    let mut window = LogWindow::new(Instant::now());
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
@@ -56,7 +66,7 @@ pub(super) fn follow(program: &str, source: impl Read, last: &LastLines) {
         if line.is_empty() {
             continue;
         }
-        let (is_logged, left_out) = window.take(Instant::now());
+        let (is_logged, left_out) = lock(&limit.0).take(Instant::now());
         if left_out > 0 {
             warn!("plugin {program}: {left_out} more lines in a minute are left out");
         }
@@ -97,11 +107,21 @@ mod tests {
     #[test]
     fn the_last_lines_are_kept() {
         let last = LastLines::default();
-        follow("p", &b"one\n\ntwo\r\n\x1b[31mthree\nfour"[..], &last);
+        let limit = LogLimit::new();
+        follow("p", &b"one\n\ntwo\r\n\x1b[31mthree\nfour"[..], &last, &limit);
         assert_eq!(last.quoted(), ": two; [31mthree; four");
         let last = LastLines::default();
-        follow("p", &vec![b'a'; 1000][..], &last);
+        follow("p", &vec![b'a'; 1000][..], &last, &limit);
         assert_eq!(last.quoted().len(), 2 + 1000 + 2 * 2);
+    }
+
+    #[test]
+    fn runs_share_the_limit() {
+        let limit = LogLimit::new();
+        for _ in 0..4 {
+            follow("p", &b"usage\n".repeat(20)[..], &LastLines::default(), &limit);
+        }
+        assert_eq!(lock(&limit.0).lines, 80);
     }
 
     #[test]

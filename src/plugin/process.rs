@@ -5,7 +5,7 @@
 //! the group.
 
 use super::Launcher;
-use super::output::{LastLines, follow};
+use super::output::{LastLines, LogLimit, follow};
 use super::spec::PluginSpec;
 use crate::net::{listen, probe};
 use nix::sys::signal::{Signal, killpg};
@@ -46,6 +46,7 @@ impl PluginProcess {
         spec: &PluginSpec,
         launcher: &Launcher,
         server: SocketAddr,
+        limit: &LogLimit,
     ) -> io::Result<Self> {
         let executable = spec.executable().ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotFound, "there is no such program in PATH")
@@ -68,10 +69,10 @@ impl PluginProcess {
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
         let last = LastLines::default();
         let (saying, said) = mpsc::channel::<()>();
-        let (program, lines) = (spec.program().to_owned(), last.clone());
+        let (program, lines, limit) = (spec.program().to_owned(), last.clone(), limit.clone());
         thread::Builder::new().name("plugin words".into()).spawn(move || {
             let _saying = saying;
-            follow(&program, reader, &lines);
+            follow(&program, reader, &lines, &limit);
         })?;
         let child = command.spawn()?;
         // Its copies of the pipe's end are dropped with it: else the pipe would never end.

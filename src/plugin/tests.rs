@@ -107,7 +107,10 @@ async fn one_that_ends_fails_dials_with_its_last_words_and_is_started_again() {
         Script::new("echo run >> FOLDER/runs; echo usage: none; echo no obfs= >&2; exit 3");
     let plugin = script.plugin("", at("192.0.2.1:1"));
     let why = address(&plugin).await.unwrap_err().to_string();
-    assert_eq!(why, "it ended (exit status: 3): usage: none; no obfs=");
+    assert_eq!(
+        why,
+        "it ended (exit status: 3): usage: none; no obfs= (does it want plugin-options?)"
+    );
     // Known as dead, nobody waits for the next start.
     let asked = Instant::now();
     address(&plugin).await.unwrap_err();
