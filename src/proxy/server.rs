@@ -94,3 +94,35 @@ impl ProxyServer {
         Error::Handshake { server: self.endpoint.to_string(), source }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mark::Fwmark;
+    use crate::net::{Refusal, listen};
+    use crate::plugin::Launcher;
+    use crate::plugin::spec::PluginSpec;
+    use crate::secret::Secret;
+
+    /// The server itself would answer.
+    #[tokio::test]
+    async fn nothing_goes_past_a_plugin_that_does_not_run() {
+        let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let at = listener.local_addr().unwrap();
+        let endpoint = Arc::new(Endpoint::new("127.0.0.1", at.port()));
+        let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
+        let server = ProxyServer::new("tokyo".into(), endpoint, outbound);
+        let progress = Progress::default();
+        let spec = PluginSpec::new("snet-no-such-plugin".into(), Secret::new(""));
+        let plugin = Plugin::new(spec, Box::new(move || vec![at]), Launcher::own());
+        let server = server.behind(Some(Arc::new(plugin)));
+        let error = server.dial(&[], &progress).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the plugin snet-no-such-plugin of tokyo does not run: it cannot be started: there is \
+             no such program in PATH"
+        );
+        assert!(!error.is_targets_fault() && !error.is_shortage());
+        assert!(!progress.is_server_reached());
+    }
+}

@@ -97,3 +97,19 @@ fn roots_plugin_is_another_user() {
     assert_eq!(orphan.status.code(), Some(69));
     assert!(super::text(&orphan).contains("its parent is gone"), "{}", super::text(&orphan));
 }
+
+#[test]
+fn check_says_that_a_plugin_is_not_installed() {
+    let folder = Folder::new("plugin-missing");
+    let file = folder.secret(
+        "config.toml",
+        "[[proxy]]\nlink = \"ss://aes-128-gcm:a@192.0.2.8:1/?plugin=snet-no-such-plugin\"\n",
+    );
+    let mut snet = Command::new(SNET);
+    let output = snet.args(["check", "--dns-only", "-c"]).arg(file).output().unwrap();
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    let line = "warning: there is no program \"snet-no-such-plugin\" here, which the proxy \
+                \"192.0.2.8:1\" has as its plugin: install it, or give plugin its whole path\n";
+    assert_eq!(said, line);
+}
