@@ -12,6 +12,9 @@
 //! a plugin would resolve that by itself, and could arrive where no rule of ours lets it pass. Its
 //! sockets have no mark; they are not captured because the server's address is not.
 //!
+//! The proxy holds its plugin, and each connection its proxy: what a reload leaves out goes on
+//! until its last connection has ended.
+//!
 //! A plugin that does not run fails every dial of its proxy at once, with its last words. Only TCP
 //! goes through it.
 //!
