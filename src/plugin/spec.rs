@@ -11,6 +11,14 @@ const LONGEST_OPTIONS: usize = 4096;
 /// What Debian calls a program that everybody else, and every link, calls otherwise.
 const DEBIAN_NAMES: [(&str, &str); 1] = [("v2ray-plugin", "ss-v2ray-plugin")];
 
+/// The programs that a subscription may name, and what it may tell them. The party behind it
+/// chooses what runs here, so that is little: no file, and no other place to listen or to go,
+/// all of which v2ray-plugin has options for (`cert`, `localAddr`, `remoteAddr`).
+const PROVIDED: [(&str, &[&str]); 2] = [
+    ("obfs-local", &["obfs", "obfs-host", "obfs-uri", "fast-open"]),
+    ("v2ray-plugin", &["mode", "host", "path", "tls", "mux", "certRaw", "loglevel", "fast-open"]),
+];
+
 /// A plugin as the operator names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginSpec {
@@ -64,6 +72,30 @@ impl PluginSpec {
             return Err("the name of a program, letters, digits, \"-\", \"_\" and \".\"".into());
         }
         Ok(PluginSpec::new(program.to_owned(), Self::options_of(options)?))
+    }
+
+    /// Whether a subscription may bring it, which the operator has not read. Others are the
+    /// operator's own to write down.
+    ///
+    /// # Errors
+    /// What was found, and what is accepted.
+    pub fn check_provided(&self) -> Result<(), (String, String)> {
+        let known = PROVIDED.iter().find(|(program, _)| *program == self.program);
+        let Some((_, options)) = known else {
+            let programs = PROVIDED.map(|(program, _)| program).join(" and ");
+            let accepted = format!("{programs} in a subscription, others in a [[proxy]]");
+            return Err((format!("the plugin {:?}", self.program), accepted));
+        };
+        let names = self.option_names();
+        match names.iter().find(|name| !options.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => {
+                let found = format!("the option {name:?} of the plugin {}", self.program);
+                let accepted =
+                    format!("{} in a subscription, others in a [[proxy]]", options.join(", "));
+                Err((found, accepted))
+            }
+        }
     }
 
     /// As named.
@@ -129,6 +161,27 @@ mod tests {
         for text in ["/bin/sh;a", "../sh", "", ";obfs=http", "a b", "-c", "a\u{e9}"] {
             assert!(PluginSpec::of_link(text).is_err(), "{text}");
         }
+    }
+
+    /// Each of these would have run, or would have led the plugin elsewhere.
+    #[test]
+    fn a_provider_chooses_among_few() {
+        let provided = |text: &str| PluginSpec::of_link(text).unwrap().check_provided();
+        for text in ["simple-obfs;obfs=tls", "v2ray-plugin;tls;host=a.example;path=/a\\;b=c"] {
+            assert_eq!(provided(text), Ok(()), "{text}");
+        }
+        for (text, found) in [
+            ("reboot", "the plugin \"reboot\""),
+            ("xray-plugin;mode=grpc", "the plugin \"xray-plugin\""),
+            ("obfs-local;obfs=http;f=/tmp/a", "the option \"f\" of the plugin obfs-local"),
+            ("v2ray-plugin;remoteAddr=::1", "the option \"remoteAddr\" of the plugin v2ray-plugin"),
+            ("v2ray-plugin;ser\\ver", "the option \"server\" of the plugin v2ray-plugin"),
+            ("v2ray-plugin;tls;TLS", "the option \"TLS\" of the plugin v2ray-plugin"),
+        ] {
+            assert_eq!(provided(text).unwrap_err().0, found);
+        }
+        let path = PluginSpec::new("/usr/bin/obfs-local".into(), Secret::new(""));
+        assert!(path.check_provided().is_err());
     }
 
     #[test]

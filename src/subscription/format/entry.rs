@@ -2,7 +2,7 @@
 
 use super::{BodyEntry, ProvidedProxy, information};
 use crate::share_link::encoding::percent_encoded;
-use crate::share_link::{LinkProblem, ShareLink};
+use crate::share_link::{LinkProblem, LinkedProtocol, ShareLink};
 use std::fmt::Write;
 use zeroize::Zeroizing;
 
@@ -26,13 +26,32 @@ pub(super) fn of_link(text: &str, udp: Option<bool>, place: impl Fn() -> String)
                 },
             }
         }
-        Ok(link) => BodyEntry::Proxy(ProvidedProxy { link, udp }),
+        Ok(link) => match check_plugin(&link) {
+            Ok(has_plugin) => {
+                // It would go past the plugin, which only the operator may want.
+                let udp = udp.filter(|udp| !udp || !has_plugin);
+                BodyEntry::Proxy(ProvidedProxy { link, udp })
+            }
+            Err(problem) => {
+                let name = link.name.unwrap_or_else(&place);
+                BodyEntry::Unfit { name, problem }
+            }
+        },
         Err(problem) => {
             let name = text.split_once('#').map(|(_, tag)| tag);
             let name = name.and_then(crate::share_link::name_of_tag).unwrap_or_else(&place);
             BodyEntry::Unfit { name, problem }
         }
     }
+}
+
+/// Whether there is one. It is a program of this machine, and not the operator's choice here.
+fn check_plugin(link: &ShareLink) -> Result<bool, LinkProblem> {
+    let LinkedProtocol::Shadowsocks { plugin: Some(plugin), .. } = &link.protocol else {
+        return Ok(false);
+    };
+    let unfit = |(found, accepted)| LinkProblem { found, accepted };
+    plugin.check_provided().map(|()| true).map_err(unfit)
 }
 
 /// The fields of an entry that is written in another form.

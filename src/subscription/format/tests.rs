@@ -154,6 +154,10 @@ fn sip008_entries_that_are_none() {
          "method":"a b"},
         {"remarks":"Plugin","server":"a.example","server_port":1,"password":"hunter2",
          "method":"aes-256-gcm","plugin":"/bin/sh","plugin_opts":"-c reboot"},
+        {"remarks":"Reboot","server":"a.example","server_port":1,"password":"hunter2",
+         "method":"aes-256-gcm","plugin":"reboot"},
+        {"remarks":"Elsewhere","server":"a.example","server_port":1,"password":"hunter2",
+         "method":"aes-256-gcm","plugin":"v2ray-plugin","plugin_opts":"remoteAddr=127.0.0.1"},
         {"remarks":"Host","server":"a.example/?plugin=b#","server_port":1,"password":"hunter2",
          "method":"aes-256-gcm"},
         {"remarks":"Good","server":"b.example","server_port":1,"password":"hunter2",
@@ -167,7 +171,9 @@ fn sip008_entries_that_are_none() {
             "server 3: something else",
             "No port: no port",
             "Method: no method before the password",
-            "Plugin: the plugin \"/bin/sh\", which is not yet supported",
+            "Plugin: the plugin \"/bin/sh\"",
+            "Reboot: the plugin \"reboot\"",
+            "Elsewhere: the option \"remoteAddr\" of the plugin v2ray-plugin",
             "Host: a server that is no host",
         ]
     );
@@ -229,6 +235,19 @@ fn a_clash_file() {
     // Only the flow style of YAML has no quotes.
     let flow = "{proxies: [{name: A, type: http, server: a.example, port: 1}]}";
     assert_eq!(meant(flow), ["A: http - a.example:1"]);
+}
+
+/// Its datagrams would go past the plugin, and that is the operator's to want.
+#[test]
+fn no_udp_goes_past_a_provided_plugin() {
+    let body = "proxies:
+  - {name: A, type: ss, server: a.example, port: 1, cipher: aes-256-gcm, password: p, udp: true,
+     plugin: obfs, plugin-opts: {mode: tls, host: b.example}}
+  - {name: B, type: ss, server: a.example, port: 1, cipher: aes-256-gcm, password: p, udp: true}
+";
+    let read = SubscriptionBody::read(body.as_bytes()).unwrap();
+    let udp: Vec<Option<bool>> = read.proxies.iter().map(|proxy| proxy.udp).collect();
+    assert_eq!(udp, [None, Some(true)]);
 }
 
 /// Read without it, an entry would mean something weaker.
