@@ -10,7 +10,8 @@ const SYSTEM: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 pub fn directories() -> impl Iterator<Item = PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let own: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    own.into_iter().chain(SYSTEM.map(PathBuf::from))
+    // A relative one depends on where snet was started: anybody's directory.
+    own.into_iter().filter(|own| own.is_absolute()).chain(SYSTEM.map(PathBuf::from))
 }
 
 /// The first executable of this name.

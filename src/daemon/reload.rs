@@ -30,6 +30,7 @@ use crate::dispatch::Dispatcher;
 use crate::dns::bootstrap::Bootstrap;
 use crate::fault::{self, Step};
 use crate::firewall::{self, Family, Ruleset};
+use crate::plugin::child;
 use crate::{dns, exit};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -214,6 +215,11 @@ async fn lost_by(parts: &Parts, before: [[bool; 2]; 2]) -> Option<String> {
     None
 }
 
+/// Root's rights for a plugin are kept by a start that has one, and are gone after any other.
+fn has_plugin(config: &Config) -> bool {
+    config.proxies.iter().any(|proxy| proxy.kind.plugin().is_some())
+}
+
 /// The keys that differ and that only a start reads.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let keys = [
@@ -223,6 +229,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("firewall.backend", old.firewall.backend != new.firewall.backend),
         ("firewall.on-failure", old.firewall.on_failure != new.firewall.on_failure),
         ("control.socket", old.control_socket != new.control_socket),
+        ("plugin", !has_plugin(old) && has_plugin(new) && !child::can_drop_root()),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

@@ -86,6 +86,9 @@ impl Upstream {
         if received == 0 && self.proxy.is_heard_at_the_dial() {
             return;
         }
+        if received == 0 && sent > 0 {
+            self.proxy.was_unanswered();
+        }
         if let Some(Silence { destinations }) = self.health.went(destination, sent, received) {
             let [one, other] = destinations;
             warn!(

@@ -7,8 +7,10 @@
 //! signal at the parent's death last: the kernel forgets it when the user or the capabilities
 //! change (PR_SET_PDEATHSIG(2const)). A parent that died before that is found out by its number.
 //!
-//! Another user only together with CAP_KILL: without that neither snet nor the kernel in its name
-//! could end a process of another user (kill(2)).
+//! Root's child becomes another user or nothing: root without a capability still owns root's files,
+//! and comes by every right through them. CAP_KILL belongs to it: without that neither snet nor the
+//! kernel in its name could end a process of another user (kill(2)). Only where no other user
+//! exists, in a container that maps root alone, does the plugin run as that.
 
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -38,12 +40,15 @@ pub const RIGHTS_FOR_ANOTHER_USER: CapabilitySet =
 /// What the kernel said, and of which step.
 pub fn become_plugin(parent: i32, program: &Path) -> io::Result<Infallible> {
     let held = capabilities(None).map_err(io::Error::from).map_err(step("capabilities"))?;
-    if Uid::effective().is_root()
-        && held.effective.contains(RIGHTS_FOR_ANOTHER_USER)
-        && let Err(error) = become_nobody()
-    {
-        // A user namespace without other users, a filter of system calls. What was given up is.
-        eprintln!("it runs as root, without root's capabilities: {error}");
+    if Uid::effective().is_root() && nobody_exists() {
+        if !held.effective.contains(RIGHTS_FOR_ANOTHER_USER) {
+            return Err(io::Error::other(
+                "snet lacks CAP_SETUID, CAP_SETGID or CAP_KILL, with which root's plugin becomes \
+                 another user: restart snet if a reload brought its first plugin, else add them \
+                 to the service's CapabilityBoundingSet",
+            ));
+        }
+        become_nobody()?;
     }
     // Where the kernel forbids even this, none are left in that set by the next step.
     let _ = clear_ambient_capability_set();
@@ -58,6 +63,28 @@ pub fn become_plugin(parent: i32, program: &Path) -> io::Result<Infallible> {
     Err(step("exec")(Command::new(program).exec()))
 }
 
+/// Whether a plugin that is started now may run. Root's may not without another user.
+pub fn can_drop_root() -> bool {
+    let held =
+        || capabilities(None).is_ok_and(|held| held.effective.contains(RIGHTS_FOR_ANOTHER_USER));
+    !Uid::effective().is_root() || !nobody_exists() || held()
+}
+
+/// Whether this user namespace has that user (user_namespaces(7), uid_map).
+fn nobody_exists() -> bool {
+    // Unreadable: then the steps themselves say whether there is one.
+    std::fs::read_to_string("/proc/self/uid_map").map_or(true, |map| has_nobody(&map))
+}
+
+fn has_nobody(uid_map: &str) -> bool {
+    let numbers = |line: &str| -> Option<[u64; 3]> {
+        let numbers: Vec<u64> = line.split_whitespace().flat_map(str::parse).collect();
+        numbers.try_into().ok()
+    };
+    let mut ranges = uid_map.lines().filter_map(numbers);
+    ranges.any(|[first, _, length]| (first..first + length).contains(&u64::from(NOBODY)))
+}
+
 fn become_nobody() -> io::Result<()> {
     setgroups(&[]).map_err(io::Error::from).map_err(step("setgroups"))?;
     setgid(Gid::from_raw(NOBODY)).map_err(io::Error::from).map_err(step("setgid"))?;
@@ -66,4 +93,18 @@ fn become_nobody() -> io::Result<()> {
 
 fn step(what: &'static str) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_may_have_no_other_user() {
+        assert!(has_nobody("         0          0 4294967295\n"));
+        assert!(has_nobody("0 100000 65535\n65534 65534 1\n"));
+        assert!(!has_nobody("0 1000 1\n"));
+        assert!(!has_nobody("0 100000 65534\n"));
+        assert!(!has_nobody(""));
+    }
 }

@@ -72,6 +72,7 @@ pub struct NotRunning(String);
 #[derive(Debug)]
 pub struct Plugin {
     name: String,
+    goes_by_tcp: bool,
     state: watch::Receiver<State>,
     /// Until it is started.
     keeper: Mutex<Option<Keeper>>,
@@ -84,14 +85,20 @@ impl Plugin {
     pub fn new(spec: PluginSpec, server: ServerAddresses, launcher: Launcher) -> Self {
         let (telling, state) = watch::channel(State::Starting);
         let (stop, stopped) = mpsc::channel();
-        let name = spec.program().to_owned();
+        let (name, goes_by_tcp) = (spec.program().to_owned(), spec.goes_by_tcp());
         let keeper = Keeper::new(spec, server, launcher, telling, stopped);
-        Plugin { name, state, keeper: Mutex::new(Some(keeper)), stop: Mutex::new(Some(stop)) }
+        let (keeper, stop) = (Mutex::new(Some(keeper)), Mutex::new(Some(stop)));
+        Plugin { name, goes_by_tcp, state, keeper, stop }
     }
 
     /// The program.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether its way to the server is surely TCP.
+    pub fn goes_by_tcp(&self) -> bool {
+        self.goes_by_tcp
     }
 
     /// Starts it, if it is not.

@@ -13,8 +13,10 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -24,7 +26,7 @@ use std::time::{Duration, Instant};
 /// How long a plugin has for its end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long its last words are waited for: a grandchild that left the group may hold the pipe.
+/// How long its last words are waited for: a grandchild that left the group may still speak.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 const STEP: Duration = Duration::from_millis(20);
@@ -38,6 +40,8 @@ pub(super) struct PluginProcess {
     last: LastLines,
     /// Closed when nothing more will be said.
     said: mpsc::Receiver<()>,
+    words: UnixStream,
+    is_reaped: bool,
 }
 
 impl PluginProcess {
@@ -52,7 +56,9 @@ impl PluginProcess {
             io::Error::new(io::ErrorKind::NotFound, "there is no such program in PATH")
         })?;
         let local = free_port()?;
-        let (reader, writer) = io::pipe()?;
+        // Unlike a pipe it can be shut down from here, whoever holds its other end.
+        let (reader, writer) = UnixStream::pair()?;
+        let words = reader.try_clone()?;
         let mut command = Command::new(&launcher.program);
         command.args(&launcher.arguments).arg(executable).current_dir("/").process_group(0);
         // Ours may hold what is no business of it, the socket of the service manager among them.
@@ -66,7 +72,8 @@ impl PluginProcess {
         if !options.is_empty() {
             command.env("SS_PLUGIN_OPTIONS", OsStr::from_bytes(options));
         }
-        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+        let (stdout, stderr) = (OwnedFd::from(writer.try_clone()?), OwnedFd::from(writer));
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let last = LastLines::default();
         let (saying, said) = mpsc::channel::<()>();
         let (program, lines, limit) = (spec.program().to_owned(), last.clone(), limit.clone());
@@ -75,10 +82,10 @@ impl PluginProcess {
             follow(&program, reader, &lines, &limit);
         })?;
         let child = command.spawn()?;
-        // Its copies of the pipe's end are dropped with it: else the pipe would never end.
+        // Its copies of the other end are dropped with it: else the words would never end.
         drop(command);
         let group = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
-        Ok(PluginProcess { child, group, local, last, said })
+        Ok(PluginProcess { child, group, local, last, said, words, is_reaped: false })
     }
 
     /// Whether its port accepts.
@@ -93,11 +100,7 @@ impl PluginProcess {
         if let Ok(WaitStatus::StillAlive) = waitid(Id::Pid(self.group), flags) {
             return None;
         }
-        self.kill_group();
-        let how = match self.child.wait() {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
-        };
+        let how = self.end_group();
         let _ = self.said.recv_timeout(LAST_WORDS);
         Some(format!("it ended ({how}){}", self.last.quoted()))
     }
@@ -107,28 +110,33 @@ impl PluginProcess {
         self.last.quoted()
     }
 
-    fn kill_group(&self) {
+    /// Ends what is left of the group, and says how the plugin has ended. Only before it is reaped
+    /// is the group's number surely its own.
+    fn end_group(&mut self) -> String {
         // ESRCH: nothing of it is left.
         let _ = killpg(self.group, Signal::SIGKILL);
+        let status = self.child.wait();
+        self.is_reaped = true;
+        status.map_or_else(|error| error.to_string(), |status| status.to_string())
     }
 }
 
 impl Drop for PluginProcess {
     fn drop(&mut self) {
-        let is_alive = |child: &mut Child| matches!(child.try_wait(), Ok(None));
-        if !is_alive(&mut self.child) {
-            return;
-        }
-        let _ = killpg(self.group, Signal::SIGTERM);
-        let deadline = Instant::now() + GRACE;
-        while Instant::now() < deadline {
-            if self.ended().is_some() {
-                return;
+        if !self.is_reaped {
+            let _ = killpg(self.group, Signal::SIGTERM);
+            let deadline = Instant::now() + GRACE;
+            while !self.is_reaped && Instant::now() < deadline {
+                if self.ended().is_none() {
+                    thread::sleep(STEP);
+                }
             }
-            thread::sleep(STEP);
         }
-        self.kill_group();
-        let _ = self.child.wait();
+        if !self.is_reaped {
+            self.end_group();
+        }
+        // What has left the group is not waited for, and the thread that reads its words ends.
+        let _ = self.words.shutdown(Shutdown::Both);
     }
 }
 

@@ -3,7 +3,9 @@
 
 use crate::search_path;
 use crate::secret::Secret;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// Longer options are none: they have to fit the environment of a process.
 const LONGEST_OPTIONS: usize = 4096;
@@ -117,11 +119,29 @@ impl PluginSpec {
         })
     }
 
+    /// Whether its way to the server is surely TCP, so that a server without TCP is down. Another
+    /// program may go by UDP, as v2ray-plugin does in one mode.
+    pub fn goes_by_tcp(&self) -> bool {
+        match Path::new(&self.program).file_name().and_then(OsStr::to_str) {
+            Some("obfs-local") => true,
+            Some("v2ray-plugin" | "ss-v2ray-plugin") => !self
+                .named_options()
+                .iter()
+                .any(|(name, value)| name == "mode" && value.as_str() == "quic"),
+            _ => false,
+        }
+    }
+
     /// The names of the options, without their values.
     pub fn option_names(&self) -> Vec<String> {
-        let text = String::from_utf8_lossy(self.options.expose()).into_owned();
-        let mut names = Vec::new();
-        let (mut name, mut is_name, mut is_escaped) = (String::new(), true, false);
+        self.named_options().into_iter().map(|(name, _)| name).collect()
+    }
+
+    fn named_options(&self) -> Vec<(String, Zeroizing<String>)> {
+        let text = Zeroizing::new(String::from_utf8_lossy(self.options.expose()).into_owned());
+        let mut options = Vec::new();
+        let (mut name, mut value) = (String::new(), Zeroizing::new(String::new()));
+        let (mut is_name, mut is_escaped) = (true, false);
         for c in text.chars().chain([';']) {
             match c {
                 '\\' if !is_escaped => {
@@ -129,17 +149,17 @@ impl PluginSpec {
                     continue;
                 }
                 ';' if !is_escaped => {
-                    names.push(std::mem::take(&mut name));
+                    options.push((std::mem::take(&mut name), std::mem::take(&mut value)));
                     is_name = true;
                 }
-                '=' if !is_escaped => is_name = false,
+                '=' if is_name && !is_escaped => is_name = false,
                 c if is_name => name.push(c),
-                _ => {}
+                c => value.push(c),
             }
             is_escaped = false;
         }
-        names.retain(|name| !name.is_empty());
-        names
+        options.retain(|(name, _)| !name.is_empty());
+        options
     }
 }
 
@@ -191,6 +211,20 @@ mod tests {
         }
         for text in ["", "./a", "a/b", "/opt/", "obfs-local --obfs http", "/a\n"] {
             assert!(PluginSpec::program_of(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_surely_goes_by_tcp_is_said_to() {
+        for (text, by_tcp) in [
+            ("obfs-local;obfs=http", true),
+            ("v2ray-plugin", true),
+            ("ss-v2ray-plugin;mode=websocket;host=quic", true),
+            ("v2ray-plugin;tls;mode=quic;host=a", false),
+            ("v2ray-plugin;mode=\\quic", false),
+            ("kcptun", false),
+        ] {
+            assert_eq!(PluginSpec::of_link(text).unwrap().goes_by_tcp(), by_tcp, "{text}");
         }
     }
 

@@ -147,6 +147,20 @@ async fn what_a_script_has_started_ends_with_it() {
     wait_until("the grandchild is gone", || !is_alive(&pid));
 }
 
+/// Else each run would leave a thread and a descriptor.
+#[tokio::test]
+async fn what_has_left_the_group_is_not_listened_to() {
+    let script = Script::new(
+        "setsid sh -c 'trap \"\" PIPE; i=0; while echo $i && [ $i -lt 400 ]; do i=$((i+1)); \
+         sleep 0.05; done; echo $i > FOLDER/new; mv FOLDER/new FOLDER/cut' &
+         sleep 0.2; exit 1",
+    );
+    let plugin = script.plugin("", at("192.0.2.1:1"));
+    address(&plugin).await.unwrap_err();
+    wait_until("it is cut off", || !script.said("cut").is_empty());
+    assert!(script.said("cut").trim().parse::<u32>().unwrap() < 400);
+}
+
 #[tokio::test]
 async fn it_follows_its_server_to_another_address() {
     let script = Script::new(&format!("echo $SS_REMOTE_HOST >> FOLDER/hosts; {LISTEN}"));

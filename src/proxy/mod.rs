@@ -8,6 +8,7 @@ pub mod address;
 pub mod association;
 pub mod credentials;
 pub mod direct;
+mod doubt;
 pub mod endpoint;
 mod error;
 pub mod http;
@@ -63,6 +64,9 @@ pub trait Proxy: Debug + Send + Sync {
     fn endpoint(&self) -> Option<&Endpoint> {
         None
     }
+
+    /// Tells that something was sent on a connection, and that it ended without a byte back.
+    fn was_unanswered(&self) {}
 
     /// What may be wrong if the server takes connections and never sends a byte on them.
     fn suspicion_of_silence(&self) -> String {

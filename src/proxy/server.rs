@@ -1,6 +1,7 @@
 //! What proxies of every protocol have in common: a name, the place of their server, and the way
 //! to it.
 
+use super::doubt::ServerDoubt;
 use super::endpoint::Endpoint;
 use super::{Error, Progress};
 use crate::net::Outbound;
@@ -9,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::Instant;
 
 /// The server of one `[[proxy]]`.
 #[derive(Debug)]
@@ -17,12 +19,13 @@ pub struct ProxyServer {
     endpoint: Arc<Endpoint>,
     outbound: Outbound,
     plugin: Option<Arc<Plugin>>,
+    doubt: ServerDoubt,
 }
 
 impl ProxyServer {
     /// `name` is the one for logs; `outbound` makes the sockets, with the options of this proxy.
     pub fn new(name: String, endpoint: Arc<Endpoint>, outbound: Outbound) -> Self {
-        ProxyServer { name, endpoint, outbound, plugin: None }
+        ProxyServer { name, endpoint, outbound, plugin: None, doubt: ServerDoubt::default() }
     }
 
     /// The same, with a plugin before it for what [`dial`](Self::dial) connects. Datagrams pass it
@@ -61,7 +64,18 @@ impl ProxyServer {
         Ok(tcp)
     }
 
+    /// Tells that a connection which [`dial`](Self::dial) made has ended without a byte.
+    pub(super) fn was_unanswered(&self) {
+        if self.plugin.as_deref().is_some_and(Plugin::goes_by_tcp) {
+            self.doubt.raise(Instant::now());
+        }
+    }
+
     async fn dial_plugin(&self, plugin: &Plugin, first: &[u8]) -> Result<TcpStream, Error> {
+        if self.doubt.is_raised() {
+            self.endpoint.dial(&self.outbound, &[]).await?;
+            self.doubt.settle(Instant::now());
+        }
         let address = plugin.address().await.map_err(|source| Error::Plugin {
             proxy: self.name.clone(),
             plugin: plugin.name().to_owned(),
@@ -103,6 +117,40 @@ mod tests {
     use crate::plugin::Launcher;
     use crate::plugin::spec::PluginSpec;
     use crate::secret::Secret;
+
+    /// A plugin that takes everything, before a server that is not there, and comes.
+    #[tokio::test]
+    async fn a_doubted_server_is_asked_itself() {
+        let place = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let at = place.local_addr().unwrap();
+        drop(place);
+        let endpoint = Arc::new(Endpoint::new("127.0.0.1", at.port()));
+        let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
+        let server = ProxyServer::new("tokyo".into(), endpoint, outbound);
+        let of = |text: &str| {
+            let spec = PluginSpec::of_link(text).unwrap();
+            Some(Arc::new(Plugin::new(spec, Box::new(Vec::new), Launcher::own())))
+        };
+        let server = server.behind(of("obfs-local"));
+        let failure = async |server: &ProxyServer| {
+            server.dial(&[], &Progress::default()).await.unwrap_err().to_string()
+        };
+        assert!(failure(&server).await.starts_with("the plugin obfs-local"), "no doubt");
+        server.was_unanswered();
+        for _ in 0..2 {
+            let said = failure(&server).await;
+            assert!(said.contains(&at.to_string()) && !said.contains("plugin"), "{said}");
+        }
+        let _place = listen::tcp(at).unwrap();
+        for _ in 0..2 {
+            assert!(failure(&server).await.starts_with("the plugin obfs-local"), "it is there");
+            server.was_unanswered();
+        }
+        // By UDP perhaps: nothing of TCP says anything of its server.
+        let server = server.behind(of("v2ray-plugin;mode=quic"));
+        server.was_unanswered();
+        assert!(!server.doubt.is_raised());
+    }
 
     /// The server itself would answer.
     #[tokio::test]

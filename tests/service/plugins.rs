@@ -15,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Tells its status, with that of its parent, in a file, and stays.
 const SCRIPT: &str = "#!/bin/sh
 trap '' TERM
+readlink /proc/$$/fd/* >FOLDER/fd
 cat /proc/$$/status >FOLDER/new && mv FOLDER/new FOLDER/status
 while :; do sleep 0.1; done
 ";
@@ -65,6 +66,23 @@ fn a_plugin_has_no_right_and_ends_with_a_killed_snet() {
     wait_until("the plugin runs", || folder.path("status").exists());
     let status = fs::read_to_string(folder.path("status")).unwrap();
     assert_no_right(&status);
+    // Its words, its own script and the file that it writes; what we ourselves were given goes on.
+    let inherited: Vec<PathBuf> = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+        .collect();
+    let descriptors = fs::read_to_string(folder.path("fd")).unwrap();
+    let own = [plugin, folder.path("fd"), "/dev/null".into()];
+    let is_its_own = |line: &str| {
+        let path = PathBuf::from(line);
+        line.starts_with("socket:") || own.contains(&path) || inherited.contains(&path)
+    };
+    let foreign: Vec<&str> = descriptors.lines().filter(|line| !is_its_own(line)).collect();
+    assert_eq!(foreign, [""; 0], "{descriptors}");
+    let mut sockets: Vec<_> =
+        descriptors.lines().filter(|line| line.starts_with("socket:")).collect();
+    sockets.dedup();
+    assert_eq!(sockets.len(), 1, "{descriptors}");
     let pid = line_of(&status, "Pid");
     assert_eq!(line_of(&status, "PPid"), daemon.child.id().to_string());
     assert!(is_alive(pid));
@@ -87,7 +105,9 @@ fn roots_plugin_is_another_user() {
     let status = super::text(&output);
     assert!(output.status.success(), "{status}");
     assert_no_right(&status);
-    if Uid::effective().is_root() && !status.starts_with("it runs as root") {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap();
+    let has_others = map.split_whitespace().last().is_some_and(|count| count.len() > 4);
+    if Uid::effective().is_root() && has_others {
         assert_eq!(line_of(&status, "Uid"), "65534\t65534\t65534\t65534");
         assert_eq!(line_of(&status, "Gid"), "65534\t65534\t65534\t65534");
         assert_eq!(line_of(&status, "Groups"), "");
@@ -96,6 +116,25 @@ fn roots_plugin_is_another_user() {
     let orphan = run("1");
     assert_eq!(orphan.status.code(), Some(69));
     assert!(super::text(&orphan).contains("its parent is gone"), "{}", super::text(&orphan));
+}
+
+/// Root without a capability still owns root's files.
+#[test]
+fn root_without_the_rights_runs_no_plugin() {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap();
+    let has_others = map.split_whitespace().last().is_some_and(|count| count.len() > 4);
+    if !Uid::effective().is_root() || !has_others {
+        println!("only root could have another user");
+        return;
+    }
+    let folder = Folder::new("plugin-root");
+    let plugin = script(&folder, "#!/bin/sh\nid\n");
+    let line = "p=$$; setpriv --bounding-set -setuid \"$0\" plugin-child $p \"$1\"; exit $?";
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", line, SNET]).arg(&plugin).output().unwrap();
+    let said = super::text(&output);
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    assert!(said.contains("snet lacks CAP_SETUID"), "{said}");
 }
 
 #[test]

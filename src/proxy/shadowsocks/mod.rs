@@ -132,6 +132,10 @@ impl Proxy for Shadowsocks {
         Some(self.server.endpoint())
     }
 
+    fn was_unanswered(&self) {
+        self.server.was_unanswered();
+    }
+
     fn suspicion_of_silence(&self) -> String {
         suspicion(self.key.method().edition(), clock::error())
     }
