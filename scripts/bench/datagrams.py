@@ -20,7 +20,7 @@ from lab import SERVER, TARGET, Process, have, run, write
 
 HOUSEHOLD, SOURCES = "192.168.50.10", 200
 SITE, FAST = 5000, 8390
-METHOD = "aes-256-gcm"
+METHOD, METHOD_2022 = "aes-256-gcm", "2022-blake3-aes-256-gcm"
 LENGTH, RATE = 1350, 30000
 FIRST_PORT, LAST_PORT, RUN = 10000, 60000, 100
 
@@ -49,6 +49,9 @@ def build(executable):
     else:
         Process(["ss-server", "-u", "-s", SERVER, "-p", str(FAST + 1), "-m", METHOD,
                  "-k", peers.PASSWORD], internet=True, log="ss-server-udp.log")
+    if have("ssserver"):
+        Process(["ssserver", "-U", "-s", f"{SERVER}:{FAST + 2}", "-m", METHOD_2022,
+                 "-k", peers.KEY], internet=True, log="ssserver-udp-2022.log")
     Process([load, "site", f"{TARGET}:{SITE}"], internet=True, log="site.log")
     Process([load, "proxy", f"{SERVER}:{FAST}", METHOD, peers.PASSWORD], internet=True,
             log="fast.log")
@@ -147,7 +150,13 @@ class Tproxy:
         return getattr(self.process, name)
 
 
+def keys(port):
+    """Method and password of the server at this port."""
+    return (METHOD_2022, peers.KEY) if port == FAST + 2 else (METHOD, peers.PASSWORD)
+
+
 def snet(executable, port):
+    method, password = keys(port)
     file = write("snet-udp.toml", f"""
 mode = "router"
 [listen]
@@ -156,8 +165,8 @@ dns-port = {peers.DNS}
 [[proxy]]
 type = "shadowsocks"
 server = "{SERVER}:{port}"
-method = "{METHOD}"
-password = "{peers.PASSWORD}"
+method = "{method}"
+password = "{password}"
 udp = true
 [dns]
 china = ["{SERVER}"]
@@ -175,10 +184,11 @@ level = "warn"
 
 
 def sslocal(port):
+    method, password = keys(port)
     return Tproxy(Process([
         "sslocal", "-U", "--protocol", "redir", "-b", f"127.0.0.1:{peers.LISTEN}",
         "--tcp-redir", "redirect", "--udp-redir", "tproxy",
-        "-s", f"{SERVER}:{port}", "-m", METHOD, "-k", peers.PASSWORD]))
+        "-s", f"{SERVER}:{port}", "-m", method, "-k", password]))
 
 
 def ss_redir(port):
@@ -188,16 +198,18 @@ def ss_redir(port):
 
 
 def sing_box(port):
+    method, password = keys(port)
     file = write("sing-box-udp.json", json.dumps({
         "log": {"level": "error"},
         "inbounds": [{"type": "tproxy", "listen": "127.0.0.1", "listen_port": peers.LISTEN,
                       "network": "udp"}],
         "outbounds": [{"type": "shadowsocks", "server": SERVER, "server_port": port,
-                       "method": METHOD, "password": peers.PASSWORD}]}))
+                       "method": method, "password": password}]}))
     return Tproxy(Process(["sing-box", "run", "-c", file], log="sing-box-udp.log"))
 
 
 def mihomo(port):
+    method, password = keys(port)
     folder = os.path.join(lab.WORK, "mihomo")
     os.makedirs(folder, exist_ok=True)
     # JSON is YAML.
@@ -205,7 +217,7 @@ def mihomo(port):
         "tproxy-port": peers.LISTEN, "allow-lan": False, "mode": "rule", "log-level": "error",
         "ipv6": False, "rules": ["MATCH,through"],
         "proxies": [{"name": "through", "type": "ss", "server": SERVER, "port": port,
-                     "cipher": METHOD, "password": peers.PASSWORD, "udp": True}]}))
+                     "cipher": method, "password": password, "udp": True}]}))
     return Tproxy(Process(["mihomo", "-d", folder, "-f", file], log="mihomo-udp.log"))
 
 
@@ -232,6 +244,8 @@ def contestants(executable, port):
         "sing-box": lambda: sing_box(port),
         "mihomo": lambda: mihomo(port),
     }
+    if port == FAST + 2:
+        del everyone["ss-redir"]
     return {name: lambda start=start: answering(start)
             for name, start in peers.present(everyone).items()}
 
@@ -250,11 +264,15 @@ def plan(bench, options):
         ("UDP up, most at < 0.1 % lost", ("1000/s",), "2 sslocal", lambda _: most("up")),
         ("UDP down, most at < 0.1 % lost", ("1000/s",), "2 sslocal", lambda _: most("down")),
     ]
+    of_2022 = [
+        (f"UDP 2022 {kind}, 1,350 bytes, 30,000/s", ("CPU us", "% lost"), "0.30 sslocal",
+         lambda process, kind=kind: one_way(process, kind, options.seconds))
+        for kind in ("up", "down") if have("ssserver")]
     rest = [("UDP session at rest", ("KiB",), "2 KiB", idle)]
-    wanted = [row for row in rows + fast + rest if bench.wants(row[0])]
+    wanted = [row for row in rows + of_2022 + fast + rest if bench.wants(row[0])]
     if not wanted:
         return
     build(options.load)
     for row in wanted:
-        port = FAST if row in fast else FAST + 1
+        port = FAST if row in fast else FAST + 2 if row in of_2022 else FAST + 1
         bench.single(row[0], row[1], contestants(options.snet, port), row[3], row[2])

@@ -10,7 +10,9 @@ import time
 from lab import (DOMESTIC, SERVER, TARGET, TRUSTED, Process, have, inside, run, wait_tcp, write)
 
 PASSWORD = "correct horse battery staple"
-SS_PORT = {"aes-256-gcm": 8388, "chacha20-ietf-poly1305": 8389}
+# A key of shadowsocks 2022: 32 bytes.
+KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+SS_PORT = {"aes-256-gcm": 8388, "chacha20-ietf-poly1305": 8389, "2022-blake3-aes-256-gcm": 8387}
 HTTP_PORT = {"squid": 3128, "tinyproxy": 8888, "sing-box": 8889}
 LISTEN, DNS = 1111, 1211
 HOLD = 7000
@@ -28,18 +30,25 @@ def choose(names, executable):
 
 def present(everyone):
     """Those who take part: name and starter. snet always does."""
+    ours = ("snet", "snet with its rules", "snet, older method")
     return {name: start for name, start in everyone.items()
-            if name in ("snet", "snet with its rules") or (second if name == "snet beside" else
-                                  (not chosen or name in chosen) and have(name))}
+            if name in ours or (second if name == "snet beside" else
+                                (not chosen or name in chosen) and have(name))}
 
 
 # The internet's side.
 
+def password(method):
+    return KEY if method.startswith("2022-") else PASSWORD
+
+
 def shadowsocks_servers():
     for method, port in SS_PORT.items():
+        if method.startswith("2022-") and not have("ssserver"):
+            continue
         if have("ssserver"):
-            Process(["ssserver", "-s", f"{SERVER}:{port}", "-m", method, "-k", PASSWORD],
-                    internet=True, log=f"ssserver-{method}.log")
+            Process(["ssserver", "-s", f"{SERVER}:{port}", "-m", method,
+                     "-k", password(method)], internet=True, log=f"ssserver-{method}.log")
         elif have("ss-server"):
             Process(["ss-server", "-s", SERVER, "-p", str(port), "-m", method, "-k", PASSWORD],
                     internet=True, log=f"ss-server-{method}.log")
@@ -158,7 +167,7 @@ level = "{'info' if 'info' in extra else 'warn'}"
 def snet_shadowsocks(executable, method):
     return snet(executable, f'[[proxy]]\ntype = "shadowsocks"\n'
                 f'server = "{SERVER}:{SS_PORT[method]}"\nmethod = "{method}"\n'
-                f'password = "{PASSWORD}"\n')
+                f'password = "{password(method)}"\n')
 
 
 def snet_http(executable, kind):
@@ -169,7 +178,7 @@ def snet_http(executable, kind):
 def sslocal(method):
     return Redirect(Process([
         "sslocal", "--protocol", "redir", "-b", f"127.0.0.1:{LISTEN}", "--tcp-no-delay",
-        "-s", f"{SERVER}:{SS_PORT[method]}", "-m", method, "-k", PASSWORD]))
+        "-s", f"{SERVER}:{SS_PORT[method]}", "-m", method, "-k", password(method)]))
 
 
 def ss_redir(method):
@@ -188,7 +197,7 @@ def sing_box(outbound):
 
 def sing_box_shadowsocks(method):
     return sing_box({"type": "shadowsocks", "server_port": SS_PORT[method], "method": method,
-                     "password": PASSWORD})
+                     "password": password(method)})
 
 
 def sing_box_http(kind):
@@ -214,6 +223,9 @@ def shadowsocks(executable, method):
         "sing-box": lambda: sing_box_shadowsocks(method),
         "ss-redir": lambda: ss_redir(method),
     }
+    if method.startswith("2022-"):
+        del everyone["ss-redir"]
+        everyone["snet, older method"] = lambda: snet_shadowsocks(executable, "aes-256-gcm")
     return present(everyone)
 
 

@@ -250,6 +250,10 @@ def plan(bench, options):
         bench.transfers("chacha20-poly1305",
                         peers.shadowsocks(executable, "chacha20-ietf-poly1305"),
                         some[:1] if quick else some, "0.6 sslocal")
+        if peers.have("ssserver"):
+            bench.transfers("shadowsocks 2022 (aes-256)",
+                            peers.shadowsocks(executable, "2022-blake3-aes-256-gcm"),
+                            some, "1.0 older method")
         contestants = peers.shadowsocks(executable, "aes-256-gcm")
         bench.single("connections, shadowsocks", ("CPU us", "1/s"), contestants,
                      lambda process: connections(process, options.seconds), "0.75 x best")
