@@ -25,6 +25,11 @@ fn two_thousand_at_once_through_shadowsocks_2022() {
 }
 
 #[test]
+fn two_thousand_at_once_through_socks() {
+    sealed(|| at_once(Variant::Native, Family::V4, Upstream::Microsocks));
+}
+
+#[test]
 fn two_thousand_at_once_through_http() {
     sealed(|| at_once(Variant::Legacy, Family::V6, Upstream::Squid));
 }
