@@ -53,6 +53,16 @@ pub enum Error {
         /// What happened.
         source: io::Error,
     },
+    /// TLS with the server did not come to be.
+    #[error("TLS with {server} failed: {found}{hint}")]
+    Tls {
+        /// The proxy server.
+        server: String,
+        /// What happened.
+        found: String,
+        /// What the operator may look at, with what divides it from that; or nothing.
+        hint: &'static str,
+    },
     /// The server spoke, but not the protocol.
     #[error("{server} does not speak {expected}: it answered {found}")]
     Protocol {

@@ -6,7 +6,7 @@ use crate::net::{Outbound, Refusal, listen};
 use crate::secret::Secret;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 /// A proxy that reads one request, then writes these pieces with a pause between, then closes

@@ -1,17 +1,25 @@
 //! TLS on top of a connection: to name servers, and to proxy servers that want it.
 //!
 //! The certificate has to be valid for the name that the operator gave, and be signed by an
-//! authority that Mozilla trusts (the list is compiled in: a router has none). TLS 1.2 or 1.3.
+//! authority that Mozilla trusts (the list is compiled in: a router has none), unless the operator
+//! trusts something else ([`Trust`]). TLS 1.2 or 1.3.
+
+mod pin;
+mod trust;
+
+pub use trust::Trust;
 
 use super::Stream;
 use crate::fault;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Two round trips through a proxy around the world take less.
 const HANDSHAKE: Duration = Duration::from_secs(3);
@@ -41,13 +49,36 @@ impl Tls {
     /// # Panics
     /// Never: ring can do both versions.
     pub fn new(roots: RootCertStore) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring can do both versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        Tls { config: Arc::new(builder().with_root_certificates(roots).with_no_client_auth()) }
+    }
+
+    /// Trusts what the operator trusts, and offers these protocols, best first (ALPN), in
+    /// [`open`](Self::open).
+    pub fn trusting(trust: &Trust, protocols: &[&[u8]]) -> Self {
+        let mut config = match trust {
+            Trust::Public => ClientConfig::clone(&Tls::default().config),
+            Trust::Authorities { certificates, .. } => {
+                let mut roots = RootCertStore::empty();
+                // One that is none is refused where the file is read.
+                roots.add_parsable_certificates(certificates.iter().cloned());
+                ClientConfig::clone(&Tls::new(roots).config)
+            }
+            Trust::Key(pin) => builder()
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(pin::PinnedKey::new(*pin)))
+                .with_no_client_auth(),
+        };
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Tls { config: Arc::new(config) }
+    }
+
+    /// Speaks TLS over `tcp` with the server `name`. Has no time-out.
+    ///
+    /// # Errors
+    /// A name that is none, a handshake that fails or shows a certificate that is not trusted.
+    pub async fn open(&self, name: &str, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+        TlsConnector::from(Arc::clone(&self.config)).connect(name, tcp).await
     }
 
     /// Speaks TLS over `stream` with the server `name`; `protocol` is what is spoken inside (ALPN).
@@ -70,4 +101,11 @@ impl Tls {
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         Ok(Box::new(tls))
     }
+}
+
+fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring can do both versions")
 }

@@ -1,0 +1,90 @@
+//! What the operator takes for the proof that a server is the one that is meant.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::path::PathBuf;
+
+/// Bytes of a SHA-256.
+const HASH: usize = 32;
+
+/// What proves that a server is the one that is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// A certificate for its name by an authority that Mozilla trusts.
+    Public,
+    /// One by these authorities, and by no others.
+    Authorities {
+        /// Where they were read.
+        file: PathBuf,
+        /// Each is fit to be one.
+        certificates: Vec<CertificateDer<'static>>,
+    },
+    /// That it has this key: the SHA-256 of its public key with the key's type (SPKI, RFC 5280,
+    /// 4.1.2.7). Neither the authority nor the name nor the time of the certificate matter then: a
+    /// server that signed its own is meant.
+    Key([u8; HASH]),
+}
+
+impl Trust {
+    /// The authorities of a file in PEM.
+    ///
+    /// # Errors
+    /// What was found instead.
+    pub fn authorities(file: PathBuf, text: &[u8]) -> Result<Self, String> {
+        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(text)
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("no PEM ({error})"))?;
+        if certificates.is_empty() {
+            return Err("no certificate".into());
+        }
+        let mut roots = RootCertStore::empty();
+        for (number, certificate) in certificates.iter().enumerate() {
+            let unfit = |error| format!("a certificate (number {}) with {error}", number + 1);
+            roots.add(certificate.clone()).map_err(unfit)?;
+        }
+        Ok(Trust::Authorities { file, certificates })
+    }
+
+    /// A key by its pin in base64, with curl's `sha256//` before it or without.
+    ///
+    /// # Errors
+    /// What was found instead.
+    pub fn key(text: &str) -> Result<Self, String> {
+        let encoded = text.strip_prefix("sha256//").unwrap_or(text);
+        let bytes = STANDARD.decode(encoded).map_err(|_| "a text that is no base64".to_owned())?;
+        let found = |bytes: Vec<u8>| format!("base64 of {} bytes", bytes.len());
+        bytes.try_into().map(Trust::Key).map_err(found)
+    }
+}
+
+/// As the file has it.
+pub(super) fn pin_text(pin: &[u8]) -> String {
+    STANDARD.encode(pin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_has_32_bytes() {
+        let text = STANDARD.encode([7; HASH]);
+        assert_eq!(Trust::key(&text), Ok(Trust::Key([7; HASH])));
+        assert_eq!(Trust::key(&format!("sha256//{text}")), Ok(Trust::Key([7; HASH])));
+        assert_eq!(Trust::key(&STANDARD.encode([7; 20])), Err("base64 of 20 bytes".into()));
+        assert_eq!(Trust::key("ab:cd"), Err("a text that is no base64".into()));
+    }
+
+    #[test]
+    fn a_file_of_authorities_has_some() {
+        let read = |text: &str| Trust::authorities("ca.pem".into(), text.as_bytes());
+        assert_eq!(read("hello"), Err("no certificate".into()));
+        let cut = "-----BEGIN CERTIFICATE-----\nMIIB\n";
+        assert!(read(cut).is_err_and(|found| found.contains("PEM")));
+        let senseless = format!("{cut}-----END CERTIFICATE-----\n");
+        assert!(read(&senseless).is_err_and(|found| found.contains("number 1")));
+    }
+}
