@@ -5,6 +5,7 @@ use super::*;
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal};
+use crate::proxy::HalfClose;
 use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
 use crate::proxy::shadowsocks::cipher::method::Method;
 use crate::proxy::shadowsocks::datagram::SaltedDatagrams;
@@ -80,7 +81,10 @@ impl Proxy for ScriptedProxy {
         let (server, act) = (self.name.to_owned(), *self.act.lock().unwrap());
         Box::pin(async move {
             Err(match act {
-                Act::Connect => return Ok(Link::Stream(Box::new(tokio::io::duplex(1).0))),
+                Act::Connect => {
+                    let stream = Box::new(tokio::io::duplex(1).0);
+                    return Ok(Link::Stream { stream, half_close: HalfClose::Forwarded });
+                }
                 Act::RefuseTcp => {
                     let source = io::ErrorKind::ConnectionRefused.into();
                     proxy::Error::Dial { server, source }

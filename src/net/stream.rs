@@ -66,6 +66,12 @@ pub fn is_at_rest(source: &TcpStream, sink: &TcpStream) -> bool {
     asked.is_ok() && !waits && has_room
 }
 
+/// Whether `sink` has room.
+pub fn has_room(sink: &TcpStream) -> bool {
+    let mut sink = [PollFd::new(sink.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut sink, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
 /// The socket becomes readable only when so many bytes wait, or the end, or an error, or when the
 /// peer's window closes (SO_RCVLOWAT, socket(7); tcp_epollin_ready). 1 is how it is born.
 ///

@@ -12,6 +12,7 @@ mod doubt;
 pub mod endpoint;
 mod error;
 pub mod http;
+pub mod https;
 pub mod server;
 pub mod shadowsocks;
 pub mod socks5;
@@ -114,8 +115,13 @@ pub enum Link {
     /// A TCP connection with a sealer and an opener; the address header is not yet sent: it
     /// leaves together with the first payload.
     Sealed(Box<shadowsocks::Sealed>),
-    /// Anything else (TLS, later): copied.
-    Stream(Box<dyn Stream>),
+    /// Anything else (TLS, a stream of HTTP/2): copied.
+    Stream {
+        /// Both directions.
+        stream: Box<dyn Stream>,
+        /// What becomes of the client's FIN.
+        half_close: HalfClose,
+    },
 }
 
 /// What becomes of the client's FIN while the destination still speaks.
@@ -137,7 +143,7 @@ impl Link {
                 Box::new(tokio::io::join(io::Cursor::new(early).chain(source), sink))
             }
             Link::Sealed(sealed) => Box::new(shadowsocks::stream::SealedStream::new(*sealed)),
-            Link::Stream(stream) => stream,
+            Link::Stream { stream, .. } => stream,
         }
     }
 }

@@ -1,14 +1,15 @@
-//! Any stream on the upstream's side (TLS, later): copied. What carries the stream is not known
+//! Any stream on the upstream's side (TLS, a stream of HTTP/2): copied. What carries the stream is not known
 //! here, so a broken client only drops it. An idle half holds no memory here either.
 
 use super::End;
 use super::broken::{Broken, Sides};
 use super::buffer::Buffer;
 use super::half::HalfEnd;
+use super::hold::until_quiet;
 use super::join::run;
 use super::limits::Limits;
 use crate::net;
-use crate::proxy::Stream;
+use crate::proxy::{HalfClose, Stream};
 use crate::stats::{Counter, Meter};
 use std::future::{pending, poll_fn};
 use std::io;
@@ -16,10 +17,12 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 pub(super) async fn relay(
     client: &mut TcpStream,
     upstream: Box<dyn Stream>,
+    half_close: HalfClose,
     meter: &Meter,
     limits: &Limits,
 ) -> End {
@@ -30,8 +33,33 @@ pub(super) async fn relay(
     let end = {
         let (client_source, client_sink) = client.split();
         let Sides { client, upstream } = &Sides::default();
-        let up = pin!(half(client_source, upstream_sink, &meter.up, client, upstream, limits));
-        let down = pin!(half(upstream_source, client_sink, &meter.down, upstream, client, limits));
+        let down_ended = &Notify::new();
+        let up = pin!(async {
+            let (mut source, mut sink) = (client_source, upstream_sink);
+            if let Err(end) = carry(&mut source, &mut sink, &meter.up, upstream, limits).await {
+                return end;
+            }
+            if half_close == HalfClose::Held && !client.is_set() {
+                // Boxed: few connections get here, and all would hold the room for it.
+                Box::pin(async {
+                    tokio::select! {
+                        () = until_quiet(&meter.down, source.as_ref()) => {}
+                        () = down_ended.notified() => {}
+                    }
+                })
+                .await;
+            }
+            finish(&mut sink, client, upstream).await
+        });
+        let down = pin!(async {
+            let (mut source, mut sink) = (upstream_source, client_sink);
+            if let Err(end) = carry(&mut source, &mut sink, &meter.down, client, limits).await {
+                return end;
+            }
+            let end = finish(&mut sink, upstream, client).await;
+            down_ended.notify_one();
+            end
+        });
         run(up, down, None, pending()).await
     };
     if matches!(end, End::Closed) {
@@ -40,38 +68,51 @@ pub(super) async fn relay(
     end
 }
 
+/// Carries the bytes of a half until its source ends.
+///
 /// Holds memory only while bytes are in flight: a read that finds none gives its piece back.
-async fn half(
-    mut source: impl AsyncRead + Unpin,
-    mut sink: impl AsyncWrite + Unpin,
+async fn carry(
+    source: &mut (impl AsyncRead + Unpin),
+    sink: &mut (impl AsyncWrite + Unpin),
     counter: &Counter,
-    source_is: &Broken,
     sink_is: &Broken,
     limits: &Limits,
-) -> HalfEnd {
+) -> Result<(), HalfEnd> {
     let mut memory = None;
     loop {
-        let read = poll_fn(|cx| poll_read(&mut source, &mut memory, limits, cx)).await;
+        let read = poll_fn(|cx| poll_read(source, &mut memory, limits, cx)).await;
         let read = match read {
+            Ok(0) => return Ok(()),
             Ok(read) => read,
-            Err(error) => return HalfEnd::Source(error),
+            Err(error) => return Err(HalfEnd::Source(error)),
         };
         let piece = memory.as_deref().map_or_else(Default::default, |memory| &memory[..read]);
-        let written = match read {
-            0 if source_is.is_set() => Ok(()),
-            0 => sink.shutdown().await,
-            _ => match sink.write_all(piece).await {
-                Ok(()) => sink.flush().await,
-                Err(error) => Err(error),
-            },
+        let written = match sink.write_all(piece).await {
+            Ok(()) => sink.flush().await,
+            Err(error) => Err(error),
         };
-        match written {
-            Err(error) => {
-                sink_is.by(&error);
-                return HalfEnd::Sink(error);
-            }
-            Ok(()) if read == 0 => return HalfEnd::Finished,
-            Ok(()) => counter.add(read as u64),
+        if let Err(error) = written {
+            sink_is.by(&error);
+            return Err(HalfEnd::Sink(error));
+        }
+        counter.add(read as u64);
+    }
+}
+
+/// Sends the end of a source on, unless it turned out to be broken.
+async fn finish(
+    sink: &mut (impl AsyncWrite + Unpin),
+    source_is: &Broken,
+    sink_is: &Broken,
+) -> HalfEnd {
+    if source_is.is_set() {
+        return HalfEnd::Finished;
+    }
+    match sink.shutdown().await {
+        Ok(()) => HalfEnd::Finished,
+        Err(error) => {
+            sink_is.by(&error);
+            HalfEnd::Sink(error)
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use super::broken::Broken;
 use crate::net;
-use crate::net::stream::is_at_rest;
+use crate::net::stream::{has_room, is_at_rest};
 use crate::stats::Counter;
 use std::future::pending;
 use std::io;
@@ -33,21 +33,30 @@ impl HeldFin<'_> {
     /// Sends the FIN once the destination is quiet; then waits for ever, unless that failed. A
     /// client that broke did not end in order: nothing is sent then.
     pub(super) async fn release(self, client_is: &Broken) -> io::Error {
-        let (mut rested, mut seen) = (Duration::ZERO, self.down.get());
-        while rested < QUIET {
-            sleep(LOOK).await;
-            let now = self.down.get();
-            // Bytes that wait, here or at a slow client, are still to come down.
-            let is_quiet = now == seen && is_at_rest(self.upstream, self.client);
-            rested = if is_quiet { rested + LOOK } else { Duration::ZERO };
-            seen = now;
-        }
+        // Bytes that wait, here or at a slow client, are still to come down.
+        quiet(self.down, || is_at_rest(self.upstream, self.client)).await;
         if !client_is.is_set()
             && let Err(error) = net::finish(self.upstream)
         {
             return error;
         }
         pending().await
+    }
+}
+
+/// Waits until nothing has come down for a second to a client that has room for it. Of a stream it
+/// is not known whether bytes wait in it; but such a client gets them at once.
+pub(super) async fn until_quiet(down: &Counter, client: &TcpStream) {
+    quiet(down, || has_room(client)).await;
+}
+
+async fn quiet(down: &Counter, is_at_rest: impl Fn() -> bool) {
+    let (mut rested, mut seen) = (Duration::ZERO, down.get());
+    while rested < QUIET {
+        sleep(LOOK).await;
+        let now = down.get();
+        rested = if now == seen && is_at_rest() { rested + LOOK } else { Duration::ZERO };
+        seen = now;
     }
 }
 
@@ -68,10 +77,15 @@ mod tests {
     }
 
     /// A relay to a proxy that cannot live with half a connection; the answers come over `server`.
-    async fn held() -> (TcpStream, TcpStream, JoinHandle<End>) {
+    /// `is_stream`: what carries the bytes is not known to the relay.
+    async fn held(is_stream: bool) -> (TcpStream, TcpStream, JoinHandle<End>) {
         let (program, mut client) = tcp_pair().await;
         let (near, server) = tcp_pair().await;
-        let link = Link::Plain { tcp: near, early: Vec::new(), half_close: HalfClose::Held };
+        let half_close = HalfClose::Held;
+        let link = match is_stream {
+            true => Link::Stream { stream: Box::new(near), half_close },
+            false => Link::Plain { tcp: near, early: Vec::new(), half_close },
+        };
         let relay = tokio::spawn(async move {
             relay(&mut client, link, &Meter::default(), &Limits::default()).await
         });
@@ -88,65 +102,74 @@ mod tests {
 
     #[tokio::test]
     async fn a_held_fin_waits_for_quiet() {
-        let (mut program, mut server, relay) = held().await;
-        program.shutdown().await.unwrap();
-        // Something now and then for longer than a second.
-        for _ in 0..4 {
-            let waited = timeout(Duration::from_millis(400), server.read(&mut [0; 9])).await;
-            assert!(waited.is_err(), "the FIN came: {waited:?}");
-            server.write_all(b"answer").await.unwrap();
+        for is_stream in [false, true] {
+            let (mut program, mut server, relay) = held(is_stream).await;
+            program.shutdown().await.unwrap();
+            // Something now and then for longer than a second.
+            for _ in 0..4 {
+                let waited = timeout(Duration::from_millis(400), server.read(&mut [0; 9])).await;
+                assert!(waited.is_err(), "the FIN came: {waited:?}");
+                server.write_all(b"answer").await.unwrap();
+            }
+            let waited = until_the_end(&mut server).await.expect("at last");
+            assert!(waited >= Duration::from_millis(900), "{waited:?}");
+            server.write_all(b"digest").await.unwrap();
+            server.shutdown().await.unwrap();
+            let mut answer = Vec::new();
+            program.read_to_end(&mut answer).await.unwrap();
+            assert_eq!(
+                answer,
+                b"answer".repeat(4).into_iter().chain(*b"digest").collect::<Vec<_>>()
+            );
+            assert!(matches!(end(relay).await, End::Closed));
         }
-        let waited = until_the_end(&mut server).await.expect("at last");
-        assert!(waited >= Duration::from_millis(900), "{waited:?}");
-        server.write_all(b"digest").await.unwrap();
-        server.shutdown().await.unwrap();
-        let mut answer = Vec::new();
-        program.read_to_end(&mut answer).await.unwrap();
-        assert_eq!(answer, b"answer".repeat(4).into_iter().chain(*b"digest").collect::<Vec<_>>());
-        assert!(matches!(end(relay).await, End::Closed));
     }
 
     #[tokio::test]
     async fn a_held_fin_waits_for_a_client_that_reads_slowly() {
-        let (mut program, mut server, relay) = held().await;
-        program.shutdown().await.unwrap();
-        let (mut source, mut sink) = server.split();
-        // More than all buffers on the way take.
-        let writing = async {
-            let piece = vec![7; 1 << 20];
-            for _ in 0..64 {
-                sink.write_all(&piece).await.unwrap();
-            }
-        };
-        let reading = async {
-            let waited = timeout(Duration::from_secs(3), source.read(&mut [0; 9])).await;
-            assert!(waited.is_err(), "the FIN came: {waited:?}");
-            let mut bytes = vec![0; 64 << 20];
-            program.read_exact(&mut bytes).await.unwrap();
-        };
-        tokio::join!(writing, reading);
-        assert!(until_the_end(&mut server).await.is_some());
-        drop(server);
-        assert!(matches!(end(relay).await, End::Closed));
+        for is_stream in [false, true] {
+            let (mut program, mut server, relay) = held(is_stream).await;
+            program.shutdown().await.unwrap();
+            let (mut source, mut sink) = server.split();
+            // More than all buffers on the way take.
+            let writing = async {
+                let piece = vec![7; 1 << 20];
+                for _ in 0..64 {
+                    sink.write_all(&piece).await.unwrap();
+                }
+            };
+            let reading = async {
+                let waited = timeout(Duration::from_secs(3), source.read(&mut [0; 9])).await;
+                assert!(waited.is_err(), "the FIN came: {waited:?}");
+                let mut bytes = vec![0; 64 << 20];
+                program.read_exact(&mut bytes).await.unwrap();
+            };
+            tokio::join!(writing, reading);
+            assert!(until_the_end(&mut server).await.is_some());
+            drop(server);
+            assert!(matches!(end(relay).await, End::Closed));
+        }
     }
 
     #[tokio::test]
     async fn a_held_fin_is_not_missed_by_a_side_that_ends() {
-        let (mut program, mut server, relay) = held().await;
-        program.shutdown().await.unwrap();
-        server.write_all(b"answer").await.unwrap();
-        server.shutdown().await.unwrap();
-        let mut answer = Vec::new();
-        program.read_to_end(&mut answer).await.unwrap();
-        assert_eq!(answer, b"answer");
-        let ended = timeout(Duration::from_millis(500), relay).await.expect("at once").unwrap();
-        assert!(matches!(ended, End::Closed));
-        assert!(until_the_end(&mut server).await.unwrap() < Duration::from_millis(500));
-        // The other side first.
-        let (mut program, mut server, relay) = held().await;
-        server.shutdown().await.unwrap();
-        program.shutdown().await.unwrap();
-        let ended = timeout(Duration::from_millis(500), relay).await.expect("at once").unwrap();
-        assert!(matches!(ended, End::Closed));
+        for is_stream in [false, true] {
+            let (mut program, mut server, relay) = held(is_stream).await;
+            program.shutdown().await.unwrap();
+            server.write_all(b"answer").await.unwrap();
+            server.shutdown().await.unwrap();
+            let mut answer = Vec::new();
+            program.read_to_end(&mut answer).await.unwrap();
+            assert_eq!(answer, b"answer");
+            let ended = timeout(Duration::from_millis(500), relay).await.expect("at once").unwrap();
+            assert!(matches!(ended, End::Closed));
+            assert!(until_the_end(&mut server).await.unwrap() < Duration::from_millis(500));
+            // The other side first.
+            let (mut program, mut server, relay) = held(is_stream).await;
+            server.shutdown().await.unwrap();
+            program.shutdown().await.unwrap();
+            let ended = timeout(Duration::from_millis(500), relay).await.expect("at once").unwrap();
+            assert!(matches!(ended, End::Closed));
+        }
     }
 }

@@ -61,7 +61,9 @@ pub fn relay<'a>(
             Box::pin(plain::relay(client, tcp, early, half_close, meter, limits))
         }
         Link::Sealed(sealed) => Box::pin(sealed::relay(client, sealed, meter, limits)),
-        Link::Stream(stream) => Box::pin(generic::relay(client, stream, meter, limits)),
+        Link::Stream { stream, half_close } => {
+            Box::pin(generic::relay(client, stream, half_close, meter, limits))
+        }
     }
 }
 

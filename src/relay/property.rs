@@ -7,7 +7,7 @@
 //! silence. 500 cases by default; `SNET_CASES=100000 cargo test --release --lib
 //! relay::property` is the full run.
 
-use super::tests::{Kind, SEALED, SEALED_2022, far_end, seal, tcp_pair};
+use super::tests::{Kind, SEALED, SEALED_2022, far_end, seal, stream, tcp_pair};
 use super::*;
 use crate::proxy::HalfClose;
 use crate::proxy::Stream;
@@ -216,7 +216,7 @@ async fn run(case: Case) -> Result<(), TestCaseError> {
             Link::Plain { tcp: near, early, half_close: HalfClose::Forwarded }
         }
         Kind::Sealed(method) => Link::Sealed(Box::new(seal(near, method))),
-        Kind::Stream => Link::Stream(Box::new(near)),
+        Kind::Stream => stream(near),
     };
     let meter = std::sync::Arc::new(Meter::default());
     let counted = std::sync::Arc::clone(&meter);

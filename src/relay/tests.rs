@@ -47,6 +47,10 @@ pub(super) async fn tcp_pair() -> (TcpStream, TcpStream) {
     (near, listener.accept().await.unwrap().0)
 }
 
+pub(super) fn stream(stream: impl Stream + 'static) -> Link {
+    Link::Stream { stream: Box::new(stream), half_close: HalfClose::Forwarded }
+}
+
 fn key(method: Method) -> MasterKey {
     let password = match method {
         Method::Blake3Aes256Gcm => "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
@@ -87,7 +91,7 @@ async fn bench(kind: Kind, abrupt: bool) -> Bench {
             Link::Plain { tcp: near, early: b"early".to_vec(), half_close: HalfClose::Forwarded }
         }
         Kind::Sealed(method) => Link::Sealed(Box::new(seal(near, method))),
-        Kind::Stream => Link::Stream(Box::new(near)),
+        Kind::Stream => stream(near),
     };
     let meter = Arc::new(Meter::default());
     let counted = Arc::clone(&meter);
@@ -388,7 +392,7 @@ async fn a_relay_is_small() {
                 Link::Plain { tcp: near, early: Vec::new(), half_close: HalfClose::Held }
             }
             Kind::Sealed(method) => Link::Sealed(Box::new(seal(near, method))),
-            Kind::Stream => Link::Stream(Box::new(near)),
+            Kind::Stream => stream(near),
         };
         let meter = Meter::default();
         let size = size_of_val(&*relay(&mut client, link, &meter, &Limits::default()));

@@ -10,7 +10,7 @@ use crate::dns::upstream::persistent::{Dialler, PersistentConnection};
 use crate::dns::wire::{Query, rr};
 use crate::dns::{NameServer, Transport};
 use crate::proxy::direct::Direct;
-use crate::proxy::{self, BoxFuture, Link, Progress, Proxy};
+use crate::proxy::{self, BoxFuture, HalfClose, Link, Progress, Proxy};
 use crate::target::Target;
 use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
@@ -308,7 +308,10 @@ impl Proxy for Picky {
         Box::pin(async move {
             if self.ports.lock().unwrap().contains(&target.port()) {
                 let tcp = outbound().tcp(&[self.server]).await.unwrap();
-                return Ok(Link::Stream(Box::new(tcp)));
+                return Ok(Link::Stream {
+                    stream: Box::new(tcp),
+                    half_close: HalfClose::Forwarded,
+                });
             }
             let (server, target) = ("picky".into(), target.to_string());
             let (status, hint) = ("403".into(), String::new());
