@@ -242,7 +242,7 @@ fn proxies_of_stdin() -> Result<Vec<ProxyConfig>, (u8, String)> {
     let mut text = Zeroizing::new(String::new());
     let mut stdin = io::stdin().lock().take(MOST);
     let read = if io::stdin().is_terminal() {
-        say("Paste a link (ss://, http:// or socks5://), then press Enter:");
+        say("Paste a link (ss://, http://, https:// or socks5://), then press Enter:");
         stdin.read_line(&mut text)
     } else {
         stdin.read_to_string(&mut text)

@@ -4,6 +4,7 @@
 
 use super::item::Item;
 use crate::ipset::ListProblem;
+use crate::proxy::tls::Trust;
 use crate::secret::Secret;
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,6 +16,8 @@ use zeroize::Zeroizing;
 const LONGEST_LIST: u64 = 64 << 20;
 const LONGEST_CONFIG: u64 = 16 << 20;
 const LONGEST_PASSWORD_FILE: u64 = 64 << 10;
+/// All that Mozilla trusts have 250 KiB.
+const LONGEST_CERTIFICATES: u64 = 4 << 20;
 
 /// After so many problems of one list the rest is only counted.
 const MOST_PROBLEMS: usize = 10;
@@ -61,6 +64,19 @@ pub(super) fn password(item: &Item<'_>) -> Option<Secret> {
         return item.refuse_as(found, "a file whose first line is the password");
     }
     Some(Secret::new(line))
+}
+
+/// Reads the certificates of a `tls-ca-file`.
+pub(super) fn authorities(item: &Item<'_>) -> Option<Trust> {
+    let path = item.parse(file_name)?;
+    let (path, content) = open(item, &path, LONGEST_CERTIFICATES)?;
+    match Trust::authorities(path.clone(), &content.bytes) {
+        Ok(trust) => Some(trust),
+        Err(found) => item.refuse_as(
+            format!("{found} in {}", path.display()),
+            "a file in PEM with the certificates of authorities (BEGIN CERTIFICATE)",
+        ),
+    }
 }
 
 /// Reads a list with `parse`. `None` if the key says no file ("") or the list cannot be read;

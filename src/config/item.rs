@@ -117,6 +117,11 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// Whether it is a string without a character, as a key may be written that says nothing.
+    pub(super) fn is_empty_text(&self) -> bool {
+        matches!(self.value, DeValue::String(text) if text.is_empty())
+    }
+
     /// The elements of a list, each with its own line.
     pub(super) fn elements(&self) -> Option<Vec<Item<'a>>> {
         let DeValue::Array(array) = self.value else {

@@ -4,10 +4,13 @@
 use super::address::{HostAndPort, server};
 use super::proxy_kind::{ProxyKind, http_username, is_reserved, socks_username};
 use crate::plugin::spec::PluginSpec;
+use super::tls::server_name;
 use crate::proxy::credentials::Credentials;
+use crate::proxy::https::TlsServer;
 use crate::proxy::shadowsocks::cipher::master_key::{MasterKey, UnfitPassword};
 use crate::proxy::shadowsocks::cipher::method::Method;
 use crate::proxy::socks5::message::LONGEST_CREDENTIAL;
+use crate::proxy::tls::Trust;
 use crate::secret::Secret;
 use crate::share_link::{LinkProblem, LinkedProtocol, ShareLink};
 
@@ -32,6 +35,14 @@ pub(super) fn read(text: &str) -> Result<LinkedProxy, LinkProblem> {
         LinkedProtocol::Http { credentials } => {
             check(credentials.as_ref(), http_username)?;
             ProxyKind::Http { credentials }
+        }
+        LinkedProtocol::Https { credentials, tls_name } => {
+            check(credentials.as_ref(), http_username)?;
+            let name = tls_name.unwrap_or_else(|| server.host.clone());
+            let found = || format!("the name {name:?} for TLS");
+            server_name(&name).map_err(|accepted| LinkProblem { found: found(), accepted })?;
+            let tls = TlsServer { name, trust: Trust::Public };
+            ProxyKind::Https { credentials, tls }
         }
         LinkedProtocol::Socks5 { credentials } => {
             check(credentials.as_ref(), socks_username)?;

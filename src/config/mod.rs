@@ -36,6 +36,7 @@ mod section;
 mod shown;
 mod source;
 mod summary;
+mod tls;
 
 use std::path::{Path, PathBuf};
 

@@ -9,6 +9,7 @@ use super::proxy_kind::{ProxyKind, http_username, is_reserved, socks_username};
 use super::quantity::duration;
 use super::section::Section;
 use super::shown::show_text;
+use super::tls::TlsKeys;
 use super::{ListenConfig, Purpose};
 use crate::dns::settings::Via;
 use crate::net::dial::DialOptions;
@@ -52,12 +53,17 @@ pub struct ProxyConfig {
 enum Type {
     Shadowsocks,
     Http,
+    Https,
     Socks5,
 }
 
 /// All of them, as the file names them.
-const TYPES: [(&str, Type); 3] =
-    [("shadowsocks", Type::Shadowsocks), ("http", Type::Http), ("socks5", Type::Socks5)];
+const TYPES: [(&str, Type); 4] = [
+    ("shadowsocks", Type::Shadowsocks),
+    ("http", Type::Http),
+    ("https", Type::Https),
+    ("socks5", Type::Socks5),
+];
 
 /// A `[[proxy]]` that may still want its default name.
 struct Draft {
@@ -111,14 +117,15 @@ fn draft(
     let (server, kind) = match link {
         Some(link) => {
             keys.refuse_beside(&link, [&kind, &server]);
-            linked(&link, listen)?
+            keys.tls_beside(linked(&link, listen)?)
         }
         None => {
             let server = match server {
                 Some(item) => own_server(&item, listen),
                 None => section.missing("server", SERVER),
             };
-            (server, keys.kind(kind))
+            let host = server.as_ref().map(|(_, server)| server.host.clone());
+            (server, keys.kind(kind, host.as_deref()))
         }
     };
     let mut connect_timeout = CONNECT_TIMEOUT;
@@ -222,6 +229,7 @@ struct KeysOfType<'a> {
     password: Option<Item<'a>>,
     password_file: Option<Item<'a>>,
     plugin: PluginKeys<'a>,
+    tls: TlsKeys<'a>,
 }
 
 impl<'a> KeysOfType<'a> {
@@ -233,6 +241,7 @@ impl<'a> KeysOfType<'a> {
             password: section.item("password"),
             password_file: section.item("password-file"),
             plugin: PluginKeys::of(section),
+            tls: TlsKeys::of(section),
         }
     }
 
@@ -246,11 +255,30 @@ impl<'a> KeysOfType<'a> {
         }
     }
 
-    fn kind(&self, kind: Option<Item<'a>>) -> Option<ProxyKind> {
+    /// A link knows nothing of authorities and pins, so these may stand beside it.
+    fn tls_beside(&self, (server, kind): ServerAndKind) -> ServerAndKind {
+        let kind = match kind {
+            Some(ProxyKind::Https { credentials, tls }) => {
+                let tls = self.tls.read(Some(&tls.name));
+                tls.map(|tls| ProxyKind::Https { credentials, tls })
+            }
+            kind => {
+                self.tls.refuse();
+                kind
+            }
+        };
+        (server, kind)
+    }
+
+    fn kind(&self, kind: Option<Item<'a>>, host: Option<&str>) -> Option<ProxyKind> {
         let Some(item) = kind else {
-            return self.section.missing("type", "\"shadowsocks\", \"http\" or \"socks5\"");
+            let accepted = TYPES.map(|(name, _)| format!("\"{name}\"")).join(", ");
+            return self.section.missing("type", &accepted);
         };
         let kind = item.choice(&TYPES)?;
+        if kind != Type::Https {
+            self.tls.refuse();
+        }
         if kind != Type::Shadowsocks {
             self.plugin.refuse();
         }
@@ -259,6 +287,11 @@ impl<'a> KeysOfType<'a> {
             Type::Http => {
                 let credentials = self.credentials(http_username)?;
                 Some(ProxyKind::Http { credentials })
+            }
+            Type::Https => {
+                let credentials = self.credentials(http_username);
+                let tls = self.tls.read(host);
+                Some(ProxyKind::Https { credentials: credentials?, tls: tls? })
             }
             Type::Socks5 => {
                 let credentials = self.credentials(socks_username)?;

@@ -2,6 +2,7 @@
 
 use crate::plugin::spec::PluginSpec;
 use crate::proxy::credentials::Credentials;
+use crate::proxy::https::TlsServer;
 use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
 use crate::proxy::socks5::message::LONGEST_CREDENTIAL;
 
@@ -24,6 +25,13 @@ pub enum ProxyKind {
         /// User name and password, which may be empty.
         credentials: Option<Credentials>,
     },
+    /// `type = "https"`
+    Https {
+        /// User name and password, which may be empty.
+        credentials: Option<Credentials>,
+        /// Who the server has to be: `tls-name`, and `tls-ca-file` or `tls-pin`.
+        tls: TlsServer,
+    },
     /// `type = "socks5"`
     Socks5 {
         /// User name and password, which may be empty.
@@ -36,7 +44,7 @@ impl ProxyKind {
     pub fn plugin(&self) -> Option<&PluginSpec> {
         match self {
             ProxyKind::Shadowsocks { plugin, .. } => plugin.as_ref(),
-            ProxyKind::Http { .. } | ProxyKind::Socks5 { .. } => None,
+            ProxyKind::Http { .. } | ProxyKind::Https { .. } | ProxyKind::Socks5 { .. } => None,
         }
     }
 
@@ -48,7 +56,7 @@ impl ProxyKind {
 
     /// Whether the protocol has a form for datagrams; whether the server has is another question.
     pub fn may_carry_datagrams(&self) -> bool {
-        !matches!(self, ProxyKind::Http { .. })
+        !matches!(self, ProxyKind::Http { .. } | ProxyKind::Https { .. })
     }
 }
 

@@ -5,6 +5,8 @@ use super::proxy::{CONNECT_TIMEOUT, ProxyConfig};
 use super::proxy_kind::ProxyKind;
 use crate::net::dial::DialOptions;
 use crate::proxy::credentials::Credentials;
+use crate::proxy::https::TlsServer;
+use crate::proxy::tls::{Trust, pin_text};
 use crate::secret::Secret;
 use crate::share_link::{LinkProblem, LinkedProtocol, ShareLink};
 use std::fmt::Write;
@@ -28,8 +30,8 @@ pub fn proxy_of_link(text: &str) -> Result<ProxyConfig, LinkProblem> {
 }
 
 impl ProxyConfig {
-    /// The link that means this proxy; it holds the password, and knows nothing of time-outs and
-    /// options.
+    /// The link that means this proxy; it holds the password, and knows nothing of time-outs,
+    /// options, authorities and pins.
     pub fn link(&self) -> ShareLink {
         let is_default = self.name == place(&self.host, self.port);
         ShareLink {
@@ -45,6 +47,10 @@ impl ProxyConfig {
                 ProxyKind::Http { credentials } => {
                     LinkedProtocol::Http { credentials: credentials.clone() }
                 }
+                ProxyKind::Https { credentials, tls } => LinkedProtocol::Https {
+                    credentials: credentials.clone(),
+                    tls_name: (tls.name != self.host).then(|| tls.name.clone()),
+                },
                 ProxyKind::Socks5 { credentials } => {
                     LinkedProtocol::Socks5 { credentials: credentials.clone() }
                 }
@@ -67,6 +73,7 @@ impl ProxyConfig {
                 ("shadowsocks", Some(key.method().name()), Some((None, key.password())))
             }
             ProxyKind::Http { credentials } => ("http", None, parts(credentials.as_ref())),
+            ProxyKind::Https { credentials, .. } => ("https", None, parts(credentials.as_ref())),
             ProxyKind::Socks5 { credentials } => ("socks5", None, parts(credentials.as_ref())),
         };
         line("type", &quoted(kind.as_bytes()));
@@ -79,6 +86,18 @@ impl ProxyConfig {
                 line("username", &quoted(username.as_bytes()));
             }
             line("password", &quoted(password.expose()));
+        }
+        if let ProxyKind::Https { tls: TlsServer { name, trust }, .. } = &self.kind {
+            if *name != self.host {
+                line("tls-name", &quoted(name.as_bytes()));
+            }
+            match trust {
+                Trust::Public => {}
+                Trust::Authorities { file, .. } => {
+                    line("tls-ca-file", &quoted(file.as_os_str().as_encoded_bytes()));
+                }
+                Trust::Key(pin) => line("tls-pin", &quoted(pin_text(pin).as_bytes())),
+            }
         }
         if let Some(plugin) = self.kind.plugin() {
             line("plugin", &quoted(plugin.program().as_bytes()));

@@ -6,6 +6,7 @@ use crate::dns::settings::Via;
 use crate::firewall::{Datagrams, Ipv6, OnFailure};
 use crate::ipset::IpSet;
 use crate::plugin::spec::PluginSpec;
+use crate::proxy::tls::Trust;
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
 
@@ -148,6 +149,16 @@ fn describe(proxy: &ProxyConfig) -> String {
             format!("shadowsocks, {}{}", key.method(), through(plugin.as_ref()))
         }
         ProxyKind::Http { credentials } => with_user("http", credentials.is_some()),
+        ProxyKind::Https { credentials, tls } => {
+            let identity = match &tls.trust {
+                Trust::Public => format!("certificate for {}", tls.name),
+                Trust::Authorities { file, .. } => {
+                    format!("certificate for {} by {}", tls.name, file.display())
+                }
+                Trust::Key(_) => "by its key".into(),
+            };
+            format!("{}, {identity}", with_user("https", credentials.is_some()))
+        }
         ProxyKind::Socks5 { credentials } => with_user("socks5", credentials.is_some()),
     };
     let (name, port) = (&proxy.name, proxy.port);

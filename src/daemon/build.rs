@@ -12,6 +12,7 @@ use crate::proxy::Proxy;
 use crate::proxy::direct::Direct;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::http::HttpConnect;
+use crate::proxy::https::HttpsConnect;
 use crate::proxy::server::ProxyServer;
 use crate::proxy::shadowsocks::Shadowsocks;
 use crate::proxy::socks5::Socks5;
@@ -140,6 +141,9 @@ pub(super) fn dispatcher(
             }
             ProxyKind::Http { credentials } => {
                 Box::new(HttpConnect::new(server, credentials.clone()))
+            }
+            ProxyKind::Https { credentials, tls } => {
+                Box::new(HttpsConnect::new(server, tls.clone(), credentials.clone()))
             }
             ProxyKind::Socks5 { credentials } => {
                 Box::new(Socks5::new(server, credentials.clone(), proxy.udp))

@@ -1,5 +1,5 @@
 //! Links to proxies, as providers hand them out and other programs export them: `ss://` (SIP002 and
-//! what came before it), `http://` and `socks5://`.
+//! what came before it), `http://`, `https://` and `socks5://`.
 //!
 //! There is a standard for some of them, and many forms in the wild. A link is cut by hand: the
 //! name behind the first `#`, options behind the first `?`, the server behind the last `@`. What
@@ -29,7 +29,7 @@ const LONGEST: usize = 8 * 1024;
 /// A name is cut after so many bytes.
 const LONGEST_NAME: usize = 64;
 
-const ACCEPTED: &str = "a link that begins with ss://, http:// or socks5://";
+const ACCEPTED: &str = "a link that begins with ss://, http://, https:// or socks5://";
 
 /// What a link says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,13 @@ pub enum LinkedProtocol {
     Http {
         /// User name and password, if it has them.
         credentials: Option<Credentials>,
+    },
+    /// `https://`
+    Https {
+        /// User name and password, if it has them.
+        credentials: Option<Credentials>,
+        /// The name of its certificate, if it is not the host's.
+        tls_name: Option<String>,
     },
     /// `socks5://`, `socks5h://`, `socks://`: names are always passed on.
     Socks5 {
@@ -107,10 +114,7 @@ impl ShareLink {
             "http" => user::http(&pieces),
             "socks5" | "socks5h" => user::socks5(&pieces),
             "socks" => user::v2rayn_socks(&pieces),
-            "https" => Err(LinkProblem::new(
-                "an https:// link, a proxy behind TLS, which is not yet supported",
-                ACCEPTED,
-            )),
+            "https" => user::https(&pieces),
             other => {
                 let is_scheme = (1..=20).contains(&other.len())
                     && other.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));

@@ -22,12 +22,16 @@ pub(super) fn link(link: &ShareLink, f: &mut fmt::Formatter<'_>) -> fmt::Result 
             f.write_str("http://")?;
             user(credentials.as_ref(), f)?;
         }
+        LinkedProtocol::Https { credentials, .. } => {
+            f.write_str("https://")?;
+            user(credentials.as_ref(), f)?;
+        }
         LinkedProtocol::Socks5 { credentials } => {
             f.write_str("socks5://")?;
             user(credentials.as_ref(), f)?;
         }
     }
-    let ShareLink { name, host, port, .. } = link;
+    let ShareLink { name, host, port, protocol } = link;
     if host.contains(':') {
         write!(f, "[{host}]:{port}")?;
     } else {
@@ -41,6 +45,9 @@ pub(super) fn link(link: &ShareLink, f: &mut fmt::Formatter<'_>) -> fmt::Result 
             text.extend_from_slice(options);
         }
         write!(f, "/?plugin={}", *percent_encoded(&text))?;
+    }
+    if let LinkedProtocol::Https { tls_name: Some(tls_name), .. } = protocol {
+        write!(f, "?sni={}", *percent_encoded(tls_name.as_bytes()))?;
     }
     match name {
         Some(name) => write!(f, "#{}", *percent_encoded(name.as_bytes())),

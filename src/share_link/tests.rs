@@ -28,6 +28,10 @@ fn meant(text: &str) -> String {
             format!("{}ss {method} {password}", plugin.unwrap_or_default())
         }
         LinkedProtocol::Http { credentials } => user("http", credentials),
+        LinkedProtocol::Https { credentials, tls_name } => {
+            let tls_name = tls_name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+            user("https", credentials) + &tls_name
+        }
         LinkedProtocol::Socks5 { credentials } => user("socks5", credentials),
     };
     let ShareLink { name, host, port, .. } = &link;
@@ -181,7 +185,8 @@ fn what_is_no_link_says_what_it_is() {
         ("vmess://eyJ2IjoiMiJ9", "found a vmess:// link, whose protocol snet does not speak"),
         ("ssr://hunter2", "found a ssr:// link, whose protocol"),
         ("hunter2 hunter2://x", "found a text that does not begin with a protocol"),
-        ("https://me:hunter2@h.example:443", "found an https:// link, a proxy behind TLS, which"),
+        ("https://me:hunter2@h.example:443?allowInsecure=1", "found the option allowinsecure, by"),
+        ("https://h.example/sub?token=hunter2", "found a path behind the server (is it the"),
         ("ss://a\nss://b", "found a text of several lines"),
         ("ss://", "found no method and password"),
         ("ss://h.example:8388", "found no method and password"),
@@ -207,7 +212,7 @@ fn what_is_no_link_says_what_it_is() {
         ("http://h.example", "found no port"),
         ("http://:hunter2@h.example:8080", "found a password without a user name"),
         ("http://%ff:hunter2@h.example:8080", "found a user name that is not UTF-8"),
-        ("socks5://me:hunter2@h.example:1080?tls=1", "found the option tls, which is not yet"),
+        ("socks5://me:hunter2@h.example:1080?tls=1", "found the option tls, which only an"),
     ] {
         let said = meant(text);
         assert!(said.starts_with(expected), "{text}: {said}");
@@ -278,6 +283,9 @@ fn links() -> impl Strategy<Value = ShareLink> {
     let protocol = prop_oneof![
         shadowsocks,
         credentials().prop_map(|credentials| LinkedProtocol::Http { credentials }),
+        (credentials(), prop::option::of("\\PC{1,20}")).prop_map(|(credentials, tls_name)| {
+            LinkedProtocol::Https { credentials, tls_name }
+        }),
         credentials().prop_map(|credentials| LinkedProtocol::Socks5 { credentials }),
     ];
     let host = prop_oneof![
@@ -311,7 +319,7 @@ proptest! {
 
     #[test]
     fn any_text(text in "\\PC{0,60}", scheme in prop_oneof![
-        Just(""), Just("ss://"), Just("http://"), Just("socks5://"), Just("socks://")
+        Just(""), Just("ss://"), Just("http://"), Just("https://"), Just("socks5://"), Just("socks://")
     ]) {
         if let Ok(link) = ShareLink::parse(&format!("{scheme}{text}")) {
             let printed = link.to_string();

@@ -1,4 +1,4 @@
-//! `http://` and `socks5://` links: `user:password@host:port`, each part percent-encoded.
+//! `http://`, `https://` and `socks5://` links: `user:password@host:port`, each part percent-encoded.
 
 use super::encoding::{base64_decoded, percent_decoded};
 use super::{LinkProblem, LinkedProtocol, Pieces, ShareLink, place};
@@ -8,6 +8,9 @@ use crate::secret::Secret;
 /// RFC 1928, 3.
 const SOCKS_PORT: u16 = 1080;
 
+/// What clients take where the link has no port (RFC 9110, 4.2.2).
+const HTTPS_PORT: u16 = 443;
+
 const WANTED: &str = "user:password@host:port with user and password percent-encoded";
 
 /// Without a port curl takes 1080 and others 80: so it has to be there.
@@ -15,6 +18,22 @@ pub(super) fn http(pieces: &Pieces<'_>) -> Result<ShareLink, LinkProblem> {
     without_tls(pieces)?;
     let credentials = credentials(pieces.user.unwrap_or_default())?;
     link(pieces, None, LinkedProtocol::Http { credentials })
+}
+
+/// Where a link says that the certificate is not to be checked, another one has to be trusted: no
+/// password is sent to a server that may be any.
+pub(super) fn https(pieces: &Pieces<'_>) -> Result<ShareLink, LinkProblem> {
+    for key in ["allowinsecure", "insecure", "skip-cert-verify"] {
+        if is_asked(pieces, key) {
+            return Err(LinkProblem::new(
+                format!("the option {key}, by which the server may be any"),
+                "a link without it, with tls-ca-file or tls-pin beside it in [[proxy]]",
+            ));
+        }
+    }
+    let tls_name = ["sni", "peer"].iter().find_map(|key| pieces.option(key)).map(str::to_owned);
+    let credentials = credentials(pieces.user.unwrap_or_default())?;
+    link(pieces, Some(HTTPS_PORT), LinkedProtocol::Https { credentials, tls_name })
 }
 
 pub(super) fn socks5(pieces: &Pieces<'_>) -> Result<ShareLink, LinkProblem> {
@@ -68,15 +87,17 @@ fn pair(name: &[u8], password: &[u8]) -> Result<Option<Credentials>, LinkProblem
 
 /// Left out, the password would go out in clear.
 fn without_tls(pieces: &Pieces<'_>) -> Result<(), LinkProblem> {
-    let harmless = ["0", "false", "none"];
     for key in ["tls", "security", "over-tls"] {
-        match pieces.option(key) {
-            Some(value) if !harmless.contains(&value.to_ascii_lowercase().as_str()) => {
-                let found = format!("the option {key}, which is not yet supported");
-                return Err(LinkProblem::new(found, "a proxy without TLS"));
-            }
-            _ => {}
+        if is_asked(pieces, key) {
+            let found = format!("the option {key}, which only an https:// proxy can have");
+            return Err(LinkProblem::new(found, "a proxy without TLS, or an https:// link"));
         }
     }
     Ok(())
+}
+
+fn is_asked(pieces: &Pieces<'_>, key: &str) -> bool {
+    let harmless = ["0", "false", "none"];
+    let value = pieces.option(key).map(str::to_ascii_lowercase);
+    value.is_some_and(|value| !harmless.contains(&value.as_str()))
 }

@@ -1,7 +1,7 @@
 //! Every key, one after the other: it is read, it stands in the example with its default, and the
 //! summary shows it when it is not the default.
 
-use super::files::{EXAMPLE, Folder};
+use super::files::{AUTHORITY, EXAMPLE, Folder};
 use super::{PROXY, problems, read};
 use crate::config::read::keys;
 use std::collections::BTreeSet;
@@ -63,7 +63,7 @@ fn the_example_has_every_key_with_its_default() {
 const PASSWORD: &str = "hunter2";
 
 /// Files with a `[[proxy]]` that a key is added to, or changed in.
-const PROXIES: [&str; 5] = [
+const PROXIES: [&str; 6] = [
     PROXY,
     "[[proxy]]\ntype = \"http\"\nserver = \"p.example:80\"\nusername = \"me\"\n\
      password = \"hunter2\"\n",
@@ -71,12 +71,13 @@ const PROXIES: [&str; 5] = [
      password = \"hunter2\"\n",
     "[[proxy]]\ntype = \"shadowsocks\"\nserver = \"p.example:80\"\nmethod = \"aes-128-gcm\"\n\
      password = \"hunter2\"\nplugin = \"obfs-local\"\n",
+    "[[proxy]]\ntype = \"https\"\nserver = \"p.example:443\"\n",
     "[[proxy]]\nlink = \"ss://YWVzLTEyOC1nY206aHVudGVyMg@p.example:80\"\n",
 ];
 
 /// One value at least is right for each key, and not its default. FOLDER holds the files that
 /// follow it. Some keys are right only together with others.
-const VALUES: [&str; 31] = [
+const VALUES: [&str; 33] = [
     "false",
     "true",
     "7",
@@ -97,6 +98,8 @@ const VALUES: [&str; 31] = [
     "\"shadowsocks\"\nmethod = \"aes-128-gcm\"\npassword = \"hunter2\"",
     "\"aes-256-gcm\"",
     "\"ss://YWVzLTEyOC1nY206aHVudGVyMg@b.example:81\"",
+    "\"FOLDER/authority\"",
+    "\"trAf489PZNvxf9WrZH2e3EtBFXIV3gsEvCrpTk3mI2w=\"",
     "\"router\"",
     "\"global\"",
     "\"127.0.0.7\"",
@@ -115,6 +118,7 @@ fn the_summary_shows_every_key_but_the_password() {
     let folder = Folder::new("summary");
     folder.write("prefixes", 0o600, "192.0.2.0/24\n");
     folder.write("names", 0o600, "a.example\n");
+    folder.write("authority", 0o600, AUTHORITY);
     let values = VALUES.map(|value| value.replace("FOLDER", &folder.0.display().to_string()));
     let summary = |text: &str| read(text).ok().map(|loaded| loaded.summary());
     for (section, key) in all() {

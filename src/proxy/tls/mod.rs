@@ -7,7 +7,7 @@
 mod pin;
 mod trust;
 
-pub use trust::Trust;
+pub use trust::{Trust, pin_text};
 
 use super::Stream;
 use crate::fault;

@@ -60,8 +60,8 @@ impl Trust {
     }
 }
 
-/// As the file has it.
-pub(super) fn pin_text(pin: &[u8]) -> String {
+/// A pin as the file has it.
+pub fn pin_text(pin: &[u8; HASH]) -> String {
     STANDARD.encode(pin)
 }
 

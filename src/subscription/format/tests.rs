@@ -19,6 +19,10 @@ fn short(proxy: &ProvidedProxy) -> String {
             format!("{method} {}", String::from_utf8_lossy(password.expose()))
         }
         LinkedProtocol::Http { credentials } => format!("http {}", user(credentials.as_ref())),
+        LinkedProtocol::Https { credentials, tls_name } => {
+            let name = tls_name.as_ref().map(|name| format!(" as {name}")).unwrap_or_default();
+            format!("https{name} {}", user(credentials.as_ref()))
+        }
         LinkedProtocol::Socks5 { credentials } => format!("socks5 {}", user(credentials.as_ref())),
     };
     let udp = proxy.udp.map(|udp| format!(" udp={udp}")).unwrap_or_default();
