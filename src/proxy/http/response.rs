@@ -67,7 +67,7 @@ pub fn parse(bytes: &[u8]) -> Result<ParsedHeader, Malformed> {
 }
 
 /// The schemes of all challenges, each once: `Proxy-Authenticate: Digest realm="a, b", Basic ...`
-fn schemes(header: &[u8]) -> Vec<String> {
+pub(in crate::proxy) fn schemes(header: &[u8]) -> Vec<String> {
     let mut schemes: Vec<String> = Vec::new();
     for line in header.split(|byte| *byte == b'\n').skip(1) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };

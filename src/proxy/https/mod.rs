@@ -1,17 +1,30 @@
 //! HTTP CONNECT over TLS.
 //!
-//! Theory of operation. Over TCP comes TLS ([`super::tls`]), over that CONNECT in the words of
-//! HTTP/1.1, as [`super::http`] says and understands them. What the proxy is asked and what its
-//! answers mean is the same, and so is the client's FIN, which is held.
+//! Theory of operation. Over TCP comes TLS ([`super::tls`]), and in its handshake the server picks
+//! what is spoken inside:
+//!
+//! - **HTTP/1.1**: CONNECT in the words of [`super::http`]; the connection becomes the tunnel
+//!   ([`tls_tunnel`]);
+//! - **HTTP/2**: each tunnel is a stream ([`http2_tunnel`]) of a connection that is kept ([`kept`]).
+//!   From the second dial on there is no handshake, and CONNECT costs one round trip. While a server
+//!   is known to speak it, no more than two connections are opened at a time: whoever waits finds
+//!   places on them. A stream that the server did not work on (REFUSED_STREAM, GOAWAY, a connection
+//!   that died) is asked for again elsewhere: no byte of the client has been sent by then.
+//!
+//! What the proxy is asked and what its answers mean is the same as without TLS, and so is the
+//! client's FIN, which is held.
 //!
 //! TLS says how a connection ends: by close_notify (RFC 8446, 6.1). An end of TCP without it may
 //! come from anyone on the path, so it is an error, and the client gets a reset: a program that
 //! reads until the end would take the file that was cut for whole.
 //!
-//! A dial pays a round trip for TCP, one for TLS 1.3 and one for CONNECT. The request does not ride
+//! The first dial pays a round trip for TCP, one for TLS 1.3 and one for CONNECT. The request does not ride
 //! along with the client's end of the handshake for a round trip less: it holds the password, and
 //! the server is not known before.
 
+mod http2;
+mod http2_tunnel;
+mod kept;
 mod tls_tunnel;
 
 use super::credentials::Credentials;
@@ -21,19 +34,33 @@ use super::server::ProxyServer;
 use super::tls::{Tls, Trust};
 use super::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::target::Target;
+use http2::Outcome;
+use kept::{Kept, KeptConnection, Place, cut};
 use rustls::CertificateError::{
     Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
     NotValidYetContext, UnknownIssuer,
 };
 use rustls::{AlertDescription, CertificateError};
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tls_tunnel::TlsTunnel;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
 
 /// What is spoken inside of TLS (RFC 7301, 6).
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+const HTTP2: &[u8] = b"h2";
+
+/// Connections that are tried for one tunnel before a new one is.
+const TRIES: u32 = 2;
+
+/// Connections that are opened at a time to a server of HTTP/2.
+const OPENING: usize = 2;
 
 /// Who the server of an HTTPS proxy has to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,40 +75,135 @@ pub struct TlsServer {
 /// A proxy that speaks HTTP CONNECT over TLS.
 #[derive(Debug)]
 pub struct HttpsConnect {
-    server: ProxyServer,
+    server: Arc<ProxyServer>,
     credentials: Option<Credentials>,
     name: String,
     tls: Tls,
+    /// Of HTTP/2.
+    kept: Kept,
+    /// What the server chose the last time.
+    speaks_http2: AtomicBool,
+    opening: Semaphore,
+    /// Where connections live that outlast a dial: the resolver dials on a thread of its own, which
+    /// shall not have to carry the tunnels of others.
+    runtime: Option<Handle>,
 }
 
 impl HttpsConnect {
-    /// A proxy at this server.
+    /// A proxy at this server. Its connections live on the runtime that is current now, if one is.
     pub fn new(server: ProxyServer, tls: TlsServer, credentials: Option<Credentials>) -> Self {
         let TlsServer { name, trust } = tls;
-        HttpsConnect { server, credentials, name, tls: Tls::trusting(&trust, &PROTOCOLS) }
+        HttpsConnect {
+            server: Arc::new(server),
+            credentials,
+            name,
+            tls: Tls::trusting(&trust, &PROTOCOLS),
+            kept: Kept::default(),
+            speaks_http2: AtomicBool::new(false),
+            opening: Semaphore::new(OPENING),
+            runtime: Handle::try_current().ok(),
+        }
     }
 
     async fn dial(&self, target: &Target, progress: &Progress) -> Result<Link, Error> {
-        let tcp = self.server.dial(&[], progress).await?;
+        if let Some(link) = self.over_kept(target, progress).await? {
+            return Ok(link);
+        }
+        let mut turn = None;
+        if self.speaks_http2.load(Ordering::Relaxed) {
+            turn = self.opening.acquire().await.ok();
+            // Meanwhile others have opened some.
+            if let Some((connection, place)) = self.kept.with_place() {
+                drop(turn.take());
+                if let Some(link) = self.over_http2(target, &connection, place).await? {
+                    return Ok(link);
+                }
+            }
+        }
+        let tcp = self.tcp(progress).await?;
         let tls = self.tls.open(&self.name, tcp).await.map_err(|error| self.no_tls(error))?;
-        self.over_http1(target, tls).await
+        let speaks_http2 = tls.get_ref().1.alpn_protocol() == Some(HTTP2);
+        self.speaks_http2.store(speaks_http2, Ordering::Relaxed);
+        if !speaks_http2 {
+            drop(turn);
+            return self.over_http1(target, tls).await;
+        }
+        let runtime = self.runtime.clone().unwrap_or_else(Handle::current);
+        let begun = KeptConnection::begin(tls, &runtime).await;
+        let connection = begun.map_err(|error| self.broke_off(cut(error)))?;
+        let refused = || {
+            let what = "it opens no stream on a new connection of HTTP/2";
+            self.server.broke_off(io::Error::new(io::ErrorKind::ConnectionRefused, what))
+        };
+        let place = connection.place().ok_or_else(refused)?;
+        self.kept.keep(connection.clone());
+        drop(turn);
+        self.over_http2(target, &connection, place).await?.ok_or_else(refused)
     }
 
-    async fn over_http1(
+    /// A tunnel over a connection that stands already, if one has a place.
+    async fn over_kept(&self, target: &Target, progress: &Progress) -> Result<Option<Link>, Error> {
+        for _ in 0..TRIES {
+            let Some((connection, place)) = self.kept.with_place() else { break };
+            progress.server_is_reached();
+            if let Some(link) = self.over_http2(target, &connection, place).await? {
+                return Ok(Some(link));
+            }
+        }
+        Ok(None)
+    }
+
+    /// `None`: the server has not worked on it.
+    async fn over_http2(
         &self,
         target: &Target,
-        mut tls: TlsStream<TcpStream>,
-    ) -> Result<Link, Error> {
+        connection: &KeptConnection,
+        place: Place,
+    ) -> Result<Option<Link>, Error> {
+        match http2::open(self.tunnel(target), connection, place).await {
+            Outcome::Open(link) => Ok(Some(link)),
+            Outcome::Unprocessed => Ok(None),
+            Outcome::Failed(error) => Err(error),
+        }
+    }
+
+    /// Connects to the server, on the runtime where connections live.
+    async fn tcp(&self, progress: &Progress) -> Result<TcpStream, Error> {
+        let Some(runtime) = &self.runtime else { return self.server.dial(&[], progress).await };
+        let server = Arc::clone(&self.server);
+        // Dropped with this dial, it ends the other one.
+        let mut dialling = JoinSet::new();
+        let dial = async move { server.dial(&[], &Progress::default()).await };
+        dialling.spawn_on(dial, runtime);
+        match dialling.join_next().await {
+            Some(Ok(dialled)) => {
+                let tcp = dialled?;
+                progress.server_is_reached();
+                Ok(tcp)
+            }
+            Some(Err(died)) => Err(self.server.broke_off(io::Error::other(died))),
+            None => Err(self.server.broke_off(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn tunnel<'a>(&'a self, target: &'a Target) -> Tunnel<'a> {
         let HttpsConnect { server, credentials, .. } = self;
-        let credentials = credentials.as_ref();
+        let (credentials, suspicion) = (credentials.as_ref(), "is it an HTTP proxy?");
+        Tunnel { server, target, credentials, suspicion }
+    }
+
+    async fn over_http1(&self, target: &Target, tls: TlsStream<TcpStream>) -> Result<Link, Error> {
+        let (mut stream, tunnel) = (TlsTunnel::new(tls), self.tunnel(target));
         let asked = async {
-            tls.write_all(&request(target, credentials)).await?;
-            tls.flush().await
+            stream.write_all(&request(target, tunnel.credentials)).await?;
+            stream.flush().await
         };
         asked.await.map_err(|source| self.broke_off(source))?;
-        let suspicion = "is it an HTTP proxy?";
-        let early = Tunnel { server, target, credentials, suspicion }.answer(&mut tls).await;
-        let stream = Box::new(TlsTunnel::new(tls, early?));
+        let early = tunnel.answer(&mut stream).await.map_err(|error| match error {
+            Error::Handshake { source, .. } => self.broke_off(source),
+            error => error,
+        })?;
+        let stream = Box::new(stream.with_early(early));
         Ok(Link::Stream { stream, half_close: HalfClose::Held })
     }
 

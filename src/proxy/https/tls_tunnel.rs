@@ -22,16 +22,30 @@ pub(super) struct TlsTunnel {
 }
 
 impl TlsTunnel {
-    /// `early`: bytes of the destination that came with the answer.
-    pub(super) fn new(tls: TlsStream<TcpStream>, early: Vec<u8>) -> Self {
+    pub(super) fn new(tls: TlsStream<TcpStream>) -> Self {
         net::reset_on_close(tls.get_ref().0);
-        TlsTunnel { tls, early, taken: 0, source_ended: false, sink_ended: false }
+        TlsTunnel { tls, early: Vec::new(), taken: 0, source_ended: false, sink_ended: false }
+    }
+
+    /// With bytes of the destination that came behind the answer.
+    pub(super) fn with_early(self, early: Vec<u8>) -> Self {
+        TlsTunnel { early, ..self }
     }
 
     fn settle(&mut self) {
         if self.source_ended && self.sink_ended {
             net::finish_on_close(self.tls.get_ref().0);
         }
+    }
+}
+
+/// What rustls says of an end without close_notify is for developers.
+fn in_words(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            io::Error::new(error.kind(), "TCP ended in the middle of TLS (no close_notify)")
+        }
+        _ => error,
     }
 }
 
@@ -53,7 +67,7 @@ impl AsyncRead for TlsTunnel {
             return Poll::Ready(Ok(()));
         }
         let (before, room) = (buffer.filled().len(), buffer.remaining());
-        ready!(Pin::new(&mut this.tls).poll_read(cx, buffer))?;
+        ready!(Pin::new(&mut this.tls).poll_read(cx, buffer)).map_err(in_words)?;
         if buffer.filled().len() == before && room > 0 {
             this.source_ended = true;
             this.settle();

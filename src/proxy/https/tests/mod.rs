@@ -1,6 +1,8 @@
 //! Against a little proxy on loopback, with a certificate for `dns.example` whose authority only
 //! tests trust.
 
+mod http2;
+
 use super::*;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal, listen};
@@ -15,10 +17,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server;
 
-const AUTHORITY: &[u8] = include_bytes!("../../dns/tests/certificates/authority.der");
-const CERTIFICATE: &[u8] = include_bytes!("../../dns/tests/certificates/dns.example.der");
+const AUTHORITY: &[u8] = include_bytes!("../../../dns/tests/certificates/authority.der");
+const CERTIFICATE: &[u8] = include_bytes!("../../../dns/tests/certificates/dns.example.der");
 /// Protects nothing: it was made for tests.
-const KEY: &[u8] = include_bytes!("../../dns/tests/certificates/dns.example.key.der");
+const KEY: &[u8] = include_bytes!("../../../dns/tests/certificates/dns.example.key.der");
 /// By openssl: x509 -pubkey, pkey -pubin -outform DER, dgst -sha256 -binary, base64.
 const PIN: &str = "trAf489PZNvxf9WrZH2e3EtBFXIV3gsEvCrpTk3mI2w=";
 
@@ -32,7 +34,7 @@ enum Ending {
     Wait,
 }
 
-fn acceptor() -> TlsAcceptor {
+fn acceptor(protocol: &[u8]) -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(KEY));
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -41,7 +43,7 @@ fn acceptor() -> TlsAcceptor {
         .with_no_client_auth()
         .with_single_cert(vec![CertificateDer::from(CERTIFICATE)], key)
         .unwrap();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     TlsAcceptor::from(Arc::new(config))
 }
 
@@ -62,7 +64,7 @@ async fn proxy_saying(
     let port = listener.local_addr().unwrap().port();
     let heard = tokio::spawn(async move {
         let (tcp, _) = listener.accept().await.unwrap();
-        let mut tls = acceptor().accept(tcp).await.unwrap();
+        let mut tls = acceptor(b"http/1.1").accept(tcp).await.unwrap();
         let request = request_of(&mut tls).await;
         tls.write_all(answer).await.unwrap();
         tls.flush().await.unwrap();
@@ -153,7 +155,8 @@ async fn answers_mean_what_they_mean_without_tls() {
     let error = connect(&proxy).await.unwrap_err().to_string();
     assert!(error.ends_with("without an answer; is it an HTTP proxy?"), "{error}");
     let (proxy, _heard) = proxy_saying(b"", Ending::Cut).await;
-    assert!(matches!(connect(&proxy).await, Err(Error::Handshake { .. })));
+    let error = connect(&proxy).await.unwrap_err().to_string();
+    assert!(error.ends_with("(no close_notify)"), "{error}");
 }
 
 /// What a server is taken for, and what is said otherwise. `None`: it is the right one.
@@ -173,7 +176,7 @@ async fn the_server_has_to_be_the_one_that_is_meant() {
         let port = listener.local_addr().unwrap().port();
         let serving = tokio::spawn(async move {
             let (tcp, _) = listener.accept().await.unwrap();
-            let mut tls = acceptor().accept(tcp).await.ok()?;
+            let mut tls = acceptor(b"http/1.1").accept(tcp).await.ok()?;
             let request = request_of(&mut tls).await;
             tls.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
             Some(request)
