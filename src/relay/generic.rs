@@ -1,5 +1,6 @@
-//! Any stream on the upstream's side (TLS, a stream of HTTP/2): copied. What carries the stream is not known
-//! here, so a broken client only drops it. An idle half holds no memory here either.
+//! Any stream on the upstream's side (TLS, a stream of HTTP/2): copied. What carries
+//! the stream is not known here, so a broken client only drops it. An idle half holds no memory
+//! here either.
 
 use super::End;
 use super::broken::{Broken, Sides};

@@ -319,7 +319,8 @@ proptest! {
 
     #[test]
     fn any_text(text in "\\PC{0,60}", scheme in prop_oneof![
-        Just(""), Just("ss://"), Just("http://"), Just("https://"), Just("socks5://"), Just("socks://")
+        Just(""), Just("ss://"), Just("http://"), Just("https://"),
+        Just("socks5://"), Just("socks://")
     ]) {
         if let Ok(link) = ShareLink::parse(&format!("{scheme}{text}")) {
             let printed = link.to_string();

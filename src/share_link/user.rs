@@ -1,4 +1,5 @@
-//! `http://`, `https://` and `socks5://` links: `user:password@host:port`, each part percent-encoded.
+//! `http://`, `https://` and `socks5://` links: `user:password@host:port`, each part
+//! percent-encoded.
 
 use super::encoding::{base64_decoded, percent_decoded};
 use super::{LinkProblem, LinkedProtocol, Pieces, ShareLink, place};

@@ -4,11 +4,11 @@
 //! what is spoken inside:
 //!
 //! - **HTTP/1.1**: CONNECT in the words of [`super::http`]; the connection becomes the tunnel
-//!   ([`tls_tunnel`]);
-//! - **HTTP/2**: each tunnel is a stream ([`http2_tunnel`]) of a connection that is kept ([`kept`]).
-//!   From the second dial on there is no handshake, and CONNECT costs one round trip. While a server
-//!   is known to speak it, no more than two connections are opened at a time: whoever waits finds
-//!   places on them. A stream that the server did not work on (REFUSED_STREAM, GOAWAY, a connection
+//!   (`tls_tunnel`);
+//! - **HTTP/2**: each tunnel is a stream (`http2_tunnel`) of a connection that is kept (`kept`).
+//!   From the second dial on there is no handshake, and CONNECT costs one round trip. While a
+//!   server is known to speak it, no more than two connections are opened at a time: a dial that
+//!   waits finds places on them. A stream that the server did not work on (REFUSED_STREAM, GOAWAY, a connection
 //!   that died) is asked for again elsewhere: no byte of the client has been sent by then.
 //!
 //! What the proxy is asked and what its answers mean is the same as without TLS, and so is the
@@ -18,9 +18,7 @@
 //! come from anyone on the path, so it is an error, and the client gets a reset: a program that
 //! reads until the end would take the file that was cut for whole.
 //!
-//! The first dial pays a round trip for TCP, one for TLS 1.3 and one for CONNECT. The request does not ride
-//! along with the client's end of the handshake for a round trip less: it holds the password, and
-//! the server is not known before.
+//! The first dial pays a round trip for TCP, one for TLS 1.3 and one for CONNECT.
 
 mod http2;
 mod http2_tunnel;
