@@ -3,8 +3,8 @@
 
 use super::address::{HostAndPort, server};
 use super::proxy_kind::{ProxyKind, http_username, is_reserved, socks_username};
-use crate::plugin::spec::PluginSpec;
 use super::tls::server_name;
+use crate::plugin::spec::PluginSpec;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::https::TlsServer;
 use crate::proxy::shadowsocks::cipher::master_key::{MasterKey, UnfitPassword};
