@@ -3,7 +3,6 @@
 
 use super::PROXY;
 use crate::config::{Config, Error, Loaded, ProxyKind, Purpose};
-use crate::proxy::tls::Trust;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -52,25 +51,6 @@ pub(super) const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
 /// It signed the certificates that tests use.
 pub(super) const AUTHORITY: &str = include_str!("authority.pem");
-
-#[test]
-fn a_file_of_authorities() {
-    let folder = Folder::new("authorities");
-    let proxy = "[[proxy]]\ntype = \"https\"\nserver = \"192.0.2.1:443\"\n";
-    let file = folder.write("ca.pem", 0o644, format!("{AUTHORITY}{AUTHORITY}"));
-    let loaded = folder.load(&format!("{proxy}tls-ca-file = \"ca.pem\"\n")).unwrap();
-    let ProxyKind::Https { tls, .. } = &loaded.config.proxies[0].kind else { panic!() };
-    let Trust::Authorities { file: read, certificates } = &tls.trust else { panic!() };
-    assert_eq!((read, certificates.len(), &*tls.name), (&file, 2, "192.0.2.1"));
-    let described = format!("https, certificate for 192.0.2.1 by {}\n", file.display());
-    assert!(loaded.summary().contains(&described), "{}", loaded.summary());
-    folder.write("ca.pem", 0o644, "hello");
-    assert_eq!(
-        folder.problems(&format!("{proxy}tls-ca-file = \"ca.pem\"\n")),
-        ["snet.toml:4: proxy[1].tls-ca-file: found no certificate in ca.pem; accepted: a file in \
-          PEM with the certificates of authorities (BEGIN CERTIFICATE)"]
-    );
-}
 
 /// Both proxies of the example work, once the second is no comment.
 #[test]

@@ -10,7 +10,6 @@ use crate::firewall::{Datagrams, ExemptPrograms, Ipv6, OnFailure};
 use crate::ipset::IpSet;
 use crate::net::dial::DialOptions;
 use crate::proxy::shadowsocks::cipher::method::Method;
-use crate::proxy::tls::Trust;
 use crate::route::Route;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -353,31 +352,6 @@ fn socks5_and_users_without_a_password() {
     }
     let without = read(&text("socks5", "udp = false\n")).unwrap();
     assert!(!without.config.proxies[0].udp);
-}
-
-#[test]
-fn https_and_who_its_server_is() {
-    let tls = |text: &str| {
-        let config = read(&format!("[[proxy]]\n{text}")).unwrap().config;
-        let proxy = config.proxies.into_iter().next().unwrap();
-        let table = proxy.table().to_string();
-        assert_eq!(read(&table).unwrap().config.proxies[0].kind, proxy.kind, "{table}");
-        let ProxyKind::Https { tls, credentials } = proxy.kind else { panic!("{table}") };
-        (tls.name, tls.trust, credentials.map(|it| it.username), proxy.udp)
-    };
-    let pin = "trAf489PZNvxf9WrZH2e3EtBFXIV3gsEvCrpTk3mI2w=";
-    let server = "type = \"https\"\nserver = \"[2001:db8::1]:443\"\n";
-    assert_eq!(tls(server), ("2001:db8::1".into(), Trust::Public, None, false));
-    let empty = format!("{server}tls-name = \"\"\ntls-pin = \"\"\ntls-ca-file = \"\"\n");
-    assert_eq!(tls(&empty), tls(server));
-    let pinned = format!("{server}tls-name = \"p.example\"\ntls-pin = \"{pin}\"\n");
-    let key = Trust::key(pin).unwrap();
-    assert_eq!(tls(&pinned), ("p.example".into(), key.clone(), None, false));
-    // A link knows no pin.
-    let link = "link = \"https://me:hunter2@p.example?sni=q.example\"\n";
-    let me = Some("me".into());
-    assert_eq!(tls(link), ("q.example".into(), Trust::Public, me.clone(), false));
-    assert_eq!(tls(&format!("{link}tls-pin = \"{pin}\"\n")), ("q.example".into(), key, me, false));
 }
 
 #[test]

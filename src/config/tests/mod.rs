@@ -5,6 +5,7 @@ mod files;
 mod good;
 mod keys;
 mod summary;
+mod tls;
 
 use super::read::parse;
 use super::{Config, Error, Loaded, Purpose};
