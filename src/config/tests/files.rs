@@ -25,12 +25,12 @@ impl Folder {
         path
     }
 
-    fn load(&self, text: &str) -> Result<Loaded, Error> {
+    pub(super) fn load(&self, text: &str) -> Result<Loaded, Error> {
         Config::load(&self.write("snet.toml", 0o600, text), Purpose::Daemon)
     }
 
     /// The problems, without the name of the folder.
-    fn problems(&self, text: &str) -> Vec<String> {
+    pub(super) fn problems(&self, text: &str) -> Vec<String> {
         let folder = format!("{}/", self.0.display());
         let problems = self.load(text).unwrap_err().problems;
         problems.into_iter().map(|problem| problem.replace(&folder, "")).collect()
