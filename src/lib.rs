@@ -16,6 +16,7 @@ pub mod file_kind;
 pub mod firewall;
 pub mod inbound;
 pub mod ipset;
+pub mod kept_file;
 pub mod log;
 pub mod mark;
 pub mod net;

@@ -20,7 +20,7 @@ pub fn run(file: &[u8]) {
     let save =
         |cache: &Cache| cache.save(*NOW, 0, usize::MAX).map_or_else(Vec::new, |(saved, _)| saved);
     // What stands before the records is looked at by whoever opens the file.
-    let (cache, count) = load(file.strip_prefix(FORMAT).unwrap_or(file));
+    let (cache, count) = load(file.strip_prefix(FORMAT.line).unwrap_or(file));
     let saved = save(&cache);
     let (again, count_again) = load(&saved);
     assert_eq!(count, count_again, "what was taken in is written and taken in again");

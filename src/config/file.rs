@@ -106,6 +106,12 @@ pub(super) fn list<T>(
     }
 }
 
+/// Reads a file whole.
+pub(super) fn body(item: &Item<'_>, most: usize) -> Option<(PathBuf, Content)> {
+    let path = item.parse(file_name)?;
+    open(item, &path, most as u64)
+}
+
 fn report(item: &Item<'_>, path: &Path, problems: &[ListProblem]) {
     let path = path.display();
     for ListProblem { line, found, accepted } in problems.iter().take(MOST_PROBLEMS) {

@@ -2,7 +2,6 @@
 
 use super::Mode;
 use super::item::Item;
-use super::proxy::ProxyConfig;
 use super::section::Section;
 use crate::firewall::{Datagrams, Ipv6, OnFailure};
 
@@ -71,10 +70,9 @@ impl DatagramPolicy {
 }
 
 impl FirewallConfig {
-    /// What becomes of foreign datagrams. Where no proxy carries them, what should go through one
-    /// is rejected, never sent directly.
-    pub fn datagrams(&self, proxies: &[ProxyConfig]) -> DatagramPolicy {
-        let carried = proxies.iter().any(|proxy| proxy.udp);
+    /// What becomes of foreign datagrams. `carried`: by a proxy. Where none carries them, what
+    /// should go through one is rejected, never sent directly.
+    pub(super) fn datagrams(&self, carried: bool) -> DatagramPolicy {
         let possible = |wanted| match wanted {
             Datagrams::Proxy if !carried => Datagrams::Reject,
             wanted => wanted,

@@ -1,7 +1,8 @@
 //! The keys of the file, and what to say of a key that is none of them.
 
 /// Sections and their keys, each in the order in which they are asked for. The keys of the section
-/// without a name stand at the top of the file; `proxy` is a list of tables. Names in `dns.forward`
+/// without a name stand at the top of the file; `proxy` and `subscription` are
+/// lists of tables. Names in `dns.forward`
 /// and `dns.hosts` are the operator's.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
@@ -65,7 +66,7 @@ impl Keys {
 fn title(section: &str) -> String {
     match section {
         "" => "at the top of the file, before the first [section]".into(),
-        "proxy" => "in [[proxy]]".into(),
+        "proxy" | "subscription" => format!("in [[{section}]]"),
         name => format!("in [{name}]"),
     }
 }

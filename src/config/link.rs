@@ -24,7 +24,18 @@ pub(super) struct LinkedProxy {
 
 /// Reads a link as the file may have it.
 pub(super) fn read(text: &str) -> Result<LinkedProxy, LinkProblem> {
-    let ShareLink { name, host, port, protocol } = ShareLink::parse(text)?;
+    checked(ShareLink::parse(text)?).map_err(|(_, problem)| problem)
+}
+
+/// Checks what a link says. An error comes with the name.
+pub(super) fn checked(link: ShareLink) -> Result<LinkedProxy, (String, LinkProblem)> {
+    let written = place(&link.host, link.port);
+    let name = link.name.clone().unwrap_or(written);
+    linked(link).map_err(|problem| (name, problem))
+}
+
+fn linked(link: ShareLink) -> Result<LinkedProxy, LinkProblem> {
+    let ShareLink { name, host, port, protocol } = link;
     let written = place(&host, port);
     let found = |accepted| LinkProblem { found: format!("the server {written:?}"), accepted };
     let server = server(&written).map_err(found)?;

@@ -25,6 +25,7 @@ mod listen;
 mod log;
 mod name_servers;
 mod plugin;
+mod provided;
 mod proxy;
 mod proxy_kind;
 mod proxy_text;
@@ -35,9 +36,12 @@ mod rules;
 mod section;
 mod shown;
 mod source;
+mod subscription;
 mod summary;
 mod tls;
 
+use crate::subscription::kept::KeptBody;
+use provided::BodyReading;
 use std::path::{Path, PathBuf};
 
 pub use control::CONTROL_SOCKET;
@@ -45,10 +49,12 @@ pub use dns::DnsConfig;
 pub use firewall::{BackendChoice, DatagramPolicy, FirewallConfig};
 pub use listen::ListenConfig;
 pub use log::LogLevel;
+pub use provided::Provided;
 pub use proxy::ProxyConfig;
 pub use proxy_kind::ProxyKind;
 pub use proxy_text::proxy_of_link;
 pub use rules::RulesConfig;
+pub use subscription::{BodyOrigin, FetchVia, KEPT_FOLDER, SubscriptionConfig};
 
 /// The whole configuration.
 #[derive(Debug, Clone)]
@@ -59,8 +65,12 @@ pub struct Config {
     pub scope: Scope,
     /// `[listen]`
     pub listen: ListenConfig,
-    /// `[[proxy]]`, in order of preference.
+    /// `[[proxy]]`, in order of preference, and behind them what the subscriptions give.
     pub proxies: Vec<ProxyConfig>,
+    /// How many of these are the operator's own.
+    own_proxies: usize,
+    /// `[[subscription]]`
+    pub subscriptions: Vec<SubscriptionConfig>,
     /// `[dns]`
     pub dns: DnsConfig,
     /// `[rules]`, the lists in files included.
@@ -127,6 +137,50 @@ impl Config {
     /// All problems at once.
     pub fn load(path: &Path, purpose: Purpose) -> Result<Loaded, Error> {
         read::load(path, purpose)
+    }
+
+    /// The same with another body of the subscription of this name.
+    ///
+    /// # Errors
+    /// There is none of this name, what the body is instead, or why none of its servers can be
+    /// used.
+    pub fn with_body(&self, name: &str, body: &KeptBody) -> Result<Config, String> {
+        let mut config = self.clone();
+        config.proxies.truncate(self.own_proxies);
+        let own = config.proxies.iter().map(|proxy| proxy.name.clone()).collect();
+        let mut named = config.subscriptions.iter_mut().filter(|it| it.name == name);
+        let subscription = named.next().ok_or("a subscription that is no longer there")?;
+        let (name, names) = (&subscription.name, &subscription.names);
+        let plugins = subscription.plugins;
+        let reading = BodyReading { name, names, plugins, listen: &self.listen, own: &own };
+        subscription.provided = Provided::of(body, reading)?;
+        config.take_provided();
+        Ok(config)
+    }
+
+    /// Whether there is a subscription of this name.
+    pub fn subscribes(&self, name: &str) -> bool {
+        self.subscriptions.iter().any(|subscription| subscription.name == name)
+    }
+
+    /// Puts what the subscriptions give behind the operator's own proxies.
+    fn take_provided(&mut self) {
+        let provided = self.subscriptions.iter().flat_map(|it| it.provided.proxies.clone());
+        self.proxies.extend(provided);
+    }
+
+    /// What becomes of foreign datagrams. As long as a subscription has not said what its servers
+    /// carry, they count as carrying them: nothing goes directly meanwhile.
+    pub fn datagrams(&self) -> DatagramPolicy {
+        let is_awaited = self.subscriptions.iter().any(SubscriptionConfig::is_awaited);
+        let carried = is_awaited || self.proxies.iter().any(|proxy| proxy.udp);
+        self.firewall.datagrams(carried)
+    }
+
+    /// Whether foreign datagrams are captured, or may be once a subscription brings other servers.
+    pub fn may_capture_datagrams(&self) -> bool {
+        let may_change = !self.subscriptions.is_empty();
+        self.datagrams().captures() || may_change && self.firewall.datagrams(true).captures()
     }
 }
 

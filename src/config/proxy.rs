@@ -94,10 +94,10 @@ pub(super) fn demand(top: &Section<'_>, purpose: Purpose, via: Via) {
     let accepted = match (purpose, via) {
         (Purpose::DnsOnly, Via::Direct) => return,
         (Purpose::DnsOnly, Via::Proxy) => {
-            "at least one [[proxy]], or trusted-via = \"direct\" in [dns]"
+            "at least one [[proxy]] or [[subscription]], or trusted-via = \"direct\" in [dns]"
         }
         (Purpose::Daemon, _) => {
-            "at least one [[proxy]], for example type = \"http\" with \
+            "at least one [[proxy]] or [[subscription]], for example type = \"http\" with \
              server = \"proxy.example.com:8080\""
         }
     };
@@ -179,7 +179,7 @@ fn own_server(item: &Item<'_>, listen: &ListenConfig) -> Option<(String, HostAnd
     }
 }
 
-fn is_own(server: &HostAndPort, listen: &ListenConfig) -> bool {
+pub(super) fn is_own(server: &HostAndPort, listen: &ListenConfig) -> bool {
     let own = server.port == listen.tcp_port || server.port == listen.dns_port;
     own && server.address().is_some_and(|ip| listen.is_own(ip))
 }

@@ -5,7 +5,7 @@ use super::section::Section;
 use super::source::SourceFile;
 use super::{
     Config, DnsConfig, Error, FirewallConfig, ListenConfig, Loaded, LogLevel, Mode, Purpose,
-    RulesConfig, Scope, control, file, proxy,
+    RulesConfig, Scope, control, file, proxy, subscription,
 };
 use std::path::Path;
 use std::sync::LazyLock;
@@ -55,10 +55,11 @@ pub(super) fn parse(path: &Path, text: &str, purpose: Purpose) -> Result<(Loaded
 }
 
 /// The keys of the file: those that are asked for when a file is read that says nothing, with one
-/// `[[proxy]]`. A key therefore has to be asked for whatever the others say ([`Section::item`]).
+/// `[[proxy]]` and one `[[subscription]]`. A key therefore has to be asked for whatever the others
+/// say ([`Section::item`]).
 pub(super) fn keys() -> &'static Keys {
     static KEYS: LazyLock<Keys> = LazyLock::new(|| {
-        let (none, text) = (Keys::default(), "[[proxy]]");
+        let (none, text) = (Keys::default(), "[[proxy]]\n[[subscription]]");
         let source = SourceFile::new(Path::new(""), text, &none);
         let (table, _) = DeTable::parse_recoverable(text);
         config(&Section::top(&source, table.get_ref()), Purpose::Daemon);
@@ -77,8 +78,10 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
     });
     let listen = ListenConfig::read(&top.section("listen"), mode);
     let proxies = proxy::read(top, &listen);
+    let own = proxies.iter().flatten().map(|proxy| proxy.name.clone()).collect();
+    let subscriptions = subscription::read(top, &listen, &own);
     let dns = DnsConfig::read(&top.section("dns"), &listen);
-    if proxies.is_none() {
+    if proxies.is_none() && top.item("subscription").is_none() {
         proxy::demand(top, purpose, dns.servers.trusted_via);
     }
     let rules = RulesConfig::read(&top.section("rules"), mode, scope);
@@ -88,7 +91,21 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
     let control_socket = control::socket(&control);
     control::nothing_is_overwritten(&control, &control_socket, dns.cache.file.as_deref());
     let proxies = proxies.unwrap_or_default();
-    Config { mode, scope, listen, proxies, dns, rules, firewall, log_level, control_socket }
+    let mut config = Config {
+        mode,
+        scope,
+        listen,
+        own_proxies: proxies.len(),
+        proxies,
+        subscriptions,
+        dns,
+        rules,
+        firewall,
+        log_level,
+        control_socket,
+    };
+    config.take_provided();
+    config
 }
 
 /// The text itself is shown only where it can be no password.

@@ -1,7 +1,11 @@
 //! What `snet check` prints: what the configuration means, and below it every key that differs
 //! from its default. Never a secret.
 
-use super::{BackendChoice, Config, Loaded, Mode, ProxyConfig, ProxyKind, Scope};
+use super::quantity::show_duration;
+use super::{
+    BackendChoice, BodyOrigin, Config, Loaded, Mode, ProxyConfig, ProxyKind, Scope,
+    SubscriptionConfig,
+};
 use crate::dns::settings::Via;
 use crate::firewall::{Datagrams, Ipv6, OnFailure};
 use crate::ipset::IpSet;
@@ -51,6 +55,9 @@ impl Config {
         }
         for (number, proxy) in self.proxies.iter().enumerate() {
             writeln!(out, "proxy {:<3} {}", number + 1, describe(proxy))?;
+        }
+        for subscription in &self.subscriptions {
+            writeln!(out, "provider  {}", describe_provider(subscription))?;
         }
         Ok(())
     }
@@ -110,12 +117,12 @@ impl Config {
             Ipv6::Direct => "direct",
             Ipv6::Block => "blocked",
         };
-        let quic = match self.firewall.datagrams(&self.proxies).quic {
+        let quic = match self.datagrams().quic {
             Datagrams::Reject => "rejected",
             Datagrams::Proxy => "by proxy",
             Datagrams::Direct => "direct",
         };
-        let udp = match self.firewall.datagrams(&self.proxies).udp {
+        let udp = match self.datagrams().udp {
             Datagrams::Reject => "rejected",
             Datagrams::Proxy => "by proxy",
             Datagrams::Direct => "direct",
@@ -173,6 +180,15 @@ fn through(plugin: Option<&PluginSpec>) -> String {
         names => format!(" ({})", names.join(", ")),
     };
     format!(", plugin {}{options}", plugin.program())
+}
+
+fn describe_provider(subscription: &SubscriptionConfig) -> String {
+    let SubscriptionConfig { name, origin, update, provided, .. } = subscription;
+    let origin = match origin {
+        BodyOrigin::Url(url) => format!("{url}, every {}", show_duration(*update)),
+        BodyOrigin::File(path) => path.display().to_string(),
+    };
+    format!("\"{name}\": {origin}; {provided}")
 }
 
 fn with_user(kind: &str, has_user: bool) -> String {

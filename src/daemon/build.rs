@@ -57,7 +57,9 @@ pub(super) fn possible(mut config: Config) -> Config {
 /// its association depends on.
 pub(super) fn descriptors_of_a_session(config: &Config) -> u64 {
     let mut carrying = config.proxies.iter().filter(|proxy| proxy.udp);
-    if carrying.any(|proxy| matches!(proxy.kind, ProxyKind::Socks5 { .. })) { 2 } else { 1 }
+    let may_change = !config.subscriptions.is_empty();
+    let by_socks = carrying.any(|proxy| matches!(proxy.kind, ProxyKind::Socks5 { .. }));
+    if by_socks || may_change { 2 } else { 1 }
 }
 
 /// Where the trusted name servers answer plain queries by UDP; one that the file reaches by TLS or
@@ -208,7 +210,7 @@ pub(super) fn ruleset(
         direct_sources: config.rules.direct_sources.clone(),
     });
     let rules = &config.rules.routes;
-    let datagrams = config.firewall.datagrams(&config.proxies);
+    let datagrams = config.datagrams();
     let policy = Policy {
         mark: Fwmark::SNET,
         tcp_port: config.listen.tcp_port,

@@ -79,7 +79,7 @@ pub(super) struct Parts {
 impl Generation {
     /// Whether foreign datagrams go through a proxy, where rules are installed.
     pub(super) fn captures_datagrams(&self) -> bool {
-        self.config.firewall.datagrams(&self.config.proxies).captures()
+        self.config.datagrams().captures()
     }
 
     /// A plugin that cannot work is told at once, and not when its proxy is needed.

@@ -8,6 +8,7 @@
 //! | `reload` | from one generation to the next |
 //! | `build` | from the configuration to the parts, pure |
 //! | `heartbeat`, `proof`, `capture` | the health check that keeps the rules active |
+//! | `subscriptions` | the bodies that providers hand out, fetched |
 //! | `shared_rules` | the installed rules and their owner |
 //! | `control`, `signals`, `notify` | operators and the service manager |
 //! | `limits`, `privileges`, `instance_lock` | what the process may, before anything else |
@@ -33,6 +34,7 @@ mod reload;
 mod shared_rules;
 mod signals;
 mod start;
+mod subscriptions;
 mod supervise;
 
 pub use control::{ControlReply, Verb, ask};
@@ -65,7 +67,7 @@ pub fn run(config: Config, purpose: Purpose, source: Arc<dyn ConfigSource>) -> R
     let firewall = backend.map(firewall::Backend::prepare).transpose()?;
     step(Step::Claim)?;
     let _lock = firewall.is_some().then(instance_lock::claim).transpose()?;
-    let captures_datagrams = config.firewall.datagrams(&config.proxies).captures();
+    let captures_datagrams = config.may_capture_datagrams();
     let budget = limits::Budget::take(match firewall.is_some() && captures_datagrams {
         true => build::descriptors_of_a_session(&config),
         false => 0,
@@ -123,7 +125,7 @@ pub fn rules(config: &Config) -> Result<String, Error> {
 /// What keeps UDP from being captured on this machine, one line each, for `snet check`. A start
 /// says it itself.
 pub fn uncaptured_datagrams(config: &Config) -> Vec<String> {
-    if !config.firewall.datagrams(&config.proxies).captures() {
+    if !config.datagrams().captures() {
         return Vec::new();
     }
     let Some(backend) = build::backend(config) else { return Vec::new() };

@@ -8,7 +8,7 @@
 //! | CAP_NET_ADMIN | always: SO_MARK, sets, rules |
 //! | CAP_NET_RAW | only with iptables and ipset: the `set` match asks over a raw socket |
 //! | CAP_NET_BIND_SERVICE | only for a port below 1024: of a listener, or of foreign UDP |
-//! | CAP_SETUID, CAP_SETGID, CAP_KILL | root with a plugin, to run it as another user |
+//! | CAP_SETUID, CAP_SETGID, CAP_KILL | root with a plugin, or one to come: it is another user |
 //!
 //! Nothing is gained: what this process was not given it does not get. The user stays the same, so
 //! the file with the passwords may belong to root alone and can be read again by a reload.
@@ -53,10 +53,12 @@ pub(super) fn needed(config: &Config, purpose: Purpose) -> CapabilitySet {
     };
     let mut needed = CapabilitySet::NET_ADMIN;
     needed.set(CapabilitySet::NET_RAW, has_rules && firewall::needs_raw_sockets());
-    let captures_datagrams = has_rules && config.firewall.datagrams(&config.proxies).captures();
+    let captures_datagrams = has_rules && config.may_capture_datagrams();
     let binds_low_ports = lowest_port < UNPRIVILEGED_PORTS || captures_datagrams;
     needed.set(CapabilitySet::NET_BIND_SERVICE, binds_low_ports);
-    let has_plugin = config.proxies.iter().any(|proxy| proxy.kind.plugin().is_some());
+    // A subscription may bring one later.
+    let has_plugin = config.proxies.iter().any(|proxy| proxy.kind.plugin().is_some())
+        || config.subscriptions.iter().any(|subscription| subscription.plugins);
     needed.set(RIGHTS_FOR_ANOTHER_USER, has_plugin && Uid::effective().is_root());
     needed
 }

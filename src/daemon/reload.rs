@@ -25,6 +25,7 @@ use super::error::{Error, step};
 use super::generation::{Generation, Parts};
 use super::proof::{CaptureWay, Finding, Proof};
 use super::shared_rules::TeachKernel;
+use super::subscriptions::Arrival;
 use crate::config::{self, BackendChoice, Config, Mode, Purpose};
 use crate::dispatch::Dispatcher;
 use crate::dns::bootstrap::Bootstrap;
@@ -61,6 +62,17 @@ impl ReloadError {
     }
 }
 
+/// What the next generation is made of.
+pub(super) enum WantedConfig<'a> {
+    /// The file, which is read again.
+    File {
+        /// Bodies of subscriptions that no file has.
+        unkept: &'a [Arrival],
+    },
+    /// The present configuration with other servers: the file may be in the middle of an edit.
+    With(Box<Config>),
+}
+
 /// Puts the next generation into the present one's place. Returns it, and what keeps the addresses
 /// of its servers fresh.
 ///
@@ -69,11 +81,15 @@ impl ReloadError {
 pub(super) async fn reload(
     parts: &Parts,
     present: &Generation,
+    wanted: WantedConfig<'_>,
 ) -> Result<(Generation, Bootstrap), ReloadError> {
     step(Step::Reload)?;
-    let config = build::possible(load(parts).await?);
+    let config = build::possible(match wanted {
+        WantedConfig::File { unkept } => with_bodies(load(parts).await?, unkept),
+        WantedConfig::With(config) => *config,
+    });
     let mut fixed = needs_restart(&present.config, &config);
-    let captures_datagrams = config.firewall.datagrams(&config.proxies).captures();
+    let captures_datagrams = config.datagrams().captures();
     let has_rules = parts.firewall.captures().contains(&true);
     if has_rules && captures_datagrams && parts.datagrams_by_source.is_none() {
         // It needs a listener, and a right that the start has given up.
@@ -107,6 +123,14 @@ pub(super) async fn reload(
     }
     parts.source.taken(&next.config);
     Ok((next, bootstrap))
+}
+
+/// The same with these bodies, as far as they are of use to it.
+fn with_bodies(mut config: Config, unkept: &[Arrival]) -> Config {
+    for Arrival { name, body, .. } in unkept {
+        config = config.with_body(name, body).unwrap_or(config);
+    }
+    config
 }
 
 /// A list of a hundred thousand names is not read on a thread that serves connections.

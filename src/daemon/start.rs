@@ -13,6 +13,7 @@ use super::limits::Budget;
 use super::proof::Proof;
 use super::shared_rules::{RulesOwner, TeachKernel};
 use super::signals::Signals;
+use super::subscriptions::Fetching;
 use super::supervise::{Daemon, Tasks};
 use super::{build, network_watcher, notify, origins};
 use crate::config::{Config, Mode, Purpose};
@@ -74,7 +75,19 @@ pub(super) async fn start(
     info!("ready: {ready}");
     notify::ready(&ready);
     let asking = JoinSet::new();
-    Ok(Daemon { generation, parts, tasks, signals, requests, changes, asking })
+    let (fetching, arrivals) = Fetching::new();
+    Ok(Daemon {
+        generation,
+        parts,
+        tasks,
+        signals,
+        requests,
+        changes,
+        asking,
+        fetching,
+        arrivals,
+        unkept: Vec::new(),
+    })
 }
 
 /// What is bound, and not yet served.
@@ -113,7 +126,7 @@ fn bind(
         Purpose::Daemon => redirect.iter().map(|(address, _)| *address).collect(),
         Purpose::DnsOnly => config.listen.addresses.clone(),
     };
-    let captures_datagrams = captures && generation.captures_datagrams();
+    let captures_datagrams = captures && config.may_capture_datagrams();
     let datagrams = captures_datagrams.then(|| listen_udp(config)).transpose()?;
     let current = Current::new(build::dispatcher(config, &outbound, endpoints, plugins, None));
     step(Step::Resolver)?;

@@ -12,8 +12,9 @@ use super::error::Error;
 use super::generation::{Generation, Parts};
 use super::network_watcher::NetworkChange;
 use super::notify;
-use super::reload::{ReloadError, reload};
+use super::reload::{ReloadError, WantedConfig, reload};
 use super::signals::{SignalMeaning, Signals};
+use super::subscriptions::{Arrival, Fetching};
 use crate::config::Purpose;
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
@@ -45,6 +46,10 @@ pub(super) struct Daemon {
     pub(super) changes: mpsc::Receiver<NetworkChange>,
     /// Asks the proxies' UDP; of the present generation.
     pub(super) asking: JoinSet<()>,
+    pub(super) fetching: Fetching,
+    pub(super) arrivals: mpsc::Receiver<Arrival>,
+    /// Bodies that are in no file, so that a reading of the configuration does not find them.
+    pub(super) unkept: Vec<Arrival>,
 }
 
 /// Accept loops, resolver, heartbeat and the like: none of them may end before it is told to.
@@ -132,6 +137,8 @@ impl Daemon {
 
     async fn run(&mut self) -> Result<(), Error> {
         self.ask_datagrams();
+        self.tell_of_subscriptions();
+        self.fetching.begin(&self.generation, &self.parts, false);
         loop {
             tokio::select! {
                 signal = self.signals.next() => match signal {
@@ -139,14 +146,15 @@ impl Daemon {
                         info!("stopping on {signal}");
                         return Ok(());
                     }
-                    SignalMeaning::Reload => self.reload().await.1?,
+                    SignalMeaning::Reload => self.reload_file().await.1?,
                 },
                 Some(ControlRequest { verb: Verb::Reload, answer }) = self.requests.recv() => {
-                    let (said, result) = self.reload().await;
+                    let (said, result) = self.reload_file().await;
                     // The client may have left.
                     let _ = answer.send(said);
                     result?;
                 }
+                Some(arrival) = self.arrivals.recv() => self.arrived(arrival).await?,
                 Some(change) = self.changes.recv() => self.network_changed(change).await,
                 error = self.tasks.failure() => return Err(error),
             }
@@ -157,9 +165,9 @@ impl Daemon {
     ///
     /// # Errors
     /// [`Error::Died`]: it broke off half-way, and the kernel may have rules of either generation.
-    async fn reload(&mut self) -> (ControlReply, Result<(), Error>) {
+    async fn reload(&mut self, wanted: WantedConfig<'_>) -> (ControlReply, Result<(), Error>) {
         notify::reloading();
-        let reply = match reload(&self.parts, &self.generation).await {
+        let reply = match reload(&self.parts, &self.generation, wanted).await {
             Ok((next, bootstrap)) => {
                 self.tasks.keep_fresh(bootstrap);
                 self.generation = next;
@@ -186,6 +194,47 @@ impl Daemon {
         (reply, Ok(()))
     }
 
+    /// The operator's reload: the file, and then what the providers have now.
+    async fn reload_file(&mut self) -> (ControlReply, Result<(), Error>) {
+        let unkept = std::mem::take(&mut self.unkept);
+        let (mut reply, result) = self.reload(WantedConfig::File { unkept: &unkept }).await;
+        self.unkept = unkept;
+        let ControlReply::Done(words) = &mut reply else { return (reply, result) };
+        self.unkept.retain(|body| self.generation.config.subscribes(&body.name));
+        self.fetching.begin(&self.generation, &self.parts, true);
+        if self.fetching.is_at_work() {
+            words.push_str("; the subscriptions are fetched");
+        }
+        (reply, result)
+    }
+
+    /// Another body: its servers take the place of those of the former one. What is in the file
+    /// meanwhile is not read.
+    async fn arrived(&mut self, arrival: Arrival) -> Result<(), Error> {
+        // It was looked at before; the generation may be another one since.
+        let config = match self.generation.config.with_body(&arrival.name, &arrival.body) {
+            Ok(config) => config,
+            Err(why) => {
+                warn!("subscription {:?}: {why}", arrival.name);
+                return Ok(());
+            }
+        };
+        let (_, result) = self.reload(WantedConfig::With(Box::new(config))).await;
+        self.tell_of_subscriptions();
+        self.unkept.retain(|former| former.name != arrival.name);
+        if !arrival.is_kept {
+            self.unkept.push(arrival);
+        }
+        result
+    }
+
+    /// Says what the subscriptions give.
+    fn tell_of_subscriptions(&self) {
+        for subscription in &self.generation.config.subscriptions {
+            info!("subscription {:?}: {}", subscription.name, subscription.provided);
+        }
+    }
+
     /// Asks whether the UDP of the proxies works, if programs will need it; the log says it.
     fn ask_datagrams(&mut self) {
         self.asking = JoinSet::new();
@@ -203,6 +252,7 @@ impl Daemon {
     async fn network_changed(&mut self, NetworkChange { slept }: NetworkChange) {
         let Parts { outbound, firewall, current, orders, .. } = &self.parts;
         current.load().wake();
+        self.fetching.network_changed();
         // A resolver that died ends the daemon elsewhere.
         let _ = orders.send(dns::Order::NetworkChanged { slept });
         let bootstrap = self.generation.bootstrap(outbound, firewall).await;

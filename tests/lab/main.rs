@@ -66,6 +66,7 @@ mod soak;
 mod socks;
 mod split_horizon;
 mod steps;
+mod subscriptions;
 mod suspend;
 mod time_wait;
 mod transfer;

@@ -257,13 +257,14 @@ fn a_proxy_is_needed_unless_nothing_goes_through_one() {
     assert!(load(direct, Purpose::DnsOnly).is_ok());
     assert_eq!(
         load(direct, Purpose::Daemon).unwrap_err().problems,
-        ["snet.toml:3: proxy: found nothing; accepted: at least one [[proxy]], for example \
-             type = \"http\" with server = \"proxy.example.com:8080\""]
+        ["snet.toml:3: proxy: found nothing; accepted: at least one [[proxy]] or \
+             [[subscription]], for example type = \"http\" with server = \
+             \"proxy.example.com:8080\""]
     );
     assert_eq!(
         load("", Purpose::DnsOnly).unwrap_err().problems,
-        ["snet.toml:1: proxy: found nothing; accepted: at least one [[proxy]], or trusted-via = \
-          \"direct\" in [dns]"]
+        ["snet.toml:1: proxy: found nothing; accepted: at least one [[proxy]] or \
+             [[subscription]], or trusted-via = \"direct\" in [dns]"]
     );
     assert!(load(PROXY, Purpose::DnsOnly).is_ok());
 }
@@ -306,7 +307,7 @@ fn datagrams_go_the_way_that_there_is() {
     use Datagrams::{Direct, Proxy, Reject};
     let of = |firewall: &str, proxy: &str| {
         let config = read(&format!("[firewall]\n{firewall}\n{proxy}")).unwrap().config;
-        let DatagramPolicy { quic, udp, .. } = config.firewall.datagrams(&config.proxies);
+        let DatagramPolicy { quic, udp, .. } = config.datagrams();
         (quic, udp)
     };
     let carries = "[[proxy]]\ntype = \"shadowsocks\"\nserver = \"192.0.2.1:1\"\n\
@@ -323,7 +324,7 @@ fn datagrams_go_the_way_that_there_is() {
 
     let uncapturable = |firewall: &str| {
         let config = read(&format!("[firewall]\n{firewall}\n{carries}")).unwrap().config;
-        config.firewall.datagrams(&config.proxies).uncapturable_udp
+        config.datagrams().uncapturable_udp
     };
     assert_eq!(uncapturable("udp = \"auto\""), Direct);
     assert_eq!(uncapturable("udp = \"proxy\""), Reject, "what is wanted by name never leaks");

@@ -20,10 +20,11 @@ fn every_key_is_read() {
         let header = match section {
             "" => String::new(),
             "proxy" => PROXY.to_owned(),
+            "subscription" => SUBSCRIPTION.to_owned(),
             name => format!("[{name}]\n"),
         };
         // Where PROXY gives the key already, the last line is one key twice.
-        let header = without(&header, key);
+        let header = without(&header, if key == "file" { "url" } else { key });
         let said = problems(&format!("{header}{key} = 2001-02-03\n"));
         let found = said.iter().any(|line| {
             line.contains(&format!("{key}: found "))
@@ -62,6 +63,10 @@ fn the_example_has_every_key_with_its_default() {
 /// No summary shows it, only that there is one.
 const PASSWORD: &str = "hunter2";
 
+/// Enough of a `[[subscription]]` to please.
+const SUBSCRIPTION: &str =
+    "[[subscription]]\nname = \"provider\"\nurl = \"https://a.example/hunter2\"\n";
+
 /// Files with a `[[proxy]]` that a key is added to, or changed in.
 const PROXIES: [&str; 6] = [
     PROXY,
@@ -77,12 +82,15 @@ const PROXIES: [&str; 6] = [
 
 /// One value at least is right for each key, and not its default. FOLDER holds the files that
 /// follow it. Some keys are right only together with others.
-const VALUES: [&str; 33] = [
+const VALUES: [&str; 36] = [
     "false",
     "true",
     "7",
     "\"7\"",
     "\"7s\"",
+    "\"7h\"",
+    "\"https://b.example/sub\"",
+    "\"FOLDER/links\"",
     "\"8KiB\"",
     "\"192.0.2.0/24\"",
     "[\"192.0.2.7\"]",
@@ -119,6 +127,7 @@ fn the_summary_shows_every_key_but_the_password() {
     folder.write("prefixes", 0o600, "192.0.2.0/24\n");
     folder.write("names", 0o600, "a.example\n");
     folder.write("authority", 0o600, AUTHORITY);
+    folder.write("links", 0o600, "http://me:hunter2@7.example:81\n");
     let values = VALUES.map(|value| value.replace("FOLDER", &folder.0.display().to_string()));
     let summary = |text: &str| read(text).ok().map(|loaded| loaded.summary());
     for (section, key) in all() {
@@ -132,6 +141,12 @@ fn the_summary_shows_every_key_but_the_password() {
                 let place = key.trim_end_matches("-file");
                 let text = |proxy| format!("{}{key} = {value}\n", without(proxy, place));
                 PROXIES.map(|proxy| (proxy, text(proxy))).into()
+            }
+            "subscription" => {
+                // The file stands in the place of the URL.
+                let place = if key == "file" { "url" } else { key };
+                let text = format!("{}{key} = {value}\n", without(SUBSCRIPTION, place));
+                vec![(SUBSCRIPTION, text)]
             }
             _ => vec![(PROXY, format!("[{section}]\n{key} = {value}\n{PROXY}"))],
         };

@@ -4,6 +4,7 @@ mod bad;
 mod files;
 mod good;
 mod keys;
+mod subscriptions;
 mod summary;
 mod tls;
 

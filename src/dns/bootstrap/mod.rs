@@ -99,6 +99,14 @@ pub(super) async fn start_with(
     bootstrap
 }
 
+/// The addresses of another name of snet's own, asked for as those of proxies are. Empty: no server
+/// knows it.
+pub async fn addresses(host: &str, settings: Settings, outbound: Outbound) -> Vec<IpAddr> {
+    let Ok(name) = host.parse::<Name>() else { return Vec::new() };
+    let lookup = Arc::new(EndpointLookup::new(settings, outbound, Tls::default()));
+    lookup.resolve(&name).await.map_or_else(Vec::new, |found| found.addresses)
+}
+
 impl Bootstrap {
     /// Asks again when the addresses grow old, until `stopped` turns true. Returns true for that
     /// end, and false if a task died.

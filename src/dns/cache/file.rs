@@ -8,10 +8,11 @@ use super::{Cache, STALE_FOR};
 use crate::dns::reply::{Clamp, Reply, Side, Stored};
 use crate::dns::wire::Query;
 use crate::domain::Name;
+use crate::kept_file::KeptFormat;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The first line of the file.
-pub const FORMAT: &[u8] = b"snet dns cache 1\n";
+/// How the file begins.
+pub const FORMAT: KeptFormat = KeptFormat { head: b"snet dns cache ", line: b"snet dns cache 1\n" };
 
 /// One moment on both clocks: the file counts by the wall, the cache does not.
 #[derive(Clone, Copy, Debug)]

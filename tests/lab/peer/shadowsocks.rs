@@ -15,14 +15,14 @@ pub const METHODS: [&str; 3] = ["aes-128-gcm", "aes-256-gcm", "chacha20-ietf-pol
 pub const METHODS_2022: [&str; 3] =
     ["2022-blake3-aes-128-gcm", "2022-blake3-aes-256-gcm", "2022-blake3-chacha20-poly1305"];
 
-const PASSWORD: &str = "correct horse";
+pub const PASSWORD: &str = "correct horse";
 /// Keys of 16 bytes, and of 32: of a user, of a server of several users, and of another user.
 const KEYS: [[&str; 2]; 3] = [
     ["AAECAwQFBgcICQoLDA0ODw==", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="],
     ["8PHy8/T19vf4+fr7/P3+/w==", "4OHi4+Tl5ufo6err7O3u7/Dx8vP09fb3+Pn6+/z9/v8="],
     ["AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],
 ];
-const LIBEV_PORT: u16 = 8388;
+pub const LIBEV_PORT: u16 = 8388;
 const RUST_PORT: u16 = 8389;
 
 /// ss-server, and the `[[proxy]]` that leads to it.

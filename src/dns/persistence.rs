@@ -1,17 +1,15 @@
 //! `dns.cache-file`: read at the start, written every few minutes and at the end.
 //!
-//! The disk may be slow or hang, so another thread waits for it ([`disk`]), and what goes there and
-//! comes from there does so in pieces: between two of them names are answered. Neither way holds
-//! more than a few pieces beside the cache. What is written and read is bounded by
+//! The disk may be slow or hang, so another thread waits for it ([`kept_file`]), and what goes
+//! there and comes from there does so in pieces: between two of them names are answered. Neither
+//! way holds more than a few pieces beside the cache. What is written and read is bounded by
 //! `dns.cache-size`.
 
-mod disk;
-
-use super::cache::Now;
+use super::cache::{FORMAT, Now};
 use super::present::Present;
 use super::resolver::Resolver;
 use super::wire::Query;
-use disk::Piece;
+use crate::kept_file::{self, Piece};
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
@@ -32,7 +30,7 @@ const IN_A_ROW: usize = 128;
 
 /// Why answers cannot be kept in this file, in words that follow "found".
 pub fn obstacle(path: &Path) -> Option<String> {
-    disk::obstacle(path)
+    kept_file::obstacle(path, FORMAT)
 }
 
 impl Present {
@@ -57,7 +55,7 @@ impl Present {
         let most = resolver.policy.settings.cache.size;
         drop(resolver);
         let (at, shown) = (path.clone(), path.display());
-        let content = match spawn_blocking(move || disk::read(&at, most)).await {
+        let content = match spawn_blocking(move || kept_file::read(&at, FORMAT, most)).await {
             Ok(Ok(content)) => content.unwrap_or_default(),
             Ok(Err(error)) => return warn!("cannot read dns.cache-file {shown}: {error}"),
             Err(panic) => return warn!("cannot read dns.cache-file {shown}: {panic}"),
@@ -78,9 +76,10 @@ impl Present {
         if !self.restored.get() {
             return;
         }
-        let (pieces, waiting) = mpsc::channel(WAITING);
+        let (pieces, mut waiting) = mpsc::channel(WAITING);
         let at = path.clone();
-        let writing = spawn_blocking(move || disk::replace(&at, waiting));
+        let writing =
+            spawn_blocking(move || kept_file::replace(&at, FORMAT, || waiting.blocking_recv()));
         let mut from = 0;
         // A writer that has failed takes no more.
         while let Some((bytes, next)) = self.piece(from)

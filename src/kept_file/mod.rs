@@ -1,10 +1,9 @@
-//! The cache's file on the disk: read within a bound, replaced whole.
+//! A file that snet keeps over a restart: read within a bound, replaced whole.
 //!
 //! Invariant: nothing is read, replaced or removed but a file that snet has written, or an empty
-//! one. Symbolic links are not followed. These functions wait for the disk: not for the resolver's
-//! thread.
+//! one. Symbolic links are not followed. These functions wait for the disk: not for a thread that
+//! serves.
 
-use crate::dns::cache::FORMAT;
 use crate::file_kind;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use nix::unistd::{AccessFlags, access, getegid, geteuid, getgroups};
@@ -13,20 +12,27 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use tokio::sync::mpsc;
 
-/// Every format of ours begins so.
-const HEAD: &[u8] = b"snet dns cache ";
+/// How the files of one use begin.
+#[derive(Clone, Copy, Debug)]
+pub struct KeptFormat {
+    /// The begin of every version of the format.
+    pub head: &'static [u8],
+    /// The first line of the version that is read and written; it begins with the head.
+    pub line: &'static [u8],
+}
 
 /// Some of the new content, or its end. A sender that goes away without it has changed its mind.
 #[derive(Debug)]
-pub(super) enum Piece {
+pub enum Piece {
+    /// Some of it.
     Some(Vec<u8>),
+    /// All of it came.
     End,
 }
 
 /// Why a file cannot be kept there, in words that follow "found".
-pub(super) fn obstacle(path: &Path) -> Option<String> {
+pub fn obstacle(path: &Path, format: KeptFormat) -> Option<String> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let shown = folder.display();
     match fs::metadata(folder) {
@@ -42,7 +48,7 @@ pub(super) fn obstacle(path: &Path) -> Option<String> {
     }
     let is = |name: &Path, error| Some(format!("{}, which {error}", name.display()));
     let beside = beside(path);
-    match (ours(path), ours(&beside)) {
+    match (ours(path, format), ours(&beside, format)) {
         (Err(error), _) => is(path, error),
         (_, Err(error)) => is(&beside, error),
         (Ok(_), Ok(_)) => None,
@@ -64,21 +70,31 @@ fn is_open_to_us(folder: &Metadata) -> bool {
 
 /// The file's content behind the line that names the format, up to `most` bytes. `None`: there is
 /// no file, or one of another format.
-pub(super) fn read(path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
-    let Some(file) = ours(path).map_err(io::Error::other)? else { return Ok(None) };
+///
+/// # Errors
+/// It cannot be read, or is not ours.
+pub fn read(path: &Path, format: KeptFormat, most: usize) -> io::Result<Option<Vec<u8>>> {
+    let Some(file) = ours(path, format).map_err(io::Error::other)? else { return Ok(None) };
     let mut content = Vec::new();
-    file.take((FORMAT.len() + most) as u64).read_to_end(&mut content)?;
-    Ok(content.strip_prefix(FORMAT).map(<[u8]>::to_vec))
+    file.take((format.line.len() + most) as u64).read_to_end(&mut content)?;
+    Ok(content.strip_prefix(format.line).map(<[u8]>::to_vec))
 }
 
 /// Writes beside, and renames once it is on the disk: the file is whole at any moment, whatever
 /// fails meanwhile. Only we may read what was asked. False: it did not come to an end.
-pub(super) fn replace(path: &Path, mut pieces: mpsc::Receiver<Piece>) -> io::Result<bool> {
-    ours(path).map_err(|error| io::Error::other(format!("it {error}")))?;
-    let mut new = New::make(beside(path))?;
-    new.file.write_all(FORMAT)?;
+///
+/// # Errors
+/// What the disk says; the former file stays.
+pub fn replace(
+    path: &Path,
+    format: KeptFormat,
+    mut next: impl FnMut() -> Option<Piece>,
+) -> io::Result<bool> {
+    ours(path, format).map_err(|error| io::Error::other(format!("it {error}")))?;
+    let mut new = New::make(beside(path), format)?;
+    new.file.write_all(format.line)?;
     loop {
-        match pieces.blocking_recv() {
+        match next() {
             Some(Piece::Some(bytes)) => new.file.write_all(&bytes)?,
             Some(Piece::End) => break,
             None => return Ok(false),
@@ -90,7 +106,7 @@ pub(super) fn replace(path: &Path, mut pieces: mpsc::Receiver<Piece>) -> io::Res
 }
 
 /// The file that is ours, if there is one; else what it is.
-fn ours(path: &Path) -> Result<Option<File>, String> {
+fn ours(path: &Path, format: KeptFormat) -> Result<Option<File>, String> {
     let kind = match fs::symlink_metadata(path) {
         Ok(found) => found.file_type(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -103,10 +119,10 @@ fn ours(path: &Path) -> Result<Option<File>, String> {
     let opened = options.read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path);
     let mut file = opened.map_err(|error| format!("cannot be read ({error})"))?;
     let mut head = Vec::new();
-    let read = (&mut file).take(HEAD.len() as u64).read_to_end(&mut head);
+    let read = (&mut file).take(format.head.len() as u64).read_to_end(&mut head);
     read.map_err(|error| format!("cannot be read ({error})"))?;
     // What a crash has cut short is ours too.
-    if !HEAD.starts_with(&head) {
+    if !format.head.starts_with(&head) {
         return Err("is a file that snet has not written".into());
     }
     io::Seek::rewind(&mut file).map_err(|error| format!("cannot be read ({error})"))?;
@@ -126,13 +142,14 @@ struct New {
 }
 
 impl New {
-    fn make(path: PathBuf) -> io::Result<Self> {
+    fn make(path: PathBuf, format: KeptFormat) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600).custom_flags(O_NOFOLLOW);
         let file = match options.open(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let shown = path.display();
-                ours(&path).map_err(|error| io::Error::other(format!("{shown} {error}")))?;
+                ours(&path, format)
+                    .map_err(|error| io::Error::other(format!("{shown} {error}")))?;
                 fs::remove_file(&path)?;
                 options.open(&path)?
             }
