@@ -172,3 +172,102 @@ async fn a_name_server_that_asks_us_back_is_refused() {
     })
     .await;
 }
+
+/// FORMERR or NOTIMP to EDNS, with the question or without, or nothing at all: each is asked again
+/// without it, and the next question is without it at once.
+#[tokio::test]
+async fn servers_that_do_not_know_edns() {
+    run(async || {
+        for (kind, code) in [
+            (StrangeServer::Refusing, ResponseCode::FormErr),
+            (StrangeServer::Refusing, ResponseCode::NotImp),
+            (StrangeServer::Bare, ResponseCode::FormErr),
+            (StrangeServer::Bare, ResponseCode::NoError),
+            (StrangeServer::Silent, ResponseCode::NoError),
+        ] {
+            let script: Script = Rc::new(move |query| {
+                let mut refusal = reply(query);
+                refusal.metadata.response_code = code;
+                match (query.edns.is_some(), kind) {
+                    (false, _) => vec![say(0, addresses(query, 60, &["192.168.1.9"]))],
+                    (true, StrangeServer::Refusing) => vec![say(0, refusal)],
+                    (true, StrangeServer::Bare) => vec![say(0, bare(refusal))],
+                    (true, StrangeServer::Silent) => vec![],
+                }
+            });
+            let server = over_udp(script);
+            let world = world(silent(), silent(), |settings| {
+                settings.servers.local = vec![server.address];
+                settings.servers.timeout = Duration::from_secs(4);
+            });
+            for name in ["nas", "printer"] {
+                assert_eq!(world.a(name).await, ["192.168.1.9"], "{kind:?} {code:?} {name}");
+            }
+            let before = server.asked.get();
+            assert_eq!(world.a("lamp").await, ["192.168.1.9"]);
+            assert_eq!(server.asked.get(), before + 1, "{kind:?} {code:?}: it is remembered");
+        }
+    })
+    .await;
+}
+
+/// A refusal without the question moves on at once, not after the time for an answer.
+#[tokio::test]
+async fn a_bare_refusal_moves_on() {
+    run(async || {
+        let refusing = over_udp(always(|query| {
+            let mut refusal = reply(query);
+            refusal.metadata.response_code = ResponseCode::Refused;
+            bare(refusal)
+        }));
+        let knowing = over_udp(always(|query| addresses(query, 60, &["192.168.1.9"])));
+        let world = world(silent(), silent(), |settings| {
+            settings.servers.local = vec![refusing.address, knowing.address];
+        });
+        let began = tokio::time::Instant::now();
+        assert_eq!(world.a("nas").await, ["192.168.1.9"]);
+        assert!(began.elapsed() < Duration::from_millis(600), "{:?}", began.elapsed());
+        assert_eq!(refusing.asked.get(), 1);
+    })
+    .await;
+}
+
+/// The same over the connection of the trusted side.
+#[tokio::test]
+async fn a_trusted_server_that_does_not_know_edns() {
+    run(async || {
+        for is_bare in [false, true] {
+            let trusted: Script = Rc::new(move |query| {
+                let mut refusal = reply(query);
+                refusal.metadata.response_code = ResponseCode::FormErr;
+                vec![say(
+                    0,
+                    match (query.edns.is_some(), is_bare) {
+                        (false, _) => addresses(query, 60, &[ABROAD]),
+                        (true, false) => refusal,
+                        (true, true) => bare(refusal),
+                    },
+                )]
+            });
+            let world = world(silent(), trusted, |_| {});
+            for (number, asked) in [(1, 2), (2, 3), (3, 4)] {
+                assert_eq!(world.a(&format!("n{number}.example")).await, [ABROAD]);
+                assert_eq!(world.trusted.asked.get(), asked, "it is remembered");
+            }
+        }
+    })
+    .await;
+}
+
+/// Without the question.
+fn bare(mut reply: Message) -> Message {
+    reply.queries.clear();
+    reply
+}
+
+#[derive(Clone, Copy, Debug)]
+enum StrangeServer {
+    Refusing,
+    Bare,
+    Silent,
+}

@@ -2,15 +2,17 @@
 //! in any way for one query ([`once`]), and over a persistent, pipelined connection
 //! ([`persistent`]), direct or through the proxy, bare, in TLS or over HTTPS ([`https`]).
 //! [`known_servers`] says under which name a public server speaks HTTPS.
-//! [`stagger`] asks the next of several servers when one is slow.
+//! [`stagger`] asks the next of several servers when one is slow. [`edns`] knows who has to be
+//! asked in the old way.
 //!
 //! A reply counts only if id, name, type and class are those of the question, and it came over
 //! a connected socket with a random port (RFC 5452).
 //!
 //! The files above import the ones below: trusted, domestic, once -> persistent -> https, tcp,
-//! known_servers -> request, message_id. [`Upstreams`] stands above all of them.
+//! known_servers -> request, edns, message_id. [`Upstreams`] stands above all of them.
 
 pub(super) mod domestic;
+mod edns;
 mod https;
 pub(super) mod known_servers;
 mod message_id;
@@ -30,6 +32,7 @@ use crate::dispatch::Current;
 use crate::net::Outbound;
 use crate::proxy::tls::Tls;
 use domestic::DomesticServer;
+use edns::EdnsMemory;
 use persistent::Dialler;
 use stagger::{StaggeredAttempt, first_success, useful};
 use std::cell::RefCell;
@@ -56,6 +59,7 @@ pub(super) struct Upstreams {
     outbound: Outbound,
     current: Current,
     case_randomization: bool,
+    edns: Rc<EdnsMemory>,
 }
 
 impl Upstreams {
@@ -74,16 +78,18 @@ impl Upstreams {
         };
         let through_proxy = settings.trusted_via == Via::Proxy;
         let dialler = Dialler { through_proxy, ..direct.clone() };
+        let edns = Rc::new(EdnsMemory::default());
         let domestic = settings.china.iter().map(|server| DomesticServer::new(server, &direct));
         Upstreams {
             domestic: domestic.collect(),
             loops: QueryLoops::default(),
-            trusted: TrustedServers::new(&settings.trusted, &dialler),
+            trusted: TrustedServers::new(&settings.trusted, &dialler, Rc::clone(&edns)),
             local: settings.local.clone(),
             system: RefCell::default(),
             outbound,
             current,
             case_randomization: settings.case_randomization,
+            edns,
         }
     }
 
@@ -132,19 +138,39 @@ impl Upstreams {
         query: &Query,
         patience: Duration,
     ) -> io::Result<Vec<u8>> {
-        let address = match server {
-            DomesticServer::Udp(address) => *address,
-            DomesticServer::Persistent(connection) => {
-                let asked = timeout(patience, connection.ask(query)).await;
-                return asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-            }
-        };
+        let asked = self.edns.ask(server.address(), query, async |query| match server {
+            DomesticServer::Udp(address) => self.ask_over_udp(*address, &query, patience).await,
+            DomesticServer::Persistent(connection) => connection.ask(&query).await,
+        });
+        let asked = timeout(patience, asked).await;
+        asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn ask_over_udp(
+        &self,
+        address: SocketAddr,
+        query: &Query,
+        patience: Duration,
+    ) -> io::Result<Vec<u8>> {
         let socket = self.outbound.udp(address).await?;
         let _own = self.loops.note(socket.local_addr()?);
-        let question = match self.case_randomization {
-            true => Question::in_random_case(query)?,
-            false => Question::plain(query)?,
+        let form = |query| match self.case_randomization {
+            true => Question::in_random_case(query),
+            false => Question::plain(query),
         };
-        udp::ask_over(&socket, &self.outbound, address, &question, patience).await
+        let without = query.without_edns();
+        let mut forms = vec![form(query)?];
+        let has_edns = !query.omits_edns();
+        if has_edns && self.edns.may_be_silent(address) {
+            forms.push(form(&without)?);
+        }
+        let asked = udp::ask_over(&socket, &self.outbound, address, &forms, patience).await;
+        let (answered, reply) = asked.inspect_err(|_| self.edns.was_silent(address))?;
+        match (has_edns, answered) {
+            (true, 0) => self.edns.answered(address, &reply),
+            (true, _) => self.edns.answered_only_without(address),
+            (false, _) => {}
+        }
+        Ok(reply)
     }
 }

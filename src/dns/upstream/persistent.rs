@@ -11,6 +11,7 @@
 //! that is quiet is asked something that every resolver knows at once; if that is answered it
 //! lives, and only the query for the slow name waits.
 
+use super::edns::completed;
 use super::known_servers::ServerNames;
 use super::message_id::random_id;
 use super::request::{Ended, STALL, Unanswered, UpstreamRequest, WORRY};
@@ -19,7 +20,7 @@ use super::{https, known_servers};
 use crate::dispatch::{self, Connected, Current, Upstream};
 use crate::dns::name_server::{NameServer, Transport};
 use crate::dns::reply::Reply;
-use crate::dns::wire::{Query, rr, upstream_query};
+use crate::dns::wire::{Query, rr, u16_at, upstream_query};
 use crate::domain::Name;
 use crate::proxy::Stream;
 use crate::proxy::tls::Tls;
@@ -360,14 +361,17 @@ impl StreamConnection {
 
     /// A message that answers no question of ours is dropped.
     fn deliver(&mut self, message: Vec<u8>) {
-        let Some(reply) = Reply::parse(&message) else { return };
-        let id = reply.id();
-        if !self.in_flight.get(&id).is_some_and(|request| reply.matches(&request.query, id)) {
-            return;
-        }
+        let Some(id) = u16_at(&message, 0) else { return };
+        let Some(request) = self.in_flight.get(&id) else { return };
+        let answer = match Reply::parse(&message) {
+            Some(reply) if reply.matches(&request.query, id) => Some(message),
+            Some(_) => None,
+            None => completed(&message, &request.query, id),
+        };
+        let Some(answer) = answer else { return };
         self.useful = true;
         if let Some(request) = self.in_flight.remove(&id) {
-            let _ = request.reply.send(Ok(message));
+            let _ = request.reply.send(Ok(answer));
         }
     }
 }

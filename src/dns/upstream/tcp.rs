@@ -1,5 +1,6 @@
 //! DNS over TCP (RFC 7766): two bytes of length in front of each message.
 
+use super::edns::completed;
 use super::message_id::random_id;
 use crate::dns::reply::Reply;
 use crate::dns::wire::{Query, upstream_query};
@@ -36,6 +37,9 @@ pub(super) async fn ask_over(
     while let Some(message) = incoming.next(&mut stream).await? {
         if Reply::parse(&message).is_some_and(|reply| reply.matches(query, id)) {
             return Ok(message);
+        }
+        if let Some(whole) = completed(&message, query, id) {
+            return Ok(whole);
         }
     }
     Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed without a reply"))

@@ -1,5 +1,6 @@
 //! The trusted side: several servers, seen as one.
 
+use super::edns::EdnsMemory;
 use super::persistent::{Dialler, PersistentConnection};
 use super::stagger::{StaggeredAttempt, first_success, useful};
 use crate::dns::name_server::NameServer;
@@ -18,15 +19,16 @@ const HEDGE_DELAY: Duration = Duration::from_millis(1200);
 pub(super) struct TrustedServers {
     servers: Vec<Rc<PersistentConnection>>,
     preferred: Cell<usize>,
+    edns: Rc<EdnsMemory>,
 }
 
 impl TrustedServers {
     /// Servers in order of preference. Runs on the calling thread's `LocalSet`.
-    pub(super) fn new(servers: &[NameServer], dialler: &Dialler) -> Self {
+    pub(super) fn new(servers: &[NameServer], dialler: &Dialler, edns: Rc<EdnsMemory>) -> Self {
         let servers = servers
             .iter()
             .map(|server| Rc::new(PersistentConnection::new(server.clone(), dialler.clone())));
-        TrustedServers { servers: servers.collect(), preferred: Cell::new(0) }
+        TrustedServers { servers: servers.collect(), preferred: Cell::new(0), edns }
     }
 
     /// The first useful reply. Has no time-out.
@@ -37,14 +39,19 @@ impl TrustedServers {
         let count = self.servers.len();
         let order: Vec<usize> =
             (0..count).map(|number| (self.preferred.get() + number) % count).collect();
-        let attempts = order.iter().map(|number| attempt(&self.servers[*number], query)).collect();
+        let attempts = order.iter().map(|number| self.attempt(*number, query)).collect();
         let (winner, reply) = first_success(attempts, HEDGE_DELAY).await?;
         self.preferred.set(order[winner]);
         Ok(reply)
     }
-}
 
-fn attempt(server: &Rc<PersistentConnection>, query: &Query) -> StaggeredAttempt {
-    let (server, query) = (Rc::clone(server), query.clone());
-    Box::pin(async move { useful(server.ask(&query).await?) })
+    fn attempt(&self, number: usize, query: &Query) -> StaggeredAttempt {
+        let (server, query) = (Rc::clone(&self.servers[number]), query.clone());
+        let edns = Rc::clone(&self.edns);
+        Box::pin(async move {
+            let address = server.server().address;
+            let asked = edns.ask(address, &query, async |query| server.ask(&query).await);
+            useful(asked.await?)
+        })
+    }
 }

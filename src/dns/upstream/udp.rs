@@ -1,5 +1,6 @@
 //! One question to one server over UDP.
 
+use super::edns::completed;
 use super::message_id::random_id;
 use super::tcp;
 use crate::dns::reply::Reply;
@@ -31,7 +32,9 @@ pub(in crate::dns) async fn ask(
     patience: Duration,
 ) -> io::Result<Vec<u8>> {
     let socket = outbound.udp(server).await?;
-    ask_over(&socket, outbound, server, &Question::plain(query)?, patience).await
+    let (_, reply) =
+        ask_over(&socket, outbound, server, &[Question::plain(query)?], patience).await?;
+    Ok(reply)
 }
 
 /// A question on its way: its number, and its name as it is written.
@@ -73,6 +76,14 @@ impl<'a> Question<'a> {
         &mut self.message[HEADER..HEADER + length]
     }
 
+    /// What this message says to it, if it is a reply to it, in whatever form.
+    fn answer(&self, message: &[u8]) -> Option<Vec<u8>> {
+        match self.is_answered_by(message) {
+            true => Some(message.to_vec()),
+            false => completed(message, self.query, self.id),
+        }
+    }
+
     /// Whether this message answers it. A name in lower case may come back in any, as it always
     /// could.
     fn is_answered_by(&self, message: &[u8]) -> bool {
@@ -83,7 +94,8 @@ impl<'a> Question<'a> {
     }
 }
 
-/// The same over a socket that is connected to the server already.
+/// The same over a socket that is connected to the server already, in one form of the question
+/// after the other. Returns also which of them was answered.
 ///
 /// # Errors
 /// As above.
@@ -91,40 +103,45 @@ pub(in crate::dns) async fn ask_over(
     socket: &UdpSocket,
     outbound: &Outbound,
     server: SocketAddr,
-    question: &Question<'_>,
+    forms: &[Question<'_>],
     patience: Duration,
-) -> io::Result<Vec<u8>> {
+) -> io::Result<(usize, Vec<u8>)> {
     let allowance = outbound.allowance();
     let _counted = allowance.questions.try_acquire().map_err(|_| io::ErrorKind::ResourceBusy)?;
     let end = Instant::now() + patience;
-    let reply = loop {
+    let mut next = forms.iter().cycle();
+    let (form, reply) = loop {
+        let question = next.next().ok_or(io::ErrorKind::InvalidInput)?;
         socket.send(&question.message).await?;
         let until = end.min(Instant::now() + RESEND);
-        match timeout_at(until, receive(socket, question)).await {
+        match timeout_at(until, receive(socket, forms)).await {
             Ok(reply) => break reply?,
             Err(_) if until < end => {}
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),
         }
     };
     if !Reply::parse(&reply).is_some_and(|reply| reply.truncated()) {
-        return Ok(reply);
+        return Ok((form, reply));
     }
-    let Ok(_counted) = allowance.fallbacks.try_acquire() else { return Ok(reply) };
+    let Ok(_counted) = allowance.fallbacks.try_acquire() else { return Ok((form, reply)) };
     let left = end.saturating_duration_since(Instant::now());
-    match timeout(left, tcp::ask(outbound, server, question.query)).await {
-        Ok(Ok(whole)) => Ok(whole),
-        _ => Ok(reply),
+    match timeout(left, tcp::ask(outbound, server, forms[form].query)).await {
+        Ok(Ok(whole)) => Ok((form, whole)),
+        _ => Ok((form, reply)),
     }
 }
 
-/// The first datagram that is a reply to the question; others are a forger's guesses.
-async fn receive(socket: &UdpSocket, question: &Question<'_>) -> io::Result<Vec<u8>> {
+/// The first datagram that is a reply to the question, in one of its forms; others are a forger's
+/// guesses.
+async fn receive(socket: &UdpSocket, forms: &[Question<'_>]) -> io::Result<(usize, Vec<u8>)> {
     let mut buffer = vec![0; LARGEST_REPLY];
     loop {
         let length = socket.recv(&mut buffer).await?;
         let message = &buffer[..length];
-        if question.is_answered_by(message) {
-            return Ok(message.to_vec());
+        let mut answers = forms.iter().enumerate();
+        let answer = answers.find_map(|(form, question)| Some((form, question.answer(message)?)));
+        if let Some(answer) = answer {
+            return Ok(answer);
         }
     }
 }

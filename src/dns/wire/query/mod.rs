@@ -32,6 +32,8 @@ pub struct Query {
     pub edns: Option<Edns>,
     /// The operator's wish for whom to ask upstream; nothing of the client's.
     subnet: Option<IpNet>,
+    /// It is asked upstream without EDNS; nothing of the client's.
+    omits_edns: bool,
     /// The only name server it is for, see [`Query::at`].
     server: Option<SocketAddr>,
     /// The name as asked: some clients vary the case and want it back.
@@ -116,6 +118,16 @@ impl Query {
     /// The same question, asked upstream on behalf of a subnet.
     pub fn for_subnet(&self, subnet: IpNet) -> Query {
         Query { subnet: Some(subnet), ..self.clone() }
+    }
+
+    /// The same question, asked upstream without EDNS.
+    pub fn without_edns(&self) -> Query {
+        Query { omits_edns: true, ..self.clone() }
+    }
+
+    /// Whether it is asked upstream without EDNS.
+    pub fn omits_edns(&self) -> bool {
+        self.omits_edns
     }
 
     /// The same question for this name server alone: its answer is kept apart from that of all
@@ -205,6 +217,7 @@ impl Query {
             flags,
             edns: None,
             subnet: None,
+            omits_edns: false,
             server: None,
             asked: [0; LONGEST_NAME],
             key: [0; LONGEST_KEY],
@@ -329,15 +342,18 @@ pub(in crate::dns) fn reply_flags(asked: u16) -> u16 {
 
 /// The message that asks an upstream server the client's question: fresh id; RD, CD and DO as
 /// asked; AD always, so that one answer serves all (RFC 6840, 5.7); an OPT record of our own, so
-/// that a client's subnet or cookie stays here.
+/// that a client's subnet or cookie stays here; none if the server is not to see any.
 pub fn upstream_query(query: &Query, id: u16) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER + query.name().len() + 4 + 11);
     out.extend(id.to_be_bytes());
     out.extend((flag::AD | query.flags & (flag::RD | flag::CD)).to_be_bytes());
-    out.extend([0, 1, 0, 0, 0, 0, 0, 1]);
+    out.extend([0, 1, 0, 0, 0, 0, 0, u8::from(!query.omits_edns)]);
     out.extend(query.name());
     out.extend(query.qtype().to_be_bytes());
     out.extend(query.qclass().to_be_bytes());
+    if query.omits_edns {
+        return out;
+    }
     let options = query.subnet.map(subnet_option).unwrap_or_default();
     put_opt(&mut out, 0, query.dnssec_ok(), &options);
     out
