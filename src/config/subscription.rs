@@ -84,7 +84,21 @@ pub(super) fn read(
 ) -> Vec<SubscriptionConfig> {
     let mut names = HashSet::new();
     let tables = top.tables("subscription").unwrap_or_default();
-    tables.iter().filter_map(|table| one(table, &mut names, listen, own)).collect()
+    let mut subscriptions: Vec<SubscriptionConfig> = Vec::new();
+    for table in &tables {
+        let Some(subscription) = one(table, &mut names, listen, own) else { continue };
+        let place = subscription.kept_in.as_ref();
+        let mut others = subscriptions.iter().filter(|other| other.kept_in.as_ref() == place);
+        if let (Some(other), Some(item)) = (others.next(), table.item("cache-file"))
+            && place.is_some()
+        {
+            // Each would start from the servers of the other.
+            let found = format!("the file of the subscription {:?}", other.name);
+            item.refuse_as::<()>(found, "a file of its own");
+        }
+        subscriptions.push(subscription);
+    }
+    subscriptions
 }
 
 fn one(

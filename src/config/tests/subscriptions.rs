@@ -169,6 +169,17 @@ fn what_is_said_of_bad_ones() {
     }
     let twice = "[[subscription]]\nname = \"a\"\nurl = \"https://a/\"\n".repeat(2);
     assert!(problems(&format!("{PROXY}{twice}"))[0].contains("no other [[subscription]] has"));
+    let kept = folder.0.join("kept").display().to_string();
+    let one = |name| {
+        format!("[[subscription]]\nname = {name:?}\nurl = \"https://a/\"\ncache-file = {kept:?}\n")
+    };
+    let said = problems(&format!("{PROXY}{}{}", one("a"), one("b")));
+    assert!(
+        said[0].contains("[2].cache-file: found the file of the subscription \"a\""),
+        "{said:?}"
+    );
+    let nowhere = |name| one(name).replace(&kept, "");
+    assert!(problems(&format!("{PROXY}{}{}", nowhere("a"), nowhere("b"))).is_empty());
     let plain = "[[subscription]]\nname = \"a\"\nurl = \"http://a/\"\n";
     assert!(read(plain).unwrap().warnings[0].contains("without TLS everyone on the way"));
 }
