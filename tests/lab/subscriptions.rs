@@ -50,6 +50,12 @@ fn reload(snet: &Snet, expected: &str) {
     assert!(came, "{expected}\n{}", snet.log());
 }
 
+/// Waits until the log says this.
+fn says(snet: &Snet, expected: &str) {
+    let said = wait::quietly(PATIENCE, || snet.log().contains(expected));
+    assert!(said, "{expected}\n{}", snet.log());
+}
+
 fn works(what: &str) {
     let mut stream = connect(FOREIGN_SITE.port(Family::V4, service::ECHO));
     echo(&mut stream, b"hello").unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -70,7 +76,7 @@ fn a_provider_behind_its_own_servers() {
 
         // The provider is dead, and the body of yesterday is there.
         let snet = start(&file);
-        assert!(snet.log().contains("\"p\": 1 server of a list of links"), "{}", snet.log());
+        says(&snet, "\"p\": 1 server of a list of links");
         works("from the kept body");
         let said = "its last servers stay: through a proxy: ";
         assert!(wait::quietly(PATIENCE, || snet.log().contains(said)), "{}", snet.log());
@@ -123,7 +129,7 @@ fn a_provider_behind_its_own_servers() {
         snet.stop();
         provider.says(Reply::ok(""));
         let snet = start(&file);
-        assert!(snet.log().contains("\"p\": 2 servers of a list of links"), "{}", snet.log());
+        says(&snet, "\"p\": 2 servers of a list of links");
         works("from the kept body");
         let log = format!("{log}{}", snet.whole_log());
         assert!(!log.contains("hunter2") && !log.contains(shadowsocks::PASSWORD), "{log}");
@@ -149,7 +155,7 @@ fn without_any_server_at_first() {
         let packed = packed.finish().expect("a Vec");
         let (file, kept) = file(&[], "https://dns.example/sub?token=hunter2", "");
         let snet = start(&file);
-        assert!(snet.log().contains("\"p\": no server is known yet"), "{}", snet.log());
+        says(&snet, "\"p\": no server is known yet");
         // Refused, and not sent directly.
         failure(FOREIGN_SITE.port(Family::V4, service::ECHO));
         let reply = Reply { body: packed, ..Reply::ok("") }
