@@ -16,6 +16,7 @@ peers='
     ss-server:shadowsocks-libev ss-local:shadowsocks-libev
     squid:squid htpasswd:apache2-utils tinyproxy:tinyproxy
     danted:dante-server microsocks:microsocks
+    obfs-local:simple-obfs ss-v2ray-plugin:shadowsocks-v2ray-plugin
     strace:strace ufw:ufw firewalld:firewalld dbus-daemon:dbus-daemon
     unbound:unbound drill:ldnsutils kdig:knot-dnsutils getent:libc-bin musl-gcc:musl-tools
     turnserver:coturn'

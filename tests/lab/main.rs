@@ -48,6 +48,7 @@ mod names;
 mod no_ipv6;
 mod open_before;
 mod peers;
+mod plugins;
 mod proxy_moves;
 mod proxy_name;
 mod queries;

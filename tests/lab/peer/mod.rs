@@ -9,6 +9,7 @@ pub mod malformed_proxy;
 pub mod many_protocols;
 pub mod names;
 pub mod nginx;
+pub mod plugin_server;
 pub mod provider;
 pub mod quic;
 pub mod resolved;

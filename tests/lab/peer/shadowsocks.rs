@@ -47,6 +47,11 @@ pub fn rust(family: Family, method: &str) -> (Running, String) {
     start_rust(PROXY.port(family, RUST_PORT), method, &[])
 }
 
+/// Where [`rust`] listens.
+pub fn rust_address(family: Family) -> SocketAddr {
+    PROXY.port(family, RUST_PORT)
+}
+
 /// Another one beside it.
 pub fn second(family: Family, method: &str) -> (Running, String) {
     start_rust(PROXY.port(family, RUST_PORT + 1), method, &[])
