@@ -3,7 +3,7 @@
 
 use super::doubt::ServerDoubt;
 use super::endpoint::Endpoint;
-use super::{Error, Progress};
+use super::{Error, HalfClose, Progress};
 use crate::net::Outbound;
 use crate::plugin::Plugin;
 use std::io;
@@ -62,6 +62,11 @@ impl ProxyServer {
         };
         progress.server_is_reached();
         Ok(tcp)
+    }
+
+    /// obfs-local and v2ray-plugin end both halves when one ends.
+    pub(super) fn half_close(&self) -> HalfClose {
+        if self.plugin.is_some() { HalfClose::Held } else { HalfClose::Forwarded }
     }
 
     /// Tells that a connection which [`dial`](Self::dial) made has ended without a byte.

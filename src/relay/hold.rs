@@ -1,10 +1,10 @@
 //! Holding back the client's FIN from a proxy that takes it for the end of both halves.
 //!
-//! squid, tinyproxy, microsocks and nghttpx drop what the destination still has to say as soon as
-//! the client's FIN reaches them, so a program that ends its half first (`nc -N`, HTTP/1.0 tools)
-//! would get no answer. Such a proxy gets the FIN when the destination has ended too, which ends
-//! the relay, or when it has been quiet for a second: a destination that waits for the FIN, such as
-//! one that computes a digest, has to see it some time.
+//! squid, tinyproxy, microsocks and nghttpx, and the plugins of shadowsocks, drop what the
+//! destination still has to say as soon as the client's FIN reaches them, so a program that ends
+//! its half first (`nc -N`, HTTP/1.0 tools) would get no answer. Such a proxy gets the FIN when the
+//! destination has ended too, which ends the relay, or when it has been quiet for a second: a
+//! destination that waits for the FIN, such as one that computes a digest, has to see it some time.
 
 use super::broken::Broken;
 use crate::net;

@@ -15,10 +15,12 @@ use super::End;
 use super::buffer::{self, Buffer};
 use super::gather::Gather;
 use super::half::{Burst, Half, HalfEnd};
+use super::hold::HeldFin;
 use super::join::join;
 use super::limits::Limits;
 use crate::fault::{self, Fault};
 use crate::net::stream::{read, read_vectored};
+use crate::proxy::HalfClose;
 use crate::proxy::shadowsocks::Sealed;
 use crate::proxy::shadowsocks::opener::{self, Opened, Opener};
 use crate::proxy::shadowsocks::sealer::{self, LONGEST_PAYLOAD, Sealer};
@@ -43,11 +45,12 @@ pub(super) async fn relay(
     meter: &Meter,
     limits: &Limits,
 ) -> End {
-    let Sealed { tcp, sealer, opener } = &mut *sealed;
+    let Sealed { tcp, sealer, opener, half_close } = &mut *sealed;
     let [up, down] = &Half::both(client, tcp, meter, limits);
     let up = pin!(seal(up, sealer));
     let down = pin!(open(down, opener));
-    join(client, tcp, up, down, None).await
+    let held = HeldFin { client, upstream: tcp, down: &meter.down };
+    join(client, tcp, up, down, (*half_close == HalfClose::Held).then_some(held)).await
 }
 
 /// Carries the bytes of the upper half to its end.

@@ -67,7 +67,7 @@ pub(super) fn seal(tcp: TcpStream, method: Method) -> Sealed {
     let key = key(method);
     let sealer = Sealer::request(&key, &target()).unwrap();
     let opener = Opener::answer(key, &sealer);
-    Sealed { tcp, sealer, opener }
+    Sealed { tcp, sealer, opener, half_close: HalfClose::Forwarded }
 }
 
 /// The destination's end of a link: it sees what the program sent.

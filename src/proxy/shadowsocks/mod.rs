@@ -24,7 +24,7 @@ mod header;
 use super::association::{Association, DatagramCodec};
 use super::endpoint::Endpoint;
 use super::server::ProxyServer;
-use super::{BoxFuture, Error, Link, Progress, Proxy};
+use super::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::clock::{self, ClockError};
 use crate::target::Target;
 use cipher::master_key::MasterKey;
@@ -56,6 +56,8 @@ pub struct Sealed {
     pub sealer: Sealer,
     /// From the server.
     pub opener: Opener,
+    /// What becomes of the client's FIN.
+    pub half_close: HalfClose,
 }
 
 impl Shadowsocks {
@@ -95,7 +97,8 @@ impl Shadowsocks {
             first = sealed_lead(&mut sealer).map_err(broken)?;
         }
         let tcp = self.server.dial(&first, progress).await?;
-        Ok(Link::Sealed(Box::new(Sealed { tcp, sealer, opener })))
+        let half_close = self.server.half_close();
+        Ok(Link::Sealed(Box::new(Sealed { tcp, sealer, opener, half_close })))
     }
 }
 

@@ -8,6 +8,7 @@ use super::invalid;
 use super::opener::Opener;
 use super::sealer::Sealer;
 use super::stream::SealedStream;
+use crate::proxy::HalfClose;
 use crate::proxy::address;
 use crate::target::Target;
 use std::io;
@@ -38,7 +39,8 @@ pub async fn accept(mut tcp: TcpStream, key: &MasterKey) -> io::Result<Accepted>
     let sealer = Sealer::answer(key, &salt)?;
     let mut opener = Opener::request(key.clone());
     opener.open(&mut salt)?;
-    let mut stream = SealedStream::new(Sealed { tcp, sealer, opener });
+    let mut stream =
+        SealedStream::new(Sealed { tcp, sealer, opener, half_close: HalfClose::Forwarded });
     let mut first = Vec::new();
     loop {
         if let Some((target, length)) = lead(key, &first) {

@@ -38,7 +38,7 @@ const _: () = assert!(sealer::memory(CHUNKS) >= opener::LONGEST_PIECE);
 impl SealedStream {
     /// Takes over a connection; the destination's address goes out with the first write.
     pub fn new(sealed: Sealed) -> Self {
-        let Sealed { tcp, sealer, opener } = sealed;
+        let Sealed { tcp, sealer, opener, .. } = sealed;
         SealedStream {
             tcp,
             sealer,
