@@ -13,7 +13,7 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 /// Transparent proxy: redirects this machine's TCP, sends domestic traffic direct and the rest
@@ -145,6 +145,9 @@ fn run(run: &RunArguments) -> ExitCode {
     };
     let log = Log::new(loaded.config.log_level, run.verbose);
     let _last_words = log.last_words();
+    for list in &loaded.lists {
+        info!("list {list}");
+    }
     for warning in loaded.warnings.iter().chain(&advice(&loaded.config, purpose)) {
         warn!("{warning}");
     }
@@ -171,7 +174,10 @@ impl daemon::ConfigSource for Watched {
     }
 
     fn load(&self) -> Result<Config, config::Error> {
-        let Loaded { config, warnings, .. } = Config::load(&self.path, self.purpose)?;
+        let Loaded { config, warnings, lists, .. } = Config::load(&self.path, self.purpose)?;
+        for list in &lists {
+            info!("list {list}");
+        }
         for warning in warnings.iter().chain(&advice(&config, self.purpose)) {
             warn!("{warning}");
         }

@@ -17,6 +17,7 @@ pub mod firewall;
 pub mod inbound;
 pub mod ipset;
 pub mod kept_file;
+pub mod lists;
 pub mod log;
 pub mod mark;
 pub mod net;

@@ -3,7 +3,6 @@
 //! Every read is bounded, so that a wrong path such as /dev/zero is an error and not a hang.
 
 use super::item::Item;
-use crate::ipset::ListProblem;
 use crate::proxy::tls::Trust;
 use crate::secret::Secret;
 use std::fs::File;
@@ -13,14 +12,11 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// A block list of a million names has 30 MiB.
-const LONGEST_LIST: u64 = 64 << 20;
+pub(super) const LONGEST_LIST: u64 = 64 << 20;
 const LONGEST_CONFIG: u64 = 16 << 20;
 const LONGEST_PASSWORD_FILE: u64 = 64 << 10;
 /// All that Mozilla trusts have 250 KiB.
 const LONGEST_CERTIFICATES: u64 = 4 << 20;
-
-/// After so many problems of one list the rest is only counted.
-const MOST_PROBLEMS: usize = 10;
 
 /// What was read, wiped when it is dropped: it may hold passwords.
 pub(super) struct Content {
@@ -79,31 +75,11 @@ pub(super) fn authorities(item: &Item<'_>) -> Option<Trust> {
     }
 }
 
-/// Reads a list with `parse`. `None` if the key says no file ("") or the list cannot be read;
-/// the latter is reported, each line with the name of its file.
-pub(super) fn list<T>(
-    item: &Item<'_>,
-    parse: impl FnOnce(&str) -> Result<T, Vec<ListProblem>>,
-) -> Option<T> {
+/// Reads a file of a list that a key names. `None` if the key says no file (""), or if it cannot be
+/// read, which is reported.
+pub(super) fn list(item: &Item<'_>) -> Option<(PathBuf, Content)> {
     let path = item.parse(file_name).filter(|path| !path.is_empty())?;
-    let (path, content) = open(item, &path, LONGEST_LIST)?;
-    let text = match std::str::from_utf8(&content.bytes) {
-        Ok(text) => text,
-        Err(error) => {
-            let before = &content.bytes[..error.valid_up_to()];
-            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-            let what = "found a byte that is not UTF-8; accepted: a text file";
-            item.source.problem_elsewhere(item.at, format!("{}:{line}: {what}", path.display()));
-            return None;
-        }
-    };
-    match parse(text) {
-        Ok(list) => Some(list),
-        Err(problems) => {
-            report(item, &path, &problems);
-            None
-        }
-    }
+    open(item, &path, LONGEST_LIST)
 }
 
 /// Reads a file whole.
@@ -112,18 +88,11 @@ pub(super) fn body(item: &Item<'_>, most: usize) -> Option<(PathBuf, Content)> {
     open(item, &path, most as u64)
 }
 
-fn report(item: &Item<'_>, path: &Path, problems: &[ListProblem]) {
-    let path = path.display();
-    for ListProblem { line, found, accepted } in problems.iter().take(MOST_PROBLEMS) {
-        item.source.problem_elsewhere(
-            item.at,
-            format!("{path}:{line}: {}: found {found:?}; accepted: {accepted}", item.key),
-        );
-    }
-    if problems.len() > MOST_PROBLEMS {
-        let more = problems.len() - MOST_PROBLEMS;
-        item.source.problem_elsewhere(item.at, format!("{path}: and {more} more lines like these"));
-    }
+/// Reads a file that a list includes, if it is a regular one and no longer than this.
+pub(super) fn included(path: &Path, most: u64) -> Option<Content> {
+    // Opening a FIFO would wait for its writer.
+    path.metadata().ok().filter(|it| it.is_file())?;
+    read(path, most).ok()
 }
 
 fn file_name(text: &str) -> Result<String, String> {

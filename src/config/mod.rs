@@ -21,6 +21,7 @@ mod firewall;
 mod item;
 mod keys;
 mod link;
+mod list_files;
 mod listen;
 mod log;
 mod name_servers;
@@ -117,6 +118,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is odd without being wrong: one line each, for the log.
     pub warnings: Vec<String>,
+    /// What came of each list in a file: one line each, for the log.
+    pub lists: Vec<String>,
     /// The keys that differ from their defaults, as `key = value`, in the order of the file; for
     /// [`Loaded::summary`]. Never a secret.
     changes: Vec<String>,

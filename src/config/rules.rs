@@ -1,13 +1,14 @@
 //! `[rules]`: addresses and names by route, and the lists in files.
 
 use super::address::{RuleSubject, prefix, rule};
-use super::file;
 use super::item::Item;
+use super::list_files;
 use super::section::Section;
 use super::{Mode, Scope};
-use crate::domain::{self, DomainMap, Listed, Name};
+use crate::domain::{DomainMap, Name, NameList};
 use crate::firewall::ExemptPrograms;
 use crate::ipset::{self, IpSet};
+use crate::lists::ListUse;
 use crate::route::{self, Route};
 use ipnet::IpNet;
 use nix::unistd::User;
@@ -40,13 +41,17 @@ impl RulesConfig {
         section.key("direct-cgroups", &mut exempt_programs.cgroups, |item| distinct(item, cgroup));
 
         let china = china(section, scope);
-        let mut china_names = DomainMap::default();
-        section.key("china-domain-file", &mut china_names, |item| name_list(item, ()));
+        let lists = |key, list_use| {
+            let mut names = NameList::default();
+            section.key(key, &mut names, |item| list_files::names(item, list_use));
+            names
+        };
+        let china_names = lists("china-domain-file", ListUse::Domestic);
+        let proxy_names = lists("proxy-domain-file", ListUse::Foreign);
+        let blocked_names = lists("block-domain-file", ListUse::Block);
         let mut names = DomainMap::default();
-        section.key("block-domain-file", &mut names, |item| name_list(item, Route::Block));
-        // What the operator wrote beats a list from elsewhere, so that it can be corrected.
         for (name, place) in &written.names {
-            names.insert(name, Some(place.route));
+            names.insert(name, place.route);
         }
         let routes = route::Rules {
             block: written.prefixes(Route::Block),
@@ -55,6 +60,8 @@ impl RulesConfig {
             reserved: ipset::reserved(),
             china,
             names,
+            blocked_names,
+            proxy_names,
             china_names,
         };
         RulesConfig { routes: Arc::new(routes), direct_sources, exempt_programs }
@@ -125,12 +132,7 @@ fn china(section: &Section<'_>, scope: Scope) -> Arc<IpSet> {
 }
 
 fn china_file(item: &Item<'_>, scope: Scope) -> Option<IpSet> {
-    let list = file::list(item, IpSet::parse_list)?;
-    if list.is_empty() {
-        return item.refuse(
-            "a file with at least one prefix; if nothing is to be domestic, scope = \"global\"",
-        );
-    }
+    let list = list_files::prefixes(item)?;
     if scope == Scope::Global {
         item.warn("not used, since scope = \"global\"");
     }
@@ -181,22 +183,4 @@ fn cgroup(text: &str) -> Result<String, String> {
     } else {
         Err("the path of a cgroup, for example \"system.slice/sing-box.service\"".into())
     }
-}
-
-/// Names of a file; exceptions have no value.
-fn name_list<T: Copy>(item: &Item<'_>, value: T) -> Option<DomainMap<Option<T>>> {
-    let mut names = DomainMap::default();
-    let passed_over = file::list(item, |text| {
-        domain::read_list(text, |name, listed| match listed {
-            Listed::Except => drop(names.insert(&name, None)),
-            // An exception stands wherever it is written.
-            Listed::In if names.get(name.as_wire()).is_some() => {}
-            Listed::In => drop(names.insert(&name, Some(value))),
-        })
-    })?;
-    if passed_over > 0 {
-        item.warn(format!("{passed_over} adblock rules are about more than a name and not used"));
-    }
-    names.shrink_to_fit();
-    Some(names)
 }

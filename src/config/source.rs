@@ -18,6 +18,8 @@ pub(super) struct SourceFile<'a> {
     line_ends: Vec<usize>,
     problems: RefCell<Vec<(usize, String)>>,
     warnings: RefCell<Vec<(usize, String)>>,
+    /// What came of each list in a file.
+    lists: RefCell<Vec<(usize, String)>>,
     /// Keys that differ from their defaults.
     changes: RefCell<Vec<(usize, String)>>,
     /// All keys there are.
@@ -37,6 +39,7 @@ impl<'a> SourceFile<'a> {
             line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
             problems: RefCell::default(),
             warnings: RefCell::default(),
+            lists: RefCell::default(),
             changes: RefCell::default(),
             keys,
             asked: RefCell::default(),
@@ -73,6 +76,11 @@ impl<'a> SourceFile<'a> {
         let line = self.line(at);
         let text = format!("{}:{line}: {key}: {what}", self.path.display());
         self.warnings.borrow_mut().push((line, text));
+    }
+
+    /// What came of a list that the key at byte `at` names.
+    pub(super) fn note_list(&self, at: usize, what: String) {
+        self.lists.borrow_mut().push((self.line(at), what));
     }
 
     /// The key at byte `at` has another value than its default.
@@ -150,7 +158,7 @@ impl<'a> SourceFile<'a> {
         let problems = in_order(self.problems);
         if problems.is_empty() {
             let (warnings, changes) = (in_order(self.warnings), in_order(self.changes));
-            Ok(Loaded { config, warnings, changes })
+            Ok(Loaded { config, warnings, lists: in_order(self.lists), changes })
         } else {
             Err(Error { problems })
         }

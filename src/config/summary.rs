@@ -20,6 +20,10 @@ impl Loaded {
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = self.config.write(&mut text);
+        for (number, list) in self.lists.iter().enumerate() {
+            let title = if number == 0 { "lists" } else { "" };
+            let _ = writeln!(text, "{title:<10}{list}");
+        }
         for (number, change) in self.changes.iter().enumerate() {
             let title = if number == 0 { "changed" } else { "" };
             let _ = writeln!(text, "{title:<10}{change}");
@@ -80,14 +84,21 @@ impl Config {
 
     fn write_rules(&self, out: &mut impl Write) -> fmt::Result {
         let rules = &self.rules.routes;
+        let lists = [(&rules.proxy_names, "foreign"), (&rules.blocked_names, "blocked")];
+        let listed: String = lists
+            .iter()
+            .filter(|(list, _)| !list.is_empty())
+            .map(|(list, what)| format!(", {} {what}", list.len()))
+            .collect();
         writeln!(
             out,
-            "rules     direct {}, proxy {}, block {}; {} by route, {} domestic",
+            "rules     direct {}, proxy {}, block {}; {} by route, {} domestic{}",
             count(prefixes(&rules.direct), "prefix"),
             count(prefixes(&rules.proxy), "prefix"),
             count(prefixes(&rules.block), "prefix"),
             count(rules.names.len(), "name"),
             count(rules.china_names.len(), "name"),
+            listed,
         )?;
         let users = self.rules.exempt_programs.users.iter().map(|user| format!("user {user}"));
         let cgroups =

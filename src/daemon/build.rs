@@ -157,7 +157,7 @@ pub(super) fn dispatcher(
     let direct = Box::new(Direct::new(outbound.clone()));
     // What names taught holds for as long as the rules for names do.
     let same_names =
-        |running: &&Running<'_>| running.config.rules.routes.names == config.rules.routes.names;
+        |running: &&Running<'_>| running.config.rules.routes.same_names(&config.rules.routes);
     let learned =
         running.filter(same_names).map(|running| Arc::clone(running.dispatcher.learned()));
     Dispatcher::new(rules, learned.unwrap_or_default(), direct, upstreams.collect())

@@ -179,9 +179,8 @@ impl Settings {
             privacy: PrivacySettings { log_queries: other.privacy.log_queries, ..privacy },
             answers: AnswerSettings { rate_limit: other.answers.rate_limit, ..answers },
         };
-        let same_rules = self.rules.names == other.rules.names
-            && self.rules.china_names == other.rules.china_names
-            && self.rules.china == other.rules.china;
+        let same_rules =
+            self.rules.same_names(&other.rules) && self.rules.china == other.rules.china;
         same_rules && alike == *other
     }
 }

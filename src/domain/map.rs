@@ -61,13 +61,18 @@ impl<T> DomainMap<T> {
     /// The value of the longest suffix of `name`, given in lower-case wire form; the name itself
     /// is its longest suffix.
     pub fn lookup(&self, name: &[u8]) -> Option<&T> {
+        self.longest(name).map(|(_, value)| value)
+    }
+
+    /// The same, with the suffix.
+    pub fn longest<'a>(&self, name: &'a [u8]) -> Option<(&'a [u8], &T)> {
         if self.entries.is_empty() {
             return None;
         }
         let mut suffix = name;
         loop {
             if let Some(value) = self.get(suffix) {
-                return Some(value);
+                return Some((suffix, value));
             }
             let length = usize::from(*suffix.first()?);
             if length == 0 {

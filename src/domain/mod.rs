@@ -1,9 +1,12 @@
-//! Domain names, maps by longest suffix, and lists of names in files.
+//! Domain names, maps by longest suffix, and large lists of names.
 
-mod list;
+mod fingerprints;
 mod map;
 mod name;
+mod name_list;
+mod patterns;
 
-pub use list::{Listed, read_list};
 pub use map::DomainMap;
 pub use name::{LONGEST_NAME, Name, NameError};
+pub use name_list::{Listed, NameList, NameListBuilder, Reach, Specificity};
+pub use patterns::PatternError;

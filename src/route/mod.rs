@@ -8,7 +8,7 @@
 
 mod learned;
 
-use crate::domain::DomainMap;
+use crate::domain::{DomainMap, NameList, Specificity};
 use crate::ipset::IpSet;
 use crate::target::Target;
 use std::sync::Arc;
@@ -42,12 +42,14 @@ pub struct Rules {
     pub reserved: IpSet,
     /// The China list: embedded, or `rules.china-ip-file`; empty with `scope = "global"`.
     pub china: Arc<IpSet>,
-    /// Names of all three, and of `block-domain-file`, over which the three win. A name that two
-    /// of the three hold is an error; the longest suffix wins. `None`: an exception.
-    pub names: DomainMap<Option<Route>>,
-    /// `rules.china-domain-file`: names that only the domestic side is asked for. `None`: an
-    /// exception.
-    pub china_names: DomainMap<Option<()>>,
+    /// Names of all three. A name that two of them hold is an error; the longest suffix wins.
+    pub names: DomainMap<Route>,
+    /// `rules.block-domain-file`: names that do not exist.
+    pub blocked_names: NameList,
+    /// `rules.proxy-domain-file`: names that are foreign.
+    pub proxy_names: NameList,
+    /// `rules.china-domain-file`: names that only the domestic side is asked for.
+    pub china_names: NameList,
 }
 
 /// What becomes of a connection, and why.
@@ -102,6 +104,38 @@ impl Rules {
             return because(Reason::China, Route::Direct);
         }
         because(Reason::Foreign, Route::Proxy)
+    }
+}
+
+/// What is known of a name, given in lower-case wire form. What mentions more of the name wins;
+/// where two mention as much, what the operator wrote beats a list, and so it can be corrected,
+/// and blocking beats the proxy, which beats the domestic list.
+impl Rules {
+    /// The route of a name.
+    pub fn name_route(&self, name: &[u8]) -> Option<Route> {
+        let written = self.names.longest(name);
+        let by_operator = written.map(|(suffix, _)| Specificity::of(suffix));
+        if self.blocked_names.find(name) > by_operator {
+            return Some(Route::Block);
+        }
+        let foreign = self.proxy_names.find(name);
+        if foreign > by_operator && foreign >= self.china_names.find(name) {
+            return Some(Route::Proxy);
+        }
+        written.map(|(_, route)| *route)
+    }
+
+    /// Whether only the domestic side is asked for a name that has no route.
+    pub fn is_domestic_name(&self, name: &[u8]) -> bool {
+        self.china_names.find(name).is_some()
+    }
+
+    /// Whether these rules say the same of every name.
+    pub fn same_names(&self, other: &Rules) -> bool {
+        self.names == other.names
+            && self.blocked_names == other.blocked_names
+            && self.proxy_names == other.proxy_names
+            && self.china_names == other.china_names
     }
 }
 

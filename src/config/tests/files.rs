@@ -148,8 +148,8 @@ fn lists_in_files() {
         !rules.routes.china.contains("223.5.5.5".parse().unwrap()),
         "the embedded list is replaced"
     );
-    assert!(rules.routes.china_names.lookup(name("www.a.example").as_wire()).is_some());
-    let route = |text: &str| rules.routes.names.lookup(name(text).as_wire()).copied().flatten();
+    assert!(rules.routes.is_domestic_name(name("www.a.example").as_wire()));
+    let route = |text: &str| rules.routes.name_route(name(text).as_wire());
     assert_eq!(route("x.ads.example"), Some(crate::route::Route::Block));
     assert_eq!(route("t.example"), Some(crate::route::Route::Direct), "the operator wins");
 
@@ -161,31 +161,90 @@ fn lists_in_files() {
 #[test]
 fn bad_lists_in_files() {
     let folder = Folder::new("bad-lists");
-    folder.write("china.txt", 0o644, "192.0.2.0/24\n192.0.2.1/24\nx\n");
+    folder.write("china.txt", 0o644, "192.0.2.1/24\nx\n");
     folder.write("names.txt", 0o644, "a b\n".repeat(13));
-    folder.write("latin.txt", 0o644, b"a.example\n\xe9\n");
+    folder.write("latin.txt", 0o644, b"# a.example\n\xe9\n");
     let text = "[rules]\nchina-ip-file = \"china.txt\"\nblock-domain-file = \"names.txt\"\n\
                 china-domain-file = \"latin.txt\"\n";
     let problems = folder.problems(&format!("{text}{PROXY}"));
     assert_eq!(
-        problems[..2],
+        problems,
         [
-            "china.txt:2: rules.china-ip-file: found \"192.0.2.1/24\"; accepted: 192.0.2.0/24 (the \
-             prefix without host bits)",
-            "china.txt:3: rules.china-ip-file: found \"x\"; accepted: an address or prefix, for \
-             example 192.0.2.0/24 or 2001:db8::/32"
+            "china.txt: rules.china-ip-file: found 0 lines used, 2 passed over: 1 with a prefix \
+             that has host bits (line 1 \"192.0.2.1/24\"); 1 not understood (line 2 \"x\"); \
+             accepted: a file with at least one prefix; if nothing is to be domestic, scope = \
+             \"global\"",
+            "names.txt: rules.block-domain-file: found 0 lines used, 13 passed over: 13 not \
+             understood (line 1 \"a b\", line 2 \"a b\", line 3 \"a b\"); accepted: a file with at \
+             least one name to use",
+            "latin.txt: rules.china-domain-file: found 0 lines used, 1 passed over: 1 with a name \
+             that is not ASCII (punycode is understood) (line 2 \"\u{fffd}\"); accepted: a file \
+             with at least one name to use",
         ]
     );
-    assert!(problems[2].starts_with("names.txt:1: rules.block-domain-file: found \"a b\""));
-    assert!(problems[11].starts_with("names.txt:10: "));
-    assert_eq!(problems[12], "names.txt: and 3 more lines like these");
-    assert_eq!(problems[13], "latin.txt:2: found a byte that is not UTF-8; accepted: a text file");
-    assert_eq!(problems.len(), 14);
 
     folder.write("china.txt", 0o644, "# nothing\n");
     let problems = folder.problems(&format!("[rules]\nchina-ip-file = \"china.txt\"\n{PROXY}"));
     assert_eq!(problems.len(), 1);
     assert!(problems[0].contains("accepted: a file with at least one prefix"), "{problems:?}");
+}
+
+/// Lines that keep nothing from starting, since a program of the list's own ignores them.
+#[test]
+fn odd_lines_are_passed_over_and_told() {
+    let folder = Folder::new("odd-lines");
+    folder.write("hosts", 0o644, "\u{feff}fe80::1%lo0 localhost\n0.0.0.0 ads.example\n");
+    folder.write("china", 0o644, b"a.example\n.com.cn/js/ad.\n\xe9.example\nb.example");
+    folder.write("prefixes", 0o644, "192.0.2.0/24\n192.0.2.1/24\nx\n");
+    let text = "[rules]\nblock-domain-file = \"hosts\"\nchina-domain-file = [\"china\"]\n\
+                china-ip-file = \"prefixes\"\n";
+    let loaded = folder.load(&format!("{text}{PROXY}")).unwrap();
+    let name = |text: &str| text.parse::<crate::domain::Name>().unwrap();
+    let routes = &loaded.config.rules.routes;
+    assert_eq!(routes.name_route(name("ads.example").as_wire()), Some(crate::route::Route::Block));
+    for text in ["a.example", "b.example"] {
+        assert!(routes.is_domestic_name(name(text).as_wire()), "{text}");
+    }
+    assert!(routes.china.contains("192.0.2.1".parse().unwrap()));
+    let folder = format!("{}/", folder.0.display());
+    let lists: Vec<String> = loaded.lists.iter().map(|list| list.replace(&folder, "")).collect();
+    assert_eq!(
+        lists,
+        [
+            "hosts (rules.block-domain-file): 1 line used (hosts), 0 passed over",
+            "china (rules.china-domain-file): 2 lines used (plain), 2 passed over: 1 about a part \
+             of a site (line 2 \".com.cn/js/ad.\"); 1 with a name that is not ASCII (punycode is \
+             understood) (line 3 \"\u{fffd}.example\")",
+            "prefixes (rules.china-ip-file): 1 line used (prefixes), 2 passed over: 1 with a \
+             prefix that has host bits (line 2 \"192.0.2.1/24\"); 1 not understood (line 3 \"x\")",
+        ]
+    );
+    assert!(loaded.summary().contains("lists     /"), "{}", loaded.summary());
+}
+
+#[test]
+fn several_files_and_those_that_they_include() {
+    let folder = Folder::new("several");
+    folder.write("one", 0o644, "a.example\n");
+    folder.write("two", 0o644, "include:other @cn\ninclude:two\ninclude:../secret\n");
+    folder.write("other", 0o644, "b.example @cn\nc.example\ninclude:two\n");
+    folder.write("secret", 0o644, "d.example\n");
+    let text = format!("[rules]\nproxy-domain-file = [\"one\", \"two\"]\n{PROXY}");
+    let loaded = folder.load(&text).unwrap();
+    let routes = &loaded.config.rules.routes;
+    let is_foreign = |text: &str| {
+        let name: crate::domain::Name = text.parse().unwrap();
+        routes.name_route(name.as_wire()) == Some(crate::route::Route::Proxy)
+    };
+    assert!(is_foreign("a.example") && is_foreign("x.b.example"));
+    assert!(!is_foreign("c.example") && !is_foreign("d.example"));
+    assert_eq!(loaded.lists.len(), 2, "{:?}", loaded.lists);
+    assert!(loaded.lists[1].contains("with a file that cannot be included (line 3 "));
+
+    let text = format!("[rules]\nproxy-domain-file = [\"one\", \"none\", 7]\n{PROXY}");
+    let problems = folder.problems(&text);
+    assert!(problems.iter().any(|it| it.contains("found none (No such file")), "{problems:?}");
+    assert!(problems.iter().any(|it| it.contains("the number 7")), "{problems:?}");
 }
 
 #[test]

@@ -70,6 +70,7 @@ fn the_defaults() {
     let rules = &config.rules.routes;
     assert!(rules.direct.is_empty() && rules.proxy.is_empty() && rules.block.is_empty());
     assert!(rules.names.is_empty() && rules.china_names.is_empty());
+    assert!(rules.blocked_names.is_empty() && rules.proxy_names.is_empty());
     assert!(config.rules.direct_sources.is_empty());
     assert_eq!(config.rules.exempt_programs, ExemptPrograms::default());
     assert_eq!(*rules.china, *crate::ipset::china());
@@ -237,7 +238,7 @@ fn everything() {
     assert!(rules.proxy.contains("192.0.2.200".parse().unwrap()));
     assert!(rules.proxy.contains("192.0.2.9".parse().unwrap()), "a prefix inside another's");
     assert!(rules.block.contains("203.0.113.7".parse().unwrap()));
-    let route = |text: &str| rules.names.lookup(name(text).as_wire()).copied().flatten();
+    let route = |text: &str| rules.name_route(name(text).as_wire());
     assert_eq!(route("example.com"), Some(Route::Direct));
     assert_eq!(route("www.example.com"), Some(Route::Proxy));
     assert_eq!(route("x.ads.example"), Some(Route::Block));

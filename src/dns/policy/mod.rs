@@ -156,11 +156,10 @@ impl QueryPolicy {
         if self.is_local(query) {
             return Ask::Local;
         }
-        let china_names = &self.settings.rules.china_names;
         match self.rule(query) {
             Some(Route::Direct) => Ask::Domestic,
             Some(Route::Proxy) => Ask::Trusted,
-            _ if china_names.lookup(query.name()).is_some_and(Option::is_some) => Ask::Domestic,
+            _ if self.settings.rules.is_domestic_name(query.name()) => Ask::Domestic,
             _ if !matches!(query.qtype(), rr::A | rr::AAAA) => Ask::SideOfAddresses,
             _ if self.settings.privacy.no_leak => Ask::TrustedFirst,
             _ => Ask::Both,
@@ -169,7 +168,7 @@ impl QueryPolicy {
 
     /// The route that the operator's rules give the name.
     pub(super) fn rule(&self, query: &Query) -> Option<Route> {
-        self.settings.rules.names.lookup(query.name()).copied().flatten()
+        self.settings.rules.name_route(query.name())
     }
 
     fn forward(&self, query: &Query) -> Option<&[SocketAddr]> {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::dns::reply::sample::query;
 use crate::dns::settings::{AnswerSettings, CacheSettings, PrivacySettings, ServerSettings};
-use crate::domain::DomainMap;
+use crate::domain::{DomainMap, Listed};
 use crate::route::Rules;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,16 +14,15 @@ fn settings() -> Settings {
     forward.insert(&"corp.example".parse().unwrap(), vec!["10.0.0.53:53".parse().unwrap()]);
     forward.insert(&"lab.invalid".parse().unwrap(), vec!["10.0.0.53:53".parse().unwrap()]);
     let mut rules = Rules::default();
-    for (name, route) in [
-        ("direct.example", Some(Route::Direct)),
-        ("proxy.example", Some(Route::Proxy)),
-        ("block.example", Some(Route::Block)),
-        ("not.block.example", None),
-    ] {
+    for (name, route) in [("direct.example", Route::Direct), ("proxy.example", Route::Proxy)] {
         rules.names.insert(&name.parse().unwrap(), route);
     }
-    rules.china_names.insert(&"china.example".parse().unwrap(), Some(()));
-    rules.china_names.insert(&"not.china.example".parse().unwrap(), None);
+    let list = |names: [&str; 2]| {
+        let listed = [Listed::In, Listed::Otherwise];
+        names.map(|name| name.parse().unwrap()).into_iter().zip(listed).collect()
+    };
+    rules.blocked_names = list(["block.example", "not.block.example"]);
+    rules.china_names = list(["china.example", "not.china.example"]);
     let hosts = HashMap::from([("www.proxy.example".parse().unwrap(), Vec::new())]);
     Settings {
         listen: Vec::new(),

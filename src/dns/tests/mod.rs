@@ -18,6 +18,7 @@ use super::settings::{AnswerSettings, CacheSettings, PrivacySettings, ServerSett
 use super::wire::{Query, TCP_SIZE};
 use super::{Origins, Settings};
 use crate::dispatch::{Current, Dispatcher};
+use crate::domain::Listed;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal};
 use crate::proxy::direct::Direct;
@@ -86,12 +87,19 @@ fn asking(china: &[SocketAddr]) -> Settings {
     settings
 }
 
-/// Names that a rule sends one way.
+/// Names that a rule sends one way, or a list that blocks; without a route: its exceptions.
 fn list(settings: &mut Settings, names: &[(&str, Option<Route>)]) {
     let rules = Arc::make_mut(&mut settings.rules);
+    let mut blocked = Vec::new();
     for (name, route) in names {
-        rules.names.insert(&name.parse().unwrap(), *route);
+        let name = name.parse().unwrap();
+        match route {
+            Some(Route::Block) => blocked.push((name, Listed::In)),
+            Some(route) => drop(rules.names.insert(&name, *route)),
+            None => blocked.push((name, Listed::Otherwise)),
+        }
     }
+    rules.blocked_names = blocked.into_iter().collect();
 }
 
 fn net(text: &&str) -> IpNet {

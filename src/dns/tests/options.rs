@@ -3,6 +3,7 @@
 use super::servers::{addresses, always, over_udp, silent};
 use super::{ABROAD, CN, found, list, run, world};
 use crate::dns::settings::HttpsRecords;
+use crate::domain::Listed;
 use crate::route::Route;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
@@ -21,9 +22,9 @@ async fn listed_names_have_one_side_and_steer_the_router() {
                 ("good.bad.example", None),
             ];
             list(settings, &names);
-            let names = &mut Arc::make_mut(&mut settings.rules).china_names;
-            names.insert(&"cn.example".parse().unwrap(), Some(()));
-            names.insert(&"hk.cn.example".parse().unwrap(), None);
+            let names = [("cn.example", Listed::In), ("hk.cn.example", Listed::Otherwise)];
+            let names = names.map(|(name, listed)| (name.parse().unwrap(), listed));
+            Arc::make_mut(&mut settings.rules).china_names = names.into_iter().collect();
         });
         assert_eq!(world.route(ABROAD), Route::Proxy);
         assert_eq!(world.a("www.near.example").await, [ABROAD]);
