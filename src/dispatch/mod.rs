@@ -132,11 +132,12 @@ impl Dispatcher {
         &self.learned
     }
 
-    /// The network is another one: every proxy is asked again at once.
+    /// The network is another one: every proxy is asked again at once, over new connections.
     pub fn wake(&self) {
         self.upstreams.iter().for_each(|upstream| {
             upstream.health.forget();
             upstream.datagrams.forget();
+            upstream.proxy.network_changed();
         });
     }
 

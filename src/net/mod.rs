@@ -266,6 +266,16 @@ pub fn tune<'a>(socket: impl Into<SockRef<'a>>) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
+/// Bytes that the kernel takes of a connection of [`send_late`] before it can send them.
+const LEAST_UNSENT: u32 = 128 * 1024;
+
+/// The kernel takes little more than it can send at once (TCP_NOTSENT_LOWAT, tcp(7)): on a
+/// connection of many, what is urgent should not stand behind megabytes of one of them.
+pub fn send_late(socket: &TcpStream) {
+    // It only costs time where the kernel does not know it.
+    let _ = SockRef::from(socket).set_tcp_notsent_lowat(LEAST_UNSENT);
+}
+
 /// In IPv6, EADDRNOTAVAIL means that there is a route and no address of ours to take it
 /// (ipv6_dev_get_saddr): no shortage, which [`is_shortage`] would take it for.
 fn no_source(error: io::Error, address: SocketAddr) -> io::Error {

@@ -69,6 +69,9 @@ pub trait Proxy: Debug + Send + Sync {
     /// Tells that something was sent on a connection, and that it ended without a byte back.
     fn was_unanswered(&self) {}
 
+    /// The network is another one: whatever is kept for coming dials may be dead.
+    fn network_changed(&self) {}
+
     /// What may be wrong if the server takes connections and never sends a byte on them.
     fn suspicion_of_silence(&self) -> String {
         "is the password or the method wrong?".into()

@@ -9,6 +9,7 @@ use super::half::HalfEnd;
 use super::hold::until_quiet;
 use super::join::run;
 use super::limits::Limits;
+use super::shared::Shared;
 use crate::net;
 use crate::proxy::{HalfClose, Stream};
 use crate::stats::{Counter, Meter};
@@ -32,11 +33,11 @@ pub(super) async fn relay(
     net::reset_on_close(client);
     let (upstream_source, upstream_sink) = tokio::io::split(upstream);
     let end = {
-        let (client_source, client_sink) = client.split();
+        let program = Shared(client);
         let Sides { client, upstream } = &Sides::default();
         let down_ended = &Notify::new();
         let up = pin!(async {
-            let (mut source, mut sink) = (client_source, upstream_sink);
+            let (mut source, mut sink) = (program, upstream_sink);
             if let Err(end) = carry(&mut source, &mut sink, &meter.up, upstream, limits).await {
                 return end;
             }
@@ -44,7 +45,7 @@ pub(super) async fn relay(
                 // Boxed: few connections get here, and all would hold the room for it.
                 Box::pin(async {
                     tokio::select! {
-                        () = until_quiet(&meter.down, source.as_ref()) => {}
+                        () = until_quiet(&meter.down, program.0) => {}
                         () = down_ended.notified() => {}
                     }
                 })
@@ -53,7 +54,7 @@ pub(super) async fn relay(
             finish(&mut sink, client, upstream).await
         });
         let down = pin!(async {
-            let (mut source, mut sink) = (upstream_source, client_sink);
+            let (mut source, mut sink) = (upstream_source, program);
             if let Err(end) = carry(&mut source, &mut sink, &meter.down, client, limits).await {
                 return end;
             }
@@ -61,7 +62,7 @@ pub(super) async fn relay(
             down_ended.notify_one();
             end
         });
-        run(up, down, None, pending()).await
+        run(up, down, [Some(program.0), None], pending()).await
     };
     if matches!(end, End::Closed) {
         net::finish_on_close(client);
@@ -133,5 +134,32 @@ fn poll_read<'l>(
             *memory = None;
             Poll::Pending
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::net;
+    use crate::relay::tests::{stream, tcp_pair};
+    use crate::relay::{End, Limits, relay};
+    use crate::stats::Meter;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
+
+    /// Its half is not read any more.
+    #[tokio::test]
+    async fn a_client_that_resets_after_its_end_is_noticed() {
+        let (mut program, mut client) = tcp_pair().await;
+        let (near, mut server) = tcp_pair().await;
+        let relay = tokio::spawn(async move {
+            relay(&mut client, stream(near), &Meter::default(), &Limits::default()).await
+        });
+        program.shutdown().await.unwrap();
+        assert_eq!(server.read(&mut [0; 9]).await.unwrap(), 0);
+        net::reset_on_close(&program);
+        drop(program);
+        let end = timeout(Duration::from_secs(5), relay).await.expect("in time").unwrap();
+        assert!(matches!(end, End::Client(_)), "{end:?}");
     }
 }

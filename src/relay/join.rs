@@ -39,7 +39,7 @@ pub(super) async fn join(
             None => pending().await,
         }
     };
-    let end = run(up, down, Some((client, upstream)), release).await;
+    let end = run(up, down, [Some(client), Some(upstream)], release).await;
     if matches!(end, End::Closed) {
         cut.disarm();
     }
@@ -47,12 +47,12 @@ pub(super) async fn join(
 }
 
 /// Runs both halves to the end of the connection. A side whose half has finished is not read any
-/// more: `sides`, client and upstream, are watched for a reset from then on. `release` sends a FIN
-/// of the client's that was held back; it ends only if that fails.
+/// more: of `client` and `upstream`, those that are known are watched for a reset from then on.
+/// `release` sends a FIN of the client's that was held back; it ends only if that fails.
 pub(super) async fn run(
     mut up: Pin<&mut impl Future<Output = HalfEnd>>,
     mut down: Pin<&mut impl Future<Output = HalfEnd>>,
-    sides: Option<(&TcpStream, &TcpStream)>,
+    [client, upstream]: [Option<&TcpStream>; 2],
     release: impl Future<Output = io::Error>,
 ) -> End {
     tokio::select! {
@@ -69,7 +69,7 @@ pub(super) async fn run(
                     HalfEnd::Source(error) => End::Upstream(error),
                     HalfEnd::Sink(error) => End::Client(error),
                 },
-                error = broken(sides.map(|(client, _)| client)) => End::Client(error),
+                error = broken(client) => End::Client(error),
                 error = release => End::Upstream(error),
             }
         },
@@ -85,7 +85,7 @@ pub(super) async fn run(
                     HalfEnd::Source(error) => End::Client(error),
                     HalfEnd::Sink(error) => End::Upstream(error),
                 },
-                error = broken(sides.map(|(_, upstream)| upstream)) => End::Upstream(error),
+                error = broken(upstream) => End::Upstream(error),
             }
         },
     }

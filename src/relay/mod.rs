@@ -24,6 +24,7 @@ mod limits;
 mod pipes;
 mod plain;
 mod sealed;
+mod shared;
 
 pub use buffer::LARGE as LARGE_PIECE;
 pub use limits::Limits;

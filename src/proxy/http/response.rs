@@ -26,6 +26,8 @@ pub struct Response {
     pub length: usize,
     /// How it wants to be told who asks (RFC 9110, 11.7.1): the schemes of its challenges.
     pub schemes: Vec<String>,
+    /// Its `Date` (RFC 9110, 6.6.1).
+    pub date: Option<Vec<u8>>,
 }
 
 /// These bytes never become an HTTP/1.x response.
@@ -61,7 +63,8 @@ pub fn parse(bytes: &[u8]) -> Result<ParsedHeader, Malformed> {
                 401 | 407 => schemes(&bytes[..length]),
                 _ => Vec::new(),
             };
-            ParsedHeader::Final(Response { status, line: excerpt(line), length, schemes })
+            let date = field(&bytes[..length], b"date").map(<[u8]>::to_vec);
+            ParsedHeader::Final(Response { status, line: excerpt(line), length, schemes, date })
         }
     })
 }
@@ -95,6 +98,14 @@ pub(in crate::proxy) fn schemes(header: &[u8]) -> Vec<String> {
         }
     }
     schemes
+}
+
+/// The value of the first field of this name.
+fn field<'a>(header: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    header.split(|byte| *byte == b'\n').skip(1).find_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        line[..colon].eq_ignore_ascii_case(name).then(|| line[colon + 1..].trim_ascii())
+    })
 }
 
 /// Bytes up to and with the empty line; a lone LF ends a line too (RFC 9112, 2.2).
@@ -189,6 +200,18 @@ mod tests {
         );
         assert_eq!(schemes_of("Via: Basic, x"), [""; 0]);
         assert_eq!(schemes_of("Proxy-Authenticate: \u{1b}[31m x, , =").len(), 0);
+    }
+
+    #[test]
+    fn the_date_of_an_answer() {
+        let date_of = |text: &str| match parse(text.as_bytes()) {
+            Ok(ParsedHeader::Final(response)) => response.date,
+            other => panic!("{other:?}"),
+        };
+        let text =
+            "HTTP/1.1 403 No\r\nVia: date: x\r\ndate:  Sun, 06 Nov 1994\t\r\nDate: y\r\n\r\n";
+        assert_eq!(date_of(text).as_deref(), Some(b"Sun, 06 Nov 1994" as &[u8]));
+        assert_eq!(date_of("HTTP/1.1 200 date: x\r\n\r\nDate: early\r\n"), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Opening a tunnel: what a proxy is asked, and what its answer means, whatever carries both.
 
 use super::response::{self, Malformed, ParsedHeader, Response};
+use crate::clock;
 use crate::proxy::Error;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::server::ProxyServer;
@@ -38,7 +39,8 @@ impl Tunnel<'_> {
         let mut received = Vec::with_capacity(1024);
         loop {
             match response::parse(&received) {
-                Ok(ParsedHeader::Final(Response { status, line, length, schemes })) => {
+                Ok(ParsedHeader::Final(Response { status, line, length, schemes, date })) => {
+                    date.as_deref().inspect(|date| clock::heard(date));
                     self.judge(status, line, &schemes)?;
                     return Ok(received.split_off(length));
                 }

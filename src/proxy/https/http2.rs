@@ -2,26 +2,24 @@
 
 use super::http2_tunnel::Http2Tunnel;
 use super::kept::{KeptConnection, Place};
+use crate::clock;
 use crate::proxy::http::response::schemes;
 use crate::proxy::http::tunnel::{Tunnel, USER_AGENT, basic};
 use crate::proxy::{Error, HalfClose, Link};
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT as AGENT};
+use http::header::{
+    DATE, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT as AGENT,
+};
 use http::{Method, Request, Response, Uri};
-use std::pin::pin;
-use std::time::Duration;
-use tokio::time::sleep;
-
-/// An answer that takes longer may never come.
-const SLOW: Duration = Duration::from_secs(1);
 
 /// What became of a request.
 pub(super) enum Outcome {
     /// The tunnel stands.
     Open(Link),
-    /// The server has not worked on it, and did not say why: it may be repeated on another
-    /// connection (RFC 9113, 8.7).
+    /// The server has not worked on it (RFC 9113, 8.7), or its connection has ended or is silent.
+    /// It may be repeated on another one: even a server that has worked on it in silence has seen
+    /// no byte of the client, so a destination sees a connection without any at worst.
     Unprocessed,
     /// The server said no.
     Failed(Error),
@@ -33,18 +31,17 @@ pub(super) async fn open(tunnel: Tunnel<'_>, connection: &KeptConnection, place:
         return Outcome::Failed(target_fails(tunnel, "HTTP/2 cannot carry this name".into()));
     };
     connection.begin_tunnel();
-    let mut asking = pin!(ask(connection, request));
     let asked = tokio::select! {
-        asked = &mut asking => asked,
-        () = sleep(SLOW) => {
-            connection.doubt();
-            asking.await
-        }
+        asked = ask(connection, request) => asked,
+        () = connection.silence() => return Outcome::Unprocessed,
     };
     match asked {
         Ok((response, sink)) => {
             connection.heard();
             let (head, source) = response.into_parts();
+            if let Some(date) = head.headers.get(DATE) {
+                clock::heard(date.as_bytes());
+            }
             let mut challenges = vec![b'\n'];
             for challenge in head.headers.get_all(PROXY_AUTHENTICATE) {
                 challenges.extend_from_slice(b"proxy-authenticate:");

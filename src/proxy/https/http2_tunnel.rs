@@ -1,16 +1,18 @@
 //! A tunnel that is a stream of an HTTP/2 connection (RFC 9113, 8.5).
 //!
-//! The other side may send no more than the window of the stream ahead of what was read here; what
-//! it has sent waits in the connection's memory. The other direction has a bound of its own, beside
-//! the other side's window.
+//! The other side may send no more than the window of the stream ([`Windows`](super::windows))
+//! ahead of what was read here; what it has sent waits in the connection's memory. The other
+//! direction has a bound of its own, beside the other side's window.
 
 use super::kept::{Place, cut};
+use super::windows::Pace;
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 /// Both directions. Dropped before both have ended, it resets the stream, and nothing else of the
 /// connection.
@@ -20,14 +22,15 @@ pub(super) struct Http2Tunnel {
     source: RecvStream,
     /// Of what was received, the rest.
     rest: Bytes,
+    pace: Pace,
     sink_ended: bool,
-    /// Keeps the place among the connection's streams.
-    _place: Place,
+    place: Place,
 }
 
 impl Http2Tunnel {
     pub(super) fn new(sink: SendStream<Bytes>, source: RecvStream, place: Place) -> Self {
-        Http2Tunnel { sink, source, rest: Bytes::new(), sink_ended: false, _place: place }
+        let (rest, pace) = (Bytes::new(), Pace::from(Instant::now()));
+        Http2Tunnel { sink, source, rest, pace, sink_ended: false, place }
     }
 }
 
@@ -53,6 +56,7 @@ impl AsyncRead for Http2Tunnel {
             // It would keep the memory of the whole frame.
             this.rest = Bytes::new();
         }
+        this.pace.took(length, Instant::now(), this.place.windows());
         Poll::Ready(this.source.flow_control().release_capacity(length).map_err(cut))
     }
 }

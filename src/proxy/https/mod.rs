@@ -6,9 +6,9 @@
 //! - **HTTP/1.1**: CONNECT in the words of [`super::http`]; the connection becomes the tunnel
 //!   (`tls_tunnel`);
 //! - **HTTP/2**: each tunnel is a stream (`http2_tunnel`) of a connection that is kept (`kept`).
-//!   From the second dial on there is no handshake, and CONNECT costs one round trip. While a
-//!   server is known to speak it, no more than two connections are opened at a time: a dial that
-//!   waits finds places on them. A stream that the server did not work on (REFUSED_STREAM, GOAWAY,
+//!   From the second dial on there is no handshake, and CONNECT costs one round trip. Unless a
+//!   server is known to speak HTTP/1.1, no more than two connections are opened at a time: a dial
+//!   that waits finds places on them. A stream that the server did not work on (REFUSED_STREAM, GOAWAY,
 //!   a connection that died) is asked for again elsewhere: no byte of the client has been sent by
 //!   then.
 //!
@@ -21,10 +21,12 @@
 //!
 //! The first dial pays a round trip for TCP, one for TLS 1.3 and one for CONNECT.
 
+mod heard;
 mod http2;
 mod http2_tunnel;
 mod kept;
 mod tls_tunnel;
+mod windows;
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
@@ -58,7 +60,7 @@ const HTTP2: &[u8] = b"h2";
 /// Connections that are tried for one tunnel before a new one is.
 const TRIES: u32 = 2;
 
-/// Connections that are opened at a time to a server of HTTP/2.
+/// Connections that are opened at a time to a server that may speak HTTP/2.
 const OPENING: usize = 2;
 
 /// Who the server of an HTTPS proxy has to be.
@@ -81,7 +83,7 @@ pub struct HttpsConnect {
     /// Of HTTP/2.
     kept: Kept,
     /// What the server chose the last time.
-    speaks_http2: AtomicBool,
+    speaks_http1: AtomicBool,
     opening: Semaphore,
     /// Where connections live that outlast a dial: the resolver dials on a thread of its own, which
     /// shall not have to carry the tunnels of others.
@@ -98,7 +100,7 @@ impl HttpsConnect {
             name,
             tls: Tls::trusting(&trust, &PROTOCOLS),
             kept: Kept::default(),
-            speaks_http2: AtomicBool::new(false),
+            speaks_http1: AtomicBool::new(false),
             opening: Semaphore::new(OPENING),
             runtime: Handle::try_current().ok(),
         }
@@ -109,10 +111,12 @@ impl HttpsConnect {
             return Ok(link);
         }
         let mut turn = None;
-        if self.speaks_http2.load(Ordering::Relaxed) {
+        if !self.speaks_http1.load(Ordering::Relaxed) {
             turn = self.opening.acquire().await.ok();
-            // Meanwhile others have opened some.
-            if let Some((connection, place)) = self.kept.with_place() {
+            // Meanwhile others have opened some, or found out that each tunnel wants its own.
+            if self.speaks_http1.load(Ordering::Relaxed) {
+                turn = None;
+            } else if let Some((connection, place)) = self.kept.with_place() {
                 drop(turn.take());
                 if let Some(link) = self.over_http2(target, &connection, place).await? {
                     return Ok(link);
@@ -122,7 +126,7 @@ impl HttpsConnect {
         let tcp = self.tcp(progress).await?;
         let tls = self.tls.open(&self.name, tcp).await.map_err(|error| self.no_tls(error))?;
         let speaks_http2 = tls.get_ref().1.alpn_protocol() == Some(HTTP2);
-        self.speaks_http2.store(speaks_http2, Ordering::Relaxed);
+        self.speaks_http1.store(!speaks_http2, Ordering::Relaxed);
         if !speaks_http2 {
             drop(turn);
             return self.over_http1(target, tls).await;
@@ -270,6 +274,10 @@ impl Proxy for HttpsConnect {
 
     fn endpoint(&self) -> Option<&Endpoint> {
         Some(self.server.endpoint())
+    }
+
+    fn network_changed(&self) {
+        self.kept.retire_all();
     }
 }
 

@@ -214,3 +214,29 @@ async fn a_dead_connection_is_found_and_left() {
     assert_eq!(connections.load(Ordering::Relaxed), 2);
     assert!(first.read(&mut [0; 9]).await.is_err(), "it cannot be saved");
 }
+
+#[tokio::test]
+async fn on_another_network_a_new_connection_is_made() {
+    let (proxy, connections) = proxy(100, echo_all);
+    let mut first = hello(&proxy).await;
+    proxy.network_changed();
+    drop(hello(&proxy).await);
+    drop(hello(&proxy).await);
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
+    first.write_all(b"still").await.unwrap();
+    first.read_exact(&mut [0; 5]).await.unwrap();
+}
+
+/// Of a server that is not known yet.
+#[tokio::test]
+async fn a_crowd_shares_two_connections_from_the_first_on() {
+    let (proxy, connections) = proxy(100, echo_all);
+    let proxy = Arc::new(proxy);
+    let mut crowd = JoinSet::new();
+    for _ in 0..50 {
+        let proxy = Arc::clone(&proxy);
+        crowd.spawn(async move { hello(&proxy).await });
+    }
+    assert_eq!(crowd.join_all().await.len(), 50);
+    assert!(connections.load(Ordering::Relaxed) <= 2, "{connections:?}");
+}

@@ -207,3 +207,28 @@ async fn a_proxy_without_tls_is_told() {
     assert!(error.contains("type = \"http\""), "{error}");
     drop(serving);
 }
+
+/// None waits for another's tunnel.
+#[tokio::test]
+async fn a_crowd_over_http1_is_served_at_once() {
+    let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let proxy = Arc::new(proxy_at(port, "dns.example", authority()));
+    let mut dialling = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let proxy = Arc::clone(&proxy);
+        dialling.spawn(async move { connect(&proxy).await.unwrap() });
+    }
+    // All of them have asked before the first one is answered.
+    let mut asked = Vec::new();
+    for _ in 0..20 {
+        let (tcp, _) = timeout(Duration::from_secs(3), listener.accept()).await.unwrap().unwrap();
+        let mut tls = acceptor(b"http/1.1").accept(tcp).await.unwrap();
+        request_of(&mut tls).await;
+        asked.push(tls);
+    }
+    for tls in &mut asked {
+        tls.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    }
+    assert_eq!(dialling.join_all().await.len(), 20);
+}

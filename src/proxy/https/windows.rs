@@ -1,0 +1,231 @@
+//! How far ahead of its readers a server may send.
+//!
+//! Theory of operation. The streams of a connection have windows of one size
+//! (SETTINGS_INITIAL_WINDOW_SIZE; RFC 9113, 6.9.2). It begins at [`FIRST`] and doubles when a
+//! reader takes half of it within a round trip: then neither the path nor the reader is what
+//! limits, but the window. It never shrinks, since what a server has sent ahead is here already.
+//!
+//! Two bounds, for what is sent to clients that stall:
+//!
+//! - of a connection, all windows together are at most [`CONNECTION`], which is its own window too,
+//!   so that such a client stops no other. One with larger windows has room for fewer tunnels;
+//! - of the process, windows grow no more beyond [`ALL`]. Beyond half of it connections begin with
+//!   [`LEAST`].
+
+use crate::sync::lock;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Tunnels of a connection at most.
+pub(super) const MOST_STREAMS: usize = 64;
+
+/// Bytes of all windows of a connection, and of its own.
+pub(super) const CONNECTION: u32 = 32 << 20;
+
+/// Bytes of a window when its connection begins: at 150 ms of distance 1.7 MB/s.
+const FIRST: u32 = 256 << 10;
+
+/// The same where there are many. It is the size that a server assumes.
+const LEAST: u32 = 64 << 10;
+
+/// Bytes of a window at most: at 150 ms 56 MB/s.
+const LARGEST: u32 = 8 << 20;
+
+/// Bytes of all windows of the process, beyond which none grows.
+const ALL: usize = 64 << 20;
+
+static ALL_WINDOWS: AtomicUsize = AtomicUsize::new(0);
+
+/// The windows of one connection's tunnels.
+#[derive(Debug)]
+pub(super) struct Windows {
+    /// Bytes of all windows, of all connections.
+    all: &'static AtomicUsize,
+    tunnels: Mutex<usize>,
+    /// Bytes of one; changes under the lock only.
+    size: AtomicU32,
+    /// In microseconds; 0 until one was measured.
+    round_trip: AtomicU64,
+    has_grown: Notify,
+}
+
+impl Windows {
+    pub(super) fn new() -> Self {
+        Windows::among(&ALL_WINDOWS)
+    }
+
+    fn among(all: &'static AtomicUsize) -> Self {
+        let first = if all.load(Ordering::Relaxed) < ALL / 2 { FIRST } else { LEAST };
+        Windows {
+            all,
+            tunnels: Mutex::new(0),
+            size: AtomicU32::new(first),
+            round_trip: AtomicU64::new(0),
+            has_grown: Notify::new(),
+        }
+    }
+
+    /// Bytes of one.
+    pub(super) fn size(&self) -> u32 {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// Tunnels that have one.
+    pub(super) fn tunnels(&self) -> usize {
+        *lock(&self.tunnels)
+    }
+
+    /// Takes one for one more tunnel of so many that the server allows.
+    pub(super) fn take(&self, allowed: usize) -> bool {
+        let mut tunnels = lock(&self.tunnels);
+        let size = self.size() as usize;
+        let fits = (*tunnels + 1) * size <= CONNECTION as usize;
+        let is_free = *tunnels < allowed.min(MOST_STREAMS) && fits;
+        if is_free {
+            *tunnels += 1;
+            self.all.fetch_add(size, Ordering::Relaxed);
+        }
+        is_free
+    }
+
+    /// A tunnel has ended.
+    pub(super) fn give_back(&self) {
+        let mut tunnels = lock(&self.tunnels);
+        *tunnels -= 1;
+        self.all.fetch_sub(self.size() as usize, Ordering::Relaxed);
+    }
+
+    /// A PING was answered after so long.
+    pub(super) fn measured(&self, round_trip: Duration) {
+        let micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX).max(1);
+        let shortest = match self.round_trip.load(Ordering::Relaxed) {
+            0 => micros,
+            before => before.min(micros),
+        };
+        self.round_trip.store(shortest, Ordering::Relaxed);
+    }
+
+    /// Doubles them, unless they have grown already since they were of this size.
+    fn grow(&self, from: u32) {
+        let tunnels = lock(&self.tunnels);
+        let more = *tunnels * from as usize;
+        let fits = from < LARGEST && 2 * more <= CONNECTION as usize;
+        if self.size() == from && fits && self.all.load(Ordering::Relaxed) + more <= ALL {
+            self.size.store(2 * from, Ordering::Relaxed);
+            self.all.fetch_add(more, Ordering::Relaxed);
+            self.has_grown.notify_one();
+        }
+    }
+
+    /// Waits until they have grown.
+    pub(super) async fn growth(&self) {
+        self.has_grown.notified().await;
+    }
+}
+
+/// How fast the reader of a tunnel takes what comes.
+#[derive(Debug)]
+pub(super) struct Pace {
+    since: Instant,
+    taken: u32,
+}
+
+impl Pace {
+    pub(super) fn from(now: Instant) -> Self {
+        Pace { since: now, taken: 0 }
+    }
+
+    /// The reader has taken so many bytes more.
+    pub(super) fn took(&mut self, length: usize, now: Instant, windows: &Windows) {
+        self.taken = self.taken.saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
+        let size = windows.size();
+        if self.taken < size / 2 {
+            return;
+        }
+        let round_trip = Duration::from_micros(windows.round_trip.load(Ordering::Relaxed));
+        if now.duration_since(self.since) <= round_trip {
+            windows.grow(size);
+        }
+        *self = Pace::from(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUND_TRIP: Duration = Duration::from_millis(100);
+
+    fn windows() -> Windows {
+        let windows = Windows::among(Box::leak(Box::default()));
+        windows.measured(ROUND_TRIP);
+        windows.measured(2 * ROUND_TRIP);
+        windows
+    }
+
+    /// A reader that takes a window in so many round trips, again and again.
+    fn read_at(windows: &Windows, round_trips: u32) {
+        let mut now = Instant::now();
+        let mut pace = Pace::from(now);
+        for _ in 0..100 {
+            let size = windows.size();
+            now += ROUND_TRIP * round_trips / 4;
+            pace.took(size as usize / 4, now, windows);
+        }
+    }
+
+    #[test]
+    fn a_window_grows_for_a_reader_that_it_limits() {
+        let windows = windows();
+        assert!(windows.take(100));
+        // Four round trips for a window: the path is slower, or the reader.
+        read_at(&windows, 4);
+        assert_eq!(windows.size(), FIRST);
+        read_at(&windows, 1);
+        assert_eq!(windows.size(), LARGEST);
+        assert_eq!(windows.all.load(Ordering::Relaxed), LARGEST as usize);
+        windows.give_back();
+        assert_eq!(windows.all.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn clients_that_stall_leave_the_connection_to_others() {
+        let windows = windows();
+        for _ in 0..10 {
+            assert!(windows.take(100));
+        }
+        read_at(&windows, 1);
+        // Eleven of twice the size would not fit.
+        assert_eq!(windows.size(), 2 << 20);
+        let tunnels = (10..).find(|_| !windows.take(100)).unwrap();
+        assert_eq!((tunnels, windows.tunnels()), (16, 16));
+    }
+
+    #[test]
+    fn a_connection_takes_as_many_as_the_server_allows() {
+        let windows = windows();
+        assert_eq!((0..).find(|_| !windows.take(3)), Some(3));
+        assert_eq!((3..).find(|_| !windows.take(1000)), Some(MOST_STREAMS));
+    }
+
+    #[test]
+    fn all_connections_together_have_a_bound() {
+        let all: &'static AtomicUsize = Box::leak(Box::default());
+        let connections: Vec<_> = (0..40)
+            .map(|_| {
+                let windows = Windows::among(all);
+                windows.measured(ROUND_TRIP);
+                assert!((0..MOST_STREAMS).all(|_| windows.take(100)));
+                read_at(&windows, 1);
+                windows
+            })
+            .collect();
+        assert_eq!(connections[0].size(), 2 * FIRST);
+        assert_eq!(connections[39].size(), LEAST);
+        let bound = ALL + connections.len() * MOST_STREAMS * LEAST as usize;
+        assert!(all.load(Ordering::Relaxed) <= bound);
+    }
+}
