@@ -15,6 +15,7 @@ peers='
     curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base nginx:nginx-light
     ss-server:shadowsocks-libev ss-local:shadowsocks-libev
     squid:squid htpasswd:apache2-utils tinyproxy:tinyproxy
+    haproxy:haproxy nghttpx:nghttp2-proxy
     danted:dante-server microsocks:microsocks
     obfs-local:simple-obfs ss-v2ray-plugin:shadowsocks-v2ray-plugin
     strace:strace ufw:ufw firewalld:firewalld dbus-daemon:dbus-daemon

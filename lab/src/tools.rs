@@ -26,6 +26,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("squid", "squid"),
     ("htpasswd", "apache2-utils"),
     ("tinyproxy", "tinyproxy"),
+    ("haproxy", "haproxy"),
+    ("nghttpx", "nghttp2-proxy"),
     ("danted", "dante-server"),
     ("microsocks", "microsocks"),
     ("obfs-local", "simple-obfs"),

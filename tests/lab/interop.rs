@@ -19,7 +19,7 @@ fn with(program: ManyProtocols, served: Served) {
         println!("{served:?} {family:?}");
         let (_server, proxy) = program.start(family, served);
         match served {
-            Served::Http => through(family, proxy, &[]),
+            Served::Http | Served::Https => through(family, proxy, &[]),
             _ => everything(family, proxy),
         }
     }
@@ -76,5 +76,23 @@ fn http_of_mihomo() {
     sealed(|| {
         service::start();
         with(ManyProtocols::Mihomo, Served::Http);
+    });
+}
+
+#[test]
+#[ignore = "sing-box comes with scripts/interop.sh"]
+fn https_of_sing_box() {
+    sealed(|| {
+        service::start();
+        with(ManyProtocols::SingBox, Served::Https);
+    });
+}
+
+#[test]
+#[ignore = "mihomo comes with scripts/interop.sh"]
+fn https_of_mihomo() {
+    sealed(|| {
+        service::start();
+        with(ManyProtocols::Mihomo, Served::Https);
     });
 }

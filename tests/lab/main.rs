@@ -38,6 +38,7 @@ mod flushed;
 mod fuzzed_clients;
 mod half_close;
 mod hangup;
+mod https;
 mod hung;
 mod interop;
 mod kill_at_random;

@@ -1,5 +1,6 @@
 //! The program under test: its configuration file, its life and what it uses.
 
+use crate::peer::unbound::pem;
 use crate::process::{FOLDER, Finished, Place, Running, command, finish, new_file};
 use crate::variant::Variant;
 use crate::wait;
@@ -102,6 +103,13 @@ pub fn write_config(text: &str) -> PathBuf {
 /// `[[proxy]]` of type http.
 pub fn http_proxy(server: SocketAddr, credentials: Option<(&str, &str)>) -> String {
     proxy("http", server, credentials)
+}
+
+/// `[[proxy]]` of type https, with the certificate of `dns.example`.
+pub fn https_proxy(server: SocketAddr, credentials: Option<(&str, &str)>) -> String {
+    let authority = pem("authority.der", "CERTIFICATE");
+    let line = proxy("https", server, credentials);
+    format!("{line}tls-name = \"dns.example\"\ntls-ca-file = \"{authority}\"\n")
 }
 
 /// `[[proxy]]` of type socks5.

@@ -118,6 +118,7 @@ impl HttpsConnect {
                 turn = None;
             } else if let Some((connection, place)) = self.kept.with_place() {
                 drop(turn.take());
+                progress.server_is_reached();
                 if let Some(link) = self.over_http2(target, &connection, place).await? {
                     return Ok(link);
                 }

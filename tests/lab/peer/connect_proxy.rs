@@ -5,7 +5,7 @@ use super::service;
 use crate::snet;
 use crate::world::{Family, PROXY};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 
@@ -25,6 +25,11 @@ pub const BANNER: [u8; 9] = *b"SSH-2.0-x";
 
 /// The `[[proxy]]` that leads to it.
 pub fn start(family: Family, after: After) -> String {
+    listening(family, after).1
+}
+
+/// The same, and where it listens.
+pub fn listening(family: Family, after: After) -> (SocketAddr, String) {
     let banner: &[u8] = if after == After::Banner { &BANNER } else { b"" };
     listen(family, banner, move |stream, target| match after {
         After::Carry | After::Banner => carry(stream, target),
@@ -37,14 +42,14 @@ pub fn start(family: Family, after: After) -> String {
 
 /// One that says "200", and then does this.
 pub fn start_with(family: Family, then: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
-    listen(family, b"", move |stream, _| then(stream))
+    listen(family, b"", move |stream, _| then(stream)).1
 }
 
 fn listen(
     family: Family,
     banner: &'static [u8],
     then: impl Fn(TcpStream, &str) + Send + Sync + 'static,
-) -> String {
+) -> (SocketAddr, String) {
     static PORT: AtomicU16 = AtomicU16::new(8100);
     let address = PROXY.port(family, PORT.fetch_add(1, Ordering::Relaxed));
     service::tcp(address, move |stream| {
@@ -59,7 +64,7 @@ fn listen(
             then(stream, &target);
         }
     });
-    snet::http_proxy(address, None)
+    (address, snet::http_proxy(address, None))
 }
 
 fn carry(client: TcpStream, target: &str) {

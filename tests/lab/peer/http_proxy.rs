@@ -16,17 +16,23 @@ pub const TINYPROXY_PORT: u16 = 8888;
 
 /// squid with Basic authentication, and the `[[proxy]]` that leads to it.
 pub fn squid(family: Family) -> (Running, String) {
+    let address = PROXY.port(family, SQUID_PORT);
+    let server = squid_at(address, &format!("http_port {address}"));
+    (server, snet::http_proxy(address, Some((USER, PASSWORD))))
+}
+
+/// The same with another line that makes it listen there.
+pub fn squid_at(address: SocketAddr, line: &str) -> Running {
     let folder = Path::new(FOLDER);
     let users = folder.join("squid.users");
     let mut htpasswd = command(Place::Machine, "htpasswd");
     let made = finish(htpasswd.args(["-bc"]).arg(&users).args([USER, PASSWORD]));
     assert!(made.status.success(), "{made:?}");
 
-    let address = PROXY.port(family, SQUID_PORT);
     let file = folder.join("squid.conf");
     let helper = basic_ncsa_auth();
     let text = format!(
-        "http_port {address}\n\
+        "{line}\n\
          visible_hostname proxy.example\n\
          auth_param basic program {helper} {users}\n\
          auth_param basic children 2 startup=1\n\
@@ -51,7 +57,7 @@ pub fn squid(family: Family) -> (Running, String) {
     squid.args(["-N", "-f"]).arg(file);
     let mut server = Running::start("squid", &mut squid);
     super::wait_for_listener(&mut server, address);
-    (server, snet::http_proxy(address, Some((USER, PASSWORD))))
+    server
 }
 
 /// squid with the rules of its package: CONNECT to port 443 only. They let the LAN in.

@@ -1,6 +1,7 @@
 //! sing-box and mihomo, which serve many protocols. They are no packages of Debian:
 //! `scripts/interop.sh` brings them, and the tests that want them.
 
+use super::https_proxy::key_and_certificate;
 use crate::process::{FOLDER, Place, Running, new_file, unprivileged};
 use crate::snet;
 use crate::tools;
@@ -26,6 +27,8 @@ pub enum Served {
     Shadowsocks(&'static str, &'static str),
     Socks,
     Http,
+    /// HTTP over TLS.
+    Https,
 }
 
 impl ManyProtocols {
@@ -52,6 +55,7 @@ impl ManyProtocols {
             Served::Shadowsocks(method, password) => snet::shadowsocks(address, method, password),
             Served::Socks => snet::socks_proxy(address, with_password),
             Served::Http => snet::http_proxy(address, with_password),
+            Served::Https => snet::https_proxy(address, with_password),
         };
         (server, proxy)
     }
@@ -65,6 +69,13 @@ fn sing_box(address: SocketAddr, served: Served) -> String {
         }
         Served::Socks => format!(r#""type": "socks", {users}"#),
         Served::Http => format!(r#""type": "http", {users}"#),
+        Served::Https => {
+            let [key, certificate] = key_and_certificate();
+            format!(
+                r#""type": "http", {users}, "tls": {{"enabled": true, "key_path": "{key}",
+                    "certificate_path": "{certificate}"}}"#
+            )
+        }
     };
     format!(
         r#"{{"log": {{"level": "warn"}},
@@ -83,6 +94,14 @@ fn mihomo(address: SocketAddr, served: Served) -> String {
         }
         Served::Socks => format!(r#""type": "socks", {users}"#),
         Served::Http => format!(r#""type": "http", {users}"#),
+        Served::Https => {
+            let [key, certificate] = key_and_certificate()
+                .map(|file| fs::read_to_string(file).expect("it was written a moment ago"))
+                .map(|text| text.replace('\n', "\\n"));
+            format!(
+                r#""type": "http", {users}, "private-key": "{key}", "certificate": "{certificate}""#
+            )
+        }
     };
     format!(
         r#"{{"log-level": "warning", "mode": "direct", "ipv6": true,

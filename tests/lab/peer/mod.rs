@@ -5,6 +5,7 @@ pub mod connect_proxy;
 pub mod coturn;
 pub mod forger;
 pub mod http_proxy;
+pub mod https_proxy;
 pub mod malformed_proxy;
 pub mod many_protocols;
 pub mod names;

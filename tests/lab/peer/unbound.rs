@@ -16,16 +16,20 @@ pub fn authority() -> PathBuf {
     certificates().join("authority.der")
 }
 
+/// A file of [`certificates`] in PEM, with lines as long as every reader takes them.
+pub fn pem(name: &str, kind: &str) -> String {
+    let der = fs::read(certificates().join(name)).expect("it is in the repository");
+    let file = Path::new(FOLDER).join(format!("{name}.pem"));
+    let text = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, der);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    let lines = lines.join("\n");
+    fs::write(&file, format!("-----BEGIN {kind}-----\n{lines}\n-----END {kind}-----\n"))
+        .expect("the tmpfs is writable");
+    file.display().to_string()
+}
+
 /// Answers these names, and everything below them, with the addresses of these hosts.
 pub fn start(host: Host, records: &[(&str, Host)]) -> Running {
-    let pem = |name: &str, kind: &str| {
-        let der = fs::read(certificates().join(name)).expect("it is in the repository");
-        let file = Path::new(FOLDER).join(format!("{name}.pem"));
-        let text = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, der);
-        fs::write(&file, format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n"))
-            .expect("the tmpfs is writable");
-        file.display().to_string()
-    };
     let (key, certificate) =
         (pem("dns.example.key.der", "PRIVATE KEY"), pem("dns.example.der", "CERTIFICATE"));
     let mut text = format!(
