@@ -58,7 +58,7 @@ fn two_thousand_at_once_through_https() {
 #[test]
 fn two_thousand_at_once_through_http2() {
     sealed(|| {
-        let (_servers, proxy) = HttpsProxy::Nghttpx.start(Family::V6);
+        let (_servers, proxy) = HttpsProxy::HaproxyHttp2.start(Family::V6);
         at_once(Variant::Native, Family::V6, proxy, AT_ONCE);
     });
 }
