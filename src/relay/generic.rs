@@ -9,7 +9,7 @@ use super::half::HalfEnd;
 use super::hold::until_quiet;
 use super::join::run;
 use super::limits::Limits;
-use super::shared::Shared;
+use super::watched::WatchedConnection;
 use crate::net;
 use crate::proxy::{HalfClose, Stream};
 use crate::stats::{Counter, Meter};
@@ -33,7 +33,7 @@ pub(super) async fn relay(
     net::reset_on_close(client);
     let (upstream_source, upstream_sink) = tokio::io::split(upstream);
     let end = {
-        let program = Shared(client);
+        let program = WatchedConnection(client);
         let Sides { client, upstream } = &Sides::default();
         let down_ended = &Notify::new();
         let up = pin!(async {

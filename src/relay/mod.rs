@@ -24,7 +24,7 @@ mod limits;
 mod pipes;
 mod plain;
 mod sealed;
-mod shared;
+mod watched;
 
 pub use buffer::LARGE as LARGE_PIECE;
 pub use limits::Limits;

@@ -5,7 +5,7 @@
 //! direction has a bound of its own, beside the other side's window.
 
 use super::kept::{Place, cut};
-use super::windows::Pace;
+use super::windows::ReadingPace;
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
 use std::io;
@@ -22,14 +22,14 @@ pub(super) struct Http2Tunnel {
     source: RecvStream,
     /// Of what was received, the rest.
     rest: Bytes,
-    pace: Pace,
+    pace: ReadingPace,
     sink_ended: bool,
     place: Place,
 }
 
 impl Http2Tunnel {
     pub(super) fn new(sink: SendStream<Bytes>, source: RecvStream, place: Place) -> Self {
-        let (rest, pace) = (Bytes::new(), Pace::from(Instant::now()));
+        let (rest, pace) = (Bytes::new(), ReadingPace::from(Instant::now()));
         Http2Tunnel { sink, source, rest, pace, sink_ended: false, place }
     }
 }

@@ -59,7 +59,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 
 /// A tunnel's place on a connection, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Shared>);
+pub(super) struct Place(Arc<KeptState>);
 
 impl Place {
     /// Those of the connection.
@@ -78,12 +78,12 @@ impl Drop for Place {
 #[derive(Clone)]
 pub(super) struct KeptConnection {
     pub(super) client: SendRequest<Bytes>,
-    shared: Arc<Shared>,
+    shared: Arc<KeptState>,
 }
 
 /// What its dials, its tunnels and its task share.
 #[derive(Debug)]
-struct Shared {
+struct KeptState {
     windows: Windows,
     /// It opens no more tunnels.
     is_retired: AtomicBool,
@@ -109,7 +109,7 @@ impl KeptConnection {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(KeptState {
             windows: Windows::new(),
             is_retired: AtomicBool::new(false),
             opened: Mutex::new(Instant::now()),
@@ -170,7 +170,7 @@ impl KeptConnection {
     }
 }
 
-impl Shared {
+impl KeptState {
     fn retire(&self) {
         self.is_retired.store(true, Ordering::Relaxed);
     }
@@ -187,7 +187,7 @@ impl fmt::Debug for KeptConnection {
 }
 
 /// Runs a connection to its end, or until it is dead or has rested long enough.
-async fn drive<S>(mut connection: Connection<Heard<S>, Bytes>, shared: Arc<Shared>)
+async fn drive<S>(mut connection: Connection<Heard<S>, Bytes>, shared: Arc<KeptState>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -217,7 +217,7 @@ where
 
 /// Ends when nothing has come for long after a PING. The first one is sent at once: it measures
 /// the round trip.
-async fn death(pings: Option<PingPong>, shared: &Shared) {
+async fn death(pings: Option<PingPong>, shared: &KeptState) {
     let Some(mut pings) = pings else { return pending().await };
     loop {
         let asked = Instant::now();
@@ -247,7 +247,7 @@ async fn death(pings: Option<PingPong>, shared: &Shared) {
 }
 
 /// Ends when there has been no tunnel for long enough, or there will be none.
-async fn rest(shared: &Shared) {
+async fn rest(shared: &KeptState) {
     let mut unused = 0;
     while unused < LOOKS {
         sleep(REST / LOOKS).await;

@@ -8,9 +8,9 @@
 //! - **HTTP/2**: each tunnel is a stream (`http2_tunnel`) of a connection that is kept (`kept`).
 //!   From the second dial on there is no handshake, and CONNECT costs one round trip. Unless a
 //!   server is known to speak HTTP/1.1, no more than two connections are opened at a time: a dial
-//!   that waits finds places on them. A stream that the server did not work on (REFUSED_STREAM, GOAWAY,
-//!   a connection that died) is asked for again elsewhere: no byte of the client has been sent by
-//!   then.
+//!   that waits finds places on them. A stream that the server did not work on (REFUSED_STREAM,
+//!   GOAWAY, a connection that died) is asked for again elsewhere: no byte of the client has been
+//!   sent by then.
 //!
 //! What the proxy is asked and what its answers mean is the same as without TLS, and so is the
 //! client's FIN, which is held.

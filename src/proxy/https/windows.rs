@@ -128,14 +128,14 @@ impl Windows {
 
 /// How fast the reader of a tunnel takes what comes.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct ReadingPace {
     since: Instant,
     taken: u32,
 }
 
-impl Pace {
+impl ReadingPace {
     pub(super) fn from(now: Instant) -> Self {
-        Pace { since: now, taken: 0 }
+        ReadingPace { since: now, taken: 0 }
     }
 
     /// The reader has taken so many bytes more.
@@ -149,7 +149,7 @@ impl Pace {
         if now.duration_since(self.since) <= round_trip {
             windows.grow(size);
         }
-        *self = Pace::from(now);
+        *self = ReadingPace::from(now);
     }
 }
 
@@ -169,7 +169,7 @@ mod tests {
     /// A reader that takes a window in so many round trips, again and again.
     fn read_at(windows: &Windows, round_trips: u32) {
         let mut now = Instant::now();
-        let mut pace = Pace::from(now);
+        let mut pace = ReadingPace::from(now);
         for _ in 0..100 {
             let size = windows.size();
             now += ROUND_TRIP * round_trips / 4;

@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 
 /// One reads and one writes: of each kind the last to wait is woken.
 #[derive(Clone, Copy)]
-pub(super) struct Shared<'a>(pub(super) &'a TcpStream);
+pub(super) struct WatchedConnection<'a>(pub(super) &'a TcpStream);
 
-impl AsyncRead for Shared<'_> {
+impl AsyncRead for WatchedConnection<'_> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -31,7 +31,7 @@ impl AsyncRead for Shared<'_> {
     }
 }
 
-impl AsyncWrite for Shared<'_> {
+impl AsyncWrite for WatchedConnection<'_> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
