@@ -14,6 +14,8 @@ PASSWORD = "correct horse battery staple"
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 SS_PORT = {"aes-256-gcm": 8388, "chacha20-ietf-poly1305": 8389, "2022-blake3-aes-256-gcm": 8387}
 HTTP_PORT = {"squid": 3128, "tinyproxy": 8888, "sing-box": 8889}
+# haproxy before squid: TLS with HTTP/1.1, and with HTTP/2.
+HTTPS_PORT = {"http/1.1": 8443, "h2": 8444}
 LISTEN, DNS = 1111, 1211
 HOLD = 7000
 
@@ -30,7 +32,7 @@ def choose(names, executable):
 
 def present(everyone):
     """Those who take part: name and starter. snet always does."""
-    ours = ("snet", "snet with its rules", "snet, older method")
+    ours = ("snet", "snet with its rules", "snet, older method", "snet, HTTP/1.1")
     return {name: start for name, start in everyone.items()
             if name in ours or (second if name == "snet beside" else
                                 (not chosen or name in chosen) and have(name))}
@@ -83,6 +85,27 @@ def http_server(kind):
         Process(["sing-box", "run", "-c", file], internet=True, log="sing-server.log")
     wait_tcp(SERVER, port, internet=True)
     return True
+
+
+def https_servers():
+    """Starts them before squid, which runs; False if a program is missing."""
+    if not have("haproxy") or not have("openssl"):
+        return False
+    pem = write("tls.pem", "")
+    run(f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 "
+        f"-keyout {pem}.key -out {pem}.crt -subj /CN=bench -addext subjectAltName=IP:{SERVER}")
+    with open(pem, "w") as both:
+        both.writelines(open(f"{pem}.{part}").read() for part in ("crt", "key"))
+    file = write("haproxy.cfg", "global\nmaxconn 5000\ndefaults\ntimeout connect 5s\n"
+                 "timeout client 600s\ntimeout server 600s\ntimeout tunnel 600s\n" + "".join(
+                     f"listen l{port}\nmode {'http' if alpn == 'h2' else 'tcp'}\n"
+                     f"bind {SERVER}:{port} ssl crt {pem} alpn {alpn}\n"
+                     f"server squid {SERVER}:{HTTP_PORT['squid']}\n"
+                     for alpn, port in HTTPS_PORT.items()))
+    Process(["haproxy", "-db", "-f", file], internet=True, log="haproxy.log")
+    for port in HTTPS_PORT.values():
+        wait_tcp(SERVER, port, internet=True)
+    return f"{pem}.crt"
 
 
 def targets():
@@ -175,6 +198,11 @@ def snet_http(executable, kind):
                 f'[[proxy]]\ntype = "http"\nserver = "{SERVER}:{HTTP_PORT[kind]}"\n')
 
 
+def snet_https(executable, alpn, certificate):
+    return snet(executable, f'[[proxy]]\ntype = "https"\n'
+                f'server = "{SERVER}:{HTTPS_PORT[alpn]}"\ntls-ca-file = "{certificate}"\n')
+
+
 def sslocal(method):
     return Redirect(Process([
         "sslocal", "--protocol", "redir", "-b", f"127.0.0.1:{LISTEN}", "--tcp-no-delay",
@@ -236,6 +264,20 @@ def http(executable, kind):
         "redsocks": lambda: redsocks(kind),
         "sing-box": lambda: sing_box_http(kind),
     }
+    return present(everyone)
+
+
+def https(executable, alpn, certificate):
+    """The peers have no HTTP/2 for CONNECT; beside it stands snet's own HTTP/1.1."""
+    everyone = {
+        "snet": lambda: snet_https(executable, alpn, certificate),
+        "snet beside": lambda: snet_https(second, alpn, certificate),
+        "sing-box": lambda: sing_box({
+            "type": "http", "server_port": HTTPS_PORT["http/1.1"],
+            "tls": {"enabled": True, "certificate_path": certificate}}),
+    }
+    if alpn == "h2":
+        everyone["snet, HTTP/1.1"] = lambda: snet_https(executable, "http/1.1", certificate)
     return present(everyone)
 
 

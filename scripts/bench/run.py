@@ -271,6 +271,7 @@ def plan(bench, options):
             bench.single("connections, HTTP", ("CPU us", "1/s"), contestants,
                          lambda process: connections(process, options.seconds), "0.75 x best")
             bench.single("idle connection, HTTP", ("KiB",), contestants, idle, "4 KiB")
+            https(bench, options)
     names = lab.write("names", "".join(f"name{n}.example.cn A\n" for n in range(1000)))
     bench.single("cached DNS answer", ("CPU us", "1/s"), peers.name_servers(executable),
                  lambda process: dns(process, names, options.seconds), "0.95 chinadns-ng")
@@ -287,6 +288,19 @@ def plan(bench, options):
                  lambda process: process.memory() / 1024, "12 MiB")
     bench.single("executable", ("MiB",), {"snet": Nobody},
                  lambda _: os.path.getsize(executable) / 2**20, "8 MiB")
+
+
+def https(bench, options):
+    """Through haproxy before squid, which has to run."""
+    certificate = peers.https_servers()
+    if not certificate:
+        return
+    for title, alpn in (("HTTPS", "http/1.1"), ("HTTP/2", "h2")):
+        contestants = peers.https(options.snet, alpn, certificate)
+        bench.transfers(title, contestants, [(1, True), (8, False)], "1.0 x best")
+        bench.single(f"connections, {title}", ("CPU us", "1/s"), contestants,
+                     lambda process: connections(process, options.seconds), "1.0 x best")
+        bench.single(f"idle connection, {title}", ("KiB",), contestants, idle, "24 KiB")
 
 
 def versions(options):
