@@ -108,7 +108,8 @@ pub struct UnusedLines {
     pub reason: UnusedReason,
     /// How many.
     pub count: usize,
-    /// The first of them: where (a number, behind the name of an included file), and what.
+    /// The first of them: where (a number, and the name of an included file), and what; nothing of
+    /// what stands in an included file.
     pub first: Vec<(String, String)>,
 }
 
@@ -159,9 +160,11 @@ impl ListReport {
         let one = &mut self.passed_over[at];
         one.count += 1;
         if one.first.len() < SHOWN {
-            let place =
-                if file.is_empty() { line.to_string() } else { format!("{line} of {file}") };
-            one.first.push((place, text.chars().take(SHOWN_LENGTH).collect()));
+            // Who wrote the list chose the file: it may be one that holds a password.
+            one.first.push(match file.is_empty() {
+                true => (line.to_string(), text.chars().take(SHOWN_LENGTH).collect()),
+                false => (format!("{line} of {file}"), String::new()),
+            });
         }
     }
 }
@@ -180,8 +183,11 @@ impl fmt::Display for ListReport {
         }
         write!(f, ", {} passed over", self.lines_passed_over())?;
         for (number, UnusedLines { reason, count, first }) in self.passed_over.iter().enumerate() {
-            let shown: Vec<String> =
-                first.iter().map(|(place, text)| format!("line {place} {text:?}")).collect();
+            let shown = first.iter().map(|(place, text)| match text.as_str() {
+                "" => format!("line {place}"),
+                text => format!("line {place} {text:?}"),
+            });
+            let shown: Vec<String> = shown.collect();
             let before = if number == 0 { ": " } else { "; " };
             write!(f, "{before}{count} {reason} ({})", shown.join(", "))?;
         }

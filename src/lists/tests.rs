@@ -143,6 +143,16 @@ fn v2fly_text() {
     );
 }
 
+/// A list that was downloaded may include any file beside it, also one with a password.
+#[test]
+fn nothing_of_an_included_file_is_shown() {
+    let files = [("snet.toml", "[[proxy]]\npassword = \"hunter2\"\n")];
+    let seen = read_for(ListUse::Block, b"a.example\ninclude:snet.toml\n", &files);
+    let said = seen.report.to_string();
+    assert!(said.contains("line 2 of snet.toml"), "{said}");
+    assert!(!said.contains("hunter2") && !format!("{:?}", seen.report).contains("hunter2"));
+}
+
 #[test]
 fn gfwlist() {
     use base64::Engine;
