@@ -44,7 +44,7 @@ use table::{TrialTable, TrialVerdict};
 pub const HOST_COMMAND: &str = "selftest-host";
 
 /// More than all trials take on the slowest router.
-const PATIENCE: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// So many of the daemon's last words are shown when a trial fails.
 const LAST_WORDS: usize = 15;
