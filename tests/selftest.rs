@@ -172,7 +172,7 @@ fn each_fault_is_found() {
         ("relay", &["foreign site", "foreign site, IPv6", "foreign, half-closed"], "domestic site"),
         (
             "half-close",
-            &["foreign site", "foreign, half-closed", "first proxy down: HTTP CONNECT instead"],
+            &["foreign site", "foreign, half-closed", "then HTTP CONNECT: foreign site"],
             "foreign server that speaks first",
         ),
         (
