@@ -93,7 +93,8 @@ def https_servers():
         return False
     pem = write("tls.pem", "")
     run(f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 "
-        f"-keyout {pem}.key -out {pem}.crt -subj /CN=bench -addext subjectAltName=IP:{SERVER}")
+        f"-keyout {pem}.key -out {pem}.crt -subj /CN=bench -addext subjectAltName=IP:{SERVER} "
+        "-addext basicConstraints=critical,CA:FALSE")
     with open(pem, "w") as both:
         both.writelines(open(f"{pem}.{part}").read() for part in ("crt", "key"))
     file = write("haproxy.cfg", "global\nmaxconn 5000\ndefaults\ntimeout connect 5s\n"

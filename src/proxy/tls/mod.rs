@@ -4,6 +4,7 @@
 //! authority that Mozilla trusts (the list is compiled in: a router has none), unless the operator
 //! trusts something else ([`Trust`]). TLS 1.2 or 1.3.
 
+mod own_certificate;
 mod pin;
 mod trust;
 
@@ -11,6 +12,7 @@ pub use trust::{Trust, pin_text};
 
 use super::Stream;
 use crate::fault;
+use own_certificate::OwnCertificate;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use std::io;
@@ -57,11 +59,15 @@ impl Tls {
     pub fn trusting(trust: &Trust, protocols: &[&[u8]]) -> Self {
         let mut config = match trust {
             Trust::Public => ClientConfig::clone(&Tls::default().config),
+            // A file without any is refused where it is read.
             Trust::Authorities { certificates, .. } => {
-                let mut roots = RootCertStore::empty();
-                // One that is none is refused where the file is read.
-                roots.add_parsable_certificates(certificates.iter().cloned());
-                ClientConfig::clone(&Tls::new(roots).config)
+                match OwnCertificate::new(certificates.clone()) {
+                    Some(verifier) => builder()
+                        .dangerous()
+                        .with_custom_certificate_verifier(Arc::new(verifier))
+                        .with_no_client_auth(),
+                    None => ClientConfig::clone(&Tls::new(RootCertStore::empty()).config),
+                }
             }
             Trust::Key(pin) => builder()
                 .dangerous()
