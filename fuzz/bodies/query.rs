@@ -19,9 +19,13 @@ pub fn run(message: &[u8]) {
     let _ = Special::of(query.name());
     let asked = Query::parse(&upstream_query(&query, 7)).expect("our own queries are sound");
     assert_eq!((asked.name(), asked.qtype()), (query.name(), query.qtype()));
-    for answer in [reply::servfail(&query, None), reply::minimal_any(&query)] {
+    for answer in [
+        reply::servfail(&query, None),
+        reply::minimal_any(&query),
+        reply::nxdomain(&query, None, 60),
+    ] {
         assert!(answer.len() <= TCP_SIZE);
         let answer = Reply::parse(&answer).expect("our own answers are sound");
-        assert!(answer.matches(&query, query.id));
+        assert!(answer.matches(&query, query.id) && answer.is_whole());
     }
 }

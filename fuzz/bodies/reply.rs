@@ -29,5 +29,6 @@ pub fn run(message: &[u8]) {
         assert!(out.len() <= limit);
         let sent = Reply::parse(&out).expect("what we send on is sound");
         assert!(sent.matches(&query, query.id));
+        assert!(sent.is_whole() || sent.truncated(), "clients can read it");
     }
 }

@@ -53,7 +53,7 @@ impl Hosts {
         }
         match self.reverse.get(query.name()) {
             Some(names) if query.qtype() == rr::PTR => reply::pointers(query, names, TTL, limit),
-            _ => reply::nodata(query, None),
+            _ => reply::nodata(query, None, TTL),
         }
     }
 }

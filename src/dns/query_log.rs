@@ -137,7 +137,7 @@ mod tests {
             "192.0.2.7:5353 asked www.example.com A: no such name (local, 1.2 ms)"
         );
         assert!(
-            line(&reply::nodata(&query, None), AnswerSource::Stale(Side::Trusted), None)
+            line(&reply::nodata(&query, None, 30), AnswerSource::Stale(Side::Trusted), None)
                 .contains("no such record (stale, trusted, ")
         );
     }

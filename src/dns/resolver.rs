@@ -18,7 +18,7 @@ use super::limit::RateLimit;
 use super::memory::Memory;
 use super::policy::QueryPolicy;
 use super::query_log::{AnswerSource, QueryLine};
-use super::reply::{self, Ede};
+use super::reply::{self, Ede, UNTIL_RELOAD};
 use super::resolution::Resolution;
 use super::settings::Settings;
 use super::split_horizon::{AtOnce, SplitHorizon};
@@ -228,11 +228,11 @@ impl Resolver {
             Resolution::Stale(ede) => self.fail(asked, *ede, true, &mut out),
             Resolution::Servfail(ede) => self.fail(asked, *ede, false, &mut out),
             Resolution::NoData(ede) => {
-                out = reply::nodata(query, Some(*ede));
+                out = reply::nodata(query, Some(*ede), UNTIL_RELOAD);
                 AnswerSource::Local
             }
             Resolution::NxDomain => {
-                out = reply::nxdomain(query, None);
+                out = reply::nxdomain(query, None, UNTIL_RELOAD);
                 AnswerSource::Local
             }
         };

@@ -59,7 +59,7 @@ pub fn localhost(query: &Query, limit: usize) -> Vec<u8> {
         Some(name) if query.qtype() == rr::PTR => {
             reply::pointers(query, [&name], LOCALHOST_TTL, limit)
         }
-        _ => reply::nodata(query, None),
+        _ => reply::nodata(query, None, LOCALHOST_TTL),
     }
 }
 

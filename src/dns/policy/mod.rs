@@ -9,7 +9,7 @@
 
 use super::cache::NameVerdict;
 use super::hosts::Hosts;
-use super::reply::{self, Clamp, Ede, Reply, Side, Stored};
+use super::reply::{self, Clamp, Ede, Reply, Side, Stored, UNTIL_RELOAD};
 use super::settings::{HttpsRecords, Settings};
 use super::special::{self, Special};
 use super::wire::{Query, rcode, rr};
@@ -140,10 +140,10 @@ impl QueryPolicy {
         match known {
             KnownAnswer::Hosts => self.hosts.answer(query, limit),
             KnownAnswer::Localhost => special::localhost(query, limit),
-            KnownAnswer::NxDomain => reply::nxdomain(query, None),
-            KnownAnswer::NoData => reply::nodata(query, None),
+            KnownAnswer::NxDomain => reply::nxdomain(query, None, UNTIL_RELOAD),
+            KnownAnswer::NoData => reply::nodata(query, None, UNTIL_RELOAD),
             KnownAnswer::Blocked => reply::blocked(query),
-            KnownAnswer::Filtered => reply::nodata(query, Some(Ede::FILTERED)),
+            KnownAnswer::Filtered => reply::nodata(query, Some(Ede::FILTERED), UNTIL_RELOAD),
             KnownAnswer::Any => reply::minimal_any(query),
         }
     }

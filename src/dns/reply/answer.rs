@@ -1,13 +1,25 @@
 //! Answers of our own making.
+//!
+//! Negative ones carry an SOA record, without which no cache behind us keeps them (RFC 2308, 5). It
+//! stands at the very name that was asked for, so that it says nothing of any other, and looks like
+//! that of the empty zones which resolvers serve by themselves (RFC 6303, 3).
 
 use crate::dns::wire::{
-    CLASS_IN, HEADER, MalformedQuery, Query, flag, option, put_opt, rcode, reply_flags, rr,
+    CLASS_IN, HEADER, MalformedQuery, Query, Records, flag, option, put_opt, rcode, reply_flags,
+    rr, u16_at,
 };
 use crate::domain::Name;
 use std::net::IpAddr;
 
 /// The option that carries an extended error (RFC 8914).
 const OPTION_EDE: u16 = 15;
+
+/// How long, in seconds, others may keep what the operator's settings say: a reload should soon be
+/// noticed.
+pub const UNTIL_RELOAD: u32 = 30;
+
+/// The mailbox of an SOA record that has none: `nobody.invalid`.
+const NO_MAILBOX: &[u8] = b"\x06nobody\x07invalid\x00";
 
 /// An extended DNS error (RFC 8914): why an answer is what it is. It reaches clients that speak
 /// EDNS, and people who use dig.
@@ -37,14 +49,20 @@ impl Ede {
     }
 }
 
-/// There are no such records, but the name may have others.
-pub fn nodata(query: &Query, ede: Option<Ede>) -> Vec<u8> {
-    error(query, rcode::NOERROR, ede)
+/// There are no such records, but the name may have others. `ttl` in seconds.
+pub fn nodata(query: &Query, ede: Option<Ede>, ttl: u32) -> Vec<u8> {
+    negative(query, rcode::NOERROR, ede, ttl)
 }
 
-/// There is no such name.
-pub fn nxdomain(query: &Query, ede: Option<Ede>) -> Vec<u8> {
-    error(query, rcode::NXDOMAIN, ede)
+/// There is no such name. `ttl` in seconds.
+pub fn nxdomain(query: &Query, ede: Option<Ede>, ttl: u32) -> Vec<u8> {
+    negative(query, rcode::NXDOMAIN, ede, ttl)
+}
+
+fn negative(query: &Query, rcode: u16, ede: Option<Ede>, ttl: u32) -> Vec<u8> {
+    let mut out = open(query);
+    put_soa(&mut out, ttl);
+    finish(query, rcode, ede, out)
 }
 
 /// The answer could not be found.
@@ -67,7 +85,7 @@ pub fn truncated(query: &Query) -> Vec<u8> {
 /// The answer for a name that the operator blocks: no such name. An address like 0.0.0.0 would
 /// make programs connect to this machine.
 pub fn blocked(query: &Query) -> Vec<u8> {
-    nxdomain(query, Some(Ede::BLOCKED))
+    nxdomain(query, Some(Ede::BLOCKED), UNTIL_RELOAD)
 }
 
 impl MalformedQuery {
@@ -96,10 +114,13 @@ pub fn addresses(query: &Query, addresses: &[IpAddr], ttl: u32, limit: usize) ->
     let mut out = open(query);
     for address in addresses {
         match (query.qtype(), address) {
-            (rr::A, IpAddr::V4(v4)) => put_record(&mut out, rr::A, ttl, &v4.octets()),
-            (rr::AAAA, IpAddr::V6(v6)) => put_record(&mut out, rr::AAAA, ttl, &v6.octets()),
+            (rr::A, IpAddr::V4(v4)) => put_answer(&mut out, rr::A, ttl, &v4.octets()),
+            (rr::AAAA, IpAddr::V6(v6)) => put_answer(&mut out, rr::AAAA, ttl, &v6.octets()),
             _ => {}
         }
+    }
+    if count(&out, ANSWERS) == 0 {
+        return nodata(query, None, ttl);
     }
     bounded(query, out, limit)
 }
@@ -113,7 +134,7 @@ pub fn pointers<'a>(
 ) -> Vec<u8> {
     let mut out = open(query);
     for name in names {
-        put_record(&mut out, rr::PTR, ttl, name.as_wire());
+        put_answer(&mut out, rr::PTR, ttl, name.as_wire());
     }
     bounded(query, out, limit)
 }
@@ -121,7 +142,7 @@ pub fn pointers<'a>(
 /// The answer to ANY (RFC 8482, 4.2): one record that says there are no more.
 pub fn minimal_any(query: &Query) -> Vec<u8> {
     let mut out = open(query);
-    put_record(&mut out, rr::HINFO, 3600, b"\x07RFC8482\x00");
+    put_answer(&mut out, rr::HINFO, 3600, b"\x07RFC8482\x00");
     finish(query, rcode::NOERROR, None, out)
 }
 
@@ -137,14 +158,34 @@ fn open(query: &Query) -> Vec<u8> {
     out
 }
 
-/// A record of the name asked for, to which a pointer leads.
-fn put_record(out: &mut Vec<u8>, kind: u16, ttl: u32, data: &[u8]) {
-    let count = u16::from_be_bytes([out[6], out[7]]);
-    let (Some(count), Ok(length)) = (count.checked_add(1), u16::try_from(data.len())) else {
-        return;
-    };
-    out[6..8].copy_from_slice(&count.to_be_bytes());
-    out.extend([0xc0, 12]);
+/// Where the header has the numbers of records.
+const ANSWERS: usize = 6;
+const AUTHORITY: usize = 8;
+
+/// A pointer to the name asked for.
+const ASKED: [u8; 2] = [0xc0, 12];
+
+fn put_answer(out: &mut Vec<u8>, kind: u16, ttl: u32, data: &[u8]) {
+    put_record(out, ANSWERS, kind, ttl, data);
+}
+
+/// Says for how many seconds the negative answer may be kept.
+fn put_soa(out: &mut Vec<u8>, ttl: u32) {
+    let numbers = [1, 3600, 1200, 604_800, ttl].map(u32::to_be_bytes);
+    let data = [&ASKED, NO_MAILBOX, numbers.as_flattened()].concat();
+    put_record(out, AUTHORITY, rr::SOA, ttl, &data);
+}
+
+fn count(out: &[u8], section: usize) -> u16 {
+    u16_at(out, section).unwrap_or(0)
+}
+
+/// A record of the name asked for.
+fn put_record(out: &mut Vec<u8>, section: usize, kind: u16, ttl: u32, data: &[u8]) {
+    let count = count(out, section).checked_add(1);
+    let (Some(count), Ok(length)) = (count, u16::try_from(data.len())) else { return };
+    out[section..section + 2].copy_from_slice(&count.to_be_bytes());
+    out.extend(ASKED);
     out.extend(kind.to_be_bytes());
     out.extend(CLASS_IN.to_be_bytes());
     out.extend(ttl.to_be_bytes());
@@ -152,12 +193,24 @@ fn put_record(out: &mut Vec<u8>, kind: u16, ttl: u32, data: &[u8]) {
     out.extend(data);
 }
 
-/// Cuts what is too long for the client, and says so.
-fn bounded(query: &Query, out: Vec<u8>, limit: usize) -> Vec<u8> {
-    if out.len() + opt_size(query, None) > limit {
-        return truncated(query);
+/// Cuts the answers that are too many for the client, and says so.
+fn bounded(query: &Query, mut out: Vec<u8>, limit: usize) -> Vec<u8> {
+    let room = limit.saturating_sub(opt_size(query, None));
+    if out.len() > room {
+        let question_end = HEADER + query.asked().len() + 4;
+        let (kept, end) = fitting(&out, question_end, count(&out, ANSWERS), room);
+        out.truncate(end);
+        out[ANSWERS..ANSWERS + 2].copy_from_slice(&kept.to_be_bytes());
+        out[2..4].copy_from_slice(&(query.reply_flags() | flag::TC).to_be_bytes());
     }
     finish(query, rcode::NOERROR, None, out)
+}
+
+/// How many of the `count` records from `begin` on end within `room`, and where.
+pub(super) fn fitting(message: &[u8], begin: usize, count: u16, room: usize) -> (u16, usize) {
+    let records = Records::new(message, begin, count).flatten();
+    let fits = records.map(|record| record.end()).take_while(|end| *end <= room);
+    (1..).zip(fits).last().unwrap_or((0, begin))
 }
 
 fn finish(query: &Query, rcode: u16, ede: Option<Ede>, mut out: Vec<u8>) -> Vec<u8> {

@@ -4,7 +4,7 @@
 //! Clients keep what else stands in an answer. An alias with an address behind it, or an address in
 //! the additional section, would speak of another name.
 
-use super::{Reply, addresses, nodata, without_hints};
+use super::{Reply, UNTIL_RELOAD, addresses, nodata, without_hints};
 use crate::dns::wire::{HEADER, Query, TCP_SIZE, rcode, rr};
 use std::net::IpAddr;
 
@@ -15,7 +15,8 @@ pub fn confined(query: &Query, reply: &Reply<'_>) -> Option<Vec<u8>> {
         return None;
     }
     if reply.is_negative() {
-        return Some(nodata(query, None));
+        // Name servers of containers send no SOA record with it.
+        return Some(nodata(query, None, reply.lifetime().unwrap_or(UNTIL_RELOAD)));
     }
     if matches!(query.qtype(), rr::A | rr::AAAA) {
         let of_type = |address: &IpAddr| address.is_ipv4() == (query.qtype() == rr::A);
@@ -75,6 +76,7 @@ mod tests {
     fn no_such_record_is_an_answer_and_no_such_name_is_none() {
         let nodata = confine(rr::AAAA, 0, ["", "", ""]).unwrap();
         assert!(Reply::parse(&nodata).unwrap().is_negative());
+        assert_eq!(Reply::parse(&nodata).unwrap().lifetime(), Some(UNTIL_RELOAD));
         assert!(confine(rr::A, 3, ["", "", ""]).is_none());
         assert!(confine(rr::A, 2, ["", "", ""]).is_none());
     }

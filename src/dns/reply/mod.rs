@@ -4,12 +4,13 @@
 mod answer;
 mod classify;
 mod confined;
+mod cut;
 mod hints;
 mod stored;
 
 pub use answer::{
-    Ede, addresses, blocked, error, minimal_any, nodata, nxdomain, pointers, refused, servfail,
-    truncated,
+    Ede, UNTIL_RELOAD, addresses, blocked, error, minimal_any, nodata, nxdomain, pointers, refused,
+    servfail, truncated,
 };
 pub use classify::{DomesticVerdict, TrustedVerdict, classify, classify_trusted, is_private};
 pub use confined::confined;
@@ -33,6 +34,7 @@ pub struct Reply<'a> {
     id: u16,
     flags: u16,
     rcode: u16,
+    is_whole: bool,
     /// The question's name ends, and its type begins, here.
     name_end: usize,
     /// Records in answer, authority and additional section, the last up to OPT or TSIG.
@@ -42,9 +44,13 @@ pub struct Reply<'a> {
 }
 
 impl<'a> Reply<'a> {
-    /// Reads a message. `None` if it is no whole response to one question; over UDP such a
-    /// message is no sign of anything and best ignored. A truncated response may break off
-    /// anywhere behind the question; its records are not read.
+    /// Reads a message. `None` if it is no response to one question; over UDP such a message is no
+    /// sign of anything and best ignored.
+    ///
+    /// What stands behind the question may not be readable: fewer records than promised, a name
+    /// that leads nowhere. A truncated response may break off anywhere. Otherwise that is how this
+    /// server fails, and the reply counts as one without records that says SERVFAIL, unless it says
+    /// another error: old servers repeat the count of a record that they do not repeat.
     pub fn parse(message: &'a [u8]) -> Option<Reply<'a>> {
         let (id, flags) = (u16_at(message, 0)?, u16_at(message, 2)?);
         // Offsets of 16 bits are kept of what is stored.
@@ -64,17 +70,26 @@ impl<'a> Reply<'a> {
             id,
             flags,
             rcode: flags & flag::RCODE,
+            is_whole: true,
             name_end,
             counts: [u16_at(message, 6)?, u16_at(message, 8)?, u16_at(message, 10)?],
             ends: [question_end; 3],
         };
         if reply.read_sections(question_end).is_none() {
-            if !reply.truncated() {
-                return None;
-            }
             (reply.counts, reply.ends) = ([0; 3], [question_end; 3]);
+            if !reply.truncated() {
+                reply.fail();
+            }
         }
         Some(reply)
+    }
+
+    fn fail(&mut self) {
+        self.is_whole = false;
+        self.flags &= !flag::AD;
+        if matches!(self.rcode, rcode::NOERROR | rcode::NXDOMAIN) {
+            self.rcode = rcode::SERVFAIL;
+        }
     }
 
     /// Walks over all records, once and for all.
@@ -84,7 +99,7 @@ impl<'a> Reply<'a> {
             let mut kept = None;
             let records = Records::new(self.message, at, self.counts[section]);
             for (number, record) in (0u16..).zip(records) {
-                let record = record?;
+                let record = record.filter(Record::is_sound)?;
                 let signs_message = matches!(record.kind, rr::OPT | rr::TSIG);
                 if signs_message {
                     // What concerns this hop only is cut off, with what may follow it: a record
@@ -118,6 +133,11 @@ impl<'a> Reply<'a> {
             && self.message[HEADER..self.name_end].eq_ignore_ascii_case(query.name())
             && self.qtype() == query.qtype()
             && u16_at(self.message, self.name_end + 2) == Some(query.qclass())
+    }
+
+    /// Whether all its records could be read, see [`Reply::parse`].
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// Whether it is truncated: ask again over TCP.

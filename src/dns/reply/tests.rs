@@ -40,14 +40,55 @@ fn what_is_no_reply() {
     assert!(Reply::parse(&changed(2, 0xa9)).is_none(), "another operation");
     assert!(Reply::parse(&changed(5, 0)).is_none(), "no question");
     assert!(Reply::parse(&changed(5, 2)).is_none(), "two questions");
-    assert!(Reply::parse(&changed(7, 9)).is_none(), "records are missing");
-    assert!(Reply::parse(&good[..good.len() - 1]).is_none(), "cut off");
     let mut bare = good[..HEADER + 17 + 3].to_vec();
     bare[6..HEADER].fill(0);
+    assert!(Reply::parse(&good[..HEADER + 17 + 3]).is_none(), "half a question, and a record");
     assert!(Reply::parse(&bare).is_none(), "half a question");
     let cut = changed(2, 0x83);
     let cut = Reply::parse(&cut[..40]).unwrap();
     assert!(cut.truncated() && cut.addresses().is_empty(), "truncated in a record");
+}
+
+/// It is the reply, and how the server fails: the next one is asked, and clients get none of it.
+#[test]
+fn what_cannot_be_read_behind_the_question_is_an_error_of_the_server() {
+    let good = wire(rr::A, 0, ["www.example.com 60 A 192.0.2.1", SOA, "x.example 10 A 192.0.2.9"]);
+    let asked = query("www.example.com", rr::A, None);
+    let answer = HEADER + asked.name().len() + 4;
+    let changed = |place: usize, bytes: &[u8]| {
+        let mut wire = good.clone();
+        wire[place..place + bytes.len()].copy_from_slice(bytes);
+        wire
+    };
+    let pointer = |target: usize| (0xc000 | u16::try_from(target).unwrap()).to_be_bytes();
+    let mut name_error = changed(7, &[9]);
+    name_error[3] |= 3;
+    for (wire, what) in [
+        (changed(7, &[9]), "records are missing"),
+        (changed(4, &[0, 1, 0xff, 0xff]), "records without end"),
+        (good[..good.len() - 1].to_vec(), "cut off"),
+        (good[..answer].to_vec(), "nothing behind the question"),
+        (changed(answer, &pointer(answer)), "an owner that points to itself"),
+        (changed(answer, &pointer(answer + 16)), "an owner that points forward"),
+        (changed(answer + 10, &[0xff]), "data that end behind the message"),
+        (changed(answer + 11, &[5]), "an address of five bytes"),
+        (name_error, "no such name"),
+    ] {
+        let reply = Reply::parse(&wire).expect(what);
+        assert!(reply.matches(&asked, 7) && !reply.is_whole(), "{what}");
+        assert_eq!((reply.rcode(), reply.lifetime()), (rcode::SERVFAIL, None), "{what}");
+        assert!(reply.addresses().is_empty(), "{what}");
+        assert_eq!(classify_trusted(&reply), TrustedVerdict::Err, "{what}");
+        let clamp = Clamp::new(std::time::Duration::ZERO, std::time::Duration::MAX);
+        let mut out = Vec::new();
+        let stored = Stored::new(&reply, Side::Trusted, clamp);
+        stored.write(&asked, Ttls::Aged(0), None, TCP_SIZE, &mut out);
+        assert_eq!((out.len(), out[3] & 15), (answer, 2), "{what}");
+    }
+    let mut refusal = changed(7, &[9]);
+    refusal[3] |= 1;
+    let code = Reply::parse(&refusal).unwrap().rcode();
+    assert_eq!(code, rcode::FORMERR, "as servers say to EDNS that repeat its count only");
 }
 
 #[test]
@@ -92,8 +133,8 @@ fn answers_of_our_own() {
     let asked = query("wWw.example.com", rr::A, Some(1232));
     let parse = |wire: &[u8]| Message::from_bytes(wire).unwrap();
     let code = |wire: &[u8]| u16::from(parse(wire).metadata.response_code);
-    assert_eq!(code(&nodata(&asked, None)), 0);
-    assert_eq!(code(&nxdomain(&asked, None)), 3);
+    assert_eq!(code(&nodata(&asked, None, 60)), 0);
+    assert_eq!(code(&nxdomain(&asked, None, 60)), 3);
     assert_eq!(code(&refused(&asked, None)), 5);
     assert_eq!(code(&blocked(&asked)), 3);
     let failed = servfail(&asked, Some(Ede::unreachable("why")));
@@ -111,10 +152,40 @@ fn answers_of_our_own() {
     assert_eq!(reply.lifetime(), Some(60));
     let many = vec![two[0]; 100];
     let cut = super::addresses(&asked, &many, 60, usize::from(PLAIN_UDP_SIZE));
-    assert!(cut.len() < 512 && Reply::parse(&cut).unwrap().truncated());
+    assert!(cut.len() <= 512 && Reply::parse(&cut).unwrap().truncated());
+    assert_eq!(parse(&cut).answers.len(), (512 - HEADER - 17 - 4 - 11) / 16, "what fits");
+    let localhost = "localhost".parse().unwrap();
+    let cut = pointers(&asked, [&localhost; 100], 60, usize::from(PLAIN_UDP_SIZE));
+    assert!(cut.len() <= 512 && cut.len() > 512 - 23);
+    assert!(parse(&cut).metadata.truncation);
     assert_eq!(parse(&super::addresses(&asked, &many, 60, TCP_SIZE)).answers.len(), 100);
     let any = minimal_any(&query("www.example.com", rr::ANY, None));
     assert_eq!(parse(&any).answers.len(), 1);
+}
+
+/// Without an SOA record a cache behind us asks again each time.
+#[test]
+fn negative_answers_of_our_own_may_be_kept() {
+    for name in ["www.example.com", "com", "xn--a.b.c.example"] {
+        let asked = query(name, rr::AAAA, Some(1232));
+        let v4 = ["192.0.2.1".parse().unwrap()];
+        for (answer, code, lifetime) in [
+            (nodata(&asked, Some(Ede::FILTERED), 60), 0, 60),
+            (nxdomain(&asked, None, 3600), 3, 3600),
+            (blocked(&asked), 3, UNTIL_RELOAD),
+            (super::addresses(&asked, &v4, 60, TCP_SIZE), 0, 60),
+        ] {
+            let reply = Reply::parse(&answer).unwrap();
+            assert!(reply.is_negative() && reply.is_whole() && !reply.denies_top_level());
+            assert_eq!((reply.rcode(), reply.lifetime()), (code, Some(lifetime)));
+            let message = Message::from_bytes(&answer).unwrap();
+            assert!(message.answers.is_empty());
+            assert_eq!(message.authorities.len(), 1);
+            assert_eq!(message.authorities[0].name.to_string(), format!("{name}."));
+        }
+    }
+    let failed = servfail(&query("www.example.com", rr::A, None), None);
+    assert_eq!(Reply::parse(&failed).unwrap().counts, [0; 3]);
 }
 
 proptest! {
@@ -162,7 +233,8 @@ fn check_any(wire: &[u8]) {
         let mut out = Vec::new();
         stored.write(&query, Ttls::Aged(1), None, limit, &mut out);
         assert!(out.len() <= limit);
-        assert!(Reply::parse(&out).unwrap().matches(&query, 0x1234));
+        let sent = Reply::parse(&out).unwrap();
+        assert!(sent.matches(&query, 0x1234) && (sent.is_whole() || sent.truncated()));
     }
 }
 

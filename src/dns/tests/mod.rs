@@ -4,6 +4,7 @@ mod bootstrap;
 mod encrypted;
 mod judgement;
 mod listening;
+mod malformed;
 mod options;
 mod persistent;
 mod servers;

@@ -6,6 +6,7 @@
 
 mod query;
 mod reader;
+mod soundness;
 
 pub use query::{Edns, MalformedQuery, Query, upstream_query};
 pub(super) use query::{option, put_opt, reply_flags};

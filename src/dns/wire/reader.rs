@@ -21,43 +21,65 @@ impl WireName {
     /// behind it begin.
     pub fn read(message: &[u8], at: usize) -> Option<(WireName, usize)> {
         let mut name = WireName { bytes: [0; LONGEST_NAME], length: 0 };
-        let (mut at, mut begin, mut end) = (at, at, None);
         let mut filled = 0;
-        let mut pointers = 0;
-        loop {
-            let length = usize::from(*message.get(at)?);
-            match length {
-                0..=63 => {
-                    let label = message.get(at..=at + length)?;
-                    let place = name.bytes.get_mut(filled..filled + label.len())?;
-                    place.copy_from_slice(label);
-                    // The length byte is below every letter.
-                    place.make_ascii_lowercase();
-                    filled += label.len();
-                    at += label.len();
-                    if length == 0 {
-                        // At most 255, the length of the array.
-                        name.length = u8::try_from(filled).ok()?;
-                        return Some((name, end.unwrap_or(at)));
-                    }
-                }
-                0xc0.. => {
-                    let target = usize::from(u16_at(message, at)? & 0x3fff);
-                    end = end.or(Some(at + 2));
-                    pointers += 1;
-                    if target >= begin || pointers > MOST_POINTERS {
-                        return None;
-                    }
-                    (at, begin) = (target, target);
-                }
-                _ => return None,
-            }
-        }
+        let end = walk_name(message, at, |label| {
+            let place = name.bytes.get_mut(filled..filled + label.len())?;
+            place.copy_from_slice(label);
+            // The length byte is below every letter.
+            place.make_ascii_lowercase();
+            filled += label.len();
+            Some(())
+        })?;
+        // At most 255, the length of the array.
+        name.length = u8::try_from(filled).ok()?;
+        Some((name, end))
     }
 
     /// The wire form, terminal zero byte included.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
+    }
+}
+
+/// Where the bytes behind the name at `at` begin, if [`WireName::read`] can read it.
+pub(super) fn readable_name_end(message: &[u8], at: usize) -> Option<usize> {
+    let mut length = 0;
+    walk_name(message, at, |label| {
+        length += label.len();
+        (length <= LONGEST_NAME).then_some(())
+    })
+}
+
+/// Goes through the labels of the name at `at`, each with its length byte, the empty one included,
+/// for as long as `take` takes them. Returns where the bytes behind the name begin.
+fn walk_name<'a>(
+    message: &'a [u8],
+    at: usize,
+    mut take: impl FnMut(&'a [u8]) -> Option<()>,
+) -> Option<usize> {
+    let (mut at, mut begin, mut end) = (at, at, None);
+    let mut pointers = 0;
+    loop {
+        let length = usize::from(*message.get(at)?);
+        match length {
+            0..=63 => {
+                take(message.get(at..=at + length)?)?;
+                at += 1 + length;
+                if length == 0 {
+                    return Some(end.unwrap_or(at));
+                }
+            }
+            0xc0.. => {
+                let target = usize::from(u16_at(message, at)? & 0x3fff);
+                end = end.or(Some(at + 2));
+                pointers += 1;
+                if target >= begin || pointers > MOST_POINTERS {
+                    return None;
+                }
+                (at, begin) = (target, target);
+            }
+            _ => return None,
+        }
     }
 }
 
@@ -88,10 +110,11 @@ fn u32_at(message: &[u8], at: usize) -> Option<u32> {
 /// One resource record (RFC 1035, 4.1.3), by reference.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::dns) struct Record<'a> {
-    message: &'a [u8],
-    begin: usize,
-    fixed: usize,
-    end: usize,
+    pub(super) message: &'a [u8],
+    pub(super) begin: usize,
+    /// Where the type stands, behind the name.
+    pub(super) fixed: usize,
+    pub(super) end: usize,
     /// The type.
     pub kind: u16,
     /// The class; of OPT, the sender's UDP size.
@@ -139,12 +162,16 @@ impl<'a> Record<'a> {
 
     /// The data.
     pub fn data(&self) -> &'a [u8] {
-        &self.message[self.fixed + 10..self.end]
+        &self.message[self.data_begin()..self.end]
+    }
+
+    pub(super) fn data_begin(&self) -> usize {
+        self.fixed + 10
     }
 
     /// The name that the data consist of (CNAME, PTR), if they do.
     pub fn data_name(&self) -> Option<WireName> {
-        let (name, end) = WireName::read(self.message, self.fixed + 10)?;
+        let (name, end) = WireName::read(self.message, self.data_begin())?;
         (end == self.end).then_some(name)
     }
 

@@ -6,7 +6,8 @@
 //! written anew, into the caller's buffer, without an allocation.
 
 use super::Reply;
-use super::answer::{Ede, close};
+use super::answer::{Ede, close, opt_size};
+use super::cut::fitting;
 use crate::dns::wire::{HEADER, Query, flag, rcode};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -75,8 +76,6 @@ pub struct Stored {
     side: Side,
     authentic: bool,
     truncated: bool,
-    /// Where the additional section begins.
-    authority_end: u16,
     lifetime: u32,
 }
 
@@ -111,7 +110,6 @@ impl Stored {
             side,
             authentic: side == Side::Trusted && reply.flags & flag::AD != 0,
             truncated: reply.truncated(),
-            authority_end: u16::try_from(reply.ends[1]).unwrap_or(0),
             lifetime: lifetime.unwrap_or(0),
         }
     }
@@ -162,9 +160,8 @@ impl Stored {
     }
 
     /// Appends the message for a client to `out`: at most `limit` bytes, see
-    /// [`Query::udp_limit`] and [`TCP_SIZE`](crate::dns::wire::TCP_SIZE). What does not fit goes:
-    /// first the additional section, which no client needs, then everything, with TC set, so that
-    /// the client comes again over TCP. `query` has to ask the question that was asked upstream.
+    /// [`Query::udp_limit`] and [`TCP_SIZE`](crate::dns::wire::TCP_SIZE); what does not fit goes,
+    /// see [`fitting`]. `query` has to ask the question that was asked upstream.
     pub fn write(
         &self,
         query: &Query,
@@ -175,28 +172,28 @@ impl Stored {
     ) {
         let begin = out.len();
         let name_end = HEADER + query.asked().len();
-        let opt = super::answer::opt_size(query, ede);
-        let [whole, lean] = [self.message.len(), usize::from(self.authority_end)];
-        let (end, cut) = match limit.saturating_sub(opt) {
-            room if whole <= room => (whole, false),
-            room if lean <= room => (lean, false),
-            _ => (name_end + 4, true),
-        };
+        let whole = self.message.len();
+        // Before anything else goes the extended error (RFC 8914, 3).
+        let ede = ede.filter(|_| whole + opt_size(query, ede) <= limit);
+        let room = limit.saturating_sub(opt_size(query, ede));
+        let cut = (whole > room).then(|| fitting(&self.message, query.dnssec_ok(), room));
+        let end = cut.map_or(whole, |cut| cut.end);
         out.extend_from_slice(self.message.get(..end).unwrap_or(&self.message));
         let message = &mut out[begin..];
         let mut flags = query.reply_flags();
-        if self.truncated || cut {
+        let truncated = self.truncated || cut.is_some_and(|cut| cut.lacks_something);
+        if truncated {
             flags |= flag::TC;
         }
-        if self.authentic && query.wants_ad() && !cut {
+        if self.authentic && query.wants_ad() && !truncated {
             flags |= flag::AD;
         }
         message[..2].copy_from_slice(&query.id.to_be_bytes());
         message[2..4].copy_from_slice(&flags.to_be_bytes());
-        if cut {
-            message[6..HEADER].fill(0);
-        } else if end < whole {
-            message[10..HEADER].fill(0);
+        if let Some(cut) = cut {
+            for (place, count) in message[6..HEADER].chunks_exact_mut(2).zip(cut.counts) {
+                place.copy_from_slice(&count.to_be_bytes());
+            }
         }
         if let Some(question) = message.get_mut(HEADER..name_end) {
             question.copy_from_slice(query.asked());

@@ -100,12 +100,44 @@ fn what_does_not_fit_goes() {
     assert!(!sent.metadata.truncation);
     let many = stored(&wire(100), clamp(0, 100));
     let cut = write(&many, &plain, Ttls::Aged(1), plain.udp_limit());
-    assert!(cut.metadata.truncation && cut.answers.is_empty());
+    assert!(cut.metadata.truncation);
+    assert_eq!(cut.answers.len(), (512 - 12 - 17 - 4) / 16, "what fits");
+    assert!(cut.answers.iter().all(|record| record.ttl == 59));
     let edns = query("www.example.com", rr::A, Some(1232));
     let cut = write(&many, &edns, Ttls::Aged(1), edns.udp_limit());
     assert!(cut.metadata.truncation && cut.edns.is_some());
+    assert_eq!(cut.answers.len(), (1232 - 12 - 17 - 4 - 11) / 16);
     let whole = write(&many, &edns, Ttls::Aged(1), TCP_SIZE);
     assert_eq!((whole.answers.len(), whole.additionals.len()), (100, 20));
+}
+
+/// RFC 2181, 9: TC is for what is required.
+#[test]
+fn the_authority_goes_without_a_word() {
+    let eight = (0..8).map(|n| format!("www.example.com 60 A 192.0.2.{n}")).collect::<Vec<_>>();
+    let long = "a".repeat(60);
+    let servers = (0..6).map(|n| format!("{long}.{n}.example 90 SOA 80")).collect::<Vec<_>>();
+    let stored =
+        stored(&wire(rr::A, 0, [&eight.join("\n"), &servers.join("\n"), ""]), clamp(0, 100));
+    assert!(stored.message.len() > 549);
+    let plain = query("www.example.com", rr::A, None);
+    let sent = write(&stored, &plain, Ttls::Aged(1), plain.udp_limit());
+    assert_eq!((sent.answers.len(), sent.authorities.len()), (8, 0));
+    assert!(!sent.metadata.truncation);
+}
+
+/// RFC 8914, 3.
+#[test]
+fn an_extended_error_is_the_first_to_go() {
+    let stored = stored(&wire(rr::A, 0, [CHAIN, "", ""]), clamp(0, 100));
+    let asked = query("www.example.com", rr::A, Some(1232));
+    let room = stored.message.len() + 11;
+    for (limit, expected) in [(room, room), (room + 5, room), (room + 6, room + 6)] {
+        let mut out = Vec::new();
+        stored.write(&asked, Ttls::AtMost(30), Some(Ede::STALE), limit, &mut out);
+        assert_eq!(out.len(), expected);
+        assert!(!Message::from_bytes(&out).unwrap().metadata.truncation);
+    }
 }
 
 #[test]
