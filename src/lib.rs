@@ -13,6 +13,7 @@ pub mod domain;
 pub mod exit;
 pub mod fault;
 pub mod file_kind;
+pub mod file_stamp;
 pub mod firewall;
 pub mod inbound;
 pub mod ipset;

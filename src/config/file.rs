@@ -3,6 +3,7 @@
 //! Every read is bounded, so that a wrong path such as /dev/zero is an error and not a hang.
 
 use super::item::Item;
+use crate::file_stamp::FileStamp;
 use crate::proxy::tls::Trust;
 use crate::secret::Secret;
 use std::fs::File;
@@ -23,6 +24,8 @@ pub(super) struct Content {
     pub(super) bytes: Zeroizing<Vec<u8>>,
     /// The permission bits, set-id bits included.
     pub(super) mode: u32,
+    /// Taken before anything was read, so that no later change is missed.
+    pub(super) stamp: FileStamp,
 }
 
 impl Content {
@@ -116,7 +119,8 @@ fn open(item: &Item<'_>, path: &str, most: u64) -> Option<(PathBuf, Content)> {
 
 fn read(path: &Path, most: u64) -> io::Result<Content> {
     let file = File::open(path)?;
-    let mode = file.metadata()?.permissions().mode() & 0o7777;
+    let metadata = file.metadata()?;
+    let (mode, stamp) = (metadata.permissions().mode() & 0o7777, FileStamp::of(&metadata));
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
@@ -125,5 +129,5 @@ fn read(path: &Path, most: u64) -> io::Result<Content> {
             format!("it has more than {} MiB", most.div_ceil(1 << 20)),
         ));
     }
-    Ok(Content { bytes, mode })
+    Ok(Content { bytes, mode, stamp })
 }

@@ -1,5 +1,6 @@
 //! The files of lists that a key names, one or several, and what is said of each.
 
+use super::ListFile;
 use super::file;
 use super::item::Item;
 use crate::domain::{NameList, NameListBuilder};
@@ -16,12 +17,14 @@ pub(super) fn names(item: &Item<'_>, list_use: ListUse) -> Option<NameList> {
     let mut all_read = true;
     for item in files(item)? {
         let Some((path, content)) = file::list(&item) else { continue };
+        note(&item, &path, &content);
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let (mut included, mut left) = (0, file::LONGEST_LIST);
         let mut include = |name: &str| {
             included += 1;
             let is_bounded = included <= MOST_INCLUDED;
             let content = is_bounded.then(|| file::included(&folder.join(name), left)).flatten()?;
+            note(&item, &folder.join(name), &content);
             left = left.saturating_sub(content.bytes.len() as u64);
             Some(content.bytes.to_vec())
         };
@@ -38,11 +41,18 @@ pub(super) fn prefixes(item: &Item<'_>) -> Option<IpSet> {
     let (mut all, mut any) = (IpSet::default(), false);
     for item in files(item)? {
         let Some((path, content)) = file::list(&item) else { continue };
+        note(&item, &path, &content);
         let (set, report) = read_prefixes(&content.bytes);
         any |= is_told(&item, &path, &report, accepted);
         all = all.union(&set);
     }
     any.then_some(all)
+}
+
+/// A file has been read: it may be watched, and nothing is written there.
+fn note(item: &Item<'_>, path: &Path, content: &file::Content) {
+    item.source.note_read(&item.key, path);
+    item.source.note_list_file(ListFile { path: path.to_owned(), stamp: content.stamp });
 }
 
 /// A file or several.

@@ -6,6 +6,7 @@ use super::list_files;
 use super::section::Section;
 use super::{Mode, Scope};
 use crate::domain::{DomainMap, Name, NameList};
+use crate::file_stamp::FileStamp;
 use crate::firewall::ExemptPrograms;
 use crate::ipset::{self, IpSet};
 use crate::lists::ListUse;
@@ -14,6 +15,7 @@ use ipnet::IpNet;
 use nix::unistd::User;
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// `[rules]`
@@ -21,10 +23,23 @@ use std::sync::Arc;
 pub struct RulesConfig {
     /// Addresses and names by route, the lists in files included.
     pub routes: Arc<route::Rules>,
+    /// `rules.watch`: reload when a file of a list changes.
+    pub watch: bool,
+    /// The files of lists, included ones too, as they were read.
+    pub list_files: Vec<ListFile>,
     /// `rules.direct-sources`
     pub direct_sources: IpSet,
     /// `rules.direct-users` and `rules.direct-cgroups`
     pub exempt_programs: ExemptPrograms,
+}
+
+/// A file of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it was when it was read.
+    pub stamp: FileStamp,
 }
 
 impl RulesConfig {
@@ -64,7 +79,10 @@ impl RulesConfig {
             proxy_names,
             china_names,
         };
-        RulesConfig { routes: Arc::new(routes), direct_sources, exempt_programs }
+        let mut watch = false;
+        section.key("watch", &mut watch, Item::boolean);
+        let list_files = section.list_files();
+        RulesConfig { routes: Arc::new(routes), watch, list_files, direct_sources, exempt_programs }
     }
 }
 

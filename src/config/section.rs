@@ -3,6 +3,7 @@
 //! A value that is wrong is reported to the [`SourceFile`] and reads as absent, so that one walk
 //! finds every problem. Unknown keys are reported as soon as a section is opened.
 
+use super::ListFile;
 use super::item::Item;
 use super::shown::{show, show_text};
 use super::source::SourceFile;
@@ -112,6 +113,11 @@ impl<'a> Section<'a> {
             *field = value;
         }
         true
+    }
+
+    /// The files of lists that were read so far.
+    pub(super) fn list_files(&self) -> Vec<ListFile> {
+        self.source.list_files()
     }
 
     /// Reports that a key ought to be here.

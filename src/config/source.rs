@@ -4,7 +4,7 @@
 //! holds a secret: a value that might be one is described instead.
 
 use super::keys::Keys;
-use super::{Config, Error, Loaded};
+use super::{Config, Error, ListFile, Loaded};
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::os::unix::fs::MetadataExt;
@@ -20,6 +20,8 @@ pub(super) struct SourceFile<'a> {
     warnings: RefCell<Vec<(usize, String)>>,
     /// What came of each list in a file.
     lists: RefCell<Vec<(usize, String)>>,
+    /// The files of lists, as they were read.
+    list_files: RefCell<Vec<ListFile>>,
     /// Keys that differ from their defaults.
     changes: RefCell<Vec<(usize, String)>>,
     /// All keys there are.
@@ -40,6 +42,7 @@ impl<'a> SourceFile<'a> {
             problems: RefCell::default(),
             warnings: RefCell::default(),
             lists: RefCell::default(),
+            list_files: RefCell::default(),
             changes: RefCell::default(),
             keys,
             asked: RefCell::default(),
@@ -81,6 +84,16 @@ impl<'a> SourceFile<'a> {
     /// What came of a list that the key at byte `at` names.
     pub(super) fn note_list(&self, at: usize, what: String) {
         self.lists.borrow_mut().push((self.line(at), what));
+    }
+
+    /// A file of a list has been read.
+    pub(super) fn note_list_file(&self, file: ListFile) {
+        self.list_files.borrow_mut().push(file);
+    }
+
+    /// Those that have been read.
+    pub(super) fn list_files(&self) -> Vec<ListFile> {
+        self.list_files.borrow().clone()
     }
 
     /// The key at byte `at` has another value than its default.

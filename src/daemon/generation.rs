@@ -6,7 +6,7 @@
 
 use super::build;
 use super::shared_rules::{ExemptServers, RulesOwner};
-use crate::config::{self, Config, Purpose};
+use crate::config::{self, Config, ListFile, Purpose};
 use crate::dispatch::Current;
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
@@ -80,6 +80,11 @@ impl Generation {
     /// Whether foreign datagrams go through a proxy, where rules are installed.
     pub(super) fn captures_datagrams(&self) -> bool {
         self.config.datagrams().captures()
+    }
+
+    /// The files of lists that are watched.
+    pub(super) fn watched_files(&self) -> Vec<ListFile> {
+        if self.config.rules.watch { self.config.rules.list_files.clone() } else { Vec::new() }
     }
 
     /// A plugin that cannot work is told at once, and not when its proxy is needed.

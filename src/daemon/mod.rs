@@ -13,6 +13,7 @@
 //! | `control`, `signals`, `notify` | operators and the service manager |
 //! | `limits`, `privileges`, `instance_lock` | what the process may, before anything else |
 //! | `network_watcher`, `origins` | what the kernel tells |
+//! | `list_watcher` | whether the file of a list has changed |
 //!
 //! Whatever fails on the way, the rules are removed: they belong to a [`firewall::Installed`],
 //! whose drop removes them, also when a panic unwinds.
@@ -25,6 +26,7 @@ mod generation;
 mod heartbeat;
 mod instance_lock;
 mod limits;
+mod list_watcher;
 mod network_watcher;
 mod notify;
 mod origins;

@@ -15,7 +15,7 @@ use super::shared_rules::{RulesOwner, TeachKernel};
 use super::signals::Signals;
 use super::subscriptions::Fetching;
 use super::supervise::{Daemon, Tasks};
-use super::{build, network_watcher, notify, origins};
+use super::{build, list_watcher, network_watcher, notify, origins};
 use crate::config::{Config, Mode, Purpose};
 use crate::dispatch::Current;
 use crate::dns;
@@ -33,7 +33,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -64,6 +64,9 @@ pub(super) async fn start(
     let heartbeat = prove(&generation, &parts, captures).await?;
     let (reporting, changes) = mpsc::channel(1);
     tasks.spawn("network watcher", network_watcher::watch(reporting, tasks.stopped()));
+    let (watching, watched) = watch::channel(generation.watched_files());
+    let (noticing, list_changes) = mpsc::channel(1);
+    tasks.spawn("list watcher", list_watcher::watch(watched, noticing, tasks.stopped()));
     tasks.spawn("heartbeat", heartbeat.run(tasks.stopped()));
     let (asking, requests) = mpsc::channel(1);
     if let Some(control) = control {
@@ -83,6 +86,8 @@ pub(super) async fn start(
         signals,
         requests,
         changes,
+        list_changes,
+        watching,
         asking,
         fetching,
         arrivals,

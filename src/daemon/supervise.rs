@@ -15,7 +15,7 @@ use super::notify;
 use super::reload::{ReloadError, WantedConfig, reload};
 use super::signals::{SignalMeaning, Signals};
 use super::subscriptions::{Arrival, Fetching};
-use crate::config::Purpose;
+use crate::config::{ListFile, Purpose};
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
 use crate::fault::{self, Step};
@@ -44,6 +44,10 @@ pub(super) struct Daemon {
     pub(super) signals: Signals,
     pub(super) requests: mpsc::Receiver<ControlRequest>,
     pub(super) changes: mpsc::Receiver<NetworkChange>,
+    /// Files of lists have changed.
+    pub(super) list_changes: mpsc::Receiver<()>,
+    /// Those that are watched.
+    pub(super) watching: watch::Sender<Vec<ListFile>>,
     /// Asks the proxies' UDP; of the present generation.
     pub(super) asking: JoinSet<()>,
     pub(super) fetching: Fetching,
@@ -155,6 +159,10 @@ impl Daemon {
                     result?;
                 }
                 Some(arrival) = self.arrivals.recv() => self.arrived(arrival).await?,
+                Some(()) = self.list_changes.recv() => {
+                    info!("rules.watch: the file of a list has changed; reloading");
+                    self.reload_file().await.1?;
+                }
                 Some(change) = self.changes.recv() => self.network_changed(change).await,
                 error = self.tasks.failure() => return Err(error),
             }
@@ -171,6 +179,7 @@ impl Daemon {
             Ok((next, bootstrap)) => {
                 self.tasks.keep_fresh(bootstrap);
                 self.generation = next;
+                self.watching.send_replace(self.generation.watched_files());
                 self.ask_datagrams();
                 fault::pass(Step::Reloaded);
                 let now = self.generation.describe(&self.parts);
