@@ -2,7 +2,7 @@
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A version of a file. Another one differs: writing changes the times (stat(2)), a rename brings
 /// another inode, also where the times were copied with the content.
@@ -31,4 +31,13 @@ impl FileStamp {
     pub fn at(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|metadata| FileStamp::of(&metadata))
     }
+}
+
+/// A file of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it was when it was read.
+    pub stamp: FileStamp,
 }

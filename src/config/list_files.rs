@@ -1,9 +1,9 @@
 //! The files of lists that a key names, one or several, and what is said of each.
 
-use super::ListFile;
 use super::file;
 use super::item::Item;
 use crate::domain::{NameList, NameListBuilder};
+use crate::file_stamp::ListFile;
 use crate::ipset::IpSet;
 use crate::lists::{ListReport, ListUse, read_names, read_prefixes};
 use std::path::Path;

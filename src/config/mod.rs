@@ -54,7 +54,7 @@ pub use provided::Provided;
 pub use proxy::ProxyConfig;
 pub use proxy_kind::ProxyKind;
 pub use proxy_text::proxy_of_link;
-pub use rules::{ListFile, RulesConfig};
+pub use rules::RulesConfig;
 pub use subscription::{BodyOrigin, FetchVia, KEPT_FOLDER, SubscriptionConfig};
 
 /// The whole configuration.

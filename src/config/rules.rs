@@ -6,7 +6,7 @@ use super::list_files;
 use super::section::Section;
 use super::{Mode, Scope};
 use crate::domain::{DomainMap, Name, NameList};
-use crate::file_stamp::FileStamp;
+use crate::file_stamp::ListFile;
 use crate::firewall::ExemptPrograms;
 use crate::ipset::{self, IpSet};
 use crate::lists::ListUse;
@@ -15,7 +15,6 @@ use ipnet::IpNet;
 use nix::unistd::User;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// `[rules]`
@@ -31,15 +30,6 @@ pub struct RulesConfig {
     pub direct_sources: IpSet,
     /// `rules.direct-users` and `rules.direct-cgroups`
     pub exempt_programs: ExemptPrograms,
-}
-
-/// A file of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// What it was when it was read.
-    pub stamp: FileStamp,
 }
 
 impl RulesConfig {

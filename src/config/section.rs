@@ -3,10 +3,10 @@
 //! A value that is wrong is reported to the [`SourceFile`] and reads as absent, so that one walk
 //! finds every problem. Unknown keys are reported as soon as a section is opened.
 
-use super::ListFile;
 use super::item::Item;
 use super::shown::{show, show_text};
 use super::source::SourceFile;
+use crate::file_stamp::ListFile;
 use toml::de::{DeTable, DeValue};
 
 /// A table of the file; also one that is not there, whose keys are all absent.

@@ -4,7 +4,8 @@
 //! holds a secret: a value that might be one is described instead.
 
 use super::keys::Keys;
-use super::{Config, Error, ListFile, Loaded};
+use super::{Config, Error, Loaded};
+use crate::file_stamp::ListFile;
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::os::unix::fs::MetadataExt;

@@ -6,10 +6,11 @@
 
 use super::build;
 use super::shared_rules::{ExemptServers, RulesOwner};
-use crate::config::{self, Config, ListFile, Purpose};
+use crate::config::{self, Config, Purpose};
 use crate::dispatch::Current;
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
+use crate::file_stamp::ListFile;
 use crate::inbound::tcp::Inbound;
 use crate::inbound::token::Token;
 use crate::net::Outbound;

@@ -8,8 +8,7 @@
 //! of another, so that for a moment there is none. So a change is told when all files have been as
 //! they are for two looks. What was told is not told again, also if it could not be used.
 
-use crate::config::ListFile;
-use crate::file_stamp::FileStamp;
+use crate::file_stamp::{FileStamp, ListFile};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
