@@ -145,7 +145,7 @@ fn run(run: &RunArguments) -> ExitCode {
     };
     let log = Log::new(loaded.config.log_level, run.verbose);
     let _last_words = log.last_words();
-    for list in &loaded.lists {
+    for list in &loaded.config.rules.lists {
         info!("list {list}");
     }
     for warning in loaded.warnings.iter().chain(&advice(&loaded.config, purpose)) {
@@ -174,8 +174,8 @@ impl daemon::ConfigSource for Watched {
     }
 
     fn load(&self) -> Result<Config, config::Error> {
-        let Loaded { config, warnings, lists, .. } = Config::load(&self.path, self.purpose)?;
-        for list in &lists {
+        let Loaded { config, warnings, .. } = Config::load(&self.path, self.purpose)?;
+        for list in &config.rules.lists {
             info!("list {list}");
         }
         for warning in warnings.iter().chain(&advice(&config, self.purpose)) {

@@ -38,6 +38,6 @@ impl FileStamp {
 pub struct ListFile {
     /// Where it is.
     pub path: PathBuf,
-    /// What it was when it was read.
-    pub stamp: FileStamp,
+    /// What it was when it was read. `None`: it could not be.
+    pub stamp: Option<FileStamp>,
 }

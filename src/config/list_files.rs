@@ -17,14 +17,18 @@ pub(super) fn names(item: &Item<'_>, list_use: ListUse) -> Option<NameList> {
     let mut all_read = true;
     for item in files(item)? {
         let Some((path, content)) = file::list(&item) else { continue };
-        note(&item, &path, &content);
+        note(&item, &path, Some(&content));
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let (mut included, mut left) = (0, file::LONGEST_LIST);
         let mut include = |name: &str| {
             included += 1;
-            let is_bounded = included <= MOST_INCLUDED;
-            let content = is_bounded.then(|| file::included(&folder.join(name), left)).flatten()?;
-            note(&item, &folder.join(name), &content);
+            if included > MOST_INCLUDED {
+                return None;
+            }
+            let path = folder.join(name);
+            let content = file::included(&path, left);
+            note(&item, &path, content.as_ref());
+            let content = content?;
             left = left.saturating_sub(content.bytes.len() as u64);
             Some(content.bytes.to_vec())
         };
@@ -41,7 +45,7 @@ pub(super) fn prefixes(item: &Item<'_>) -> Option<IpSet> {
     let (mut all, mut any) = (IpSet::default(), false);
     for item in files(item)? {
         let Some((path, content)) = file::list(&item) else { continue };
-        note(&item, &path, &content);
+        note(&item, &path, Some(&content));
         let (set, report) = read_prefixes(&content.bytes);
         any |= is_told(&item, &path, &report, accepted);
         all = all.union(&set);
@@ -49,10 +53,10 @@ pub(super) fn prefixes(item: &Item<'_>) -> Option<IpSet> {
     any.then_some(all)
 }
 
-/// A file has been read: it may be watched, and nothing is written there.
-fn note(item: &Item<'_>, path: &Path, content: &file::Content) {
-    item.source.note_read(&item.key, path);
-    item.source.note_list_file(ListFile { path: path.to_owned(), stamp: content.stamp });
+/// A file has been read, or cannot be: it may be watched.
+fn note(item: &Item<'_>, path: &Path, content: Option<&file::Content>) {
+    let stamp = content.map(|content| content.stamp);
+    item.source.note_list_file(ListFile { path: path.to_owned(), stamp });
 }
 
 /// A file or several.

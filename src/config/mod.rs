@@ -43,6 +43,7 @@ mod tls;
 
 use crate::subscription::kept::KeptBody;
 use provided::BodyReading;
+use read::ConfigText;
 use std::path::{Path, PathBuf};
 
 pub use control::CONTROL_SOCKET;
@@ -82,6 +83,8 @@ pub struct Config {
     pub log_level: LogLevel,
     /// `control.socket`
     pub control_socket: PathBuf,
+    /// What this was read from, with `rules.watch`.
+    text: Option<ConfigText>,
 }
 
 /// Whose connections are taken.
@@ -118,8 +121,6 @@ pub struct Loaded {
     pub config: Config,
     /// What is odd without being wrong: one line each, for the log.
     pub warnings: Vec<String>,
-    /// What came of each list in a file: one line each, for the log.
-    pub lists: Vec<String>,
     /// The keys that differ from their defaults, as `key = value`, in the order of the file; for
     /// [`Loaded::summary`]. Never a secret.
     changes: Vec<String>,
@@ -159,6 +160,19 @@ impl Config {
         subscription.provided = Provided::of(body, reading)?;
         config.take_provided();
         Ok(config)
+    }
+
+    /// The same with the lists that their files have now, if `rules.watch` is set. Nothing else is
+    /// read again: the file of the configuration may be in the middle of an edit.
+    ///
+    /// # Errors
+    /// All that is wrong with these files.
+    pub fn with_lists(&self) -> Result<Config, Error> {
+        let rules = match &self.text {
+            Some(text) => text.rules(self.mode, self.scope)?,
+            None => self.rules.clone(),
+        };
+        Ok(Config { rules, ..self.clone() })
     }
 
     /// Whether there is a subscription of this name.

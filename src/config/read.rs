@@ -7,9 +7,11 @@ use super::{
     Config, DnsConfig, Error, FirewallConfig, ListenConfig, Loaded, LogLevel, Mode, Purpose,
     RulesConfig, Scope, control, file, proxy, subscription,
 };
-use std::path::Path;
-use std::sync::LazyLock;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 use toml::de::DeTable;
+use zeroize::Zeroizing;
 
 /// After so many slips of TOML the rest is their consequence.
 const MOST_SYNTAX_ERRORS: usize = 5;
@@ -49,9 +51,43 @@ pub(super) fn parse(path: &Path, text: &str, purpose: Purpose) -> Result<(Loaded
         }
         return Err(source.conclude_broken());
     }
-    let config = config(&Section::top(&source, table.get_ref()), purpose);
+    let mut config = config(&Section::top(&source, table.get_ref()), purpose);
+    if !config.rules.watched.is_empty() {
+        config.text = Some(ConfigText::new(path, text));
+    }
     let holds_password = source.holds_password();
     Ok((source.conclude(config)?, holds_password))
+}
+
+/// The text that a configuration was read from, so that its lists can be read again.
+#[derive(Clone)]
+pub(super) struct ConfigText {
+    path: PathBuf,
+    /// It may hold passwords.
+    text: Arc<Zeroizing<String>>,
+}
+
+impl ConfigText {
+    fn new(path: &Path, text: &str) -> Self {
+        let text = Arc::new(Zeroizing::new(text.to_owned()));
+        ConfigText { path: path.to_owned(), text }
+    }
+
+    /// Its rules, with what the files of the lists have now.
+    pub(super) fn rules(&self, mode: Mode, scope: Scope) -> Result<RulesConfig, Error> {
+        let source = SourceFile::new(&self.path, &self.text, keys());
+        // It was read before without an error.
+        let (table, _) = DeTable::parse_recoverable(&self.text);
+        let top = Section::top(&source, table.get_ref());
+        let rules = RulesConfig::read(&top.section("rules"), mode, scope);
+        source.unless_wrong(rules)
+    }
+}
+
+impl fmt::Debug for ConfigText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConfigText({})", self.path.display())
+    }
 }
 
 /// The keys of the file: those that are asked for when a file is read that says nothing, with one
@@ -103,6 +139,7 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
         firewall,
         log_level,
         control_socket,
+        text: None,
     };
     config.take_provided();
     config

@@ -22,10 +22,10 @@ use std::sync::Arc;
 pub struct RulesConfig {
     /// Addresses and names by route, the lists in files included.
     pub routes: Arc<route::Rules>,
-    /// `rules.watch`: reload when a file of a list changes.
-    pub watch: bool,
-    /// The files of lists, included ones too, as they were read.
-    pub list_files: Vec<ListFile>,
+    /// What came of each list in a file: one line each, for the log.
+    pub lists: Vec<String>,
+    /// The files to look at, included ones too, as they were read; none without `rules.watch`.
+    pub watched: Vec<ListFile>,
     /// `rules.direct-sources`
     pub direct_sources: IpSet,
     /// `rules.direct-users` and `rules.direct-cgroups`
@@ -71,8 +71,9 @@ impl RulesConfig {
         };
         let mut watch = false;
         section.key("watch", &mut watch, Item::boolean);
-        let list_files = section.list_files();
-        RulesConfig { routes: Arc::new(routes), watch, list_files, direct_sources, exempt_programs }
+        let watched = if watch { section.list_files() } else { Vec::new() };
+        let (routes, lists) = (Arc::new(routes), section.lists());
+        RulesConfig { routes, lists, watched, direct_sources, exempt_programs }
     }
 }
 

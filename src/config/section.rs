@@ -115,9 +115,14 @@ impl<'a> Section<'a> {
         true
     }
 
-    /// The files of lists that were read so far.
+    /// The files of lists that were read so far, and those that are not there.
     pub(super) fn list_files(&self) -> Vec<ListFile> {
         self.source.list_files()
+    }
+
+    /// What came of them, one line each.
+    pub(super) fn lists(&self) -> Vec<String> {
+        self.source.lists()
     }
 
     /// Reports that a key ought to be here.

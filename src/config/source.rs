@@ -87,7 +87,7 @@ impl<'a> SourceFile<'a> {
         self.lists.borrow_mut().push((self.line(at), what));
     }
 
-    /// A file of a list has been read.
+    /// A file of a list has been read, or is not there.
     pub(super) fn note_list_file(&self, file: ListFile) {
         self.list_files.borrow_mut().push(file);
     }
@@ -95,6 +95,11 @@ impl<'a> SourceFile<'a> {
     /// Those that have been read.
     pub(super) fn list_files(&self) -> Vec<ListFile> {
         self.list_files.borrow().clone()
+    }
+
+    /// What came of them.
+    pub(super) fn lists(&self) -> Vec<String> {
+        in_order(self.lists.borrow().clone())
     }
 
     /// The key at byte `at` has another value than its default.
@@ -169,18 +174,19 @@ impl<'a> SourceFile<'a> {
 
     /// The end of reading: the configuration counts only if there was no problem.
     pub(super) fn conclude(self, config: Config) -> Result<Loaded, Error> {
-        let problems = in_order(self.problems);
-        if problems.is_empty() {
-            let (warnings, changes) = (in_order(self.warnings), in_order(self.changes));
-            Ok(Loaded { config, warnings, lists: in_order(self.lists), changes })
-        } else {
-            Err(Error { problems })
-        }
+        let (warnings, changes) = (in_order(self.warnings.take()), in_order(self.changes.take()));
+        self.unless_wrong(config).map(|config| Loaded { config, warnings, changes })
+    }
+
+    /// The same for a part of it.
+    pub(super) fn unless_wrong<T>(self, part: T) -> Result<T, Error> {
+        let problems = in_order(self.problems.into_inner());
+        if problems.is_empty() { Ok(part) } else { Err(Error { problems }) }
     }
 
     /// The end of reading a file that is no TOML.
     pub(super) fn conclude_broken(self) -> Error {
-        Error { problems: in_order(self.problems) }
+        Error { problems: in_order(self.problems.into_inner()) }
     }
 }
 
@@ -193,8 +199,7 @@ pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     one == other || identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
-fn in_order(list: RefCell<Vec<(usize, String)>>) -> Vec<String> {
-    let mut list = list.into_inner();
+fn in_order(mut list: Vec<(usize, String)>) -> Vec<String> {
     list.sort_by_key(|(line, _)| *line);
     list.into_iter().map(|(_, text)| text).collect()
 }

@@ -20,7 +20,7 @@ impl Loaded {
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = self.config.write(&mut text);
-        for (number, list) in self.lists.iter().enumerate() {
+        for (number, list) in self.config.rules.lists.iter().enumerate() {
             let title = if number == 0 { "lists" } else { "" };
             let _ = writeln!(text, "{title:<10}{list}");
         }

@@ -10,7 +10,6 @@ use crate::config::{self, Config, Purpose};
 use crate::dispatch::Current;
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
-use crate::file_stamp::ListFile;
 use crate::inbound::tcp::Inbound;
 use crate::inbound::token::Token;
 use crate::net::Outbound;
@@ -81,11 +80,6 @@ impl Generation {
     /// Whether foreign datagrams go through a proxy, where rules are installed.
     pub(super) fn captures_datagrams(&self) -> bool {
         self.config.datagrams().captures()
-    }
-
-    /// The files of lists that are watched.
-    pub(super) fn watched_files(&self) -> Vec<ListFile> {
-        if self.config.rules.watch { self.config.rules.list_files.clone() } else { Vec::new() }
     }
 
     /// A plugin that cannot work is told at once, and not when its proxy is needed.

@@ -35,7 +35,7 @@ use crate::plugin::child;
 use crate::{dns, exit};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tracing::error;
+use tracing::{error, info};
 
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,8 @@ pub(super) enum WantedConfig<'a> {
     },
     /// The present configuration with other servers: the file may be in the middle of an edit.
     With(Box<Config>),
+    /// The present configuration with the lists that their files have now.
+    Lists,
 }
 
 /// Puts the next generation into the present one's place. Returns it, and what keeps the addresses
@@ -87,6 +89,7 @@ pub(super) async fn reload(
     let config = build::possible(match wanted {
         WantedConfig::File { unkept } => with_bodies(load(parts).await?, unkept),
         WantedConfig::With(config) => *config,
+        WantedConfig::Lists => with_lists(&present.config).await?,
     });
     let mut fixed = needs_restart(&present.config, &config);
     let captures_datagrams = config.datagrams().captures();
@@ -136,8 +139,23 @@ fn with_bodies(mut config: Config, unkept: &[Arrival]) -> Config {
 /// A list of a hundred thousand names is not read on a thread that serves connections.
 async fn load(parts: &Parts) -> Result<Config, ReloadError> {
     let source = Arc::clone(&parts.source);
-    let loading = tokio::task::spawn_blocking(move || source.load());
-    loading
+    read(move || source.load()).await
+}
+
+/// The same with the lists as they are now.
+async fn with_lists(present: &Config) -> Result<Config, ReloadError> {
+    let present = present.clone();
+    let config = read(move || present.with_lists()).await?;
+    for list in &config.rules.lists {
+        info!("list {list}");
+    }
+    Ok(config)
+}
+
+async fn read(
+    reading: impl FnOnce() -> Result<Config, config::Error> + Send + 'static,
+) -> Result<Config, ReloadError> {
+    tokio::task::spawn_blocking(reading)
         .await
         .map_err(|_| Error::Died("the reading of the configuration"))?
         .map_err(ReloadError::Config)

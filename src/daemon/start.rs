@@ -64,7 +64,7 @@ pub(super) async fn start(
     let heartbeat = prove(&generation, &parts, captures).await?;
     let (reporting, changes) = mpsc::channel(1);
     tasks.spawn("network watcher", network_watcher::watch(reporting, tasks.stopped()));
-    let (watching, watched) = watch::channel(generation.watched_files());
+    let (watching, watched) = watch::channel(generation.config.rules.watched.clone());
     let (noticing, list_changes) = mpsc::channel(1);
     tasks.spawn("list watcher", list_watcher::watch(watched, noticing, tasks.stopped()));
     tasks.spawn("heartbeat", heartbeat.run(tasks.stopped()));

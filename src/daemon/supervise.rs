@@ -21,6 +21,7 @@ use crate::dns::bootstrap::Bootstrap;
 use crate::fault::{self, Step};
 use crate::file_stamp::ListFile;
 use crate::firewall::OnFailure;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -46,7 +47,7 @@ pub(super) struct Daemon {
     pub(super) requests: mpsc::Receiver<ControlRequest>,
     pub(super) changes: mpsc::Receiver<NetworkChange>,
     /// Files of lists have changed.
-    pub(super) list_changes: mpsc::Receiver<()>,
+    pub(super) list_changes: mpsc::Receiver<Vec<PathBuf>>,
     /// Those that are watched.
     pub(super) watching: watch::Sender<Vec<ListFile>>,
     /// Asks the proxies' UDP; of the present generation.
@@ -160,9 +161,10 @@ impl Daemon {
                     result?;
                 }
                 Some(arrival) = self.arrivals.recv() => self.arrived(arrival).await?,
-                Some(()) = self.list_changes.recv() => {
-                    info!("rules.watch: the file of a list has changed; reloading");
-                    self.reload_file().await.1?;
+                Some(files) = self.list_changes.recv() => {
+                    let files: Vec<_> = files.iter().map(|it| it.display().to_string()).collect();
+                    info!("rules.watch: {} changed: the lists are read again", files.join(", "));
+                    self.reload(WantedConfig::Lists).await.1?;
                 }
                 Some(change) = self.changes.recv() => self.network_changed(change).await,
                 error = self.tasks.failure() => return Err(error),
@@ -180,7 +182,13 @@ impl Daemon {
             Ok((next, bootstrap)) => {
                 self.tasks.keep_fresh(bootstrap);
                 self.generation = next;
-                self.watching.send_replace(self.generation.watched_files());
+                let watched = &self.generation.config.rules.watched;
+                // If they are as they were read before, what was told of them holds.
+                self.watching.send_if_modified(|former| {
+                    let differ = former != watched;
+                    former.clone_from(watched);
+                    differ
+                });
                 self.ask_datagrams();
                 fault::pass(Step::Reloaded);
                 let now = self.generation.describe(&self.parts);

@@ -75,3 +75,4 @@ mod transfer;
 mod unproven;
 mod unproven_datagrams;
 mod unread_log;
+mod watched_lists;

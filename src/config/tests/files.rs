@@ -207,7 +207,8 @@ fn odd_lines_are_passed_over_and_told() {
     }
     assert!(routes.china.contains("192.0.2.1".parse().unwrap()));
     let folder = format!("{}/", folder.0.display());
-    let lists: Vec<String> = loaded.lists.iter().map(|list| list.replace(&folder, "")).collect();
+    let lists: Vec<String> =
+        loaded.config.rules.lists.iter().map(|list| list.replace(&folder, "")).collect();
     assert_eq!(
         lists,
         [
@@ -238,8 +239,8 @@ fn several_files_and_those_that_they_include() {
     };
     assert!(is_foreign("a.example") && is_foreign("x.b.example"));
     assert!(!is_foreign("c.example") && !is_foreign("d.example"));
-    assert_eq!(loaded.lists.len(), 2, "{:?}", loaded.lists);
-    assert!(loaded.lists[1].contains("with a file that cannot be included (line 3 "));
+    assert_eq!(loaded.config.rules.lists.len(), 2, "{:?}", loaded.config.rules.lists);
+    assert!(loaded.config.rules.lists[1].contains("with a file that cannot be included (line 3 "));
 
     let text = format!("[rules]\nproxy-domain-file = [\"one\", \"none\", 7]\n{PROXY}");
     let problems = folder.problems(&text);

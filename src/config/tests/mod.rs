@@ -7,6 +7,7 @@ mod keys;
 mod subscriptions;
 mod summary;
 mod tls;
+mod watch;
 
 use super::read::parse;
 use super::{Config, Error, Loaded, Purpose};
