@@ -112,6 +112,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::Path;
+    use tokio::time::timeout;
 
     struct Folder(PathBuf);
 
@@ -206,7 +207,22 @@ mod tests {
         symlink("2", folder.0.join("next")).unwrap();
         fs::rename(folder.0.join("next"), folder.0.join("current")).unwrap();
         assert_eq!(looking.settle(), [0]);
-        folder.write("2/list", "a.example\nb.example\n");
+        let list = folder.write("2/list", "a.example\nb.example\n");
+        assert_eq!(looking.settle(), [0]);
+        symlink(&list, folder.0.join("link")).unwrap();
+        let mut looking = Looking::at(vec![read(&folder.0.join("link"))]);
+        folder.write("2/list", "c.example\n");
+        assert_eq!(looking.settle(), [0]);
+    }
+
+    #[test]
+    fn a_change_that_leaves_length_and_time() {
+        let folder = Folder::new("times");
+        let list = folder.write("list", "a.example\n");
+        let then = fs::metadata(&list).unwrap().modified().unwrap();
+        let mut looking = Looking::at(vec![read(&list)]);
+        folder.write("list", "b.example\n");
+        fs::File::open(&list).unwrap().set_modified(then).unwrap();
         assert_eq!(looking.settle(), [0]);
     }
 
@@ -274,7 +290,7 @@ mod tests {
         tokio::time::sleep(INTERVAL * 3).await;
         assert!(told.try_recv().is_err(), "nothing has changed");
         folder.write("list", "a.example\n");
-        assert_eq!(told.recv().await.unwrap(), [list]);
+        assert_eq!(timeout(INTERVAL * 20, told.recv()).await.unwrap().unwrap(), [list]);
         stop.send_replace(true);
         assert!(task.await.unwrap());
     }
