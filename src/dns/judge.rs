@@ -3,7 +3,9 @@
 
 use super::memory::{Events, Memory};
 use super::policy::QueryPolicy;
-use super::reply::{DomesticVerdict, Ede, Reply, Side, Stored, Ttls, classify, classify_trusted};
+use super::reply::{
+    Believed, DomesticVerdict, Ede, Reply, Side, Stored, Ttls, classify, classify_trusted,
+};
 use super::resolution::{Resolution, TRUSTED_SILENT};
 use super::split::{Circumstances, Conclusion, DOMESTIC_SILENCE, Event, Reaction, Split};
 use super::split::{Timer, Timers};
@@ -94,7 +96,7 @@ fn ask_domestic(
 }
 
 fn classified(policy: &QueryPolicy, memory: &Memory, reply: &Reply<'_>) -> DomesticVerdict {
-    match classify(reply, policy.china(), &memory.bogus.borrow(), false) {
+    match classify(reply, policy.china(), &memory.bogus.borrow(), Believed::PublicOnly) {
         DomesticVerdict::Foreign if fault::is(Fault::Judgement) => DomesticVerdict::Cn,
         verdict => verdict,
     }

@@ -14,7 +14,7 @@ use super::cache::NameVerdict;
 use super::memory::Memory;
 use super::policy::QueryPolicy;
 use super::reply::{
-    DomesticVerdict, Ede, Reply, Side, Stored, TrustedVerdict, classify, classify_trusted,
+    Believed, DomesticVerdict, Ede, Reply, Side, Stored, TrustedVerdict, classify, classify_trusted,
 };
 use super::resolution::{Resolution, TRUSTED_SILENT};
 use super::upstream::Upstreams;
@@ -71,7 +71,7 @@ async fn nearer(
     }
     let message = message?;
     let reply = Reply::parse(&message)?;
-    let verdict = classify(&reply, policy.china(), &memory.bogus.borrow(), false);
+    let verdict = classify(&reply, policy.china(), &memory.bogus.borrow(), Believed::PublicOnly);
     (verdict == DomesticVerdict::Cn).then(|| policy.stored(&reply, Side::Domestic))
 }
 
@@ -86,10 +86,12 @@ enum Belief {
 
 fn believe(reply: &Reply<'_>, china: &IpSet) -> Belief {
     match classify_trusted(reply) {
-        TrustedVerdict::Addresses => match classify(reply, china, &IpSet::default(), true) {
-            DomesticVerdict::Cn => Belief::Domestic,
-            _ => Belief::Foreign,
-        },
+        TrustedVerdict::Addresses => {
+            match classify(reply, china, &IpSet::default(), Believed::Private) {
+                DomesticVerdict::Cn => Belief::Domestic,
+                _ => Belief::Foreign,
+            }
+        }
         TrustedVerdict::NoIp | TrustedVerdict::Nx | TrustedVerdict::Err => Belief::Nothing,
     }
 }

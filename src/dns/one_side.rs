@@ -2,7 +2,9 @@
 
 use super::memory::Memory;
 use super::policy::QueryPolicy;
-use super::reply::{DomesticVerdict, Ede, Reply, Side, classify};
+use super::reply::{
+    Believed, DomesticVerdict, Ede, Reply, Side, TrustedVerdict, classify, classify_trusted,
+};
 use super::resolution::{Resolution, TRUSTED_SILENT};
 use super::split::DOMESTIC_SILENCE;
 use super::upstream::Upstreams;
@@ -17,6 +19,10 @@ use std::time::{Duration, Instant};
 const DOMESTIC_PART: f32 = 0.6;
 
 /// The domestic servers know best, unless they are silent or lied to.
+///
+/// The operator vouches for the name, so foreign and private addresses are fine. One of the asking
+/// machine itself is either meant so (`localhost.example.com`, where a site has started a program)
+/// or what a provider forges: it counts unless the trusted side knows other addresses.
 pub(super) async fn domestic_first(
     policy: &QueryPolicy,
     memory: &Memory,
@@ -26,17 +32,28 @@ pub(super) async fn domestic_first(
 ) -> Resolution {
     let began = Instant::now();
     let part = patience.mul_f32(DOMESTIC_PART).min(DOMESTIC_SILENCE);
-    if let Some(message) = upstreams.ask_one_of(&upstreams.domestic, query, part).await
-        && let Some(reply) = Reply::parse(&message)
-        // The operator vouches for the name: private and foreign addresses are fine.
-        && !matches!(
-            classify(&reply, &IpSet::default(), &memory.bogus.borrow(), true),
-            DomesticVerdict::Bogus | DomesticVerdict::Err
-        )
-    {
-        return Resolution::fresh(policy.stored(&reply, Side::Domestic));
+    let message = upstreams.ask_one_of(&upstreams.domestic, query, part).await;
+    let reply = message.as_deref().and_then(Reply::parse);
+    let judged = |believed| {
+        let reply = reply.as_ref()?;
+        let verdict = classify(reply, &IpSet::default(), &memory.bogus.borrow(), believed);
+        let counts = !matches!(verdict, DomesticVerdict::Bogus | DomesticVerdict::Err);
+        counts.then(|| Resolution::fresh(policy.stored(reply, Side::Domestic)))
+    };
+    if let Some(resolution) = judged(Believed::Private) {
+        return resolution;
     }
-    trusted_only(policy, upstreams, query, patience.saturating_sub(began.elapsed())).await
+    let left = patience.saturating_sub(began.elapsed());
+    let Some(own) = judged(Believed::PrivateAndOwn) else {
+        return trusted_only(policy, upstreams, query, left).await;
+    };
+    let message = upstreams.ask_trusted(query, left).await;
+    match message.as_deref().and_then(Reply::parse) {
+        Some(other) if classify_trusted(&other) == TrustedVerdict::Addresses => {
+            Resolution::fresh(policy.stored(&other, Side::Trusted))
+        }
+        _ => own,
+    }
 }
 
 pub(super) async fn trusted_only(

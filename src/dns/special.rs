@@ -40,12 +40,22 @@ impl Special {
             (b"invalid" | b"onion", _) => Special::NxDomain,
             (b"net", b"use-application-dns") if count == 2 => Special::NxDomain,
             (b"arpa", _) => under_arpa(name),
-            // RFC 6762; ICANN's name for private use; what routers use.
-            (b"local" | b"internal" | b"lan", _) => Special::Local,
+            _ if is_local_top(top) => Special::Local,
             _ if count == 1 => Special::Local,
             _ => Special::Ordinary,
         }
     }
+}
+
+/// Whether it is the very name of a zone of the local network, which the root does not have.
+pub(super) fn is_local_zone(name: &[u8]) -> bool {
+    let (count, [top, ..]) = last_labels(name);
+    count == 1 && is_local_top(top)
+}
+
+/// RFC 6762; ICANN's name for private use; what routers use.
+fn is_local_top(label: &[u8]) -> bool {
+    matches!(label, b"local" | b"internal" | b"lan")
 }
 
 /// The answer for [`Special::Localhost`] (RFC 6761, 6.3).

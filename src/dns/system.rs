@@ -1,7 +1,8 @@
 //! The system's own name servers, for local names: read from resolv.conf(5), never written.
 
+use crate::net;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
 /// systemd-resolved keeps the real servers in the first; where it does not run the second has
@@ -50,13 +51,23 @@ fn parse(text: &str) -> Vec<SocketAddr> {
         if words.next() != Some("nameserver") {
             return None;
         }
-        let word = words.next()?;
-        // fe80::1%eth0 means nothing without its interface, and parses here only without it.
-        let address: IpAddr = word.parse().ok()?;
-        let usable = !address.is_loopback() && !address.is_unspecified();
-        usable.then(|| SocketAddr::new(address, PORT))
+        server(words.next()?)
     });
     servers.collect()
+}
+
+/// Routers announce themselves by a link-local address (RFC 8106), which needs its link.
+fn server(word: &str) -> Option<SocketAddr> {
+    if let Some((address, link)) = word.split_once('%') {
+        let address: Ipv6Addr = address.parse().ok()?;
+        let is_complete = address.is_unicast_link_local();
+        return is_complete
+            .then(|| Some(SocketAddrV6::new(address, PORT, 0, net::scope(link)?).into()))?;
+    }
+    let address: IpAddr = word.parse().ok()?;
+    let lacks_link = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let usable = !address.is_loopback() && !address.is_unspecified() && !lacks_link;
+    usable.then(|| SocketAddr::new(address, PORT))
 }
 
 #[cfg(test)]
@@ -66,10 +77,19 @@ mod tests {
     #[test]
     fn loopback_and_nonsense_are_left_out() {
         let text = "# nameserver 192.0.2.9\nsearch lan\nnameserver 127.0.0.53\n\
-                    nameserver 192.0.2.1 \nnameserver\t2001:db8::1\nnameserver fe80::1%eth0\n\
+                    nameserver 192.0.2.1 \nnameserver\t2001:db8::1\nnameserver fe80::1\n\
+                    nameserver fe80::1%no-such\nnameserver 2001:db8::1%lo\n\
                     nameserver x\nnameserver\n";
         let expected: Vec<SocketAddr> =
             vec!["192.0.2.1:53".parse().unwrap(), "[2001:db8::1]:53".parse().unwrap()];
         assert_eq!(parse(text), expected);
+    }
+
+    #[test]
+    fn a_link_local_server_has_its_link() {
+        let servers = parse("nameserver fe80::1%lo\nnameserver fe80::2%7\n");
+        let lo = net::scope("lo").unwrap();
+        let shown: Vec<String> = servers.iter().map(SocketAddr::to_string).collect();
+        assert_eq!(shown, [format!("[fe80::1%{lo}]:53"), "[fe80::2%7]:53".to_owned()]);
     }
 }

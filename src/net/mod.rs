@@ -249,6 +249,13 @@ pub fn is_own_address(peer: SocketAddr) -> bool {
     local.is_ok_and(|local| local.as_socket().is_some_and(|local| local.ip() == peer.ip()))
 }
 
+/// The link that the part of a link-local address behind `%` means (RFC 4007, 11): the name of an
+/// interface, or its number. `None`: there is no such interface.
+pub fn scope(text: &str) -> Option<u32> {
+    let number = text.parse().ok().filter(|number| *number != 0);
+    number.or_else(|| nix::net::if_::if_nametoindex(text).ok())
+}
+
 /// Options of every relayed connection, on both legs: no Nagle (the other side has delayed
 /// enough), and keepalive after two minutes, so that a vanished peer is found in four. Set on a
 /// listener, they are those of every connection it accepts (sk_clone_lock), which saves five

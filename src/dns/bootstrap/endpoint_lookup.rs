@@ -16,7 +16,7 @@
 
 use super::hosts_file;
 use crate::dns::name_server::{NameServer, Transport};
-use crate::dns::reply::{DomesticVerdict, Reply, classify, is_private};
+use crate::dns::reply::{Believed, DomesticVerdict, Reply, classify, is_private};
 use crate::dns::rewriting::random_name;
 use crate::dns::settings::Settings;
 use crate::dns::special::Special;
@@ -189,7 +189,7 @@ impl EndpointLookup {
         let message = once::ask(&self.outbound, &self.tls, server, query, PATIENCE).await.ok()?;
         let reply = Reply::parse(&message)?;
         // A private address is the operator's business: the proxy may stand in the LAN.
-        match classify(&reply, &IpSet::default(), &self.settings.answers.bogus, true) {
+        match classify(&reply, &IpSet::default(), &self.settings.answers.bogus, Believed::Private) {
             DomesticVerdict::Cn | DomesticVerdict::Foreign => {}
             DomesticVerdict::Bogus => {
                 warn!("{server} gives an address for a proxy that cannot be true");

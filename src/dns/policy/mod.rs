@@ -178,7 +178,7 @@ impl QueryPolicy {
     /// Whether it is for the servers of local names.
     pub(super) fn is_local(&self, query: &Query) -> bool {
         Special::of(query.name()) == Special::Local
-            && !is_about_a_zone(query)
+            && !is_about_a_top_level(query)
             && self.forward(query).is_none()
     }
 
@@ -258,13 +258,15 @@ impl QueryPolicy {
 }
 
 /// A validating client asks for keys and servers of top-level domains: `com` is no host of the
-/// local network.
-fn is_about_a_zone(query: &Query) -> bool {
+/// local network. `lan` is no top-level domain.
+fn is_about_a_top_level(query: &Query) -> bool {
     const NS: u16 = 2;
     const DS: u16 = 43;
     const DNSKEY: u16 = 48;
     let single_label = query.name().iter().filter(|byte| **byte < 64).count() == 2;
-    single_label && matches!(query.qtype(), NS | DS | DNSKEY | rr::SOA)
+    single_label
+        && matches!(query.qtype(), NS | DS | DNSKEY | rr::SOA)
+        && !special::is_local_zone(query.name())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 const TXT: u16 = 16;
+const NS: u16 = 2;
 const DS: u16 = 43;
 
 fn settings() -> Settings {
@@ -54,6 +55,10 @@ fn what_becomes_of_a_query() {
         ("git.corp.example", rr::A, Plan::Ask(Ask::Forward(&servers))),
         ("nas", rr::A, Plan::Ask(Ask::Local)),
         ("com", DS, Plan::Ask(Ask::SideOfAddresses)),
+        // Avahi asks so whether a name server has the zone.
+        ("local", rr::SOA, Plan::Ask(Ask::Local)),
+        ("lan", NS, Plan::Ask(Ask::Local)),
+        ("internal", DS, Plan::Ask(Ask::Local)),
         ("direct.example", rr::HTTPS, Plan::Ask(Ask::Domestic)),
         ("proxy.example", rr::HTTPS, Plan::Ask(Ask::Trusted)),
         ("www.china.example", rr::A, Plan::Ask(Ask::Domestic)),

@@ -12,7 +12,9 @@ pub use answer::{
     Ede, UNTIL_RELOAD, addresses, blocked, error, minimal_any, nodata, nxdomain, pointers, refused,
     servfail, truncated,
 };
-pub use classify::{DomesticVerdict, TrustedVerdict, classify, classify_trusted, is_private};
+pub use classify::{
+    Believed, DomesticVerdict, TrustedVerdict, classify, classify_trusted, is_private,
+};
 pub use confined::confined;
 pub use hints::without_hints;
 pub use stored::{Clamp, Side, Stored, Ttls};

@@ -70,6 +70,23 @@ async fn a_direct_name_falls_back_to_the_trusted_side() {
 }
 
 #[tokio::test]
+async fn the_machine_itself_is_believed_of_a_direct_name_if_the_trusted_side_knows_nothing_else() {
+    run(async || {
+        let own = |trusted| async {
+            let domestic = always(|query| addresses(query, 60, &["127.0.0.1"]));
+            let world = world(domestic, trusted, |settings| {
+                list(settings, &[("near.example", Some(Route::Direct))]);
+            });
+            world.a("localhost.near.example").await
+        };
+        assert_eq!(own(silent()).await, ["127.0.0.1"]);
+        assert_eq!(own(always(|query| addresses(query, 60, &[]))).await, ["127.0.0.1"]);
+        assert_eq!(own(always(|query| addresses(query, 60, &["127.0.0.1"]))).await, ["127.0.0.1"]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn local_names_never_leave() {
     run(async || {
         let public = always(|query| addresses(query, 60, &[ABROAD]));

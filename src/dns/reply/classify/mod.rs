@@ -35,14 +35,26 @@ pub enum TrustedVerdict {
     Err,
 }
 
+/// Which addresses are believed of a name, beside public ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Believed {
+    /// None: a private address is a forger's, or an attack on a host of the network (DNS
+    /// rebinding).
+    PublicOnly,
+    /// Private ones.
+    Private,
+    /// Private ones, and those of the asking machine itself and of its link, which some names have
+    /// on purpose: an operator's list has the name.
+    PrivateAndOwn,
+}
+
 /// Judges a domestic reply. `china` holds the domestic addresses (none with `scope = "global"`),
-/// `bogus` those of `dns.bogus` and of providers that rewrite NXDOMAIN. A private address counts
-/// as bogus unless the name is a local one.
+/// `bogus` those of `dns.bogus` and of providers that rewrite NXDOMAIN.
 pub fn classify(
     reply: &Reply<'_>,
     china: &IpSet,
     bogus: &IpSet,
-    name_is_local: bool,
+    believed: Believed,
 ) -> DomesticVerdict {
     match reply.rcode() {
         _ if reply.truncated() => return DomesticVerdict::Err,
@@ -59,7 +71,8 @@ pub fn classify(
         is_impossible(inside)
             || bogus.contains(*address)
             || bogus.contains(inside)
-            || !name_is_local && is_inward(inside)
+            || believed != Believed::PrivateAndOwn && is_own(inside)
+            || believed == Believed::PublicOnly && is_inward(inside)
     };
     if addresses.iter().any(is_bogus) {
         DomesticVerdict::Bogus
@@ -96,14 +109,19 @@ fn judged(address: IpAddr) -> IpAddr {
     }
 }
 
-/// No public name has such an address.
+/// No host has such an address.
 fn is_impossible(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(v4) => {
-            let first = v4.octets()[0];
-            first == 0 || first >= 224 || v4.is_loopback() || v4.is_link_local()
-        }
-        IpAddr::V6(v6) => v6.is_unspecified() || v6.is_loopback() || v6.is_multicast(),
+        IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.octets()[0] >= 224,
+        IpAddr::V6(v6) => v6.is_unspecified() || v6.is_multicast(),
+    }
+}
+
+/// The asking machine itself; with IPv4 also its link (RFC 3927).
+fn is_own(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback(),
     }
 }
 

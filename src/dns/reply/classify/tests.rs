@@ -9,7 +9,7 @@ fn set(text: &str) -> IpSet {
 }
 
 /// The verdict about a reply with these addresses.
-fn judge(addresses: &str, name_is_local: bool) -> DomesticVerdict {
+fn judge(addresses: &str, believed: Believed) -> DomesticVerdict {
     let answers: Vec<String> = addresses
         .split_whitespace()
         .map(|address| {
@@ -17,13 +17,13 @@ fn judge(addresses: &str, name_is_local: bool) -> DomesticVerdict {
             format!("www.example.com 60 {kind} {address}")
         })
         .collect();
-    judge_wire(&wire(rr::A, 0, [&answers.join("\n"), "", ""]), name_is_local)
+    judge_wire(&wire(rr::A, 0, [&answers.join("\n"), "", ""]), believed)
 }
 
-fn judge_wire(wire: &[u8], name_is_local: bool) -> DomesticVerdict {
+fn judge_wire(wire: &[u8], believed: Believed) -> DomesticVerdict {
     let china = set("192.0.2.0/24 2001:db8:c::/48 10.9.0.0/16");
     let bogus = set("203.0.113.66/32 2001:db8:bad::/48");
-    classify(&Reply::parse(wire).unwrap(), &china, &bogus, name_is_local)
+    classify(&Reply::parse(wire).unwrap(), &china, &bogus, believed)
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn by_address() {
         ("64:ff9b::203.0.113.66", DomesticVerdict::Bogus),
         ("", DomesticVerdict::NoIp),
     ] {
-        assert_eq!(judge(addresses, false), expected, "{addresses}");
+        assert_eq!(judge(addresses, Believed::PublicOnly), expected, "{addresses}");
     }
 }
 
@@ -66,20 +66,39 @@ fn private_addresses_are_for_local_names() {
     for address in
         ["10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1", "fd00::1", "fe80::1", "fec0::1"]
     {
-        assert_eq!(judge(address, false), DomesticVerdict::Bogus, "{address}");
-        assert_eq!(judge(address, true), DomesticVerdict::Foreign, "{address}");
+        assert_eq!(judge(address, Believed::PublicOnly), DomesticVerdict::Bogus, "{address}");
+        assert_eq!(judge(address, Believed::Private), DomesticVerdict::Foreign, "{address}");
     }
-    assert_eq!(judge("10.9.0.1", true), DomesticVerdict::Cn);
-    assert_eq!(judge("127.0.0.1", true), DomesticVerdict::Bogus);
+    assert_eq!(judge("10.9.0.1", Believed::Private), DomesticVerdict::Cn);
+}
+
+#[test]
+fn the_machine_itself_is_for_names_that_a_list_has() {
+    for address in ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", "169.254.1.1"] {
+        assert_eq!(judge(address, Believed::Private), DomesticVerdict::Bogus, "{address}");
+        assert_eq!(judge(address, Believed::PrivateAndOwn), DomesticVerdict::Foreign, "{address}");
+    }
+    for address in ["0.0.0.0", "::", "224.0.0.1", "203.0.113.66"] {
+        assert_eq!(judge(address, Believed::PrivateAndOwn), DomesticVerdict::Bogus, "{address}");
+    }
 }
 
 #[test]
 fn without_addresses() {
     let alias = "www.example.com 60 CNAME a.example";
-    assert_eq!(judge_wire(&wire(rr::A, 0, [alias, "", ""]), false), DomesticVerdict::NoIp);
-    assert_eq!(judge_wire(&wire(rr::A, 3, ["", "", ""]), false), DomesticVerdict::Nx);
+    assert_eq!(
+        judge_wire(&wire(rr::A, 0, [alias, "", ""]), Believed::PublicOnly),
+        DomesticVerdict::NoIp
+    );
+    assert_eq!(
+        judge_wire(&wire(rr::A, 3, ["", "", ""]), Believed::PublicOnly),
+        DomesticVerdict::Nx
+    );
     for rcode in [1, 2, 4, 5, 9] {
-        assert_eq!(judge_wire(&wire(rr::A, rcode, ["", "", ""]), false), DomesticVerdict::Err);
+        assert_eq!(
+            judge_wire(&wire(rr::A, rcode, ["", "", ""]), Believed::PublicOnly),
+            DomesticVerdict::Err
+        );
     }
 }
 
@@ -88,7 +107,7 @@ fn a_truncated_reply_is_an_error() {
     let mut message = message(rr::A, 0, ["www.example.com 60 A 192.0.2.1", "", ""]);
     message.metadata.truncation = true;
     let wire = message.to_bytes().unwrap();
-    assert_eq!(judge_wire(&wire, false), DomesticVerdict::Err);
+    assert_eq!(judge_wire(&wire, Believed::PublicOnly), DomesticVerdict::Err);
     assert_eq!(classify_trusted(&Reply::parse(&wire).unwrap()), TrustedVerdict::Err);
 }
 
@@ -97,7 +116,7 @@ fn with_global_scope_nothing_is_domestic() {
     let wire = wire(rr::A, 0, ["www.example.com 60 A 192.0.2.1", "", ""]);
     let none = IpSet::default();
     assert_eq!(
-        classify(&Reply::parse(&wire).unwrap(), &none, &none, false),
+        classify(&Reply::parse(&wire).unwrap(), &none, &none, Believed::PublicOnly),
         DomesticVerdict::Foreign
     );
 }
