@@ -1,7 +1,7 @@
 //! What an upstream server sends: judge it, keep it, send it on, to clients large and small.
 
 use snet::dns::reply::{
-    Clamp, Reply, Side, Stored, Ttls, classify, classify_trusted, without_hints,
+    Believed, Clamp, Reply, Side, Stored, Ttls, classify, classify_trusted, without_hints,
 };
 use snet::dns::wire::{Query, TCP_SIZE};
 use snet::ipset::IpSet;
@@ -10,7 +10,7 @@ use std::time::Duration;
 pub fn run(message: &[u8]) {
     let Some(reply) = Reply::parse(message) else { return };
     let none = IpSet::default();
-    let _ = (classify(&reply, &none, &none, false), classify_trusted(&reply));
+    let _ = (classify(&reply, &none, &none, Believed::PublicOnly), classify_trusted(&reply));
     let _ = (reply.addresses(), reply.lifetime(), reply.is_negative());
     if let Some(stripped) = without_hints(&reply) {
         let stripped = Reply::parse(&stripped).expect("what we write is sound");

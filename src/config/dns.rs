@@ -12,6 +12,7 @@ use crate::dns::settings::{
     AnswerSettings, CacheSettings, HttpsRecords, PrivacySettings, ServerSettings, Via,
 };
 use crate::domain::Name;
+use crate::ipset::IpSet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -90,9 +91,9 @@ fn answers(section: &Section<'_>, answers: &mut AnswerSettings) {
             ("block", HttpsRecords::Block),
         ])
     });
-    section.key("bogus", &mut answers.bogus, |item| {
-        Some(item.list(prefix)?.into_iter().map(|(_, net)| net).collect())
-    });
+    let mut found = (answers.bogus.clone(), answers.finds_bogus);
+    section.key("bogus", &mut found, bogus);
+    (answers.bogus, answers.finds_bogus) = found;
     section.key("rate-limit", &mut answers.rate_limit, |item| item.integer(0, u16::MAX));
 }
 
@@ -164,6 +165,22 @@ fn hosts(item: &Item<'_>) -> Option<HashMap<Name, Vec<IpAddr>>> {
         }
     }
     Some(hosts)
+}
+
+/// What marks a forged answer, and whether more of it is looked for.
+fn bogus(item: &Item<'_>) -> Option<(IpSet, bool)> {
+    let (mut prefixes, mut known, mut finds) = (Vec::new(), IpSet::default(), false);
+    for element in item.elements()? {
+        match element.text() {
+            Some("known") => known = dns::warning_pages::known(),
+            Some("detected") => finds = true,
+            Some(word) if word.chars().all(char::is_alphabetic) => {
+                element.refuse::<()>("an address, a prefix, \"known\" or \"detected\"");
+            }
+            _ => prefixes.extend(element.parse(prefix)),
+        }
+    }
+    Some((prefixes.into_iter().collect::<IpSet>().union(&known), finds))
 }
 
 fn block_types(item: &Item<'_>) -> Option<Vec<u16>> {

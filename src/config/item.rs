@@ -117,6 +117,14 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// The string, if it is one.
+    pub(super) fn text(&self) -> Option<&'a str> {
+        match self.value {
+            DeValue::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Whether it is a string without a character, as a key may be written that says nothing.
     pub(super) fn is_empty_text(&self) -> bool {
         matches!(self.value, DeValue::String(text) if text.is_empty())

@@ -7,6 +7,7 @@ use super::reply::{
     Believed, DomesticVerdict, Ede, Reply, Side, Stored, Ttls, classify, classify_trusted,
 };
 use super::resolution::{Resolution, TRUSTED_SILENT};
+use super::rewriting;
 use super::split::{Circumstances, Conclusion, DOMESTIC_SILENCE, Event, Reaction, Split};
 use super::split::{Timer, Timers};
 use super::upstream::Upstreams;
@@ -29,7 +30,7 @@ pub(super) async fn both_sides(
     let (events, mut happened) = mpsc::unbounded_channel();
     let _told = memory.judging(query, events.clone());
     ask_domestic(policy, memory, upstreams, query, &events);
-    ask_trusted(policy, upstreams, query, events);
+    ask_trusted(policy, memory, upstreams, query, events);
     let now = Instant::now();
     let mut split = Split::new(Circumstances {
         domestic_servers: upstreams.domestic.len(),
@@ -83,6 +84,9 @@ fn ask_domestic(
                 Some(reply) => {
                     memory.patience.borrow_mut().heard();
                     let verdict = classified(&policy, &memory, &reply);
+                    if verdict == DomesticVerdict::Cn && policy.settings.answers.finds_bogus {
+                        rewriting::note_domestic(&memory, &query, &reply);
+                    }
                     Event::Domestic(verdict, Some(policy.stored(&reply, Side::Domestic)))
                 }
                 // Silence has its own clock, so that a late reply still counts.
@@ -102,14 +106,25 @@ fn classified(policy: &QueryPolicy, memory: &Memory, reply: &Reply<'_>) -> Domes
     }
 }
 
-fn ask_trusted(policy: &Rc<QueryPolicy>, upstreams: &Rc<Upstreams>, query: &Query, events: Events) {
-    let (policy, upstreams, query) = (Rc::clone(policy), Rc::clone(upstreams), query.clone());
+/// Asks the trusted side, also for what is found out when the client has its answer already.
+fn ask_trusted(
+    policy: &Rc<QueryPolicy>,
+    memory: &Rc<Memory>,
+    upstreams: &Rc<Upstreams>,
+    query: &Query,
+    events: Events,
+) {
+    let (policy, memory, upstreams) = (Rc::clone(policy), Rc::clone(memory), Rc::clone(upstreams));
+    let query = query.clone();
     spawn_local(async move {
         let message = upstreams.ask_trusted(&query, policy.settings.servers.timeout).await;
         let event = match message.as_deref().and_then(Reply::parse) {
             Some(reply) => {
-                let stored = policy.stored(&reply, Side::Trusted);
-                Event::Trusted(classify_trusted(&reply), Some(stored))
+                let verdict = classify_trusted(&reply);
+                if policy.settings.answers.finds_bogus {
+                    rewriting::note_trusted(&memory, &query, &reply, verdict, policy.china());
+                }
+                Event::Trusted(verdict, Some(policy.stored(&reply, Side::Trusted)))
             }
             None => Event::TrustedFailed,
         };

@@ -6,9 +6,10 @@ use super::reply::Stored;
 use super::settings::Settings;
 use super::siblings::{Entered, Siblings};
 use super::split::{Event, Patience};
+use super::suspicion::Suspicions;
 use super::wire::Query;
 use crate::ipset::IpSet;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Instant;
 use tokio::sync::mpsc;
 
@@ -27,6 +28,9 @@ pub(super) struct Memory {
     pub(super) patience: RefCell<Patience>,
     /// `dns.bogus`, and what rewriting providers put into the place of NXDOMAIN.
     pub(super) bogus: RefCell<IpSet>,
+    /// Such providers have been looked for.
+    pub(super) looked_for_bogus: Cell<bool>,
+    pub(super) suspicions: RefCell<Suspicions>,
     verdicts: RefCell<Verdicts>,
     /// The judgements of this moment.
     siblings: Siblings<Events>,
@@ -40,6 +44,8 @@ impl Memory {
             failures: RefCell::default(),
             patience: RefCell::default(),
             bogus: RefCell::new(settings.answers.bogus.clone()),
+            looked_for_bogus: Cell::new(false),
+            suspicions: RefCell::default(),
             verdicts: RefCell::new(Verdicts::new(VERDICTS)),
             siblings: Siblings::default(),
         }
@@ -52,6 +58,8 @@ impl Memory {
         self.cache.borrow_mut().resize(cache_size);
         self.verdicts.swap(&former.verdicts);
         self.bogus.swap(&former.bogus);
+        self.looked_for_bogus.swap(&former.looked_for_bogus);
+        self.suspicions.swap(&former.suspicions);
     }
 
     /// Whose name it was judged to be.

@@ -37,12 +37,14 @@
 //! resolver
 //! split_horizon
 //! flights, bootstrap
-//! judge, no_leak, one_side, asked_server, rewriting
+//! judge, no_leak, one_side, asked_server
+//! rewriting
 //! memory, steering
 //! policy, split, horizon, query_log
 //! upstream, cache, hosts, special, resolution
+//! suspicion
 //! reply, loops, siblings, client_query
-//! wire, settings, name_server, limit, system, in_flight
+//! wire, settings, name_server, limit, system, in_flight, warning_pages
 //! ```
 //!
 //! Everything runs on one thread of its own with a runtime of its own: nothing is locked, and a
@@ -57,6 +59,7 @@ pub mod reply;
 pub mod settings;
 pub mod special;
 pub mod split;
+pub mod warning_pages;
 pub mod wire;
 
 mod asked_server;
@@ -80,6 +83,7 @@ mod server;
 mod siblings;
 mod split_horizon;
 mod steering;
+mod suspicion;
 mod system;
 mod upstream;
 

@@ -67,7 +67,8 @@ impl Present {
 
 fn begin(resolver: &Rc<Resolver>, servers_are_new: bool) {
     let (upstreams, memory) = (&resolver.upstreams, &resolver.memory);
-    if servers_are_new || memory.bogus.borrow().is_empty() {
+    let finds_bogus = resolver.policy.settings.answers.finds_bogus;
+    if finds_bogus && (servers_are_new || !memory.looked_for_bogus.get()) {
         spawn_local(rewriting::detect(Rc::clone(upstreams), Rc::clone(memory)));
     }
 }

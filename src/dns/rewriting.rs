@@ -1,11 +1,14 @@
-//! Finds providers that answer "no such name" with the address of an advertisement.
+//! Finds providers that answer "no such name" with the address of a page of theirs.
 //!
-//! At the start the domestic servers are asked for names that cannot exist; whatever addresses
-//! come back mark a forged answer from then on. Each server gets names of its own: if one comes
-//! back as a query, that server asks us (see [`loops`](super::loops)).
+//! At the start, and in another network, the domestic servers are asked for names that cannot exist;
+//! whatever addresses come back mark a forged answer from then on. Some providers rewrite only
+//! names that people type, so the names are of several kinds. Each server gets names of its own: if
+//! one comes back as a query, that server asks us (see [`loops`](super::loops)). Who rewrites none
+//! of these is noticed by [`suspicion`](super::suspicion).
 
 use super::memory::Memory;
-use super::reply::Reply;
+use super::reply::{Reply, TrustedVerdict};
+use super::suspicion::Finding;
 use super::upstream::Upstreams;
 use super::wire::{Query, rr};
 use crate::domain::Name;
@@ -14,16 +17,19 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tracing::warn;
+use tracing::{info, warn};
 
-const NAMES: usize = 3;
+/// Before and behind the random label.
+const KINDS: [(&str, &str); 4] = [("", "com"), ("www.", "com"), ("", "cn"), ("www.", "net")];
+
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Asks, and adds what it finds to the bogus set.
 pub(super) async fn detect(upstreams: Rc<Upstreams>, memory: Rc<Memory>) {
+    memory.looked_for_bogus.set(true);
     let mut asked = JoinSet::new();
     for server in &upstreams.domestic {
-        for name in std::iter::repeat_with(random_name).take(NAMES).flatten() {
+        for name in KINDS.iter().filter_map(|(host, top)| random_name(host, top)) {
             for qtype in [rr::A, rr::AAAA] {
                 let (upstreams, query) = (Rc::clone(&upstreams), Query::new(&name, qtype));
                 let server = server.clone();
@@ -45,15 +51,54 @@ pub(super) async fn detect(upstreams: Rc<Upstreams>, memory: Rc<Memory>) {
         "the domestic name servers answer for names that do not exist; such answers are forged: \
          {found:?}"
     );
+    distrust(&memory, found);
+}
+
+/// A domestic server gave a domestic address for a name.
+pub(super) fn note_domestic(memory: &Memory, query: &Query, reply: &Reply<'_>) {
+    let finding = memory.suspicions.borrow_mut().domestic(query, reply);
+    conclude(memory, finding);
+}
+
+/// The trusted side replied for a name that was asked of both.
+pub(super) fn note_trusted(
+    memory: &Memory,
+    query: &Query,
+    reply: &Reply<'_>,
+    verdict: TrustedVerdict,
+    china: &IpSet,
+) {
+    let finding = memory.suspicions.borrow_mut().trusted(query, reply, verdict, china);
+    conclude(memory, finding);
+}
+
+fn conclude(memory: &Memory, finding: Option<Finding>) {
+    match finding {
+        Some(Finding::Rewriting(address)) => {
+            warn!(
+                "the domestic name servers give {address} for several names that do not exist; \
+                 such answers are forged (dns.bogus without \"detected\" believes them)"
+            );
+            distrust(memory, vec![address]);
+        }
+        Some(Finding::WarningPage(address)) => info!(
+            "the domestic name servers give {address} for several names that live elsewhere; if \
+             it is a warning page of your provider, add it to dns.bogus"
+        ),
+        None => {}
+    }
+}
+
+fn distrust(memory: &Memory, found: Vec<IpAddr>) {
     let rewritten: IpSet = found.into_iter().collect();
     let bogus = memory.bogus.borrow().union(&rewritten);
     *memory.bogus.borrow_mut() = bogus;
 }
 
-/// Twenty random letters under `com`.
-pub(super) fn random_name() -> Option<Name> {
+/// Twenty random letters, with `host` before them, under `top`.
+pub(super) fn random_name(host: &str, top: &str) -> Option<Name> {
     let mut bytes = [0; 20];
     getrandom::fill(&mut bytes).ok()?;
     let letters: String = bytes.iter().map(|byte| char::from(b'a' + byte % 26)).collect();
-    format!("{letters}.com").parse().ok()
+    format!("{host}{letters}.{top}").parse().ok()
 }

@@ -2,6 +2,7 @@
 //! sections say. The `Default` of a group is what the file says by default.
 
 use super::name_server::NameServer;
+use super::warning_pages;
 use crate::domain::{DomainMap, Name};
 use crate::ipset::IpSet;
 use crate::route::Rules;
@@ -132,6 +133,8 @@ pub struct AnswerSettings {
     pub https_records: HttpsRecords,
     /// `dns.bogus`: addresses that mark a forged answer.
     pub bogus: IpSet,
+    /// `dns.bogus`: others are looked for, see [`rewriting`](super::rewriting).
+    pub finds_bogus: bool,
     /// `dns.rate-limit`: queries a second of one client that are answered over UDP; 0: all.
     pub rate_limit: u16,
 }
@@ -153,7 +156,8 @@ impl Default for AnswerSettings {
             hosts: HashMap::new(),
             block_types: Vec::new(),
             https_records: HttpsRecords::Pass,
-            bogus: IpSet::default(),
+            bogus: warning_pages::known(),
+            finds_bogus: true,
             // A busy network behind one address stays below; a flood does not.
             rate_limit: 1000,
         }

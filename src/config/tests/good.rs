@@ -3,8 +3,8 @@
 use super::{PROXY, config, read};
 use crate::config::read::parse;
 use crate::config::*;
-use crate::dns::NameServer;
 use crate::dns::settings::{HttpsRecords, Via};
+use crate::dns::{NameServer, warning_pages};
 use crate::domain::Name;
 use crate::firewall::{Datagrams, ExemptPrograms, Ipv6, OnFailure};
 use crate::ipset::IpSet;
@@ -54,7 +54,9 @@ fn the_defaults() {
             && dns.servers.forward.is_empty()
             && dns.answers.hosts.is_empty()
     );
-    assert!(dns.answers.block_types.is_empty() && dns.answers.bogus.is_empty());
+    assert!(dns.answers.block_types.is_empty());
+    assert_eq!(dns.answers.bogus, warning_pages::known());
+    assert!(dns.answers.finds_bogus);
     assert_eq!(dns.servers.timeout, Duration::from_secs(4));
     assert_eq!(dns.cache.size, 4 << 20);
     assert_eq!(
@@ -152,7 +154,7 @@ cache-size = "512KiB"
 min-ttl = "1m"
 max-ttl = "1h"
 block-types = ["https", "AAAA", "TYPE28"]
-bogus = ["192.0.2.66", "198.51.100.0/24"]
+bogus = ["192.0.2.66", "198.51.100.0/24", "known"]
 https-records = "strip-hints"
 no-leak = true
 no-leak-subnet = "202.96.0.0/16"
@@ -222,7 +224,10 @@ fn everything() {
         (Duration::from_secs(60), Duration::from_secs(3600))
     );
     assert_eq!(dns.answers.block_types, [28, 65]);
-    assert!(dns.answers.bogus.contains("198.51.100.9".parse().unwrap()));
+    for address in ["198.51.100.9", "182.43.124.6"] {
+        assert!(dns.answers.bogus.contains(address.parse().unwrap()), "{address}");
+    }
+    assert!(!dns.answers.finds_bogus);
     assert_eq!((dns.answers.https_records, dns.answers.rate_limit), (HttpsRecords::StripHints, 5));
     assert!(dns.privacy.no_leak && dns.privacy.log_queries && dns.servers.case_randomization);
     assert_eq!(dns.privacy.no_leak_subnet, "202.96.0.0/16".parse().unwrap());

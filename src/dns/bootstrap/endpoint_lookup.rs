@@ -165,7 +165,7 @@ impl EndpointLookup {
     }
 
     async fn ask_nonsense(&self, server: &NameServer) -> Option<Vec<IpAddr>> {
-        let name = random_name()?;
+        let name = random_name("", "com")?;
         let (v4, v6) = (Query::new(&name, rr::A), Query::new(&name, rr::AAAA));
         let ask = |query| once::ask(&self.outbound, &self.tls, server, query, PATIENCE);
         let (v4, v6) = tokio::join!(ask(&v4), ask(&v6));

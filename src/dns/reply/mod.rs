@@ -173,6 +173,11 @@ impl<'a> Reply<'a> {
             .collect()
     }
 
+    /// Whether the name asked for is an alias of another one.
+    pub fn has_alias(&self) -> bool {
+        self.chain().len() > 1
+    }
+
     /// For how many seconds the reply may be kept: the lowest TTL of the answer section, and of a
     /// negative answer also the lower of the SOA record's TTL and its minimum (RFC 2308, 5).
     /// `None` for what is not to be kept: errors, truncated replies, and negative answers without

@@ -5,8 +5,13 @@ use super::{ABROAD, CN, FORGED, found, run, world};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+
+fn name(query: &Message) -> String {
+    query.queries[0].name().to_ascii()
+}
 
 #[tokio::test]
 async fn a_domestic_name_gets_its_near_address_at_once() {
@@ -141,6 +146,56 @@ async fn a_rewriting_provider_is_found_out() {
             let answer = world.ask("typo.example", kind).await;
             assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain, "{kind}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_provider_that_rewrites_only_what_people_type_is_found_out() {
+    run(async || {
+        let rewriting = always(|query| match name(query).starts_with("www.") {
+            true => addresses(query, 60, &["198.51.100.66"]),
+            false => nothing(query, ResponseCode::NXDomain),
+        });
+        let trusted = always(|query| nothing(query, ResponseCode::NXDomain));
+        let world = world(rewriting, trusted, |_| {});
+        world.detect_rewriting().await;
+        let answer = world.ask("www.typo.example", RecordType::A).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_for_some_names_that_do_not_exist_is_found_out_by_comparison() {
+    run(async || {
+        let page = || always(|query| addresses(query, 60, &["198.51.100.66"]));
+        let denying = || always(|query| nothing(query, ResponseCode::NXDomain));
+        let ask = |finds| async move {
+            let world = world(page(), denying(), |settings| settings.answers.finds_bogus = finds);
+            for name in ["typo.one", "typo.two", "typo.three"] {
+                world.a(name).await;
+                // What the trusted side says comes after the answer.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            world.a("typo.four").await
+        };
+        assert_eq!(ask(true).await, [""; 0]);
+        assert_eq!(ask(false).await, ["198.51.100.66"], "dns.bogus without \"detected\"");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_known_warning_pages_are_forged() {
+    run(async || {
+        let page = always(|query| addresses(query, 60, &["182.43.124.6"]));
+        let trusted = always(|query| addresses(query, 60, &[ABROAD]));
+        let world = world(page, trusted, |settings| {
+            let china = std::iter::once("182.43.124.0/24").map(|text| super::net(&text));
+            Arc::make_mut(&mut settings.rules).china = Arc::new(china.collect());
+        });
+        assert_eq!(world.a("site.example").await, [ABROAD]);
     })
     .await;
 }

@@ -243,5 +243,6 @@ async fn other_settings_keep_the_answers_that_they_would_give_too() {
 
 /// A made-up name, which the resolver asks for at its start.
 pub(super) fn asks_for_probe(query: &Message) -> bool {
-    query.queries[0].name().to_ascii().ends_with(".com.")
+    let name = query.queries[0].name().to_ascii();
+    [".com.", ".net.", ".cn."].iter().any(|top| name.ends_with(top))
 }
