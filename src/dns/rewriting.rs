@@ -1,7 +1,7 @@
 //! Finds providers that answer "no such name" with the address of a page of theirs.
 //!
-//! At the start, and in another network, the domestic servers are asked for names that cannot exist;
-//! whatever addresses come back mark a forged answer from then on. Some providers rewrite only
+//! At the start, and in another network, the domestic servers are asked for names that cannot
+//! exist; whatever addresses come back mark a forged answer from then on. Some providers rewrite only
 //! names that people type, so the names are of several kinds. Each server gets names of its own: if
 //! one comes back as a query, that server asks us (see [`loops`](super::loops)). Who rewrites none
 //! of these is noticed by [`suspicion`](super::suspicion).
