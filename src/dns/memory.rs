@@ -6,7 +6,7 @@ use super::reply::Stored;
 use super::settings::Settings;
 use super::siblings::{Entered, Siblings};
 use super::split::{Event, Patience};
-use super::suspicion::Suspicions;
+use super::suspicion::Comparison;
 use super::wire::Query;
 use crate::ipset::IpSet;
 use std::cell::{Cell, RefCell};
@@ -30,7 +30,7 @@ pub(super) struct Memory {
     pub(super) bogus: RefCell<IpSet>,
     /// Such providers have been looked for.
     pub(super) looked_for_bogus: Cell<bool>,
-    pub(super) suspicions: RefCell<Suspicions>,
+    pub(super) suspicions: RefCell<Comparison>,
     verdicts: RefCell<Verdicts>,
     /// The judgements of this moment.
     siblings: Siblings<Events>,

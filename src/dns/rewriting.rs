@@ -1,14 +1,14 @@
 //! Finds providers that answer "no such name" with the address of a page of theirs.
 //!
 //! At the start, and in another network, the domestic servers are asked for names that cannot
-//! exist; whatever addresses come back mark a forged answer from then on. Some providers rewrite only
-//! names that people type, so the names are of several kinds. Each server gets names of its own: if
-//! one comes back as a query, that server asks us (see [`loops`](super::loops)). Who rewrites none
-//! of these is noticed by [`suspicion`](super::suspicion).
+//! exist; whatever addresses come back mark a forged answer from then on. Some providers rewrite
+//! only names that people type, so the names are of several kinds. Each server gets names of its
+//! own: if one comes back as a query, that server asks us (see [`loops`](super::loops)). Who
+//! rewrites none of these is noticed by [`suspicion`](super::suspicion).
 
 use super::memory::Memory;
 use super::reply::{Reply, TrustedVerdict};
-use super::suspicion::Finding;
+use super::suspicion::Suspicion;
 use super::upstream::Upstreams;
 use super::wire::{Query, rr};
 use crate::domain::Name;
@@ -72,16 +72,16 @@ pub(super) fn note_trusted(
     conclude(memory, finding);
 }
 
-fn conclude(memory: &Memory, finding: Option<Finding>) {
+fn conclude(memory: &Memory, finding: Option<Suspicion>) {
     match finding {
-        Some(Finding::Rewriting(address)) => {
+        Some(Suspicion::Rewriting(address)) => {
             warn!(
                 "the domestic name servers give {address} for several names that do not exist; \
                  such answers are forged (dns.bogus without \"detected\" believes them)"
             );
             distrust(memory, vec![address]);
         }
-        Some(Finding::WarningPage(address)) => info!(
+        Some(Suspicion::WarningPage(address)) => info!(
             "the domestic name servers give {address} for several names that live elsewhere; if \
              it is a warning page of your provider, add it to dns.bogus"
         ),

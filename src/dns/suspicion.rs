@@ -30,7 +30,7 @@ const MOST_ADDRESSES: usize = 8;
 
 /// What was found out about an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(super) enum Suspicion {
     /// It stands for names that do not exist.
     Rewriting(IpAddr),
     /// It may be that of a warning page.
@@ -39,14 +39,14 @@ pub(super) enum Finding {
 
 /// The last names that were judged, and what each side said.
 #[derive(Debug, Default)]
-pub(super) struct Suspicions {
-    names: VecDeque<Judged>,
+pub(super) struct Comparison {
+    names: VecDeque<ComparedName>,
     /// What was found, each once.
     found: VecDeque<IpAddr>,
 }
 
 #[derive(Debug)]
-struct Judged {
+struct ComparedName {
     name: Box<[u8]>,
     qtype: u16,
     domestic: Vec<IpAddr>,
@@ -60,9 +60,9 @@ enum Contradiction {
     Elsewhere,
 }
 
-impl Suspicions {
+impl Comparison {
     /// A domestic server gave a domestic address.
-    pub(super) fn domestic(&mut self, query: &Query, reply: &Reply<'_>) -> Option<Finding> {
+    pub(super) fn domestic(&mut self, query: &Query, reply: &Reply<'_>) -> Option<Suspicion> {
         let mut addresses = reply.addresses();
         addresses.truncate(MOST_ADDRESSES);
         let judged = self.judged(query);
@@ -82,7 +82,7 @@ impl Suspicions {
         reply: &Reply<'_>,
         verdict: TrustedVerdict,
         china: &IpSet,
-    ) -> Option<Finding> {
+    ) -> Option<Suspicion> {
         let is_elsewhere = || !reply.addresses().iter().any(|address| china.contains(*address));
         let contradiction = match verdict {
             TrustedVerdict::Nx => Contradiction::Denied,
@@ -93,14 +93,14 @@ impl Suspicions {
         self.compare(query)
     }
 
-    fn judged(&mut self, query: &Query) -> &mut Judged {
+    fn judged(&mut self, query: &Query) -> &mut ComparedName {
         let is_it =
-            |judged: &Judged| *judged.name == *query.name() && judged.qtype == query.qtype();
+            |judged: &ComparedName| *judged.name == *query.name() && judged.qtype == query.qtype();
         let place = self.names.iter().position(is_it).unwrap_or_else(|| {
             if self.names.len() >= MOST {
                 self.names.pop_front();
             }
-            self.names.push_back(Judged {
+            self.names.push_back(ComparedName {
                 name: query.name().into(),
                 qtype: query.qtype(),
                 domestic: Vec::new(),
@@ -112,7 +112,7 @@ impl Suspicions {
         &mut self.names[place]
     }
 
-    fn compare(&mut self, query: &Query) -> Option<Finding> {
+    fn compare(&mut self, query: &Query) -> Option<Suspicion> {
         let judged = self.judged(query);
         let contradiction = judged.trusted?;
         let addresses = judged.domestic.clone();
@@ -130,14 +130,14 @@ impl Suspicions {
         }
         self.found.push_back(address);
         Some(match contradiction {
-            Contradiction::Denied => Finding::Rewriting(address),
-            Contradiction::Elsewhere => Finding::WarningPage(address),
+            Contradiction::Denied => Suspicion::Rewriting(address),
+            Contradiction::Elsewhere => Suspicion::WarningPage(address),
         })
     }
 
     /// How many unrelated names have this address, and are contradicted so.
     fn unrelated(&self, contradiction: Contradiction, address: IpAddr) -> usize {
-        let counts = |judged: &&Judged| {
+        let counts = |judged: &&ComparedName| {
             judged.trusted == Some(contradiction)
                 && judged.domestic.contains(&address)
                 && (contradiction == Contradiction::Denied
@@ -181,12 +181,12 @@ mod tests {
 
     /// Both sides speak of a name, the trusted one first if so wanted.
     fn judge(
-        suspicions: &mut Suspicions,
+        suspicions: &mut Comparison,
         name: &str,
         domestic: &str,
         trusted: (TrustedVerdict, &str),
         trusted_is_first: bool,
-    ) -> Option<Finding> {
+    ) -> Option<Suspicion> {
         let china = ["198.51.100.0/24".parse::<ipnet::IpNet>().unwrap()].into_iter().collect();
         let (near, far) = (wire(rr::A, 0, [domestic, "", ""]), wire(rr::A, 0, [trusted.1, "", ""]));
         let (near, far) = (Reply::parse(&near).unwrap(), Reply::parse(&far).unwrap());
@@ -207,20 +207,20 @@ mod tests {
 
     #[test]
     fn an_address_of_three_unrelated_names_that_do_not_exist() {
-        let (mut suspicions, denied) = (Suspicions::default(), (TrustedVerdict::Nx, ""));
+        let (mut suspicions, denied) = (Comparison::default(), (TrustedVerdict::Nx, ""));
         let mut judge = |name, first| judge(&mut suspicions, name, &plain(PAGE), denied, first);
         assert_eq!(judge("a.one.example", true), None);
         assert_eq!(judge("b.one.example", false), None, "the same owner");
         assert_eq!(judge("c.one.example", false), None, "the same owner");
         assert_eq!(judge("two.com.cn", true), None);
         let page = PAGE.parse().unwrap();
-        assert_eq!(judge("three.com.cn", false), Some(Finding::Rewriting(page)));
+        assert_eq!(judge("three.com.cn", false), Some(Suspicion::Rewriting(page)));
         assert_eq!(judge("four.example", false), None, "it is known");
     }
 
     #[test]
     fn an_address_of_five_names_that_live_elsewhere() {
-        let mut suspicions = Suspicions::default();
+        let mut suspicions = Comparison::default();
         let abroad = plain("203.0.113.1");
         let elsewhere = (TrustedVerdict::Addresses, abroad.as_str());
         let page = plain(PAGE);
@@ -237,12 +237,12 @@ mod tests {
         let domestic = (TrustedVerdict::Addresses, near.as_str());
         assert_eq!(judge(&mut suspicions, "a.six", &page, domestic, false), None, "both agree");
         let found = judge(&mut suspicions, "a.seven", &page, elsewhere, true);
-        assert_eq!(found, Some(Finding::WarningPage(PAGE.parse().unwrap())));
+        assert_eq!(found, Some(Suspicion::WarningPage(PAGE.parse().unwrap())));
     }
 
     #[test]
     fn only_the_last_names_are_compared() {
-        let (mut suspicions, denied) = (Suspicions::default(), (TrustedVerdict::Nx, ""));
+        let (mut suspicions, denied) = (Comparison::default(), (TrustedVerdict::Nx, ""));
         for name in ["a.one", "a.two"] {
             judge(&mut suspicions, name, &plain(PAGE), denied, false);
         }

@@ -1,12 +1,12 @@
 //! Addresses of the pages that Chinese providers put into the place of sites which they call
-//! fraudulent (反诈, anti-fraud): a domestic address for a foreign name, so that the judgement would
-//! believe it. `dns.bogus` has them by default, as "known".
+//! fraudulent (反诈, anti-fraud): a domestic address for a foreign name, so that the judgement
+//! would believe it. `dns.bogus` has them by default, as "known".
 //!
 //! Each was reported in public by at least two people who do not cite each other, and shown there
-//! as the answer for names that live elsewhere (github.com, registry mirrors, Cloudflare's tunnels).
-//! Read in November 2026; the years are those of the reports. An address that serves a page is no
-//! content network's, so what is lost if one is reassigned is small: the trusted side is asked for
-//! a name that has it.
+//! as the answer for names that live elsewhere (github.com, registry mirrors, Cloudflare's
+//! tunnels). Read in November 2026; the years are those of the reports. An address that serves a
+//! page is no content network's, so what is lost if one is reassigned is small: the trusted side
+//! is asked for a name that has it.
 
 use crate::ipset::IpSet;
 use std::net::{IpAddr, Ipv4Addr};
