@@ -41,7 +41,9 @@ impl Flights {
             let (flights, query) = (Rc::clone(self), query.clone());
             spawn_local(async move {
                 let flight = flights.in_flight.begin(query.key());
-                flight.finish(flights.run(&query).await);
+                let resolution = flights.run(&query).await;
+                flights.memory.is_answered(&query);
+                flight.finish(resolution);
             });
         }
         const LOST: Ede = Ede::unreachable("the query was lost; please report this");
@@ -66,13 +68,39 @@ impl Flights {
             let failure = Failure { ede, allows_stale };
             self.memory.failures.borrow_mut().insert(query, failure, Instant::now());
         }
-        if let Resolution::Stale(_) = resolution
-            && let Some(hit) = self.memory.cache.borrow_mut().get_stale(query, Instant::now())
-        {
-            // Its addresses have to be steered as when they were fresh.
-            self.steering.learn(self.policy.rule(query), hit.stored());
+        if let Resolution::Stale(_) = resolution {
+            self.steer_stale(query);
         }
         resolution
+    }
+
+    /// The addresses of a stale answer have to be steered as when they were fresh.
+    fn steer_stale(&self, query: &Query) {
+        if let Some(hit) = self.memory.cache.borrow_mut().get_stale(query, Instant::now()) {
+            self.steering.learn(self.policy.rule(query), hit.stored());
+        }
+    }
+
+    /// Whether there is a stale answer that may be given if the servers are slow. None in the place
+    /// of what the asked server may yet say.
+    pub(super) fn has_stale(&self, query: &Query) -> bool {
+        let mut cache = self.memory.cache.borrow_mut();
+        let may_be_known_there =
+            |stored: &Stored| self.horizon.is_open() && self.policy.is_denial(query, stored);
+        cache.get_stale(query, Instant::now()).is_some_and(|hit| !may_be_known_there(hit.stored()))
+    }
+
+    /// A client gets the stale answer since the servers are slow, and who asks within the next
+    /// seconds gets it at once. The question goes on. False if that is not allowed.
+    pub(super) fn settle_for_stale(&self, query: &Query) -> bool {
+        const SLOW: Ede = Ede::unreachable("the name servers are slow");
+        if !self.has_stale(query) || !self.memory.allows_stale(query) {
+            return false;
+        }
+        let failure = Failure { ede: SLOW, allows_stale: true };
+        self.memory.failures.borrow_mut().insert(query, failure, Instant::now());
+        self.steer_stale(query);
+        true
     }
 
     async fn ask_sides(self: &Rc<Self>, query: &Query) -> Resolution {

@@ -52,6 +52,9 @@ pub(super) async fn both_sides(
         };
         // An error is a sign of life too: only silence is a miss.
         domestic_was_heard |= matches!(event, Event::Domestic(_, Some(_)));
+        if let Event::Domestic(verdict, _) = &event {
+            memory.heard_domestic(query, *verdict);
+        }
         match split.on(event) {
             Reaction::Wait(Some(grace)) => timers.start_grace(Instant::now(), grace),
             Reaction::Wait(None) => {}

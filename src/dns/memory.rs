@@ -2,7 +2,7 @@
 //! domestic side. Lives on one thread; nothing here asks or waits.
 
 use super::cache::{Cache, Failures, NameVerdict, Verdicts};
-use super::reply::Stored;
+use super::reply::{DomesticVerdict, Stored};
 use super::settings::Settings;
 use super::siblings::{Entered, Siblings};
 use super::split::{Event, Patience};
@@ -10,6 +10,7 @@ use super::suspicion::Comparison;
 use super::wire::Query;
 use crate::ipset::IpSet;
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::time::Instant;
 use tokio::sync::mpsc;
 
@@ -34,6 +35,9 @@ pub(super) struct Memory {
     verdicts: RefCell<Verdicts>,
     /// The judgements of this moment.
     siblings: Siblings<Events>,
+    /// Questions of this moment, by key, of which the domestic side has said what rules out a stale
+    /// answer.
+    doubted: RefCell<HashSet<Box<[u8]>>>,
 }
 
 impl Memory {
@@ -48,6 +52,7 @@ impl Memory {
             suspicions: RefCell::default(),
             verdicts: RefCell::new(Verdicts::new(VERDICTS)),
             siblings: Siblings::default(),
+            doubted: RefCell::default(),
         }
     }
 
@@ -80,6 +85,25 @@ impl Memory {
     /// A judgement begins; until the result is dropped it hears of its sibling.
     pub(super) fn judging<'a>(&'a self, query: &'a Query, events: Events) -> Entered<'a, Events> {
         self.siblings.enter(query, events)
+    }
+
+    /// The domestic side has spoken. Where its word is forged, or that there is no such name or
+    /// address, the judgement will not end with a stale answer.
+    pub(super) fn heard_domestic(&self, query: &Query, verdict: DomesticVerdict) {
+        use DomesticVerdict::{Bogus, NoIp, Nx};
+        if matches!(verdict, Bogus | Nx | NoIp) {
+            self.doubted.borrow_mut().insert(query.key().into());
+        }
+    }
+
+    /// Whether a stale answer may be given before the question is answered.
+    pub(super) fn allows_stale(&self, query: &Query) -> bool {
+        !self.doubted.borrow().contains(query.key())
+    }
+
+    /// The question is answered.
+    pub(super) fn is_answered(&self, query: &Query) {
+        self.doubted.borrow_mut().remove(query.key());
     }
 
     /// Whether the name's other address type was judged domestic.

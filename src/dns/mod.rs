@@ -10,8 +10,9 @@
 //!    settings say ([`policy`]: hosts, special names, blocks, filtered types); a question of our
 //!    own ([`loops`]); what failed a moment ago. Up to here nothing waits, and a hit in the cache
 //!    allocates nothing.
-//! 3. Else a task waits for [`split_horizon`], which says whether the server that the program asked
-//!    has a part in it, and for [`flights`]: one for all clients that ask the same ([`in_flight`]).
+//! 3. Else a task takes a place ([`pending`]: each client has its share) and waits for
+//!    [`split_horizon`], which says whether the server that the program asked has a part in it, and
+//!    for [`flights`]: one for all clients that ask the same ([`in_flight`]).
 //! 4. The flight asks whom [`policy`] names. An address of a name that no list has: both sides
 //!    ([`judge`], where [`split`] decides), or with `dns.no-leak` one after the other
 //!    ([`no_leak`]); another type: the side that its addresses belong to. A listed or local name:
@@ -44,7 +45,7 @@
 //! upstream, cache, hosts, special, resolution
 //! suspicion
 //! reply, loops, siblings, client_query
-//! wire, settings, name_server, limit, system, in_flight, warning_pages
+//! wire, settings, name_server, limit, pending, system, in_flight, warning_pages
 //! ```
 //!
 //! Everything runs on one thread of its own with a runtime of its own: nothing is locked, and a
@@ -72,6 +73,7 @@ mod loops;
 mod memory;
 mod no_leak;
 mod one_side;
+mod pending;
 mod persistence;
 mod policy;
 mod present;

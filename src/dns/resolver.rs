@@ -16,6 +16,7 @@ use super::horizon::Horizon;
 use super::in_flight::InFlight;
 use super::limit::RateLimit;
 use super::memory::Memory;
+use super::pending::PendingQueries;
 use super::policy::QueryPolicy;
 use super::query_log::{AnswerSource, QueryLine};
 use super::reply::{self, Ede, UNTIL_RELOAD};
@@ -27,14 +28,16 @@ use super::upstream::Upstreams;
 use crate::dispatch::Current;
 use crate::net::Outbound;
 use crate::proxy::tls::Tls;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
-/// Queries that wait for upstream servers at one moment. More than a household ever has; above that
-/// it is a flood, and memory is worth more than answers.
-const MOST_PENDING: u32 = 4096;
+/// A client that waits for so long gets an answer past its TTL, if there is one (RFC 8767, 5):
+/// programs give up soon after.
+const CLIENT_PATIENCE: Duration = Duration::from_millis(1800);
 
 /// Answers queries by one set of settings. Lives on one thread.
 pub(super) struct Resolver {
@@ -44,7 +47,7 @@ pub(super) struct Resolver {
     flights: Rc<Flights>,
     split_horizon: SplitHorizon,
     rate_limit: RefCell<RateLimit>,
-    pending: Cell<u32>,
+    pending: PendingQueries,
 }
 
 impl Resolver {
@@ -92,7 +95,7 @@ impl Resolver {
             flights,
             split_horizon,
             rate_limit: RefCell::new(rate_limit),
-            pending: Cell::new(0),
+            pending: PendingQueries::default(),
         })
     }
 
@@ -207,15 +210,19 @@ impl Resolver {
     /// Asks upstream servers, or waits for the flight of the same question.
     pub(super) async fn answer(&self, asked: &ClientQuery<'_>) -> Vec<u8> {
         let (query, limit) = (asked.query, asked.limit);
-        if self.pending.get() >= MOST_PENDING {
+        let sockets = self.upstreams.sockets();
+        let Some(place) = self.pending.enter(asked.client.ip(), sockets, asked.at) else {
             const FLOODED: Ede = Ede::unreachable("too many queries wait for an answer");
             return reply::servfail(query, Some(FLOODED));
-        }
-        let (resolution, by_asked_server) = {
-            let _pending = Pending::new(&self.pending);
-            self.split_horizon.resolve(asked).await
         };
         let mut out = Vec::with_capacity(512);
+        let Some((resolution, by_asked_server)) = self.resolve(asked).await else {
+            const SLOW: Ede = Ede::unreachable("the name servers are slow");
+            let source = self.fail(asked, SLOW, true, &mut out);
+            self.log(asked, &out, source);
+            return out;
+        };
+        drop(place);
         let source = match &*resolution {
             Resolution::Reply { stored, ttls } => {
                 stored.write(query, *ttls, None, limit, &mut out);
@@ -240,6 +247,21 @@ impl Resolver {
         out
     }
 
+    /// Resolves; `None` if it takes so long that the stale answer is given. Servers are asked all
+    /// the same.
+    async fn resolve(&self, asked: &ClientQuery<'_>) -> Option<(Rc<Resolution>, bool)> {
+        let mut resolving = pin!(self.split_horizon.resolve(asked));
+        if self.flights.has_stale(asked.query) {
+            let patience = CLIENT_PATIENCE.saturating_sub(asked.at.elapsed());
+            match timeout(patience, &mut resolving).await {
+                Ok(resolved) => return Some(resolved),
+                Err(_) if self.flights.settle_for_stale(asked.query) => return None,
+                Err(_) => {}
+            }
+        }
+        Some(resolving.await)
+    }
+
     /// `dns.log-queries`
     fn log(&self, asked: &ClientQuery<'_>, answer: &[u8], source: AnswerSource) {
         if !self.policy.settings.privacy.log_queries {
@@ -248,21 +270,5 @@ impl Resolver {
         let ClientQuery { query, client, at, .. } = *asked;
         let verdict = self.memory.verdict(query, Instant::now());
         QueryLine { client, query, answer, source, verdict, took: at.elapsed() }.write();
-    }
-}
-
-/// One query that waits; counted down also when its task panics.
-struct Pending<'a>(&'a Cell<u32>);
-
-impl<'a> Pending<'a> {
-    fn new(count: &'a Cell<u32>) -> Self {
-        count.set(count.get() + 1);
-        Pending(count)
-    }
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }

@@ -21,6 +21,7 @@ pub struct Numbers {
 /// The same, to be taken from.
 #[derive(Debug)]
 pub struct Allowance {
+    pub(crate) numbers: Numbers,
     pub(crate) questions: Semaphore,
     pub(crate) fallbacks: Semaphore,
     pub(crate) clients: Arc<Semaphore>,
@@ -31,6 +32,7 @@ impl Allowance {
     /// So many.
     pub fn new(numbers: Numbers) -> Self {
         Allowance {
+            numbers,
             questions: Semaphore::new(numbers.questions),
             fallbacks: Semaphore::new(numbers.fallbacks),
             clients: Arc::new(Semaphore::new(numbers.clients)),

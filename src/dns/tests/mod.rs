@@ -5,10 +5,12 @@ mod encrypted;
 mod judgement;
 mod listening;
 mod malformed;
+mod many_clients;
 mod options;
 mod persistent;
 mod servers;
 mod servers_that_fail;
+mod slow_servers;
 mod split_horizon;
 mod streams;
 
@@ -126,8 +128,12 @@ fn world(domestic: Script, trusted: Script, adjust: impl FnOnce(&mut Settings)) 
 
 impl World {
     async fn ask(&self, name: &str, kind: RecordType) -> Message {
+        self.ask_from("127.0.0.1", name, kind).await
+    }
+
+    async fn ask_from(&self, client: &str, name: &str, kind: RecordType) -> Message {
         let query = Query::new(&name.parse().unwrap(), kind.into());
-        let client = "127.0.0.1:4000".parse().unwrap();
+        let client = SocketAddr::new(client.parse().unwrap(), 4000);
         let at = std::time::Instant::now();
         let came = Came::Stream(self.asked.get());
         let asked = ClientQuery { query: &query, limit: TCP_SIZE, client, came, at };

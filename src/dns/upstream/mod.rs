@@ -25,6 +25,7 @@ mod trusted;
 mod udp;
 
 use super::loops::QueryLoops;
+use super::pending::Sockets;
 use super::settings::{ServerSettings, Via};
 use super::system::SystemServers;
 use super::wire::Query;
@@ -96,6 +97,12 @@ impl Upstreams {
     /// Those of other settings, with connections of their own.
     pub(super) fn succeed(&self, settings: &ServerSettings, tls: Tls) -> Self {
         Upstreams::new(settings, self.outbound.clone(), self.current.clone(), tls)
+    }
+
+    /// The sockets for questions over UDP.
+    pub(super) fn sockets(&self) -> Sockets {
+        let allowance = self.outbound.allowance();
+        Sockets { free: allowance.questions.available_permits(), all: allowance.numbers.questions }
     }
 
     /// The servers of local names.
