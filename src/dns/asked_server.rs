@@ -13,15 +13,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// The asked server is near: the question, and once more if it got lost.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// The asked server is near, and has this part of the time: enough to ask once more, if the
+/// question got lost.
+const PART: f32 = 0.375;
 
 /// For programs that look at it; the others hear what the public sides say.
 pub(super) const UNKNOWN: Ede = Ede::unreachable("the asked name server does not know the name");
 
 /// How long the asked server is waited for.
 pub(super) fn patience(policy: &QueryPolicy) -> Duration {
-    PATIENCE.min(policy.settings.servers.timeout / 2)
+    policy.settings.servers.timeout.mul_f32(PART)
 }
 
 /// Asks it. What counts of its answer is kept for those who ask the same server.

@@ -8,9 +8,9 @@ use super::reply::{
 };
 use super::resolution::{Resolution, TRUSTED_SILENT};
 use super::rewriting;
-use super::split::{Circumstances, Conclusion, DOMESTIC_SILENCE, Event, Reaction, Split};
-use super::split::{Timer, Timers};
+use super::split::{Circumstances, Conclusion, Event, Reaction, Split, Timer, Timers};
 use super::upstream::Upstreams;
+use super::upstream::domestic::DomesticServer;
 use super::wire::Query;
 use crate::fault::{self, Fault};
 use std::io;
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::sleep_until;
 
-/// Asks all domestic servers and the trusted side at once.
+/// Asks the domestic servers that are there and the trusted side at once.
 pub(super) async fn both_sides(
     policy: &Rc<QueryPolicy>,
     memory: &Rc<Memory>,
@@ -29,11 +29,13 @@ pub(super) async fn both_sides(
 ) -> Resolution {
     let (events, mut happened) = mpsc::unbounded_channel();
     let _told = memory.judging(query, events.clone());
-    ask_domestic(policy, memory, upstreams, query, &events);
+    let domestic = upstreams.domestic_for(query);
+    let domestic_servers = domestic.len();
+    ask_domestic(policy, memory, upstreams, domestic, query, &events);
     ask_trusted(policy, memory, upstreams, query, events);
     let now = Instant::now();
     let mut split = Split::new(Circumstances {
-        domestic_servers: upstreams.domestic.len(),
+        domestic_servers,
         grace: memory.patience.borrow().grace(),
         sibling_was_cn: memory.sibling_was_cn(query, now),
     });
@@ -45,7 +47,6 @@ pub(super) async fn both_sides(
             Some(event) = happened.recv() => event,
             () = sleep_until(timers.next().into()) => match timers.due(Instant::now()) {
                 Some(Timer::GraceOver) => Event::GraceOver,
-                Some(Timer::DomesticSilent) => Event::DomesticSilent,
                 Some(Timer::Deadline) => Event::Deadline,
                 None => continue,
             },
@@ -68,21 +69,23 @@ pub(super) async fn both_sides(
     }
 }
 
-/// Asks every domestic server, each in a task of its own: a reply that comes after the answer
+/// Asks these domestic servers, each in a task of its own: a reply that comes after the answer
 /// still tells that the side is alive.
 fn ask_domestic(
     policy: &Rc<QueryPolicy>,
     memory: &Rc<Memory>,
     upstreams: &Rc<Upstreams>,
+    servers: Vec<DomesticServer>,
     query: &Query,
     events: &Events,
 ) {
-    for server in upstreams.domestic.clone() {
+    for server in servers {
         let (policy, memory, upstreams) =
             (Rc::clone(policy), Rc::clone(memory), Rc::clone(upstreams));
         let (query, events) = (query.clone(), events.clone());
         spawn_local(async move {
-            let asked = upstreams.ask_server(&server, &query, DOMESTIC_SILENCE).await;
+            let patience = policy.settings.servers.timeout;
+            let asked = upstreams.ask_watched(&server, &query, patience).await;
             let event = match asked.as_deref().ok().and_then(Reply::parse) {
                 Some(reply) => {
                     memory.patience.borrow_mut().heard();
@@ -92,7 +95,7 @@ fn ask_domestic(
                     }
                     Event::Domestic(verdict, Some(policy.stored(&reply, Side::Domestic)))
                 }
-                // Silence has its own clock, so that a late reply still counts.
+                // The deadline is for both sides.
                 None if timed_out(&asked) => return,
                 None => Event::Domestic(DomesticVerdict::Err, None),
             };

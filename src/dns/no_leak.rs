@@ -22,6 +22,8 @@ use super::wire::Query;
 use crate::ipset::IpSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 /// A domestic side that seems to be down is still given a moment, to notice its return.
 const SHORT_GRACE: Duration = Duration::from_millis(50);
@@ -29,7 +31,7 @@ const SHORT_GRACE: Duration = Duration::from_millis(50);
 /// Answers an address query for a name that no list speaks of.
 pub(super) async fn trusted_first(
     policy: &QueryPolicy,
-    memory: &Memory,
+    memory: &Rc<Memory>,
     upstreams: &Rc<Upstreams>,
     query: &Query,
 ) -> Resolution {
@@ -56,18 +58,27 @@ pub(super) async fn trusted_first(
     Resolution::fresh(policy.stored(&reply, Side::Trusted))
 }
 
-/// The domestic answer, if it is one and comes soon: a good answer is at hand.
+/// The domestic answer, if it is one and comes soon: a good answer is at hand. One that comes later
+/// still tells that the side is there.
 async fn nearer(
     policy: &QueryPolicy,
-    memory: &Memory,
+    memory: &Rc<Memory>,
     upstreams: &Rc<Upstreams>,
     query: &Query,
 ) -> Option<Stored> {
     let grace = memory.patience.borrow().grace().max(SHORT_GRACE);
-    let message = upstreams.ask_one_of(&upstreams.domestic, query, grace).await;
-    match &message {
-        Some(_) => memory.patience.borrow_mut().heard(),
-        None => memory.patience.borrow_mut().missed(),
+    let patience = policy.settings.servers.timeout;
+    let (asked, noted, query) = (Rc::clone(upstreams), Rc::clone(memory), query.clone());
+    let asking = spawn_local(async move {
+        let message = asked.ask_one_of(&asked.domestic, &query, patience).await;
+        if message.is_some() {
+            noted.patience.borrow_mut().heard();
+        }
+        message
+    });
+    let message = timeout(grace, asking).await.ok().and_then(Result::ok).flatten();
+    if message.is_none() {
+        memory.patience.borrow_mut().missed();
     }
     let message = message?;
     let reply = Reply::parse(&message)?;

@@ -40,7 +40,7 @@
 
 mod timers;
 
-pub use timers::{DEADLINE, DOMESTIC_SILENCE, GRACE, Patience, Timer, Timers};
+pub use timers::{GRACE, Patience, Timer, Timers};
 
 use super::cache::NameVerdict;
 use super::reply::{DomesticVerdict, Ede, TrustedVerdict};
@@ -55,8 +55,6 @@ pub enum Event<R> {
     /// A domestic server replied, or failed in a way that is known ([`DomesticVerdict::Err`]; also
     /// a refused datagram).
     Domestic(DomesticVerdict, R),
-    /// [`DOMESTIC_SILENCE`] is over.
-    DomesticSilent,
     /// The trusted side replied.
     Trusted(TrustedVerdict, R),
     /// The trusted side will not reply: no proxy, no connection, asked twice in vain.
@@ -73,7 +71,6 @@ impl<R> From<Timer> for Event<R> {
     fn from(timer: Timer) -> Self {
         match timer {
             Timer::GraceOver => Event::GraceOver,
-            Timer::DomesticSilent => Event::DomesticSilent,
             Timer::Deadline => Event::Deadline,
         }
     }
@@ -178,7 +175,6 @@ impl<R> Split<R> {
         }
         let answer = match event {
             Event::Domestic(verdict, reply) => self.on_domestic(verdict, reply),
-            Event::DomesticSilent => self.on_domestic_silent(),
             Event::Trusted(TrustedVerdict::Err, _) | Event::TrustedFailed => {
                 self.on_trusted_failed()
             }
@@ -214,7 +210,7 @@ impl<R> Split<R> {
             DomesticVerdict::Nx => Suspect::Nx,
             DomesticVerdict::NoIp => Suspect::NoIp(reply),
             DomesticVerdict::Err if self.awaited > 0 => return None,
-            DomesticVerdict::Err => return self.on_domestic_silent(),
+            DomesticVerdict::Err => return self.on_domestic_failed(),
         };
         match &self.domestic {
             SideState::Heard(former) if former.rank() >= suspect.rank() => {}
@@ -223,7 +219,7 @@ impl<R> Split<R> {
         self.on_sibling_known().or_else(|| self.conclude_if_both_spoke())
     }
 
-    fn on_domestic_silent(&mut self) -> Option<Conclusion<R>> {
+    fn on_domestic_failed(&mut self) -> Option<Conclusion<R>> {
         if matches!(self.domestic, SideState::Awaited) {
             self.domestic = SideState::Failed;
         }

@@ -2,12 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-/// After so long without a domestic reply the side counts as silent.
-pub const DOMESTIC_SILENCE: Duration = Duration::from_secs(3);
-
-/// No query waits longer in all (glibc asks again after 5 s).
-pub const DEADLINE: Duration = Duration::from_secs(4);
-
 /// How long a trusted reply waits at most for the domestic side.
 pub const GRACE: Duration = Duration::from_millis(300);
 
@@ -19,8 +13,6 @@ const MISSES: u32 = 5;
 pub enum Timer {
     /// [`Event::GraceOver`](super::Event::GraceOver)
     GraceOver,
-    /// [`Event::DomesticSilent`](super::Event::DomesticSilent)
-    DomesticSilent,
     /// [`Event::Deadline`](super::Event::Deadline)
     Deadline,
 }
@@ -29,14 +21,13 @@ pub enum Timer {
 #[derive(Clone, Copy, Debug)]
 pub struct Timers {
     grace: Option<Instant>,
-    silence: Option<Instant>,
     deadline: Instant,
 }
 
 impl Timers {
-    /// Starts the clocks. `timeout` is `dns.timeout`, 4 s by default.
+    /// Starts the clocks. `timeout` is `dns.timeout`, and either side has all of it.
     pub fn new(now: Instant, timeout: Duration) -> Self {
-        Timers { grace: None, silence: Some(now + DOMESTIC_SILENCE), deadline: now + timeout }
+        Timers { grace: None, deadline: now + timeout }
     }
 
     /// Starts the grace that [`Reaction::Wait`](super::Reaction::Wait) asked for.
@@ -46,21 +37,17 @@ impl Timers {
 
     /// When to look again.
     pub fn next(&self) -> Instant {
-        [self.grace, self.silence].into_iter().flatten().fold(self.deadline, Instant::min)
+        self.grace.map_or(self.deadline, |grace| grace.min(self.deadline))
     }
 
     /// A clock that has run out, each once; call it until it returns `None`. The deadline is
     /// reported again and again: the caller drops the query then.
     pub fn due(&mut self, now: Instant) -> Option<Timer> {
-        let over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if self.deadline <= now {
             Some(Timer::Deadline)
-        } else if over(self.grace) {
+        } else if self.grace.is_some_and(|grace| grace <= now) {
             self.grace = None;
             Some(Timer::GraceOver)
-        } else if over(self.silence) {
-            self.silence = None;
-            Some(Timer::DomesticSilent)
         } else {
             None
         }
@@ -100,13 +87,12 @@ mod tests {
     fn clocks_run_out_in_order_and_once() {
         let start = Instant::now();
         let after = |millis| start + Duration::from_millis(millis);
-        let mut timers = Timers::new(start, DEADLINE);
-        assert_eq!(timers.next(), after(3000));
+        let mut timers = Timers::new(start, Duration::from_secs(4));
+        assert_eq!(timers.next(), after(4000));
         timers.start_grace(after(100), GRACE);
         assert_eq!((timers.next(), timers.due(after(399))), (after(400), None));
         assert_eq!(timers.due(after(400)), Some(Timer::GraceOver));
-        assert_eq!((timers.due(after(400)), timers.next()), (None, after(3000)));
-        assert_eq!(timers.due(after(3000)), Some(Timer::DomesticSilent));
+        assert_eq!((timers.due(after(400)), timers.next()), (None, after(4000)));
         assert_eq!((timers.due(after(3999)), timers.next()), (None, after(4000)));
         assert_eq!(timers.due(after(4000)), Some(Timer::Deadline));
     }

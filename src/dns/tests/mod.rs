@@ -6,6 +6,7 @@ mod judgement;
 mod listening;
 mod malformed;
 mod many_clients;
+mod missing_servers;
 mod options;
 mod persistent;
 mod servers;

@@ -2,8 +2,8 @@
 //! in any way for one query ([`once`]), and over a persistent, pipelined connection
 //! ([`persistent`]), direct or through the proxy, bare, in TLS or over HTTPS ([`https`]).
 //! [`known_servers`] says under which name a public server speaks HTTPS.
-//! [`stagger`] asks the next of several servers when one is slow. [`edns`] knows who has to be
-//! asked in the old way.
+//! [`stagger`] asks the next of several servers when one is slow, and [`standing`] knows which are,
+//! and which do not answer at all. [`edns`] knows who has to be asked in the old way.
 //!
 //! A reply counts only if id, name, type and class are those of the question, and it came over
 //! a connected socket with a random port (RFC 5452).
@@ -20,6 +20,7 @@ pub(super) mod once;
 pub(super) mod persistent;
 mod request;
 mod stagger;
+mod standing;
 pub(super) mod tcp;
 mod trusted;
 mod udp;
@@ -36,6 +37,7 @@ use domestic::DomesticServer;
 use edns::EdnsMemory;
 use persistent::Dialler;
 use stagger::{StaggeredAttempt, first_success, useful};
+use standing::{QuestionKind, ServerStandings, Turn};
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
@@ -45,7 +47,8 @@ use tokio::time::timeout;
 use trusted::TrustedServers;
 use udp::Question;
 
-/// The next server of a list is asked beside one that takes so long.
+/// The next server of a list is asked beside one that takes so long, if it is not known yet how
+/// long that one usually takes.
 const HEDGE_DELAY: Duration = Duration::from_millis(700);
 
 /// All name servers that the resolver asks.
@@ -61,6 +64,9 @@ pub(super) struct Upstreams {
     current: Current,
     case_randomization: bool,
     edns: Rc<EdnsMemory>,
+    standings: Rc<ServerStandings>,
+    /// `dns.timeout`
+    timeout: Duration,
 }
 
 impl Upstreams {
@@ -79,18 +85,25 @@ impl Upstreams {
         };
         let through_proxy = settings.trusted_via == Via::Proxy;
         let dialler = Dialler { through_proxy, ..direct.clone() };
-        let edns = Rc::new(EdnsMemory::default());
+        let (edns, standings) = (Rc::new(EdnsMemory::default()), Rc::<ServerStandings>::default());
         let domestic = settings.china.iter().map(|server| DomesticServer::new(server, &direct));
         Upstreams {
             domestic: domestic.collect(),
             loops: QueryLoops::default(),
-            trusted: TrustedServers::new(&settings.trusted, &dialler, Rc::clone(&edns)),
+            trusted: TrustedServers::new(
+                &settings.trusted,
+                &dialler,
+                Rc::clone(&edns),
+                Rc::clone(&standings),
+            ),
             local: settings.local.clone(),
             system: RefCell::default(),
             outbound,
             current,
             case_randomization: settings.case_randomization,
             edns,
+            standings,
+            timeout: settings.timeout,
         }
     }
 
@@ -115,24 +128,84 @@ impl Upstreams {
 
     /// The first useful reply of the trusted side within `patience`.
     pub(super) async fn ask_trusted(&self, query: &Query, patience: Duration) -> Option<Vec<u8>> {
-        timeout(patience, self.trusted.ask(query)).await.ok()?.ok()
+        timeout(patience, self.trusted.ask(query, patience)).await.ok()?.ok()
     }
 
     /// The first useful reply of these servers within `patience`; they are asked in order, one
-    /// beside the other.
+    /// beside the other, those behind the others that do not answer. A server that is slow is heard
+    /// for longer, to know that it is there.
     pub(super) async fn ask_one_of(
         self: &Rc<Self>,
         servers: &[DomesticServer],
         query: &Query,
         patience: Duration,
     ) -> Option<Vec<u8>> {
-        let attempts = servers.iter().cloned().map(|server| -> StaggeredAttempt {
+        let kind = QuestionKind::of(query);
+        let addresses: Vec<_> = servers.iter().map(DomesticServer::address).collect();
+        let turns = self.standings.turns(&addresses, kind, HEDGE_DELAY, patience);
+        let attempt = |turn: Turn| -> (Duration, StaggeredAttempt) {
+            let server = servers[turn.number].clone();
             let (upstreams, query) = (Rc::clone(self), query.clone());
-            Box::pin(async move { useful(upstreams.ask_server(&server, &query, patience).await?) })
-        });
-        let asked = first_success(attempts.collect(), HEDGE_DELAY);
+            let attempt = async move {
+                let asking = upstreams.ask_server(&server, &query, upstreams.timeout);
+                let standings = &upstreams.standings;
+                let watched = standings.watch(server.address(), kind, turn.overdue, asking);
+                useful(watched.await?)
+            };
+            (turn.head_start, Box::pin(attempt))
+        };
+        let asked = first_success(turns.into_iter().map(attempt).collect());
         let (_, message) = timeout(patience, asked).await.ok()?.ok()?;
         Some(message)
+    }
+
+    /// How long the domestic side has for such a question before the trusted one is asked beside
+    /// it; none if no server of it answers such questions.
+    pub(super) fn domestic_head_start(&self, query: &Query, patience: Duration) -> Duration {
+        let kind = QuestionKind::of(query);
+        let present = self.domestic.iter().map(DomesticServer::address);
+        let present = present.filter(|server| !self.standings.is_down(*server, kind));
+        let overdue = present.map(|server| self.standings.overdue(server, kind));
+        overdue.map(|overdue| overdue.unwrap_or(HEDGE_DELAY)).sum::<Duration>().min(patience / 2)
+    }
+
+    /// Whether it is time to look whether one of the domestic servers that are down has returned.
+    pub(super) fn is_domestic_trial_due(&self, query: &Query) -> bool {
+        let (kind, mut servers) = (QuestionKind::of(query), self.domestic.iter());
+        servers.any(|server| self.standings.is_trial_due(server.address(), kind))
+    }
+
+    /// The domestic servers that an address is asked of: those that are down only now and then,
+    /// unless all are.
+    pub(super) fn domestic_for(&self, query: &Query) -> Vec<DomesticServer> {
+        let kind = QuestionKind::of(query);
+        let (down, mut present): (Vec<_>, Vec<_>) = self
+            .domestic
+            .iter()
+            .cloned()
+            .partition(|server| self.standings.is_down(server.address(), kind));
+        if present.is_empty() {
+            return down;
+        }
+        let is_due = |server: &DomesticServer| self.standings.begin_trial(server.address(), kind);
+        present.extend(down.into_iter().filter(is_due));
+        present
+    }
+
+    /// Asks one server, and takes note of how it answers.
+    ///
+    /// # Errors
+    /// As [`ask_server`](Self::ask_server).
+    pub(super) async fn ask_watched(
+        &self,
+        server: &DomesticServer,
+        query: &Query,
+        patience: Duration,
+    ) -> io::Result<Vec<u8>> {
+        let (kind, address) = (QuestionKind::of(query), server.address());
+        let overdue = self.standings.overdue(address, kind).unwrap_or(HEDGE_DELAY).min(patience);
+        let asking = self.ask_server(server, query, patience);
+        self.standings.watch(address, kind, overdue, asking).await
     }
 
     /// Asks one server. Its own socket is known as ours.

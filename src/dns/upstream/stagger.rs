@@ -6,40 +6,53 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-/// An attempt that has not begun.
+/// An attempt that has not begun, and may not last for ever.
 pub(super) type StaggeredAttempt = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>>>>;
 
-/// Runs the attempts in order, the next one `delay` after the former or at once when it failed,
-/// and returns the first success with its number. Attempts that still run are dropped.
+/// Runs the attempts in order, the next one after the head start of the former or at once when one
+/// failed, and returns the first success with its number. Attempts that still run go on: their
+/// server may be heard late.
 ///
 /// # Errors
 /// The first failure, if all failed; `NotFound` for no attempt at all.
 pub(super) async fn first_success(
-    attempts: Vec<StaggeredAttempt>,
-    delay: Duration,
+    attempts: Vec<(Duration, StaggeredAttempt)>,
 ) -> io::Result<(usize, Vec<u8>)> {
     let mut waiting = attempts.into_iter().enumerate();
-    let mut running = JoinSet::new();
+    let (results, mut finished) = mpsc::unbounded_channel();
+    let mut results = Some(results);
     let mut first_failure = None;
     loop {
-        if let Some((number, attempt)) = waiting.next() {
-            running.spawn_local(async move { attempt.await.map(|reply| (number, reply)) });
+        let mut head_start = None;
+        if let Some((number, (delay, attempt))) = waiting.next()
+            && let Some(results) = results.clone()
+        {
+            spawn_local(async move {
+                let result = attempt.await.map(|reply| (number, reply));
+                // Another may have been faster.
+                let _ = results.send(result);
+            });
+            head_start = Some(delay);
         }
-        let finished = if waiting.len() > 0 {
-            match timeout(delay, running.join_next()).await {
-                Ok(finished) => finished,
+        if waiting.len() == 0 {
+            // What comes is the last word of those that run.
+            results = None;
+            head_start = None;
+        }
+        let result = match head_start {
+            Some(delay) => match timeout(delay, finished.recv()).await {
+                Ok(result) => result,
                 Err(_) => continue,
-            }
-        } else {
-            running.join_next().await
+            },
+            None => finished.recv().await,
         };
-        match finished {
-            Some(Ok(Ok(success))) => return Ok(success),
-            Some(Ok(Err(failure))) => first_failure = first_failure.or(Some(failure)),
-            Some(Err(died)) => first_failure = first_failure.or(Some(io::Error::other(died))),
+        match result {
+            Some(Ok(success)) => return Ok(success),
+            Some(Err(failure)) => first_failure = first_failure.or(Some(failure)),
             None => {
                 return Err(first_failure.unwrap_or_else(|| io::ErrorKind::NotFound.into()));
             }
@@ -74,7 +87,9 @@ mod tests {
     async fn run(attempts: Vec<StaggeredAttempt>) -> (io::Result<(usize, Vec<u8>)>, u128) {
         let began = Instant::now();
         let set = LocalSet::new();
-        let result = set.run_until(first_success(attempts, Duration::from_millis(100))).await;
+        let delay = Duration::from_millis(100);
+        let attempts = attempts.into_iter().map(|attempt| (delay, attempt)).collect();
+        let result = set.run_until(first_success(attempts)).await;
         (result, began.elapsed().as_millis())
     }
 

@@ -3,55 +3,85 @@
 use super::edns::EdnsMemory;
 use super::persistent::{Dialler, PersistentConnection};
 use super::stagger::{StaggeredAttempt, first_success, useful};
+use super::standing::{QuestionKind, ServerStandings, Turn};
 use crate::dns::name_server::NameServer;
 use crate::dns::wire::Query;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::time::{Instant, timeout};
 
-/// The next server is asked beside one that takes so long: longer than a usual way
-/// through a proxy around the world, including its dial.
+/// The next server is asked beside one that takes so long, if it is not known yet how long that one
+/// usually takes: longer than a usual way through a proxy around the world, including its dial.
 const HEDGE_DELAY: Duration = Duration::from_millis(1200);
 
-/// The trusted servers. The one that answered last is asked first.
+/// The trusted servers. One that fails where another answers is asked behind the others for a
+/// while.
 #[derive(Debug)]
 pub(super) struct TrustedServers {
     servers: Vec<Rc<PersistentConnection>>,
-    preferred: Cell<usize>,
+    addresses: Vec<SocketAddr>,
     edns: Rc<EdnsMemory>,
+    standings: Rc<ServerStandings>,
 }
 
 impl TrustedServers {
     /// Servers in order of preference. Runs on the calling thread's `LocalSet`.
-    pub(super) fn new(servers: &[NameServer], dialler: &Dialler, edns: Rc<EdnsMemory>) -> Self {
+    pub(super) fn new(
+        servers: &[NameServer],
+        dialler: &Dialler,
+        edns: Rc<EdnsMemory>,
+        standings: Rc<ServerStandings>,
+    ) -> Self {
+        let addresses = servers.iter().map(|server| server.address).collect();
         let servers = servers
             .iter()
             .map(|server| Rc::new(PersistentConnection::new(server.clone(), dialler.clone())));
-        TrustedServers { servers: servers.collect(), preferred: Cell::new(0), edns }
+        TrustedServers { servers: servers.collect(), addresses, edns, standings }
     }
 
-    /// The first useful reply. Has no time-out.
+    /// The first useful reply; each server has `patience`.
     ///
     /// # Errors
     /// No server has one.
-    pub(super) async fn ask(&self, query: &Query) -> io::Result<Vec<u8>> {
-        let count = self.servers.len();
-        let order: Vec<usize> =
-            (0..count).map(|number| (self.preferred.get() + number) % count).collect();
-        let attempts = order.iter().map(|number| self.attempt(*number, query)).collect();
-        let (winner, reply) = first_success(attempts, HEDGE_DELAY).await?;
-        self.preferred.set(order[winner]);
+    pub(super) async fn ask(&self, query: &Query, patience: Duration) -> io::Result<Vec<u8>> {
+        let (kind, began) = (QuestionKind::of(query), Instant::now());
+        let failed = Rc::default();
+        let turns = self.standings.turns(&self.addresses, kind, HEDGE_DELAY, patience);
+        let attempt =
+            |turn: Turn| (turn.head_start, self.attempt(turn, query, patience, Rc::clone(&failed)));
+        let (_, reply) = first_success(turns.into_iter().map(attempt).collect()).await?;
+        // A name that no server has an answer for says nothing of them.
+        for server in failed.borrow().iter() {
+            self.standings.missed(*server, kind, began);
+        }
         Ok(reply)
     }
 
-    fn attempt(&self, number: usize, query: &Query) -> StaggeredAttempt {
-        let (server, query) = (Rc::clone(&self.servers[number]), query.clone());
-        let edns = Rc::clone(&self.edns);
+    /// One of `failed` is there, and of no use.
+    fn attempt(
+        &self,
+        turn: Turn,
+        query: &Query,
+        patience: Duration,
+        failed: Rc<RefCell<Vec<SocketAddr>>>,
+    ) -> StaggeredAttempt {
+        let (server, query) = (Rc::clone(&self.servers[turn.number]), query.clone());
+        let (edns, standings) = (Rc::clone(&self.edns), Rc::clone(&self.standings));
+        let kind = QuestionKind::of(&query);
         Box::pin(async move {
             let address = server.server().address;
-            let asked = edns.ask(address, &query, async |query| server.ask(&query).await);
-            useful(asked.await?)
+            let asking = edns.ask(address, &query, async |query| server.ask(&query).await);
+            let asking = timeout(patience, async { useful(asking.await?) });
+            let asking =
+                async { asking.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) };
+            let answered = standings.watch(address, kind, turn.overdue, asking).await;
+            if answered.is_err() {
+                failed.borrow_mut().push(address);
+            }
+            answered
         })
     }
 }
