@@ -1,7 +1,8 @@
 //! What an upstream server sends: judge it, keep it, send it on, to clients large and small.
 
 use snet::dns::reply::{
-    Believed, Clamp, Reply, Side, Stored, Ttls, classify, classify_trusted, without_hints,
+    Believed, Clamp, HintFamilies, Reply, Side, Stored, Ttls, classify, classify_trusted,
+    without_hints,
 };
 use snet::dns::wire::{Query, TCP_SIZE};
 use snet::ipset::IpSet;
@@ -12,9 +13,13 @@ pub fn run(message: &[u8]) {
     let none = IpSet::default();
     let _ = (classify(&reply, &none, &none, Believed::PublicOnly), classify_trusted(&reply));
     let _ = (reply.addresses(), reply.lifetime(), reply.is_negative());
-    if let Some(stripped) = without_hints(&reply) {
-        let stripped = Reply::parse(&stripped).expect("what we write is sound");
-        assert_eq!(without_hints(&stripped), None, "nothing is left");
+    let of_v6 = HintFamilies { v4: false, v6: true };
+    for families in [HintFamilies::ALL, of_v6] {
+        if let Some(stripped) = without_hints(&reply, families) {
+            let stripped = Reply::parse(&stripped).expect("what we write is sound");
+            assert_eq!(without_hints(&stripped, families), None, "nothing is left");
+            assert!(stripped.hints().len() <= reply.hints().len());
+        }
     }
     let clamp = Clamp::new(Duration::ZERO, Duration::from_secs(86_400));
     let stored = Stored::new(&reply, Side::Trusted, clamp);

@@ -11,17 +11,20 @@ use super::horizon::Horizon;
 use super::in_flight::InFlight;
 use super::memory::Memory;
 use super::policy::{Ask, QueryPolicy};
-use super::reply::{Ede, Stored, Ttls};
+use super::reply::{Ede, Reply, Side, Stored, Ttls};
 use super::resolution::Resolution;
 use super::steering::Steering;
 use super::upstream::Upstreams;
 use super::wire::{Query, rr};
-use super::{judge, no_leak, one_side};
+use super::{judge, no_leak, one_side, service_hints};
 use crate::domain::Name;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::task::spawn_local;
+
+/// A good answer is at hand: the trusted side has so long for one with signatures.
+const SIGNATURES_WITHIN: Duration = Duration::from_millis(1500);
 
 /// The flights of this moment, and what they work with.
 pub(super) struct Flights {
@@ -61,7 +64,12 @@ impl Flights {
     async fn run(self: &Rc<Self>, query: &Query) -> Resolution {
         let resolution = match query.server() {
             Some(server) => self.ask_there(query, server).await,
-            None => self.accepted(query, self.ask_sides(query).await),
+            None => {
+                let began = Instant::now();
+                let resolution = self.ask_sides(query).await;
+                let resolution = self.signed_if_it_can_be(query, resolution, began).await;
+                self.accepted(query, resolution)
+            }
         };
         if let Resolution::Stale(ede) | Resolution::Servfail(ede) = resolution {
             let allows_stale = matches!(resolution, Resolution::Stale(_));
@@ -145,6 +153,32 @@ impl Flights {
         }
     }
 
+    /// A validating client (DO) can make nothing of a domestic answer without signatures where the
+    /// name is signed, or where it wants the proof that it is not. If the trusted side has
+    /// signatures its answer counts: a far address that can be validated is better than a near one
+    /// that cannot. A name without signatures there keeps its near address.
+    async fn signed_if_it_can_be(
+        &self,
+        query: &Query,
+        resolution: Resolution,
+        began: Instant,
+    ) -> Resolution {
+        let Resolution::Reply { stored, ttls: Ttls::Aged(_) } = &resolution else {
+            return resolution;
+        };
+        if !query.dnssec_ok() || stored.side() == Side::Trusted || stored.is_signed() {
+            return resolution;
+        }
+        let left = self.policy.settings.servers.timeout.saturating_sub(began.elapsed());
+        let message = self.upstreams.ask_trusted(query, left.min(SIGNATURES_WITHIN)).await;
+        match message.as_deref().and_then(Reply::parse) {
+            Some(reply) if reply.is_signed() => {
+                Resolution::fresh(self.policy.stored(&reply, Side::Trusted))
+            }
+            _ => resolution,
+        }
+    }
+
     /// Takes a reply that clients will get: into the cache, and the addresses of listed names into
     /// the router and the kernel, before a client can use them.
     fn accepted(&self, query: &Query, resolution: Resolution) -> Resolution {
@@ -152,8 +186,10 @@ impl Flights {
             return resolution;
         };
         let now = Instant::now();
+        let verdict = self.memory.verdict(query, now);
+        let stored = service_hints::chosen(&self.policy, query, stored, verdict);
         let stored = self.policy.bounded(query, stored);
-        if self.policy.keeps(query, self.memory.verdict(query, now)) {
+        if self.policy.keeps(query, verdict) {
             self.memory.cache.borrow_mut().insert(query, stored.clone(), now);
         }
         self.steering.learn(self.policy.rule(query), &stored);

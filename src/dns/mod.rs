@@ -40,7 +40,7 @@
 //! flights, bootstrap
 //! judge, no_leak, one_side, asked_server
 //! rewriting
-//! memory, steering
+//! memory, steering, service_hints
 //! policy, split, horizon, query_log
 //! upstream, cache, hosts, special, resolution
 //! suspicion
@@ -82,6 +82,7 @@ mod resolution;
 mod resolver;
 mod rewriting;
 mod server;
+mod service_hints;
 mod siblings;
 mod split_horizon;
 mod steering;

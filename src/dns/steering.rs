@@ -44,7 +44,7 @@ impl Steering {
         let ttl = Duration::from_secs(stored.lifetime().min(LEARNED_AT_MOST).into());
         let dispatcher = self.current.load();
         // The owner of the name chooses the addresses: it must not steer those of local networks.
-        let addresses = stored.addresses().into_iter().filter(|ip| !self.reserved.contains(*ip));
+        let addresses = stored.destinations().into_iter().filter(|ip| !self.reserved.contains(*ip));
         for address in addresses.take(MOST_LEARNED) {
             dispatcher.learned().learn(address, route, ttl + LEARNED_BEYOND_TTL);
         }

@@ -9,7 +9,7 @@
 
 use super::cache::NameVerdict;
 use super::hosts::Hosts;
-use super::reply::{self, Clamp, Ede, Reply, Side, Stored, UNTIL_RELOAD};
+use super::reply::{self, Clamp, Ede, HintFamilies, Reply, Side, Stored, UNTIL_RELOAD};
 use super::settings::{HttpsRecords, Settings};
 use super::special::{self, Special};
 use super::wire::{Query, rcode, rr};
@@ -191,7 +191,7 @@ impl QueryPolicy {
     pub(super) fn stored(&self, reply: &Reply<'_>, side: Side) -> Stored {
         let strips = self.settings.answers.https_records == HttpsRecords::StripHints
             && matches!(reply.qtype(), rr::HTTPS | rr::SVCB);
-        let stripped = strips.then(|| reply::without_hints(reply)).flatten();
+        let stripped = strips.then(|| reply::without_hints(reply, HintFamilies::ALL)).flatten();
         let stripped = stripped.as_deref().and_then(Reply::parse);
         Stored::new(stripped.as_ref().unwrap_or(reply), side, self.clamp)
     }
@@ -224,6 +224,8 @@ impl QueryPolicy {
     ) -> bool {
         match self.plan(query, verdict) {
             Plan::Known(_) => false,
+            // With hints that other settings wanted, or without.
+            Plan::Ask(_) if matches!(query.qtype(), rr::HTTPS | rr::SVCB) => false,
             // Servers for a domain may have changed, and are near.
             Plan::Ask(Ask::Forward(_) | Ask::Local) => false,
             Plan::Ask(Ask::Domestic) => true,

@@ -4,7 +4,7 @@
 //! Clients keep what else stands in an answer. An alias with an address behind it, or an address in
 //! the additional section, would speak of another name.
 
-use super::{Reply, UNTIL_RELOAD, addresses, nodata, without_hints};
+use super::{HintFamilies, Reply, UNTIL_RELOAD, addresses, nodata, without_hints};
 use crate::dns::wire::{HEADER, Query, TCP_SIZE, rcode, rr};
 use std::net::IpAddr;
 
@@ -28,7 +28,7 @@ pub fn confined(query: &Query, reply: &Reply<'_>) -> Option<Vec<u8>> {
     if !reply.answers().all(|record| record.owner().is_some_and(|name| is_own(name.as_bytes()))) {
         return None;
     }
-    if let Some(stripped) = without_hints(reply) {
+    if let Some(stripped) = without_hints(reply, HintFamilies::ALL) {
         return Some(stripped);
     }
     // Names in what is kept point backwards, never into what is cut off.

@@ -16,7 +16,7 @@ pub use classify::{
     Believed, DomesticVerdict, TrustedVerdict, classify, classify_trusted, is_private,
 };
 pub use confined::confined;
-pub use hints::without_hints;
+pub use hints::{HintFamilies, without_hints};
 pub use stored::{Clamp, Side, Stored, Ttls};
 
 use super::wire::{CLASS_IN, HEADER, Query, Record, Records, WireName, flag, rcode, rr, u16_at};
@@ -178,6 +178,24 @@ impl<'a> Reply<'a> {
         self.chain().len() > 1
     }
 
+    /// The addresses in HTTPS and SVCB records (RFC 9460, 7.3), with which programs connect as with
+    /// the others.
+    pub fn hints(&self) -> Vec<IpAddr> {
+        match self.qtype() {
+            rr::HTTPS | rr::SVCB => hints::hints(self),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether it has signatures (RFC 4034): the server speaks DNSSEC, and the name, or the zone
+    /// that says there is none, is signed.
+    pub fn is_signed(&self) -> bool {
+        let has_signature = |mut records: Records<'_>| {
+            records.any(|record| record.is_some_and(|record| record.kind == rr::RRSIG))
+        };
+        has_signature(self.records(0)) || has_signature(self.records(1))
+    }
+
     /// For how many seconds the reply may be kept: the lowest TTL of the answer section, and of a
     /// negative answer also the lower of the SOA record's TTL and its minimum (RFC 2308, 5).
     /// `None` for what is not to be kept: errors, truncated replies, and negative answers without
@@ -238,8 +256,12 @@ impl<'a> Reply<'a> {
     }
 
     fn section(&self, number: usize) -> impl Iterator<Item = Record<'a>> + use<'a> {
+        self.records(number).flatten()
+    }
+
+    fn records(&self, number: usize) -> Records<'a> {
         let begin = number.checked_sub(1).map_or(self.name_end + 4, |former| self.ends[former]);
-        Records::new(self.message, begin, self.counts[number]).flatten()
+        Records::new(self.message, begin, self.counts[number])
     }
 }
 

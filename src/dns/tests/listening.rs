@@ -41,11 +41,17 @@ fn start(china: SocketAddr, cache_file: Option<PathBuf>) -> Listening {
 }
 
 pub(super) fn start_with(settings: Settings) -> Listening {
-    let address = free();
-    let settings = Settings { listen: vec![address], ..settings };
-    let direct = Box::new(Direct::new(outbound()));
-    let dispatcher = Dispatcher::new(Arc::default(), Arc::default(), direct, Vec::new());
-    let bound = dns::bind(settings, outbound(), Current::new(dispatcher)).unwrap();
+    // Other tests ask from sockets of their own meanwhile.
+    let (address, bound) = (0..20)
+        .find_map(|_| {
+            let address = free();
+            let settings = Settings { listen: vec![address], ..settings.clone() };
+            let direct = Box::new(Direct::new(outbound()));
+            let dispatcher = Dispatcher::new(Arc::default(), Arc::default(), direct, Vec::new());
+            let bound = dns::bind(settings, outbound(), Current::new(dispatcher)).ok()?;
+            Some((address, bound))
+        })
+        .expect("a free port");
     let (stop, stopped) = watch::channel(false);
     let (reloads, reloaded) = mpsc::unbounded_channel();
     let ended = tokio::spawn(dns::spawn(bound, reloaded, stopped));

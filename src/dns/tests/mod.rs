@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod encrypted;
+mod https_records;
 mod judgement;
 mod listening;
 mod malformed;
@@ -14,6 +15,7 @@ mod servers_that_fail;
 mod slow_servers;
 mod split_horizon;
 mod streams;
+mod validating;
 
 use super::client_query::{Came, ClientQuery};
 use super::horizon::Horizon;
@@ -133,11 +135,14 @@ impl World {
     }
 
     async fn ask_from(&self, client: &str, name: &str, kind: RecordType) -> Message {
-        let query = Query::new(&name.parse().unwrap(), kind.into());
+        self.ask_query(client, &Query::new(&name.parse().unwrap(), kind.into())).await
+    }
+
+    async fn ask_query(&self, client: &str, query: &Query) -> Message {
         let client = SocketAddr::new(client.parse().unwrap(), 4000);
         let at = std::time::Instant::now();
         let came = Came::Stream(self.asked.get());
-        let asked = ClientQuery { query: &query, limit: TCP_SIZE, client, came, at };
+        let asked = ClientQuery { query, limit: TCP_SIZE, client, came, at };
         let mut out = Vec::new();
         if !self.resolver.answer_at_once(&asked, &mut out) {
             out = Rc::clone(&self.resolver).answer(&asked).await;

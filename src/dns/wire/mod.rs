@@ -66,6 +66,8 @@ pub mod rr {
     pub const AAAA: u16 = 28;
     /// The EDNS pseudo-record (RFC 6891).
     pub const OPT: u16 = 41;
+    /// Signature (RFC 4034).
+    pub const RRSIG: u16 = 46;
     /// Service binding (RFC 9460).
     pub const SVCB: u16 = 64;
     /// Service binding for HTTPS (RFC 9460).

@@ -14,7 +14,7 @@ pub enum DomesticVerdict {
     Foreign,
     /// Some address cannot be true: forged.
     Bogus,
-    /// No address: NODATA, or aliases only.
+    /// No address: NODATA, aliases only, or another type without addresses that cannot be true.
     NoIp,
     /// No such name.
     Nx,
@@ -63,9 +63,6 @@ pub fn classify(
         _ => return DomesticVerdict::Err,
     }
     let addresses = reply.addresses();
-    if addresses.is_empty() {
-        return DomesticVerdict::NoIp;
-    }
     let is_bogus = |address: &IpAddr| {
         let inside = judged(*address);
         is_impossible(inside)
@@ -74,8 +71,11 @@ pub fn classify(
             || believed != Believed::PrivateAndOwn && is_own(inside)
             || believed == Believed::PublicOnly && is_inward(inside)
     };
-    if addresses.iter().any(is_bogus) {
+    // Programs connect to the addresses in HTTPS records too.
+    if addresses.iter().any(is_bogus) || reply.hints().iter().any(is_bogus) {
         DomesticVerdict::Bogus
+    } else if addresses.is_empty() {
+        DomesticVerdict::NoIp
     } else if addresses.iter().any(|address| china.contains(judged(*address))) {
         DomesticVerdict::Cn
     } else {

@@ -129,6 +129,19 @@ impl Stored {
         Reply::parse(&self.message).map(|reply| reply.addresses()).unwrap_or_default()
     }
 
+    /// The addresses that programs connect to because of it: those, and [`Reply::hints`].
+    pub fn destinations(&self) -> Vec<IpAddr> {
+        let Some(reply) = Reply::parse(&self.message) else { return Vec::new() };
+        let mut found = reply.addresses();
+        found.extend(reply.hints());
+        found
+    }
+
+    /// See [`Reply::is_signed`].
+    pub fn is_signed(&self) -> bool {
+        Reply::parse(&self.message).is_some_and(|reply| reply.is_signed())
+    }
+
     /// For how many seconds it may be served; 0 if it is not to be kept.
     pub fn lifetime(&self) -> u32 {
         self.lifetime
