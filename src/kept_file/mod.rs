@@ -4,6 +4,7 @@
 //! one. Symbolic links are not followed. These functions wait for the disk: not for a thread that
 //! serves.
 
+use crate::clock;
 use crate::file_kind;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use nix::unistd::{AccessFlags, access, getegid, geteuid, getgroups};
@@ -100,6 +101,10 @@ pub fn replace(
             None => return Ok(false),
         }
     }
+    // The time of a run whose clock was not set says less than the one before.
+    if let Some(later) = clock::behind() {
+        let _ = new.file.set_modified(later);
+    }
     new.file.sync_all()?;
     new.rename(path)?;
     Ok(true)
@@ -124,6 +129,9 @@ fn ours(path: &Path, format: KeptFormat) -> Result<Option<File>, String> {
     // What a crash has cut short is ours too.
     if !format.head.starts_with(&head) {
         return Err("is a file that snet has not written".into());
+    }
+    if let Ok(found) = file.metadata() {
+        clock::note_file(&found);
     }
     io::Seek::rewind(&mut file).map_err(|error| format!("cannot be read ({error})"))?;
     Ok(Some(file))

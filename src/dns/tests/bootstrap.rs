@@ -121,7 +121,7 @@ async fn what_can_be_forged_is_not_asked_beside_what_cannot() {
             _ => nothing(query, ResponseCode::NXDomain),
         }));
         let tcp = over_tcp(honest(), u32::MAX);
-        let tls = encrypted::over_tls(honest());
+        let tls = encrypted::over_tls(honest(), u32::MAX);
         let server = |address, transport| NameServer { address, transport };
         let https = encrypted::over_https(honest());
         let dot = Transport::Tls { name: "dns.example".into() };

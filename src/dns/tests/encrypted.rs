@@ -68,11 +68,12 @@ pub(super) fn answer(script: &Script, query: &[u8]) -> Vec<u8> {
     script(&Message::from_vec(query).unwrap())[0].message.to_vec().unwrap()
 }
 
-pub(super) fn over_tls(script: Script) -> Server {
+pub(super) fn over_tls(script: Script, per_connection: u32) -> Server {
     listen(b"dot", move |mut stream, asked| {
         let script = Rc::clone(&script);
         async move {
-            while let Ok(length) = stream.read_u16().await {
+            for _ in 0..per_connection {
+                let Ok(length) = stream.read_u16().await else { return };
                 let mut query = vec![0; length.into()];
                 stream.read_exact(&mut query).await.unwrap();
                 asked.set(asked.get() + 1);
@@ -124,8 +125,8 @@ fn https(server: &Server, path: &str) -> Vec<NameServer> {
 #[tokio::test]
 async fn both_sides_over_tls() {
     run(async || {
-        let near = over_tls(always(|query| addresses(query, 60, &[CN])));
-        let far = over_tls(always(|query| addresses(query, 60, &[ABROAD])));
+        let near = over_tls(always(|query| addresses(query, 60, &[CN])), u32::MAX);
+        let far = over_tls(always(|query| addresses(query, 60, &[ABROAD])), u32::MAX);
         let world = world(silent(), silent(), |settings| {
             settings.servers.china = tls_named(&near, "dns.example");
             settings.servers.trusted = tls_named(&far, "dns.example");
@@ -140,7 +141,7 @@ async fn both_sides_over_tls() {
 #[tokio::test]
 async fn a_certificate_of_somebody_else_is_not_believed() {
     run(async || {
-        let far = over_tls(always(|query| addresses(query, 60, &[ABROAD])));
+        let far = over_tls(always(|query| addresses(query, 60, &[ABROAD])), u32::MAX);
         let world = world(silent(), silent(), |settings| {
             settings.servers.trusted = tls_named(&far, "other.example");
         });

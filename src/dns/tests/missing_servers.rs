@@ -123,8 +123,10 @@ async fn a_slow_server_is_heard_while_there_is_time() {
             direct(settings);
             settings.servers.trusted = vec![refusing().into()];
         });
-        let (judged, listed) = tokio::join!(judged.a("a.example"), listed.a("a.example"));
-        assert_eq!([judged, listed], [[CN], [CN]]);
+        let trusted = world(silent(), slow(ABROAD), |settings| settings.servers.timeout = LONG);
+        let (judged, listed, trusted) =
+            tokio::join!(judged.a("a.example"), listed.a("a.example"), trusted.a("a.example"));
+        assert_eq!([judged, listed, trusted], [[CN], [CN], [ABROAD]]);
     })
     .await;
 }

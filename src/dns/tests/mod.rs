@@ -1,6 +1,7 @@
 //! The resolver whole, against scripted servers on loopback.
 
 mod bootstrap;
+mod busy_servers;
 mod encrypted;
 mod https_records;
 mod judgement;

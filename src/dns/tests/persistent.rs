@@ -29,25 +29,27 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What a server has seen.
 #[derive(Debug, Default)]
-struct Seen {
+pub(super) struct Seen {
     connections: Cell<u32>,
     asked: Cell<u32>,
 }
 
 impl Seen {
-    fn so_far(&self) -> (u32, u32) {
+    pub(super) fn so_far(&self) -> (u32, u32) {
         (self.connections.get(), self.asked.get())
     }
 }
 
 /// How a server takes a query: by its name, and by the number of the connection.
-type Manner = Rc<dyn Fn(&str, u32) -> Take>;
+pub(super) type Manner = Rc<dyn Fn(&str, u32) -> Take>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Take {
+pub(super) enum Take {
     /// After so many milliseconds.
     Answer(u64),
     Reset(h2::Reason),
+    /// Answers with another status.
+    Status(u16),
     /// Says that this is the last query, and answers it after a second.
     Leave,
     /// From now on the connection is dead: not a byte is read or written.
@@ -77,13 +79,16 @@ fn script() -> Script {
 }
 
 /// At most `streams` queries at a time.
-fn over_https(streams: u32, manner: Manner) -> (Rc<PersistentConnection>, Rc<Seen>) {
+pub(super) fn over_https(streams: u32, manner: Manner) -> (Rc<PersistentConnection>, Rc<Seen>) {
     let (address, seen) = https_server(streams, manner);
-    let transport = Transport::Https { name: "dns.example".into(), path: "/dns-query".into() };
-    (kept(address, transport), seen)
+    (kept(address, https_transport()), seen)
 }
 
-fn https_server(streams: u32, manner: Manner) -> (SocketAddr, Rc<Seen>) {
+pub(super) fn https_transport() -> Transport {
+    Transport::Https { name: "dns.example".into(), path: "/dns-query".into() }
+}
+
+pub(super) fn https_server(streams: u32, manner: Manner) -> (SocketAddr, Rc<Seen>) {
     listen(move |stream, seen, number| {
         let manner = Rc::clone(&manner);
         async move {
@@ -104,12 +109,16 @@ fn https_server(streams: u32, manner: Manner) -> (SocketAddr, Rc<Seen>) {
                         continue;
                     }
                     Take::Leave => connection.graceful_shutdown(),
-                    Take::Answer(_) => {}
+                    Take::Answer(_) | Take::Status(_) => {}
                 }
                 tokio::task::spawn_local(async move {
-                    let wait = if let Take::Answer(wait) = take { wait } else { 1000 };
+                    let (wait, status) = match take {
+                        Take::Answer(wait) => (wait, 200),
+                        Take::Status(status) => (0, status),
+                        _ => (1000, 200),
+                    };
                     sleep(Duration::from_millis(wait)).await;
-                    let head = http::Response::builder().status(200).body(()).unwrap();
+                    let head = http::Response::builder().status(status).body(()).unwrap();
                     // The client may have given up.
                     if let Ok(mut sending) = respond.send_response(head, false) {
                         let _ =
@@ -123,7 +132,12 @@ fn https_server(streams: u32, manner: Manner) -> (SocketAddr, Rc<Seen>) {
 
 /// Queries are worked on side by side.
 fn over_tcp(manner: Manner) -> (Rc<PersistentConnection>, Rc<Seen>) {
-    let (address, seen) = listen(move |stream, seen, number| {
+    let (address, seen) = tcp_server(manner);
+    (kept(address, Transport::Tcp), seen)
+}
+
+pub(super) fn tcp_server(manner: Manner) -> (SocketAddr, Rc<Seen>) {
+    listen(move |stream, seen, number| {
         let manner = Rc::clone(&manner);
         async move {
             let (mut source, sink) = stream.into_split();
@@ -145,15 +159,29 @@ fn over_tcp(manner: Manner) -> (Rc<PersistentConnection>, Rc<Seen>) {
                 });
             }
         }
-    });
-    (kept(address, Transport::Tcp), seen)
+    })
 }
 
-fn kept(address: SocketAddr, transport: Transport) -> Rc<PersistentConnection> {
+pub(super) fn kept(address: SocketAddr, transport: Transport) -> Rc<PersistentConnection> {
+    kept_for(PATIENCE, address, transport)
+}
+
+pub(super) fn kept_for(
+    patience: Duration,
+    address: SocketAddr,
+    transport: Transport,
+) -> Rc<PersistentConnection> {
     let direct = Box::new(Direct::new(outbound()));
     let dispatcher = Dispatcher::new(Arc::default(), Arc::default(), direct, Vec::new());
     let current = Current::new(dispatcher);
-    let dialler = Dialler { current, through_proxy: false, tls: tls(), names_of_servers: |_| None };
+    let dialler = Dialler {
+        current,
+        through_proxy: false,
+        tls: tls(),
+        names_of_servers: |_| None,
+        patience,
+        troubles: Rc::default(),
+    };
     Rc::new(PersistentConnection::new(NameServer { address, transport }, dialler))
 }
 
@@ -335,8 +363,14 @@ async fn a_known_server_is_asked_over_https_where_the_proxy_allows_nothing_else(
             let known = "192.0.2.53".parse::<IpAddr>().unwrap();
             assert_eq!(known_name(known), Some("dns.example"));
             let current = Current::new(dispatcher);
-            let dialler =
-                Dialler { current, through_proxy: true, tls: tls(), names_of_servers: known_name };
+            let dialler = Dialler {
+                current,
+                through_proxy: true,
+                tls: tls(),
+                names_of_servers: known_name,
+                patience: PATIENCE,
+                troubles: Rc::default(),
+            };
             let (address, transport) = (address.parse().unwrap(), Transport::Plain);
             PersistentConnection::new(NameServer { address, transport }, dialler)
         };

@@ -6,7 +6,8 @@
 //! for a while gets a PING (RFC 9113, 6.7). When it dies, what it leaves unanswered is asked again
 //! on the next one.
 
-use super::request::{Ended, STALL, Unanswered, UpstreamRequest, WORRY};
+use super::request::{ConnectionState, Ended, Unanswered, UpstreamRequest, WeakRequest};
+use super::trouble::Trouble;
 use crate::clock;
 use crate::dns::reply::Reply;
 use crate::dns::wire::{Query, TCP_SIZE, upstream_query};
@@ -14,6 +15,7 @@ use crate::proxy::Stream;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Ping, PingPong, Reason};
+use http::StatusCode;
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
@@ -27,33 +29,38 @@ const IDLE: Duration = Duration::from_secs(60);
 
 const MESSAGE: &str = "application/dns-message";
 
-/// Serves requests until the connection is of no more use. Those that are unanswered then are
-/// handed back.
+/// A query is refused so often at most: other streams end meanwhile.
+const MOST_REFUSALS: u32 = 6;
+
+/// Servers behind a gateway say 502 or 503 now and then. So often it is asked again.
+const MOST_FAILURES: u32 = 3;
+
+/// Hears what is wrong with the server.
+pub(super) type TroubleReport = Rc<dyn Fn(&Trouble)>;
+
+/// Serves requests until the connection is of no more use, or it has answered them and no more will
+/// come. Those that are unanswered then are handed back.
 pub(super) async fn serve(
     url: &str,
     stream: Box<dyn Stream>,
-    first: UpstreamRequest,
-    queue: &mut mpsc::Receiver<UpstreamRequest>,
+    queue: &mut mpsc::UnboundedReceiver<UpstreamRequest>,
+    state: &ConnectionState,
+    report: &TroubleReport,
 ) -> Ended {
-    let (sent, received) = (Cell::new(0), Rc::new(Cell::new(0)));
-    let ended = |cause| Ended { cause, sent: sent.get(), received: received.get() };
+    let account = Rc::new(HttpAccount::default());
     let (client, mut connection) = match h2::client::handshake(stream).await {
         Ok(parts) => parts,
-        Err(error) => return ended(io::Error::other(error)),
+        Err(error) => return account.ended(io::Error::other(error)),
     };
-    let mut liveness = Liveness::new(connection.ping_pong());
+    let mut liveness = Liveness::new(connection.ping_pong(), state);
     let mut driving = JoinSet::new();
     driving.spawn_local(connection);
-    let mut asking = JoinSet::new();
-    let mut next = Some(first);
-    loop {
-        if let Some(request) = next.take() {
-            if asking.is_empty() {
-                liveness.heard();
-            }
-            sent.set(sent.get() + 1);
-            let asked = HttpRequest { request: Some(request), received: Rc::clone(&received) };
-            asking.spawn_local(answer(client.clone(), url.to_owned(), asked));
+    let mut asking: JoinSet<RequestEnd> = JoinSet::new();
+    let mut waiting: Vec<WeakRequest> = Vec::new();
+    let mut is_last = false;
+    let cause = loop {
+        if is_last && asking.is_empty() {
+            break io::ErrorKind::UnexpectedEof.into();
         }
         tokio::select! {
             Some(answered) = asking.join_next() => match answered {
@@ -62,51 +69,101 @@ pub(super) async fn serve(
                 Ok(RequestEnd::Leaving) => {
                     // The server takes no more queries and answers those that it has (RFC 9113,
                     // 6.8).
-                    tokio::task::spawn_local(finish(asking, driving));
-                    return ended(io::ErrorKind::UnexpectedEof.into());
+                    state.shut();
+                    queue.close();
+                    is_last = true;
+                    while let Ok(request) = queue.try_recv() {
+                        request.fail(Unanswered::Ended { useful: true });
+                    }
                 }
-                Ok(RequestEnd::Broken(cause)) => return ended(cause),
-                Err(died) => return ended(io::Error::other(died)),
+                Ok(RequestEnd::Broken(cause)) => break cause,
+                Err(died) => break io::Error::other(died),
             },
-            request = queue.recv() => match request {
-                Some(request) => next = Some(request),
-                None => return ended(io::ErrorKind::UnexpectedEof.into()),
+            request = queue.recv(), if !is_last => match request {
+                Some(request) => {
+                    if asking.is_empty() {
+                        liveness.heard();
+                    }
+                    waiting.retain(|known| known.waiting().is_some());
+                    waiting.push(request.downgrade());
+                    account.sent.set(account.sent.get() + 1);
+                    let asked =
+                        HttpRequest { request: Some(request), account: Rc::clone(&account) };
+                    let (client, url, state) = (client.clone(), url.to_owned(), state.clone());
+                    let report = Rc::clone(report);
+                    asking.spawn_local(answer(client, url, asked, state, report));
+                }
+                None => is_last = true,
             },
-            _ = driving.join_next() => return ended(io::ErrorKind::UnexpectedEof.into()),
-            dead = liveness.watch(), if !asking.is_empty() => return ended(dead),
-            () = sleep(IDLE), if asking.is_empty() => {
-                return ended(io::ErrorKind::UnexpectedEof.into());
+            _ = driving.join_next() => {
+                // What the server has answered before is here; the rest is handed back.
+                while asking.join_next().await.is_some() {}
+                break io::ErrorKind::UnexpectedEof.into();
             }
+            next = liveness.watch(), if !asking.is_empty() => match next {
+                HttpSilence::Suspicious => {
+                    state.suspect(waiting.iter().filter_map(WeakRequest::waiting));
+                }
+                HttpSilence::Dead => break io::ErrorKind::TimedOut.into(),
+            },
+            () = sleep(IDLE), if asking.is_empty() => break io::ErrorKind::UnexpectedEof.into(),
         }
+    };
+    asking.shutdown().await;
+    account.ended(cause)
+}
+
+/// What a connection carried.
+#[derive(Debug, Default)]
+struct HttpAccount {
+    sent: Cell<u64>,
+    /// Bytes of answers.
+    received: Cell<u64>,
+    answered: Cell<u32>,
+    left: Cell<u32>,
+}
+
+impl HttpAccount {
+    fn ended(&self, cause: io::Error) -> Ended {
+        let HttpAccount { sent, received, answered, left } = self;
+        let (sent, received) = (sent.get(), received.get());
+        Ended { cause, sent, received, answered: answered.get(), left: left.get() }
     }
 }
 
-/// Keeps a connection that takes no more queries for those that it has. They end when they are
-/// given up, at the latest.
-async fn finish<T: 'static>(mut asking: JoinSet<RequestEnd>, _driving: JoinSet<T>) {
-    while asking.join_next().await.is_some() {}
-}
-
 /// Whether the other end lives.
-struct Liveness {
+struct Liveness<'a> {
+    state: &'a ConnectionState,
     last_word: Instant,
+    is_suspect: bool,
     pings: Option<PingPong>,
     pinging: JoinSet<Result<PingPong, h2::Error>>,
 }
 
-impl Liveness {
-    fn new(pings: Option<PingPong>) -> Self {
-        Liveness { last_word: Instant::now(), pings, pinging: JoinSet::new() }
+/// What is to be thought of a connection over which nothing comes.
+enum HttpSilence {
+    Suspicious,
+    Dead,
+}
+
+impl<'a> Liveness<'a> {
+    fn new(pings: Option<PingPong>, state: &'a ConnectionState) -> Self {
+        let (last_word, pinging) = (Instant::now(), JoinSet::new());
+        Liveness { state, last_word, is_suspect: false, pings, pinging }
     }
 
     fn heard(&mut self) {
         self.last_word = Instant::now();
+        if std::mem::take(&mut self.is_suspect) {
+            self.state.open();
+        }
     }
 
-    /// Waits for its end; to be asked while queries wait for answers. Dropping the future loses
+    /// Waits for silence; to be asked while queries wait for answers. Dropping the future loses
     /// nothing.
-    async fn watch(&mut self) -> io::Error {
+    async fn watch(&mut self) -> HttpSilence {
         loop {
+            let patience = if self.is_suspect { self.state.death() } else { self.state.stall() };
             tokio::select! {
                 Some(ponged) = self.pinging.join_next() => {
                     // One that fails is the last: the connection is ending.
@@ -115,15 +172,18 @@ impl Liveness {
                         self.heard();
                     }
                 }
-                () = sleep_until(self.last_word + WORRY), if self.pings.is_some() => {
+                () = sleep_until(self.last_word + self.state.worry()), if self.pings.is_some() => {
                     if let Some(mut pings) = self.pings.take() {
                         self.pinging.spawn_local(async move {
                             pings.ping(Ping::opaque()).await.map(|_pong| pings)
                         });
                     }
                 }
-                () = sleep_until(self.last_word + STALL) => {
-                    return io::ErrorKind::TimedOut.into();
+                () = sleep_until(self.last_word + patience) => {
+                    if std::mem::replace(&mut self.is_suspect, true) {
+                        return HttpSilence::Dead;
+                    }
+                    return HttpSilence::Suspicious;
                 }
             }
         }
@@ -133,27 +193,29 @@ impl Liveness {
 /// A request on its way. Dropped without an answer, by a connection that dies, it is handed back.
 struct HttpRequest {
     request: Option<UpstreamRequest>,
-    /// Bytes of answers on this connection.
-    received: Rc<Cell<u64>>,
+    account: Rc<HttpAccount>,
 }
 
 impl HttpRequest {
-    fn reply(&mut self, reply: Result<Vec<u8>, Unanswered>) {
+    fn fail(&mut self, why: Unanswered) {
         if let Some(request) = self.request.take() {
-            // A query that was given up needs no reply.
-            let _ = request.reply.send(reply);
+            request.fail(why);
         }
     }
 
-    fn hand_back(&mut self) {
-        let useful = self.received.get() > 0;
-        self.reply(Err(Unanswered::Ended { useful }));
+    /// `refused`: the server says that it has not worked on it.
+    fn hand_back(&mut self, refused: bool) {
+        if self.request.as_ref().is_some_and(|request| !request.is_over()) {
+            self.account.left.set(self.account.left.get() + 1);
+        }
+        let useful = refused || self.account.answered.get() > 0;
+        self.fail(Unanswered::Ended { useful });
     }
 }
 
 impl Drop for HttpRequest {
     fn drop(&mut self) {
-        self.hand_back();
+        self.hand_back(false);
     }
 }
 
@@ -172,7 +234,9 @@ enum RequestEnd {
 /// Why there is no answer.
 enum RequestError {
     /// What the server said to this question makes no sense.
-    Senseless(io::Error),
+    Senseless(String),
+    /// It answered something else over HTTP.
+    Status(StatusCode),
     /// Of the stream, or of the whole connection.
     Http(h2::Error),
 }
@@ -183,39 +247,66 @@ impl From<h2::Error> for RequestError {
     }
 }
 
-async fn answer(client: SendRequest<Bytes>, url: String, mut asked: HttpRequest) -> RequestEnd {
-    let Some(UpstreamRequest { query, reply }) = &mut asked.request else {
-        return RequestEnd::Abandoned;
-    };
+async fn answer(
+    client: SendRequest<Bytes>,
+    url: String,
+    mut asked: HttpRequest,
+    state: ConnectionState,
+    report: TroubleReport,
+) -> RequestEnd {
+    let Some(request) = &asked.request else { return RequestEnd::Abandoned };
+    let began = Instant::now();
     let answered = tokio::select! {
-        answered = ask(client, &url, query) => answered,
+        answered = ask(client, &url, request.query()) => answered,
         // Its stream is reset, no other.
-        () = reply.closed() => return RequestEnd::Abandoned,
+        () = request.over() => return RequestEnd::Abandoned,
     };
     match answered {
         Ok(message) => {
-            asked.received.set(asked.received.get() + message.len() as u64);
-            asked.reply(Ok(message));
+            let account = &asked.account;
+            account.received.set(account.received.get() + message.len() as u64);
+            account.answered.set(account.answered.get().saturating_add(1));
+            state.took(began.elapsed());
+            if let Some(request) = asked.request.take() {
+                request.answer(message);
+            }
             RequestEnd::Heard
         }
-        Err(RequestError::Senseless(error)) => {
-            asked.reply(Err(Unanswered::Failed(error)));
+        Err(RequestError::Senseless(what)) => {
+            report(&Trouble::senseless(&what));
+            asked.fail(Unanswered::Failed(invalid(what)));
+            RequestEnd::Heard
+        }
+        Err(RequestError::Status(status)) => {
+            let trouble = Trouble::status(status);
+            report(&trouble);
+            let cause = invalid(trouble.text);
+            asked.fail(match status.is_server_error() {
+                true => Unanswered::Busy { cause, most: MOST_FAILURES },
+                false => Unanswered::Failed(cause),
+            });
             RequestEnd::Heard
         }
         // It was not worked on, and may be repeated (RFC 9113, 8.7).
         Err(RequestError::Http(error)) if error.reason() == Some(Reason::REFUSED_STREAM) => {
-            asked.hand_back();
+            let cause = io::Error::other(error);
+            asked.fail(Unanswered::Busy { cause, most: MOST_REFUSALS });
             RequestEnd::Heard
         }
         Err(RequestError::Http(error)) if error.is_go_away() || error.is_io() => {
-            asked.hand_back();
             match error.reason() {
-                Some(Reason::NO_ERROR) if error.is_remote() => RequestEnd::Leaving,
-                _ => RequestEnd::Broken(io::Error::other(error)),
+                Some(Reason::NO_ERROR) if error.is_remote() => {
+                    asked.hand_back(true);
+                    RequestEnd::Leaving
+                }
+                _ => {
+                    asked.hand_back(false);
+                    RequestEnd::Broken(io::Error::other(error))
+                }
             }
         }
         Err(RequestError::Http(error)) => {
-            asked.reply(Err(Unanswered::Failed(io::Error::other(error))));
+            asked.fail(Unanswered::Failed(io::Error::other(error)));
             RequestEnd::Heard
         }
     }
@@ -241,14 +332,14 @@ async fn ask(
     if let Some(date) = response.headers().get(http::header::DATE) {
         clock::heard(date.as_bytes());
     }
-    if response.status() != http::StatusCode::OK {
-        return Err(senseless(format!("the server says {}", response.status())));
+    if response.status() != StatusCode::OK {
+        return Err(RequestError::Status(response.status()));
     }
     let message = collect(response.into_body()).await?;
     if Reply::parse(&message).is_some_and(|reply| reply.matches(query, 0)) {
         Ok(message)
     } else {
-        Err(senseless("what the server says is no answer to the question".into()))
+        Err(senseless("it is no answer to the question"))
     }
 }
 
@@ -259,7 +350,7 @@ async fn collect(mut body: h2::RecvStream) -> Result<Vec<u8>, RequestError> {
         body.flow_control().release_capacity(piece.len())?;
         message.extend_from_slice(&piece);
         if message.len() > TCP_SIZE {
-            return Err(senseless("the answer is too long".into()));
+            return Err(senseless("the answer is too long"));
         }
     }
     Ok(message)
@@ -277,7 +368,8 @@ pub(super) async fn ask_once(
     let (client, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
     tokio::select! {
         answer = ask(client, url, query) => answer.map_err(|failure| match failure {
-            RequestError::Senseless(error) => error,
+            RequestError::Senseless(what) => invalid(what),
+            RequestError::Status(status) => invalid(Trouble::status(status).text),
             RequestError::Http(error) => io::Error::other(error),
         }),
         ended = connection => {
@@ -286,6 +378,10 @@ pub(super) async fn ask_once(
     }
 }
 
-fn senseless(what: String) -> RequestError {
-    RequestError::Senseless(io::Error::new(io::ErrorKind::InvalidData, what))
+fn senseless(what: impl Into<String>) -> RequestError {
+    RequestError::Senseless(what.into())
+}
+
+fn invalid(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }

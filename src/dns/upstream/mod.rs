@@ -1,6 +1,8 @@
 //! Asking other name servers: over UDP ([`udp`]), over one TCP connection for one query ([`tcp`]),
-//! in any way for one query ([`once`]), and over a persistent, pipelined connection
-//! ([`persistent`]), direct or through the proxy, bare, in TLS or over HTTPS ([`https`]).
+//! in any way for one query ([`once`]), and over connections that stand ([`persistent`], which has
+//! a [`pool`] of them), direct or through the proxy ([`dial`]), bare or in TLS ([`pipelined`]), or
+//! over HTTPS ([`https`]). What is wrong with a server is said by [`troubles`], what its silence
+//! says of the proxy by [`silent_proxy`].
 //! [`known_servers`] says under which name a public server speaks HTTPS.
 //! [`stagger`] asks the next of several servers when one is slow, and [`standing`] knows which are,
 //! and which do not answer at all. [`edns`] knows who has to be asked in the old way.
@@ -8,9 +10,11 @@
 //! A reply counts only if id, name, type and class are those of the question, and it came over
 //! a connected socket with a random port (RFC 5452).
 //!
-//! The files above import the ones below: trusted, domestic, once -> persistent -> https, tcp,
-//! known_servers -> request, edns, message_id. [`Upstreams`] stands above all of them.
+//! The files above import the ones below: trusted, domestic, once -> persistent -> pool -> dial,
+//! https, pipelined, silent_proxy, known_servers -> tcp, standing -> request, troubles, edns ->
+//! trouble, message_id. [`Upstreams`] stands above all of them.
 
+mod dial;
 pub(super) mod domestic;
 mod edns;
 mod https;
@@ -18,14 +22,20 @@ pub(super) mod known_servers;
 mod message_id;
 pub(super) mod once;
 pub(super) mod persistent;
+mod pipelined;
+mod pool;
 mod request;
+mod silent_proxy;
 mod stagger;
 mod standing;
 pub(super) mod tcp;
+mod trouble;
+pub(super) mod troubles;
 mod trusted;
 mod udp;
 
 use super::loops::QueryLoops;
+use super::name_server::NameServer;
 use super::pending::Sockets;
 use super::settings::{ServerSettings, Via};
 use super::system::SystemServers;
@@ -44,6 +54,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
+use trouble::Trouble;
+use troubles::ServerTroubles;
 use trusted::TrustedServers;
 use udp::Question;
 
@@ -65,6 +77,7 @@ pub(super) struct Upstreams {
     case_randomization: bool,
     edns: Rc<EdnsMemory>,
     standings: Rc<ServerStandings>,
+    troubles: Rc<ServerTroubles>,
     /// `dns.timeout`
     timeout: Duration,
 }
@@ -77,15 +90,19 @@ impl Upstreams {
         current: Current,
         tls: Tls,
     ) -> Self {
+        let troubles = Rc::<ServerTroubles>::default();
         let direct = Dialler {
             current: current.clone(),
             through_proxy: false,
             tls,
             names_of_servers: known_servers::name,
+            patience: settings.timeout,
+            troubles: Rc::clone(&troubles),
         };
         let through_proxy = settings.trusted_via == Via::Proxy;
         let dialler = Dialler { through_proxy, ..direct.clone() };
-        let (edns, standings) = (Rc::new(EdnsMemory::default()), Rc::<ServerStandings>::default());
+        let edns = Rc::new(EdnsMemory::default());
+        let standings = Rc::new(ServerStandings::new(Rc::clone(&troubles)));
         let domestic = settings.china.iter().map(|server| DomesticServer::new(server, &direct));
         Upstreams {
             domestic: domestic.collect(),
@@ -103,6 +120,7 @@ impl Upstreams {
             case_randomization: settings.case_randomization,
             edns,
             standings,
+            troubles,
             timeout: settings.timeout,
         }
     }
@@ -245,7 +263,12 @@ impl Upstreams {
             forms.push(form(&without)?);
         }
         let asked = udp::ask_over(&socket, &self.outbound, address, &forms, patience).await;
-        let (answered, reply) = asked.inspect_err(|_| self.edns.was_silent(address))?;
+        let (answered, reply) = asked.inspect_err(|error| {
+            self.edns.was_silent(address);
+            if let Some(trouble) = Trouble::of_question(error) {
+                self.troubles.met(&NameServer::from(address), &trouble);
+            }
+        })?;
         match (has_edns, answered) {
             (true, 0) => self.edns.answered(address, &reply),
             (true, _) => self.edns.answered_only_without(address),

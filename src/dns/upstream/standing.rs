@@ -5,12 +5,16 @@
 //! is noticed at no cost. This is kept for each kind of question: some servers, and firewalls
 //! before them, drop what they do not know (HTTPS records, IPv6) and answer the rest.
 
+use super::trouble::Trouble;
+use super::troubles::ServerTroubles;
+use crate::dns::name_server::NameServer;
 use crate::dns::wire::{Query, rr};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -58,7 +62,11 @@ impl QuestionKind {
 
 /// What is known of all of them.
 #[derive(Debug, Default)]
-pub(super) struct ServerStandings(RefCell<HashMap<(SocketAddr, QuestionKind), Standing>>);
+pub(super) struct ServerStandings {
+    standings: RefCell<HashMap<(SocketAddr, QuestionKind), Standing>>,
+    /// Hears of silence, and of its end.
+    troubles: Rc<ServerTroubles>,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Standing {
@@ -89,6 +97,11 @@ pub(super) struct Turn {
 }
 
 impl ServerStandings {
+    /// Nothing is known yet.
+    pub(super) fn new(troubles: Rc<ServerTroubles>) -> Self {
+        ServerStandings { standings: RefCell::default(), troubles }
+    }
+
     /// In which order these servers are asked, within `patience`. One that is not known yet has
     /// `unknown` before the next is asked beside it.
     pub(super) fn turns(
@@ -185,6 +198,7 @@ impl ServerStandings {
             },
         };
         self.set(server, kind, Standing { pace: Some(pace), ..Standing::default() });
+        self.troubles.over(server);
     }
 
     /// It let a question pass that it has had since then.
@@ -196,14 +210,17 @@ impl ServerStandings {
         let misses = standing.misses.saturating_add(1);
         let (last_miss, trial) = (Some(now), Some(now + rest(misses)));
         self.set(server, kind, Standing { misses, last_miss, trial, ..standing });
+        if matches!(kind, QuestionKind::V4 | QuestionKind::V6) {
+            self.troubles.met(&NameServer::from(server), &Trouble::silence());
+        }
     }
 
     fn get(&self, server: SocketAddr, kind: QuestionKind) -> Standing {
-        self.0.borrow().get(&(server, kind)).copied().unwrap_or_default()
+        self.standings.borrow().get(&(server, kind)).copied().unwrap_or_default()
     }
 
     fn set(&self, server: SocketAddr, kind: QuestionKind, standing: Standing) {
-        let mut standings = self.0.borrow_mut();
+        let mut standings = self.standings.borrow_mut();
         if standings.len() >= MOST && !standings.contains_key(&(server, kind)) {
             standings.clear();
         }

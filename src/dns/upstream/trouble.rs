@@ -1,0 +1,234 @@
+//! Why a name server does not answer, in words that an operator can act on.
+
+use crate::clock::{self, ClockError};
+use crate::{dispatch, proxy};
+use http::StatusCode;
+use rustls::pki_types::UnixTime;
+use rustls::{CertificateError, Error};
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+/// Our clock is wrong for certain if others say so much else.
+const CLOCK_ERROR: Duration = Duration::from_secs(12 * 3600);
+
+/// What may be over by the next question has to last for so many,
+const PATIENCE: u32 = 3;
+
+/// and silence, which may be that of dead names, longer.
+const LONG_PATIENCE: u32 = 6;
+
+/// Why a server does not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// The same cause has the same kind.
+    pub(super) kind: &'static str,
+    /// In words that follow the name of the server.
+    pub(super) text: String,
+    /// It has to fail so many times in a row before that is said.
+    pub(super) patience: u32,
+}
+
+impl Trouble {
+    fn new(kind: &'static str, patience: u32, text: String) -> Self {
+        Trouble { kind, text, patience }
+    }
+
+    /// It lets questions pass.
+    pub(super) fn silence() -> Self {
+        Trouble::new("silence", LONG_PATIENCE, "does not answer".into())
+    }
+
+    /// It answers over HTTP, and not to the question.
+    pub(super) fn status(status: StatusCode) -> Self {
+        let (kind, patience, hint) = match status {
+            StatusCode::NOT_FOUND => ("404", 1, "; is the path of its URL right?"),
+            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
+                ("403", 1, "; it does not serve this machine, or not the way it is asked")
+            }
+            StatusCode::TOO_MANY_REQUESTS => ("429", PATIENCE, "; it is asked too often"),
+            status if status.is_client_error() => ("4xx", 1, ""),
+            status if status.is_server_error() => ("5xx", PATIENCE, "; it fails itself"),
+            _ => ("status", 1, "; is the path of its URL right?"),
+        };
+        Trouble::new(kind, patience, format!("answers HTTP {status}{hint}"))
+    }
+
+    /// What it says is no DNS.
+    pub(super) fn senseless(what: &str) -> Self {
+        Trouble::new("senseless", PATIENCE, format!("makes no sense: {what}"))
+    }
+
+    /// Its connections end before an answer.
+    pub(super) fn fruitless(cause: &io::Error) -> Self {
+        let text = format!("ends connections before it answers ({cause})");
+        Trouble::new("fruitless", PATIENCE, text)
+    }
+
+    /// Why there is no connection. `None`: that is not the server's trouble, and said elsewhere.
+    pub(super) fn of_dial(name: Option<&str>, error: &io::Error) -> Option<Self> {
+        if let Some(cause) = error.get_ref() {
+            if let Some(tls) = cause.downcast_ref::<Error>() {
+                return Some(of_tls(name.unwrap_or("it"), tls));
+            }
+            return match cause.downcast_ref::<dispatch::Error>()? {
+                dispatch::Error::Direct(proxy::Error::Dial { source, .. }) => of_kernel(source),
+                dispatch::Error::DirectTimeout { .. } => Some(Trouble::silence()),
+                _ => None,
+            };
+        }
+        match error.kind() {
+            ErrorKind::TimedOut => Some(Trouble::silence()),
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => {
+                Some(Trouble::fruitless(error))
+            }
+            _ => of_kernel(error),
+        }
+    }
+
+    /// Why a question could not be sent.
+    pub(super) fn of_question(error: &io::Error) -> Option<Self> {
+        // What is no word of the kernel is said where it was found; so is silence.
+        let is_kernels = error.get_ref().is_none() && error.kind() != ErrorKind::TimedOut;
+        is_kernels.then(|| of_kernel(error)).flatten()
+    }
+}
+
+fn of_kernel(error: &io::Error) -> Option<Trouble> {
+    let (kind, text) = match error.kind() {
+        ErrorKind::ConnectionRefused => {
+            ("refused", "refuses connections: does it listen at this port?".into())
+        }
+        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => {
+            ("unreachable", format!("cannot be reached ({error})"))
+        }
+        ErrorKind::TimedOut => return Some(Trouble::silence()),
+        _ => return None,
+    };
+    Some(Trouble::new(kind, PATIENCE, text))
+}
+
+fn of_tls(name: &str, error: &Error) -> Trouble {
+    let certificate = match error {
+        Error::InvalidCertificate(certificate) => certificate,
+        other => return Trouble::new("tls", PATIENCE, format!("does not come to TLS: {other}")),
+    };
+    let (kind, text) = match certificate {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            ("expired", format!("has a certificate that has expired{}", expiry(certificate)))
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            ("not yet valid", format!("has a certificate that is not valid{}", begin(certificate)))
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            ("name", format!("has a certificate for other names than {name}{}", names(certificate)))
+        }
+        CertificateError::UnknownIssuer => (
+            "issuer",
+            "has a certificate of an authority that is not trusted; is it the server itself that \
+             answers?"
+                .into(),
+        ),
+        other => ("certificate", format!("has a certificate that is not valid ({other:?})")),
+    };
+    Trouble::new(kind, 1, text)
+}
+
+fn names(error: &CertificateError) -> String {
+    match error {
+        CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
+            let shown: Vec<_> = presented.iter().take(3).map(String::as_str).collect();
+            format!(" (it is for {})", shown.join(", "))
+        }
+        _ => String::new(),
+    }
+}
+
+/// Until when, and what is known of the clock that says so.
+fn expiry(error: &CertificateError) -> String {
+    let CertificateError::ExpiredContext { time, not_after } = error else { return String::new() };
+    let clock = match clock::error() {
+        Some(ahead @ ClockError::Ahead(by)) if by > CLOCK_ERROR => {
+            format!("; but {ahead}: set it (NTP)")
+        }
+        _ => format!(" (by this machine's clock it is {})", date(*time)),
+    };
+    format!(" on {}{clock}", date(*not_after))
+}
+
+/// From when, and what is known of the clock that says so.
+fn begin(error: &CertificateError) -> String {
+    let CertificateError::NotValidYetContext { time, not_before } = error else {
+        return String::new();
+    };
+    let (time, from) = (date(*time), date(*not_before));
+    let is_behind = clock::behind().is_some()
+        || matches!(clock::error(), Some(ClockError::Behind(by)) if by > CLOCK_ERROR);
+    match is_behind {
+        true => format!(" before {from}; but this machine's clock ({time}) is wrong: set it (NTP)"),
+        false => format!(" before {from}; is this machine's clock right ({time})?"),
+    }
+}
+
+fn date(time: UnixTime) -> String {
+    clock::date(Duration::from_secs(time.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::ServerName;
+
+    fn tls(error: CertificateError) -> Trouble {
+        let error = io::Error::new(ErrorKind::InvalidData, Error::InvalidCertificate(error));
+        Trouble::of_dial(Some("dns.example"), &error).unwrap()
+    }
+
+    fn at(days: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(days * 86_400))
+    }
+
+    #[test]
+    fn certificates_tell_what_is_wrong_with_them() {
+        let expired =
+            tls(CertificateError::ExpiredContext { time: at(30_000), not_after: at(20_000) });
+        assert_eq!((expired.kind, expired.patience), ("expired", 1));
+        assert!(expired.text.contains("expired on Fri, 04 Oct 2024"), "{}", expired.text);
+        let early =
+            tls(CertificateError::NotValidYetContext { time: at(0), not_before: at(30_000) });
+        assert!(early.text.contains("clock"), "{}", early.text);
+        assert_ne!(early.kind, expired.kind);
+        let name = ServerName::try_from("dns.example").unwrap();
+        let other = tls(CertificateError::NotValidForNameContext {
+            expected: name.to_owned(),
+            presented: vec!["DnsName(\"other.example\")".into()],
+        });
+        assert!(other.text.contains("than dns.example (it is for"), "{}", other.text);
+        let stranger = tls(CertificateError::UnknownIssuer);
+        assert!(stranger.text.contains("not trusted"));
+    }
+
+    #[test]
+    fn statuses_tell_what_to_look_at() {
+        let of = |code| Trouble::status(StatusCode::from_u16(code).unwrap());
+        assert_eq!((of(404).patience, of(503).patience), (1, PATIENCE));
+        assert!(of(404).text.contains("404 Not Found; is the path"));
+        assert!(of(403).text.contains("403 Forbidden"));
+        assert_ne!(of(404).kind, of(403).kind);
+        assert_eq!(of(502).kind, of(503).kind);
+    }
+
+    #[test]
+    fn what_the_kernel_says() {
+        let of = |kind: ErrorKind| Trouble::of_dial(None, &kind.into()).map(|it| it.kind);
+        assert_eq!(of(ErrorKind::ConnectionRefused), Some("refused"));
+        assert_eq!(of(ErrorKind::NetworkUnreachable), Some("unreachable"));
+        assert_eq!(of(ErrorKind::TimedOut), Some("silence"));
+        assert_eq!(of(ErrorKind::ResourceBusy), None);
+        let source = ErrorKind::ConnectionRefused.into();
+        let dial = proxy::Error::Dial { server: "192.0.2.1:853".into(), source };
+        let dial = io::Error::other(dispatch::Error::Direct(dial));
+        assert_eq!(Trouble::of_dial(None, &dial).unwrap().kind, "refused");
+        let down = io::Error::other(dispatch::Error::AllProxiesDown);
+        assert_eq!(Trouble::of_dial(None, &down), None, "the proxy's trouble is said by it");
+    }
+}
