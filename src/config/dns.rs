@@ -3,11 +3,12 @@
 use super::ListenConfig;
 use super::address::{address, domain, prefix};
 use super::item::Item;
-use super::name_servers::{apart, forward, name_servers, not_empty, plain_servers};
+use super::name_servers::{OwnListeners, apart, forward, name_servers, not_empty, plain_servers};
 use super::quantity::{duration, size};
 use super::record_type::record_type;
 use super::section::Section;
 use crate::dns;
+use crate::dns::household::Household;
 use crate::dns::settings::{
     AnswerSettings, CacheSettings, HttpsRecords, PrivacySettings, ServerSettings, Via,
 };
@@ -40,10 +41,14 @@ pub struct DnsConfig {
 }
 
 impl DnsConfig {
-    /// Reads the section; `listen` is where no name server may be.
-    pub(super) fn read(section: &Section<'_>, listen: &ListenConfig) -> DnsConfig {
+    /// Reads the section; `listen` and `household` are where no name server may be.
+    pub(super) fn read(
+        section: &Section<'_>,
+        listen: &ListenConfig,
+        household: &Household,
+    ) -> DnsConfig {
         let mut dns = DnsConfig::default();
-        servers(section, listen, &mut dns.servers);
+        servers(section, &OwnListeners { listen, household }, &mut dns.servers);
         cache(section, &mut dns.cache);
         answers(section, &mut dns.answers);
         privacy(section, &mut dns.privacy);
@@ -51,20 +56,20 @@ impl DnsConfig {
     }
 }
 
-fn servers(section: &Section<'_>, listen: &ListenConfig, servers: &mut ServerSettings) {
+fn servers(section: &Section<'_>, own: &OwnListeners<'_>, servers: &mut ServerSettings) {
     let promise = servers.timeout;
     let china_is_read = section.key("china", &mut servers.china, |item| {
-        not_empty(item, name_servers(item.elements()?, listen)?)
+        not_empty(item, name_servers(item.elements()?, own)?)
     });
     let china = if china_is_read { servers.china.as_slice() } else { &[] };
     section.key("trusted", &mut servers.trusted, |item| {
-        apart(item, not_empty(item, name_servers(item.elements()?, listen)?)?, china)
+        apart(item, not_empty(item, name_servers(item.elements()?, own)?)?, china)
     });
     section.key("trusted-via", &mut servers.trusted_via, |item| {
         item.choice(&[("proxy", Via::Proxy), ("direct", Via::Direct)])
     });
-    section.key("local", &mut servers.local, |item| plain_servers(item.elements()?, listen));
-    section.key("forward", &mut servers.forward, |item| forward(item, listen));
+    section.key("local", &mut servers.local, |item| plain_servers(item.elements()?, own));
+    section.key("forward", &mut servers.forward, |item| forward(item, own));
     section.key("timeout", &mut servers.timeout, |item| timeout(item, promise));
     section.key("case-randomization", &mut servers.case_randomization, Item::boolean);
 }

@@ -78,6 +78,26 @@ pub(super) fn authorities(item: &Item<'_>) -> Option<Trust> {
     }
 }
 
+/// Reads a file with a certificate of snet's own.
+pub(super) fn certificate(item: &Item<'_>) -> Option<Zeroizing<Vec<u8>>> {
+    let path = item.parse(file_name)?;
+    Some(open(item, &path, LONGEST_CERTIFICATES)?.1.bytes)
+}
+
+/// Reads the file with its key, and warns if others can read it too.
+pub(super) fn key(item: &Item<'_>) -> Option<Zeroizing<Vec<u8>>> {
+    let path = item.parse(file_name)?;
+    let (path, content) = open(item, &path, LONGEST_CERTIFICATES)?;
+    if content.mode & 0o077 != 0 {
+        let path = path.display();
+        item.warn(format!(
+            "{path}: it is open to others (mode {:04o}): chmod 600 {path}",
+            content.mode
+        ));
+    }
+    Some(content.bytes)
+}
+
 /// Reads a file of a list that a key names. `None` if the key says no file (""), or if it cannot be
 /// read, which is reported.
 pub(super) fn list(item: &Item<'_>) -> Option<(PathBuf, Content)> {

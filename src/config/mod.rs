@@ -18,6 +18,7 @@ mod control;
 mod dns;
 mod file;
 mod firewall;
+mod household;
 mod item;
 mod keys;
 mod link;
@@ -41,6 +42,7 @@ mod subscription;
 mod summary;
 mod tls;
 
+use crate::dns::household::Household;
 use crate::subscription::kept::KeptBody;
 use provided::BodyReading;
 use read::ConfigText;
@@ -73,6 +75,8 @@ pub struct Config {
     own_proxies: usize,
     /// `[[subscription]]`
     pub subscriptions: Vec<SubscriptionConfig>,
+    /// `[household]`
+    pub household: Household,
     /// `[dns]`
     pub dns: DnsConfig,
     /// `[rules]`, the lists in files included.

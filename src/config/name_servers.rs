@@ -3,6 +3,7 @@
 use super::ListenConfig;
 use super::address::{name_server, suffix};
 use super::item::Item;
+use crate::dns::household::Household;
 use crate::dns::{NameServer, Transport};
 use crate::domain::DomainMap;
 use std::net::SocketAddr;
@@ -10,13 +11,13 @@ use std::net::SocketAddr;
 /// Name servers, none of them ourselves, each once.
 pub(super) fn name_servers(
     elements: Vec<Item<'_>>,
-    listen: &ListenConfig,
+    own: &OwnListeners<'_>,
 ) -> Option<Vec<NameServer>> {
     let mut servers = Vec::new();
     let mut sound = true;
     for item in elements {
         let server = item.parse(name_server).and_then(|server| {
-            if is_own(server.address, listen) {
+            if own.has(server.address) {
                 item.refuse(
                     "another name server than snet itself, which would ask itself in a circle",
                 )
@@ -35,20 +36,30 @@ pub(super) fn name_servers(
 /// Name servers in one's own network, or at the other end of a tunnel.
 pub(super) fn plain_servers(
     elements: Vec<Item<'_>>,
-    listen: &ListenConfig,
+    own: &OwnListeners<'_>,
 ) -> Option<Vec<SocketAddr>> {
     let plain = |(item, server): (&Item<'_>, &NameServer)| match server.transport {
         Transport::Plain => Some(server.address),
         _ => item.not_yet("ip, ip:port or [v6]:port"),
     };
     let items = elements.clone();
-    let servers = name_servers(elements, listen)?;
+    let servers = name_servers(elements, own)?;
     let found: Vec<_> = items.iter().zip(&servers).map(plain).collect();
     found.into_iter().collect()
 }
 
-fn is_own(server: SocketAddr, listen: &ListenConfig) -> bool {
-    server.port() == listen.dns_port && listen.is_own(server.ip())
+/// Where snet itself is a name server.
+#[derive(Clone, Copy)]
+pub(super) struct OwnListeners<'a> {
+    pub(super) listen: &'a ListenConfig,
+    pub(super) household: &'a Household,
+}
+
+impl OwnListeners<'_> {
+    fn has(&self, server: SocketAddr) -> bool {
+        server.port() == self.listen.dns_port && self.listen.is_own(server.ip())
+            || self.household.addresses().any(|own| own == server)
+    }
 }
 
 pub(super) fn not_empty<T>(item: &Item<'_>, servers: Vec<T>) -> Option<Vec<T>> {
@@ -79,7 +90,7 @@ pub(super) fn apart(
 /// Domains with name servers of their own.
 pub(super) fn forward(
     item: &Item<'_>,
-    listen: &ListenConfig,
+    own: &OwnListeners<'_>,
 ) -> Option<DomainMap<Vec<SocketAddr>>> {
     let mut forward = DomainMap::default();
     for (key, item) in item.entries()? {
@@ -97,7 +108,7 @@ pub(super) fn forward(
                 continue;
             }
         };
-        let Some(servers) = item.one_or_more().and_then(|list| plain_servers(list, listen)) else {
+        let Some(servers) = item.one_or_more().and_then(|list| plain_servers(list, own)) else {
             continue;
         };
         let Some(servers) = not_empty(&item, servers) else { continue };

@@ -5,7 +5,7 @@ use super::section::Section;
 use super::source::SourceFile;
 use super::{
     Config, DnsConfig, Error, FirewallConfig, ListenConfig, Loaded, LogLevel, Mode, Purpose,
-    RulesConfig, Scope, control, file, proxy, subscription,
+    RulesConfig, Scope, control, file, household, proxy, subscription,
 };
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -116,7 +116,8 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
     let proxies = proxy::read(top, &listen);
     let own = proxies.iter().flatten().map(|proxy| proxy.name.clone()).collect();
     let subscriptions = subscription::read(top, &listen, &own);
-    let dns = DnsConfig::read(&top.section("dns"), &listen);
+    let household = household::read(&top.section("household"), &listen);
+    let dns = DnsConfig::read(&top.section("dns"), &listen, &household);
     if proxies.is_none() && top.item("subscription").is_none() {
         proxy::demand(top, purpose, dns.servers.trusted_via);
     }
@@ -134,6 +135,7 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
         own_proxies: proxies.len(),
         proxies,
         subscriptions,
+        household,
         dns,
         rules,
         firewall,

@@ -6,6 +6,7 @@ use super::{
     BackendChoice, BodyOrigin, Config, Loaded, Mode, ProxyConfig, ProxyKind, Scope,
     SubscriptionConfig,
 };
+use crate::dns::household::Household;
 use crate::dns::settings::Via;
 use crate::firewall::{Datagrams, Ipv6, OnFailure};
 use crate::ipset::IpSet;
@@ -47,10 +48,25 @@ impl Config {
         let addresses = list(&self.listen.addresses);
         let (tcp, dns) = (self.listen.tcp_port, self.listen.dns_port);
         writeln!(out, "listen    {addresses}; TCP port {tcp}, DNS port {dns}")?;
+        self.write_household(out)?;
         self.write_proxies(out)?;
         self.write_dns(out)?;
         self.write_rules(out)?;
         self.write_firewall(out)
+    }
+
+    fn write_household(&self, out: &mut impl Write) -> fmt::Result {
+        let Household { plain, tls, https, clients, .. } = &self.household;
+        for (addresses, way) in [(plain, "UDP and TCP"), (tls, "TLS"), (https, "HTTPS")] {
+            if !addresses.is_empty() {
+                writeln!(out, "          the household asks {} over {way}", list(addresses))?;
+            }
+        }
+        if !clients.is_empty() {
+            let others = count(prefixes(clients), "prefix");
+            writeln!(out, "          and hosts of {others} may ask there too")?;
+        }
+        Ok(())
     }
 
     fn write_proxies(&self, out: &mut impl Write) -> fmt::Result {

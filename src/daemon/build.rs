@@ -2,6 +2,7 @@
 
 use crate::config::{BackendChoice, Config, Mode, ProxyConfig, ProxyKind, Scope};
 use crate::dispatch::{Dispatcher, Upstream};
+use crate::dns::household::Household;
 use crate::fault::{self, Fault};
 use crate::firewall::{Family, LanPolicy, Policy, Ruleset};
 use crate::inbound::token::Token;
@@ -175,6 +176,7 @@ pub(super) fn dns(config: &Config, addresses: &[IpAddr], token: Option<&Token>) 
     }
     dns::Settings {
         listen: addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
+        household: config.household.clone(),
         rules: Arc::clone(&config.rules.routes),
         no_foreign_aaaa: config.firewall.ipv6 == firewall::Ipv6::Block,
         servers: dns.servers.clone(),
@@ -243,15 +245,29 @@ pub(super) fn describe(config: &Config, listening: &[IpAddr]) -> String {
         Scope::Global => "all foreign and domestic traffic goes through the proxies",
     };
     format!(
-        "TCP port {} and DNS port {} on {}; {scope}",
+        "TCP port {} and DNS port {} on {}{}; {scope}",
         config.listen.tcp_port,
         config.listen.dns_port,
-        addresses.join(", ")
+        addresses.join(", "),
+        describe_household(config)
     )
 }
 
 /// The same for `--dns-only`.
 pub(super) fn describe_dns(config: &Config) -> String {
     let addresses: Vec<String> = config.listen.addresses.iter().map(IpAddr::to_string).collect();
-    format!("DNS port {} on {}", config.listen.dns_port, addresses.join(", "))
+    let household = describe_household(config);
+    format!("DNS port {} on {}{household}", config.listen.dns_port, addresses.join(", "))
+}
+
+fn describe_household(config: &Config) -> String {
+    let Household { plain, tls, https, .. } = &config.household;
+    [(plain, "names"), (tls, "names over TLS"), (https, "names over HTTPS")]
+        .iter()
+        .filter(|(addresses, _)| !addresses.is_empty())
+        .map(|(addresses, what)| {
+            let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+            format!("; {what} on {}", addresses.join(", "))
+        })
+        .collect()
 }

@@ -51,6 +51,8 @@ pub(super) fn needed(config: &Config, purpose: Purpose) -> CapabilitySet {
         Purpose::Daemon => config.listen.tcp_port.min(config.listen.dns_port),
         Purpose::DnsOnly => config.listen.dns_port,
     };
+    let household = config.household.addresses().map(|at| at.port()).min();
+    let lowest_port = household.map_or(lowest_port, |port| port.min(lowest_port));
     let mut needed = CapabilitySet::NET_ADMIN;
     needed.set(CapabilitySet::NET_RAW, has_rules && firewall::needs_raw_sockets());
     let captures_datagrams = has_rules && config.may_capture_datagrams();

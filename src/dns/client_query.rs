@@ -20,6 +20,7 @@ pub(super) struct ClientQuery<'a> {
 pub(super) enum Came {
     /// In a datagram to this address of ours.
     Datagram(SocketAddr),
-    /// Over a connection, redirected from this address if from any.
+    /// Over a connection, redirected from this address if from any; or in a datagram that was
+    /// meant for us.
     Stream(Option<SocketAddr>),
 }

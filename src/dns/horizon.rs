@@ -9,6 +9,7 @@
 use super::cache::Cache;
 use super::client_query::{Came, ClientQuery};
 use super::reply::is_private;
+use super::settings::Settings;
 use crate::net;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -68,11 +69,11 @@ impl Horizon {
         self.origins.is_some()
     }
 
-    /// The server that the program asked, if it counts. `listen` is where we are.
+    /// The server that the program asked, if it counts.
     pub(super) fn server(
         &self,
         asked: &ClientQuery<'_>,
-        listen: &[SocketAddr],
+        settings: &Settings,
     ) -> Option<SocketAddr> {
         let server = match asked.came {
             Came::Stream(server) => server?,
@@ -82,7 +83,9 @@ impl Horizon {
         };
         let counts = is_private(server.ip()) || self.is_own(server, asked.at);
         let is_us = || {
-            listen.iter().any(|own| own.port() == server.port()) && self.is_own(server, asked.at)
+            settings.household.plain.contains(&server)
+                || settings.listen.iter().any(|own| own.port() == server.port())
+                    && self.is_own(server, asked.at)
         };
         (counts && !is_us()).then_some(server)
     }

@@ -43,9 +43,11 @@
 //! memory, steering, service_hints
 //! policy, split, horizon, query_log
 //! upstream, cache, hosts, special, resolution
-//! suspicion
-//! reply, loops, siblings, client_query
-//! wire, settings, name_server, limit, pending, system, in_flight, warning_pages
+//! suspicion, loops, siblings, client_query
+//! settings
+//! household
+//! reply
+//! wire, name_server, limit, pending, system, in_flight, warning_pages, identity
 //! ```
 //!
 //! Everything runs on one thread of its own with a runtime of its own: nothing is locked, and a
@@ -54,6 +56,8 @@
 pub mod bootstrap;
 pub mod cache;
 pub mod hosts;
+pub mod household;
+pub mod identity;
 pub mod limit;
 pub mod name_server;
 pub mod reply;

@@ -1,6 +1,7 @@
 //! What the resolver is told: [`Settings`], in four groups of keys of `[dns]` and what other
 //! sections say. The `Default` of a group is what the file says by default.
 
+use super::household::Household;
 use super::name_server::NameServer;
 use super::warning_pages;
 use crate::domain::{DomainMap, Name};
@@ -16,8 +17,10 @@ use std::time::Duration;
 /// What the resolver is told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Addresses to listen on, UDP and TCP.
+    /// Addresses to listen on, UDP and TCP, for what is captured.
     pub listen: Vec<SocketAddr>,
+    /// Where programs ask that mean snet itself.
+    pub household: Household,
     /// Names with a route of their own, names that only the domestic side is asked for, and which
     /// addresses are domestic.
     pub rules: Arc<Rules>,
@@ -172,6 +175,7 @@ impl Settings {
             (self.servers.clone(), &self.cache, self.privacy.clone(), self.answers.clone());
         let alike = Settings {
             listen: other.listen.clone(),
+            household: other.household.clone(),
             rules: Arc::clone(&other.rules),
             no_foreign_aaaa: self.no_foreign_aaaa,
             servers: ServerSettings { timeout: other.servers.timeout, ..servers },

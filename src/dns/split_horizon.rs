@@ -187,7 +187,7 @@ impl SplitHorizon {
 
     /// The query for the asked server. None where that server is the one for local names anyway.
     fn there(&self, asked: &ClientQuery<'_>) -> Option<Query> {
-        let server = self.horizon.server(asked, &self.policy.settings.listen)?;
+        let server = self.horizon.server(asked, &self.policy.settings)?;
         let is_local = self.policy.is_local(asked.query);
         let is_asked_anyway = is_local && self.upstreams.local_servers(asked.at) == [server];
         (!is_asked_anyway).then(|| asked.query.at(server))

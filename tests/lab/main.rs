@@ -38,6 +38,7 @@ mod flushed;
 mod fuzzed_clients;
 mod half_close;
 mod hangup;
+mod household;
 mod https;
 mod hung;
 mod interop;

@@ -3,6 +3,7 @@
 
 use super::PROXY;
 use crate::config::{Config, Error, Loaded, ProxyKind, Purpose};
+use base64::Engine;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,23 @@ pub(super) const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
 /// It signed the certificates that tests use.
 pub(super) const AUTHORITY: &str = include_str!("authority.pem");
+
+/// A certificate as a file has it, which the resolver's tests use too.
+pub(super) fn certificate() -> String {
+    const DER: &[u8] = include_bytes!("../../dns/tests/certificates/dns.example.der");
+    pem("CERTIFICATE", DER)
+}
+
+/// Its key.
+pub(super) fn key() -> String {
+    const DER: &[u8] = include_bytes!("../../dns/tests/certificates/dns.example.key.der");
+    pem("PRIVATE KEY", DER)
+}
+
+fn pem(kind: &str, der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n")
+}
 
 /// Both proxies of the example work, once the second is no comment.
 #[test]

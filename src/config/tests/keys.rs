@@ -1,7 +1,7 @@
 //! Every key, one after the other: it is read, it stands in the example with its default, and the
 //! summary shows it when it is not the default.
 
-use super::files::{AUTHORITY, EXAMPLE, Folder};
+use super::files::{self, AUTHORITY, EXAMPLE, Folder};
 use super::{PROXY, problems, read};
 use crate::config::read::keys;
 use std::collections::BTreeSet;
@@ -67,6 +67,10 @@ const PASSWORD: &str = "hunter2";
 const SUBSCRIPTION: &str =
     "[[subscription]]\nname = \"provider\"\nurl = \"https://a.example/hunter2\"\n";
 
+/// A certificate and its key, which are right only together.
+const HOUSEHOLD: &str =
+    "[household]\ncertificate-file = \"FOLDER/chain\"\nkey-file = \"FOLDER/key\"\n";
+
 /// Files with a `[[proxy]]` that a key is added to, or changed in.
 const PROXIES: [&str; 6] = [
     PROXY,
@@ -82,7 +86,7 @@ const PROXIES: [&str; 6] = [
 
 /// One value at least is right for each key, and not its default. FOLDER holds the files that
 /// follow it. Some keys are right only together with others.
-const VALUES: [&str; 36] = [
+const VALUES: [&str; 38] = [
     "false",
     "true",
     "7",
@@ -107,6 +111,8 @@ const VALUES: [&str; 36] = [
     "\"aes-256-gcm\"",
     "\"ss://YWVzLTEyOC1nY206aHVudGVyMg@b.example:81\"",
     "\"FOLDER/authority\"",
+    "\"FOLDER/certificate\"",
+    "\"FOLDER/same-key\"",
     "\"trAf489PZNvxf9WrZH2e3EtBFXIV3gsEvCrpTk3mI2w=\"",
     "\"router\"",
     "\"global\"",
@@ -128,32 +134,46 @@ fn the_summary_shows_every_key_but_the_password() {
     folder.write("names", 0o600, "a.example\n");
     folder.write("authority", 0o600, AUTHORITY);
     folder.write("links", 0o600, "http://me:hunter2@7.example:81\n");
-    let values = VALUES.map(|value| value.replace("FOLDER", &folder.0.display().to_string()));
+    for (name, text) in [
+        ("chain", files::certificate()),
+        ("certificate", files::certificate()),
+        ("key", files::key()),
+        ("same-key", files::key()),
+    ] {
+        folder.write(name, 0o600, &text);
+    }
+    let here = |text: &str| text.replace("FOLDER", &folder.0.display().to_string());
+    let (values, household) = (VALUES.map(here), here(HOUSEHOLD));
     let summary = |text: &str| read(text).ok().map(|loaded| loaded.summary());
     for (section, key) in all() {
         if section.is_empty() && !keys().of(key).is_empty() {
             continue;
         }
         let texts = |value: &str| match section {
-            "" => vec![(PROXY, format!("{key} = {value}\n{PROXY}"))],
+            "" => vec![(PROXY.to_owned(), format!("{key} = {value}\n{PROXY}"))],
             "proxy" => {
                 // The file stands in the place of the password.
                 let place = key.trim_end_matches("-file");
                 let text = |proxy| format!("{}{key} = {value}\n", without(proxy, place));
-                PROXIES.map(|proxy| (proxy, text(proxy))).into()
+                PROXIES.map(|proxy| (proxy.to_owned(), text(proxy))).into()
             }
             "subscription" => {
                 // The file stands in the place of the URL.
                 let place = if key == "file" { "url" } else { key };
                 let text = format!("{}{key} = {value}\n", without(SUBSCRIPTION, place));
-                vec![(SUBSCRIPTION, text)]
+                vec![(SUBSCRIPTION.to_owned(), text)]
             }
-            _ => vec![(PROXY, format!("[{section}]\n{key} = {value}\n{PROXY}"))],
+            "household" => {
+                let before = format!("{household}{PROXY}");
+                let after = format!("{}{key} = {value}\n{PROXY}", without(&household, key));
+                vec![(before, after)]
+            }
+            _ => vec![(PROXY.to_owned(), format!("[{section}]\n{key} = {value}\n{PROXY}"))],
         };
         let read: Vec<(String, String)> = values
             .iter()
             .flat_map(|value| texts(value))
-            .filter_map(|(before, after)| summary(before).zip(summary(&after)))
+            .filter_map(|(before, after)| summary(&before).zip(summary(&after)))
             .collect();
         assert!(!read.is_empty(), "{section}.{key}: no value of VALUES is right");
         let shown = read.iter().any(|(before, after)| before != after);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::dns::household::Household;
 use crate::dns::reply::sample::query;
 use crate::dns::settings::{AnswerSettings, CacheSettings, PrivacySettings, ServerSettings};
 use crate::domain::{DomainMap, Listed};
@@ -27,6 +28,7 @@ fn settings() -> Settings {
     let hosts = HashMap::from([("www.proxy.example".parse().unwrap(), Vec::new())]);
     Settings {
         listen: Vec::new(),
+        household: Household::default(),
         rules: Arc::new(rules),
         no_foreign_aaaa: true,
         servers: ServerSettings { forward, ..ServerSettings::default() },

@@ -1,5 +1,8 @@
-//! The listeners: UDP and TCP on every address, on a thread of their own.
+//! The listeners, on a thread of their own: UDP and TCP on every address, and what the household
+//! asks directly ([`Household`](super::household::Household)).
 
+mod https;
+mod room;
 mod streams;
 
 use super::client_query::{Came, ClientQuery};
@@ -35,8 +38,8 @@ const FORMER_ANSWERS: Duration = Duration::from_millis(500);
 /// Sockets that are bound and a resolver that has yet to be started.
 #[derive(Debug)]
 pub struct BoundResolver {
-    udp: Vec<udp::Bound>,
-    tcp: Vec<std::net::TcpListener>,
+    udp: Vec<(Door, udp::Bound)>,
+    tcp: Vec<(Door, std::net::TcpListener)>,
     settings: Settings,
     outbound: Outbound,
     current: Current,
@@ -51,15 +54,40 @@ impl BoundResolver {
     }
 }
 
+/// What a listening socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    /// Captured queries, and whoever else finds it.
+    Captured,
+    /// The household over UDP and TCP.
+    Plain,
+    /// The household over TLS.
+    Tls,
+    /// The household over HTTPS.
+    Https,
+}
+
 /// Binds every listening address, also one that this machine does not have now.
 ///
 /// # Errors
 /// EADDRINUSE, EACCES, and what else the kernel says.
 pub fn bind(settings: Settings, outbound: Outbound, current: Current) -> io::Result<BoundResolver> {
     let (mut udp, mut tcp) = (Vec::new(), Vec::new());
-    for address in &settings.listen {
-        udp.push(udp::bind(*address).map_err(|error| context(*address, error))?);
-        tcp.push(listen::bind(*address).map_err(|error| context(*address, error))?);
+    let household = &settings.household;
+    for (door, addresses) in [
+        (Door::Captured, &settings.listen),
+        (Door::Plain, &household.plain),
+        (Door::Tls, &household.tls),
+        (Door::Https, &household.https),
+    ] {
+        for address in addresses {
+            if matches!(door, Door::Captured | Door::Plain) {
+                let socket = udp::bind(*address).map_err(|error| context(*address, error))?;
+                udp.push((door, socket));
+            }
+            let socket = listen::bind(*address).map_err(|error| context(*address, error))?;
+            tcp.push((door, socket));
+        }
     }
     Ok(BoundResolver { udp, tcp, settings, outbound, current, origins: None })
 }
@@ -119,7 +147,7 @@ fn run(
     runtime.block_on(async move {
         let BoundResolver { udp, tcp, settings, outbound, current, origins } = bound;
         let horizon = Horizon::new(origins.map(Rc::from));
-        let room = streams::Room::new(outbound.allowance());
+        let room = room::Room::new(outbound.allowance());
         let resolver = Resolver::new(settings, outbound, current, Tls::default(), horizon);
         let present = Present::new(resolver);
         let restoring = spawn_local(Rc::clone(&present).restore_cache());
@@ -127,16 +155,14 @@ fn run(
         let _ = timeout(FORMER_ANSWERS, restoring).await;
         spawn_local(Rc::clone(&present).keep_cache());
         let mut listeners = JoinSet::new();
-        for socket in udp {
-            listeners.spawn_local(datagrams(Rc::clone(&present), Rc::new(socket.listen()?)));
+        for (door, socket) in udp {
+            let listener = Rc::new(socket.listen()?);
+            listeners.spawn_local(datagrams(Rc::clone(&present), listener, door));
         }
-        for socket in tcp {
+        for (door, socket) in tcp {
             let listener = TcpListener::from_std(socket)?;
-            listeners.spawn_local(streams::serve_all(
-                Rc::clone(&present),
-                listener,
-                Rc::clone(&room),
-            ));
+            let (present, room) = (Rc::clone(&present), Rc::clone(&room));
+            listeners.spawn_local(streams::serve_all(present, listener, room, door));
         }
         let ended = loop {
             tokio::select! {
@@ -158,7 +184,7 @@ fn run(
     })
 }
 
-async fn datagrams(present: Rc<Present>, listener: Rc<UdpListener>) -> io::Result<()> {
+async fn datagrams(present: Rc<Present>, listener: Rc<UdpListener>, door: Door) -> io::Result<()> {
     let (mut inbox, mut outbox) = (listener.inbox(LARGEST_QUERY), listener.outbox());
     let mut errors = Errors::default();
     loop {
@@ -174,6 +200,10 @@ async fn datagrams(present: Rc<Present>, listener: Rc<UdpListener>) -> io::Resul
         let now = Instant::now();
         let resolver = present.load();
         for (message, asker) in inbox.datagrams() {
+            // A stranger gets nothing: its address may be a victim's.
+            if door == Door::Plain && !is_welcome(&resolver, &listener, asker) {
+                continue;
+            }
             let parsed = Query::parse(message);
             let in_limit = listener.is_own(asker) || resolver.allows(asker.address.ip(), now);
             let query = match parsed {
@@ -190,10 +220,10 @@ async fn datagrams(present: Rc<Present>, listener: Rc<UdpListener>) -> io::Resul
                     continue;
                 }
             };
-            let asked = over_udp(&query, &listener, asker, now);
+            let asked = over_udp(&query, &listener, asker, door, now);
             if !outbox.add(asker, |out| resolver.answer_at_once(&asked, out)) {
                 let (resolver, listener) = (Rc::clone(&resolver), Rc::clone(&listener));
-                spawn_local(answer(resolver, listener, *asker, query, now));
+                spawn_local(answer(resolver, listener, *asker, door, query, now));
             }
         }
         listener.reply_all(&mut outbox, lost);
@@ -203,13 +233,22 @@ async fn datagrams(present: Rc<Present>, listener: Rc<UdpListener>) -> io::Resul
     }
 }
 
+fn is_welcome(resolver: &Resolver, listener: &UdpListener, asker: &Asker) -> bool {
+    let (client, own) = (canonical(asker.address), listener.arrived_at(asker));
+    resolver.policy.settings.household.may_ask(client.ip(), own.ip())
+}
+
 fn over_udp<'a>(
     query: &'a Query,
     listener: &UdpListener,
     asker: &Asker,
+    door: Door,
     at: Instant,
 ) -> ClientQuery<'a> {
-    let came = Came::Datagram(listener.arrived_at(asker));
+    let came = match door {
+        Door::Captured => Came::Datagram(listener.arrived_at(asker)),
+        _ => Came::Stream(None),
+    };
     let client = canonical(asker.address);
     ClientQuery { query, limit: query.udp_limit(), client, came, at }
 }
@@ -219,10 +258,11 @@ async fn answer(
     resolver: Rc<Resolver>,
     listener: Rc<UdpListener>,
     asker: Asker,
+    door: Door,
     query: Query,
     at: Instant,
 ) {
-    let answer = resolver.answer(&over_udp(&query, &listener, &asker, at)).await;
+    let answer = resolver.answer(&over_udp(&query, &listener, &asker, door, at)).await;
     if let Err(error) = listener.reply(&asker, &answer) {
         lost(&asker, error);
     }

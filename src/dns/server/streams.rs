@@ -1,11 +1,12 @@
-//! Clients over TCP (RFC 7766).
+//! Clients over TCP (RFC 7766), and those of the household over TLS (RFC 7858) and HTTPS.
 
+use super::room::{ENCRYPTED_IDLE, MOST_PIPELINED, Room};
+use super::{Door, https};
 use crate::dns::client_query::{Came, ClientQuery};
 use crate::dns::horizon;
 use crate::dns::present::Present;
 use crate::dns::upstream::tcp::{Incoming, frame};
 use crate::dns::wire::{Query, TCP_SIZE};
-use crate::net::allowance::Allowance;
 use crate::net::listen::Errors;
 use crate::net::origin::{self, OrigDst};
 use crate::target::canonical;
@@ -14,18 +15,18 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 /// A client that says nothing for so long has left (RFC 7766, 6.2.3: a few seconds will do).
 const IDLE: Duration = Duration::from_secs(20);
 
-/// Unanswered queries of one TCP client; beyond, it is not read.
-const MOST_PIPELINED: usize = 64;
+/// A client on a slow phone takes a second or two.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Accepts clients and serves them.
 ///
@@ -35,6 +36,7 @@ pub(super) async fn serve_all(
     present: Rc<Present>,
     listener: TcpListener,
     room: Rc<Room>,
+    door: Door,
 ) -> io::Result<()> {
     let mut errors = Errors::default();
     loop {
@@ -42,9 +44,10 @@ pub(super) async fn serve_all(
         match listener.accept().await {
             Ok((stream, client)) => {
                 errors.over();
-                let serving = serve(Rc::clone(&present), stream, client, Rc::clone(&room), permit);
+                let guest = Guest { present: Rc::clone(&present), client, room: Rc::clone(&room) };
                 tokio::task::spawn_local(async move {
-                    if let Err(error) = serving.await {
+                    let _permit = permit;
+                    if let Err(error) = guest.enter(stream, door).await {
                         debug!(%client, "a client of the resolver broke off: {error}");
                     }
                 });
@@ -56,40 +59,58 @@ pub(super) async fn serve_all(
     }
 }
 
-/// Where TCP clients are. When it is full the one that has been idle for longest has to leave
-/// (RFC 7766, 6.2.3): idle clients must not keep others out.
-#[derive(Debug)]
-pub(super) struct Room {
-    places: Arc<Semaphore>,
-    crowded: Notify,
-}
-
-impl Room {
-    pub(super) fn new(allowance: &Allowance) -> Rc<Self> {
-        Rc::new(Room { places: Arc::clone(&allowance.clients), crowded: Notify::new() })
-    }
-
-    async fn enter(&self) -> io::Result<OwnedSemaphorePermit> {
-        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(permit);
-        }
-        // The first of those who wait, which is the order in which they became idle.
-        self.crowded.notify_one();
-        Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)
-    }
-}
-
-/// Serves one TCP client: queries are answered as their answers come, in any order (RFC 7766, 7).
-async fn serve(
+/// A client that has a place.
+struct Guest {
     present: Rc<Present>,
-    stream: TcpStream,
     client: SocketAddr,
     room: Rc<Room>,
-    _permit: OwnedSemaphorePermit,
+}
+
+impl Guest {
+    async fn enter(self, stream: TcpStream, door: Door) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        if door == Door::Captured {
+            let came = Came::Stream(asked_server(&stream, self.client, &self.present));
+            let (source, sink) = stream.into_split();
+            return serve(self, source, sink, came, IDLE).await;
+        }
+        let (client, own) = (canonical(self.client), canonical(stream.local_addr()?));
+        let resolver = self.present.load();
+        let household = &resolver.policy.settings.household;
+        if !household.may_ask(client.ip(), own.ip()) {
+            return Err(io::Error::other(
+                "no host of the household, and none of listen.dns-clients",
+            ));
+        }
+        let identity = match (door, &household.identity) {
+            (Door::Tls, Some(identity)) => identity.tls(),
+            (Door::Https, Some(identity)) => identity.https(),
+            (_, None) if door != Door::Plain => return Err(io::Error::other("no certificate")),
+            _ => {
+                let (source, sink) = stream.into_split();
+                return serve(self, source, sink, Came::Stream(None), IDLE).await;
+            }
+        };
+        drop(resolver);
+        let shaking_hands = timeout(HANDSHAKE, TlsAcceptor::from(identity).accept(stream));
+        let stream = shaking_hands.await.map_err(io::Error::other)??;
+        if door == Door::Https {
+            return https::serve(self.present, stream, self.client, self.room).await;
+        }
+        let (source, sink) = tokio::io::split(stream);
+        serve(self, source, sink, Came::Stream(None), ENCRYPTED_IDLE).await
+    }
+}
+
+/// Queries are answered as their answers come, in any order (RFC 7766, 7).
+async fn serve(
+    guest: Guest,
+    mut source: impl AsyncRead + Unpin,
+    sink: impl AsyncWrite + Unpin + 'static,
+    came: Came,
+    idle: Duration,
 ) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let came = Came::Stream(asked_server(&stream, client, &present));
-    let (mut source, sink) = stream.into_split();
+    let Guest { present, client, room } = guest;
     let (answers, queue) = mpsc::channel(MOST_PIPELINED);
     let writing = tokio::task::spawn_local(write(sink, queue));
     let pipelined = Arc::new(Semaphore::new(MOST_PIPELINED));
@@ -99,11 +120,11 @@ async fn serve(
         let asked_to_leave = async {
             // A client that waits for an answer is not idle.
             let _ = pipelined.acquire_many(all).await.map(drop);
-            room.crowded.notified().await;
+            room.is_crowded().await;
         };
         let message = tokio::select! {
             biased;
-            message = timeout(IDLE, incoming.next(&mut source)) => message,
+            message = timeout(idle, incoming.next(&mut source)) => message,
             () = asked_to_leave => break,
         };
         let Ok(message) = message else { break };
@@ -152,9 +173,17 @@ fn asked_server(stream: &TcpStream, client: SocketAddr, present: &Present) -> Op
     is_redirected.then(|| horizon::on_link_of(server, local)).flatten()
 }
 
-async fn write(mut sink: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
+async fn write(
+    mut sink: impl AsyncWrite + Unpin,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+) -> io::Result<()> {
     while let Some(answer) = queue.recv().await {
-        timeout(IDLE, sink.write_all(&frame(&answer))).await.map_err(io::Error::other)??;
+        let writing = async {
+            sink.write_all(&frame(&answer)).await?;
+            sink.flush().await
+        };
+        timeout(IDLE, writing).await.map_err(io::Error::other)??;
     }
-    Ok(())
+    // Over TLS the end has to be said.
+    timeout(IDLE, sink.shutdown()).await.map_err(io::Error::other)?
 }

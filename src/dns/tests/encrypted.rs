@@ -3,8 +3,11 @@
 
 use super::servers::{Script, Server, addresses, always, silent};
 use super::{ABROAD, CN, run, world};
+use crate::dns::identity::{IdentityError, ServerIdentity};
 use crate::dns::{NameServer, Transport};
 use crate::proxy::tls::Tls;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -111,6 +114,36 @@ pub(super) fn over_https(script: Script) -> Server {
             }
         }
     })
+}
+
+/// Certificate and key as files have them.
+pub(super) fn identity() -> ServerIdentity {
+    let [certificate, key] = [("CERTIFICATE", CERTIFICATE), ("PRIVATE KEY", KEY)].map(pem);
+    ServerIdentity::new(certificate.as_bytes(), key.as_bytes()).unwrap()
+}
+
+fn pem((kind, der): (&str, &[u8])) -> String {
+    format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", STANDARD.encode(der))
+}
+
+#[test]
+fn what_is_no_identity() {
+    let [certificate, key] = [("CERTIFICATE", CERTIFICATE), ("PRIVATE KEY", KEY)].map(pem);
+    let of = |certificate: &str, key: &str| {
+        ServerIdentity::new(certificate.as_bytes(), key.as_bytes()).map(drop)
+    };
+    assert_eq!(of(&format!("in words\n{certificate}"), &key), Ok(()));
+    let said = |text: &str| IdentityError::Certificate(text.into());
+    assert_eq!(of(&key, &key), Err(said("no certificate")));
+    let Err(IdentityError::Key(found)) = of(&certificate, &certificate) else { panic!() };
+    assert!(found.starts_with("no private key in PEM"), "{found}");
+    // That of the authority is another one's.
+    let authority = pem(("CERTIFICATE", AUTHORITY));
+    let Err(IdentityError::Key(found)) = of(&authority, &key) else { panic!() };
+    assert!(found.starts_with("a key that does not fit"), "{found}");
+    let nonsense = pem(("CERTIFICATE", b"x"));
+    let Err(IdentityError::Certificate(found)) = of(&nonsense, &key) else { panic!() };
+    assert!(found.starts_with("a certificate that is none"), "{found}");
 }
 
 fn tls_named(server: &Server, name: &str) -> Vec<NameServer> {

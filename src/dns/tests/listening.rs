@@ -24,12 +24,12 @@ pub(super) struct Listening {
     pub(super) address: SocketAddr,
     stop: watch::Sender<bool>,
     /// Open for as long as the resolver runs.
-    reloads: mpsc::UnboundedSender<dns::Order>,
+    pub(super) reloads: mpsc::UnboundedSender<dns::Order>,
     ended: JoinHandle<bool>,
 }
 
 /// A free port, for UDP and TCP alike.
-fn free() -> SocketAddr {
+pub(super) fn free() -> SocketAddr {
     let taken = crate::net::listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     taken.local_addr().unwrap()
 }

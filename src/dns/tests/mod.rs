@@ -3,6 +3,7 @@
 mod bootstrap;
 mod busy_servers;
 mod encrypted;
+mod household;
 mod https_records;
 mod judgement;
 mod listening;
@@ -20,6 +21,7 @@ mod validating;
 
 use super::client_query::{Came, ClientQuery};
 use super::horizon::Horizon;
+use super::household::Household;
 use super::resolver::Resolver;
 use super::settings::{AnswerSettings, CacheSettings, PrivacySettings, ServerSettings, Via};
 use super::wire::{Query, TCP_SIZE};
@@ -69,6 +71,7 @@ impl Origins for NoDatagrams {
 fn settings() -> Settings {
     Settings {
         listen: Vec::new(),
+        household: Household::default(),
         rules: Arc::new(Rules {
             china: Arc::new(["198.51.100.0/24", "2001:db8:c::/48"].iter().map(net).collect()),
             ..Rules::default()
