@@ -26,6 +26,7 @@ mod upstream;
 mod absence;
 mod auto;
 mod bad_proxy;
+mod behind;
 mod bound;
 mod closed;
 mod crowd;

@@ -1,8 +1,9 @@
 //! Answers of our own making.
 //!
 //! Negative ones carry an SOA record, without which no cache behind us keeps them (RFC 2308, 5). It
-//! stands at the very name that was asked for, so that it says nothing of any other, and looks like
-//! that of the empty zones which resolvers serve by themselves (RFC 6303, 3).
+//! looks like that of the empty zones which resolvers serve by themselves (RFC 6303, 3). It stands
+//! at the name that has no such record, of which it says the least. A name that does not exist can
+//! have none, and dnsmasq (2.90) keeps neither then: it stands one label above.
 
 use crate::dns::wire::{
     CLASS_IN, HEADER, MalformedQuery, Query, Records, flag, option, put_opt, rcode, reply_flags,
@@ -61,7 +62,12 @@ pub fn nxdomain(query: &Query, ede: Option<Ede>, ttl: u32) -> Vec<u8> {
 
 fn negative(query: &Query, rcode: u16, ede: Option<Ede>, ttl: u32) -> Vec<u8> {
     let mut out = open(query);
-    put_soa(&mut out, ttl);
+    let first_label = query.asked().first().map_or(0, |length| u16::from(*length));
+    let owner = match rcode {
+        rcode::NXDOMAIN if first_label > 0 => ASKED + 1 + first_label,
+        _ => ASKED,
+    };
+    put_soa(&mut out, owner, ttl);
     finish(query, rcode, ede, out)
 }
 
@@ -163,29 +169,29 @@ const ANSWERS: usize = 6;
 const AUTHORITY: usize = 8;
 
 /// A pointer to the name asked for.
-const ASKED: [u8; 2] = [0xc0, 12];
+const ASKED: u16 = 0xc000 | 12;
 
 fn put_answer(out: &mut Vec<u8>, kind: u16, ttl: u32, data: &[u8]) {
-    put_record(out, ANSWERS, kind, ttl, data);
+    put_record(out, ANSWERS, ASKED, kind, ttl, data);
 }
 
 /// Says for how many seconds the negative answer may be kept.
-fn put_soa(out: &mut Vec<u8>, ttl: u32) {
+fn put_soa(out: &mut Vec<u8>, owner: u16, ttl: u32) {
     let numbers = [1, 3600, 1200, 604_800, ttl].map(u32::to_be_bytes);
-    let data = [&ASKED, NO_MAILBOX, numbers.as_flattened()].concat();
-    put_record(out, AUTHORITY, rr::SOA, ttl, &data);
+    let data = [&owner.to_be_bytes(), NO_MAILBOX, numbers.as_flattened()].concat();
+    put_record(out, AUTHORITY, owner, rr::SOA, ttl, &data);
 }
 
 fn count(out: &[u8], section: usize) -> u16 {
     u16_at(out, section).unwrap_or(0)
 }
 
-/// A record of the name asked for.
-fn put_record(out: &mut Vec<u8>, section: usize, kind: u16, ttl: u32, data: &[u8]) {
+/// A record of the name that `owner` points to.
+fn put_record(out: &mut Vec<u8>, section: usize, owner: u16, kind: u16, ttl: u32, data: &[u8]) {
     let count = count(out, section).checked_add(1);
     let (Some(count), Ok(length)) = (count, u16::try_from(data.len())) else { return };
     out[section..section + 2].copy_from_slice(&count.to_be_bytes());
-    out.extend(ASKED);
+    out.extend(owner.to_be_bytes());
     out.extend(kind.to_be_bytes());
     out.extend(CLASS_IN.to_be_bytes());
     out.extend(ttl.to_be_bytes());

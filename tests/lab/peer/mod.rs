@@ -16,6 +16,7 @@ pub mod quic;
 pub mod resolved;
 pub mod service;
 pub mod shadowsocks;
+pub mod signed;
 pub mod socks;
 pub mod unbound;
 
