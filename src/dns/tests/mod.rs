@@ -6,6 +6,7 @@ mod encrypted;
 mod household;
 mod https_records;
 mod judgement;
+mod letter_case;
 mod listening;
 mod malformed;
 mod many_clients;

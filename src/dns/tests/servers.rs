@@ -83,7 +83,12 @@ pub(super) fn asks_for(query: &Message, kind: RecordType) -> bool {
 
 /// A server over UDP; runs on the `LocalSet`.
 pub(super) fn over_udp(script: Script) -> Server {
-    let bound = udp::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    over_udp_at("127.0.0.1:0".parse().unwrap(), script)
+}
+
+/// The same there, for example beside one over TCP.
+pub(super) fn over_udp_at(address: SocketAddr, script: Script) -> Server {
+    let bound = udp::bind(address).unwrap();
     let address = bound.local_addr().unwrap();
     let asked = Rc::new(Cell::new(0));
     let counted = Rc::clone(&asked);

@@ -5,20 +5,22 @@
 //! says of the proxy by [`silent_proxy`].
 //! [`known_servers`] says under which name a public server speaks HTTPS.
 //! [`stagger`] asks the next of several servers when one is slow, and [`standing`] knows which are,
-//! and which do not answer at all. [`edns`] knows who has to be asked in the old way.
+//! and which do not answer at all. [`edns`] knows who has to be asked in the old way,
+//! [`letter_case`] who answers in lower case.
 //!
 //! A reply counts only if id, name, type and class are those of the question, and it came over
 //! a connected socket with a random port (RFC 5452).
 //!
 //! The files above import the ones below: trusted, domestic, once -> persistent -> pool -> dial,
-//! https, pipelined, silent_proxy, known_servers -> tcp, standing -> request, troubles, edns ->
-//! trouble, message_id. [`Upstreams`] stands above all of them.
+//! https, pipelined, silent_proxy, known_servers -> tcp, standing -> request, troubles, edns,
+//! letter_case -> trouble, message_id. [`Upstreams`] stands above all of them.
 
 mod dial;
 pub(super) mod domestic;
 mod edns;
 mod https;
 pub(super) mod known_servers;
+mod letter_case;
 mod message_id;
 pub(super) mod once;
 pub(super) mod persistent;
@@ -45,6 +47,7 @@ use crate::net::Outbound;
 use crate::proxy::tls::Tls;
 use domestic::DomesticServer;
 use edns::EdnsMemory;
+use letter_case::CaseMemory;
 use persistent::Dialler;
 use stagger::{StaggeredAttempt, first_success, useful};
 use standing::{QuestionKind, ServerStandings, Turn};
@@ -57,7 +60,7 @@ use tokio::time::timeout;
 use trouble::Trouble;
 use troubles::ServerTroubles;
 use trusted::TrustedServers;
-use udp::Question;
+use udp::{Question, UdpAnswer};
 
 /// The next server of a list is asked beside one that takes so long, if it is not known yet how
 /// long that one usually takes.
@@ -76,6 +79,7 @@ pub(super) struct Upstreams {
     current: Current,
     case_randomization: bool,
     edns: Rc<EdnsMemory>,
+    letter_case: CaseMemory,
     standings: Rc<ServerStandings>,
     troubles: Rc<ServerTroubles>,
     /// `dns.timeout`
@@ -119,6 +123,7 @@ impl Upstreams {
             current,
             case_randomization: settings.case_randomization,
             edns,
+            letter_case: CaseMemory::default(),
             standings,
             troubles,
             timeout: settings.timeout,
@@ -252,7 +257,8 @@ impl Upstreams {
     ) -> io::Result<Vec<u8>> {
         let socket = self.outbound.udp(address).await?;
         let _own = self.loops.note(socket.local_addr()?);
-        let form = |query| match self.case_randomization {
+        let has_random_case = self.case_randomization && !self.letter_case.is_lost_on(address);
+        let form = |query| match has_random_case {
             true => Question::in_random_case(query),
             false => Question::plain(query),
         };
@@ -263,13 +269,18 @@ impl Upstreams {
             forms.push(form(&without)?);
         }
         let asked = udp::ask_over(&socket, &self.outbound, address, &forms, patience).await;
-        let (answered, reply) = asked.inspect_err(|error| {
+        let UdpAnswer { form, reply, was_in_other_case } = asked.inspect_err(|error| {
             self.edns.was_silent(address);
             if let Some(trouble) = Trouble::of_question(error) {
                 self.troubles.met(&NameServer::from(address), &trouble);
             }
         })?;
-        match (has_edns, answered) {
+        match was_in_other_case {
+            true => self.letter_case.was_other(address),
+            false if has_random_case => self.letter_case.was_repeated(address),
+            false => {}
+        }
+        match (has_edns, form) {
             (true, 0) => self.edns.answered(address, &reply),
             (true, _) => self.edns.answered_only_without(address),
             (false, _) => {}

@@ -16,6 +16,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// Datagrams get lost: the same question again after this, from the same socket.
 const RESEND: Duration = Duration::from_secs(1);
 
+/// An answer in another case than the question's may be a guess: the true one is at most so far
+/// behind.
+const BEHIND: Duration = Duration::from_millis(300);
+
 /// Larger replies than we asked for come from servers that do not care.
 const LARGEST_REPLY: usize = 4096;
 
@@ -32,9 +36,17 @@ pub(in crate::dns) async fn ask(
     patience: Duration,
 ) -> io::Result<Vec<u8>> {
     let socket = outbound.udp(server).await?;
-    let (_, reply) =
-        ask_over(&socket, outbound, server, &[Question::plain(query)?], patience).await?;
-    Ok(reply)
+    let plain = [Question::plain(query)?];
+    Ok(ask_over(&socket, outbound, server, &plain, patience).await?.reply)
+}
+
+/// What came of a question.
+pub(in crate::dns) struct UdpAnswer {
+    /// The form of the question that was answered.
+    pub(in crate::dns) form: usize,
+    pub(in crate::dns) reply: Vec<u8>,
+    /// It was answered in another case first, so that it had to be asked again over TCP.
+    pub(in crate::dns) was_in_other_case: bool,
 }
 
 /// A question on its way: its number, and its name as it is written.
@@ -89,13 +101,18 @@ impl<'a> Question<'a> {
     fn is_answered_by(&self, message: &[u8]) -> bool {
         let name = HEADER..HEADER + self.query.name().len();
         let is_plain = self.message[name.clone()] == *self.query.name();
-        Reply::parse(message).is_some_and(|reply| reply.matches(self.query, self.id))
+        self.is_matched_by(message)
             && (is_plain || message.get(name.clone()) == Some(&self.message[name]))
+    }
+
+    /// The same in whatever case.
+    fn is_matched_by(&self, message: &[u8]) -> bool {
+        Reply::parse(message).is_some_and(|reply| reply.matches(self.query, self.id))
     }
 }
 
 /// The same over a socket that is connected to the server already, in one form of the question
-/// after the other. Returns also which of them was answered.
+/// after the other.
 ///
 /// # Errors
 /// As above.
@@ -105,43 +122,71 @@ pub(in crate::dns) async fn ask_over(
     server: SocketAddr,
     forms: &[Question<'_>],
     patience: Duration,
-) -> io::Result<(usize, Vec<u8>)> {
+) -> io::Result<UdpAnswer> {
     let allowance = outbound.allowance();
     let _counted = allowance.questions.try_acquire().map_err(|_| io::ErrorKind::ResourceBusy)?;
     let end = Instant::now() + patience;
+    let over_tcp = async |form: usize| {
+        let _counted = allowance.fallbacks.try_acquire().ok()?;
+        let left = end.saturating_duration_since(Instant::now());
+        timeout(left, tcp::ask(outbound, server, forms[form].query)).await.ok()?.ok()
+    };
     let mut next = forms.iter().cycle();
+    let mut other_case = None;
     let (form, reply) = loop {
-        let question = next.next().ok_or(io::ErrorKind::InvalidInput)?;
-        socket.send(&question.message).await?;
-        let until = end.min(Instant::now() + RESEND);
-        match timeout_at(until, receive(socket, forms)).await {
-            Ok(reply) => break reply?,
-            Err(_) if until < end => {}
-            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        let mut until = end.min(Instant::now() + RESEND);
+        if other_case.is_some() {
+            until = end.min(Instant::now() + BEHIND);
+        } else {
+            let question = next.next().ok_or(io::ErrorKind::InvalidInput)?;
+            socket.send(&question.message).await?;
+        }
+        let heard = timeout_at(until, receive(socket, forms, other_case.is_none())).await;
+        match (heard, other_case) {
+            (Ok(heard), _) => match heard? {
+                Heard::Answer(form, reply) => break (form, reply),
+                Heard::InOtherCase(form) => other_case = Some(form),
+            },
+            (Err(_), Some(form)) => {
+                let reply = over_tcp(form).await.ok_or(io::ErrorKind::TimedOut)?;
+                return Ok(UdpAnswer { form, reply, was_in_other_case: true });
+            }
+            (Err(_), None) if until < end => {}
+            (Err(_), None) => return Err(io::ErrorKind::TimedOut.into()),
         }
     };
-    if !Reply::parse(&reply).is_some_and(|reply| reply.truncated()) {
-        return Ok((form, reply));
-    }
-    let Ok(_counted) = allowance.fallbacks.try_acquire() else { return Ok((form, reply)) };
-    let left = end.saturating_duration_since(Instant::now());
-    match timeout(left, tcp::ask(outbound, server, forms[form].query)).await {
-        Ok(Ok(whole)) => Ok((form, whole)),
-        _ => Ok((form, reply)),
-    }
+    let is_cut = Reply::parse(&reply).is_some_and(|reply| reply.truncated());
+    let whole = if is_cut { over_tcp(form).await } else { None };
+    Ok(UdpAnswer { form, reply: whole.unwrap_or(reply), was_in_other_case: false })
+}
+
+/// What a datagram says of the question.
+enum Heard {
+    /// The reply to the question in this form.
+    Answer(usize, Vec<u8>),
+    /// The same, with the name in another case than it was asked in this form.
+    InOtherCase(usize),
 }
 
 /// The first datagram that is a reply to the question, in one of its forms; others are a forger's
-/// guesses.
-async fn receive(socket: &UdpSocket, forms: &[Question<'_>]) -> io::Result<(usize, Vec<u8>)> {
+/// guesses. `tells_other_case`: one in another case is worth a word.
+async fn receive(
+    socket: &UdpSocket,
+    forms: &[Question<'_>],
+    tells_other_case: bool,
+) -> io::Result<Heard> {
     let mut buffer = vec![0; LARGEST_REPLY];
     loop {
         let length = socket.recv(&mut buffer).await?;
         let message = &buffer[..length];
         let mut answers = forms.iter().enumerate();
         let answer = answers.find_map(|(form, question)| Some((form, question.answer(message)?)));
-        if let Some(answer) = answer {
-            return Ok(answer);
+        if let Some((form, reply)) = answer {
+            return Ok(Heard::Answer(form, reply));
+        }
+        let in_other_case = forms.iter().position(|question| question.is_matched_by(message));
+        if let Some(form) = in_other_case.filter(|_| tells_other_case) {
+            return Ok(Heard::InOtherCase(form));
         }
     }
 }
