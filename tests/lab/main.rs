@@ -36,6 +36,7 @@ mod dns_only;
 mod few_ports;
 mod flows;
 mod flushed;
+mod forged_at_home;
 mod fuzzed_clients;
 mod half_close;
 mod hangup;

@@ -144,8 +144,8 @@ pub(in crate::dns) async fn ask_over(
         let heard = timeout_at(until, receive(socket, forms, other_case.is_none())).await;
         match (heard, other_case) {
             (Ok(heard), _) => match heard? {
-                Heard::Answer(form, reply) => break (form, reply),
-                Heard::InOtherCase(form) => other_case = Some(form),
+                Datagram::Answer(form, reply) => break (form, reply),
+                Datagram::InOtherCase(form) => other_case = Some(form),
             },
             (Err(_), Some(form)) => {
                 let reply = over_tcp(form).await.ok_or(io::ErrorKind::TimedOut)?;
@@ -161,7 +161,7 @@ pub(in crate::dns) async fn ask_over(
 }
 
 /// What a datagram says of the question.
-enum Heard {
+enum Datagram {
     /// The reply to the question in this form.
     Answer(usize, Vec<u8>),
     /// The same, with the name in another case than it was asked in this form.
@@ -174,7 +174,7 @@ async fn receive(
     socket: &UdpSocket,
     forms: &[Question<'_>],
     tells_other_case: bool,
-) -> io::Result<Heard> {
+) -> io::Result<Datagram> {
     let mut buffer = vec![0; LARGEST_REPLY];
     loop {
         let length = socket.recv(&mut buffer).await?;
@@ -182,11 +182,11 @@ async fn receive(
         let mut answers = forms.iter().enumerate();
         let answer = answers.find_map(|(form, question)| Some((form, question.answer(message)?)));
         if let Some((form, reply)) = answer {
-            return Ok(Heard::Answer(form, reply));
+            return Ok(Datagram::Answer(form, reply));
         }
         let in_other_case = forms.iter().position(|question| question.is_matched_by(message));
         if let Some(form) = in_other_case.filter(|_| tells_other_case) {
-            return Ok(Heard::InOtherCase(form));
+            return Ok(Datagram::InOtherCase(form));
         }
     }
 }
