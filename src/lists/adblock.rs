@@ -72,7 +72,13 @@ fn names_of(pattern: &str, takes_site: bool) -> Result<(&str, Reach), UnusedReas
     };
     // What follows the scheme is the name alone, with any path.
     let url = ["https://", "http://", "://"].iter().find_map(|it| anchored.strip_prefix(it));
-    let (rest, reach) = url.map_or((anchored, reach), |rest| (rest, Reach::Suffix));
+    let (rest, reach) = match url {
+        None => (anchored, reach),
+        Some(rest) => match rest.strip_prefix("*.") {
+            None => (rest, Reach::Suffix),
+            Some(rest) => (rest, Reach::Subdomains),
+        },
+    };
     let end = rest.find(['/', '^', ':', '|']).unwrap_or(rest.len());
     let (text, tail) = rest.split_at(end);
     if text.contains('*') {
@@ -84,6 +90,7 @@ fn names_of(pattern: &str, takes_site: bool) -> Result<(&str, Reach), UnusedReas
     match (is_whole, is_part) {
         (_, true) => Err(UnusedReason::Wildcard),
         (true, false) => Ok((text, reach)),
+        (false, false) if takes_site && reach == Reach::Subdomains => Ok((text, reach)),
         (false, false) if takes_site => Ok((text, Reach::Suffix)),
         (false, false) => Err(UnusedReason::Path),
     }

@@ -35,11 +35,12 @@ pub(super) fn line(sink: &mut NameSink<'_>, line: &str) -> Option<Option<LineOut
         return Some(Some(Err(UnusedReason::OtherAddress)));
     }
     let mut outcome = Err(UnusedReason::Unknown);
-    // In hosts(5) a name has no subdomains; the authors of lists mean them.
+    // The name alone, as in hosts(5): published lists have amazonaws.com and akamaihd.net in them,
+    // where they harm no program that reads such files.
     for word in words {
         match name(word) {
             Ok(name) => {
-                sink.list.add(&name, Reach::Suffix, Listed::In);
+                sink.list.add(&name, Reach::Itself, Listed::In);
                 outcome = Ok(ListFormat::Hosts);
             }
             Err(reason) if outcome.is_err() => outcome = Err(reason),

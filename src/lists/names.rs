@@ -105,6 +105,10 @@ impl NameReading<'_> {
             return Err(UnusedReason::Unknown);
         }
         let name = name(text)?;
+        // A part of an address of adblock; no top-level domain has such a letter (RFC 1123, 2.1).
+        if name.labels().last().is_some_and(|label| label.contains(&b'_')) {
+            return Err(UnusedReason::Unknown);
+        }
         if !part.wants(attributes) {
             return Ok(None);
         }

@@ -47,9 +47,17 @@ fn read_line(line: &str, nets: &mut Vec<IpNet>) -> Result<Option<ListFormat>, Un
             one(entry, nets)?;
             Ok(Some(ListFormat::Ipset))
         }
+        (Some(first), Some(last), None) if [first, last].iter().all(|it| is_address(it)) => {
+            one(&format!("{first}-{last}"), nets)?;
+            Ok(Some(ListFormat::Prefixes))
+        }
         (Some("create" | "flush" | "COMMIT" | "table" | "set" | "type" | "flags"), ..) => Ok(None),
         _ => elements(line, nets),
     }
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
 }
 
 /// Prefixes between commas, with or without what nft(8) puts around them.

@@ -53,7 +53,7 @@ fn every_format() {
     let seen = read(
         "127.0.0.1 localhost\n0.0.0.0 ads.example t.example\n::1 ip6-localhost\n0.0.0.0 0.0.0.0",
     );
-    seen.holds(&["ads.example", "t.example"], &["localhost", "ip6-localhost"]);
+    seen.holds(&["ads.example", "t.example"], &["localhost", "ip6-localhost", "x.ads.example"]);
     assert_eq!(seen.report.used, [(ListFormat::Hosts, 1)]);
     assert_eq!(seen.list.len(), 2);
     let seen = read(
@@ -158,7 +158,8 @@ fn gfwlist() {
     use base64::Engine;
     let text = "[AutoProxy 0.2.9]\n! Checksum: x\n||a.example\n|http://b.example\n\
                 |https://c.example/path\n.d.example/x\n@@||cn.a.example\n@@|http://e.example\n\
-                /^https?:\\/\\/f\\.example/\n||192.0.2.1\ng.example\n*h*.example";
+                /^https?:\\/\\/f\\.example/\n||192.0.2.1\ng.example\n*h*.example\n\
+                |http://*.i.example/\n|https://*.j.example\n|http://k*.example/";
     let mut packed = base64::engine::general_purpose::STANDARD.encode(text);
     for at in (1..packed.len() / 64 + 1).rev() {
         packed.insert_str(at * 64, "\r\n");
@@ -167,11 +168,22 @@ fn gfwlist() {
     let seen = read_for(ListUse::Foreign, packed.as_bytes(), &[]);
     assert_eq!(seen.report, plain.report);
     seen.holds(
-        &["www.a.example", "b.example", "c.example", "x.d.example", "g.example"],
-        &["cn.a.example", "e.example", "f.example", "h.example"],
+        &[
+            "www.a.example",
+            "b.example",
+            "c.example",
+            "x.d.example",
+            "g.example",
+            "x.i.example",
+            "x.j.example",
+        ],
+        &["cn.a.example", "e.example", "f.example", "h.example", "i.example", "k.example"],
     );
     let seen = read_for(ListUse::Block, packed.as_bytes(), &[]);
-    seen.holds(&["a.example", "g.example"], &["b.example", "c.example", "d.example"]);
+    seen.holds(
+        &["a.example", "g.example"],
+        &["b.example", "c.example", "d.example", "x.j.example"],
+    );
 }
 
 #[test]
@@ -193,7 +205,9 @@ fn an_address_blocks_or_is_passed_over() {
 
 #[test]
 fn odd_lines_harm_no_neighbour() {
-    let odd: [(&[u8], Option<UnusedReason>); 15] = [
+    let odd: [(&[u8], Option<UnusedReason>); 17] = [
+        (b"_popAds.", Some(UnusedReason::Unknown)),
+        (b"_naim.b_dd", Some(UnusedReason::Unknown)),
         (b"fe80::1%lo0 localhost", None),
         (b"255.255.255.255\tbroadcasthost", None),
         (b".com.cn/js/ad.", Some(UnusedReason::Path)),
@@ -256,10 +270,10 @@ fn addresses(text: &str) -> (IpSet, ListReport) {
 fn every_format_of_addresses() {
     let (set, report) = addresses(
         "\u{feff}# c\r\n192.0.2.0/24\r\n198.51.100.1 ; x\n! y\n// z\n2001:db8::/32 # i\n\
-         203.0.113.1-203.0.113.3\n",
+         203.0.113.1-203.0.113.3\n192.0.2.250 192.0.3.5\n",
     );
-    assert_eq!(report.used, [(ListFormat::Prefixes, 4)]);
-    assert_eq!((set.count_v4(), set.prefixes_v6().count()), (260, 1));
+    assert_eq!(report.used, [(ListFormat::Prefixes, 5)]);
+    assert_eq!((set.count_v4(), set.prefixes_v6().count()), (266, 1));
 
     let (set, report) = addresses(
         "2|apnic|20260101|9|19830613|20251231|+1000\napnic|*|ipv4|*|3|summary\n\

@@ -156,7 +156,7 @@ fn lists_in_files() {
     let folder = Folder::new("lists");
     folder.write("china.txt", 0o644, "# mine\n192.0.2.0/24\n2001:db8::/32\n");
     folder.write("cn-names.txt", 0o644, "server=/a.example/114.114.114.114\n");
-    folder.write("block.txt", 0o644, "0.0.0.0 ads.example t.example\n");
+    folder.write("block.txt", 0o644, "0.0.0.0 ads.example t.example\nb.example\n");
     let text = "[rules]\nchina-ip-file = \"china.txt\"\nchina-domain-file = \"cn-names.txt\"\n\
                 block-domain-file = \"block.txt\"\ndirect = [\"t.example\"]\n";
     let rules = folder.load(&format!("{text}{PROXY}")).unwrap().config.rules;
@@ -168,7 +168,10 @@ fn lists_in_files() {
     );
     assert!(rules.routes.is_domestic_name(name("www.a.example").as_wire()));
     let route = |text: &str| rules.routes.name_route(name(text).as_wire());
-    assert_eq!(route("x.ads.example"), Some(crate::route::Route::Block));
+    for blocked in ["ads.example", "b.example", "x.b.example"] {
+        assert_eq!(route(blocked), Some(crate::route::Route::Block), "{blocked}");
+    }
+    assert_eq!(route("x.ads.example"), None, "hosts(5) knows no subdomains");
     assert_eq!(route("t.example"), Some(crate::route::Route::Direct), "the operator wins");
 
     let global = folder.load(&format!("scope = \"global\"\n{text}{PROXY}")).unwrap();
