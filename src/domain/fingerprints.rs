@@ -5,6 +5,11 @@
 //! in 2^55 / (names in the list x labels of the name). With a million names and four labels that
 //! is one name in nine thousand million. The hash (SipHash) has a key that this process drew, so
 //! that neither the author of a list nor the owner of a name can look for such a pair.
+//!
+//! Memory that is in no cache is what a look-up waits for: each of a name's suffixes would be a
+//! place of its own. So a filter of ten bits a name stands before the table (a Bloom filter whose
+//! bits for one name are in one word): it fits into a cache, and most of what is in no list ends
+//! there. An entry lies in one cache line, which is looked through without a branch.
 
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 use std::sync::LazyLock;
@@ -19,9 +24,15 @@ const FLAGS: u64 = (1 << FLAG_BITS) - 1;
 /// A name has 127 labels at most (RFC 1035, 2.3.4).
 const MOST_LABELS: usize = 127;
 
-/// Of ten slots at most seven are taken: a search then looks at two or three of them.
+/// Of ten slots at most seven are taken, so that few buckets are full.
 const SLOTS: usize = 10;
 const TAKEN: usize = 7;
+
+/// Slots of a bucket.
+const BUCKET: usize = 8;
+
+/// Bits of the filter for a name. Three in a hundred that are in no list pass.
+const FILTER_BITS: usize = 10;
 
 /// An entry of the table: never 0, since there is at least one flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,11 +55,17 @@ impl NameEntry {
     }
 }
 
-/// An open-addressing table of entries; immutable.
+/// Slots that are looked at together: a cache line. They are filled in order, and 0 is a free one.
+/// What finds its bucket full is in the next one that is not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(align(64))]
+struct Bucket([u64; BUCKET]);
+
+/// A table of entries, and the filter before it; immutable.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Fingerprints {
-    /// 0 is a free slot.
-    slots: Box<[u64]>,
+    filter: Box<[u64]>,
+    buckets: Box<[Bucket]>,
     len: usize,
 }
 
@@ -70,13 +87,34 @@ impl Fingerprints {
             }
         }
         entries.retain(|entry| entry.flags() != 0);
-        let count = if entries.is_empty() { 0 } else { entries.len() * SLOTS / TAKEN + 1 };
-        let mut table = Fingerprints { slots: vec![0; count].into(), len: entries.len() };
+        let len = entries.len();
+        if len == 0 {
+            return Fingerprints::default();
+        }
+        let mut table = Fingerprints {
+            filter: vec![0; len * FILTER_BITS / 64 + 1].into(),
+            buckets: vec![Bucket([0; BUCKET]); len * SLOTS / (TAKEN * BUCKET) + 1].into(),
+            len,
+        };
         for entry in entries {
-            let slot = table.slot(entry.fingerprint());
-            table.slots[slot] = entry.0;
+            table.insert(entry);
         }
         table
+    }
+
+    /// One that is not there yet.
+    fn insert(&mut self, entry: NameEntry) {
+        let fingerprint = entry.fingerprint();
+        self.filter[place(fingerprint, self.filter.len())] |= filter_bits(fingerprint);
+        let mut at = place(fingerprint, self.buckets.len());
+        // There are more slots than entries.
+        loop {
+            if let Some(free) = self.buckets[at].0.iter_mut().find(|slot| **slot == 0) {
+                *free = entry.0;
+                return;
+            }
+            at = (at + 1) % self.buckets.len();
+        }
     }
 
     /// The number of names.
@@ -91,23 +129,44 @@ impl Fingerprints {
             return;
         }
         suffixes(name, |begin, hash| {
-            let entry = self.slots[self.slot(hash << FLAG_BITS)];
-            if entry != 0 {
-                found(begin, NameEntry(entry).flags());
+            if let Some(entry) = self.find(hash << FLAG_BITS) {
+                found(begin, entry.flags());
             }
         });
     }
 
-    /// The slot with this fingerprint, or the free one where it belongs.
-    fn slot(&self, fingerprint: u64) -> usize {
-        let slots = self.slots.len();
-        // The upper bits choose, by Lemire's multiplication instead of a remainder.
-        let mut slot = ((u128::from(fingerprint) * slots as u128) >> 64) as usize;
-        while self.slots[slot] != 0 && self.slots[slot] & !FLAGS != fingerprint {
-            slot = if slot + 1 == slots { 0 } else { slot + 1 };
+    fn find(&self, fingerprint: u64) -> Option<NameEntry> {
+        let bits = filter_bits(fingerprint);
+        if self.filter[place(fingerprint, self.filter.len())] & bits != bits {
+            return None;
         }
-        slot
+        let mut at = place(fingerprint, self.buckets.len());
+        loop {
+            let Bucket(slots) = &self.buckets[at];
+            let is_it = |slot: u64| slot & !FLAGS == fingerprint;
+            // Which slot it is would be a guess that the processor gets wrong.
+            let found =
+                slots.iter().fold(0, |found, slot| found | if is_it(*slot) { *slot } else { 0 });
+            if found != 0 {
+                return Some(NameEntry(found));
+            }
+            if slots[BUCKET - 1] == 0 {
+                return None;
+            }
+            at = (at + 1) % self.buckets.len();
+        }
     }
+}
+
+/// One of so many places. The upper bits choose, by Lemire's multiplication instead of a remainder.
+fn place(fingerprint: u64, places: usize) -> usize {
+    ((u128::from(fingerprint) * places as u128) >> 64) as usize
+}
+
+/// Four bits of a word, chosen by the lower bits of the hash.
+fn filter_bits(fingerprint: u64) -> u64 {
+    let bit = |number: u32| 1 << ((fingerprint >> (FLAG_BITS + 6 * number)) & 63);
+    bit(0) | bit(1) | bit(2) | bit(3)
 }
 
 /// The hash of each suffix, the shortest first, without the root: one pass over the name.
@@ -128,5 +187,67 @@ fn suffixes(name: &[u8], mut each: impl FnMut(usize, u64)) {
         hasher.write(&name[begin..end]);
         each(begin, hasher.finish());
         end = begin;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name of one label.
+    fn name(number: usize) -> Vec<u8> {
+        let label = format!("n{number}");
+        [&[label.len() as u8], label.as_bytes(), &[0]].concat()
+    }
+
+    fn table(names: usize) -> Fingerprints {
+        let entries = (0..names).map(|number| NameEntry::new(&name(number), 1)).collect();
+        Fingerprints::new(entries, &[])
+    }
+
+    fn has(table: &Fingerprints, number: usize) -> bool {
+        let mut found = false;
+        table.each(&name(number), |_, flags| found |= flags == 1);
+        found
+    }
+
+    #[test]
+    fn of_any_size() {
+        for names in (0..200).chain([1_000, 10_007]) {
+            let table = table(names);
+            assert_eq!(table.len(), names);
+            assert!((0..names).all(|number| has(&table, number)), "{names}");
+            assert!(!(names..names + 200).any(|number| has(&table, number)), "{names}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_that_is_full_is_continued_in_the_next() {
+        // The upper bits choose the bucket: all of these belong into the last one, and flow over
+        // into the first.
+        let full = |number: u64| NameEntry((!FLAGS - (number << FLAG_BITS)) | 1);
+        let entries: Vec<NameEntry> = (0..20).map(full).collect();
+        let table = Fingerprints::new(entries.clone(), &[]);
+        assert_eq!(table.buckets.len(), 4);
+        for entry in entries {
+            assert_eq!(table.find(entry.fingerprint()), Some(entry));
+        }
+        for number in 20..2_000 {
+            assert_eq!(table.find(full(number).fingerprint()), None);
+        }
+    }
+
+    #[test]
+    fn the_filter_lets_few_pass() {
+        let table = table(10_000);
+        let passes = |number: &usize| {
+            let fingerprint = NameEntry::new(&name(*number), 0).fingerprint();
+            let bits = filter_bits(fingerprint);
+            table.filter[place(fingerprint, table.filter.len())] & bits == bits
+        };
+        let passed = (10_000..110_000).filter(passes).count();
+        assert!((1_000..5_000).contains(&passed), "{passed} of 100,000");
+        let bytes = table.filter.len() * 8 + table.buckets.len() * 64;
+        assert!(bytes < 13 * 10_000, "{bytes}");
     }
 }
