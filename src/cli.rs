@@ -48,6 +48,8 @@ enum Command {
     Rules(FileArguments),
     /// Reload the configuration of the running daemon; connections live on.
     Reload(SocketArgument),
+    /// Print what the running daemon does, and what it uses of its lists.
+    Status(SocketArgument),
     /// Print proxies as links and as tables of the file: those of a file, or that of a link on
     /// standard input.
     Link(LinkArguments),
@@ -122,7 +124,8 @@ pub fn main() -> ExitCode {
         None => run(&cli.run),
         Some(Command::Check(file)) => check(&file),
         Some(Command::Rules(file)) => rules(&file),
-        Some(Command::Reload(at)) => reload(&at),
+        Some(Command::Reload(at)) => ask(&at, daemon::Verb::Reload),
+        Some(Command::Status(at)) => ask(&at, daemon::Verb::Status),
         Some(Command::Link(of)) => link(&of),
         Some(Command::Cleanup { keep_closed }) => cleanup(keep_closed),
         Some(Command::Selftest { backend }) => {
@@ -282,9 +285,13 @@ fn cleaned(keep_closed: bool) -> Result<String, daemon::Error> {
     daemon::cleanup(keep_closed)
 }
 
-fn reload(at: &SocketArgument) -> ExitCode {
-    match daemon::ask(&at.socket, daemon::Verb::Reload) {
-        Ok(daemon::ControlReply::Done(words)) => print(&format!("reloaded: {words}")),
+fn ask(at: &SocketArgument, verb: daemon::Verb) -> ExitCode {
+    let state = match verb {
+        daemon::Verb::Reload => "reloaded",
+        daemon::Verb::Status => "running",
+    };
+    match daemon::ask(&at.socket, verb) {
+        Ok(daemon::ControlReply::Done(words)) => print(&format!("{state}: {words}")),
         Ok(daemon::ControlReply::Refused(code, why)) => fail(code, why),
         Err(failure) => {
             let socket = at.socket.display();

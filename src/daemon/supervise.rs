@@ -154,8 +154,11 @@ impl Daemon {
                     }
                     SignalMeaning::Reload => self.reload_file().await.1?,
                 },
-                Some(ControlRequest { verb: Verb::Reload, answer }) = self.requests.recv() => {
-                    let (said, result) = self.reload_file().await;
+                Some(ControlRequest { verb, answer }) = self.requests.recv() => {
+                    let (said, result) = match verb {
+                        Verb::Reload => self.reload_file().await,
+                        Verb::Status => (ControlReply::Done(self.status()), Ok(())),
+                    };
                     // The client may have left.
                     let _ = answer.send(said);
                     result?;
@@ -251,6 +254,16 @@ impl Daemon {
         for subscription in &self.generation.config.subscriptions {
             info!("subscription {:?}: {}", subscription.name, subscription.provided);
         }
+    }
+
+    /// What runs, and what came of its lists.
+    fn status(&self) -> String {
+        let mut text = self.generation.describe(&self.parts);
+        for list in &self.generation.config.rules.lists {
+            text.push_str("\nlist ");
+            text.push_str(list);
+        }
+        text
     }
 
     /// Asks whether the UDP of the proxies works, if programs will need it; the log says it.

@@ -1,7 +1,8 @@
 //! Lists in files that change while snet runs (`rules.watch`).
 
 use crate::peer::{names, service};
-use crate::snet::{Config, Snet, dig};
+use crate::process::finish;
+use crate::snet::{Config, Snet, dig, snet};
 use crate::upstream::Upstream;
 use crate::variant::Variant;
 use crate::wait;
@@ -33,11 +34,22 @@ fn a_list_that_changes_is_read_again_and_a_broken_one_changes_nothing() {
             answer.contains("NXDOMAIN")
         };
         assert!(!is_blocked());
+        let used = |lines: &str| {
+            let finished = finish(snet(Variant::Nft).arg("status"));
+            assert!(finished.status.success(), "{}", finished.stderr);
+            let said = finished.stdout;
+            let list = format!("\nlist {} (rules.block-domain-file): {lines}", list.display());
+            assert!(said.starts_with("running: ") && said.contains(&list), "{said}");
+        };
+        used("1 line used (hosts), 0 passed over\n");
 
-        fs::write(&new, "0.0.0.0 foreign.example\n").expect("the tmpfs is writable");
+        let text = "0.0.0.0 foreign.example\n192.0.2.1 a.example\n";
+        fs::write(&new, text).expect("the tmpfs is writable");
         fs::rename(&new, &list).expect("a rename in one folder");
         wait::until("the new list", SOON, is_blocked);
         assert!(daemon.lines("WARN").is_empty(), "{}", daemon.log());
+        let passed_over = "1 that give a name an address (line 2 \"192.0.2.1 a.example\")";
+        used(&format!("1 line used (hosts), 1 passed over: {passed_over}\n"));
 
         fs::remove_file(&list).expect("the list is there");
         wait::until("a refusal", SOON, || !daemon.lines("WARN").is_empty());

@@ -36,17 +36,20 @@ const LONGEST_LINE: u64 = 64;
 pub enum Verb {
     /// Read the configuration again.
     Reload,
+    /// Say what runs.
+    Status,
 }
 
 impl Verb {
     fn word(self) -> &'static str {
         match self {
             Verb::Reload => "reload",
+            Verb::Status => "status",
         }
     }
 
     fn parse(line: &str) -> Option<Self> {
-        [Verb::Reload].into_iter().find(|verb| verb.word() == line.trim_end())
+        [Verb::Reload, Verb::Status].into_iter().find(|verb| verb.word() == line.trim_end())
     }
 }
 
@@ -143,7 +146,8 @@ async fn converse(
     timeout(PATIENCE, (&mut client).take(LONGEST_LINE).read_to_string(&mut line)).await??;
     let answer = match Verb::parse(&line) {
         None => {
-            ControlReply::Refused(USAGE, format!("found {:?}; accepted: reload", line.trim_end()))
+            let found = format!("found {:?}; accepted: reload, status", line.trim_end());
+            ControlReply::Refused(USAGE, found)
         }
         Some(verb) => {
             let (answer, answered) = oneshot::channel();
@@ -205,6 +209,16 @@ mod tests {
         }
         for text in ["", "ok", "refused\n", "refused x\n", "hello\n"] {
             assert_eq!(ControlReply::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn verbs() {
+        for verb in [Verb::Reload, Verb::Status] {
+            assert_eq!(Verb::parse(&format!("{}\n", verb.word())), Some(verb));
+        }
+        for line in ["", "stop", "status now"] {
+            assert_eq!(Verb::parse(line), None, "{line}");
         }
     }
 
