@@ -2,8 +2,9 @@
 //! takes; beside a `HashSet` of the same names in the same run.
 //!
 //! Each is measured in a process of its own, one after the other, so that neither uses what the
-//! other has given back. Loading is CPU time, so that a busy machine counts less. Memory is what the process has more of once the list stands (VmRSS), and
-//! the most that it had while it read (VmHWM); the text of the list is not counted, but it is there.
+//! other has given back. Loading is CPU time, so that a busy machine counts less. Memory is what
+//! the process has more of once the list stands (VmRSS), and the most that it had while it read
+//! (VmHWM); the text of the list is not counted, but it is there.
 
 use nix::time::{ClockId, clock_gettime};
 use snet::domain::{Name, NameListBuilder};

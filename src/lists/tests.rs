@@ -73,8 +73,9 @@ fn adblock_rules_about_names() {
         "[Adblock Plus 2.0]\n! a comment\n||Ads.example^\n||t.example^$important\n\
          @@||good.ads.example^\n@@||x.example^|\n||a.example^$third-party\n\
          ||b.example/path\n||c*.example^\n/banner[0-9]/\nd.example##.banner\n\
-         e.example#@#.banner\n@@/f/",
+         e.example#@#.banner\n@@/f/\nh.example$$script[x]",
     );
+    assert!(seen.reasons().contains(&(UnusedReason::Element, 3)), "{}", seen.report);
     seen.holds(
         &["ads.example", "t.example"],
         &[
@@ -88,7 +89,7 @@ fn adblock_rules_about_names() {
         ],
     );
     assert_eq!(seen.list.len(), 4);
-    assert_eq!(seen.report.lines_passed_over(), 7);
+    assert_eq!(seen.report.lines_passed_over(), 8);
     let seen = read(
         "||a.example^$important\n@@||a.example^\n||b.example^\n@@||x.b.example^\n||y.x.b.example^\n\
          ||c.example^\n||c.example^$badfilter\n||*.d.example^\n|e.example^\nf.example^\n\
@@ -143,6 +144,24 @@ fn v2fly_text() {
     );
 }
 
+#[test]
+fn includes_stay_in_the_folder_and_have_a_depth() {
+    let outside = ["../up", "/etc/passwd", ".hidden", "..", "a/b"].map(|file| (file, "x.example"));
+    let text = outside.map(|(file, _)| format!("include:{file}\n")).concat();
+    let seen = read_for(ListUse::Block, text.as_bytes(), &outside);
+    assert_eq!(seen.reasons(), [(UnusedReason::Include, 5)]);
+    assert!(!seen.has("x.example"));
+
+    let deep: Vec<(String, String)> = (1..=20)
+        .map(|n| (format!("f{n}"), format!("n{n}.example\ninclude:f{}\n", n + 1)))
+        .collect();
+    let deep: Vec<(&str, &str)> =
+        deep.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
+    let seen = read_for(ListUse::Block, b"include:f1\n", &deep);
+    seen.holds(&["n1.example", "n16.example"], &["n17.example"]);
+    assert_eq!(seen.reasons(), [(UnusedReason::Include, 1)]);
+}
+
 /// A list that was downloaded may include any file beside it, also one with a password.
 #[test]
 fn nothing_of_an_included_file_is_shown() {
@@ -165,6 +184,8 @@ fn gfwlist() {
         packed.insert_str(at * 64, "\r\n");
     }
     let plain = read_for(ListUse::Foreign, text.as_bytes(), &[]);
+    let marked = format!("\u{feff}{packed}");
+    assert_eq!(read_for(ListUse::Foreign, marked.as_bytes(), &[]).report, plain.report);
     let seen = read_for(ListUse::Foreign, packed.as_bytes(), &[]);
     assert_eq!(seen.report, plain.report);
     seen.holds(
