@@ -1,5 +1,5 @@
-//! A list of a million names: how long it takes to read, what it holds in memory, how long a look-up
-//! takes; beside a `HashSet` of the same names in the same run.
+//! A list of a million names: how long it takes to read, what it holds in memory, how long a
+//! look-up takes; beside a `HashSet` of the same names in the same run.
 //!
 //! Each is measured in a process of its own, one after the other, so that neither uses what the
 //! other has given back. Loading is CPU time, so that a busy machine counts less. Memory is what
