@@ -13,6 +13,7 @@ mod many_clients;
 mod missing_servers;
 mod options;
 mod persistent;
+mod said_once;
 mod servers;
 mod servers_that_fail;
 mod slow_servers;

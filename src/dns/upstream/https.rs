@@ -100,13 +100,15 @@ pub(super) async fn serve(
                 while asking.join_next().await.is_some() {}
                 break io::ErrorKind::UnexpectedEof.into();
             }
-            next = liveness.watch(), if !asking.is_empty() => match next {
+            next = liveness.watch(), if !asking.is_empty() || liveness.is_suspect => match next {
                 HttpSilence::Suspicious => {
                     state.suspect(waiting.iter().filter_map(WeakRequest::waiting));
                 }
                 HttpSilence::Dead => break io::ErrorKind::TimedOut.into(),
             },
-            () = sleep(IDLE), if asking.is_empty() => break io::ErrorKind::UnexpectedEof.into(),
+            () = sleep(IDLE), if asking.is_empty() && !liveness.is_suspect => {
+                break io::ErrorKind::UnexpectedEof.into();
+            }
         }
     };
     asking.shutdown().await;

@@ -85,11 +85,11 @@ impl PipelinedConnection<'_> {
             if is_last && self.in_flight.is_empty() {
                 return closed();
             }
-            let patience = match (self.in_flight.is_empty(), self.silence) {
-                (true, _) => IDLE,
-                (false, QuietStage::Usual) => self.state.worry(),
-                (false, QuietStage::Asked) => self.state.stall(),
-                (false, QuietStage::Suspected) => self.state.death(),
+            let patience = match (self.silence, self.in_flight.is_empty()) {
+                (QuietStage::Suspected, _) => self.state.death(),
+                (_, true) => IDLE,
+                (QuietStage::Usual, false) => self.state.worry(),
+                (QuietStage::Asked, false) => self.state.stall(),
             };
             tokio::select! {
                 biased;
@@ -119,12 +119,14 @@ impl PipelinedConnection<'_> {
                 () = sleep_until(last_word + patience) => {
                     let was_waiting = !self.in_flight.is_empty();
                     self.forget_abandoned();
+                    let is_suspect = self.silence == QuietStage::Suspected;
                     match (was_waiting, self.in_flight.is_empty()) {
+                        _ if is_suspect => return io::ErrorKind::TimedOut.into(),
                         (true, true) => last_word = Instant::now(),
                         (true, false) => if let Err(error) = self.be_suspicious().await {
                             return error;
                         },
-                        _ => return io::ErrorKind::TimedOut.into(),
+                        (false, _) => return io::ErrorKind::TimedOut.into(),
                     }
                 }
             }

@@ -183,7 +183,8 @@ impl ConnectionState {
     /// after so long it is a suspect,
     pub(super) fn stall(&self) -> Duration {
         let slowest = SPREAD * self.quickest.get().unwrap_or_default();
-        STALL.min(self.patience / 2).max(slowest).min(self.patience)
+        // Before the queries are given up: else it would never be found out.
+        STALL.min(self.patience / 2).max(slowest).min(self.patience.mul_f32(0.9))
     }
 
     /// and after so long it is dead.

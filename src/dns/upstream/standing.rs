@@ -176,7 +176,10 @@ impl ServerStandings {
             }
         };
         match &answered {
-            Ok(_) => self.heard(server, kind, began.elapsed()),
+            Ok(message) => {
+                self.heard(server, kind, began.elapsed());
+                self.said(server, message);
+            }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 self.missed(server, kind, began);
             }
@@ -198,7 +201,14 @@ impl ServerStandings {
             },
         };
         self.set(server, kind, Standing { pace: Some(pace), ..Standing::default() });
-        self.troubles.over(server);
+    }
+
+    /// It has said this, and be it that it does not want to answer.
+    pub(super) fn said(&self, server: SocketAddr, message: &[u8]) {
+        match Trouble::of_reply(message) {
+            Some(trouble) => self.troubles.met(&NameServer::from(server), &trouble),
+            None => self.troubles.over(server),
+        }
     }
 
     /// It let a question pass that it has had since then.

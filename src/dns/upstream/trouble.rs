@@ -1,6 +1,8 @@
 //! Why a name server does not answer, in words that an operator can act on.
 
 use crate::clock::{self, ClockError};
+use crate::dns::reply::Reply;
+use crate::dns::wire::rcode;
 use crate::{dispatch, proxy};
 use http::StatusCode;
 use rustls::pki_types::UnixTime;
@@ -16,6 +18,9 @@ const PATIENCE: u32 = 3;
 
 /// and silence, which may be that of dead names, longer.
 const LONG_PATIENCE: u32 = 6;
+
+/// and refusals, which may be for names that others know.
+const LONGEST_PATIENCE: u32 = 12;
 
 /// Why a server does not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +67,19 @@ impl Trouble {
     pub(super) fn fruitless(cause: &io::Error) -> Self {
         let text = format!("ends connections before it answers ({cause})");
         Trouble::new("fruitless", PATIENCE, text)
+    }
+
+    /// It answers, and does not want to. One name says nothing of a server.
+    pub(super) fn of_reply(message: &[u8]) -> Option<Self> {
+        let (kind, text) = match Reply::parse(message)?.rcode() {
+            rcode::REFUSED => {
+                ("refusal", "answers REFUSED: it does not serve this machine, or not these names")
+            }
+            rcode::SERVFAIL => ("failure", "answers SERVFAIL, whatever it is asked"),
+            rcode::NOTIMP | rcode::FORMERR => ("form", "does not understand what it is asked"),
+            _ => return None,
+        };
+        Some(Trouble::new(kind, LONGEST_PATIENCE, text.into()))
     }
 
     /// Why there is no connection. `None`: that is not the server's trouble, and said elsewhere.

@@ -74,7 +74,12 @@ impl TrustedServers {
         Box::pin(async move {
             let address = server.server().address;
             let asking = edns.ask(address, &query, async |query| server.ask(&query).await);
-            let asking = timeout(patience, async { useful(asking.await?) });
+            let asking = async {
+                let message = asking.await?;
+                standings.said(address, &message);
+                useful(message)
+            };
+            let asking = timeout(patience, asking);
             let asking =
                 async { asking.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) };
             let answered = standings.watch(address, kind, turn.overdue, asking).await;
