@@ -1,10 +1,17 @@
 //! `dns.cache-file`: answers kept over a restart.
 //!
-//! The file holds a line that names its format, then for each answer: when it came (seconds of the
-//! Unix epoch, eight bytes), who said it (one byte), and with two bytes of length each the key and
-//! the message. It is read with suspicion: what does not fit ends the reading.
+//! The file holds a line that names its format, then for each answer a record: its length and its
+//! CRC-32 (four bytes each), when it was written (seconds of the Unix epoch, eight bytes; 0: nobody
+//! knew), how old it was then (seconds, four bytes), who said it (one byte), and with two bytes of
+//! length each the key and the message. It is read with suspicion: what does not fit ends the
+//! reading.
+//!
+//! A clock may be wrong, when the file is written or when it is read: a router without a battery
+//! boots in 1970. An answer whose age cannot be told so counts as one that has just expired: it is
+//! there if no server answers, and for nothing else.
 
 use super::{Cache, STALE_FOR};
+use crate::clock;
 use crate::dns::reply::{Clamp, Reply, Side, Stored};
 use crate::dns::wire::Query;
 use crate::domain::Name;
@@ -12,22 +19,22 @@ use crate::kept_file::KeptFormat;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How the file begins.
-pub const FORMAT: KeptFormat = KeptFormat { head: b"snet dns cache ", line: b"snet dns cache 1\n" };
+pub const FORMAT: KeptFormat = KeptFormat { head: b"snet dns cache ", line: b"snet dns cache 2\n" };
 
 /// One moment on both clocks: the file counts by the wall, the cache does not.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     /// The steady clock.
     pub steady: Instant,
-    /// Since the Unix epoch.
-    pub wall: Duration,
+    /// Since the Unix epoch; `None`: the clock is surely wrong.
+    pub wall: Option<Duration>,
 }
 
 impl Now {
     /// Looks at both clocks.
     pub fn read() -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { steady: Instant::now(), wall }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+        Now { steady: Instant::now(), wall: wall.filter(|_| clock::behind().is_none()) }
     }
 }
 
@@ -50,12 +57,18 @@ impl Cache {
             else {
                 continue;
             };
-            out.extend(now.wall.saturating_sub(age).as_secs().to_be_bytes());
-            out.push(u8::from(entry.stored.side() == Side::Trusted));
-            out.extend(key_length.to_be_bytes());
-            out.extend(key);
-            out.extend(length.to_be_bytes());
-            out.extend(message);
+            let mut record = Vec::with_capacity(17 + key.len() + message.len());
+            record.extend(now.wall.unwrap_or_default().as_secs().to_be_bytes());
+            record.extend(u32::try_from(age.as_secs()).unwrap_or(u32::MAX).to_be_bytes());
+            record.push(u8::from(entry.stored.side() == Side::Trusted));
+            record.extend(key_length.to_be_bytes());
+            record.extend(key);
+            record.extend(length.to_be_bytes());
+            record.extend(message);
+            let Ok(record_length) = u32::try_from(record.len()) else { continue };
+            out.extend(record_length.to_be_bytes());
+            out.extend(crc32fast::hash(&record).to_be_bytes());
+            out.extend(record);
         }
         (next > from).then_some((out, next))
     }
@@ -97,11 +110,12 @@ impl Cache {
         if !is_same || !reply.matches(&query, reply.id()) || !fits(&query, record.side) {
             return None;
         }
-        // One from the future was written when the clock was wrong.
-        let age = now.wall.checked_sub(record.came)?;
-        let birth = now.steady.checked_sub(age)?;
         let stored = Stored::new(&reply, record.side, clamp);
         let lifetime = Duration::from_secs(stored.lifetime().into());
+        // One from the future was written, or is read, when the clock was wrong.
+        let since = now.wall.zip(record.written).and_then(|(wall, at)| wall.checked_sub(at));
+        let age = since.map_or(record.age.max(lifetime), |since| record.age.saturating_add(since));
+        let birth = now.steady.checked_sub(age)?;
         let is_known = self.entries.contains(record.key);
         if !is_known && !lifetime.is_zero() && age < lifetime + STALE_FOR {
             self.put(record.key, stored, birth, now.steady);
@@ -112,7 +126,9 @@ impl Cache {
 
 struct FileRecord<'a> {
     /// Since the Unix epoch.
-    came: Duration,
+    written: Option<Duration>,
+    /// When it was written.
+    age: Duration,
     side: Side,
     key: &'a [u8],
     message: &'a [u8],
@@ -120,13 +136,22 @@ struct FileRecord<'a> {
 
 impl<'a> FileRecord<'a> {
     fn take(rest: &mut &'a [u8]) -> Option<FileRecord<'a>> {
-        let came = Duration::from_secs(u64::from_be_bytes(*rest.split_off(..8)?.first_chunk()?));
-        let side = if *rest.split_off_first()? == 0 { Side::Domestic } else { Side::Trusted };
+        let length = u32::from_be_bytes(*rest.split_off(..4)?.first_chunk()?);
+        let checksum = u32::from_be_bytes(*rest.split_off(..4)?.first_chunk()?);
+        let mut record = rest.split_off(..usize::try_from(length).ok()?)?;
+        if crc32fast::hash(record) != checksum {
+            return None;
+        }
+        let written = u64::from_be_bytes(*record.split_off(..8)?.first_chunk()?);
+        let written = (written > 0).then(|| Duration::from_secs(written));
+        let age = u32::from_be_bytes(*record.split_off(..4)?.first_chunk()?);
+        let age = Duration::from_secs(age.into());
+        let side = if *record.split_off_first()? == 0 { Side::Domestic } else { Side::Trusted };
         let mut field = || {
-            let length = u16::from_be_bytes(*rest.split_off(..2)?.first_chunk()?);
-            rest.split_off(..usize::from(length))
+            let length = u16::from_be_bytes(*record.split_off(..2)?.first_chunk()?);
+            record.split_off(..usize::from(length))
         };
-        Some(FileRecord { came, side, key: field()?, message: field()? })
+        Some(FileRecord { written, age, side, key: field()?, message: field()? })
     }
 }
 
@@ -147,7 +172,7 @@ mod tests {
 
     fn later(now: Now, seconds: u64) -> Now {
         let seconds = Duration::from_secs(seconds);
-        Now { steady: now.steady + seconds, wall: now.wall + seconds }
+        Now { steady: now.steady + seconds, wall: now.wall.map(|wall| wall + seconds) }
     }
 
     fn saved(now: Now) -> Vec<u8> {
@@ -232,10 +257,39 @@ mod tests {
         assert_eq!(an_a(&file[..file.len() - 1], start), 0, "cut");
         assert_eq!(an_a(&file[1..], start), 0, "no record");
         assert_eq!(an_a(&file, later(start, 90_000)), 0, "too old");
-        let past = Now { wall: start.wall - Duration::from_secs(5), ..start };
-        assert_eq!(an_a(&file, past), 0, "from the future");
         let refused = load(&mut Cache::new(10_000), &file, start, |_, _| false);
         assert_eq!(refused, 0);
+    }
+
+    #[test]
+    fn without_a_clock_an_answer_counts_as_expired() {
+        let (start, asked) = (Now::read(), query("www.example.com", rr::A, None));
+        let behind = Now { wall: start.wall.map(|wall| wall - Duration::from_secs(5)), ..start };
+        let none = Now { wall: None, ..start };
+        for (written, read, what) in [
+            (start, behind, "from the future"),
+            (start, none, "read without a clock"),
+            (none, start, "written without a clock"),
+            (none, none, "never a clock"),
+        ] {
+            let file = saved(written);
+            let mut cache = Cache::new(10_000);
+            assert_eq!(load(&mut cache, &file, read, |_, _| true), 1, "{what}");
+            assert!(cache.get(&asked, start.steady).is_none(), "{what}");
+            assert!(cache.get_stale(&asked, start.steady).is_some(), "{what}");
+            assert!(cache.get_stale(&asked, later(start, 90_000).steady).is_none(), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_no_answer() {
+        let start = Now::read();
+        let file = saved(start);
+        for bit in 0..file.len() * 8 {
+            let mut flipped = file.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(load(&mut Cache::new(10_000), &flipped, start, |_, _| true), 0, "{bit}");
+        }
     }
 
     proptest! {
