@@ -80,3 +80,21 @@ async fn an_answer_in_another_case_is_never_believed_by_itself() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_server_in_lower_case_without_tcp_is_learned_too() {
+    run(async || {
+        let server = super::over_udp(always(|query| lowered(query, CN)));
+        let world = world(silent(), silent(), |settings| {
+            settings.servers.china = vec![server.address.into()];
+            settings.servers.case_randomization = true;
+            settings.servers.timeout = Duration::from_millis(700);
+        });
+        for name in ["first-name.example", "second-name.example", "third-name.example"] {
+            let answer = world.ask(name, RecordType::A).await;
+            assert_eq!(answer.metadata.response_code, ResponseCode::ServFail, "{name}");
+        }
+        assert_eq!(world.a("fourth-name.example").await, [CN]);
+    })
+    .await;
+}

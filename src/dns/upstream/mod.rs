@@ -270,6 +270,11 @@ impl Upstreams {
         }
         let asked = udp::ask_over(&socket, &self.outbound, address, &forms, patience).await;
         let UdpAnswer { form, reply, was_in_other_case } = asked.inspect_err(|error| {
+            // Where TCP is closed as well, nothing else would ever tell.
+            if udp::is_in_other_case_only(error) {
+                self.letter_case.was_other(address);
+                return;
+            }
             self.edns.was_silent(address);
             if let Some(trouble) = Trouble::of_question(error) {
                 self.troubles.met(&NameServer::from(address), &trouble);

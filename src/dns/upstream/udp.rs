@@ -27,7 +27,8 @@ const LARGEST_REPLY: usize = 4096;
 /// within the same time; if that fails, or too many are, the truncated one is returned.
 ///
 /// # Errors
-/// `TimedOut`, `ResourceBusy` for too many questions at once, ECONNREFUSED (nothing listens there),
+/// `TimedOut`, `InvalidData` for answers in another case only, `ResourceBusy` for too many questions
+/// at once, ECONNREFUSED (nothing listens there),
 /// or no socket.
 pub(in crate::dns) async fn ask(
     outbound: &Outbound,
@@ -148,7 +149,7 @@ pub(in crate::dns) async fn ask_over(
                 Datagram::InOtherCase(form) => other_case = Some(form),
             },
             (Err(_), Some(form)) => {
-                let reply = over_tcp(form).await.ok_or(io::ErrorKind::TimedOut)?;
+                let reply = over_tcp(form).await.ok_or_else(in_other_case_only)?;
                 return Ok(UdpAnswer { form, reply, was_in_other_case: true });
             }
             (Err(_), None) if until < end => {}
@@ -158,6 +159,15 @@ pub(in crate::dns) async fn ask_over(
     let is_cut = Reply::parse(&reply).is_some_and(|reply| reply.truncated());
     let whole = if is_cut { over_tcp(form).await } else { None };
     Ok(UdpAnswer { form, reply: whole.unwrap_or(reply), was_in_other_case: false })
+}
+
+/// Whether the server answers, but in another case, and not over TCP.
+pub(in crate::dns) fn is_in_other_case_only(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+}
+
+fn in_other_case_only() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "answers in another case, and not over TCP")
 }
 
 /// What a datagram says of the question.
