@@ -36,6 +36,9 @@ const MESSAGE: &str = "application/dns-message";
 /// A query has a few hundred bytes.
 const LARGEST_QUERY: usize = 4096;
 
+/// A body comes with its header. A connection that waits for one makes no room for others.
+const BODY: Duration = Duration::from_secs(5);
+
 /// All headers of a request together. Those of a browser have about 1 KiB.
 const LARGEST_HEADER: u32 = 16 * 1024;
 
@@ -181,7 +184,7 @@ async fn message(request: Request<Incoming>) -> Result<Vec<u8>, StatusCode> {
                 return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
             }
             let body = Limited::new(request.into_body(), LARGEST_QUERY);
-            let collected = timeout(IDLE, body.collect()).await;
+            let collected = timeout(BODY, body.collect()).await;
             match collected {
                 Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
                 Ok(Err(_)) => Err(StatusCode::PAYLOAD_TOO_LARGE),
