@@ -103,7 +103,8 @@ impl PendingQueries {
                 Origin::Network(_) => (8, 4),
             };
             free <= self.places / part && held >= free
-                || sockets.free <= sockets.all / sockets_part && held as usize >= sockets.free
+                || sockets.free <= sockets.all / sockets_part
+                    && held as usize >= sockets.free.max(1)
         };
         let held = |origin| waiting.held.get(&origin).copied().unwrap_or(0);
         let refusing = origins(client).find(|origin| is_short(origin, held(*origin)));
@@ -211,6 +212,13 @@ mod tests {
         assert_eq!(enter(&queries, "10.0.0.8", 50, left).len(), 50);
         assert_eq!(enter(&queries, "::ffff:10.0.0.9", 1, left).len(), 0, "the same host");
         assert_eq!(enter(&queries, "10.0.0.9", 1, SOCKETS).len(), 1, "servers have answered");
+    }
+
+    /// The trusted side can answer it without a socket.
+    #[test]
+    fn without_any_socket_a_newcomer_gets_in() {
+        let queries = PendingQueries::default();
+        assert_eq!(enter(&queries, "10.0.0.9", 2, 0).len(), 1);
     }
 
     #[test]
