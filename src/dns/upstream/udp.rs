@@ -27,9 +27,8 @@ const LARGEST_REPLY: usize = 4096;
 /// within the same time; if that fails, or too many are, the truncated one is returned.
 ///
 /// # Errors
-/// `TimedOut`, `InvalidData` for answers in another case only, `ResourceBusy` for too many questions
-/// at once, ECONNREFUSED (nothing listens there),
-/// or no socket.
+/// `TimedOut`, `InvalidData` for answers in another case only, `ResourceBusy` for too many
+/// questions at once, ECONNREFUSED (nothing listens there), or no socket.
 pub(in crate::dns) async fn ask(
     outbound: &Outbound,
     server: SocketAddr,
