@@ -41,7 +41,7 @@ pub(super) async fn ask(
         horizon.was_silent(server, Instant::now());
     }
     let bogus = memory.bogus.borrow();
-    let stored = asked.ok().and_then(|message| policy.confined(query, &message, &bogus));
+    let stored = asked.ok().and_then(|message| policy.confined(query, &message, bogus.all()));
     let Some(stored) = stored else { return Resolution::Servfail(UNKNOWN) };
     horizon.answers.borrow_mut().insert(query, stored.clone(), Instant::now());
     Resolution::fresh(stored)

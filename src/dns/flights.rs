@@ -18,6 +18,7 @@ use super::upstream::Upstreams;
 use super::wire::{Query, rr};
 use super::{judge, no_leak, one_side, service_hints};
 use crate::domain::Name;
+use crate::route::Route;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -172,11 +173,20 @@ impl Flights {
         let left = self.policy.settings.servers.timeout.saturating_sub(began.elapsed());
         let message = self.upstreams.ask_trusted(query, left.min(SIGNATURES_WITHIN)).await;
         match message.as_deref().and_then(Reply::parse) {
-            Some(reply) if reply.is_signed() => {
+            Some(reply) if reply.is_signed() && !self.is_hidden(query, &reply) => {
                 Resolution::fresh(self.policy.stored(&reply, Side::Trusted))
             }
             _ => resolution,
         }
+    }
+
+    /// Whether the far addresses are of a kind that the operator wants nobody to use
+    /// (`firewall.ipv6`).
+    fn is_hidden(&self, query: &Query, reply: &Reply<'_>) -> bool {
+        let is_near = |address: &_| self.policy.china().contains(*address);
+        self.policy.hides_if_foreign(query)
+            && self.policy.rule(query) != Some(Route::Direct)
+            && !reply.addresses().iter().any(is_near)
     }
 
     /// Takes a reply that clients will get: into the cache, and the addresses of listed names into

@@ -1,5 +1,5 @@
 //! Where the programs of a household may ask snet itself: over UDP and TCP beside what is captured
-//! (`listen.dns-addresses`), over TLS (RFC 7858) and over HTTPS (RFC 8484).
+//! (`household.dns`), over TLS (RFC 7858) and over HTTPS (RFC 8484).
 
 use super::identity::ServerIdentity;
 use super::reply::is_private;
@@ -12,15 +12,15 @@ const LINK: u32 = 64;
 /// Addresses to listen on, and who may ask there.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Household {
-    /// `listen.dns-addresses`: over UDP and TCP.
+    /// `household.dns`: over UDP and TCP.
     pub plain: Vec<SocketAddr>,
-    /// `listen.dns-tls-addresses`
+    /// `household.dns-over-tls`
     pub tls: Vec<SocketAddr>,
-    /// `listen.dns-https-addresses`
+    /// `household.dns-over-https`
     pub https: Vec<SocketAddr>,
-    /// `listen.dns-certificate-file`; there is one if `tls` or `https` has an address.
+    /// `household.certificate-file`; there is one if `tls` or `https` has an address.
     pub identity: Option<ServerIdentity>,
-    /// `listen.dns-clients`: who may ask beside the household.
+    /// `household.clients`: who may ask beside the household.
     pub clients: IpSet,
 }
 

@@ -106,7 +106,7 @@ fn ask_domestic(
 }
 
 fn classified(policy: &QueryPolicy, memory: &Memory, reply: &Reply<'_>) -> DomesticVerdict {
-    match classify(reply, policy.china(), &memory.bogus.borrow(), Believed::PublicOnly) {
+    match classify(reply, policy.china(), memory.bogus.borrow().all(), Believed::PublicOnly) {
         DomesticVerdict::Foreign if fault::is(Fault::Judgement) => DomesticVerdict::Cn,
         verdict => verdict,
     }

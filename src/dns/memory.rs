@@ -2,13 +2,13 @@
 //! domestic side. Lives on one thread; nothing here asks or waits.
 
 use super::cache::{Cache, Failures, NameVerdict, Verdicts};
+use super::forged_addresses::ForgedAddresses;
 use super::reply::{DomesticVerdict, Stored};
 use super::settings::Settings;
 use super::siblings::{Entered, Siblings};
 use super::split::{Event, Patience};
 use super::suspicion::Comparison;
 use super::wire::Query;
-use crate::ipset::IpSet;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::time::Instant;
@@ -27,8 +27,7 @@ pub(super) struct Memory {
     pub(super) cache: RefCell<Cache>,
     pub(super) failures: RefCell<Failures>,
     pub(super) patience: RefCell<Patience>,
-    /// `dns.bogus`, and what rewriting providers put into the place of NXDOMAIN.
-    pub(super) bogus: RefCell<IpSet>,
+    pub(super) bogus: RefCell<ForgedAddresses>,
     /// Such providers have been looked for.
     pub(super) looked_for_bogus: Cell<bool>,
     pub(super) suspicions: RefCell<Comparison>,
@@ -47,7 +46,7 @@ impl Memory {
             cache: RefCell::new(Cache::new(settings.cache.size)),
             failures: RefCell::default(),
             patience: RefCell::default(),
-            bogus: RefCell::new(settings.answers.bogus.clone()),
+            bogus: RefCell::new(ForgedAddresses::new(&settings.answers.bogus)),
             looked_for_bogus: Cell::new(false),
             suspicions: RefCell::default(),
             verdicts: RefCell::new(Verdicts::new(VERDICTS)),

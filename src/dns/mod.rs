@@ -47,7 +47,7 @@
 //! settings
 //! household
 //! reply
-//! wire, name_server, limit, pending, system, in_flight, warning_pages, identity
+//! wire, name_server, limit, pending, system, in_flight, warning_pages, identity, forged_addresses
 //! ```
 //!
 //! Everything runs on one thread of its own with a runtime of its own: nothing is locked, and a
@@ -70,6 +70,7 @@ pub mod wire;
 mod asked_server;
 mod client_query;
 mod flights;
+mod forged_addresses;
 mod horizon;
 mod in_flight;
 mod judge;

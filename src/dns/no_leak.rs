@@ -82,7 +82,8 @@ async fn nearer(
     }
     let message = message?;
     let reply = Reply::parse(&message)?;
-    let verdict = classify(&reply, policy.china(), &memory.bogus.borrow(), Believed::PublicOnly);
+    let verdict =
+        classify(&reply, policy.china(), memory.bogus.borrow().all(), Believed::PublicOnly);
     (verdict == DomesticVerdict::Cn).then(|| policy.stored(&reply, Side::Domestic))
 }
 

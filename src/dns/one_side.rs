@@ -90,7 +90,7 @@ async fn ask_domestic(
     let message = upstreams.ask_one_of(&upstreams.domestic, query, patience).await;
     let Some(reply) = message.as_deref().and_then(Reply::parse) else { return NearAnswer::None };
     let counts = |believed| {
-        let verdict = classify(&reply, &IpSet::default(), &memory.bogus.borrow(), believed);
+        let verdict = classify(&reply, &IpSet::default(), memory.bogus.borrow().all(), believed);
         !matches!(verdict, DomesticVerdict::Bogus | DomesticVerdict::Err)
     };
     let answer = || Resolution::fresh(policy.stored(&reply, Side::Domestic));

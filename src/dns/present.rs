@@ -4,6 +4,7 @@
 //! Answers and verdicts go over to the next one if the new settings would give the same
 //! ([`Settings::answer_like`]); connections to name servers are dialled anew.
 
+use super::forged_addresses::ForgedAddresses;
 use super::resolver::Resolver;
 use super::rewriting;
 use super::settings::Settings;
@@ -59,7 +60,9 @@ impl Present {
         let old = self.load();
         let next = old.succeed(old.policy.settings.clone(), Tls::default());
         next.memory.cache.borrow_mut().age(slept);
-        *next.memory.bogus.borrow_mut() = next.policy.settings.answers.bogus.clone();
+        let configured = ForgedAddresses::new(&next.policy.settings.answers.bogus);
+        *next.memory.bogus.borrow_mut() = configured;
+        next.memory.suspicions.take();
         begin(&next, true);
         *self.resolver.borrow_mut() = next;
     }

@@ -15,7 +15,7 @@ use crate::domain::Name;
 use crate::ipset::IpSet;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -51,11 +51,15 @@ pub(super) async fn detect(upstreams: Rc<Upstreams>, memory: Rc<Memory>) {
         "the domestic name servers answer for names that do not exist; such answers are forged: \
          {found:?}"
     );
-    distrust(&memory, found);
+    memory.bogus.borrow_mut().add(&found.into_iter().collect());
 }
 
 /// A domestic server gave a domestic address for a name.
 pub(super) fn note_domestic(memory: &Memory, query: &Query, reply: &Reply<'_>) {
+    let acquitted = memory.bogus.borrow_mut().acquit(Instant::now());
+    if let Some(address) = acquitted {
+        memory.suspicions.borrow_mut().forget(address);
+    }
     let finding = memory.suspicions.borrow_mut().domestic(query, reply);
     conclude(memory, finding);
 }
@@ -77,9 +81,10 @@ fn conclude(memory: &Memory, finding: Option<Suspicion>) {
         Some(Suspicion::Rewriting(address)) => {
             warn!(
                 "the domestic name servers give {address} for several names that do not exist; \
-                 such answers are forged (dns.bogus without \"detected\" believes them)"
+                 such answers count as forged for an hour (dns.bogus without \"detected\" believes \
+                 them)"
             );
-            distrust(memory, vec![address]);
+            memory.bogus.borrow_mut().convict(address, Instant::now());
         }
         Some(Suspicion::WarningPage(address)) => info!(
             "the domestic name servers give {address} for several names that live elsewhere; if \
@@ -87,12 +92,6 @@ fn conclude(memory: &Memory, finding: Option<Suspicion>) {
         ),
         None => {}
     }
-}
-
-fn distrust(memory: &Memory, found: Vec<IpAddr>) {
-    let rewritten: IpSet = found.into_iter().collect();
-    let bogus = memory.bogus.borrow().union(&rewritten);
-    *memory.bogus.borrow_mut() = bogus;
 }
 
 /// Twenty random letters, with `host` before them, under `top`.

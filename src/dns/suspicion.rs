@@ -61,6 +61,12 @@ enum Contradiction {
 }
 
 impl Comparison {
+    /// What was found of this address no longer holds, and has to be found anew.
+    pub(super) fn forget(&mut self, address: IpAddr) {
+        self.found.retain(|found| *found != address);
+        self.names.retain(|compared| !compared.domestic.contains(&address));
+    }
+
     /// A domestic server gave a domestic address.
     pub(super) fn domestic(&mut self, query: &Query, reply: &Reply<'_>) -> Option<Suspicion> {
         let mut addresses = reply.addresses();

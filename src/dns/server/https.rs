@@ -42,6 +42,9 @@ const BODY: Duration = Duration::from_secs(5);
 /// All headers of a request together. Those of a browser have about 1 KiB.
 const LARGEST_HEADER: u32 = 16 * 1024;
 
+/// What a client may send before it is read: all its queries at a time in pieces.
+const WINDOW: u32 = 64 * 1024;
+
 /// How long the answers that are on their way may take once a connection has to end.
 const LEAVING: Duration = Duration::from_secs(5);
 
@@ -70,7 +73,9 @@ pub(super) async fn serve(
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(u32::try_from(MOST_PIPELINED).unwrap_or(u32::MAX))
-        .max_header_list_size(LARGEST_HEADER);
+        .max_header_list_size(LARGEST_HEADER)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         ended = &mut connection => return ended.map_err(io::Error::other),

@@ -79,7 +79,7 @@ impl Guest {
         let household = &resolver.policy.settings.household;
         if !household.may_ask(client.ip(), own.ip()) {
             return Err(io::Error::other(
-                "no host of the household, and none of listen.dns-clients",
+                "no host of the household, and none of household.clients",
             ));
         }
         let identity = match (door, &household.identity) {

@@ -122,3 +122,19 @@ async fn the_near_address_stays_where_nothing_is_gained() {
     })
     .await;
 }
+
+/// Far addresses of IPv6 are what `firewall.ipv6 = "block"` keeps programs from.
+#[tokio::test]
+async fn a_signature_brings_no_foreign_ipv6_where_that_is_blocked() {
+    run(async || {
+        let ask_both = |blocked| async move {
+            let trusted = always(|query| signed(addresses(query, 60, &[ABROAD, "2001:db8:f::1"])));
+            let domestic = always(|query| addresses(query, 60, &[CN, "2001:db8:c::1"]));
+            let world = world(domestic, trusted, |settings| settings.no_foreign_aaaa = blocked);
+            found(&ask(&world, "www.signed.example", RecordType::AAAA).await)
+        };
+        assert_eq!(ask_both(false).await, ["2001:db8:f::1"]);
+        assert_eq!(ask_both(true).await, ["2001:db8:c::1"]);
+    })
+    .await;
+}
