@@ -1,13 +1,13 @@
-//! The addresses that mark a forged answer: those of `dns.bogus`, those that rewriting providers put
-//! into the place of NXDOMAIN, and for a while those that a comparison has found.
+//! The addresses that mark a forged answer: those of `dns.bogus`, those that rewriting providers
+//! put into the place of NXDOMAIN, and for a while those that a comparison has found.
 
 use crate::ipset::IpSet;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// How long an address counts that was found by comparison: who owns a few names can make a good one
-/// look forged.
+/// How long an address counts that was found by comparison: who owns a few names can make a good
+/// one look forged.
 const CONVICTED_FOR: Duration = Duration::from_secs(3600);
 
 /// So many of them at a time.
@@ -52,7 +52,8 @@ impl ForgedAddresses {
 
     /// Believes one again whose time is over, and returns it.
     pub(super) fn acquit(&mut self, now: Instant) -> Option<IpAddr> {
-        let (address, _) = self.convicted.pop_front_if(|(_, until)| *until <= now)?;
+        let (address, _) = *self.convicted.front().filter(|(_, until)| *until <= now)?;
+        self.convicted.pop_front();
         self.count();
         Some(address)
     }

@@ -4,7 +4,7 @@ use crate::client::{connect, echo, failure};
 use crate::counters::Counters;
 use crate::peer::http_proxy::{SQUID_PORT, USER};
 use crate::peer::malformed_proxy::{self, LIES, Lie};
-use crate::peer::{service, shadowsocks};
+use crate::peer::{names, service, shadowsocks};
 use crate::snet::{Config, Snet, http_proxy};
 use crate::upstream::Upstream;
 use crate::variant::Variant;
@@ -31,6 +31,8 @@ fn words(lie: Lie) -> &'static str {
 fn liars_are_found_out() {
     sealed(|| {
         service::start();
+        // One that refuses the resolver's first questions would be a warning of its own.
+        let _names = names::domestic();
         let counters = Counters::start();
         for family in FAMILIES {
             for lie in LIES {
