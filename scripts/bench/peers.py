@@ -32,10 +32,11 @@ def choose(names, executable):
 
 def present(everyone):
     """Those who take part: name and starter. snet always does."""
-    ours = ("snet", "snet with its rules", "snet, older method", "snet, HTTP/1.1")
+    ours = ("snet", "snet, older method", "snet, HTTP/1.1")
     return {name: start for name, start in everyone.items()
             if name in ours or (second if name == "snet beside" else
-                                (not chosen or name in chosen) and have(name))}
+                                (not chosen or name in chosen)
+                                and have(name.partition(",")[0]))}
 
 
 # The internet's side.
@@ -164,20 +165,20 @@ def started(process, is_ready):
     deadline = time.monotonic() + 10
     while not is_ready():
         if time.monotonic() > deadline or process.child.poll() is not None:
-            raise RuntimeError("snet does not start: " + process.said())
+            raise RuntimeError(f"{process.child.args} does not start: {process.said()}")
         time.sleep(0.05)
     return process
 
 
-def snet(executable, proxy, extra=""):
+def snet(executable, proxy, extra="", port=53):
     file = write("snet.toml", f"""
 [listen]
 tcp-port = {LISTEN}
 dns-port = {DNS}
 {proxy}
 [dns]
-china = ["{SERVER}"]
-trusted = ["{TRUSTED}"]
+china = ["{SERVER}:{port}"]
+trusted = ["{TRUSTED}:{port}"]
 trusted-via = "direct"
 [firewall]
 backend = "iptables"
@@ -188,10 +189,11 @@ level = "{'info' if 'info' in extra else 'warn'}"
     return started(process, lambda: "snet" in run("iptables -t nat -S OUTPUT").stdout.lower())
 
 
-def snet_shadowsocks(executable, method):
+def snet_shadowsocks(executable, method, port=53):
+    """`port`: of the name servers."""
     return snet(executable, f'[[proxy]]\ntype = "shadowsocks"\n'
                 f'server = "{SERVER}:{SS_PORT[method]}"\nmethod = "{method}"\n'
-                f'password = "{password(method)}"\n')
+                f'password = "{password(method)}"\n', port=port)
 
 
 def snet_http(executable, kind):
@@ -282,63 +284,6 @@ def https(executable, alpn, certificate):
     return present(everyone)
 
 
-# Name servers: each asks the same server, then answers from its cache.
-
-def unbound():
-    file = write("unbound.conf", f"""
-server:
-  interface: 127.0.0.1
-  port: {DNS}
-  do-daemonize: no
-  chroot: ""
-  username: ""
-  pidfile: ""
-  directory: "/"
-  use-syslog: no
-  num-threads: 1
-  module-config: "iterator"
-  access-control: 127.0.0.0/8 allow
-  do-not-query-localhost: no
-forward-zone:
-  name: "."
-  forward-addr: {SERVER}
-""")
-    return Process(["unbound", "-d", "-c", file])
-
-
-def dnsmasq():
-    return Process(["dnsmasq", "-d", "-C", "/dev/null", "--no-resolv", "--no-hosts",
-                    "--pid-file", "--bind-interfaces",
-                    "--listen-address=127.0.0.1", f"--port={DNS}", f"--server={SERVER}",
-                    "--cache-size=10000"])
-
-
-def snet_dns_only(executable):
-    """The resolver alone, as the peers are: no rules, and with them no conntrack."""
-    file = write("dns-only.toml", f"""
-[listen]
-dns-port = {DNS}
-[dns]
-china = ["{SERVER}"]
-trusted = ["{TRUSTED}"]
-trusted-via = "direct"
-[log]
-level = "warn"
-""")
-    process = Process([executable, "--dns-only", "-c", file], log="snet.log")
-    return started(process, lambda: str(DNS) in run("ss -Hlnu").stdout)
-
-
-def name_servers(executable):
-    everyone = {
-        "snet": lambda: snet_dns_only(executable),
-        "snet with its rules": lambda: snet_shadowsocks(executable, "aes-256-gcm"),
-        "dnsmasq": dnsmasq,
-        "unbound": unbound,
-    }
-    return present(everyone)
-
-
 def hint():
     """What is not installed and how to get it."""
     ways = {
@@ -351,5 +296,7 @@ def hint():
         "squid": "apt install squid",
         "tinyproxy": "apt install tinyproxy",
         "unbound": "apt install unbound",
+        "chinadns-ng": "pip install ziglang==0.10.1.post1; in a clone of zfl9/chinadns-ng: "
+                       "python3 -m ziglang build -Dname=chinadns-ng; put zig-out/bin on the PATH",
     }
     return [f"not installed: {name} ({way})" for name, way in ways.items() if not have(name)]

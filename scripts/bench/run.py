@@ -14,6 +14,7 @@ import time
 
 import datagrams
 import lab
+import names
 import peers
 from lab import DOMESTIC, TARGET
 from table import Row, render
@@ -93,22 +94,6 @@ def idle(process):
     finally:
         for connection in held:
             connection.close()
-
-
-def dns(process, names, seconds):
-    """CPU microseconds per cached answer, and answers per second."""
-    ask = ["dnsperf", "-s", "127.0.0.1", "-p", str(peers.DNS), "-d", names]
-    subprocess.run(ask + ["-n", "1"], capture_output=True)
-    before = process.cpu()
-    text = subprocess.run(ask + ["-l", f"{max(2, round(seconds))}", "-c", "4"],
-                          capture_output=True, text=True).stdout
-    cpu = process.cpu() - before
-    done = re.search(r"Queries completed:\s+(\d+)", text)
-    rate = re.search(r"Queries per second:\s+([\d.]+)", text)
-    good = re.search(r"NOERROR \d+ \(([\d.]+)%\)", text)
-    if not done or not rate or not good or float(good[1]) < 99 or int(done[1]) < 1000:
-        return None
-    return cpu * 1e6 / int(done[1]), float(rate[1])
 
 
 def start_to_ready(executable):
@@ -272,9 +257,7 @@ def plan(bench, options):
                          lambda process: connections(process, options.seconds), "0.75 x best")
             bench.single("idle connection, HTTP", ("KiB",), contestants, idle, "4 KiB")
             https(bench, options)
-    names = lab.write("names", "".join(f"name{n}.example.cn A\n" for n in range(1000)))
-    bench.single("cached DNS answer", ("CPU us", "1/s"), peers.name_servers(executable),
-                 lambda process: dns(process, names, options.seconds), "0.95 chinadns-ng")
+    names.plan(bench, options)
     start = {"snet": lambda: peers.snet_shadowsocks(executable, "aes-256-gcm"),
              "no daemon": Nobody}
     for download in (down, up):
@@ -315,7 +298,8 @@ def versions(options):
     programs = [first(options.snet, "--version"), first("sslocal", "--version"),
                 first("ss-redir", "-h"), first("sing-box", "version"), first("mihomo", "-v"),
                 first("redsocks", "-v"), first("squid", "-v"), first("tinyproxy", "-v"),
-                first("dnsmasq", "-v"), first("unbound", "-V"), first("iperf3", "-v")]
+                first("dnsmasq", "-v"), first("unbound", "-V"), first("chinadns-ng", "-V"),
+                first("iperf3", "-v")]
     return (f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} x {model}, Linux "
             f"{platform.release()}, {options.rounds} rounds of {options.seconds} s\n"
             + "; ".join(program for program in programs if program) + "\n")
