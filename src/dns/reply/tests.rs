@@ -236,7 +236,12 @@ fn check_any(wire: &[u8]) {
         stored.write(&query, Ttls::Aged(1), None, limit, &mut out);
         assert!(out.len() <= limit);
         let sent = Reply::parse(&out).unwrap();
-        assert!(sent.matches(&query, 0x1234) && (sent.is_whole() || sent.truncated()));
+        assert!(
+            sent.matches(&query, 0x1234) && (sent.is_whole() || sent.truncated()),
+            "{:02x?} {:02x?} {limit}",
+            stored.message(),
+            out
+        );
     }
 }
 

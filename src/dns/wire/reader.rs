@@ -1,8 +1,9 @@
 //! The bounded reader: names with compression pointers, and records.
 //!
 //! Invariant: a pointer has to point in front of the labels it continues (RFC 1035, 4.1.4: "a
-//! prior occurrence"), so that every chain of pointers ends.
+//! prior occurrence"), so that every chain of pointers ends. No name stands in the header.
 
+use super::HEADER;
 use crate::domain::LONGEST_NAME;
 
 /// Real names have one pointer, a few have two. A ladder of pointers to pointers is an attack on
@@ -73,7 +74,8 @@ fn walk_name<'a>(
                 let target = usize::from(u16_at(message, at)? & 0x3fff);
                 end = end.or(Some(at + 2));
                 pointers += 1;
-                if target >= begin || pointers > MOST_POINTERS {
+                // No name stands in the header, whose number is another one for each client.
+                if !(HEADER..begin).contains(&target) || pointers > MOST_POINTERS {
                     return None;
                 }
                 (at, begin) = (target, target);
@@ -224,13 +226,17 @@ mod tests {
 
     #[test]
     fn pointers_are_followed_backwards_only() {
-        let message = b"\x01A\x07eXample\x00\x03www\xc0\x02\xc0\x14\xc0\x16";
-        let read = |at| WireName::read(message, at);
+        let names = b"\x01A\x07eXample\x00\x03www\xc0\x0e\xc0\x20\xc0\x22";
+        let message = [&[0; HEADER], names.as_slice()].concat();
+        let read =
+            |at| WireName::read(&message, HEADER + at).map(|(name, end)| (name, end - HEADER));
         assert_eq!(read(11).unwrap().0.as_bytes(), b"\x03www\x07example\x00");
         assert_eq!(read(11).unwrap().1, 17);
         assert!(read(17).is_none(), "a pointer forward");
-        assert!(WireName::read(b"\x01a\xc0\x00", 0).is_none(), "a loop through a label");
-        assert!(WireName::read(b"\xc0\x00", 0).is_none(), "a pointer to itself");
+        let read = |bytes: &[u8]| WireName::read(&[&[0; HEADER], bytes].concat(), HEADER);
+        assert!(read(b"\x01a\xc0\x0c").is_none(), "a loop through a label");
+        assert!(read(b"\xc0\x0c").is_none(), "a pointer to itself");
+        assert!(read(b"\x01a\xc0\x0b").is_none(), "a pointer into the header");
         assert!(WireName::read(b"\x80\x00", 0).is_none(), "a reserved kind of label");
     }
 

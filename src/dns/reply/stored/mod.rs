@@ -64,6 +64,19 @@ impl Ttls {
     }
 }
 
+/// Whether no name stands on a TTL: those count down, and a compression pointer to one would lead
+/// to another name each second, or to none. No honest server writes such a message.
+fn is_readable_at_any_age(message: &[u8], ttls: &[u16]) -> bool {
+    // A pointer to nowhere, from wherever it is read.
+    let mut poisoned = message.to_vec();
+    for at in ttls {
+        if let Some(ttl) = poisoned.get_mut(usize::from(*at)..).and_then(|rest| rest.get_mut(..4)) {
+            ttl.fill(0xff);
+        }
+    }
+    Reply::parse(&poisoned).is_some_and(|reply| reply.is_whole())
+}
+
 /// A reply ready to be sent on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -103,6 +116,9 @@ impl Stored {
             // Offsets fit: the message has at most 65,535 bytes.
             ttls.extend(u16::try_from(at));
         }
+        if !is_readable_at_any_age(&message, &ttls) {
+            return Self::failure(reply, side);
+        }
         Stored {
             message,
             ttls: ttls.into(),
@@ -111,6 +127,21 @@ impl Stored {
             authentic: side == Side::Trusted && reply.flags & flag::AD != 0,
             truncated: reply.truncated(),
             lifetime: lifetime.unwrap_or(0),
+        }
+    }
+
+    /// SERVFAIL, and nothing of what the reply says.
+    fn failure(reply: &Reply<'_>, side: Side) -> Self {
+        let mut message: Box<[u8]> = reply.message[..reply.name_end + 4].into();
+        message[6..HEADER].fill(0);
+        Stored {
+            message,
+            ttls: Box::default(),
+            rcode: rcode::SERVFAIL,
+            side,
+            authentic: false,
+            truncated: false,
+            lifetime: 0,
         }
     }
 
