@@ -9,7 +9,7 @@
 //!    for a local name, what the asked server said ([`split_horizon`]); the cache; what the
 //!    settings say ([`policy`]: hosts, special names, blocks, filtered types); a question of our
 //!    own ([`loops`]); what failed a moment ago. Up to here nothing waits, and a hit in the cache
-//!    allocates nothing.
+//!    allocates nothing, unless the name is longer than 50 bytes.
 //! 3. Else a task takes a place ([`pending`]: each client has its share) and waits for
 //!    [`split_horizon`], which says whether the server that the program asked has a part in it, and
 //!    for [`flights`]: one for all clients that ask the same ([`in_flight`]).

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 /// Numbers of sockets; a descriptor each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbers {
-    /// Questions over UDP: each has a socket, for a random port of its own.
+    /// Sockets from which questions are asked over UDP, each with a random port.
     pub questions: usize,
     /// Questions that are asked again over TCP, since the answer was cut; beside their UDP socket.
     pub fallbacks: usize,
@@ -22,7 +22,7 @@ pub struct Numbers {
 #[derive(Debug)]
 pub struct Allowance {
     pub(crate) numbers: Numbers,
-    pub(crate) questions: Semaphore,
+    pub(crate) questions: Arc<Semaphore>,
     pub(crate) fallbacks: Semaphore,
     pub(crate) clients: Arc<Semaphore>,
     pub(crate) races: Arc<Semaphore>,
@@ -33,7 +33,7 @@ impl Allowance {
     pub fn new(numbers: Numbers) -> Self {
         Allowance {
             numbers,
-            questions: Semaphore::new(numbers.questions),
+            questions: Arc::new(Semaphore::new(numbers.questions)),
             fallbacks: Semaphore::new(numbers.fallbacks),
             clients: Arc::new(Semaphore::new(numbers.clients)),
             races: Arc::new(Semaphore::new(numbers.races)),

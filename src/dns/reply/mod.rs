@@ -131,10 +131,15 @@ impl<'a> Reply<'a> {
     /// Whether it is the reply to the question sent with `id`: number, name (in any case), type
     /// and class. That it came from the server's address is for the socket to ensure.
     pub fn matches(&self, query: &Query, id: u16) -> bool {
+        self.answers_to(query.question(), id)
+    }
+
+    /// The same of a question's bytes: name, type and class.
+    pub fn answers_to(&self, question: &[u8], id: u16) -> bool {
+        let Some((name, kind)) = question.split_last_chunk::<4>() else { return false };
         self.id == id
-            && self.message[HEADER..self.name_end].eq_ignore_ascii_case(query.name())
-            && self.qtype() == query.qtype()
-            && u16_at(self.message, self.name_end + 2) == Some(query.qclass())
+            && self.message[HEADER..self.name_end].eq_ignore_ascii_case(name)
+            && self.message.get(self.name_end..self.name_end + 4) == Some(kind.as_slice())
     }
 
     /// Whether all its records could be read, see [`Reply::parse`].

@@ -8,7 +8,7 @@ use std::rc::Rc;
 /// A domestic server.
 #[derive(Clone, Debug)]
 pub(in crate::dns) enum DomesticServer {
-    /// A socket for each question.
+    /// From the sockets of [`QuestionSockets`](super::sockets::QuestionSockets).
     Udp(SocketAddr),
     /// One connection for all.
     Persistent(Rc<PersistentConnection>),

@@ -123,10 +123,10 @@ fn is_refused(reply: &[u8]) -> bool {
     matches!(code, Some(rcode::FORMERR | rcode::NOTIMP | rcode::BADVERS))
 }
 
-/// What a server that does not repeat the question has said to `query`: its code, in a message with
-/// the question. One that says so that all is well has not understood. `None`: the message has a
-/// question, or is no reply with this number.
-pub(super) fn completed(message: &[u8], query: &Query, id: u16) -> Option<Vec<u8>> {
+/// What a server that does not repeat the question (name, type and class) has said to it: its code,
+/// in a message with the question. One that says so that all is well has not understood. `None`:
+/// the message has a question, or is no reply with this number.
+pub(super) fn completed(message: &[u8], question: &[u8], id: u16) -> Option<Vec<u8>> {
     let (found, flags) = (u16_at(message, 0)?, u16_at(message, 2)?);
     let is_reply = flags & (flag::QR | flag::OPCODE) == flag::QR;
     if found != id || !is_reply || u16_at(message, 4)? != 0 || message.len() < HEADER {
@@ -136,13 +136,11 @@ pub(super) fn completed(message: &[u8], query: &Query, id: u16) -> Option<Vec<u8
         rcode::NOERROR => rcode::FORMERR,
         code => code,
     };
-    let mut whole = Vec::with_capacity(HEADER + query.name().len() + 4);
+    let mut whole = Vec::with_capacity(HEADER + question.len());
     whole.extend(id.to_be_bytes());
     whole.extend((flags & !(flag::RCODE | flag::TC) | code).to_be_bytes());
     whole.extend([0, 1, 0, 0, 0, 0, 0, 0]);
-    whole.extend(query.name());
-    whole.extend(query.qtype().to_be_bytes());
-    whole.extend(query.qclass().to_be_bytes());
+    whole.extend(question);
     Some(whole)
 }
 
@@ -159,7 +157,7 @@ mod tests {
     fn a_reply_without_a_question_is_completed() {
         let bare = |flags: u16| [&[0, 7][..], &flags.to_be_bytes(), &[0; 8]].concat();
         let code = |message: &[u8]| {
-            let whole = completed(message, &query(), 7)?;
+            let whole = completed(message, query().question(), 7)?;
             let reply = Reply::parse(&whole).unwrap();
             assert!(reply.matches(&query(), 7) && !reply.truncated());
             Some(reply.rcode())
@@ -170,7 +168,14 @@ mod tests {
         assert_eq!(code(&bare(0xa005)), None, "of another kind");
         assert_eq!(code(&[0, 8, 0x80, 5, 0, 0, 0, 0, 0, 0, 0, 0]), None, "of another number");
         assert_eq!(code(&bare(0x8005)[..11]), None, "cut");
-        assert_eq!(completed(&completed(&bare(0x8005), &query(), 7).unwrap(), &query(), 7), None);
+        assert_eq!(
+            completed(
+                &completed(&bare(0x8005), query().question(), 7).unwrap(),
+                query().question(),
+                7
+            ),
+            None
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -184,7 +189,8 @@ mod tests {
         tokio::time::advance(REMEMBERED).await;
         assert!(!memory.is_without(server) && memory.may_be_silent(server));
 
-        let good = completed(&[0, 7, 0x80, 2, 0, 0, 0, 0, 0, 0, 0, 0], &query(), 7).unwrap();
+        let good =
+            completed(&[0, 7, 0x80, 2, 0, 0, 0, 0, 0, 0, 0, 0], query().question(), 7).unwrap();
         memory.answered(server, &good);
         assert!(!memory.may_be_silent(server), "it has answered a query with EDNS");
         memory.was_silent(server);

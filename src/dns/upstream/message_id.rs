@@ -1,13 +1,9 @@
 //! Message ids of our own queries.
 
-use std::io;
+use rand::RngExt;
 
-/// An id that a forger cannot guess (RFC 5452, 9.2).
-///
-/// # Errors
-/// The kernel gives no random numbers.
-pub(super) fn random_id() -> io::Result<u16> {
-    let mut bytes = [0; 2];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(u16::from_ne_bytes(bytes))
+/// An id that a forger cannot guess (RFC 5452, 9.2): of the thread's generator (ChaCha), which the
+/// kernel seeds again and again.
+pub(super) fn random_id() -> u16 {
+    rand::rng().random()
 }

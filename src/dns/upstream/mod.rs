@@ -6,14 +6,14 @@
 //! [`known_servers`] says under which name a public server speaks HTTPS.
 //! [`stagger`] asks the next of several servers when one is slow, and [`standing`] knows which are,
 //! and which do not answer at all. [`edns`] knows who has to be asked in the old way,
-//! [`letter_case`] who answers in lower case.
+//! [`letter_case`] who answers in lower case. [`sockets`] has the ports that are asked from.
 //!
 //! A reply counts only if id, name, type and class are those of the question, and it came over
 //! a connected socket with a random port (RFC 5452).
 //!
 //! The files above import the ones below: trusted, domestic, once -> persistent -> pool -> dial,
-//! https, pipelined, silent_proxy, known_servers -> tcp, standing -> request, troubles, edns,
-//! letter_case -> trouble, message_id. [`Upstreams`] stands above all of them.
+//! https, pipelined, silent_proxy, known_servers, sockets -> udp -> tcp, standing -> request,
+//! troubles, edns, letter_case -> trouble, message_id. [`Upstreams`] stands above all of them.
 
 mod dial;
 pub(super) mod domestic;
@@ -28,6 +28,7 @@ mod pipelined;
 mod pool;
 mod request;
 mod silent_proxy;
+mod sockets;
 mod stagger;
 mod standing;
 pub(super) mod tcp;
@@ -49,6 +50,7 @@ use domestic::DomesticServer;
 use edns::EdnsMemory;
 use letter_case::CaseMemory;
 use persistent::Dialler;
+use sockets::QuestionSockets;
 use stagger::{StaggeredAttempt, first_success, useful};
 use standing::{QuestionKind, ServerStandings, Turn};
 use std::cell::RefCell;
@@ -70,12 +72,13 @@ const HEDGE_DELAY: Duration = Duration::from_millis(700);
 pub(super) struct Upstreams {
     pub(super) domestic: Vec<DomesticServer>,
     /// What of the queries that come in is our own.
-    pub(super) loops: QueryLoops,
+    pub(super) loops: Rc<QueryLoops>,
     trusted: TrustedServers,
     /// `dns.local`; empty: those of the system.
     local: Vec<SocketAddr>,
     system: RefCell<SystemServers>,
     outbound: Outbound,
+    questions: QuestionSockets,
     current: Current,
     case_randomization: bool,
     edns: Rc<EdnsMemory>,
@@ -106,11 +109,13 @@ impl Upstreams {
         let through_proxy = settings.trusted_via == Via::Proxy;
         let dialler = Dialler { through_proxy, ..direct.clone() };
         let edns = Rc::new(EdnsMemory::default());
+        let loops = Rc::<QueryLoops>::default();
         let standings = Rc::new(ServerStandings::new(Rc::clone(&troubles)));
         let domestic = settings.china.iter().map(|server| DomesticServer::new(server, &direct));
         Upstreams {
             domestic: domestic.collect(),
-            loops: QueryLoops::default(),
+            questions: QuestionSockets::new(outbound.clone(), Rc::clone(&loops)),
+            loops,
             trusted: TrustedServers::new(
                 &settings.trusted,
                 &dialler,
@@ -255,20 +260,18 @@ impl Upstreams {
         query: &Query,
         patience: Duration,
     ) -> io::Result<Vec<u8>> {
-        let socket = self.outbound.udp(address).await?;
-        let _own = self.loops.note(socket.local_addr()?);
         let has_random_case = self.case_randomization && !self.letter_case.is_lost_on(address);
-        let form = |query| match has_random_case {
+        let question = match has_random_case {
             true => Question::in_random_case(query),
             false => Question::plain(query),
         };
-        let without = query.without_edns();
-        let mut forms = vec![form(query)?];
         let has_edns = !query.omits_edns();
-        if has_edns && self.edns.may_be_silent(address) {
-            forms.push(form(&without)?);
-        }
-        let asked = udp::ask_over(&socket, &self.outbound, address, &forms, patience).await;
+        let without = has_edns && self.edns.may_be_silent(address);
+        let without = without.then(|| question.without_edns());
+        let forms = [question].into_iter().chain(without).collect();
+        let asking = self.questions.begin(address, forms).await?;
+        let asked = udp::ask_over(&asking, &self.outbound, address, query, patience).await;
+        drop(asking);
         let UdpAnswer { form, reply, was_in_other_case } = asked.inspect_err(|error| {
             // Where TCP is closed as well, nothing else would ever tell.
             if udp::is_in_other_case_only(error) {

@@ -161,7 +161,7 @@ impl PipelinedConnection<'_> {
             return Ok(());
         }
         let id = loop {
-            let id = random_id()?;
+            let id = random_id();
             // 0 is that of the question for life.
             if id != 0 && !self.in_flight.contains_key(&id) {
                 break id;
@@ -195,7 +195,7 @@ impl PipelinedConnection<'_> {
         let answer = match Reply::parse(&message) {
             Some(reply) if reply.matches(request.query(), id) => Some(message),
             Some(_) => None,
-            None => completed(&message, request.query(), id),
+            None => completed(&message, request.query().question(), id),
         };
         let Some(answer) = answer else { return };
         self.answered = self.answered.saturating_add(1);

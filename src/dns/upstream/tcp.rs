@@ -30,7 +30,7 @@ pub(super) async fn ask_over(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     query: &Query,
 ) -> io::Result<Vec<u8>> {
-    let id = random_id()?;
+    let id = random_id();
     stream.write_all(&frame(&upstream_query(query, id))).await?;
     stream.flush().await?;
     let mut incoming = Incoming::default();
@@ -38,7 +38,7 @@ pub(super) async fn ask_over(
         if Reply::parse(&message).is_some_and(|reply| reply.matches(query, id)) {
             return Ok(message);
         }
-        if let Some(whole) = completed(&message, query, id) {
+        if let Some(whole) = completed(&message, query.question(), id) {
             return Ok(whole);
         }
     }

@@ -6,6 +6,7 @@
 //! (IP_PKTINFO in ip(7), IPV6_PKTINFO in ipv6(7), RFC 3542, 6).
 
 mod batch;
+pub mod connected;
 pub mod leg;
 mod options;
 pub mod train;

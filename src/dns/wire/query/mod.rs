@@ -1,8 +1,11 @@
 //! Queries: what a client asks, and what we ask upstream.
 
+mod bytes;
+
 use super::reader::{Records, u16_at};
 use super::{CLASS_IN, HEADER, PLAIN_UDP_SIZE, UDP_SIZE, flag, rcode, rr};
-use crate::domain::{LONGEST_NAME, Name};
+use crate::domain::Name;
+use bytes::QuestionBytes;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -13,15 +16,14 @@ const FLAGS_END: usize = 5;
 /// and address, port and link of who alone is asked.
 const SERVER: usize = 22;
 
-const LONGEST_KEY: usize = LONGEST_NAME + FLAGS_END + SERVER;
-
 /// The option that carries a client subnet (RFC 7871).
 const OPTION_SUBNET: u16 = 8;
 
 /// The bit of the OPT record's flags that asks for DNSSEC records (RFC 3225).
 const DNSSEC_OK: u32 = 0x8000;
 
-/// A client's query: one question, and how it was asked. It owns its bytes, without allocation.
+/// A client's query: one question, and how it was asked. It owns its bytes, without allocation
+/// unless the name is longer than 50 of them.
 #[derive(Clone)]
 pub struct Query {
     /// The client's number; the reply echoes it.
@@ -36,11 +38,10 @@ pub struct Query {
     omits_edns: bool,
     /// The only name server it is for, see [`Query::at`].
     server: Option<SocketAddr>,
-    /// The name as asked: some clients vary the case and want it back.
-    asked: [u8; LONGEST_NAME],
-    /// The name in lower case, the type, the class, DO, CD and RD, and the server.
-    key: [u8; LONGEST_KEY],
-    /// At least 1, at most 255.
+    /// The name as asked (some clients vary the case and want it back), and the key: the name in
+    /// lower case, the type, the class, DO, CD and RD, and the server.
+    bytes: QuestionBytes,
+    /// Of the name: at least 1, at most 255.
     length: u8,
 }
 
@@ -96,11 +97,7 @@ impl Query {
     /// A question of our own, with recursion desired, for [`upstream_query`] and to compare
     /// replies with.
     pub fn new(name: &Name, qtype: u16) -> Query {
-        let mut query = Query::empty(0, flag::RD);
-        let wire = name.as_wire();
-        // A `Name` has at most 255 bytes.
-        query.length = u8::try_from(wire.len()).unwrap_or(u8::MAX);
-        query.asked[..wire.len()].copy_from_slice(wire);
+        let mut query = Query::about(0, flag::RD, name);
         query.set_question(qtype, CLASS_IN);
         query.set_key_flags();
         query
@@ -145,10 +142,9 @@ impl Query {
 
     /// The same question about another name, asked of the same servers.
     pub fn with_name(&self, name: &Name) -> Query {
-        let mut query = self.clone();
-        let wire = name.as_wire();
-        query.length = u8::try_from(wire.len()).unwrap_or(u8::MAX);
-        query.asked[..wire.len()].copy_from_slice(wire);
+        let Query { edns, subnet, omits_edns, server, .. } = *self;
+        let named = Query::about(self.id, self.flags, name);
+        let mut query = Query { edns, subnet, omits_edns, server, ..named };
         query.set_question(self.qtype(), self.qclass());
         query.set_key_flags();
         query
@@ -156,7 +152,7 @@ impl Query {
 
     /// The name in lower-case wire form.
     pub fn name(&self) -> &[u8] {
-        &self.key[..self.name_length()]
+        &self.whole_key()[..self.name_length()]
     }
 
     /// The name as a value of its own, for maps and logs.
@@ -166,17 +162,26 @@ impl Query {
 
     /// The name in wire form, in the case it was asked in.
     pub fn asked(&self) -> &[u8] {
-        &self.asked[..self.name_length()]
+        &self.bytes[..self.name_length()]
     }
 
     /// The type of record asked for.
     pub fn qtype(&self) -> u16 {
-        u16::from_be_bytes([self.key[self.name_length()], self.key[self.name_length() + 1]])
+        self.number_behind_name(0)
     }
 
     /// The class; [`CLASS_IN`] unless the query is malformed.
     pub fn qclass(&self) -> u16 {
-        u16::from_be_bytes([self.key[self.name_length() + 2], self.key[self.name_length() + 3]])
+        self.number_behind_name(2)
+    }
+
+    fn number_behind_name(&self, at: usize) -> u16 {
+        u16_at(self.whole_key(), self.name_length() + at).unwrap_or(0)
+    }
+
+    /// Name, type and class, as a question stands in a message, in lower case.
+    pub fn question(&self) -> &[u8] {
+        &self.whole_key()[..self.name_length() + 4]
     }
 
     /// What tells queries with different answers apart: lower-case name, type, class, DO, CD, and
@@ -184,7 +189,17 @@ impl Query {
     /// server that alone is asked.
     pub fn key(&self) -> &[u8] {
         let server = if self.server.is_some() { SERVER } else { 0 };
-        &self.key[..self.name_length() + FLAGS_END + server]
+        &self.whole_key()[..self.name_length() + FLAGS_END + server]
+    }
+
+    /// The key, and the room behind it.
+    fn whole_key(&self) -> &[u8] {
+        &self.bytes[self.name_length()..]
+    }
+
+    fn whole_key_mut(&mut self) -> &mut [u8] {
+        let begin = self.name_length();
+        &mut self.bytes[begin..]
     }
 
     /// Whether DNSSEC records are wanted.
@@ -211,18 +226,18 @@ impl Query {
         usize::from(self.length)
     }
 
-    fn empty(id: u16, flags: u16) -> Query {
-        Query {
-            id,
-            flags,
-            edns: None,
-            subnet: None,
-            omits_edns: false,
-            server: None,
-            asked: [0; LONGEST_NAME],
-            key: [0; LONGEST_KEY],
-            length: 1,
-        }
+    fn about(id: u16, flags: u16, name: &Name) -> Query {
+        // A `Name` has 1 to 255 bytes.
+        let length = u8::try_from(name.as_wire().len()).unwrap_or(u8::MAX);
+        Query::with_asked(id, flags, name.as_wire(), length)
+    }
+
+    /// Without its question; the name has that length.
+    fn with_asked(id: u16, flags: u16, asked: &[u8], length: u8) -> Query {
+        let mut bytes = QuestionBytes::new(2 * asked.len() + FLAGS_END + SERVER);
+        bytes[..asked.len()].copy_from_slice(asked);
+        let (edns, subnet, server) = (None, None, None);
+        Query { id, flags, edns, subnet, omits_edns: false, server, bytes, length }
     }
 
     /// The question, and where it ends. Nothing stands in front of its name that a compression
@@ -237,9 +252,9 @@ impl Query {
             }
         }
         let name = message.get(HEADER..=at)?;
-        let mut query = Query::empty(id, flags);
-        query.length = u8::try_from(name.len()).ok()?;
-        query.asked.get_mut(..name.len())?.copy_from_slice(name);
+        // At most 255.
+        let length = u8::try_from(name.len()).ok()?;
+        let mut query = Query::with_asked(id, flags, name, length);
         query.set_question(u16_at(message, at + 1)?, u16_at(message, at + 3)?);
         Some((query, at + 5))
     }
@@ -272,17 +287,19 @@ impl Query {
     /// Fills the key up to the class from the name as asked.
     fn set_question(&mut self, qtype: u16, qclass: u16) {
         let length = self.name_length();
-        self.key[..length].copy_from_slice(&self.asked[..length]);
+        self.bytes.copy_within(..length, length);
+        let key = self.whole_key_mut();
         // Length bytes are below 64 and so below every letter.
-        self.key[..length].make_ascii_lowercase();
-        self.key[length..length + 2].copy_from_slice(&qtype.to_be_bytes());
-        self.key[length + 2..length + 4].copy_from_slice(&qclass.to_be_bytes());
+        key[..length].make_ascii_lowercase();
+        key[length..length + 2].copy_from_slice(&qtype.to_be_bytes());
+        key[length + 2..length + 4].copy_from_slice(&qclass.to_be_bytes());
     }
 
     fn set_key_flags(&mut self) {
         let bit = |flag| u8::from(self.flags & flag != 0);
-        self.key[self.name_length() + 4] =
-            u8::from(self.dnssec_ok()) << 2 | bit(flag::CD) << 1 | bit(flag::RD);
+        let flags = u8::from(self.dnssec_ok()) << 2 | bit(flag::CD) << 1 | bit(flag::RD);
+        let place = self.name_length() + 4;
+        self.whole_key_mut()[place] = flags;
         self.set_key_server();
     }
 
@@ -292,11 +309,12 @@ impl Query {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             IpAddr::V6(v6) => v6,
         };
-        let place = self.name_length() + FLAGS_END;
-        self.key[place..place + 16].copy_from_slice(&address.octets());
-        self.key[place + 16..place + 18].copy_from_slice(&server.port().to_be_bytes());
         let link = if let SocketAddr::V6(v6) = server { v6.scope_id() } else { 0 };
-        self.key[place + 18..place + SERVER].copy_from_slice(&link.to_be_bytes());
+        let place = self.name_length() + FLAGS_END;
+        let place = &mut self.whole_key_mut()[place..place + SERVER];
+        place[..16].copy_from_slice(&address.octets());
+        place[16..18].copy_from_slice(&server.port().to_be_bytes());
+        place[18..].copy_from_slice(&link.to_be_bytes());
     }
 
     fn into_malformed(self, rcode: u16) -> MalformedQuery {
