@@ -14,7 +14,7 @@ use crate::dispatch::Dispatcher;
 use crate::dns;
 use crate::net::Outbound;
 use crate::proxy::Stream;
-use crate::proxy::tls::Tls;
+use crate::proxy::tls::{HANDSHAKE, Tls};
 use crate::target::Target;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
@@ -173,7 +173,7 @@ impl Ways {
         let request = request(url, agent, kept).map_err(|error| broken(error.to_string()))?;
         let mut stream = self.dial(way, url).await?;
         if url.is_https {
-            let tls = self.tls.connect(&url.host, b"http/1.1", stream).await;
+            let tls = self.tls.connect(&url.host, b"http/1.1", stream, HANDSHAKE).await;
             stream = tls.map_err(|error| broken(tls_problem(&error)))?;
         }
         let mut http = http1::Builder::new();

@@ -36,7 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
-/// One round of questions.
+/// One round of questions; more where `dns.timeout` says that servers are slower.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// An answer waits so long for what its server says of names that cannot exist.
@@ -106,6 +106,10 @@ impl EndpointLookup {
         found.addresses.iter().all(|address| is_private(*address)).then_some(found)
     }
 
+    fn patience(&self) -> Duration {
+        PATIENCE.max(self.settings.servers.timeout)
+    }
+
     fn written_down(&self, name: &Name) -> Option<Vec<IpAddr>> {
         if let Some(addresses) = self.settings.answers.hosts.get(name) {
             return Some(addresses.clone());
@@ -167,7 +171,8 @@ impl EndpointLookup {
     async fn ask_nonsense(&self, server: &NameServer) -> Option<Vec<IpAddr>> {
         let name = random_name("", "com")?;
         let (v4, v6) = (Query::new(&name, rr::A), Query::new(&name, rr::AAAA));
-        let ask = |query| once::ask(&self.outbound, &self.tls, server, query, PATIENCE);
+        let patience = self.patience();
+        let ask = |query| once::ask(&self.outbound, &self.tls, server, query, patience);
         let (v4, v6) = tokio::join!(ask(&v4), ask(&v6));
         let heard = [v4, v6].into_iter().flatten();
         let found: Vec<_> =
@@ -186,7 +191,8 @@ impl EndpointLookup {
     }
 
     async fn ask(&self, server: &NameServer, query: &Query) -> Option<FoundAddresses> {
-        let message = once::ask(&self.outbound, &self.tls, server, query, PATIENCE).await.ok()?;
+        let asked = once::ask(&self.outbound, &self.tls, server, query, self.patience()).await;
+        let message = asked.ok()?;
         let reply = Reply::parse(&message)?;
         // A private address is the operator's business: the proxy may stand in the LAN.
         match classify(&reply, &IpSet::default(), &self.settings.answers.bogus, Believed::Private) {

@@ -8,6 +8,7 @@ use crate::dns::household::Household;
 use crate::dns::wire::Query;
 use crate::dns::{Order, Settings};
 use crate::proxy::Stream;
+use crate::proxy::tls::HANDSHAKE;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -51,7 +52,7 @@ fn house() -> House {
 
 async fn encrypted(server: SocketAddr, protocol: &[u8]) -> std::io::Result<Box<dyn Stream>> {
     let stream = Box::new(outbound().tcp(&[server]).await.unwrap());
-    tls().connect("dns.example", protocol, stream).await
+    tls().connect("dns.example", protocol, stream, HANDSHAKE).await
 }
 
 async fn ask_framed(
@@ -243,7 +244,7 @@ fn what_is_captured_on_its_way_to_the_household_s_address_was_meant_for_us() {
             query: &query,
             limit: 512,
             client: "127.0.0.1:4000".parse().unwrap(),
-            came: Came::Stream(Some(asked.parse().unwrap())),
+            came: Came::Redirected(asked.parse().unwrap()),
             at: std::time::Instant::now(),
         };
         horizon.server(&asked, &settings)

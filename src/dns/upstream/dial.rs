@@ -5,7 +5,7 @@ use super::troubles::ServerTroubles;
 use crate::dispatch::{Connected, Current, Upstream};
 use crate::dns::name_server::{NameServer, Transport};
 use crate::proxy::Stream;
-use crate::proxy::tls::Tls;
+use crate::proxy::tls::{self, Tls};
 use crate::target::Target;
 use std::io;
 use std::rc::Rc;
@@ -51,12 +51,13 @@ pub(super) async fn dial(server: &NameServer, dialler: &Dialler) -> Dialled {
     };
     let Connected { link, via } = connected;
     let stream = link.into_stream();
+    let patience = tls::HANDSHAKE.max(dialler.patience);
     let stream = match &server.transport {
         Transport::Plain | Transport::Tcp => {
             return Dialled { stream: Ok(stream), via: via.map(|via| (via, None)) };
         }
-        Transport::Tls { name } => dialler.tls.connect(name, b"dot", stream).await,
-        Transport::Https { name, .. } => dialler.tls.connect(name, b"h2", stream).await,
+        Transport::Tls { name } => dialler.tls.connect(name, b"dot", stream, patience).await,
+        Transport::Https { name, .. } => dialler.tls.connect(name, b"h2", stream, patience).await,
     };
     // Of a handshake only its end is known: something was heard, or nothing was.
     let silent = stream.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);

@@ -25,7 +25,8 @@ pub(in crate::dns) async fn ask(
     if let Transport::Plain = server.transport {
         return udp::ask(outbound, server.address, query, patience).await;
     }
-    let asked = timeout(patience, over_stream(outbound, tls, server, query)).await;
+    let asking = over_stream(outbound, tls, server, query, patience);
+    let asked = timeout(patience, asking).await;
     asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
@@ -34,16 +35,17 @@ async fn over_stream(
     tls: &Tls,
     server: &NameServer,
     query: &Query,
+    patience: Duration,
 ) -> io::Result<Vec<u8>> {
     let stream: Box<dyn Stream> = Box::new(outbound.tcp(&[server.address]).await?);
     match &server.transport {
         Transport::Plain | Transport::Tcp => tcp::ask_over(stream, query).await,
         Transport::Tls { name } => {
-            tcp::ask_over(tls.connect(name, b"dot", stream).await?, query).await
+            tcp::ask_over(tls.connect(name, b"dot", stream, patience).await?, query).await
         }
         Transport::Https { name, path } => {
             let url = format!("https://{name}{path}");
-            https::ask_once(&url, tls.connect(name, b"h2", stream).await?, query).await
+            https::ask_once(&url, tls.connect(name, b"h2", stream, patience).await?, query).await
         }
     }
 }

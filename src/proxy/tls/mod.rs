@@ -6,6 +6,7 @@
 
 mod own_certificate;
 mod pin;
+mod shown_certificate;
 mod timely;
 mod trust;
 
@@ -16,6 +17,7 @@ use crate::fault;
 use own_certificate::OwnCertificate;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
+use shown_certificate::verifier;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +27,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Two round trips through a proxy around the world take less.
-const HANDSHAKE: Duration = Duration::from_secs(3);
+/// For a handshake: two round trips through a proxy around the world take less.
+pub const HANDSHAKE: Duration = Duration::from_secs(3);
 
 /// Makes TLS connections. Sessions are kept and resumed, which saves a server's certificate and a
 /// round trip or two.
@@ -54,9 +56,9 @@ impl Tls {
     /// Never: ring can do both versions.
     pub fn new(roots: RootCertStore) -> Self {
         let config = match TimelyVerifier::new(roots) {
-            Some(verifier) => builder()
+            Some(check) => builder()
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(verifier))
+                .with_custom_certificate_verifier(verifier(check))
                 .with_no_client_auth(),
             // Nobody is trusted.
             None => builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
@@ -72,16 +74,16 @@ impl Tls {
             // A file without any is refused where it is read.
             Trust::Authorities { certificates, .. } => {
                 match OwnCertificate::new(certificates.clone()) {
-                    Some(verifier) => builder()
+                    Some(check) => builder()
                         .dangerous()
-                        .with_custom_certificate_verifier(Arc::new(verifier))
+                        .with_custom_certificate_verifier(verifier(check))
                         .with_no_client_auth(),
                     None => ClientConfig::clone(&Tls::new(RootCertStore::empty()).config),
                 }
             }
             Trust::Key(pin) => builder()
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(pin::PinnedKey::new(*pin)))
+                .with_custom_certificate_verifier(verifier(pin::PinnedKey::new(*pin)))
                 .with_no_client_auth(),
         };
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
@@ -100,19 +102,20 @@ impl Tls {
     /// Speaks TLS over `stream` with the server `name`; `protocol` is what is spoken inside (ALPN).
     ///
     /// # Errors
-    /// A name that is none, a handshake that fails, takes more than three seconds (`TimedOut`) or
+    /// A name that is none, a handshake that fails, takes longer than `patience` (`TimedOut`) or
     /// shows a certificate that is not valid for `name`.
     pub async fn connect(
         &self,
         name: &str,
         protocol: &[u8],
         stream: Box<dyn Stream>,
+        patience: Duration,
     ) -> io::Result<Box<dyn Stream>> {
         let mut config = ClientConfig::clone(&self.config);
         config.alpn_protocols = vec![protocol.to_vec()];
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
-        let tls = timeout(HANDSHAKE, connecting)
+        let tls = timeout(patience, connecting)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         Ok(Box::new(tls))

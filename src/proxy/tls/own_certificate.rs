@@ -5,11 +5,12 @@
 //! only the reverse); OpenSSL, and so curl, take it, since it is the one that was given to them. So
 //! do we: if it is exactly one of the file, and everything else is right.
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use super::shown_certificate::{CertificateCheck, ShownCertificate};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, Error, RootCertStore};
 use std::sync::Arc;
 
 /// What webpki says of an authority that is a server. It looks at the time before, and at the name
@@ -34,20 +35,14 @@ impl OwnCertificate {
     }
 }
 
-impl ServerCertVerifier for OwnCertificate {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let refused =
-            match self.webpki.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-                Ok(verified) => return Ok(verified),
-                Err(refused) => refused,
-            };
+impl CertificateCheck for OwnCertificate {
+    fn check(&self, shown: &ShownCertificate<'_>) -> Result<ServerCertVerified, Error> {
+        let ShownCertificate { certificate, intermediates, name, now } = *shown;
+        let checked = self.webpki.verify_server_cert(certificate, intermediates, name, &[], now);
+        let refused = match checked {
+            Ok(verified) => return Ok(verified),
+            Err(refused) => refused,
+        };
         let is_authority = matches!(&refused,
             Error::InvalidCertificate(CertificateError::Other(other))
                 if format!("{other:?}").contains(AN_AUTHORITY));
@@ -57,34 +52,13 @@ impl ServerCertVerifier for OwnCertificate {
         verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
         Ok(ServerCertVerified::assertion())
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.webpki.supported_verify_schemes()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{ServerName, UnixTime};
     use std::time::Duration;
 
     /// Made by `openssl req -x509`, for the name "self.example", for a hundred years; and another
@@ -97,8 +71,10 @@ mod tests {
     fn verify(file: usize, shown: usize, name: &str, now: UnixTime) -> Result<(), Error> {
         let both: Vec<_> = CertificateDer::pem_slice_iter(OWN).collect::<Result<_, _>>().unwrap();
         let verifier = OwnCertificate::new(vec![both[file].clone()]).unwrap();
-        let name = ServerName::try_from(name).unwrap();
-        verifier.verify_server_cert(&both[shown], &[], &name, &[], now).map(drop)
+        let name = &ServerName::try_from(name).unwrap();
+        let certificate = &both[shown];
+        let shown = ShownCertificate { certificate, intermediates: &[], name, now };
+        verifier.check(&shown).map(drop)
     }
 
     #[test]

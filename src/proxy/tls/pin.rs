@@ -3,26 +3,23 @@
 //! The handshake proves that the server has the private key to the certificate that it shows, so
 //! the certificate's public key is all that has to be compared.
 
+use super::shown_certificate::{CertificateCheck, ShownCertificate};
 use super::trust::pin_text;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerified;
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
-use rustls::crypto::ring::default_provider;
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
+use rustls::{CertificateError, Error, OtherError};
 use std::sync::Arc;
 
 /// Takes the server that has the key.
 #[derive(Debug)]
 pub(super) struct PinnedKey {
     pin: [u8; 32],
-    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl PinnedKey {
     pub(super) fn new(pin: [u8; 32]) -> Self {
-        PinnedKey { pin, algorithms: default_provider().signature_verification_algorithms }
+        PinnedKey { pin }
     }
 }
 
@@ -31,44 +28,15 @@ impl PinnedKey {
 #[error("its key has the pin {0}, and not the one of tls-pin")]
 struct OtherKey(String);
 
-impl ServerCertVerifier for PinnedKey {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let key = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
+impl CertificateCheck for PinnedKey {
+    fn check(&self, shown: &ShownCertificate<'_>) -> Result<ServerCertVerified, Error> {
+        let key = ParsedCertificate::try_from(shown.certificate)?.subject_public_key_info();
         let hash = sha256(&key)?;
         if hash == self.pin {
             return Ok(ServerCertVerified::assertion());
         }
         let other: Arc<dyn std::error::Error + Send + Sync> = Arc::new(OtherKey(pin_text(&hash)));
         Err(Error::InvalidCertificate(CertificateError::Other(OtherError(other))))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }
 

@@ -4,11 +4,12 @@
 //! One that is not valid yet is looked at again at times that are certainly past, if this machine's
 //! clock says an earlier one ([`clock::passed`]). Nothing is believed that way that has expired.
 
+use super::shown_certificate::{CertificateCheck, ShownCertificate};
 use crate::clock;
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::UnixTime;
+use rustls::{CertificateError, Error, RootCertStore};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,12 +31,10 @@ impl TimelyVerifier {
 
     fn verify(
         &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        now: UnixTime,
+        shown: &ShownCertificate<'_>,
         passed: impl Iterator<Item = SystemTime>,
     ) -> Result<(ServerCertVerified, bool), Error> {
+        let ShownCertificate { certificate, intermediates, name, now } = *shown;
         let at = |time| self.webpki.verify_server_cert(certificate, intermediates, name, &[], time);
         let refused = match at(now) {
             Ok(verified) => return Ok((verified, false)),
@@ -56,54 +55,26 @@ impl TimelyVerifier {
     }
 }
 
-impl ServerCertVerifier for TimelyVerifier {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        _ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+impl CertificateCheck for TimelyVerifier {
+    fn check(&self, shown: &ShownCertificate<'_>) -> Result<ServerCertVerified, Error> {
         static SAID: AtomicBool = AtomicBool::new(false);
         let passed = clock::passed().into_iter();
-        let (verified, is_wrong) = self.verify(certificate, intermediates, name, now, passed)?;
+        let (verified, is_wrong) = self.verify(shown, passed)?;
         if is_wrong && !SAID.swap(true, Ordering::Relaxed) {
             warn!(
                 "this machine's clock says {}, which is past: until it is set, certificates are \
                  checked by the time of the last run, or of this program",
-                clock::date(Duration::from_secs(now.as_secs()))
+                clock::date(Duration::from_secs(shown.now.as_secs()))
             );
         }
         Ok(verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.webpki.supported_verify_schemes()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::pki_types::{CertificateDer, ServerName};
 
     /// Valid from 2026 to 2126.
     const AUTHORITY: &[u8] = include_bytes!("../../dns/tests/certificates/authority.der");
@@ -115,12 +86,13 @@ mod tests {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(AUTHORITY)).unwrap();
         let verifier = TimelyVerifier::new(roots).unwrap();
-        let name = ServerName::try_from("dns.example").unwrap();
+        let name = &ServerName::try_from("dns.example").unwrap();
         let at = |year: u64| Duration::from_secs((year - 1970) * YEAR);
         let passed = passed.iter().map(|year| UNIX_EPOCH + at(*year));
         let now = UnixTime::since_unix_epoch(at(clock));
-        let certificate = CertificateDer::from(CERTIFICATE);
-        verifier.verify(&certificate, &[], &name, now, passed).map(|(_, is_wrong)| is_wrong)
+        let certificate = &CertificateDer::from(CERTIFICATE);
+        let shown = ShownCertificate { certificate, intermediates: &[], name, now };
+        verifier.verify(&shown, passed).map(|(_, is_wrong)| is_wrong)
     }
 
     #[test]
