@@ -18,9 +18,11 @@ pub(super) struct ClientQuery<'a> {
 /// How a query came in. The server that it was meant for can be told from that.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Came {
-    /// In a datagram to this address of ours.
+    /// In a datagram that was redirected to this address of ours, perhaps from another server's:
+    /// conntrack knows.
     Datagram(SocketAddr),
-    /// Over a connection, redirected from this address if from any; or in a datagram that was
-    /// meant for us.
-    Stream(Option<SocketAddr>),
+    /// Over a connection that was redirected from this server's address.
+    Redirected(SocketAddr),
+    /// Over a connection, or in a datagram, that was meant for us, or for nobody known.
+    ToUs,
 }

@@ -24,7 +24,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::task::spawn_local;
 
-/// A good answer is at hand: the trusted side has so long for one with signatures.
+/// A good answer is at hand: the trusted side has so long for one with signatures, and none if it
+/// has not answered lately.
 const SIGNATURES_WITHIN: Duration = Duration::from_millis(1500);
 
 /// The flights of this moment, and what they work with.
@@ -167,7 +168,11 @@ impl Flights {
         let Resolution::Reply { stored, ttls: Ttls::Aged(_) } = &resolution else {
             return resolution;
         };
-        if !query.dnssec_ok() || stored.side() == Side::Trusted || stored.is_signed() {
+        if !query.dnssec_ok()
+            || stored.side() == Side::Trusted
+            || stored.is_signed()
+            || self.upstreams.is_trusted_down(query)
+        {
             return resolution;
         }
         let left = self.policy.settings.servers.timeout.saturating_sub(began.elapsed());

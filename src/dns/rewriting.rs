@@ -22,11 +22,13 @@ use tracing::{info, warn};
 /// Before and behind the random label.
 const KINDS: [(&str, &str); 4] = [("", "com"), ("www.", "com"), ("", "cn"), ("www.", "net")];
 
+/// Nobody waits for it: a server has at least so long, and `dns.timeout`.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Asks, and adds what it finds to the bogus set.
 pub(super) async fn detect(upstreams: Rc<Upstreams>, memory: Rc<Memory>) {
     memory.looked_for_bogus.set(true);
+    let patience = PATIENCE.max(upstreams.timeout);
     let mut asked = JoinSet::new();
     for server in &upstreams.domestic {
         for name in KINDS.iter().filter_map(|(host, top)| random_name(host, top)) {
@@ -34,7 +36,7 @@ pub(super) async fn detect(upstreams: Rc<Upstreams>, memory: Rc<Memory>) {
                 let (upstreams, query) = (Rc::clone(&upstreams), Query::new(&name, qtype));
                 let server = server.clone();
                 asked.spawn_local(async move {
-                    let message = upstreams.ask_server(&server, &query, PATIENCE).await.ok()?;
+                    let message = upstreams.ask_server(&server, &query, patience).await.ok()?;
                     Some(Reply::parse(&message)?.addresses())
                 });
             }

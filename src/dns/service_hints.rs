@@ -6,9 +6,16 @@
 //! | any | none of a family in `dns.block-types` |
 //! | foreign, with `firewall.ipv6 = "block"` | none of IPv6 |
 //! | judged domestic: in the domestic record, one of them domestic | all |
-//! | judged domestic: in the trusted record, or hints at foreign addresses only | none (1) |
+//! | judged domestic: in the trusted record, or hints at foreign addresses only | none (1) (2) |
 //!
 //! (1) They would lead past the near addresses that were judged.
+//! (2) But all if the client validates (DO) and the trusted record is signed: without its hints it
+//! has no signature and counts as forged, and such a client gets far addresses that it can validate
+//! as well ([`flights`](super::flights)). What a domestic server calls signed is no reason: who does
+//! not look would be led away.
+//!
+//! What the first two lines forbid goes with the signature, as an AAAA record that is filtered is
+//! denied without a proof: who validates has to do without the record.
 //!
 //! A record without hints says the rest: which protocols, which port, whose keys. Hints that cannot
 //! be true are for [`classify`](super::reply::classify).
@@ -52,7 +59,10 @@ fn unwanted(
             if verdict == Some(NameVerdict::Domestic) =>
         {
             let is_domestic = |address: &_| policy.china().contains(*address);
-            if side == Side::Trusted || !reply.hints().iter().any(is_domestic) {
+            let can_be_validated = query.dnssec_ok() && side == Side::Trusted && reply.is_signed();
+            if can_be_validated {
+                unwanted.v6 |= policy.settings.no_foreign_aaaa;
+            } else if side == Side::Trusted || !reply.hints().iter().any(is_domestic) {
                 unwanted = HintFamilies::ALL;
             }
         }

@@ -1,9 +1,9 @@
 //! Clients over HTTPS (RFC 8484): `GET /dns-query?dns=...` and `POST /dns-query`, over HTTP/2 and
 //! HTTP/1.1.
 
-use super::room::{ENCRYPTED_IDLE as IDLE, MOST_PIPELINED, Room};
+use super::room::{ENCRYPTED_IDLE as IDLE, MOST_PIPELINED, Place};
+use super::streams::Guest;
 use crate::dns::client_query::{Came, ClientQuery};
-use crate::dns::present::Present;
 use crate::dns::reply::Reply;
 use crate::dns::wire::{Query, TCP_SIZE};
 use base64::Engine;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,13 +20,14 @@ use hyper_util::server::conn::auto;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::timeout;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where queries are asked; RFC 8484 leaves the path to the operator, and all the world has this.
 const PATH: &str = "/dns-query";
@@ -53,16 +54,21 @@ const LEAVING: Duration = Duration::from_secs(5);
 /// # Errors
 /// The connection broke.
 pub(super) async fn serve(
-    present: Rc<Present>,
+    guest: Guest,
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    client: SocketAddr,
-    room: Rc<Room>,
 ) -> io::Result<()> {
-    let streams = Rc::new(Streams::default());
+    let (guest, streams) = (Rc::new(guest), Rc::new(Streams::default()));
     let service = service_fn(|request| {
-        let (present, under_way) = (Rc::clone(&present), UnderWay::new(&streams));
+        let (guest, under_way) = (Rc::clone(&guest), UnderWay::new(&streams));
         async move {
-            let response = respond(&present, request, client).await;
+            // A reload may have taken it out of household.clients.
+            let response = match guest.is_welcome() {
+                true => respond(&guest, request).await,
+                false => {
+                    under_way.0.have_to_end.set(true);
+                    refusal(StatusCode::FORBIDDEN)
+                }
+            };
             drop(under_way);
             Ok::<_, Infallible>(response)
         }
@@ -79,7 +85,7 @@ pub(super) async fn serve(
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         ended = &mut connection => return ended.map_err(io::Error::other),
-        () = streams.rests(&room) => connection.as_mut().graceful_shutdown(),
+        () = streams.rests(&guest.place) => connection.as_mut().graceful_shutdown(),
     }
     let ended = timeout(LEAVING, connection).await;
     ended.map_or(Ok(()), |ended| ended.map_err(io::Error::other))
@@ -102,12 +108,18 @@ impl<F: Future + 'static> Executor<F> for OwnThread {
 struct Streams {
     under_way: Cell<usize>,
     changed: Notify,
+    /// The client is no longer welcome.
+    have_to_end: Cell<bool>,
 }
 
 impl Streams {
-    /// Until nothing was asked for a while, or nothing is asked and another client needs the place.
-    async fn rests(&self, room: &Room) {
+    /// Until nothing was asked for a while, nothing is asked and another client needs the place, or
+    /// the client is no longer welcome.
+    async fn rests(&self, place: &Place) {
         loop {
+            if self.have_to_end.get() {
+                return;
+            }
             let changed = self.changed.notified();
             if self.under_way.get() > 0 {
                 changed.await;
@@ -116,7 +128,7 @@ impl Streams {
             tokio::select! {
                 biased;
                 () = changed => {}
-                () = room.is_crowded() => return,
+                () = place.is_wanted() => return,
                 () = tokio::time::sleep(IDLE) => return,
             }
         }
@@ -141,11 +153,7 @@ impl Drop for UnderWay {
     }
 }
 
-async fn respond(
-    present: &Present,
-    request: Request<Incoming>,
-    client: SocketAddr,
-) -> Response<Full<Bytes>> {
+async fn respond(guest: &Guest, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let message = match message(request).await {
         Ok(message) => message,
         Err(status) => return refusal(status),
@@ -153,7 +161,8 @@ async fn respond(
     let mut answer = Vec::new();
     match Query::parse(&message) {
         Ok(query) => {
-            let (resolver, came, at) = (present.load(), Came::Stream(None), Instant::now());
+            let (resolver, client) = (guest.present.load(), guest.client);
+            let (came, at) = (Came::ToUs, Instant::now());
             let asked = ClientQuery { query: &query, limit: TCP_SIZE, client, came, at };
             if !resolver.answer_at_once(&asked, &mut answer) {
                 answer = resolver.answer(&asked).await;
@@ -188,15 +197,18 @@ async fn message(request: Request<Incoming>) -> Result<Vec<u8>, StatusCode> {
             if kind != Some(MESSAGE.as_bytes()) {
                 return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
             }
-            let body = Limited::new(request.into_body(), LARGEST_QUERY);
-            let collected = timeout(BODY, body.collect()).await;
-            match collected {
-                Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
-                Ok(Err(_)) => Err(StatusCode::PAYLOAD_TOO_LARGE),
-                Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
-            }
+            in_body(request.into_body()).await
         }
         _ => Err(StatusCode::METHOD_NOT_ALLOWED),
+    }
+}
+
+async fn in_body<B: Body<Error: Into<BoxError>>>(body: B) -> Result<Vec<u8>, StatusCode> {
+    let collecting = pin!(Limited::new(body, LARGEST_QUERY).collect());
+    match timeout(BODY, collecting).await {
+        Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
+        Ok(Err(_)) => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
     }
 }
 
@@ -224,6 +236,43 @@ fn refusal(status: StatusCode) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyper::body::Frame;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    /// Comes in pieces of a byte, one each second.
+    struct Trickle {
+        left: usize,
+        next: Pin<Box<tokio::time::Sleep>>,
+    }
+
+    impl Body for Trickle {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            std::task::ready!(self.next.as_mut().poll(context));
+            self.next = Box::pin(tokio::time::sleep(Duration::from_secs(1)));
+            let Some(left) = self.left.checked_sub(1) else { return Poll::Ready(None) };
+            self.left = left;
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_comes_within_five_seconds() {
+        let body = |bytes| {
+            let next = Box::pin(tokio::time::sleep(Duration::from_millis(500)));
+            in_body(Trickle { left: bytes, next })
+        };
+        assert_eq!(body(4).await, Ok(b"xxxx".to_vec()));
+        let began = tokio::time::Instant::now();
+        assert_eq!(body(600).await, Err(StatusCode::REQUEST_TIMEOUT));
+        assert_eq!(began.elapsed().as_secs(), 5);
+    }
 
     #[test]
     fn the_query_of_a_get() {

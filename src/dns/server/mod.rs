@@ -3,7 +3,7 @@
 
 mod https;
 mod room;
-mod streams;
+pub(super) mod streams;
 
 use super::client_query::{Came, ClientQuery};
 use super::horizon::{Horizon, Origins};
@@ -247,7 +247,7 @@ fn over_udp<'a>(
 ) -> ClientQuery<'a> {
     let came = match door {
         Door::Captured => Came::Datagram(listener.arrived_at(asker)),
-        _ => Came::Stream(None),
+        _ => Came::ToUs,
     };
     let client = canonical(asker.address);
     ClientQuery { query, limit: query.udp_limit(), client, came, at }

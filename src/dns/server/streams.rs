@@ -1,6 +1,6 @@
 //! Clients over TCP (RFC 7766), and those of the household over TLS (RFC 7858) and HTTPS.
 
-use super::room::{ENCRYPTED_IDLE, MOST_PIPELINED, Room};
+use super::room::{ENCRYPTED_IDLE, MOST_PIPELINED, Place, Room};
 use super::{Door, https};
 use crate::dns::client_query::{Came, ClientQuery};
 use crate::dns::horizon;
@@ -11,7 +11,7 @@ use crate::net::listen::Errors;
 use crate::net::origin::{self, OrigDst};
 use crate::target::canonical;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,13 +40,16 @@ pub(super) async fn serve_all(
 ) -> io::Result<()> {
     let mut errors = Errors::default();
     loop {
-        let permit = room.enter().await?;
         match listener.accept().await {
             Ok((stream, client)) => {
                 errors.over();
-                let guest = Guest { present: Rc::clone(&present), client, room: Rc::clone(&room) };
+                let Some(place) = room.enter(client).await? else {
+                    debug!(%client, "a client of the resolver has its share of the connections");
+                    continue;
+                };
+                let present = Rc::clone(&present);
                 tokio::task::spawn_local(async move {
-                    let _permit = permit;
+                    let guest = Guest { present, client, at: None, place };
                     if let Err(error) = guest.enter(stream, door).await {
                         debug!(%client, "a client of the resolver broke off: {error}");
                     }
@@ -60,46 +63,58 @@ pub(super) async fn serve_all(
 }
 
 /// A client that has a place.
-struct Guest {
-    present: Rc<Present>,
-    client: SocketAddr,
-    room: Rc<Room>,
+pub(super) struct Guest {
+    pub(super) present: Rc<Present>,
+    pub(super) client: SocketAddr,
+    /// Where it asks the household's resolver; `None`: it was captured.
+    at: Option<IpAddr>,
+    pub(super) place: Place,
 }
 
 impl Guest {
-    async fn enter(self, stream: TcpStream, door: Door) -> io::Result<()> {
+    /// Whether the settings of this moment let it ask.
+    pub(super) fn is_welcome(&self) -> bool {
+        let resolver = self.present.load();
+        let household = &resolver.policy.settings.household;
+        self.at.is_none_or(|own| household.may_ask(canonical(self.client).ip(), own))
+    }
+
+    async fn enter(mut self, stream: TcpStream, door: Door) -> io::Result<()> {
         stream.set_nodelay(true)?;
         if door == Door::Captured {
-            let came = Came::Stream(asked_server(&stream, self.client, &self.present));
+            let asked = asked_server(&stream, self.client, &self.present);
+            let came = asked.map_or(Came::ToUs, Came::Redirected);
             let (source, sink) = stream.into_split();
             return serve(self, source, sink, came, IDLE).await;
         }
-        let (client, own) = (canonical(self.client), canonical(stream.local_addr()?));
+        self.at = Some(canonical(stream.local_addr()?).ip());
+        if !self.is_welcome() {
+            return Err(unwelcome());
+        }
         let resolver = self.present.load();
         let household = &resolver.policy.settings.household;
-        if !household.may_ask(client.ip(), own.ip()) {
-            return Err(io::Error::other(
-                "no host of the household, and none of household.clients",
-            ));
-        }
         let identity = match (door, &household.identity) {
             (Door::Tls, Some(identity)) => identity.tls(),
             (Door::Https, Some(identity)) => identity.https(),
             (_, None) if door != Door::Plain => return Err(io::Error::other("no certificate")),
             _ => {
                 let (source, sink) = stream.into_split();
-                return serve(self, source, sink, Came::Stream(None), IDLE).await;
+                return serve(self, source, sink, Came::ToUs, IDLE).await;
             }
         };
         drop(resolver);
         let shaking_hands = timeout(HANDSHAKE, TlsAcceptor::from(identity).accept(stream));
         let stream = shaking_hands.await.map_err(io::Error::other)??;
         if door == Door::Https {
-            return https::serve(self.present, stream, self.client, self.room).await;
+            return https::serve(self, stream).await;
         }
         let (source, sink) = tokio::io::split(stream);
-        serve(self, source, sink, Came::Stream(None), ENCRYPTED_IDLE).await
+        serve(self, source, sink, Came::ToUs, ENCRYPTED_IDLE).await
     }
+}
+
+fn unwelcome() -> io::Error {
+    io::Error::other("no host of the household, and none of household.clients")
 }
 
 /// Queries are answered as their answers come, in any order (RFC 7766, 7).
@@ -110,7 +125,6 @@ async fn serve(
     came: Came,
     idle: Duration,
 ) -> io::Result<()> {
-    let Guest { present, client, room } = guest;
     let (answers, queue) = mpsc::channel(MOST_PIPELINED);
     let writing = tokio::task::spawn_local(write(sink, queue));
     let pipelined = Arc::new(Semaphore::new(MOST_PIPELINED));
@@ -120,15 +134,21 @@ async fn serve(
         let asked_to_leave = async {
             // A client that waits for an answer is not idle.
             let _ = pipelined.acquire_many(all).await.map(drop);
-            room.is_crowded().await;
+            guest.place.is_wanted().await;
         };
         let message = tokio::select! {
             biased;
             message = timeout(idle, incoming.next(&mut source)) => message,
             () = asked_to_leave => break,
+            // It does not read, or has left: nothing more is resolved for it.
+            () = answers.closed() => break,
         };
         let Ok(message) = message else { break };
         let Some(message) = message? else { break };
+        // A reload may have taken it out of household.clients.
+        if !guest.is_welcome() {
+            return Err(unwelcome());
+        }
         let query = match Query::parse(&message) {
             Ok(query) => query,
             Err(malformed) => {
@@ -144,7 +164,7 @@ async fn serve(
             }
         };
         let slot = Arc::clone(&pipelined).acquire_owned().await.map_err(io::Error::other)?;
-        let (resolver, answers) = (present.load(), answers.clone());
+        let (resolver, client, answers) = (guest.present.load(), guest.client, answers.clone());
         tokio::task::spawn_local(async move {
             let at = Instant::now();
             let asked = ClientQuery { query: &query, limit: TCP_SIZE, client, came, at };
@@ -171,6 +191,25 @@ fn asked_server(stream: &TcpStream, client: SocketAddr, present: &Present) -> Op
     let local = canonical(stream.local_addr().ok()?);
     let is_redirected = (server.ip(), server.port()) != (local.ip(), local.port());
     is_redirected.then(|| horizon::on_link_of(server, local)).flatten()
+}
+
+/// Serves a client of the household that asks from there to here, over `stream`, as if it were
+/// accepted, framed or over HTTP. Its clock can be that of a test.
+#[cfg(test)]
+pub(in crate::dns) async fn serve_one(
+    present: Rc<Present>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    (client, own): (SocketAddr, IpAddr),
+    is_http: bool,
+) -> io::Result<()> {
+    let room = Room::new(&crate::net::allowance::Allowance::default());
+    let place = room.enter(client).await?.ok_or(io::ErrorKind::ResourceBusy)?;
+    let guest = Guest { present, client, at: Some(own), place };
+    if is_http {
+        return https::serve(guest, stream).await;
+    }
+    let (source, sink) = tokio::io::split(stream);
+    serve(guest, source, sink, Came::ToUs, IDLE).await
 }
 
 async fn write(

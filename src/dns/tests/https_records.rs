@@ -1,6 +1,7 @@
 //! The addresses in HTTPS records: programs connect to them without asking for an address.
 
 use super::servers::{Script, addresses, always, asks_for, reply, silent};
+use super::validating::{ask as ask_validating, is_signed, signed};
 use super::{ABROAD, CN, FORGED, World, list, run, world};
 use crate::dns::Settings;
 use crate::dns::reply::Reply;
@@ -113,6 +114,43 @@ async fn hints_do_not_lead_past_the_addresses_that_were_judged() {
             let world = super::world(hinting(lie, &[CN]), trusted, |_| {});
             assert_eq!(hints(&world, "site.example").await, expected, "{lie:?}");
         }
+    })
+    .await;
+}
+
+/// A client that validates can make nothing of a record whose signature went with its hints.
+#[tokio::test]
+async fn a_record_that_can_be_validated_stays_whole() {
+    run(async || {
+        let signed_hinting = |hints: &'static [&'static str]| {
+            always(move |query| match asks_for(query, RecordType::HTTPS) {
+                true => signed(binding(query, hints)),
+                false => addresses(query, 60, &[ABROAD]),
+            })
+        };
+        let ask = async |world: &World| {
+            assert_eq!(world.a("site.example").await, [CN]);
+            let answer = ask_validating(world, "site.example", RecordType::HTTPS).await;
+            let wire = answer.to_vec().unwrap();
+            let hints = Reply::parse(&wire).unwrap().hints();
+            (hints.iter().map(ToString::to_string).collect::<Vec<_>>(), is_signed(&answer))
+        };
+        let far = || signed_hinting(&[ABROAD, ABROAD6]);
+        let unsigned = world(hinting(&[CN], &[CN]), far(), |_| {});
+        assert_eq!(ask(&unsigned).await, (vec![ABROAD.into(), ABROAD6.into()], true));
+        assert_eq!(hints(&unsigned, "site.example").await, [CN], "who does not validate");
+
+        let without_v6 = world(hinting(&[CN], &[CN]), far(), |settings| {
+            settings.no_foreign_aaaa = true;
+        });
+        assert_eq!(ask(&without_v6).await, (vec![ABROAD.into()], false), "firewall.ipv6");
+
+        let domestic = always(|query| match asks_for(query, RecordType::HTTPS) {
+            true => signed(binding(query, &[FORGED])),
+            false => addresses(query, 60, &[CN]),
+        });
+        let liar = world(domestic, silent(), |_| {});
+        assert_eq!(ask(&liar).await, (vec![], false), "what a liar calls signed");
     })
     .await;
 }

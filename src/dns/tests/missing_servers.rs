@@ -199,3 +199,29 @@ async fn a_server_that_drops_questions_for_https_records() {
     })
     .await;
 }
+
+/// The first datagram of each question gets lost; the one with which it is asked again does not.
+#[tokio::test]
+async fn what_was_probably_lost_is_soon_asked_again() {
+    run(async || {
+        let heard = Rc::new(RefCell::new(HashSet::new()));
+        let lossy: Script = Rc::new(move |query: &Message| {
+            let name = query.queries[0].name().to_string();
+            let is_first = heard.borrow_mut().insert(name.clone());
+            match is_first && name != "first.example." {
+                true => vec![],
+                false => vec![say(0, addresses(query, 60, &[CN]))],
+            }
+        });
+        let world = world(lossy, silent(), direct);
+        assert_eq!(world.a("first.example").await, [CN]);
+        let mut quickest = Duration::MAX;
+        for number in 0..3 {
+            let began = Instant::now();
+            assert_eq!(world.a(&format!("n{number}.example")).await, [CN]);
+            quickest = quickest.min(began.elapsed());
+        }
+        assert!(quickest < Duration::from_millis(900), "{quickest:?}");
+    })
+    .await;
+}

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A client that validates asks.
-async fn ask(world: &World, name: &str, kind: RecordType) -> Message {
+pub(super) async fn ask(world: &World, name: &str, kind: RecordType) -> Message {
     let mut asking = Message::query();
     asking.metadata.recursion_desired = true;
     let name = Name::from_ascii(format!("{name}.")).unwrap();
@@ -22,7 +22,7 @@ async fn ask(world: &World, name: &str, kind: RecordType) -> Message {
 }
 
 /// With a signature for each section that has records.
-fn signed(mut reply: Message) -> Message {
+pub(super) fn signed(mut reply: Message) -> Message {
     let signature = |section: &[Record]| {
         let first = section.first()?;
         let data = RData::Unknown { code: RecordType::RRSIG, rdata: NULL::with(vec![0; 24]) };
@@ -33,7 +33,7 @@ fn signed(mut reply: Message) -> Message {
     reply
 }
 
-fn is_signed(answer: &Message) -> bool {
+pub(super) fn is_signed(answer: &Message) -> bool {
     answer.all_sections().any(|record| record.record_type() == RecordType::RRSIG)
 }
 
@@ -119,6 +119,44 @@ async fn the_near_address_stays_where_nothing_is_gained() {
         });
         let failing = world(domestic(), failing, |_| {});
         assert_eq!(found(&ask(&failing, "site.example", RecordType::A).await), [CN]);
+    })
+    .await;
+}
+
+/// Giving up the wait for signatures is no verdict on the server.
+#[tokio::test]
+async fn a_slow_trusted_side_is_not_taken_for_a_dead_one() {
+    run(async || {
+        let slow: Script = Rc::new(|query| vec![say(1700, nothing(query, ResponseCode::NoError))]);
+        let world = world(domestic(), slow, |settings| {
+            list(settings, &[("near.example", Some(Route::Direct))]);
+            settings.servers.timeout = Duration::from_secs(20);
+        });
+        for name in ["a.near.example", "b.near.example"] {
+            assert_eq!(found(&ask(&world, name, RecordType::A).await), [CN]);
+        }
+        let query = Query::new(&"near.example".parse().unwrap(), 1);
+        assert!(!world.resolver.upstreams.is_trusted_down(&query));
+    })
+    .await;
+}
+
+/// A trusted side that has not answered lately costs nothing where there is a near answer.
+#[tokio::test]
+async fn no_signature_is_waited_for_while_the_trusted_side_is_dead() {
+    run(async || {
+        let world = world(domestic(), silent(), |settings| {
+            list(settings, &[("near.example", Some(Route::Direct))]);
+            settings.servers.timeout = Duration::from_secs(4);
+        });
+        let mut quickest = Duration::MAX;
+        for number in 0..5 {
+            let began = Instant::now();
+            let name = format!("n{number}.near.example");
+            assert_eq!(found(&ask(&world, &name, RecordType::A).await), [CN]);
+            quickest = quickest.min(began.elapsed());
+        }
+        assert!(quickest < Duration::from_secs(1), "{quickest:?}");
     })
     .await;
 }

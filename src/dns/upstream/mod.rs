@@ -12,9 +12,11 @@
 //! a connected socket with a random port (RFC 5452).
 //!
 //! The files above import the ones below: trusted, domestic, once -> persistent -> pool -> dial,
-//! https, pipelined, silent_proxy, known_servers, sockets -> udp -> tcp, standing -> request,
-//! troubles, edns, letter_case -> trouble, message_id. [`Upstreams`] stands above all of them.
+//! https, pipelined, silent_proxy, known_servers, closing_habit, sockets -> udp -> tcp, standing ->
+//! request, troubles, edns, letter_case -> trouble, message_id. [`Upstreams`] stands above all of
+//! them.
 
+mod closing_habit;
 mod dial;
 pub(super) mod domestic;
 mod edns;
@@ -58,6 +60,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 use trouble::Trouble;
 use troubles::ServerTroubles;
@@ -86,7 +89,7 @@ pub(super) struct Upstreams {
     standings: Rc<ServerStandings>,
     troubles: Rc<ServerTroubles>,
     /// `dns.timeout`
-    timeout: Duration,
+    pub(super) timeout: Duration,
 }
 
 impl Upstreams {
@@ -154,9 +157,21 @@ impl Upstreams {
         }
     }
 
-    /// The first useful reply of the trusted side within `patience`.
+    /// The first useful reply of the trusted side within `patience`. A server that is slow is heard
+    /// for longer, to know that it is there.
     pub(super) async fn ask_trusted(&self, query: &Query, patience: Duration) -> Option<Vec<u8>> {
-        timeout(patience, self.trusted.ask(query, patience)).await.ok()?.ok()
+        timeout(patience, self.trusted.ask(query, self.timeout)).await.ok()?.ok()
+    }
+
+    /// Whether no trusted server answers such questions, so that none is worth a wait where there is
+    /// another answer. Now and then one is asked all the same, and nobody waits for it.
+    pub(super) fn is_trusted_down(self: &Rc<Self>, query: &Query) -> bool {
+        let is_down = self.trusted.are_down(query);
+        if is_down && self.trusted.is_trial_due(query) {
+            let (upstreams, query) = (Rc::clone(self), query.clone());
+            spawn_local(async move { upstreams.ask_trusted(&query, upstreams.timeout).await });
+        }
+        is_down
     }
 
     /// The first useful reply of these servers within `patience`; they are asked in order, one
@@ -270,7 +285,9 @@ impl Upstreams {
         let without = without.then(|| question.without_edns());
         let forms = [question].into_iter().chain(without).collect();
         let asking = self.questions.begin(address, forms).await?;
-        let asked = udp::ask_over(&asking, &self.outbound, address, query, patience).await;
+        let lost_after = self.standings.lost_after(address, QuestionKind::of(query));
+        let times = (lost_after.unwrap_or(udp::RESEND), patience);
+        let asked = udp::ask_over(&asking, &self.outbound, address, query, times).await;
         drop(asking);
         let UdpAnswer { form, reply, was_in_other_case } = asked.inspect_err(|error| {
             // Where TCP is closed as well, nothing else would ever tell.

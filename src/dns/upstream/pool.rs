@@ -2,10 +2,11 @@
 //! directly: DNS over TCP, over TLS, or over HTTPS.
 //!
 //! One connection is enough for a server that answers what it is asked. Many close after so many
-//! queries (RFC 7766, 6.2.3; GOAWAY in HTTP/2), some after each: how many is learned when queries
-//! were left over, and from then on a connection gets no more, and the others get connections of
-//! their own.
+//! queries (RFC 7766, 6.2.3; GOAWAY in HTTP/2), some after each: that is learned
+//! ([`closing_habit`](super::closing_habit)), and from then on a connection gets no more, and the
+//! others get connections of their own.
 
+use super::closing_habit::ClosingHabit;
 use super::dial::{Dialled, Dialler, dial};
 use super::https::TroubleReport;
 use super::request::{ConnectionState, Ended, Unanswered, UpstreamRequest};
@@ -22,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 /// Connections that take queries at a time: for a server that closes after each.
@@ -33,9 +33,6 @@ const MOST: usize = 48;
 
 /// Queries that wait for a connection; more wait in their queue.
 const MOST_WAITING: usize = 1024;
-
-/// How long it is remembered after how many queries the server closes.
-const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// Serves requests until the last handle to make one is dropped.
 pub(super) async fn run(
@@ -53,7 +50,7 @@ pub(super) async fn run(
         waiting: VecDeque::new(),
         open: HashMap::new(),
         connections: JoinSet::new(),
-        allowed: None,
+        habit: ClosingHabit::default(),
         evidence: ProxyEvidence::default(),
         said: Said::default(),
     };
@@ -83,8 +80,7 @@ struct ConnectionPool {
     /// Those that may take requests, also while they are dialled.
     open: HashMap<Id, PooledConnection>,
     connections: JoinSet<ConnectionEnd>,
-    /// So many queries on a connection, and until when.
-    allowed: Option<(u32, Instant)>,
+    habit: ClosingHabit,
     evidence: ProxyEvidence,
     /// What was said of a proxy that does not connect to it.
     said: Said,
@@ -130,7 +126,7 @@ impl ConnectionPool {
 
     fn place(&mut self, request: UpstreamRequest) -> Result<(), UpstreamRequest> {
         self.evidence.asked(&request);
-        let allowed = self.allowed();
+        let allowed = self.habit.allowed();
         self.open.retain(|_, connection| !connection.requests.is_closed());
         let takes = |it: &&mut PooledConnection| !it.state.is_shut() && it.given < allowed;
         let id = match self.open.iter_mut().find(|(_, it)| takes(it)) {
@@ -148,13 +144,6 @@ impl ConnectionPool {
             self.open.remove(&id);
         }
         given
-    }
-
-    fn allowed(&self) -> u32 {
-        match self.allowed {
-            Some((allowed, until)) if Instant::now() < until => allowed,
-            _ => u32::MAX,
-        }
     }
 
     fn start(&mut self) -> Option<Id> {
@@ -184,7 +173,9 @@ impl ConnectionPool {
         match end.outcome {
             Ok(ended) => {
                 self.connected(&ended);
-                self.learn(&ended);
+                if let Some(allowed) = self.habit.learn(&ended) {
+                    debug!(server = %self.server, "it closes after {allowed} queries");
+                }
                 self.report(&ended, end.via);
                 self.waiting.extend(end.unsent);
             }
@@ -209,16 +200,6 @@ impl ConnectionPool {
         let is_silence = ended.cause.kind() == io::ErrorKind::TimedOut;
         if ended.answered == 0 && ended.left > 0 && !is_silence {
             self.dialler.troubles.met(&self.server, &Trouble::fruitless(&ended.cause));
-        }
-    }
-
-    /// After how many queries the server closes: if some were left over.
-    fn learn(&mut self, ended: &Ended) {
-        let was_closed = ended.cause.kind() != io::ErrorKind::TimedOut;
-        if was_closed && ended.left > 1 {
-            let allowed = ended.answered.max(1).min(self.allowed());
-            debug!(server = %self.server, "it closes after {allowed} queries");
-            self.allowed = Some((allowed, Instant::now() + REMEMBERED));
         }
     }
 

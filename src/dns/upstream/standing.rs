@@ -21,6 +21,9 @@ use tokio::time::{Instant, timeout_at};
 /// No server is overdue sooner: a name that it has to ask for itself takes that long.
 const SOONEST: Duration = Duration::from_millis(200);
 
+/// No datagram counts as lost sooner: such a server may be at a slow name.
+const PROBABLY_LOST: Duration = Duration::from_millis(450);
+
 /// How long a server is left alone after its first miss. Doubles with each further one,
 const FIRST_REST: Duration = Duration::from_secs(1);
 
@@ -153,6 +156,14 @@ impl ServerStandings {
         let pace = |kind| self.get(server, kind).pace;
         let known = pace(kind).or_else(|| [V4, V6, Other, Service].into_iter().find_map(pace));
         known.map(|pace| (pace.smoothed + 4 * pace.deviation).max(SOONEST))
+    }
+
+    /// After so long without an answer a datagram was probably lost. `None`: it has let such a
+    /// question pass, or never had one, and its silence says nothing.
+    pub(super) fn lost_after(&self, server: SocketAddr, kind: QuestionKind) -> Option<Duration> {
+        let Standing { pace, misses, .. } = self.get(server, kind);
+        pace.filter(|_| misses == 0)?;
+        self.overdue(server, kind).map(|overdue| overdue.max(PROBABLY_LOST))
     }
 
     /// Asks it, and takes note of what comes of that.
@@ -293,6 +304,20 @@ mod tests {
         assert!(standings.is_down(first, kind));
         answer_after(&standings, first, 50).await;
         assert_eq!(order(&standings, kind), [(0, 200), (1, 200)], "it is back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_datagram_to_a_server_that_answers_was_probably_lost() {
+        let (standings, [first, _]) = (ServerStandings::default(), servers());
+        let kind = QuestionKind::V4;
+        assert_eq!(standings.lost_after(first, kind), None, "nothing is known of it");
+        answer_after(&standings, first, 20).await;
+        assert_eq!(standings.lost_after(first, kind), Some(PROBABLY_LOST));
+        assert_eq!(standings.lost_after(first, QuestionKind::V6), None, "it may drop these");
+        standings.missed(first, kind, Instant::now());
+        assert_eq!(standings.lost_after(first, kind), None);
+        answer_after(&standings, first, 600).await;
+        assert_eq!(standings.lost_after(first, kind), Some(Duration::from_micros(702_500)));
     }
 
     #[tokio::test(start_paused = true)]

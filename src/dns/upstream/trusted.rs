@@ -42,7 +42,8 @@ impl TrustedServers {
         TrustedServers { servers: servers.collect(), addresses, edns, standings }
     }
 
-    /// The first useful reply; each server has `patience`.
+    /// The first useful reply; each server has `patience`. A caller that waits for less is no
+    /// verdict on them.
     ///
     /// # Errors
     /// No server has one.
@@ -58,6 +59,18 @@ impl TrustedServers {
             self.standings.missed(*server, kind, began);
         }
         Ok(reply)
+    }
+
+    /// Whether all of them count as down for such questions.
+    pub(super) fn are_down(&self, query: &Query) -> bool {
+        let kind = QuestionKind::of(query);
+        self.addresses.iter().all(|server| self.standings.is_down(*server, kind))
+    }
+
+    /// Whether it is time to look whether one of them has returned.
+    pub(super) fn is_trial_due(&self, query: &Query) -> bool {
+        let kind = QuestionKind::of(query);
+        self.addresses.iter().any(|server| self.standings.is_trial_due(*server, kind))
     }
 
     /// One of `failed` is there, and of no use.

@@ -14,8 +14,9 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Datagrams get lost: the same question again after this, from the same socket.
-const RESEND: Duration = Duration::from_secs(1);
+/// Datagrams get lost: the same question again after this, from the same socket. The first time
+/// sooner where that is probable.
+pub(super) const RESEND: Duration = Duration::from_secs(1);
 
 /// An answer in another case than the question's may be a guess: the true one is at most so far
 /// behind.
@@ -41,7 +42,7 @@ pub(in crate::dns) async fn ask(
     let allowance = outbound.allowance();
     let _counted = allowance.questions.try_acquire().map_err(|_| io::ErrorKind::ResourceBusy)?;
     let own = OwnConversation { socket, forms: [Question::plain(query)] };
-    Ok(ask_over(&own, outbound, server, query, patience).await?.reply)
+    Ok(ask_over(&own, outbound, server, query, (RESEND, patience)).await?.reply)
 }
 
 /// What came of a question.
@@ -205,7 +206,8 @@ impl Conversation for OwnConversation {
     }
 }
 
-/// Asks in one form of the question after the other.
+/// Asks in one form of the question after the other. `lost_after`: when it is asked for the second
+/// time, after a second at the latest.
 ///
 /// # Errors
 /// As above.
@@ -214,7 +216,7 @@ pub(super) async fn ask_over(
     outbound: &Outbound,
     server: SocketAddr,
     query: &Query,
-    patience: Duration,
+    (lost_after, patience): (Duration, Duration),
 ) -> io::Result<UdpAnswer> {
     let end = Instant::now() + patience;
     let over_tcp = async |form: usize| {
@@ -227,13 +229,15 @@ pub(super) async fn ask_over(
         timeout(left, tcp::ask(outbound, server, query)).await.ok()?.ok()
     };
     let mut next = (0..asking.forms().len()).cycle();
+    let mut resend = lost_after.min(RESEND);
     let mut other_case = None;
     let (form, reply) = loop {
-        let mut until = end.min(Instant::now() + RESEND);
+        let mut until = end.min(Instant::now() + resend);
         if other_case.is_some() {
             until = end.min(Instant::now() + BEHIND);
         } else {
             asking.send(next.next().ok_or(io::ErrorKind::InvalidInput)?).await?;
+            resend = RESEND;
         }
         let heard = timeout_at(until, asking.receive(other_case.is_none())).await;
         match (heard, other_case) {
