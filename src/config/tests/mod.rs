@@ -1,6 +1,7 @@
 //! Bad files and what is said of them, good files and what they mean.
 
 mod bad;
+mod dns;
 mod files;
 mod good;
 mod keys;
