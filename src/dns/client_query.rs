@@ -23,6 +23,8 @@ pub(super) enum Came {
     Datagram(SocketAddr),
     /// Over a connection that was redirected from this server's address.
     Redirected(SocketAddr),
-    /// Over a connection, or in a datagram, that was meant for us, or for nobody known.
+    /// In a datagram that was meant for us.
+    DatagramToUs,
+    /// Over a connection that was meant for us, or for nobody known.
     ToUs,
 }

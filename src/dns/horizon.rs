@@ -76,7 +76,7 @@ impl Horizon {
         settings: &Settings,
     ) -> Option<SocketAddr> {
         let server = match asked.came {
-            Came::ToUs => return None,
+            Came::ToUs | Came::DatagramToUs => return None,
             Came::Redirected(server) => server,
             Came::Datagram(local) => {
                 on_link_of(self.origins.as_ref()?.of_datagram(asked.client, local)?, local)?

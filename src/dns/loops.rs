@@ -77,10 +77,11 @@ impl QueryLoops {
         Asking { question, questions: Rc::clone(&self.questions) }
     }
 
-    /// Whether a query is our own; says so once.
-    pub(super) fn closes(&self, query: &Query, client: SocketAddr) -> bool {
+    /// Whether a query is our own; says so once. Our sockets send datagrams: a program of this
+    /// machine that asks over a connection may have the same address and port.
+    pub(super) fn closes(&self, query: &Query, client: SocketAddr, is_datagram: bool) -> bool {
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-        if self.sockets.borrow().contains(&client) {
+        if is_datagram && self.sockets.borrow().contains(&client) {
             self.warn_once(
                 "our own queries come back to us: a rule of somebody else overwrites our mark; \
                  `iptables -t mangle -S` and `nft list ruleset` show who sets marks",
@@ -121,10 +122,12 @@ mod tests {
         let loops = QueryLoops::default();
         let query = |name: &str| Query::new(&name.parse().unwrap(), rr::A);
         let own = loops.note("192.0.2.1:4000".parse().unwrap());
-        let closes = |name, client: &str| loops.closes(&query(name), client.parse().unwrap());
+        let closes = |name, client: &str| loops.closes(&query(name), client.parse().unwrap(), true);
         assert!(closes("a.example", "192.0.2.1:4000"));
         assert!(closes("a.example", "[::ffff:192.0.2.1]:4000"));
         assert!(!closes("a.example", "192.0.2.1:4001"));
+        let over_tcp = loops.closes(&query("a.example"), own.address, false);
+        assert!(!over_tcp, "another socket, of whomever");
         drop(own);
         assert!(!closes("a.example", "192.0.2.1:4000"));
         loops.warned.set(false);

@@ -10,7 +10,7 @@
 //! 5. what failed a moment ago: stale, else SERVFAIL;
 //! 6. [`flights`](super::flights), by way of the asked server where that has a part in it.
 
-use super::client_query::ClientQuery;
+use super::client_query::{Came, ClientQuery};
 use super::flights::Flights;
 use super::horizon::Horizon;
 use super::in_flight::InFlight;
@@ -165,10 +165,11 @@ impl Resolver {
     }
 
     fn try_policy(&self, asked: &ClientQuery<'_>, out: &mut Vec<u8>) -> AtOnce {
-        let ClientQuery { query, limit, client, at, .. } = *asked;
+        let ClientQuery { query, limit, client, came, at } = *asked;
+        let is_datagram = matches!(came, Came::Datagram(_) | Came::DatagramToUs);
         if let Some(known) = self.policy.known(query, self.memory.verdict(query, at)) {
             out.extend(self.policy.write(known, query, limit));
-        } else if self.upstreams.loops.closes(query, client) {
+        } else if self.upstreams.loops.closes(query, client, is_datagram) {
             out.extend(reply::refused(query, Some(Ede::LOOP)));
         } else {
             return AtOnce::Unconcerned;

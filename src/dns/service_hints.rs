@@ -10,9 +10,9 @@
 //!
 //! (1) They would lead past the near addresses that were judged.
 //! (2) But all if the client validates (DO) and the trusted record is signed: without its hints it
-//! has no signature and counts as forged, and such a client gets far addresses that it can validate
-//! as well ([`flights`](super::flights)). What a domestic server calls signed is no reason: who does
-//! not look would be led away.
+//! has no signature and counts as forged, and such a client gets far addresses that it can
+//! validate as well ([`flights`](super::flights)). What a domestic server calls signed is no
+//! reason: who does not look would be led away.
 //!
 //! What the first two lines forbid goes with the signature, as an AAAA record that is filtered is
 //! denied without a proof: who validates has to do without the record.

@@ -1,8 +1,8 @@
 //! Clients over HTTPS (RFC 8484): `GET /dns-query?dns=...` and `POST /dns-query`, over HTTP/2 and
 //! HTTP/1.1.
 
-use super::room::{ENCRYPTED_IDLE as IDLE, MOST_PIPELINED, Place};
-use super::streams::Guest;
+use super::guest::Guest;
+use super::room::{ENCRYPTED_IDLE as IDLE, MOST_PIPELINED, RoomPlace};
 use crate::dns::client_query::{Came, ClientQuery};
 use crate::dns::reply::Reply;
 use crate::dns::wire::{Query, TCP_SIZE};
@@ -115,7 +115,7 @@ struct Streams {
 impl Streams {
     /// Until nothing was asked for a while, nothing is asked and another client needs the place, or
     /// the client is no longer welcome.
-    async fn rests(&self, place: &Place) {
+    async fn rests(&self, place: &RoomPlace) {
         loop {
             if self.have_to_end.get() {
                 return;

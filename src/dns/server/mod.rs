@@ -1,6 +1,7 @@
 //! The listeners, on a thread of their own: UDP and TCP on every address, and what the household
 //! asks directly ([`Household`](super::household::Household)).
 
+mod guest;
 mod https;
 mod room;
 pub(super) mod streams;
@@ -247,7 +248,7 @@ fn over_udp<'a>(
 ) -> ClientQuery<'a> {
     let came = match door {
         Door::Captured => Came::Datagram(listener.arrived_at(asker)),
-        _ => Came::ToUs,
+        _ => Came::DatagramToUs,
     };
     let client = canonical(asker.address);
     ClientQuery { query, limit: query.udp_limit(), client, came, at }

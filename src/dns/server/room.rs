@@ -1,10 +1,10 @@
 //! How many clients with connections are served, and for how long.
 //!
-//! When the room is full the one that has been idle for longest has to leave (RFC 7766, 6.2.3): idle
-//! clients must not keep others out, and busy ones neither. So the last quarter of the places is for
-//! hosts that have fewer than are left; a host that has an eighth of all anyway gets no further one
-//! then, but one of its own idle ones ends. This machine is not limited so: its programs cannot be
-//! told apart.
+//! When the room is full the one that has been idle for longest has to leave (RFC 7766, 6.2.3):
+//! idle clients must not keep others out, and busy ones neither. So the last quarter of the places
+//! is for hosts that have fewer than are left. Who has as many, and an eighth of all, gets no
+//! further one then, but one of its own idle ones ends. This machine is not limited so: its
+//! programs cannot be told apart.
 
 use crate::net;
 use crate::net::allowance::Allowance;
@@ -43,7 +43,7 @@ struct HostPlaces {
 
 /// The place of a connection, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct RoomPlace {
     room: Rc<Room>,
     host: IpAddr,
     places: Rc<HostPlaces>,
@@ -61,7 +61,10 @@ impl Room {
     ///
     /// # Errors
     /// Never: the room is not closed.
-    pub(super) async fn enter(self: &Rc<Self>, client: SocketAddr) -> io::Result<Option<Place>> {
+    pub(super) async fn enter(
+        self: &Rc<Self>,
+        client: SocketAddr,
+    ) -> io::Result<Option<RoomPlace>> {
         let client = canonical(client);
         let host = client.ip();
         let places = Rc::clone(self.hosts.borrow_mut().entry(host).or_default());
@@ -80,7 +83,7 @@ impl Room {
             }
         };
         places.held.set(places.held.get() + 1);
-        Ok(Some(Place { room: Rc::clone(self), host, places, _permit: permit }))
+        Ok(Some(RoomPlace { room: Rc::clone(self), host, places, _permit: permit }))
     }
 }
 
@@ -89,7 +92,7 @@ fn has_share(held: usize, free: usize, all: usize) -> bool {
     free <= all / 4 && held >= free.max(all / 8).max(1)
 }
 
-impl Place {
+impl RoomPlace {
     /// Until another client needs it. To be waited for by an idle one.
     pub(super) async fn is_wanted(&self) {
         tokio::select! {
@@ -99,7 +102,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for RoomPlace {
     fn drop(&mut self) {
         let held = self.places.held.get() - 1;
         self.places.held.set(held);
@@ -121,7 +124,7 @@ mod tests {
         room
     }
 
-    async fn enter(room: &Rc<Room>, client: &str, tries: usize) -> Vec<Place> {
+    async fn enter(room: &Rc<Room>, client: &str, tries: usize) -> Vec<RoomPlace> {
         let client = SocketAddr::new(client.parse().unwrap(), 4000);
         let mut places = Vec::new();
         while places.len() < tries

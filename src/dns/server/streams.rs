@@ -1,6 +1,7 @@
 //! Clients over TCP (RFC 7766), and those of the household over TLS (RFC 7858) and HTTPS.
 
-use super::room::{ENCRYPTED_IDLE, MOST_PIPELINED, Place, Room};
+use super::guest::{Guest, unwelcome};
+use super::room::{ENCRYPTED_IDLE, MOST_PIPELINED, Room};
 use super::{Door, https};
 use crate::dns::client_query::{Came, ClientQuery};
 use crate::dns::horizon;
@@ -11,7 +12,7 @@ use crate::net::listen::Errors;
 use crate::net::origin::{self, OrigDst};
 use crate::target::canonical;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -62,23 +63,7 @@ pub(super) async fn serve_all(
     }
 }
 
-/// A client that has a place.
-pub(super) struct Guest {
-    pub(super) present: Rc<Present>,
-    pub(super) client: SocketAddr,
-    /// Where it asks the household's resolver; `None`: it was captured.
-    at: Option<IpAddr>,
-    pub(super) place: Place,
-}
-
 impl Guest {
-    /// Whether the settings of this moment let it ask.
-    pub(super) fn is_welcome(&self) -> bool {
-        let resolver = self.present.load();
-        let household = &resolver.policy.settings.household;
-        self.at.is_none_or(|own| household.may_ask(canonical(self.client).ip(), own))
-    }
-
     async fn enter(mut self, stream: TcpStream, door: Door) -> io::Result<()> {
         stream.set_nodelay(true)?;
         if door == Door::Captured {
@@ -111,10 +96,6 @@ impl Guest {
         let (source, sink) = tokio::io::split(stream);
         serve(self, source, sink, Came::ToUs, ENCRYPTED_IDLE).await
     }
-}
-
-fn unwelcome() -> io::Error {
-    io::Error::other("no host of the household, and none of household.clients")
 }
 
 /// Queries are answered as their answers come, in any order (RFC 7766, 7).
@@ -199,7 +180,7 @@ fn asked_server(stream: &TcpStream, client: SocketAddr, present: &Present) -> Op
 pub(in crate::dns) async fn serve_one(
     present: Rc<Present>,
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    (client, own): (SocketAddr, IpAddr),
+    (client, own): (SocketAddr, std::net::IpAddr),
     is_http: bool,
 ) -> io::Result<()> {
     let room = Room::new(&crate::net::allowance::Allowance::default());

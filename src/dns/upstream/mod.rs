@@ -163,8 +163,8 @@ impl Upstreams {
         timeout(patience, self.trusted.ask(query, self.timeout)).await.ok()?.ok()
     }
 
-    /// Whether no trusted server answers such questions, so that none is worth a wait where there is
-    /// another answer. Now and then one is asked all the same, and nobody waits for it.
+    /// Whether no trusted server answers such questions, so that none is worth a wait where there
+    /// is another answer. Now and then one is asked all the same, and nobody waits for it.
     pub(super) fn is_trusted_down(self: &Rc<Self>, query: &Query) -> bool {
         let is_down = self.trusted.are_down(query);
         if is_down && self.trusted.is_trial_due(query) {
