@@ -159,8 +159,8 @@ impl Config {
         let mut named = config.subscriptions.iter_mut().filter(|it| it.name == name);
         let subscription = named.next().ok_or("a subscription that is no longer there")?;
         let (name, names) = (&subscription.name, &subscription.names);
-        let plugins = subscription.plugins;
-        let reading = BodyReading { name, names, plugins, listen: &self.listen, own: &own };
+        let (plugins, warm, listen) = (subscription.plugins, subscription.warm, &self.listen);
+        let reading = BodyReading { name, names, plugins, warm, listen, own: &own };
         subscription.provided = Provided::of(body, reading)?;
         config.take_provided();
         Ok(config)

@@ -49,6 +49,8 @@ pub(super) struct BodyReading<'a> {
     pub(super) names: &'a NameFilter,
     /// Whether it may name a plugin.
     pub(super) plugins: bool,
+    /// Whether connections to its servers are dialled ahead of need.
+    pub(super) warm: bool,
     /// Where no server may be.
     pub(super) listen: &'a ListenConfig,
     /// The names of the operator's proxies.
@@ -61,7 +63,7 @@ impl Provided {
     /// # Errors
     /// What it is instead, or why none of its servers can be used. Never a secret.
     pub(super) fn of(kept: &KeptBody, reading: BodyReading<'_>) -> Result<Self, String> {
-        let BodyReading { name: subscription, names: filter, plugins, listen, own } = reading;
+        let BodyReading { name: subscription, names: filter, plugins, warm, listen, own } = reading;
         let body = SubscriptionBody::read(&kept.body).map_err(|error| error.to_string())?;
         let mut passed_over = body.passed_over;
         let (mut names, mut proxies) = (own.clone(), Vec::new());
@@ -105,6 +107,7 @@ impl Provided {
                 // Never past a plugin: that is the operator's own choice.
                 udp: kind.udp_by_default() && udp.unwrap_or(true),
                 dial_options: DialOptions::default(),
+                warm,
                 kind,
             });
         }

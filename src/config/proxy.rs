@@ -44,6 +44,8 @@ pub struct ProxyConfig {
     pub udp: bool,
     /// How connections to it are made: `fast-open`, `multipath`.
     pub dial_options: DialOptions,
+    /// Whether connections to it are dialled ahead of need.
+    pub warm: bool,
     /// The protocol and what it needs.
     pub kind: ProxyKind,
 }
@@ -74,6 +76,7 @@ struct Draft {
     connect_timeout: Duration,
     udp: bool,
     dial_options: DialOptions,
+    warm: bool,
     kind: ProxyKind,
 }
 
@@ -146,8 +149,15 @@ fn draft(
     };
     section.key("fast-open", &mut dial_options.fast_open, option);
     section.key("multipath", &mut dial_options.multipath, option);
+    let mut warm = true;
+    section.key("warm", &mut warm, warmth);
     let (written, server) = server?;
-    Some(Draft { name, written, server, connect_timeout, udp, dial_options, kind: kind? })
+    Some(Draft { name, written, server, connect_timeout, udp, dial_options, warm, kind: kind? })
+}
+
+/// Whether connections are dialled ahead of need.
+pub(super) fn warmth(item: &Item<'_>) -> Option<bool> {
+    item.choice(&[("auto", true), ("off", false)])
 }
 
 /// What a proxy is called by default, where it is, and what it speaks.
@@ -216,6 +226,7 @@ impl Draft {
             connect_timeout: self.connect_timeout,
             udp: self.udp,
             dial_options: self.dial_options,
+            warm: self.warm,
             kind: self.kind,
         }
     }

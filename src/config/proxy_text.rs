@@ -25,6 +25,7 @@ pub fn proxy_of_link(text: &str) -> Result<ProxyConfig, LinkProblem> {
         connect_timeout: CONNECT_TIMEOUT,
         udp: kind.udp_by_default(),
         dial_options: DialOptions::default(),
+        warm: true,
         kind,
     })
 }
@@ -117,6 +118,9 @@ impl ProxyConfig {
             if is_on {
                 line(key, "true");
             }
+        }
+        if !self.warm {
+            line("warm", "\"off\"");
         }
         text
     }

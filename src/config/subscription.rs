@@ -8,6 +8,7 @@ use super::ListenConfig;
 use super::file;
 use super::item::Item;
 use super::provided::{BodyReading, Provided};
+use super::proxy::warmth;
 use super::quantity::duration;
 use super::section::Section;
 use crate::subscription::format::LONGEST_BODY;
@@ -41,6 +42,8 @@ pub struct SubscriptionConfig {
     pub user_agent: String,
     /// Whether its servers may have a plugin.
     pub plugins: bool,
+    /// Whether connections to its servers are dialled ahead of need.
+    pub warm: bool,
     /// `include`, `exclude`
     pub names: NameFilter,
     /// Where the last good body is kept; `None`: nowhere.
@@ -125,6 +128,8 @@ fn one(
     section.key("user-agent", &mut user_agent, user_agent_of);
     let mut plugins = false;
     section.key("plugins", &mut plugins, Item::boolean);
+    let mut warm = true;
+    section.key("warm", &mut warm, warmth);
     let mut filter = NameFilter::default();
     section.key("include", &mut filter.include, patterns);
     section.key("exclude", &mut filter.exclude, patterns);
@@ -140,6 +145,7 @@ fn one(
         via,
         user_agent,
         plugins,
+        warm,
         names: filter,
         kept_in,
         provided,
@@ -155,8 +161,9 @@ fn provided_by(
     listen: &ListenConfig,
     own: &HashSet<String>,
 ) -> Option<Provided> {
-    let SubscriptionConfig { name, names, plugins, .. } = subscription;
-    let reading = BodyReading { name, names, plugins: *plugins, listen, own };
+    let SubscriptionConfig { name, names, plugins, warm, .. } = subscription;
+    let (plugins, warm) = (*plugins, *warm);
+    let reading = BodyReading { name, names, plugins, warm, listen, own };
     if let (BodyOrigin::File(_), Some(item)) = (&subscription.origin, section.item("file")) {
         let (path, content) = file::body(&item, LONGEST_BODY)?;
         if let Some(warning) = content.exposure(&path) {

@@ -17,6 +17,7 @@ use crate::proxy::https::HttpsConnect;
 use crate::proxy::server::ProxyServer;
 use crate::proxy::shadowsocks::Shadowsocks;
 use crate::proxy::socks5::Socks5;
+use crate::proxy::warm::WORTH;
 use crate::route::Rules;
 use crate::{dns, firewall};
 use ipnet::IpNet;
@@ -136,7 +137,8 @@ pub(super) fn dispatcher(
         }
         let outbound = outbound.clone().with_options(proxy.dial_options);
         let server = ProxyServer::new(proxy.name.clone(), Arc::clone(endpoint), outbound)
-            .behind(plugin.clone());
+            .behind(plugin.clone())
+            .warm(proxy.warm.then_some(WORTH));
         let way: Box<dyn Proxy> = match &proxy.kind {
             ProxyKind::Shadowsocks { key, .. } => {
                 let shadowsocks = Shadowsocks::new(server, key.clone());

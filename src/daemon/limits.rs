@@ -116,20 +116,21 @@ impl Budget {
                 questions: 6 * sixteenth as usize,
                 fallbacks: sixteenth as usize,
                 clients: 3 * sixteenth as usize,
-                races: 2 * sixteenth as usize,
+                races: 3 * sixteenth as usize / 2,
+                warm: sixteenth as usize / 2,
             },
         }
     }
 
     /// Descriptors of all parts together.
     const fn descriptors(&self) -> u64 {
-        let Numbers { questions, fallbacks, clients, races } = self.sockets;
+        let Numbers { questions, fallbacks, clients, races, warm } = self.sockets;
         let SessionLimits { sessions, reply_sockets } = self.datagrams;
         self.connections as u64 * PER_CONNECTION
             + sessions as u64 * self.per_session
             + reply_sockets as u64
             + self.pipes as u64 * PER_PIPE
-            + (questions + fallbacks + clients + races) as u64
+            + (questions + fallbacks + clients + races + warm) as u64
     }
 }
 
@@ -189,8 +190,8 @@ mod tests {
         assert_eq!(budget.connections, 9488);
         assert_eq!(budget.pipes, 112);
         assert_eq!(budget.datagrams, SessionLimits { sessions: 0, reply_sockets: 0 });
-        let Numbers { questions, fallbacks, clients, races } = budget.sockets;
-        assert_eq!([questions, fallbacks, clients, races], [336, 56, 168, 112]);
+        let Numbers { questions, fallbacks, clients, races, warm } = budget.sockets;
+        assert_eq!([questions, fallbacks, clients, races, warm], [336, 56, 168, 84, 28]);
         assert_eq!(20_000 - budget.descriptors(), 128, "is for the rest");
         let budget = Budget::of(20_000, 1);
         assert_eq!(budget.connections, 7116);

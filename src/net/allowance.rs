@@ -16,6 +16,8 @@ pub struct Numbers {
     pub clients: usize,
     /// Dials to a further address of a server, beside the first.
     pub races: usize,
+    /// Connections to proxies that are dialled ahead of need.
+    pub warm: usize,
 }
 
 /// The same, to be taken from.
@@ -26,6 +28,7 @@ pub struct Allowance {
     pub(crate) fallbacks: Semaphore,
     pub(crate) clients: Arc<Semaphore>,
     pub(crate) races: Arc<Semaphore>,
+    pub(crate) warm: Arc<Semaphore>,
 }
 
 impl Allowance {
@@ -37,6 +40,7 @@ impl Allowance {
             fallbacks: Semaphore::new(numbers.fallbacks),
             clients: Arc::new(Semaphore::new(numbers.clients)),
             races: Arc::new(Semaphore::new(numbers.races)),
+            warm: Arc::new(Semaphore::new(numbers.warm)),
         }
     }
 }
@@ -44,7 +48,7 @@ impl Allowance {
 /// For tests and tools, which set nothing aside.
 impl Default for Allowance {
     fn default() -> Self {
-        Allowance::new(Numbers { questions: 336, fallbacks: 56, clients: 16, races: 112 })
+        Allowance::new(Numbers { questions: 336, fallbacks: 56, clients: 16, races: 84, warm: 28 })
     }
 }
 
@@ -79,7 +83,7 @@ mod tests {
         let (_listener, _crowd, silent) = silent();
         let answering = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         let addresses = [silent, answering.local_addr().unwrap()];
-        let numbers = |races| Numbers { questions: 1, fallbacks: 1, clients: 1, races };
+        let numbers = |races| Numbers { questions: 1, fallbacks: 1, clients: 1, races, warm: 0 };
         for (races, connects) in [(1, true), (0, false)] {
             let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless)
                 .within(Allowance::new(numbers(races)));

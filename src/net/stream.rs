@@ -1,9 +1,10 @@
 //! What a relay asks of a TCP connection beyond tokio's own: reads that know when the socket is
 //! empty, and waking only for many bytes.
 
-use nix::libc::{self, SO_RCVLOWAT, SOL_SOCKET};
+use nix::errno::Errno;
+use nix::libc::{self, IPPROTO_TCP, SO_RCVLOWAT, SOL_SOCKET, TCP_INFO};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, recv, setsockopt};
+use nix::sys::socket::{MsgFlags, getsockopt, recv, setsockopt};
 use nix::sys::uio::readv;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd};
@@ -55,6 +56,18 @@ fn taking(
     taken.map_or(result, Ok)
 }
 
+/// Whether nothing has come on it: no byte, no end, no error. Asks the kernel (recv(2), MSG_PEEK),
+/// since the runtime may not have heard of it yet.
+pub fn is_silent(stream: &TcpStream) -> bool {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    recv(stream.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN)
+}
+
+/// Whether the other end has acknowledged all that was sent (TCP_INFO, tcp(7)).
+pub fn is_acknowledged(stream: &TcpStream) -> bool {
+    getsockopt(stream, TcpInformation).is_ok_and(|tcp| tcp.tcpi_unacked == 0)
+}
+
 /// Whether nothing waits to be read from `source`, and `sink` has room for it.
 pub fn is_at_rest(source: &TcpStream, sink: &TcpStream) -> bool {
     let mut both = [
@@ -91,4 +104,16 @@ nix::setsockopt_impl!(
     SO_RCVLOWAT,
     i32,
     nix::sys::socket::sockopt::SetStruct<i32>
+);
+
+/// Nor is this one.
+#[derive(Clone, Copy, Debug)]
+struct TcpInformation;
+
+nix::getsockopt_impl!(
+    TcpInformation,
+    IPPROTO_TCP,
+    TCP_INFO,
+    libc::tcp_info,
+    nix::sys::socket::sockopt::GetStruct<libc::tcp_info>
 );

@@ -9,6 +9,7 @@ use crate::sync::{read, write};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::RwLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Notify;
 
@@ -19,6 +20,8 @@ pub struct Endpoint {
     addresses: RwLock<Vec<IpAddr>>,
     /// A dial failed.
     missed: Notify,
+    /// How often the addresses have changed, or a dial has failed.
+    turns: AtomicU64,
 }
 
 impl Endpoint {
@@ -30,6 +33,7 @@ impl Endpoint {
             port,
             addresses: RwLock::new(literal.into_iter().collect()),
             missed: Notify::new(),
+            turns: AtomicU64::new(0),
         }
     }
 
@@ -54,15 +58,35 @@ impl Endpoint {
     /// # Errors
     /// No address is known, or none of them answers.
     pub(super) async fn dial(&self, outbound: &Outbound, first: &[u8]) -> Result<TcpStream, Error> {
+        let missed = MissedOnDrop(Some(self));
+        let dialled = self.dial_ahead(outbound, first).await;
+        if dialled.is_ok() || matches!(dialled, Err(Error::Unresolved { .. })) {
+            missed.disarm();
+        }
+        dialled
+    }
+
+    /// The same ahead of need: that it fails says nothing to others.
+    ///
+    /// # Errors
+    /// As [`dial`](Self::dial).
+    pub(super) async fn dial_ahead(
+        &self,
+        outbound: &Outbound,
+        first: &[u8],
+    ) -> Result<TcpStream, Error> {
         let addresses = self.addresses();
         if addresses.is_empty() {
             return Err(self.unresolved());
         }
-        let missed = MissedOnDrop(Some(&self.missed));
         let failed = |source| Error::Dial { server: self.to_string(), source };
-        let stream = outbound.tcp_saying(&addresses, first).await.map_err(failed)?;
-        missed.disarm();
-        Ok(stream)
+        outbound.tcp_saying(&addresses, first).await.map_err(failed)
+    }
+
+    /// Changes whenever a connection that stands may lead nowhere: a dial has failed, or there are
+    /// other addresses.
+    pub(super) fn turn(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
     }
 
     /// A UDP socket that is connected to the first address: nothing answers, so there is no telling
@@ -84,6 +108,7 @@ impl Endpoint {
 
     /// Says that nothing answers at the known addresses: perhaps there are new ones.
     pub fn miss(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
         self.missed.notify_one();
     }
 
@@ -102,12 +127,15 @@ impl Endpoint {
         let mut known = write(&self.addresses);
         let changed = *known != addresses;
         *known = addresses;
+        if changed {
+            self.turns.fetch_add(1, Ordering::Relaxed);
+        }
         changed
     }
 }
 
 /// A dial that is given up has failed too.
-struct MissedOnDrop<'a>(Option<&'a Notify>);
+struct MissedOnDrop<'a>(Option<&'a Endpoint>);
 
 impl MissedOnDrop<'_> {
     fn disarm(mut self) {
@@ -117,8 +145,8 @@ impl MissedOnDrop<'_> {
 
 impl Drop for MissedOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(missed) = self.0 {
-            missed.notify_one();
+        if let Some(endpoint) = self.0 {
+            endpoint.miss();
         }
     }
 }

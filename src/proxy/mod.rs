@@ -17,6 +17,7 @@ pub mod server;
 pub mod shadowsocks;
 pub mod socks5;
 pub mod tls;
+pub mod warm;
 
 use crate::target::Target;
 use association::Association;
@@ -29,6 +30,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
+use warm::WarmCounts;
 
 /// A boxed future, since a trait object has to return one.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -72,6 +74,17 @@ pub trait Proxy: Debug + Send + Sync {
     /// The network is another one: whatever is kept for coming dials may be dead.
     fn network_changed(&self) {}
 
+    /// Waits until a connection could not be dialled ahead of need. That is held against nobody,
+    /// but it is a reason to ask. One that failed before the wait began counts.
+    fn ahead_failed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    /// What became of the connections that were dialled ahead of need; `None`: none are.
+    fn warm_counts(&self) -> Option<WarmCounts> {
+        None
+    }
+
     /// What may be wrong if the server takes connections and never sends a byte on them.
     fn suspicion_of_silence(&self) -> String {
         "is the password or the method wrong?".into()
@@ -89,9 +102,33 @@ pub trait Proxy: Debug + Send + Sync {
 #[derive(Debug, Default)]
 pub struct Progress {
     server_reached: AtomicBool,
+    was_ready: AtomicBool,
+    is_probe: bool,
 }
 
 impl Progress {
+    /// Of a dial that nobody needs, which is to show how the server is now: it takes no connection
+    /// that was dialled ahead, and none is dialled because of it.
+    pub fn of_probe() -> Self {
+        Progress { is_probe: true, ..Progress::default() }
+    }
+
+    /// Whether it is such a dial.
+    pub fn is_probe(&self) -> bool {
+        self.is_probe
+    }
+
+    /// The connection to the proxy server was dialled ahead.
+    pub fn connection_was_ready(&self) {
+        self.was_ready.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was. Then the time of the dial does not tell how far the server is; nor does its
+    /// success, where the server answers nothing at the dial, that it is there.
+    pub fn was_connection_ready(&self) -> bool {
+        self.was_ready.load(Ordering::Relaxed)
+    }
+
     /// A connection to the proxy server itself stands.
     pub fn server_is_reached(&self) {
         self.server_reached.store(true, Ordering::Relaxed);

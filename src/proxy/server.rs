@@ -5,10 +5,12 @@ use super::doubt::ServerDoubt;
 use super::endpoint::Endpoint;
 use super::{Error, HalfClose, Progress};
 use crate::net::Outbound;
+use crate::net::allowance::Allowance;
 use crate::plugin::Plugin;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::Instant;
 
@@ -20,12 +22,31 @@ pub struct ProxyServer {
     outbound: Outbound,
     plugin: Option<Arc<Plugin>>,
     doubt: ServerDoubt,
+    warm: Option<Duration>,
 }
 
 impl ProxyServer {
     /// `name` is the one for logs; `outbound` makes the sockets, with the options of this proxy.
     pub fn new(name: String, endpoint: Arc<Endpoint>, outbound: Outbound) -> Self {
-        ProxyServer { name, endpoint, outbound, plugin: None, doubt: ServerDoubt::default() }
+        let (plugin, doubt) = (None, ServerDoubt::default());
+        ProxyServer { name, endpoint, outbound, plugin, doubt, warm: None }
+    }
+
+    /// The same, with connections dialled ahead of need where a dial takes at least so long.
+    #[must_use]
+    pub fn warm(self, worth: Option<Duration>) -> Self {
+        ProxyServer { warm: worth, ..self }
+    }
+
+    /// From which time of a dial on connections are dialled ahead. `None`: they are not, also where
+    /// a plugin makes them: what is dialled then leads no further than to the plugin.
+    pub(super) fn warms(&self) -> Option<Duration> {
+        self.warm.filter(|_| self.plugin.is_none())
+    }
+
+    /// How many sockets may be open beside those of connections.
+    pub(super) fn allowance(&self) -> &Allowance {
+        self.outbound.allowance()
     }
 
     /// The same, with a plugin before it for what [`dial`](Self::dial) connects. Datagrams pass it
@@ -62,6 +83,14 @@ impl ProxyServer {
         };
         progress.server_is_reached();
         Ok(tcp)
+    }
+
+    /// Connects ahead of need and sends `first`. No failure of it is told to others.
+    ///
+    /// # Errors
+    /// No address is known, or none of them answers.
+    pub(super) async fn dial_ahead(&self, first: &[u8]) -> Result<TcpStream, Error> {
+        self.endpoint.dial_ahead(&self.outbound, first).await
     }
 
     /// obfs-local and v2ray-plugin end both halves when one ends.

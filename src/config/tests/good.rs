@@ -97,6 +97,7 @@ connect-timeout = "500ms"
 fast-open = true
 multipath = true
 udp = false
+warm = "off"
 [[proxy]]
 type = "http"
 server = "Proxy.example.com:8080"
@@ -168,6 +169,7 @@ fn everything() {
     assert_eq!(config.proxies[0].connect_timeout, Duration::from_millis(500));
     let options = [0, 1].map(|number: usize| config.proxies[number].dial_options);
     assert_eq!(options, [DialOptions { fast_open: true, multipath: true }, DialOptions::default()]);
+    assert_eq!([0, 1].map(|number: usize| config.proxies[number].warm), [false, true]);
     let ProxyKind::Shadowsocks { key, .. } = &config.proxies[0].kind else { panic!() };
     assert_eq!(
         (key.method(), key.password().expose()),

@@ -42,6 +42,7 @@ fn the_example_has_every_key_with_its_default() {
     let mut bare = super::config("");
     assert_eq!(proxies[0].connect_timeout, bare.proxies[0].connect_timeout);
     assert_eq!(proxies[0].dial_options, bare.proxies[0].dial_options);
+    assert_eq!(proxies[0].warm, bare.proxies[0].warm);
     bare.proxies.clear();
     assert_eq!(format!("{shipped:#?}"), format!("{bare:#?}"));
 
@@ -86,7 +87,8 @@ const PROXIES: [&str; 6] = [
 
 /// One value at least is right for each key, and not its default. FOLDER holds the files that
 /// follow it. Some keys are right only together with others.
-const VALUES: [&str; 38] = [
+const VALUES: [&str; 39] = [
+    "\"off\"",
     "false",
     "true",
     "7",

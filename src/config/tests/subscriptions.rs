@@ -42,6 +42,10 @@ fn servers_stand_behind_the_operators_own() {
     assert_eq!(names(&loaded.config), expected);
     assert_eq!(loaded.config.proxies[1].host, "one.example");
     assert!(loaded.config.proxies[1].udp && !loaded.config.proxies[3].udp);
+    assert!(loaded.config.proxies.iter().all(|proxy| proxy.warm));
+    let cold = read(&format!("{own}{}", of_file(&folder, LINKS, "warm = \"off\"\n"))).unwrap();
+    let warm: Vec<bool> = cold.config.proxies.iter().map(|proxy| proxy.warm).collect();
+    assert_eq!(warm, [true, false, false, false]);
     let words = loaded.config.subscriptions[0].provided.to_string();
     assert_eq!(
         words,

@@ -14,29 +14,45 @@ pub(super) mod tunnel;
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::server::ProxyServer;
+use super::warm::{Warm, WarmCounts, WarmRequest};
 use super::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::target::Target;
+use std::sync::Arc;
+use tokio::net::TcpStream;
 use tunnel::{Tunnel, request};
 
 /// A proxy that speaks HTTP CONNECT.
 #[derive(Debug)]
 pub struct HttpConnect {
-    server: ProxyServer,
+    server: Arc<ProxyServer>,
     credentials: Option<Credentials>,
+    warm: Option<Warm<TcpStream>>,
 }
 
 impl HttpConnect {
     /// A proxy at this server.
     pub fn new(server: ProxyServer, credentials: Option<Credentials>) -> Self {
-        HttpConnect { server, credentials }
+        let server = Arc::new(server);
+        let warm = Warm::of_bare(&server);
+        HttpConnect { server, credentials, warm }
     }
 
     async fn dial(&self, target: &Target, progress: &Progress) -> Result<Link, Error> {
-        let HttpConnect { server, credentials } = self;
+        let HttpConnect { server, credentials, warm } = self;
         let credentials = credentials.as_ref();
-        let mut tcp = server.dial(&request(target, credentials), progress).await?;
+        let request = request(target, credentials);
         let suspicion = "is it an HTTP proxy without TLS?";
-        let early = Tunnel { server, target, credentials, suspicion }.answer(&mut tcp).await?;
+        let tunnel = Tunnel { server, target, credentials, suspicion };
+        if let Some(asking) = WarmRequest::on(warm.as_ref(), progress)
+            && let Some((mut tcp, first)) =
+                asking.first_of_answer(&request, response::is_timeout).await
+        {
+            let early = tunnel.rest_of_answer(first, &mut tcp).await?;
+            return Ok(Link::Plain { tcp, early, half_close: HalfClose::Held });
+        }
+        let dial = server.dial(&request, progress);
+        let mut tcp = Warm::timing(warm.as_ref(), progress, dial).await?;
+        let early = tunnel.answer(&mut tcp).await?;
         Ok(Link::Plain { tcp, early, half_close: HalfClose::Held })
     }
 }
@@ -56,6 +72,18 @@ impl Proxy for HttpConnect {
 
     fn endpoint(&self) -> Option<&Endpoint> {
         Some(self.server.endpoint())
+    }
+
+    fn network_changed(&self) {
+        self.warm.iter().for_each(Warm::give_up);
+    }
+
+    fn ahead_failed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Warm::any_failed(self.warm.as_ref()))
+    }
+
+    fn warm_counts(&self) -> Option<WarmCounts> {
+        self.warm.as_ref().map(Warm::counts)
     }
 }
 

@@ -69,6 +69,12 @@ pub fn parse(bytes: &[u8]) -> Result<ParsedHeader, Malformed> {
     })
 }
 
+/// Whether it is a 408 (RFC 9110, 15.5.9): the server has not read a request in time, and another
+/// may be made on another connection. Of a status line that has not come whole it is not known.
+pub(in crate::proxy) fn is_timeout(start: &[u8]) -> bool {
+    start.starts_with(b"HTTP/1.") && start.get(8..12) == Some(b" 408")
+}
+
 /// The schemes of all challenges, each once: `Proxy-Authenticate: Digest realm="a, b", Basic ...`
 pub(in crate::proxy) fn schemes(header: &[u8]) -> Vec<String> {
     let mut schemes: Vec<String> = Vec::new();
@@ -179,6 +185,12 @@ mod tests {
             Ok(ParsedHeader::Interim { length: 25 })
         );
         assert_eq!(status_of("HTTP/1.1 101 Switching Protocols\r\n\r\n"), Some(101));
+    }
+
+    #[test]
+    fn a_timeout() {
+        assert!(is_timeout(b"HTTP/1.0 408 Request Time-out\r\n") && is_timeout(b"HTTP/1.1 408"));
+        assert!(!is_timeout(b"HTTP/1.1 40") && !is_timeout(b"HTTP/1.1 407 408\r\n\r\n"));
     }
 
     #[test]

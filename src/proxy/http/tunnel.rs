@@ -36,7 +36,15 @@ impl Tunnel<'_> {
         self,
         stream: &mut (impl AsyncRead + Unpin),
     ) -> Result<Vec<u8>, Error> {
-        let mut received = Vec::with_capacity(1024);
+        self.rest_of_answer(Vec::with_capacity(1024), stream).await
+    }
+
+    /// The same, where so much of it has been received.
+    pub(in crate::proxy) async fn rest_of_answer(
+        self,
+        mut received: Vec<u8>,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> Result<Vec<u8>, Error> {
         loop {
             match response::parse(&received) {
                 Ok(ParsedHeader::Final(Response { status, line, length, schemes, date })) => {

@@ -9,7 +9,8 @@
 //!
 //! The server answers nothing at the start: a dial succeeds once TCP stands. The address waits for
 //! the client's first bytes, so that both leave in one packet: less for an observer to recognise,
-//! and one round of sealing less. With Fast Open it leaves in the SYN instead.
+//! and one round of sealing less. With Fast Open it leaves in the SYN instead. On a connection that
+//! was dialled ahead ([`super::warm`]) they reach the server after half a round trip.
 
 pub mod cipher;
 pub mod datagram;
@@ -24,6 +25,7 @@ mod header;
 use super::association::{Association, DatagramCodec};
 use super::endpoint::Endpoint;
 use super::server::ProxyServer;
+use super::warm::{Warm, WarmCounts};
 use super::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::clock::{self, ClockError};
 use crate::target::Target;
@@ -34,15 +36,17 @@ use opener::Opener;
 use sealer::Sealer;
 use sessions::SessionDatagrams;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
 /// A shadowsocks server.
 #[derive(Debug)]
 pub struct Shadowsocks {
-    server: ProxyServer,
+    server: Arc<ProxyServer>,
     key: MasterKey,
     carries_datagrams: bool,
+    warm: Option<Warm<TcpStream>>,
 }
 
 /// A TCP connection to a shadowsocks server with the state of both directions; no payload has been
@@ -63,7 +67,9 @@ pub struct Sealed {
 impl Shadowsocks {
     /// A server with this method and password.
     pub fn new(server: ProxyServer, key: MasterKey) -> Self {
-        Shadowsocks { server, key, carries_datagrams: false }
+        let server = Arc::new(server);
+        let warm = Warm::of_bare(&server);
+        Shadowsocks { server, key, carries_datagrams: false, warm }
     }
 
     /// Whether the server is said to carry UDP; else nothing asks it to.
@@ -96,7 +102,17 @@ impl Shadowsocks {
             // No byte of the client waits yet: the address goes ahead, in the SYN.
             first = sealed_lead(&mut sealer).map_err(broken)?;
         }
-        let tcp = self.server.dial(&first, progress).await?;
+        let tcp = match self.warm.as_ref().and_then(|warm| warm.take(progress)) {
+            Some(tcp) => {
+                self.warm.iter().for_each(Warm::was_of_use);
+                progress.connection_was_ready();
+                tcp
+            }
+            None => {
+                let dial = self.server.dial(&first, progress);
+                Warm::timing(self.warm.as_ref(), progress, dial).await?
+            }
+        };
         let half_close = self.server.half_close();
         Ok(Link::Sealed(Box::new(Sealed { tcp, sealer, opener, half_close })))
     }
@@ -137,6 +153,18 @@ impl Proxy for Shadowsocks {
 
     fn was_unanswered(&self) {
         self.server.was_unanswered();
+    }
+
+    fn network_changed(&self) {
+        self.warm.iter().for_each(Warm::give_up);
+    }
+
+    fn ahead_failed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Warm::any_failed(self.warm.as_ref()))
+    }
+
+    fn warm_counts(&self) -> Option<WarmCounts> {
+        self.warm.as_ref().map(Warm::counts)
     }
 
     fn suspicion_of_silence(&self) -> String {

@@ -5,6 +5,9 @@
 //! trip or two, but some servers (microsocks is one) drop what comes in the same segment as what
 //! they are reading.
 //!
+//! What names no destination, the greeting and the credentials, may be said ahead of need
+//! ([`super::warm`]).
+//!
 //! An association lives for as long as the connection that asked for it. That connection is never
 //! half-closed: dante and sing-box take it for the end.
 
@@ -16,6 +19,7 @@ use super::association::Association;
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::server::ProxyServer;
+use super::warm::{Warm, WarmCounts, WarmRequest};
 use super::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::target::Target;
 use datagram::SocksDatagrams;
@@ -23,6 +27,7 @@ use message::{Choice, NotSocks, SocksCommand, SocksReply};
 use relay_address::relay_address;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -36,9 +41,17 @@ const COMMAND_NOT_SUPPORTED: u8 = 7;
 /// A SOCKS5 server.
 #[derive(Debug)]
 pub struct Socks5 {
-    server: ProxyServer,
-    credentials: Option<Credentials>,
+    greeter: Arc<Greeter>,
     carries_datagrams: bool,
+    /// Those that were dialled ahead have been greeted.
+    warm: Option<Warm<TcpStream>>,
+}
+
+/// What comes before any destination is named.
+#[derive(Debug)]
+struct Greeter {
+    server: Arc<ProxyServer>,
+    credentials: Option<Credentials>,
 }
 
 impl Socks5 {
@@ -48,17 +61,42 @@ impl Socks5 {
         credentials: Option<Credentials>,
         carries_datagrams: bool,
     ) -> Self {
-        Socks5 { server, credentials, carries_datagrams }
+        let greeter = Arc::new(Greeter { server: Arc::new(server), credentials });
+        let ahead = Arc::clone(&greeter);
+        let ahead = move || -> BoxFuture<'static, Result<TcpStream, Error>> {
+            let greeter = Arc::clone(&ahead);
+            Box::pin(async move {
+                let tcp = greeter.server.dial_ahead(greeter.greeting()).await?;
+                greeter.be_accepted(tcp).await
+            })
+        };
+        let warm = Warm::of(&greeter.server, Box::new(ahead));
+        Socks5 { greeter, carries_datagrams, warm }
     }
 
     async fn dial(&self, target: &Target, progress: &Progress) -> Result<Link, Error> {
-        let mut tcp = self.greet(progress).await?;
-        let (reply, early) = self.ask(&mut tcp, SocksCommand::Connect, target).await?;
+        let (greeter, warm) = (&self.greeter, self.warm.as_ref());
+        let request = greeter.request(SocksCommand::Connect, target)?;
+        let ready = match WarmRequest::on(warm, progress) {
+            Some(asking) => asking.first_of_answer(&request, |_| false).await,
+            None => None,
+        };
+        let (mut tcp, first) = match ready {
+            Some(ready) => ready,
+            None => {
+                let mut tcp = Warm::timing(warm, progress, greeter.greet(progress)).await?;
+                greeter.send(&mut tcp, &request).await?;
+                (tcp, Vec::new())
+            }
+        };
+        let (reply, early) = greeter.reply(&mut tcp, first).await?;
         match reply.code {
             0 => Ok(Link::Plain { tcp, early, half_close: HalfClose::Held }),
-            COMMAND_NOT_SUPPORTED => Err(self.nonsense("no CONNECT: command not supported".into())),
+            COMMAND_NOT_SUPPORTED => {
+                Err(greeter.nonsense("no CONNECT: command not supported".into()))
+            }
             code => {
-                let server = self.server.endpoint().to_string();
+                let server = greeter.server.endpoint().to_string();
                 let (target, status) = (target.to_string(), said(code));
                 Err(match code {
                     NOT_ALLOWED => Error::Refused { server, target, status, hint: String::new() },
@@ -72,26 +110,38 @@ impl Socks5 {
         if !self.carries_datagrams {
             return Err(Error::NoDatagrams { proxy: self.name().to_owned() });
         }
-        let mut tcp = self.greet(&Progress::default()).await?;
-        let at = tcp.peer_addr().map_err(|source| self.server.broke_off(source))?;
+        let (greeter, server) = (&self.greeter, &self.greeter.server);
+        let mut tcp = greeter.greet(&Progress::default()).await?;
+        let at = tcp.peer_addr().map_err(|source| server.broke_off(source))?;
         let anywhere = Target::Addr(anywhere(at));
-        let (reply, _) = self.ask(&mut tcp, SocksCommand::UdpAssociate, &anywhere).await?;
+        let request = greeter.request(SocksCommand::UdpAssociate, &anywhere)?;
+        greeter.send(&mut tcp, &request).await?;
+        let (reply, _) = greeter.reply(&mut tcp, Vec::new()).await?;
         if reply.code != 0 {
-            let server = self.server.endpoint().to_string();
+            let server = server.endpoint().to_string();
             return Err(Error::DatagramsRefused { server, status: said(reply.code) });
         }
         let relay = reply.bound.and_then(|bound| relay_address(&bound, at.ip()));
-        let relay = relay
-            .ok_or_else(|| self.nonsense("UDP ASSOCIATE with no address for datagrams".into()))?;
-        let socket = self.server.datagrams_to(relay).await?;
+        let no_address = "UDP ASSOCIATE with no address for datagrams";
+        let relay = relay.ok_or_else(|| greeter.nonsense(no_address.into()))?;
+        let socket = server.datagrams_to(relay).await?;
         let codec = Box::new(SocksDatagrams);
         Ok(Association { socket, codec, lifeline: Some(tcp) })
     }
+}
 
+impl Greeter {
     /// Connects, and is accepted.
     async fn greet(&self, progress: &Progress) -> Result<TcpStream, Error> {
-        let greeting = message::greeting(self.credentials.is_some());
-        let mut tcp = self.server.dial(greeting, progress).await?;
+        self.be_accepted(self.server.dial(self.greeting(), progress).await?).await
+    }
+
+    fn greeting(&self) -> &'static [u8] {
+        message::greeting(self.credentials.is_some())
+    }
+
+    /// The greeting has been sent.
+    async fn be_accepted(&self, mut tcp: TcpStream) -> Result<TcpStream, Error> {
         let answer = self.read_two(&mut tcp).await?;
         let choice = message::choice(answer).map_err(|NotSocks| self.not_socks(&answer))?;
         let server = || self.server.endpoint().to_string();
@@ -126,18 +176,23 @@ impl Socks5 {
         }
     }
 
-    /// Asks, and reads the reply; what came behind it is the destination's.
-    async fn ask(
+    fn request(&self, command: SocksCommand, target: &Target) -> Result<Vec<u8>, Error> {
+        message::request(command, target).map_err(|source| self.server.broke_off(source))
+    }
+
+    async fn send(&self, tcp: &mut TcpStream, request: &[u8]) -> Result<(), Error> {
+        tcp.write_all(request).await.map_err(|source| self.server.broke_off(source))
+    }
+
+    /// Reads the reply, of which so much has been received; what came behind it is the
+    /// destination's.
+    async fn reply(
         &self,
         tcp: &mut TcpStream,
-        command: SocksCommand,
-        target: &Target,
+        mut received: Vec<u8>,
     ) -> Result<(SocksReply, Vec<u8>), Error> {
-        let broken = |source| self.server.broke_off(source);
-        let request = message::request(command, target).map_err(broken)?;
-        tcp.write_all(&request).await.map_err(broken)?;
         // Longer than any reply; a read takes no more, so it is bounded.
-        let mut received = Vec::with_capacity(512);
+        received.reserve(512);
         loop {
             match message::reply(&received) {
                 Ok(Some(reply)) => {
@@ -147,8 +202,9 @@ impl Socks5 {
                 Ok(None) => {}
                 Err(NotSocks) => return Err(self.not_socks(&received)),
             }
-            if tcp.read_buf(&mut received).await.map_err(broken)? == 0 {
-                return Err(broken(cut()));
+            let read = tcp.read_buf(&mut received).await;
+            if read.map_err(|source| self.server.broke_off(source))? == 0 {
+                return Err(self.server.broke_off(cut()));
             }
         }
     }
@@ -195,7 +251,7 @@ fn cut() -> io::Error {
 
 impl Proxy for Socks5 {
     fn name(&self) -> &str {
-        self.server.name()
+        self.greeter.server.name()
     }
 
     fn connect<'a>(
@@ -215,7 +271,19 @@ impl Proxy for Socks5 {
     }
 
     fn endpoint(&self) -> Option<&Endpoint> {
-        Some(self.server.endpoint())
+        Some(self.greeter.server.endpoint())
+    }
+
+    fn network_changed(&self) {
+        self.warm.iter().for_each(Warm::give_up);
+    }
+
+    fn ahead_failed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Warm::any_failed(self.warm.as_ref()))
+    }
+
+    fn warm_counts(&self) -> Option<WarmCounts> {
+        self.warm.as_ref().map(Warm::counts)
     }
 }
 
