@@ -198,12 +198,14 @@ fn check(file: &FileArguments) -> ExitCode {
         Ok(loaded) => {
             let mut advice = advice(&loaded.config, purpose);
             if purpose == Purpose::Daemon {
-                advice.extend(daemon::uncaptured_datagrams(&loaded.config));
+                advice.extend(daemon::shortfalls(&loaded.config));
             }
             for warning in loaded.warnings.iter().chain(&advice) {
                 say(format_args!("warning: {warning}"));
             }
-            print(&loaded.summary())
+            let here = daemon::offloaded(&loaded.config).filter(|_| purpose == Purpose::Daemon);
+            let here = here.map(|told| format!("          here: {told}\n")).unwrap_or_default();
+            print(&(loaded.summary() + &here))
         }
         Err(problems) => fail(CONFIG, problems),
     }

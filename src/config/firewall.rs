@@ -23,6 +23,8 @@ pub struct FirewallConfig {
     pub udp: Option<Datagrams>,
     /// `firewall.on-failure`
     pub on_failure: OnFailure,
+    /// `firewall.offload`
+    pub offload: Offload,
 }
 
 /// `firewall.backend`: which firewall tool installs the rules.
@@ -38,6 +40,15 @@ pub enum BackendChoice {
     None,
 }
 
+/// `firewall.offload`: whether forwarded domestic flows take the kernel's short way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offload {
+    /// They do not.
+    Off,
+    /// They do where the machine can.
+    Auto,
+}
+
 impl Default for FirewallConfig {
     fn default() -> Self {
         FirewallConfig {
@@ -47,6 +58,7 @@ impl Default for FirewallConfig {
             quic: Datagrams::Reject,
             udp: None,
             on_failure: OnFailure::Open,
+            offload: Offload::Off,
         }
     }
 }
@@ -115,6 +127,7 @@ impl FirewallConfig {
         section.key("on-failure", &mut firewall.on_failure, |item| {
             item.choice(&[("open", OnFailure::Open), ("closed", OnFailure::Closed)])
         });
+        section.key("offload", &mut firewall.offload, |item| offload(item, mode));
         firewall
     }
 }
@@ -133,6 +146,14 @@ fn backend(item: &Item<'_>, mode: Mode) -> Option<BackendChoice> {
         );
     }
     Some(backend)
+}
+
+fn offload(item: &Item<'_>, mode: Mode) -> Option<Offload> {
+    let offload = item.choice(&[("off", Offload::Off), ("auto", Offload::Auto)])?;
+    if (offload, mode) == (Offload::Auto, Mode::Local) {
+        item.warn("not used, since mode = \"local\": nothing is forwarded");
+    }
+    Some(offload)
 }
 
 fn interfaces(item: &Item<'_>, mode: Mode) -> Option<Vec<String>> {

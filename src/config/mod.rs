@@ -50,7 +50,7 @@ use std::path::{Path, PathBuf};
 
 pub use control::CONTROL_SOCKET;
 pub use dns::DnsConfig;
-pub use firewall::{BackendChoice, DatagramPolicy, FirewallConfig};
+pub use firewall::{BackendChoice, DatagramPolicy, FirewallConfig, Offload};
 pub use listen::ListenConfig;
 pub use log::LogLevel;
 pub use provided::Provided;

@@ -3,7 +3,7 @@
 
 use super::quantity::show_duration;
 use super::{
-    BackendChoice, BodyOrigin, Config, Loaded, Mode, ProxyConfig, ProxyKind, Scope,
+    BackendChoice, BodyOrigin, Config, Loaded, Mode, Offload, ProxyConfig, ProxyKind, Scope,
     SubscriptionConfig,
 };
 use crate::dns::household::Household;
@@ -171,7 +171,22 @@ impl Config {
             interfaces => list(interfaces),
         };
         let exempt = count(prefixes(&self.rules.direct_sources), "prefix");
-        writeln!(out, "lan       {interfaces}; exempt: {exempt}")
+        writeln!(out, "lan       {interfaces}; exempt: {exempt}")?;
+        let offload = match (self.firewall.offload, self.firewall.backend) {
+            (Offload::Off, _) => "off",
+            (Offload::Auto, BackendChoice::Iptables | BackendChoice::None) => {
+                "auto: nothing, since only backend = \"nftables\" has flowtables"
+            }
+            (Offload::Auto, BackendChoice::Nftables) => {
+                "auto: forwarded domestic flows, where the kernel has flowtables and nobody else \
+                 uses them"
+            }
+            (Offload::Auto, BackendChoice::Auto) => {
+                "auto: forwarded domestic flows with nftables, where the kernel has flowtables and \
+                 nobody else uses them"
+            }
+        };
+        writeln!(out, "offload   {offload}")
     }
 }
 

@@ -1,6 +1,6 @@
 //! From the configuration to the parts: pure construction, no socket and no rule.
 
-use crate::config::{BackendChoice, Config, Mode, ProxyConfig, ProxyKind, Scope};
+use crate::config::{BackendChoice, Config, Mode, Offload, ProxyConfig, ProxyKind, Scope};
 use crate::dispatch::{Dispatcher, Upstream};
 use crate::dns::household::Household;
 use crate::fault::{self, Fault};
@@ -212,6 +212,7 @@ pub(super) fn ruleset(
     let lan = (config.mode == Mode::Router).then(|| LanPolicy {
         patterns: config.firewall.interfaces.clone(),
         direct_sources: config.rules.direct_sources.clone(),
+        offload: config.firewall.offload == Offload::Auto,
     });
     let rules = &config.rules.routes;
     let datagrams = config.datagrams();

@@ -43,9 +43,9 @@ pub use control::{ControlReply, Verb, ask};
 pub use error::Error;
 pub use generation::ConfigSource;
 
-use crate::config::{self, Config, Purpose};
+use crate::config::{self, Config, Offload, Purpose};
 use crate::fault::Step;
-use crate::firewall;
+use crate::firewall::{self, Backend, Ruleset};
 use crate::inbound::advice as advice_on;
 use error::step;
 use std::net::{IpAddr, SocketAddr};
@@ -124,17 +124,26 @@ pub fn rules(config: &Config) -> Result<String, Error> {
     Ok(text)
 }
 
-/// What keeps UDP from being captured on this machine, one line each, for `snet check`. A start
-/// says it itself.
-pub fn uncaptured_datagrams(config: &Config) -> Vec<String> {
-    if !config.datagrams().captures() {
-        return Vec::new();
-    }
-    let Some(backend) = build::backend(config) else { return Vec::new() };
-    // What else is wrong with the network is told at the start.
-    build::ruleset(config, &config.listen.addresses, &build::endpoints(config, None))
-        .map(|ruleset| firewall::uncaptured_datagrams(backend, ruleset))
-        .unwrap_or_default()
+/// What this machine cannot do of what the configuration wants of the firewall, one line each, for
+/// `snet check`. A start says it itself.
+pub fn shortfalls(config: &Config) -> Vec<String> {
+    let is_plain = !config.datagrams().captures() && config.firewall.offload == Offload::Off;
+    let here = if is_plain { None } else { rules_here(config) };
+    here.map(|(backend, ruleset)| firewall::shortfalls(backend, ruleset)).unwrap_or_default()
+}
+
+/// What `firewall.offload = "auto"` means on this machine, for `snet check`; `None`: nothing.
+pub fn offloaded(config: &Config) -> Option<String> {
+    let is_wanted = config.firewall.offload == Offload::Auto;
+    let (backend, ruleset) = rules_here(config).filter(|_| is_wanted)?;
+    firewall::offloaded(backend, ruleset)
+}
+
+/// What else is wrong with the network is told at the start.
+fn rules_here(config: &Config) -> Option<(Backend, Ruleset)> {
+    let backend = build::backend(config)?;
+    let endpoints = build::endpoints(config, None);
+    Some((backend, build::ruleset(config, &config.listen.addresses, &endpoints).ok()?))
 }
 
 /// The plugins that are not installed here, one line each.

@@ -245,15 +245,25 @@ pub fn try_nftables() -> Result<(), Error> {
     Ok(nftables::available()?)
 }
 
-/// What keeps UDP from being captured on this machine that these rules would capture, one line
-/// each. What is made for a trial is removed; without the rights to change rules the kernel tells
-/// less.
-pub fn uncaptured_datagrams(backend: Backend, ruleset: Ruleset) -> Vec<String> {
-    let known = match backend {
-        Backend::Iptables => parts::possible_here(ruleset),
+/// What this machine cannot do of what these rules want, one line each: capture UDP, offload flows.
+/// What is made for a trial is removed; without the rights to change rules the kernel tells less.
+pub fn shortfalls(backend: Backend, ruleset: Ruleset) -> Vec<String> {
+    let Ruleset { policy, environment } = possible(backend, ruleset);
+    environment.datagrams.told(&policy).chain(environment.offload.told(&policy)).collect()
+}
+
+/// Which forwarded flows are offloaded on this machine with these rules, in words; `None`: none. As
+/// [`shortfalls`].
+pub fn offloaded(backend: Backend, ruleset: Ruleset) -> Option<String> {
+    let Ruleset { policy, environment } = possible(backend, ruleset);
+    environment.offload.describe().filter(|_| policy.offloads())
+}
+
+fn possible(backend: Backend, ruleset: Ruleset) -> Ruleset {
+    match backend {
+        Backend::Iptables => parts::possible_here(ruleset.without_flowtables()),
         Backend::Nftables => nftables::possible(ruleset.clone()).unwrap_or(ruleset),
-    };
-    known.environment.datagrams.told(&known.policy).collect()
+    }
 }
 
 /// Whether nf_tables holds a table of ours, whichever process has it.

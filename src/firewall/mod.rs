@@ -40,14 +40,15 @@ mod tools;
 mod tests;
 
 pub use backend::{
-    Backend, Cleaned, Prepared, cleanup, has_table, is_closed, render, try_nftables,
-    uncaptured_datagrams,
+    Backend, Cleaned, Prepared, cleanup, has_table, is_closed, offloaded, render, shortfalls,
+    try_nftables,
 };
 pub use culprit::{culprit, culprit_of_datagrams};
 pub use environment::Environment;
 pub use environment::datagrams::DatagramLimits;
 pub use environment::default_route::DefaultRoute;
 pub use environment::lan::{Interface, LanSide};
+pub use environment::offload::OffloadLimits;
 pub use error::Error;
 pub use exempt_programs::{Cgroup, ExemptPrograms, cgroup_path};
 pub use family::Family;

@@ -78,6 +78,8 @@ pub struct LanPolicy {
     pub patterns: Vec<String>,
     /// `rules.direct-sources`: these hosts escape everything, DNS too.
     pub direct_sources: IpSet,
+    /// `firewall.offload`: forwarded domestic flows go into a flowtable, where there can be one.
+    pub offload: bool,
 }
 
 impl Policy {
@@ -143,6 +145,12 @@ impl Policy {
     /// local mode.
     pub(super) fn has_input_guard(&self) -> bool {
         self.lan.is_some() || self.listeners.iter().any(IpAddr::is_unspecified)
+    }
+
+    /// Whether forwarded domestic flows are to be offloaded. Whether they can be:
+    /// [`OffloadLimits`](super::environment::offload::OffloadLimits).
+    pub(super) fn offloads(&self) -> bool {
+        self.lan.as_ref().is_some_and(|lan| lan.offload)
     }
 
     /// Why a family is not captured, in words for the operator; `None` if it is.

@@ -5,6 +5,7 @@ use super::conflicts;
 use super::environment::lan::{Interface, LanSide};
 use super::iptables::residue;
 use super::netlink::flows;
+use super::netlink::flowtables;
 use super::netlink::ipset;
 use super::netlink::route;
 use super::netlink::{Message, attributes};
@@ -23,6 +24,7 @@ pub fn netlink(datagram: &[u8]) {
         }
         super::nftables::read(message);
         flows::read_any(message.body);
+        flowtables::read_any(message.body);
         assert!(attributes(message.body).map(|(_, value)| value.len()).sum::<usize>() <= bytes);
     }
     assert!(bytes <= datagram.len(), "a byte was read twice");

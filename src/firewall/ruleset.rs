@@ -71,6 +71,16 @@ impl Ruleset {
                 == (Datagrams::Proxy, Datagrams::Direct)
     }
 
+    /// As far as iptables can: its targets of this kind (FLOWOFFLOAD) are OpenWrt's own.
+    pub(super) fn without_flowtables(mut self) -> Self {
+        if self.policy.offloads() {
+            self.environment.offload.without(
+                &"iptables has no flowtables; firewall.backend = \"nftables\" has, where the kernel has",
+            );
+        }
+        self
+    }
+
     /// The same in the place of `old`, whose uplinks it knows: one that has no default route at
     /// this moment, because it is being redialled, is still one.
     ///

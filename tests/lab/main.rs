@@ -50,6 +50,7 @@ mod late_complaints;
 mod local_proxy;
 mod names;
 mod no_ipv6;
+mod offload;
 mod open_before;
 mod peers;
 mod plugins;

@@ -78,14 +78,14 @@ impl Guest {
         });
     }
 
-    fn command(self, program: &str) -> Command {
+    pub fn command(self, program: &str) -> Command {
         let mut command = command(Place::Machine, "nsenter");
         command.arg(format!("--net=/run/netns/{}", self.namespace)).arg("--");
         command.arg(crate::tools::path(program));
         command
     }
 
-    fn curl(self, arguments: &[&str]) -> Finished {
+    pub fn curl(self, arguments: &[&str]) -> Finished {
         finish(self.command("curl").args(["-sS", "--max-time", "60"]).args(arguments))
     }
 

@@ -48,6 +48,7 @@ fn the_defaults() {
     assert_eq!(config.firewall.ipv6, Ipv6::Proxy);
     assert_eq!(config.firewall.quic, Datagrams::Reject);
     assert_eq!(config.firewall.on_failure, OnFailure::Open);
+    assert_eq!(config.firewall.offload, Offload::Off);
     assert_eq!(config.log_level, LogLevel::Info);
     assert_eq!(config.control_socket, Path::new("/run/snet/control.sock"));
     let router = listen::ListenConfig::of(Mode::Router);
@@ -57,11 +58,13 @@ fn the_defaults() {
 #[test]
 fn a_router() {
     let text = "mode = \"router\"\nrules.direct-sources = [\"192.168.1.9\", \"2001:db8:1::/64\"]\n\
-                firewall.interfaces = [\"br-lan\", \"docker*\"]\n";
+                firewall.interfaces = [\"br-lan\", \"docker*\"]\nfirewall.offload = \"auto\"\n";
     let loaded = read(&format!("{text}{PROXY}")).unwrap();
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let summary = loaded.summary();
     let line = "\nlan       br-lan, docker*; exempt: 2 prefixes\n";
+    assert!(summary.contains(line), "{summary}");
+    let line = "\noffload   auto: forwarded domestic flows with nftables, where the kernel has ";
     assert!(summary.contains(line), "{summary}");
     let config = loaded.config;
     assert_eq!(config.mode, Mode::Router);
@@ -73,10 +76,13 @@ fn a_router() {
 
     let local = read(&format!("{}{PROXY}", text.replace("router", "local"))).unwrap();
     let unused = local.warnings.iter().filter(|line| line.contains("not used")).count();
-    assert_eq!(unused, 2, "{:?}", local.warnings);
+    assert_eq!(unused, 3, "{:?}", local.warnings);
     let open = read(&format!("mode = \"router\"\nfirewall.backend = \"none\"\n{PROXY}")).unwrap();
     assert!(open.warnings[0].contains("keeps hosts outside the LAN away"), "{:?}", open.warnings);
 
+    let without =
+        read(&format!("{text}firewall.backend = \"iptables\"\n{PROXY}")).unwrap().summary();
+    assert!(without.contains("\noffload   auto: nothing, since only backend"), "{without}");
     let native = read(&format!("firewall.backend = \"nftables\"\n{PROXY}")).unwrap();
     assert_eq!(native.config.firewall.backend, BackendChoice::Nftables);
 }
@@ -147,6 +153,7 @@ ipv6 = "block"
 quic = "direct"
 udp = "reject"
 on-failure = "closed"
+offload = "auto"
 
 [log]
 level = "trace"
@@ -196,6 +203,7 @@ fn everything() {
     assert_eq!((config.firewall.ipv6, config.firewall.quic), (Ipv6::Block, Datagrams::Direct));
     assert_eq!(config.firewall.udp, Some(Datagrams::Reject));
     assert_eq!(config.firewall.on_failure, OnFailure::Closed);
+    assert_eq!(config.firewall.offload, Offload::Auto);
     assert_eq!(config.log_level, LogLevel::Trace);
 }
 

@@ -122,6 +122,7 @@ const VALUES: [&str; 39] = [
     "\"direct\"",
     "\"block\"",
     "\"closed\"",
+    "\"auto\"",
     "\"nftables\"",
     "\"debug\"",
     "\"strip-hints\"",

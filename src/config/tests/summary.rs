@@ -59,6 +59,7 @@ changed   scope = \"global\"
           firewall.quic = \"direct\"
           firewall.udp = \"reject\"
           firewall.on-failure = \"closed\"
+          firewall.offload = \"auto\"
           log.level = \"trace\"
 "
     );

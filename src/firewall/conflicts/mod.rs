@@ -46,6 +46,7 @@ pub(in crate::firewall) fn all(
         }));
     }
     conflicts.extend(ruleset.environment.datagrams.told(&ruleset.policy));
+    conflicts.extend(ruleset.environment.offload.told(&ruleset.policy));
     if opens {
         conflicts.extend(datagrams::reverse_path(ruleset));
     }
@@ -92,7 +93,8 @@ pub(in crate::firewall) fn between(
         let Ruleset { policy, environment } = ruleset;
         let lan = (policy.lan.clone(), environment.lan.clone());
         let datagrams = (policy.quic, policy.udp, environment.datagrams.clone());
-        (lan, datagrams, policy.ipv6, policy.listeners.clone())
+        let offload = environment.offload.told(policy);
+        (lan, datagrams, offload, policy.ipv6, policy.listeners.clone())
     };
     if asked(old) == asked(new) {
         return Vec::new();

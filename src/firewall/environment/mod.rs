@@ -3,6 +3,7 @@
 pub(super) mod datagrams;
 pub(super) mod default_route;
 pub(super) mod lan;
+pub(super) mod offload;
 
 use super::error::Error;
 use super::exempt_programs::Cgroup;
@@ -13,6 +14,7 @@ use super::third_party::ThirdParty;
 use crate::ipset::IpSet;
 use datagrams::DatagramLimits;
 use lan::LanSide;
+use offload::OffloadLimits;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use tracing::warn;
@@ -34,6 +36,8 @@ pub struct Environment {
     pub lan: LanSide,
     /// What keeps UDP from being captured.
     pub datagrams: DatagramLimits,
+    /// Where forwarded flows may be offloaded.
+    pub offload: OffloadLimits,
 }
 
 impl Environment {
@@ -49,7 +53,9 @@ impl Environment {
         }
         self.cgroups = policy.exempt.observe();
         let surveyed = match survey() {
-            Ok(network) => self.observe(policy, &network),
+            Ok(network) => self
+                .observe(policy, &network)
+                .map(|()| self.offload.observe(policy, &self.lan, &network)),
             Err(source) if policy.lan.is_some() => Err(Error::Survey { source }),
             Err(error) => {
                 warn!(

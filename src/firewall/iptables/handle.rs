@@ -85,6 +85,7 @@ impl IptablesRules {
     /// # Errors
     /// [`Error::Missing`] before anything is touched; else what the tools say.
     pub(in crate::firewall) fn install(ruleset: Ruleset) -> Result<IptablesRules, Error> {
+        let ruleset = ruleset.without_flowtables();
         let ipset = Ipset::find()?;
         let count = ruleset.environment.lan.interfaces.len();
         if count > MOST_INTERFACES {
@@ -287,6 +288,7 @@ impl Installed for IptablesRules {
         self.unwatch();
         let old = lock(&self.now).clone();
         let result = new.succeeding(&old).and_then(|new| {
+            let new = new.without_flowtables();
             let new = parts::possible(new, &self.ipset, &self.tools);
             self.policy_routes.precede(&new.policy)?;
             let (known, first) = older_flows::at_reload(&old, &new);

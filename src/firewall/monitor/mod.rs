@@ -263,6 +263,13 @@ fn say(policy: &Policy, before: &Environment, after: &Environment) {
             None => info!("cgroup {} is gone", now.path),
         }
     }
+    let (offload, told) = (&after.offload, after.offload.told(policy));
+    if told != before.offload.told(policy) {
+        told.iter().for_each(|told| warn!("{told}"));
+    }
+    if offload.describe() != before.offload.describe() {
+        offload.describe().iter().for_each(|now| info!("{now}"));
+    }
     let Some(wanted) = &policy.lan else { return };
     let (before, after) = (&before.lan, &after.lan);
     if before.describe() != after.describe() {

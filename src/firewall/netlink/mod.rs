@@ -7,6 +7,7 @@
 
 pub(super) mod conntrack;
 pub(super) mod flows;
+pub(super) mod flowtables;
 pub(super) mod ipset;
 pub(super) mod route;
 pub(super) mod tables;

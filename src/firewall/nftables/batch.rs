@@ -67,7 +67,7 @@ const FLAGS: usize = 6;
 /// answer leads to [`what`](Self::what) was asked.
 #[derive(Debug)]
 pub(super) struct Batch {
-    table: &'static str,
+    pub(super) table: &'static str,
     bytes: Vec<u8>,
     /// Where the last message begins.
     last: usize,
@@ -127,11 +127,14 @@ impl Batch {
                 self.add(set, None);
             }
         }
+        if let Some(flowtable) = &table.flowtable {
+            self.make_flowtable(flowtable);
+        }
         self.fill(table);
     }
 
     /// In a table that is there: what differs. What comes with time, the switch and what was
-    /// learned, stays in the sets that both have.
+    /// learned, stays in the sets that both have. The flowtable is made anew.
     pub(super) fn turn(&mut self, old: &NftTable, new: &NftTable) {
         let name = self.table;
         let old_set = |set: &NftSet| old.sets.iter().find(|old| old.name == set.name);
@@ -145,15 +148,13 @@ impl Batch {
                 Some(_) => {}
             }
         }
-        let same = |chain: &NftChain, table: &NftTable| table.chains.contains(chain);
+        let same =
+            |chain: &NftChain, table: &NftTable| table.chains.contains(chain) && !chain.offloads();
         let gone = |chain: &NftChain, table: &NftTable| {
             table.chains.iter().all(|other| other.name != chain.name || other.hook != chain.hook)
         };
         for chain in old.chains.iter().filter(|chain| !same(chain, new)) {
-            self.push(Act::DelRule, 0, format!("the rules of chain {}", chain.name), |all| {
-                all.text(numbers::NFTA_RULE_TABLE, name);
-                all.text(numbers::NFTA_RULE_CHAIN, &chain.name);
-            });
+            self.clear(chain);
         }
         for chain in old.chains.iter().filter(|chain| gone(chain, new)) {
             self.push(Act::DelChain, 0, format!("chain {}", chain.name), |delete| {
@@ -161,6 +162,7 @@ impl Batch {
                 delete.text(NFTA_CHAIN_NAME, &chain.name);
             });
         }
+        self.exchange_flowtable(old.flowtable.as_ref(), new.flowtable.as_ref());
         for chain in new.chains.iter().filter(|chain| gone(chain, old)) {
             self.chain(chain);
         }
@@ -277,11 +279,7 @@ impl Batch {
         let table = self.table;
         for chunk in set.elements.chunks(CHUNK) {
             self.push(act, flags, format!("elements of set {}", set.name), |message| {
-                message.text(NFTA_SET_ELEM_LIST_TABLE, table);
-                message.text(NFTA_SET_ELEM_LIST_SET, &set.name);
-                message.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |list| {
-                    chunk.iter().for_each(|element| encode(*element, set.shape, timeout, list));
-                });
+                list(message, table, set, chunk, timeout);
             });
         }
     }
@@ -296,7 +294,15 @@ impl Batch {
         }
     }
 
-    fn rules(&mut self, chain: &NftChain) {
+    pub(super) fn clear(&mut self, chain: &NftChain) {
+        let name = self.table;
+        self.push(Act::DelRule, 0, format!("the rules of chain {}", chain.name), |all| {
+            all.text(numbers::NFTA_RULE_TABLE, name);
+            all.text(numbers::NFTA_RULE_CHAIN, &chain.name);
+        });
+    }
+
+    pub(super) fn rules(&mut self, chain: &NftChain) {
         for rule in &chain.rules {
             let name = self.table;
             let what = format!("the rule `{}` of chain {}", line(rule), chain.name);
@@ -326,7 +332,14 @@ impl Batch {
         });
     }
 
-    fn push(&mut self, act: Act, flags: u16, what: String, fill: impl FnOnce(&mut Attributes)) {
+    /// One more message.
+    pub(super) fn push(
+        &mut self,
+        act: Act,
+        flags: u16,
+        what: String,
+        fill: impl FnOnce(&mut Attributes),
+    ) {
         let message = request(act, flags, self.next(), fill);
         self.last = self.bytes.len();
         self.bytes.extend(message);
@@ -336,6 +349,21 @@ impl Batch {
     fn next(&self) -> u32 {
         u32::try_from(self.what.len()).unwrap_or(u32::MAX)
     }
+}
+
+/// Names elements of a set.
+pub(super) fn list(
+    message: &mut Attributes,
+    table: &str,
+    set: &NftSet,
+    elements: &[Element],
+    timeout: Option<Duration>,
+) {
+    message.text(NFTA_SET_ELEM_LIST_TABLE, table);
+    message.text(NFTA_SET_ELEM_LIST_SET, &set.name);
+    message.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |list| {
+        elements.iter().for_each(|element| encode(*element, set.shape, timeout, list));
+    });
 }
 
 /// For nft(8) alone, which without it shows empty names: the keys are in the order of this machine

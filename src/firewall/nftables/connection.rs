@@ -3,9 +3,10 @@
 //! Answers are there when the request has been sent (see [`netlink::send`]). So nobody waits here,
 //! and what is still in the queue before a request belongs to an earlier one.
 
-use super::batch::SealedBatch;
+use super::batch::{self, SealedBatch};
 use super::error::Error;
 use super::message::{Act, request};
+use super::table::NftSet;
 use crate::firewall::netlink;
 use crate::firewall::netlink::{
     Attributes, Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR,
@@ -109,6 +110,21 @@ impl TableConnection {
             }
         }
         Ok(found.map(read))
+    }
+
+    /// Whether this set, of one element, is a part of the one in the kernel.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(super) fn has_element(&self, table: &str, set: &NftSet) -> Result<bool, Error> {
+        let asked = self.get(
+            Act::GetElement,
+            |message| {
+                batch::list(message, table, set, &set.elements, None);
+            },
+            |_| (),
+        )?;
+        Ok(asked.is_some())
     }
 
     /// Asks for all things of a kind, and counts those that are wanted.

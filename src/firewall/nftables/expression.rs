@@ -133,6 +133,12 @@ impl Program<'_> {
                 self.conntrack(NFT_CT_DIRECTION);
                 self.compare(NFT_CMP_EQ, &[ORIGINAL]);
             }
+            Expression::Lasts => {
+                self.conntrack(NFT_CT_DIRECTION);
+                self.compare(NFT_CMP_EQ, &[ORIGINAL]);
+                self.conntrack_bit(NFT_CT_STATE, STATE_ESTABLISHED);
+                self.conntrack_bit(NFT_CT_STATUS, IPS_ASSURED);
+            }
             Expression::Syn => {
                 self.require_protocol(Protocol::Tcp);
                 self.payload(NFT_PAYLOAD_TRANSPORT_HEADER, TCP_FLAGS, 1);
@@ -170,6 +176,9 @@ impl Program<'_> {
                     dynset.number(NFTA_DYNSET_OP, NFT_DYNSET_OP_UPDATE);
                     dynset.number(NFTA_DYNSET_SREG_KEY, NFT_REG_1);
                 });
+            }
+            Expression::Offload(flowtable) => {
+                self.push("flow_offload", |flow| flow.text(NFTA_FLOW_TABLE_NAME, flowtable));
             }
             Expression::Tproxy(socket) => self.tproxy(*socket),
             Expression::Drop => self.verdict(NF_DROP, None),

@@ -56,6 +56,7 @@ impl NftablesRules {
         if ruleset.policy.lan.is_some() {
             info!("the LAN side: {}", ruleset.environment.lan.describe());
         }
+        ruleset.environment.offload.describe().iter().for_each(|told| info!("{told}"));
         ruleset.environment.absent_cgroups().for_each(|why| warn!("{why}"));
         let admission = Arc::<Admission>::default();
         admission.follow(&ruleset);
@@ -205,8 +206,13 @@ impl Drop for NftablesRules {
 }
 
 /// These rules as far as the kernel can: where it has no TPROXY nothing else is lost, and UDP that
-/// was to be captured is rejected.
+/// was to be captured is rejected; where it has no flowtables, nothing is offloaded.
 pub(in crate::firewall) fn possible(mut ruleset: Ruleset) -> Result<Ruleset, Error> {
+    if ruleset.policy.offloads()
+        && let Err(error) = reconcile::offload_available()
+    {
+        ruleset.environment.offload.without(&without_flowtables(&error));
+    }
     if !Family::ALL.into_iter().any(|family| ruleset.captures_datagrams(family)) {
         return Ok(ruleset);
     }
@@ -217,6 +223,17 @@ pub(in crate::firewall) fn possible(mut ruleset: Ruleset) -> Result<Ruleset, Err
         result => result?,
     }
     Ok(ruleset)
+}
+
+/// Why nothing can be offloaded.
+fn without_flowtables(error: &Error) -> String {
+    match error {
+        Error::Unsupported { source, .. } => format!(
+            "this kernel has no flowtables ({source}); try `modprobe -a nf_flow_table \
+             nf_flow_table_inet nft_flow_offload`; on OpenWrt the package is kmod-nft-offload"
+        ),
+        error => error.to_string(),
+    }
 }
 
 /// iptables is third-party here.

@@ -5,6 +5,7 @@ use super::batch::{Batch, Ownership};
 use super::connection::{BatchRefusal, TableConnection};
 use super::error::Error;
 use super::message::Act;
+use super::offload;
 use super::older;
 use super::owner;
 use super::owner::{FoundTable, TableOwner};
@@ -116,7 +117,7 @@ impl KernelTable {
         step(Step::MakeTable)?;
         // Of one that was left; none has been, as a rule.
         let older = older::read(&connection).unwrap_or_default();
-        let found = create(&connection, &table, ownership)?;
+        let (table, found) = create_possible(&connection, table, ownership)?;
         let handle = KernelTable {
             connection,
             state: Mutex::new(TableState { table, found, older: Vec::new(), rest: None }),
@@ -142,20 +143,33 @@ impl KernelTable {
         if new == state.table {
             return Ok(());
         }
-        let turned = |first: &[Flow]| {
+        let turned = |new: &NftTable, first: &[Flow]| {
             let mut batch = Batch::new(TABLE);
-            batch.turn(&state.table, &new);
+            batch.turn(&state.table, new);
             Family::ALL.iter().for_each(|family| batch.add(&sets::older(first, *family), None));
             batch
         };
         step(Step::ChangeTable)?;
         self.renew_ahead();
-        match self.commit(turned(first)) {
+        let result = match self.commit(turned(&new, first)) {
             // Rather without them, where their set has no room.
-            Err(Error::Refused { .. }) if !first.is_empty() => self.commit(turned(&[]))?,
-            result => result?,
+            Err(Error::Refused { what, .. }) if !first.is_empty() && !offload::concerns(&what) => {
+                self.commit(turned(&new, &[]))
+            }
+            result => result,
+        };
+        match result {
+            Err(error) if is_about_offload(&error) => {
+                let new = new.without_offload();
+                self.commit(turned(&new, first))?;
+                told_without(&error);
+                state.table = new;
+            }
+            result => {
+                result?;
+                state.table = new;
+            }
         }
-        state.table = new;
         Ok(())
     }
 
@@ -164,6 +178,7 @@ impl KernelTable {
         let mut batch = Batch::new(TABLE);
         sets::all_learned().iter().for_each(|set| batch.refill(set));
         self.attempt(batch);
+        self.empty_flowtable();
     }
 
     /// Puts the rules back after somebody damaged or removed them. What was learned has to be told
@@ -177,7 +192,8 @@ impl KernelTable {
             state.older = older;
         }
         let older = state.older.clone();
-        state.found = create(&self.connection, &state.table, self.ownership)?;
+        let table = state.table.clone();
+        (state.table, state.found) = create_possible(&self.connection, table, self.ownership)?;
         self.forgot.store(true, Ordering::Relaxed);
         self.complained.store(false, Ordering::Relaxed);
         drop(state);
@@ -241,6 +257,7 @@ impl KernelTable {
     /// forgotten. The operator's rules by address are stronger, as in [`crate::route`].
     pub fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
         let address = address.to_canonical();
+        let was_direct = route != Route::Direct && self.offloads_to(address);
         let mut batch = Batch::new(TABLE);
         for other in [Route::Block, Route::Proxy, Route::Direct] {
             let set = sets::learned(address, other);
@@ -251,6 +268,46 @@ impl KernelTable {
             }
         }
         self.attempt(batch);
+        if was_direct {
+            self.empty_flowtable();
+        }
+    }
+
+    /// Whether flows to this address are offloaded, as far as no rule by address says otherwise.
+    fn offloads_to(&self, address: IpAddr) -> bool {
+        let is_learned = |route| {
+            let set = sets::learned(address, route);
+            // What cannot be asked is taken for true: a flowtable too many is emptied.
+            self.connection.has_element(TABLE, &set).unwrap_or(true)
+        };
+        let is_listed = {
+            let state = self.state();
+            if state.table.flowtable.is_none() {
+                return false;
+            }
+            state.table.holds(&sets::china(address), address)
+        };
+        let elsewhere = [Route::Block, Route::Proxy].into_iter().any(is_learned);
+        !elsewhere && (is_listed || is_learned(Route::Direct))
+    }
+
+    /// What is offloaded takes the long way, and comes back if the rules still say so.
+    fn empty_flowtable(&self) {
+        let mut state = self.state();
+        if state.table.flowtable.is_none() {
+            return;
+        }
+        let mut batch = Batch::new(TABLE);
+        batch.empty_flowtable(&state.table);
+        let Err(error) = self.commit(batch) else { return };
+        // An interface may be gone, of which the monitor will tell; until then there is none.
+        let without = state.table.without_offload();
+        let mut batch = Batch::new(TABLE);
+        batch.turn(&state.table, &without);
+        if self.commit(batch).is_ok() {
+            told_without(&error);
+            state.table = without;
+        }
     }
 
     /// Sets the switches for another [`RULE_LIFETIME`]. To be called, every two seconds, by one who
@@ -384,6 +441,38 @@ impl Drop for KernelTable {
             warn!("the rules could not be removed ({error}); run `snet cleanup`");
         }
     }
+}
+
+/// Makes the table; without a flowtable if the kernel refuses that one, for instance because an
+/// interface has gone since the network was looked at.
+fn create_possible(
+    connection: &TableConnection,
+    table: NftTable,
+    ownership: Ownership,
+) -> Result<(NftTable, FoundTable), Error> {
+    match create(connection, &table, ownership) {
+        Err(error) if is_about_offload(&error) => {
+            let table = table.without_offload();
+            let found = create(connection, &table, ownership)?;
+            told_without(&error);
+            Ok((table, found))
+        }
+        result => Ok((table, result?)),
+    }
+}
+
+fn is_about_offload(error: &Error) -> bool {
+    match error {
+        Error::Unsupported { what, .. } | Error::Refused { what, .. } => offload::concerns(what),
+        _ => false,
+    }
+}
+
+fn told_without(error: &Error) {
+    warn!(
+        "firewall.offload: forwarded domestic flows are not offloaded until the network changes: \
+         {error}"
+    );
 }
 
 fn step(step: Step) -> Result<(), Error> {

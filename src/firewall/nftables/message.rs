@@ -34,6 +34,8 @@ pub(super) enum Act {
     NewElement = 12,
     GetElement = 13,
     DelElement = 14,
+    NewFlowtable = 22,
+    DelFlowtable = 24,
 }
 
 impl Act {

@@ -46,8 +46,10 @@ pub(super) const NFT_CT_DIRECTION: u32 = 1;
 pub(super) const NFT_CT_STATUS: u32 = 2;
 /// enum ip_conntrack_status.
 pub(super) const IPS_DST_NAT: u32 = 0x20;
+pub(super) const IPS_ASSURED: u32 = 4;
 pub(super) const NFT_CT_ZONE: u32 = 17;
 pub(super) const STATE_INVALID: u32 = 1;
+pub(super) const STATE_ESTABLISHED: u32 = 2;
 pub(super) const STATE_NEW: u32 = 8;
 pub(super) const STATE_UNTRACKED: u32 = 0x40;
 
@@ -136,6 +138,7 @@ pub(super) const NFTA_NAT_REG_PROTO_MIN: u16 = 5;
 pub(super) const NFTA_NAT_FLAGS: u16 = 7;
 pub(super) const NFTA_REJECT_TYPE: u16 = 1;
 pub(super) const NFTA_REJECT_ICMP_CODE: u16 = 2;
+pub(super) const NFTA_FLOW_TABLE_NAME: u16 = 1;
 pub(super) const NFTA_FIB_DREG: u16 = 1;
 pub(super) const NFTA_FIB_RESULT: u16 = 2;
 pub(super) const NFTA_FIB_FLAGS: u16 = 3;

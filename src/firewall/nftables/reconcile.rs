@@ -7,6 +7,7 @@ use super::error::Error;
 use super::filter;
 use super::matches;
 use super::message::Act;
+use super::offload;
 use super::owner;
 use super::owner::FoundTable;
 use super::rules;
@@ -66,6 +67,14 @@ pub fn available() -> Result<(), Error> {
 /// As [`available`]; [`Error::Unsupported`] without the module nft_tproxy.
 pub(super) fn datagrams_available() -> Result<(), Error> {
     attempted(&rules::everything(Datagrams::Proxy))
+}
+
+/// Whether this kernel suffices for offloading as well.
+///
+/// # Errors
+/// As [`available`]; [`Error::Unsupported`] without flowtables.
+pub(super) fn offload_available() -> Result<(), Error> {
+    attempted(&offload::trial())
 }
 
 fn attempted(everything: &NftTable) -> Result<(), Error> {

@@ -10,6 +10,7 @@ use super::matches::{
     BEFORE_CONNTRACK, BEFORE_DNAT, BEHIND_DNAT, DNS, active, base, chain, in_set, link_local,
     listening, loopback, queries, rungs, to_probe,
 };
+use super::offload;
 use super::sets::{ALIVE, all_sets};
 use super::table::{ChainKind, Expression, InterfaceName, Is, NftChain, NftTable, Point, Protocol};
 use super::udp;
@@ -33,6 +34,7 @@ pub(in crate::firewall) fn table(ruleset: &Ruleset) -> NftTable {
         vec![zone(ruleset), filter(ruleset, "filter", Point::Output), dns(ruleset), nat(ruleset)];
     if ruleset.policy.lan.is_some() {
         chains.extend(lan::chains(ruleset));
+        chains.extend(offload::chains(ruleset));
     }
     if ruleset.policy.has_input_guard() {
         chains.push(lan::input_guard(ruleset));
@@ -48,7 +50,8 @@ pub(in crate::firewall) fn table(ruleset: &Ruleset) -> NftTable {
     }
     chains.extend(udp::chains(ruleset));
     chains.push(refuse());
-    NftTable { name: TABLE, sets: all_sets(ruleset), chains }
+    let flowtable = offload::flowtable(ruleset);
+    NftTable { name: TABLE, sets: all_sets(ruleset), flowtable, chains }
 }
 
 /// A table in which everything occurs that a table of ours may hold which does this with UDP.

@@ -58,6 +58,11 @@ pub(super) fn all_learned() -> Vec<NftSet> {
     Family::ALL.into_iter().flat_map(of).collect()
 }
 
+/// The name of the set of domestic addresses that this address would be in.
+pub(super) fn china(address: IpAddr) -> String {
+    set_name(sets::Set::China, Family::of(address))
+}
+
 /// The set of upstream servers, with these addresses of one family.
 pub(super) fn servers(addresses: &[IpAddr], family: Family) -> NftSet {
     let ours = addresses.iter().copied().filter(|address| Family::of(*address) == family);

@@ -15,6 +15,7 @@ use std::time::Duration;
 pub(in crate::firewall) struct NftTable {
     pub(in crate::firewall) name: &'static str,
     pub(in crate::firewall) sets: Vec<NftSet>,
+    pub(in crate::firewall) flowtable: Option<NftFlowtable>,
     pub(in crate::firewall) chains: Vec<NftChain>,
 }
 
@@ -26,7 +27,26 @@ pub(in crate::firewall) struct NftSet {
     pub(in crate::firewall) elements: Vec<Element>,
 }
 
+/// Where packets of offloaded flows are looked for, before every other hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::firewall) struct NftFlowtable {
+    pub(in crate::firewall) name: &'static str,
+    pub(in crate::firewall) devices: Vec<InterfaceName>,
+}
+
 impl NftTable {
+    /// Whether the set of this name holds the address. Its ranges ascend.
+    pub(in crate::firewall) fn holds(&self, set: &str, address: IpAddr) -> bool {
+        let Some(set) = self.sets.iter().find(|known| known.name == set) else { return false };
+        let begins = |element: &Element| match element {
+            Element::Range(first, _) => *first <= address,
+            _ => false,
+        };
+        let behind = set.elements.partition_point(begins);
+        let last = behind.checked_sub(1).and_then(|at| set.elements.get(at));
+        matches!(last, Some(Element::Range(_, last)) if address <= *last)
+    }
+
     /// These elements are in the set of this name.
     pub(in crate::firewall) fn note(&mut self, new: &NftSet) {
         for set in self.sets.iter_mut().filter(|set| set.name == new.name) {
@@ -94,6 +114,11 @@ impl InterfaceName {
         let mut bytes = [0; 16];
         name.bytes().zip(bytes.iter_mut().take(15)).for_each(|(byte, place)| *place = byte);
         InterfaceName(bytes)
+    }
+
+    /// With one zero byte at its end. The last of the sixteen is one.
+    pub(super) fn terminated(&self) -> &[u8] {
+        self.0.split_inclusive(|byte| *byte == 0).next().unwrap_or_default()
     }
 }
 
@@ -179,6 +204,9 @@ pub(in crate::firewall) enum Expression {
     Untracked,
     /// The UDP flow of the packet, or its way back, is in a set.
     FlowIn(Family, Way, String),
+    /// Conntrack has seen both directions of the flow, and expects more of it; the packet goes the way
+    /// of the first one.
+    Lasts,
     /// SYN without ACK, RST and FIN.
     Syn,
 
@@ -195,6 +223,8 @@ pub(in crate::firewall) enum Expression {
     /// The UDP flow of the packet, or its way back, has its whole time in a set; it is added if
     /// need be and the set has room. Without room this is no match.
     Remember(Family, Way, String),
+    /// The flow goes into this flowtable; one that cannot is no match.
+    Offload(&'static str),
     /// To the transparent socket at this address; without one this is no match.
     Tproxy(SocketAddr),
     Drop,

@@ -1,8 +1,8 @@
 //! A table in the syntax of nft(8), so that `nft -c -f -` takes it.
 
 use super::table::{
-    AddressType, ChainKind, Element, Expression, InterfaceName, Is, NftChain, NftTable, Protocol,
-    SetKey, Shape, Way,
+    AddressType, ChainKind, Element, Expression, InterfaceName, Is, NftChain, NftFlowtable,
+    NftTable, Protocol, SetKey, Shape, Way,
 };
 use crate::firewall::family::Family;
 use std::fmt::{self, Display, Formatter};
@@ -33,6 +33,11 @@ impl Display for NftTable {
                 writeln!(f, "\t\t}}")?;
             }
             writeln!(f, "\t}}")?;
+        }
+        if let Some(NftFlowtable { name, devices }) = &self.flowtable {
+            let devices: Vec<String> = devices.iter().map(InterfaceName::to_string).collect();
+            writeln!(f, "\n\tflowtable {name} {{\n\t\thook ingress priority 0")?;
+            writeln!(f, "\t\tdevices = {{ {} }}\n\t\tcounter\n\t}}", devices.join(", "))?;
         }
         self.chains.iter().try_for_each(|chain| write!(f, "\n{chain}"))?;
         writeln!(f, "}}")
@@ -104,6 +109,9 @@ impl Display for Expression {
             Expression::Untracked => f.write_str("ct state untracked"),
             Expression::FlowIn(family, way, set) => write!(f, "{} @{set}", flow(*family, *way)),
             Expression::Begins => f.write_str("ct state new ct direction original"),
+            Expression::Lasts => {
+                f.write_str("ct direction original ct state established ct status assured")
+            }
             Expression::Syn => f.write_str("tcp flags & (fin|syn|rst|ack) == syn"),
             Expression::Zone(zone) => write!(f, "ct zone set {zone}"),
             Expression::Redirect(port) => write!(f, "redirect to :{port}"),
@@ -115,6 +123,7 @@ impl Display for Expression {
             Expression::Remember(family, way, set) => {
                 write!(f, "update @{set} {{ {} }}", flow(*family, *way))
             }
+            Expression::Offload(flowtable) => write!(f, "flow add @{flowtable}"),
             Expression::Tproxy(socket) => {
                 let header = header(Family::of(socket.ip()));
                 write!(f, "meta l4proto udp tproxy {header} to {socket}")

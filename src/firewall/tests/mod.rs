@@ -99,7 +99,7 @@ pub(super) fn router() -> Ruleset {
     };
     let mut ruleset = ruleset().with(|policy| {
         policy.listeners = vec!["::".parse().unwrap()];
-        policy.lan = Some(LanPolicy { patterns: Vec::new(), direct_sources });
+        policy.lan = Some(LanPolicy { direct_sources, ..LanPolicy::default() });
     });
     ruleset.environment.link_local = vec![("br-lan".into(), "fe80::1".parse().unwrap())];
     ruleset.environment.lan = lan;

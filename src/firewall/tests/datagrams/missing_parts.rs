@@ -6,7 +6,7 @@ use super::{FOREIGN, PORT, house, with_udp};
 use crate::firewall::tests::installed::Handle;
 use crate::firewall::tests::life_cycle::state;
 use crate::firewall::tests::router_of_the_network;
-use crate::firewall::{Backend, cleanup, uncaptured_datagrams};
+use crate::firewall::{Backend, cleanup, shortfalls};
 use crate::search_path;
 use snet_lab::in_both_variants;
 use snet_lab::internet::{Seen, at, greet, refused, tcp};
@@ -60,11 +60,11 @@ fn a_missing_part_is_named_and_costs_udp_only() {
     let there = FOREIGN.map(|to| house.internet.udp(at(to, PORT)));
     let wanted = || with_udp(router_of_the_network());
     let before = state();
-    assert_eq!(uncaptured_datagrams(Backend::Iptables, wanted()), [] as [&str; 0]);
+    assert_eq!(shortfalls(Backend::Iptables, wanted()), [] as [&str; 0]);
     assert_eq!(state(), before, "the trial leaves nothing");
     for (word, tools, package) in PARTS {
         tools.iter().for_each(|tool| refuse(word, tool));
-        let told = uncaptured_datagrams(Backend::Iptables, wanted());
+        let told = shortfalls(Backend::Iptables, wanted());
         assert!(told.len() == 1 && told.iter().all(|line| line.contains(package)), "{told:?}");
         assert_eq!(state(), before, "{word}: the trial leaves nothing");
         let handle = Handle::install(wanted()).unwrap();

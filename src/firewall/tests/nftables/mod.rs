@@ -2,6 +2,7 @@
 
 mod golden;
 mod life_cycle;
+mod offload;
 mod older;
 mod switch;
 

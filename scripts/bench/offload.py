@@ -1,0 +1,146 @@
+"""What forwarding domestic flows costs a router: without snet, with it, and with firewall.offload.
+
+  unshare --user --map-root-user --net --mount --pid --fork --mount-proc --kill-child -- \\
+      python3 -B scripts/bench/offload.py --snet target/release/snet [--rounds N] [--seconds N]
+
+A LAN host, the machine, which masquerades, and a domestic site, each in a network namespace, with
+wires of 1,500 bytes between them: no packet is larger, as none is on a real wire. The hosts share
+the processor with the router, and cost the same in each state: the busy time of the whole machine
+says how much less the router's part is, not how small it is. One state after the other, round by
+round. A kernel without flowtables shows the first two states only (scripts/flowtables.sh).
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from statistics import median
+
+import lab
+from lab import Process, run, write
+
+STATES = ("without snet", "snet, offload off", "snet, offload auto")
+SITE = "223.5.5.5"
+
+
+def build():
+    run("mount -t tmpfs tmpfs /run", check=False)
+    run("ip link set lo up")
+    for host, address in (("lan", "192.168.7.10"), ("site", "192.0.2.1")):
+        gate = address.rpartition(".")[0] + (".1" if host == "lan" else ".2")
+        run(f"ip netns add {host}")
+        run(f"ip link add to-{host} gso_max_segs 1 type veth peer name eth0 netns {host}")
+        run(f"ip address add {gate}/24 dev to-{host}")
+        run(f"ip link set to-{host} up")
+        for line in ("link set lo up", "link set eth0 gso_max_segs 1", "link set eth0 up",
+                     f"address add {address}/24 dev eth0"):
+            run(f"ip -n {host} {line}")
+    run("ip -n lan route add default via 192.168.7.1")
+    run(f"ip -n site address add {SITE}/32 dev lo")
+    run("ip route add default via 192.0.2.1")
+    run("sysctl -qw net.ipv4.ip_forward=1")
+    table = "table ip home { chain out { type nat hook postrouting priority 100; oifname to-site masquerade; } }"
+    subprocess.run(["nft", table], check=True)
+
+
+def busy():
+    """Seconds in which any processor of the machine worked."""
+    with open("/proc/stat") as file:
+        user, nice, system, _idle, _wait, irq, softirq = map(int, file.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / lab.TICK
+
+
+def iperf(arguments, seconds):
+    line = f"ip netns exec lan iperf3 -c {SITE} -J -t {seconds} {arguments}"
+    before = busy()
+    report = json.loads(run(line, check=False).stdout)
+    spent = busy() - before
+    if "error" in report:
+        raise RuntimeError(report["error"])
+    return report["end"], spent
+
+
+def download(seconds):
+    """Gbit/s, and busy seconds of the machine for a GB."""
+    end, spent = iperf("-R", seconds)
+    received = end["sum_received"]
+    return received["bits_per_second"] / 1e9, spent / (received["bytes"] / 1e9)
+
+
+def datagrams(seconds):
+    """Thousands of datagrams a second that arrive, and busy seconds for a million of them."""
+    end, spent = iperf("-u -b 0 -l 64", seconds)
+    total = end["sum"]
+    arrived = total["packets"] - total["lost_packets"]
+    return arrived / total["seconds"] / 1e3, spent / (arrived / 1e6)
+
+
+def start(snet, state):
+    if state == STATES[0]:
+        return None
+    offload = state.rpartition(" ")[2]
+    path = write("snet.toml", f"""
+mode = "router"
+[dns]
+china = ["{SITE}"]
+trusted-via = "direct"
+[firewall]
+backend = "nftables"
+offload = "{offload}"
+[control]
+socket = "{lab.WORK}/control.sock"
+[[proxy]]
+type = "http"
+server = "192.0.2.1:8080"
+""")
+    process = Process([snet, "-c", path])
+    deadline = time.monotonic() + 60
+    while " ready" not in process.said() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if " ready" not in process.said():
+        sys.exit(process.said())
+    if offload == "auto" and "flowtables" in process.said():
+        process.stop()
+        return False
+    return process
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--snet", required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=4)
+    options = parser.parse_args()
+    build()
+    server = Process(["ip", "netns", "exec", "site", "iperf3", "-s"])
+    rows = {}
+    for number in range(options.rounds):
+        for state in STATES:
+            process = start(os.path.abspath(options.snet), state)
+            if process is False:
+                continue
+            # A flow over UDP is offloaded after two seconds.
+            for name, measure in (("TCP", download), ("UDP", datagrams)):
+                for value, what in zip(measure(options.seconds), ("speed", "cost")):
+                    rows.setdefault((name, what), {}).setdefault(state, []).append(value)
+            with open("/proc/net/nf_conntrack") as file:
+                offloaded = sum("[OFFLOAD]" in line for line in file)
+            print(f"round {number + 1}, {state}: {offloaded} flows offloaded", file=sys.stderr)
+            if process:
+                process.stop()
+            subprocess.run(["conntrack", "-F"], capture_output=True) if lab.have("conntrack") else None
+    server.stop()
+    units = {("TCP", "speed"): "download, Gbit/s", ("TCP", "cost"): "download, busy s/GB",
+             ("UDP", "speed"): "datagrams of 64 bytes, 1,000/s", ("UDP", "cost"): "the same, busy s/million"}
+    print("| what | " + " | ".join(STATES) + " |\n|---|---|---|---|")
+    for key, of_states in rows.items():
+        cells = []
+        for state in STATES:
+            values = of_states.get(state)
+            cells.append(f"{median(values):.2f} ({min(values):.2f}-{max(values):.2f})" if values else "-")
+        print(f"| {units[key]} | " + " | ".join(cells) + " |")
+
+
+main()
