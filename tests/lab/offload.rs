@@ -67,7 +67,8 @@ fn domestic_downloads_take_the_short_way() {
         let expected = if has_flowtables { "between br-lan, uplink" } else { "has no flowtables" };
         assert!(told.len() == 1 && told[0].contains(expected), "{told:?}");
         let shown = snet::run(Variant::Native, &["check", "-c", &path.display().to_string()]);
-        assert!(shown.stdout.contains(expected), "{}\n{}", shown.stdout, shown.stderr);
+        let shown = shown.stdout + &shown.stderr;
+        assert!(shown.contains(expected), "{shown}");
         for family in FAMILIES {
             let who = |site: Host| {
                 let url = format!("http://{}/who", site.port(family, 80));

@@ -87,7 +87,7 @@ const PROXIES: [&str; 6] = [
 
 /// One value at least is right for each key, and not its default. FOLDER holds the files that
 /// follow it. Some keys are right only together with others.
-const VALUES: [&str; 39] = [
+const VALUES: [&str; 40] = [
     "\"off\"",
     "false",
     "true",
