@@ -33,11 +33,11 @@ use crate::firewall::names::TABLE;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
 
-/// Not "flow" or "flowtable", which are words of nft's language.
 const FLOWTABLE: &str = "direct";
 
-/// The base chain, and the beginning of those of each family.
-const OFFLOAD: &str = "offload";
+/// The base chain, and the beginning of those of each family. Not "offload" or "flow", which are words
+/// of nft's language.
+const FLOWS: &str = "flows";
 
 /// The only chain whose rules name the flowtable.
 const SHORTCUT: &str = "shortcut";
@@ -53,9 +53,9 @@ pub(super) fn chains(ruleset: &Ruleset) -> Vec<NftChain> {
     if flowtable(ruleset).is_none() {
         return Vec::new();
     }
-    let lasting = |family| [vec![Expression::Lasts], active(family, OFFLOAD)].concat();
+    let lasting = |family| [vec![Expression::Lasts], active(family, FLOWS)].concat();
     let rules = listening(ruleset).map(lasting);
-    let mut chains = vec![base(OFFLOAD, ChainKind::Filter, Point::Forward, BEHIND_ALL, rules)];
+    let mut chains = vec![base(FLOWS, ChainKind::Filter, Point::Forward, BEHIND_ALL, rules)];
     chains.extend(listening(ruleset).map(|family| ladder(ruleset, family)));
     chains.push(shortcut());
     chains
@@ -76,7 +76,7 @@ fn ladder(ruleset: &Ruleset, family: Family) -> NftChain {
         };
         rules.extend(rungs(destination, family, &then));
     }
-    NftChain { name: chain(OFFLOAD, family), hook: None, rules }
+    NftChain { name: chain(FLOWS, family), hook: None, rules }
 }
 
 fn shortcut() -> NftChain {
@@ -97,8 +97,8 @@ impl NftTable {
     pub(super) fn without_offload(&self) -> NftTable {
         let of_offload = |chain: &NftChain| {
             chain.name == SHORTCUT
-                || chain.name == OFFLOAD
-                || Family::ALL.iter().any(|family| chain.name == self::chain(OFFLOAD, *family))
+                || chain.name == FLOWS
+                || Family::ALL.iter().any(|family| chain.name == self::chain(FLOWS, *family))
         };
         let mut table = self.clone();
         table.flowtable = None;
@@ -111,8 +111,7 @@ impl NftTable {
 pub(super) fn trial() -> NftTable {
     let flowtable = NftFlowtable { name: FLOWTABLE, devices: vec![InterfaceName::new("lo")] };
     let jump = vec![Expression::Lasts, Expression::Jump(SHORTCUT.into())];
-    let forward =
-        base(OFFLOAD, ChainKind::Filter, Point::Forward, BEHIND_ALL, std::iter::once(jump));
+    let forward = base(FLOWS, ChainKind::Filter, Point::Forward, BEHIND_ALL, std::iter::once(jump));
     NftTable {
         name: TABLE,
         sets: vec![sets::switch(sets::ALIVE, &[])],
@@ -141,7 +140,7 @@ mod tests {
     #[test]
     fn nothing_of_it_is_in_a_table_where_it_is_not_wanted_or_not_possible() {
         let plain = rules::table(&router());
-        assert!(plain.flowtable.is_none() && !plain.to_string().contains(OFFLOAD));
+        assert!(plain.flowtable.is_none() && !plain.to_string().contains(FLOWS));
         let unwanted = offloading().with(|policy| policy.lan.as_mut().unwrap().offload = false);
         assert_eq!(rules::table(&unwanted), plain);
         let local = offloading().with(|policy| policy.lan = None);
