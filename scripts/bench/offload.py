@@ -76,7 +76,7 @@ ANSWER = f"""
 import socket, time
 there = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 there.bind(("{SITE}", 4433))
-there.settimeout(2)
+there.settimeout(5)
 try:
     while True:
         data, source = there.recvfrom(64)
@@ -90,10 +90,14 @@ import socket, time
 here = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 here.bind(("192.168.7.10", 4000))
 here.settimeout(1)
-until = time.monotonic() + 3
-while time.monotonic() < until:
+answers = 0
+while answers < 30:
     here.sendto(b"question", ("{SITE}", 4433))
-    here.recvfrom(64)
+    try:
+        here.recvfrom(64)
+        answers += 1
+    except (TimeoutError, ConnectionRefusedError):
+        pass
     time.sleep(0.1)
 """
 GENERATE = """
@@ -118,7 +122,7 @@ def datagrams(seconds):
     answer = Process(["ip", "netns", "exec", "site", "python3", "-c", ANSWER])
     time.sleep(1)
     subprocess.run(["ip", "netns", "exec", "lan", "python3", "-c", ASK], check=True)
-    time.sleep(3)
+    time.sleep(6)
     with open("/sys/class/net/to-lan/address") as file:
         script = GENERATE.replace("GATE", file.read().strip()).replace("SITE", SITE)
     before, began, arrived = busy(), time.monotonic(), forwarded()

@@ -74,9 +74,9 @@ impl Ruleset {
     /// As far as iptables can: its targets of this kind (FLOWOFFLOAD) are OpenWrt's own.
     pub(super) fn without_flowtables(mut self) -> Self {
         if self.policy.offloads() {
-            self.environment.offload.without(
-                &"iptables has no flowtables; firewall.backend = \"nftables\" has, where the kernel has",
-            );
+            self.environment
+                .offload
+                .without(&"iptables has no flowtables, firewall.backend = \"nftables\" may have");
         }
         self
     }

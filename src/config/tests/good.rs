@@ -48,7 +48,6 @@ fn the_defaults() {
     assert_eq!(config.firewall.ipv6, Ipv6::Proxy);
     assert_eq!(config.firewall.quic, Datagrams::Reject);
     assert_eq!(config.firewall.on_failure, OnFailure::Open);
-    assert_eq!(config.firewall.offload, Offload::Off);
     assert_eq!(config.log_level, LogLevel::Info);
     assert_eq!(config.control_socket, Path::new("/run/snet/control.sock"));
     let router = listen::ListenConfig::of(Mode::Router);
@@ -58,13 +57,11 @@ fn the_defaults() {
 #[test]
 fn a_router() {
     let text = "mode = \"router\"\nrules.direct-sources = [\"192.168.1.9\", \"2001:db8:1::/64\"]\n\
-                firewall.interfaces = [\"br-lan\", \"docker*\"]\nfirewall.offload = \"auto\"\n";
+                firewall.interfaces = [\"br-lan\", \"docker*\"]\n";
     let loaded = read(&format!("{text}{PROXY}")).unwrap();
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let summary = loaded.summary();
     let line = "\nlan       br-lan, docker*; exempt: 2 prefixes\n";
-    assert!(summary.contains(line), "{summary}");
-    let line = "\noffload   auto: forwarded domestic flows with nftables, where the kernel has ";
     assert!(summary.contains(line), "{summary}");
     let config = loaded.config;
     assert_eq!(config.mode, Mode::Router);
@@ -76,13 +73,10 @@ fn a_router() {
 
     let local = read(&format!("{}{PROXY}", text.replace("router", "local"))).unwrap();
     let unused = local.warnings.iter().filter(|line| line.contains("not used")).count();
-    assert_eq!(unused, 3, "{:?}", local.warnings);
+    assert_eq!(unused, 2, "{:?}", local.warnings);
     let open = read(&format!("mode = \"router\"\nfirewall.backend = \"none\"\n{PROXY}")).unwrap();
     assert!(open.warnings[0].contains("keeps hosts outside the LAN away"), "{:?}", open.warnings);
 
-    let without =
-        read(&format!("{text}firewall.backend = \"iptables\"\n{PROXY}")).unwrap().summary();
-    assert!(without.contains("\noffload   auto: nothing, since only backend"), "{without}");
     let native = read(&format!("firewall.backend = \"nftables\"\n{PROXY}")).unwrap();
     assert_eq!(native.config.firewall.backend, BackendChoice::Nftables);
 }

@@ -95,3 +95,18 @@ fn no_secret_shows() {
         assert!(!text.contains("hunter2"), "{text}");
     }
 }
+
+#[test]
+fn what_offloading_means() {
+    let summary = |backend: &str| {
+        let text = format!("mode = \"router\"\nfirewall.offload = \"auto\"\n{backend}\n{PROXY}");
+        read(&text).unwrap().summary()
+    };
+    let possible =
+        "\noffload   auto: forwarded domestic flows with nftables, where the kernel has ";
+    assert!(summary("").contains(possible), "{}", summary(""));
+    let without = summary("firewall.backend = \"iptables\"");
+    assert!(without.contains("\noffload   auto: nothing, since only backend"), "{without}");
+    let local = read(&format!("firewall.offload = \"auto\"\n{PROXY}")).unwrap();
+    assert!(local.warnings.iter().any(|line| line.contains("firewall.offload: not used")));
+}

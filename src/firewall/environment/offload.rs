@@ -1,8 +1,9 @@
-//! `firewall.offload`: at which interfaces forwarded domestic flows may take the kernel's short way,
-//! or why at none. The decision is pure; what it is made of is read from the kernel.
+//! `firewall.offload`: at which interfaces forwarded domestic flows may take the kernel's short
+//! way, or why at none. The decision is pure; what it is made of is read from the kernel.
 //!
-//! An interface belongs to one flowtable at most: a packet meets both, and which of them has its flow
-//! would depend on who came first. So where another program has one already, there is none of ours.
+//! An interface belongs to one flowtable at most: a packet meets both, and which of them has its
+//! flow would depend on who came first. So where another program has one already, there is none of
+//! ours.
 
 use crate::firewall::environment::lan::LanSide;
 use crate::firewall::netlink::flowtables;
@@ -91,8 +92,8 @@ fn occupied(
     third_party.iter().find_map(|ThirdPartyFlowtable { table, name, devices: theirs }| {
         let at = theirs.iter().find(|at| devices.contains(*at) || is_port(at))?;
         Some(format!(
-            "nft table {table} has a flowtable ({name}) at {at} already, which offloads what its own \
-             rules say"
+            "nft table {table} has a flowtable ({name}) at {at} already, which offloads what its \
+             own rules say"
         ))
     })
 }

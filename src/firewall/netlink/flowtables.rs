@@ -1,7 +1,8 @@
 //! The flowtables that other programs have, as a dump over nfnetlink; no tool is needed.
 //!
-//! A kernel that was built without flowtables answers with an empty list: the question is nf_tables'
-//! own (net/netfilter/nf_tables_api.c, nf_tables_getflowtable, nf_tables_fill_flowtable_info).
+//! A kernel that was built without flowtables answers with an empty list: the question is
+//! nf_tables' own (net/netfilter/nf_tables_api.c, nf_tables_getflowtable,
+//! nf_tables_fill_flowtable_info).
 //!
 //! Source: linux/netfilter/nf_tables.h (enum nft_flowtable_attributes).
 

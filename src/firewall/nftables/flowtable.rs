@@ -1,5 +1,5 @@
-//! The flowtable in a transaction. It cannot be emptied: it is removed and made anew, and the kernel
-//! takes out its flows (nf_flow_table_free); they go on by the long way.
+//! The flowtable in a transaction. It cannot be emptied: it is removed and made anew, and the
+//! kernel takes out its flows (nf_flow_table_free); they go on by the long way.
 //!
 //! A flowtable that rules name cannot be removed, so these go first, in the same transaction.
 //!
@@ -23,8 +23,8 @@ const NF_NETDEV_INGRESS: u32 = 0;
 const NFT_FLOWTABLE_COUNTER: u32 = 2;
 
 impl Batch {
-    /// The flowtable of this table anew: what is in it takes the long way, and comes back if the rules
-    /// still say so.
+    /// The flowtable of this table anew: what is in it takes the long way, and comes back if the
+    /// rules still say so.
     pub(super) fn empty_flowtable(&mut self, table: &NftTable) {
         let chains = || table.chains.iter().filter(|chain| chain.offloads());
         chains().for_each(|chain| self.clear(chain));

@@ -5,11 +5,10 @@ use super::batch::{Batch, Ownership};
 use super::connection::{BatchRefusal, TableConnection};
 use super::error::Error;
 use super::message::Act;
-use super::offload;
 use super::older;
 use super::owner;
 use super::owner::{FoundTable, TableOwner};
-use super::reconcile::{create, explain};
+use super::reconcile::{create_possible, explain, is_about_offload, told_without};
 use super::rules;
 use super::sets;
 use super::table::{NftSet, NftTable};
@@ -45,7 +44,7 @@ const MOST_AT_ONCE: usize = 4000;
 /// The table while it is installed. Its drop removes it.
 #[derive(Debug)]
 pub struct KernelTable {
-    connection: TableConnection,
+    pub(super) connection: TableConnection,
     state: Mutex<TableState>,
     heartbeat: Mutex<LastBeat>,
     /// A change of a set that fails is told once and not with every answer.
@@ -58,8 +57,8 @@ pub struct KernelTable {
 }
 
 #[derive(Debug)]
-struct TableState {
-    table: NftTable,
+pub(super) struct TableState {
+    pub(super) table: NftTable,
     /// As the kernel shows it while nobody has touched it.
     found: FoundTable,
     /// The flows that are older than the capture, as the kernel had them last.
@@ -153,7 +152,9 @@ impl KernelTable {
         self.renew_ahead();
         let result = match self.commit(turned(&new, first)) {
             // Rather without them, where their set has no room.
-            Err(Error::Refused { what, .. }) if !first.is_empty() && !offload::concerns(&what) => {
+            Err(error @ Error::Refused { .. })
+                if !first.is_empty() && !is_about_offload(&error) =>
+            {
                 self.commit(turned(&new, &[]))
             }
             result => result,
@@ -273,43 +274,6 @@ impl KernelTable {
         }
     }
 
-    /// Whether flows to this address are offloaded, as far as no rule by address says otherwise.
-    fn offloads_to(&self, address: IpAddr) -> bool {
-        let is_learned = |route| {
-            let set = sets::learned(address, route);
-            // What cannot be asked is taken for true: a flowtable too many is emptied.
-            self.connection.has_element(TABLE, &set).unwrap_or(true)
-        };
-        let is_listed = {
-            let state = self.state();
-            if state.table.flowtable.is_none() {
-                return false;
-            }
-            state.table.holds(&sets::china(address), address)
-        };
-        let elsewhere = [Route::Block, Route::Proxy].into_iter().any(is_learned);
-        !elsewhere && (is_listed || is_learned(Route::Direct))
-    }
-
-    /// What is offloaded takes the long way, and comes back if the rules still say so.
-    fn empty_flowtable(&self) {
-        let mut state = self.state();
-        if state.table.flowtable.is_none() {
-            return;
-        }
-        let mut batch = Batch::new(TABLE);
-        batch.empty_flowtable(&state.table);
-        let Err(error) = self.commit(batch) else { return };
-        // An interface may be gone, of which the monitor will tell; until then there is none.
-        let without = state.table.without_offload();
-        let mut batch = Batch::new(TABLE);
-        batch.turn(&state.table, &without);
-        if self.commit(batch).is_ok() {
-            told_without(&error);
-            state.table = without;
-        }
-    }
-
     /// Sets the switches for another [`RULE_LIFETIME`]. To be called, every two seconds, by one who
     /// knows that connections and queries are really captured and served. After
     /// [`release`](Self::release) it does nothing.
@@ -418,7 +382,7 @@ impl KernelTable {
         }
     }
 
-    fn commit(&self, batch: Batch) -> Result<(), Error> {
+    pub(super) fn commit(&self, batch: Batch) -> Result<(), Error> {
         let result = self.connection.commit(&batch.seal())?;
         result.map_err(|refusal| explain(&self.connection, refusal))
     }
@@ -428,7 +392,7 @@ impl KernelTable {
     }
 
     /// Each change of it is one assignment: a panic leaves it whole.
-    fn state(&self) -> MutexGuard<'_, TableState> {
+    pub(super) fn state(&self) -> MutexGuard<'_, TableState> {
         lock(&self.state)
     }
 }
@@ -441,38 +405,6 @@ impl Drop for KernelTable {
             warn!("the rules could not be removed ({error}); run `snet cleanup`");
         }
     }
-}
-
-/// Makes the table; without a flowtable if the kernel refuses that one, for instance because an
-/// interface has gone since the network was looked at.
-fn create_possible(
-    connection: &TableConnection,
-    table: NftTable,
-    ownership: Ownership,
-) -> Result<(NftTable, FoundTable), Error> {
-    match create(connection, &table, ownership) {
-        Err(error) if is_about_offload(&error) => {
-            let table = table.without_offload();
-            let found = create(connection, &table, ownership)?;
-            told_without(&error);
-            Ok((table, found))
-        }
-        result => Ok((table, result?)),
-    }
-}
-
-fn is_about_offload(error: &Error) -> bool {
-    match error {
-        Error::Unsupported { what, .. } | Error::Refused { what, .. } => offload::concerns(what),
-        _ => false,
-    }
-}
-
-fn told_without(error: &Error) {
-    warn!(
-        "firewall.offload: forwarded domestic flows are not offloaded until the network changes: \
-         {error}"
-    );
 }
 
 fn step(step: Step) -> Result<(), Error> {

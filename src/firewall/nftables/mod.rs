@@ -72,6 +72,7 @@ mod matches;
 mod message;
 mod numbers;
 mod offload;
+mod offloaded;
 mod older;
 mod owner;
 mod reconcile;

@@ -2,24 +2,26 @@
 //!
 //! # Theory of operation
 //!
-//! A flowtable looks at packets where they come in, before every other hook. One whose flow it knows
-//! gets its addresses translated and goes out by the interface that it had before: no conntrack, no
-//! routing, no rule of any program (Documentation/networking/nf_flowtable.rst). A flow gets there by a
-//! rule of a forward chain, and only as an established one (net/netfilter/nft_flow_offload.c). A FIN
-//! or a RST, another route, an interface that goes down, or half a minute of silence takes it out
-//! again: the packets go the long way as before, and conntrack has the flow all the while.
+//! A flowtable looks at packets where they come in, before every other hook. One whose flow it
+//! knows gets its addresses translated and goes out by the interface that it had before: no
+//! conntrack, no routing, no rule of any program (Documentation/networking/nf_flowtable.rst). A
+//! flow gets there by a rule of a forward chain, and only as an established one
+//! (net/netfilter/nft_flow_offload.c). A FIN or a RST, another route, an interface that goes down,
+//! or half a minute of silence takes it out again: the packets go the long way as before, and
+//! conntrack has the flow all the while.
 //!
 //! **Which flows.** Those that a LAN host began, over TCP or UDP, to a destination that the ladder
-//! lets pass because it is domestic or because a rule says "direct"; not because it is near. The base
-//! chain stands behind everybody's filters, so that no flow is offloaded that another program
+//! lets pass because it is domestic or because a rule says "direct"; not because it is near. The
+//! base chain stands behind everybody's filters, so that no flow is offloaded that another program
 //! refuses. It takes packets of the original direction only, whose source and destination mean what
 //! they mean to the ladder, and only flows that conntrack calls assured: a handshake that is not
-//! complete, or one question over UDP and its answer, would cost more than it spares. What is captured
-//! never passes FORWARD.
+//! complete, or one question over UDP and its answer, would cost more than it spares. What is
+//! captured never passes FORWARD.
 //!
-//! **When the rules change** the flowtable is made anew, in the same transaction: all its flows take
-//! the long way, where the rules of others see them again, and those that still go directly come back
-//! with their next packet. Our own rules judge only what begins, as ever: the connection goes on.
+//! **When the rules change** the flowtable is made anew, in the same transaction: all its flows
+//! take the long way, where the rules of others see them again, and those that still go directly
+//! come back with their next packet. Our own rules judge only what begins, as ever: the connection
+//! goes on.
 
 use super::exempt::of_the_lan;
 use super::matches::{BEHIND_ALL, active, base, chain, listening, marked, rungs};
@@ -35,8 +37,8 @@ use crate::firewall::sets::Set;
 
 const FLOWTABLE: &str = "direct";
 
-/// The base chain, and the beginning of those of each family. Not "offload" or "flow", which are words
-/// of nft's language.
+/// The base chain, and the beginning of those of each family. Not "offload" or "flow", which are
+/// words of nft's language.
 const FLOWS: &str = "flows";
 
 /// The only chain whose rules name the flowtable.
@@ -66,8 +68,8 @@ fn ladder(ruleset: &Ruleset, family: Family) -> NftChain {
     rules.push(marked(ruleset));
     for (destination, _) in LADDER {
         let Destination::In(set) = destination else {
-            // What is forwarded is not for this machine; multicast has no flows; and nothing is done
-            // with the rest.
+            // What is forwarded is not for this machine; multicast has no flows; and nothing is
+            // done with the rest.
             continue;
         };
         let then = match set {

@@ -18,7 +18,7 @@ use crate::firewall::names::TABLE;
 use crate::firewall::policy::Datagrams;
 use crate::firewall::switch::RULE_LIFETIME;
 use nix::errno::Errno;
-use tracing::info;
+use tracing::{info, warn};
 
 /// How often a table of the same name may come and go between looking and acting.
 const ATTEMPTS: usize = 3;
@@ -151,6 +151,39 @@ pub(super) fn create(
             _ => return Err(unsupported(refusal)),
         }
     }
+}
+
+/// Makes the table; without a flowtable if the kernel refuses that one, for instance because an
+/// interface has gone since the network was looked at.
+pub(super) fn create_possible(
+    connection: &TableConnection,
+    table: NftTable,
+    ownership: Ownership,
+) -> Result<(NftTable, FoundTable), Error> {
+    match create(connection, &table, ownership) {
+        Err(error) if is_about_offload(&error) => {
+            let table = table.without_offload();
+            let found = create(connection, &table, ownership)?;
+            told_without(&error);
+            Ok((table, found))
+        }
+        result => Ok((table, result?)),
+    }
+}
+
+/// Whether the kernel refused the flowtable, or a rule that names it.
+pub(super) fn is_about_offload(error: &Error) -> bool {
+    match error {
+        Error::Unsupported { what, .. } | Error::Refused { what, .. } => offload::concerns(what),
+        _ => false,
+    }
+}
+
+pub(super) fn told_without(error: &Error) {
+    warn!(
+        "firewall.offload: forwarded domestic flows are not offloaded until the network changes: \
+         {error}"
+    );
 }
 
 /// After an error nothing is left, unless it stands in the place of one that may have been closed.

@@ -204,8 +204,8 @@ pub(in crate::firewall) enum Expression {
     Untracked,
     /// The UDP flow of the packet, or its way back, is in a set.
     FlowIn(Family, Way, String),
-    /// Conntrack has seen both directions of the flow, and expects more of it; the packet goes the way
-    /// of the first one.
+    /// Conntrack has seen both directions of the flow, and expects more of it; the packet goes the
+    /// way of the first one.
     Lasts,
     /// SYN without ACK, RST and FIN.
     Syn,

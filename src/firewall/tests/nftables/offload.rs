@@ -293,8 +293,8 @@ fn a_flowtable_of_others_is_left_alone() {
         std::fs::write(
             "/run/fw4.nft",
             format!(
-                "table inet fw4 {{\n flowtable ft {{ hook ingress priority 0; devices = {{ \"{at}\" }}; \
-                 }}\n }}\n"
+                "table inet fw4 {{\n flowtable ft {{ hook ingress priority 0; \
+                 devices = {{ \"{at}\" }}; }}\n }}\n"
             ),
         )
         .unwrap();
