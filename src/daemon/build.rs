@@ -23,6 +23,7 @@ use crate::{dns, firewall};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is running while another configuration is taken in: its parts that did not change go on.
 #[derive(Debug)]
@@ -138,7 +139,7 @@ pub(super) fn dispatcher(
         let outbound = outbound.clone().with_options(proxy.dial_options);
         let server = ProxyServer::new(proxy.name.clone(), Arc::clone(endpoint), outbound)
             .behind(plugin.clone())
-            .warm(proxy.warm.then_some(WORTH));
+            .warm(proxy.warm.then(worth));
         let way: Box<dyn Proxy> = match &proxy.kind {
             ProxyKind::Shadowsocks { key, .. } => {
                 let shadowsocks = Shadowsocks::new(server, key.clone());
@@ -165,6 +166,11 @@ pub(super) fn dispatcher(
         running.filter(same_names).map(|running| Arc::clone(running.dispatcher.learned()));
     Dispatcher::new(rules, learned.unwrap_or_default(), direct, upstreams.collect())
         .exempting(config.rules.exempt_programs.clone())
+}
+
+/// From which time of a dial on others are dialled ahead.
+fn worth() -> Duration {
+    if fault::is(Fault::Far) { Duration::ZERO } else { WORTH }
 }
 
 /// With a token the daemon's own proof is answered.

@@ -23,6 +23,8 @@ pub enum Fault {
     Judgement,
     /// `udp-hang`: the thread of captured UDP sleeps from the datagram `hang` on.
     UdpHang,
+    /// `far`: every proxy server is taken for one that is far away.
+    Far,
 }
 
 /// Whether this part is to be broken; never in a release build. The environment is read once.
@@ -50,6 +52,7 @@ fn chosen() -> Option<Fault> {
         "half-close" => Some(Fault::HalfClose),
         "judgement" => Some(Fault::Judgement),
         "udp-hang" => Some(Fault::UdpHang),
+        "far" => Some(Fault::Far),
         _ => None,
     }
 }

@@ -63,6 +63,14 @@ pub fn is_silent(stream: &TcpStream) -> bool {
     recv(stream.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN)
 }
 
+/// Reads what is there, whether the runtime has heard of it or not; 0 is the end.
+///
+/// # Errors
+/// `WouldBlock`: nothing is there. Else what recv(2) says.
+pub fn read_now(stream: &TcpStream, piece: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(stream.as_raw_fd(), piece, MsgFlags::MSG_DONTWAIT)?)
+}
+
 /// Whether the other end has acknowledged all that was sent (TCP_INFO, tcp(7)).
 pub fn is_acknowledged(stream: &TcpStream) -> bool {
     getsockopt(stream, TcpInformation).is_ok_and(|tcp| tcp.tcpi_unacked == 0)

@@ -4,7 +4,8 @@
 //! what is spoken inside:
 //!
 //! - **HTTP/1.1**: CONNECT in the words of [`super::http`]; the connection becomes the tunnel
-//!   (`tls_tunnel`);
+//!   (`tls_tunnel`). While there is traffic some are dialled ahead, with their handshake
+//!   ([`super::warm`]);
 //! - **HTTP/2**: each tunnel is a stream (`http2_tunnel`) of a connection that is kept (`kept`).
 //!   From the second dial on there is no handshake, and CONNECT costs one round trip. Unless a
 //!   server is known to speak HTTP/1.1, no more than two connections are opened at a time: a dial
@@ -30,9 +31,11 @@ mod windows;
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
+use super::http::response;
 use super::http::tunnel::{Tunnel, request};
 use super::server::ProxyServer;
 use super::tls::{Tls, Trust};
+use super::warm::{Warm, WarmCounts, WarmRequest};
 use super::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::target::Target;
 use http2::Outcome;
@@ -78,29 +81,67 @@ pub struct TlsServer {
 pub struct HttpsConnect {
     server: Arc<ProxyServer>,
     credentials: Option<Credentials>,
-    name: String,
-    tls: Tls,
+    handshake: Arc<Handshake>,
     /// Of HTTP/2.
     kept: Kept,
-    /// What the server chose the last time.
-    speaks_http1: AtomicBool,
+    /// Of HTTP/1.1, where the server is known to speak it.
+    warm: Option<Warm<TlsStream<TcpStream>>>,
     opening: Semaphore,
     /// Where connections live that outlast a dial: the resolver dials on a thread of its own, which
     /// shall not have to carry the tunnels of others.
     runtime: Option<Handle>,
 }
 
+/// TLS with the server, and what is spoken inside of it.
+#[derive(Debug)]
+struct Handshake {
+    server: Arc<ProxyServer>,
+    name: String,
+    tls: Tls,
+    /// What the server chose the last time.
+    speaks_http1: AtomicBool,
+}
+
+impl Handshake {
+    async fn with(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Error> {
+        let tls = self.tls.open(&self.name, tcp).await;
+        let tls = tls.map_err(|error| no_tls(&self.server, error))?;
+        let speaks_http2 = tls.get_ref().1.alpn_protocol() == Some(HTTP2);
+        self.speaks_http1.store(!speaks_http2, Ordering::Relaxed);
+        Ok(tls)
+    }
+
+    /// A connection of HTTP/1.1 on which nothing is asked.
+    async fn ahead(&self) -> Result<TlsStream<TcpStream>, Error> {
+        let tls = self.with(self.server.dial_ahead(&[]).await?).await?;
+        match self.speaks_http1.load(Ordering::Relaxed) {
+            true => Ok(tls),
+            false => Err(self.server.broke_off(io::Error::other("it speaks HTTP/2 now"))),
+        }
+    }
+}
+
 impl HttpsConnect {
     /// A proxy at this server. Its connections live on the runtime that is current now, if one is.
     pub fn new(server: ProxyServer, tls: TlsServer, credentials: Option<Credentials>) -> Self {
-        let TlsServer { name, trust } = tls;
-        HttpsConnect {
-            server: Arc::new(server),
-            credentials,
+        let (TlsServer { name, trust }, server) = (tls, Arc::new(server));
+        let handshake = Arc::new(Handshake {
+            server: Arc::clone(&server),
             name,
             tls: Tls::trusting(&trust, &PROTOCOLS),
-            kept: Kept::default(),
             speaks_http1: AtomicBool::new(false),
+        });
+        let ahead = Arc::clone(&handshake);
+        let ahead = move || -> BoxFuture<'static, Result<TlsStream<TcpStream>, Error>> {
+            let handshake = Arc::clone(&ahead);
+            Box::pin(async move { handshake.ahead().await })
+        };
+        HttpsConnect {
+            warm: Warm::of(&server, Box::new(ahead)),
+            server,
+            credentials,
+            handshake,
+            kept: Kept::default(),
             opening: Semaphore::new(OPENING),
             runtime: Handle::try_current().ok(),
         }
@@ -111,10 +152,10 @@ impl HttpsConnect {
             return Ok(link);
         }
         let mut turn = None;
-        if !self.speaks_http1.load(Ordering::Relaxed) {
+        if !self.speaks_http1() {
             turn = self.opening.acquire().await.ok();
             // Meanwhile others have opened some, or found out that each tunnel wants its own.
-            if self.speaks_http1.load(Ordering::Relaxed) {
+            if self.speaks_http1() {
                 turn = None;
             } else if let Some((connection, place)) = self.kept.with_place() {
                 drop(turn.take());
@@ -124,11 +165,13 @@ impl HttpsConnect {
                 }
             }
         }
-        let tcp = self.tcp(progress).await?;
-        let tls = self.tls.open(&self.name, tcp).await.map_err(|error| self.no_tls(error))?;
-        let speaks_http2 = tls.get_ref().1.alpn_protocol() == Some(HTTP2);
-        self.speaks_http1.store(!speaks_http2, Ordering::Relaxed);
-        if !speaks_http2 {
+        let warm = self.warm.as_ref().filter(|_| self.speaks_http1());
+        if let Some(link) = self.over_ready(target, warm, progress).await? {
+            return Ok(link);
+        }
+        let dial = async { self.handshake.with(self.tcp(progress).await?).await };
+        let tls = Warm::timing(warm, progress, dial).await?;
+        if tls.get_ref().1.alpn_protocol() != Some(HTTP2) {
             drop(turn);
             return self.over_http1(target, tls).await;
         }
@@ -145,7 +188,27 @@ impl HttpsConnect {
         self.over_http2(target, &connection, place).await?.ok_or_else(refused)
     }
 
-    /// A tunnel over a connection that stands already, if one has a place.
+    fn speaks_http1(&self) -> bool {
+        self.handshake.speaks_http1.load(Ordering::Relaxed)
+    }
+
+    /// A tunnel over a connection of HTTP/1.1 that was dialled ahead, if there is one.
+    async fn over_ready(
+        &self,
+        target: &Target,
+        warm: Option<&Warm<TlsStream<TcpStream>>>,
+        progress: &Progress,
+    ) -> Result<Option<Link>, Error> {
+        let Some(asking) = WarmRequest::on(warm, progress) else { return Ok(None) };
+        let tunnel = self.tunnel(target);
+        let request = request(target, tunnel.credentials);
+        match asking.first_of_answer(&request, response::is_timeout).await {
+            Some((tls, first)) => self.answered(tunnel, TlsTunnel::new(tls), first).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A tunnel over a connection of HTTP/2 that stands already, if one has a place.
     async fn over_kept(&self, target: &Target, progress: &Progress) -> Result<Option<Link>, Error> {
         for _ in 0..TRIES {
             let Some((connection, place)) = self.kept.with_place() else { break };
@@ -203,7 +266,18 @@ impl HttpsConnect {
             stream.flush().await
         };
         asked.await.map_err(|source| self.broke_off(source))?;
-        let early = tunnel.answer(&mut stream).await.map_err(|error| match error {
+        self.answered(tunnel, stream, Vec::with_capacity(1024)).await
+    }
+
+    /// The answer has come so far.
+    async fn answered(
+        &self,
+        tunnel: Tunnel<'_>,
+        mut stream: TlsTunnel,
+        received: Vec<u8>,
+    ) -> Result<Link, Error> {
+        let early = tunnel.rest_of_answer(received, &mut stream).await;
+        let early = early.map_err(|error| match error {
             Error::Handshake { source, .. } => self.broke_off(source),
             error => error,
         })?;
@@ -215,25 +289,23 @@ impl HttpsConnect {
     /// that wants a certificate of the client says so only now.
     fn broke_off(&self, source: io::Error) -> Error {
         match source.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-            true => self.no_tls(source),
+            true => no_tls(&self.server, source),
             false => self.server.broke_off(source),
         }
     }
+}
 
-    fn no_tls(&self, source: io::Error) -> Error {
-        let Some(cause) = source.get_ref().and_then(|inner| inner.downcast_ref()) else {
-            return self.server.broke_off(source);
-        };
-        let hint = hint(cause);
-        let found = match cause {
-            // What rustls prints of it is for developers.
-            rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
-                other.0.to_string()
-            }
-            cause => cause.to_string(),
-        };
-        Error::Tls { server: self.server.endpoint().to_string(), found, hint }
-    }
+fn no_tls(server: &ProxyServer, source: io::Error) -> Error {
+    let Some(cause) = source.get_ref().and_then(|inner| inner.downcast_ref()) else {
+        return server.broke_off(source);
+    };
+    let hint = hint(cause);
+    let found = match cause {
+        // What rustls prints of it is for developers.
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => other.0.to_string(),
+        cause => cause.to_string(),
+    };
+    Error::Tls { server: server.endpoint().to_string(), found, hint }
 }
 
 /// What the operator may look at.
@@ -279,6 +351,15 @@ impl Proxy for HttpsConnect {
 
     fn network_changed(&self) {
         self.kept.retire_all();
+        self.warm.iter().for_each(Warm::give_up);
+    }
+
+    fn ahead_failed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Warm::any_failed(self.warm.as_ref()))
+    }
+
+    fn warm_counts(&self) -> Option<WarmCounts> {
+        self.warm.as_ref().map(Warm::counts)
     }
 }
 

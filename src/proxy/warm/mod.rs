@@ -5,7 +5,7 @@
 //! dials: nothing is ready before the first dial, and some seconds after the last one nothing is
 //! any more (one task closes what has become too old, while there is something). So a fresh
 //! connection of traffic that flows saves the round trip of TCP, and what the protocol says before
-//! it names a destination: SOCKS5's greeting.
+//! it names a destination: SOCKS5's greeting, TLS.
 //!
 //! **What may have died is found before it is used.** A server may end a connection on which
 //! nothing is asked, and some write a word of farewell first (haproxy a 408). So each is looked at

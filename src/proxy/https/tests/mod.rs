@@ -2,6 +2,7 @@
 //! tests trust.
 
 mod http2;
+mod warm;
 
 use super::*;
 use crate::mark::Fwmark;
@@ -86,8 +87,12 @@ fn authority() -> Trust {
 fn proxy_at(port: u16, name: &str, trust: Trust) -> HttpsConnect {
     let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
     let endpoint = Arc::new(Endpoint::new("127.0.0.1", port));
-    let credentials = Credentials { username: "me".into(), password: Secret::new("se:cret") };
     let server = ProxyServer::new("p".into(), endpoint, outbound);
+    over(server, name, trust)
+}
+
+fn over(server: ProxyServer, name: &str, trust: Trust) -> HttpsConnect {
+    let credentials = Credentials { username: "me".into(), password: Secret::new("se:cret") };
     HttpsConnect::new(server, TlsServer { name: name.into(), trust }, Some(credentials))
 }
 
