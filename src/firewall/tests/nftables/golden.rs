@@ -137,11 +137,7 @@ fn nft_takes_the_text() {
     let part = part.chain(china.prefixes_v6().map(IpNet::V6).step_by(10)).collect::<IpSet>();
     let large = ruleset().with_rules(|rules| rules.china = part.into());
     for ruleset in examples().map(|(_, ruleset)| ruleset).into_iter().chain([large]) {
-        for device in ruleset.environment.offload.devices() {
-            // A flowtable has only what is there.
-            run(&format!("ip link add {device} type dummy"));
-        }
-        if ruleset.environment.offload.devices().next().is_some() && !has_flowtables() {
+        if !prepared(&ruleset) {
             continue;
         }
         std::fs::write(FILE, render(&ruleset)).unwrap();
@@ -171,13 +167,22 @@ fn shown() -> (Vec<String>, Vec<String>) {
 
 fn the_kernel_has_what_the_text_says() {
     for (name, ruleset) in examples() {
-        for device in ruleset.environment.offload.devices() {
-            run(&format!("ip link add {device} type dummy"));
-        }
-        if ruleset.environment.offload.devices().next().is_none() || has_flowtables() {
+        if prepared(&ruleset) {
             compare_with_nft(name, &ruleset);
         }
     }
+}
+
+/// A flowtable has only devices that are there. `false`: this kernel has no flowtables.
+fn prepared(ruleset: &Ruleset) -> bool {
+    let devices: Vec<&str> = ruleset.environment.offload.devices().collect();
+    if !devices.is_empty() && !has_flowtables() {
+        return false;
+    }
+    for device in devices {
+        run(&format!("ip link add {device} type bridge"));
+    }
+    true
 }
 
 fn compare_with_nft(name: &str, ruleset: &Ruleset) {

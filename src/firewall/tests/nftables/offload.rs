@@ -184,9 +184,12 @@ fn datagrams_are_offloaded_once_their_flow_lasts() {
             there.send_to(b"answer", from).unwrap();
             client.recv_from(&mut buffer).unwrap();
         };
-        exchange();
-        assert_eq!(flows(domestic, true), 0, "{domestic}: one question is not worth it");
         let began = Instant::now();
+        (0..3).for_each(|_| exchange());
+        let offloaded = flows(domestic, true);
+        // Conntrack expects more of a flow that lasts two seconds (nf_conntrack_udp_packet).
+        let is_young = began.elapsed() < Duration::from_secs(2);
+        assert!(offloaded == 0 || !is_young, "{domestic}: a few questions are not worth it");
         while flows(domestic, true) == 0 {
             assert!(began.elapsed() < Duration::from_secs(20), "{domestic}");
             exchange();
@@ -317,7 +320,7 @@ fn the_devices_follow_the_network() {
     }
     let (house, _handle) = house(offloading);
     let mut stream = connected(&house, "203.0.113.1");
-    run("ip link add guest type dummy");
+    run("ip link add guest type bridge");
     run("ip address add 192.168.9.1/24 dev guest");
     run("ip link set guest up");
     wait_for(|| devices() == "br-lan, guest, uplink");
