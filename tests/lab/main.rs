@@ -79,4 +79,5 @@ mod transfer;
 mod unproven;
 mod unproven_datagrams;
 mod unread_log;
+mod warm;
 mod watched_lists;
