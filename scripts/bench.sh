@@ -8,6 +8,8 @@
 # by round, against the same servers. No root is needed and nothing of this machine's network is
 # touched. What is not installed is named and left out. About ten minutes; --quick takes two.
 #
+#   --delay MS     other rows: how long a user waits on a path of so many milliseconds each way;
+#                  75 is a server on the other side of the world. --loss N drops N % of the packets
 #   --only TEXT    only the rows whose name contains TEXT
 #   --peers NAMES  only these peers, for example sslocal,redsocks
 #   --snet FILE    an executable to measure; the default is built here

@@ -35,11 +35,19 @@ def write(name, text, mode=0o600):
     return path
 
 
-def build():
+def build(delay=None, loss=0):
+    """`delay`: milliseconds each way; `loss`: of a hundred packets."""
     run("mount -t tmpfs tmpfs /run")
     run("ip link set lo up")
     run("ip netns add internet")
-    run("ip link add uplink type veth peer name downlink netns internet")
+    if delay is None:
+        run("ip link add uplink type veth peer name downlink netns internet")
+    else:
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "long_path.py")
+        Process(["python3", "-B", path, str(delay), str(loss)])
+        for line in ("ip link show uplink", "ip netns exec internet ip link show downlink"):
+            while run(line, check=False).returncode:
+                time.sleep(0.05)
     run(f"ip address add {MACHINE}/24 dev uplink")
     run("ip address add 2001:db8:2::2/64 dev uplink nodad")
     run("ip link set uplink up")

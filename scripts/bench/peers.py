@@ -235,6 +235,24 @@ def sing_box_http(kind):
     return sing_box({"type": "http", "server_port": HTTP_PORT[kind]})
 
 
+def mihomo(proxy):
+    """The DNS and the rules of its defaults are left out: everything goes to the proxy."""
+    file = write("mihomo.yaml", json.dumps({
+        "redir-port": LISTEN, "bind-address": "127.0.0.1", "allow-lan": False, "mode": "rule",
+        "log-level": "warning", "ipv6": False, "geodata-mode": False,
+        "proxies": [dict(proxy, name="p", server=SERVER)], "rules": ["MATCH,p"]}))
+    return Redirect(Process(["mihomo", "-d", file + ".d", "-f", file]))
+
+
+def mihomo_shadowsocks(method):
+    return mihomo({"type": "ss", "port": SS_PORT[method], "cipher": method,
+                   "password": password(method)})
+
+
+def mihomo_http(kind):
+    return mihomo({"type": "http", "port": HTTP_PORT[kind]})
+
+
 def redsocks(kind):
     file = write("redsocks.conf", f"""
 base {{ log_info = off; log = "stderr"; daemon = off; redirector = iptables;
@@ -252,6 +270,7 @@ def shadowsocks(executable, method):
         "snet beside": lambda: snet_shadowsocks(second, method),
         "sslocal": lambda: sslocal(method),
         "sing-box": lambda: sing_box_shadowsocks(method),
+        "mihomo": lambda: mihomo_shadowsocks(method),
         "ss-redir": lambda: ss_redir(method),
     }
     if method.startswith("2022-"):
@@ -266,6 +285,7 @@ def http(executable, kind):
         "snet beside": lambda: snet_http(second, kind),
         "redsocks": lambda: redsocks(kind),
         "sing-box": lambda: sing_box_http(kind),
+        "mihomo": lambda: mihomo_http(kind),
     }
     return present(everyone)
 

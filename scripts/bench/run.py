@@ -14,6 +14,7 @@ import time
 
 import datagrams
 import lab
+import long_path
 import names
 import peers
 from lab import DOMESTIC, TARGET
@@ -32,6 +33,8 @@ def parse():
     parser.add_argument("--beside")
     parser.add_argument("--load", required=True)
     parser.add_argument("--peers")
+    parser.add_argument("--delay", type=float)
+    parser.add_argument("--loss", type=float, default=0)
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.seconds = options.seconds or (1.5 if options.quick else 2.5)
@@ -208,7 +211,10 @@ def main():
     options = parse()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    lab.build()
+    if options.delay is None:
+        lab.build()
+    else:
+        lab.build(options.delay, options.loss)
     for line in peers.hint():
         print(line, file=sys.stderr)
     print(versions(options), flush=True)
@@ -216,7 +222,7 @@ def main():
     if lab.can_connect(TARGET, 80):
         sys.exit("the target answers without a proxy: nothing would be measured")
     bench = Bench(options)
-    plan(bench, options)
+    (plan if options.delay is None else long_path.plan)(bench, options)
     try:
         bench.go()
     finally:
@@ -301,7 +307,9 @@ def versions(options):
                 first("dnsmasq", "-v"), first("unbound", "-V"), first("chinadns-ng", "-V"),
                 first("iperf3", "-v")]
     return (f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} x {model}, Linux "
-            f"{platform.release()}, {options.rounds} rounds of {options.seconds} s\n"
+            f"{platform.release()}, {options.rounds} rounds of {options.seconds} s"
+            + (f", {options.delay} ms each way, {options.loss} % lost" if options.delay else "")
+            + "\n"
             + "; ".join(program for program in programs if program) + "\n")
 
 

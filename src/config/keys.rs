@@ -1,9 +1,8 @@
 //! The keys of the file, and what to say of a key that is none of them.
 
 /// Sections and their keys, each in the order in which they are asked for. The keys of the section
-/// without a name stand at the top of the file; `proxy` and `subscription` are
-/// lists of tables. Names in `dns.forward`
-/// and `dns.hosts` are the operator's.
+/// without a name stand at the top of the file; `proxy`, `subscription` and `group` are
+/// lists of tables. Names in `dns.forward`, `dns.hosts` and `rules.via` are the operator's.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     sections: Vec<(&'static str, Vec<&'static str>)>,

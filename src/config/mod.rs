@@ -18,6 +18,7 @@ mod control;
 mod dns;
 mod file;
 mod firewall;
+mod group;
 mod household;
 mod item;
 mod keys;
@@ -51,6 +52,7 @@ use std::path::{Path, PathBuf};
 pub use control::CONTROL_SOCKET;
 pub use dns::DnsConfig;
 pub use firewall::{BackendChoice, DatagramPolicy, FirewallConfig, Offload};
+pub use group::GroupConfig;
 pub use listen::ListenConfig;
 pub use log::LogLevel;
 pub use provided::Provided;
@@ -73,6 +75,9 @@ pub struct Config {
     pub proxies: Vec<ProxyConfig>,
     /// How many of these are the operator's own.
     own_proxies: usize,
+    /// `[[group]]`, and those that rules imply; at least one, which carries what no rule gives to
+    /// another.
+    pub groups: Vec<GroupConfig>,
     /// `[[subscription]]`
     pub subscriptions: Vec<SubscriptionConfig>,
     /// `[household]`

@@ -1,12 +1,15 @@
 //! From the text of the file to a [`Config`]: section by section, then the report.
 
+use super::group::Groups;
 use super::keys::Keys;
+use super::rules::GroupNames;
 use super::section::Section;
 use super::source::SourceFile;
 use super::{
     Config, DnsConfig, Error, FirewallConfig, ListenConfig, Loaded, LogLevel, Mode, Purpose,
-    RulesConfig, Scope, control, file, household, proxy, subscription,
+    RulesConfig, Scope, SubscriptionConfig, control, file, household, proxy, subscription,
 };
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -56,7 +59,10 @@ pub(super) fn parse(path: &Path, text: &str, purpose: Purpose) -> Result<(Loaded
         config.text = Some(ConfigText::new(path, text));
     }
     let holds_password = source.holds_password();
-    Ok((source.conclude(config)?, holds_password))
+    let odd = config.odd_groups();
+    let mut loaded = source.conclude(config)?;
+    loaded.warnings.extend(odd);
+    Ok((loaded, holds_password))
 }
 
 /// The text that a configuration was read from, so that its lists can be read again.
@@ -79,7 +85,9 @@ impl ConfigText {
         // It was read before without an error.
         let (table, _) = DeTable::parse_recoverable(&self.text);
         let top = Section::top(&source, table.get_ref());
-        let rules = RulesConfig::read(&top.section("rules"), mode, scope);
+        let mut groups = Groups::read(&top);
+        let mut names = GroupNames { groups: &mut groups, is_proxy: &|_| true };
+        let rules = RulesConfig::read(&top.section("rules"), mode, scope, &mut names);
         source.unless_wrong(rules)
     }
 }
@@ -91,11 +99,11 @@ impl fmt::Debug for ConfigText {
 }
 
 /// The keys of the file: those that are asked for when a file is read that says nothing, with one
-/// `[[proxy]]` and one `[[subscription]]`. A key therefore has to be asked for whatever the others
-/// say ([`Section::item`]).
+/// `[[proxy]]`, one `[[subscription]]` and one `[[group]]`. A key therefore has to be asked for
+/// whatever the others say ([`Section::item`]).
 pub(super) fn keys() -> &'static Keys {
     static KEYS: LazyLock<Keys> = LazyLock::new(|| {
-        let (none, text) = (Keys::default(), "[[proxy]]\n[[subscription]]");
+        let (none, text) = (Keys::default(), "[[proxy]]\n[[subscription]]\n[[group]]");
         let source = SourceFile::new(Path::new(""), text, &none);
         let (table, _) = DeTable::parse_recoverable(text);
         config(&Section::top(&source, table.get_ref()), Purpose::Daemon);
@@ -114,14 +122,22 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
     });
     let listen = ListenConfig::read(&top.section("listen"), mode);
     let proxies = proxy::read(top, &listen);
-    let own = proxies.iter().flatten().map(|proxy| proxy.name.clone()).collect();
+    let own: HashSet<String> = proxies.iter().flatten().map(|proxy| proxy.name.clone()).collect();
     let subscriptions = subscription::read(top, &listen, &own);
+    let mut groups = Groups::read(top);
     let household = household::read(&top.section("household"), &listen);
     let dns = DnsConfig::read(&top.section("dns"), &listen, &household);
     if proxies.is_none() && top.item("subscription").is_none() {
         proxy::demand(top, purpose, dns.servers.trusted_via);
     }
-    let rules = RulesConfig::read(&top.section("rules"), mode, scope);
+    let is_proxy = |name: &str| {
+        let is_provided = |it: &SubscriptionConfig| {
+            name.strip_prefix(it.name.as_str()).is_some_and(|rest| rest.starts_with('/'))
+        };
+        own.contains(name) || subscriptions.iter().any(is_provided)
+    };
+    let mut names = GroupNames { groups: &mut groups, is_proxy: &is_proxy };
+    let rules = RulesConfig::read(&top.section("rules"), mode, scope, &mut names);
     let firewall = FirewallConfig::read(&top.section("firewall"), mode);
     let log_level = LogLevel::read(&top.section("log"));
     let control = top.section("control");
@@ -134,6 +150,7 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
         listen,
         own_proxies: proxies.len(),
         proxies,
+        groups: groups.into_inner(),
         subscriptions,
         household,
         dns,

@@ -1,6 +1,7 @@
 //! `[rules]`: addresses and names by route, and the lists in files.
 
 use super::address::{RuleSubject, prefix, rule};
+use super::group::Groups;
 use super::item::Item;
 use super::list_files;
 use super::section::Section;
@@ -10,7 +11,7 @@ use crate::file_stamp::ListFile;
 use crate::firewall::ExemptPrograms;
 use crate::ipset::{self, IpSet};
 use crate::lists::ListUse;
-use crate::route::{self, Route};
+use crate::route::{self, GroupPlace, Route, Via};
 use ipnet::IpNet;
 use nix::unistd::User;
 use std::collections::HashMap;
@@ -34,11 +35,17 @@ pub struct RulesConfig {
 
 impl RulesConfig {
     /// Reads the section and the files it names.
-    pub(super) fn read(section: &Section<'_>, mode: Mode, scope: Scope) -> RulesConfig {
+    pub(super) fn read(
+        section: &Section<'_>,
+        mode: Mode,
+        scope: Scope,
+        groups: &mut GroupNames<'_>,
+    ) -> RulesConfig {
         let mut written = Written::default();
         written.read(section, "direct", Route::Direct);
         written.read(section, "proxy", Route::Proxy);
         written.read(section, "block", Route::Block);
+        written.read_via(section, groups);
         let mut direct_sources = IpSet::default();
         section.key("direct-sources", &mut direct_sources, |item| sources(item, mode));
         let mut exempt_programs = ExemptPrograms::default();
@@ -58,6 +65,7 @@ impl RulesConfig {
         for (name, place) in &written.names {
             names.insert(name, place.route);
         }
+        let via = written.via(groups.groups.names());
         let routes = route::Rules {
             block: written.prefixes(Route::Block),
             proxy: written.prefixes(Route::Proxy),
@@ -68,6 +76,7 @@ impl RulesConfig {
             blocked_names,
             proxy_names,
             china_names,
+            via,
         };
         let mut watch = false;
         section.key("watch", &mut watch, Item::boolean);
@@ -75,6 +84,13 @@ impl RulesConfig {
         let (routes, lists) = (Arc::new(routes), section.lists());
         RulesConfig { routes, lists, watched, direct_sources, exempt_programs }
     }
+}
+
+/// The groups that rules may name.
+pub(super) struct GroupNames<'a> {
+    pub(super) groups: &'a mut Groups,
+    /// Whether a single proxy has this name, or may have it yet.
+    pub(super) is_proxy: &'a dyn Fn(&str) -> bool,
 }
 
 /// What stands in the file itself.
@@ -88,6 +104,8 @@ struct Written {
 #[derive(Clone, Copy)]
 struct FirstMention {
     route: Route,
+    /// Which group carries it, where the route is the proxy.
+    group: GroupPlace,
     key: &'static str,
     line: usize,
 }
@@ -99,8 +117,37 @@ impl Written {
         if !rules.is_empty() {
             item.note_change();
         }
+        self.add(rules, key, route, GroupPlace::default());
+    }
+
+    /// `via`: a list of destinations for each of some groups.
+    fn read_via(&mut self, section: &Section<'_>, names: &mut GroupNames<'_>) {
+        let Some(item) = section.item("via") else { return };
+        let entries = item.entries().unwrap_or_default();
+        if !entries.is_empty() {
+            item.note_change();
+        }
+        for (name, item) in entries {
+            let Some(rules) = item.list(rule) else { continue };
+            match names.place(name) {
+                Some(group) => self.add(rules, "via", Route::Proxy, group),
+                None => {
+                    let accepted = "the name of a [[group]] or of a [[proxy]]";
+                    item.refuse_as::<()>(format!("{name:?}"), accepted);
+                }
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        rules: Vec<(Item<'_>, RuleSubject)>,
+        key: &'static str,
+        route: Route,
+        group: GroupPlace,
+    ) {
         for (item, rule) in rules {
-            let place = FirstMention { route, key, line: item.line() };
+            let place = FirstMention { route, group, key, line: item.line() };
             match rule {
                 RuleSubject::Prefix(net) => note(&mut self.nets, net, place, &item),
                 RuleSubject::Suffix(name) => note(&mut self.names, name, place, &item),
@@ -110,6 +157,29 @@ impl Written {
 
     fn prefixes(&self, route: Route) -> IpSet {
         self.nets.iter().filter(|(_, place)| place.route == route).map(|(net, _)| *net).collect()
+    }
+
+    /// Which group carries what goes through a proxy.
+    fn via(&self, groups: Vec<String>) -> Via {
+        let mut via = Via::new(groups);
+        let mut nets: Vec<_> = self.nets.iter().collect();
+        nets.sort_unstable_by_key(|(net, _)| **net);
+        for (net, place) in nets.into_iter().filter(|(_, place)| place.route == Route::Proxy) {
+            via.add_prefix(*net, place.group);
+        }
+        let mut names: Vec<_> = self.names.iter().collect();
+        names.sort_unstable_by_key(|(name, _)| name.as_wire());
+        for (name, place) in names.into_iter().filter(|(_, place)| place.route == Route::Proxy) {
+            via.add_name(name, place.group);
+        }
+        via
+    }
+}
+
+impl GroupNames<'_> {
+    fn place(&mut self, name: &str) -> Option<GroupPlace> {
+        let is_known = self.groups.has(name) || (self.is_proxy)(name);
+        is_known.then(|| self.groups.place(name))
     }
 }
 
@@ -121,7 +191,7 @@ fn note<T: Eq + Hash + std::fmt::Display>(
 ) {
     let shown = rule.to_string();
     let first = *rules.entry(rule).or_insert(place);
-    if first.route != place.route {
+    if (first.route, first.group) != (place.route, place.group) {
         item.refuse_as::<()>(
             format!("\"{shown}\", which is in rules.{} too (line {})", first.key, first.line),
             "each rule in one list only",

@@ -6,6 +6,7 @@ use super::{
     BackendChoice, BodyOrigin, Config, Loaded, Mode, Offload, ProxyConfig, ProxyKind, Scope,
     SubscriptionConfig,
 };
+use crate::dispatch::GroupPolicy;
 use crate::dns::household::Household;
 use crate::dns::settings::Via;
 use crate::firewall::{Datagrams, Ipv6, OnFailure};
@@ -78,6 +79,30 @@ impl Config {
         }
         for subscription in &self.subscriptions {
             writeln!(out, "provider  {}", describe_provider(subscription))?;
+        }
+        self.write_groups(out)
+    }
+
+    /// One group of all is what the proxies are without a word.
+    fn write_groups(&self, out: &mut impl Write) -> fmt::Result {
+        for group in &self.groups {
+            let settings = &group.settings;
+            if settings.name.is_empty() {
+                continue;
+            }
+            let policy = match settings.policy {
+                GroupPolicy::First => "the first that answers of",
+                GroupPolicy::Fastest => "the fastest of",
+                GroupPolicy::Spread => "spread over",
+            };
+            let members = group.members(&self.proxies);
+            let names: Vec<&str> =
+                members.iter().map(|place| self.proxies[*place].name.as_str()).collect();
+            let members = if names.is_empty() { "no proxy yet".into() } else { names.join(", ") };
+            let probe = group.probe.iter().map(|probe| format!("; asks {probe} too"));
+            let keeps = if settings.keeps_dead { "; keeps what lives on a dead one" } else { "" };
+            let probe: String = probe.collect();
+            writeln!(out, "group     {}: {policy} {members}{probe}{keeps}", settings.name)?;
         }
         Ok(())
     }

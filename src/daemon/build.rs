@@ -1,7 +1,7 @@
 //! From the configuration to the parts: pure construction, no socket and no rule.
 
 use crate::config::{BackendChoice, Config, Mode, Offload, ProxyConfig, ProxyKind, Scope};
-use crate::dispatch::{Dispatcher, Upstream};
+use crate::dispatch::{Dispatcher, Group, MemberQuestions, Upstream};
 use crate::dns::household::Household;
 use crate::fault::{self, Fault};
 use crate::firewall::{Family, LanPolicy, Policy, Ruleset};
@@ -19,6 +19,7 @@ use crate::proxy::shadowsocks::Shadowsocks;
 use crate::proxy::socks5::Socks5;
 use crate::proxy::warm::WORTH;
 use crate::route::Rules;
+use crate::target::Target;
 use crate::{dns, firewall};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -75,6 +76,21 @@ pub(super) fn plain_trusted(config: &Config) -> Vec<SocketAddr> {
         }
     };
     config.dns.servers.trusted.iter().map(plain).collect()
+}
+
+/// What is asked through the proxies, to see which of them answers.
+pub(super) fn questions(config: &Config) -> MemberQuestions {
+    let (mut name_servers, mut tls_servers) = (Vec::new(), Vec::new());
+    for server in &config.dns.servers.trusted {
+        let servers = match server.transport {
+            dns::Transport::Plain | dns::Transport::Tcp => &mut name_servers,
+            dns::Transport::Tls { .. } | dns::Transport::Https { .. } => &mut tls_servers,
+        };
+        servers.push(Target::addr(server.address));
+    }
+    let mut web_servers: Vec<_> = config.groups.iter().filter_map(|it| it.probe.clone()).collect();
+    web_servers.dedup();
+    MemberQuestions { name_servers, tls_servers, web_servers }
 }
 
 /// One endpoint for each `[[proxy]]`, in their order. The addresses of a server that is known
@@ -157,6 +173,13 @@ pub(super) fn dispatcher(
         };
         Arc::new(Upstream::new(way, proxy.connect_timeout))
     });
+    let upstreams: Vec<_> = upstreams.collect();
+    let groups = config.groups.iter().map(|group| {
+        let members = group.members(&config.proxies).into_iter();
+        let members = members.map(|place| Arc::clone(&upstreams[place])).collect();
+        Group::new(group.settings.clone(), members)
+    });
+    let groups = groups.collect();
     let rules = Arc::clone(&config.rules.routes);
     let direct = Box::new(Direct::new(outbound.clone()));
     // What names taught holds for as long as the rules for names do.
@@ -164,7 +187,8 @@ pub(super) fn dispatcher(
         |running: &&Running<'_>| running.config.rules.routes.same_names(&config.rules.routes);
     let learned =
         running.filter(same_names).map(|running| Arc::clone(running.dispatcher.learned()));
-    Dispatcher::new(rules, learned.unwrap_or_default(), direct, upstreams.collect())
+    Dispatcher::new(rules, learned.unwrap_or_default(), direct, upstreams)
+        .grouped(groups)
         .exempting(config.rules.exempt_programs.clone())
 }
 

@@ -50,7 +50,7 @@ pub(super) struct Daemon {
     pub(super) list_changes: mpsc::Receiver<Vec<PathBuf>>,
     /// Those that are watched.
     pub(super) watching: watch::Sender<Vec<ListFile>>,
-    /// Asks the proxies' UDP; of the present generation.
+    /// Watches the proxies, and asks their UDP; of the present generation.
     pub(super) asking: JoinSet<()>,
     pub(super) fetching: Fetching,
     pub(super) arrivals: mpsc::Receiver<Arrival>,
@@ -142,7 +142,7 @@ impl Daemon {
     }
 
     async fn run(&mut self) -> Result<(), Error> {
-        self.ask_datagrams();
+        self.watch_proxies();
         self.tell_of_subscriptions();
         self.fetching.begin(&self.generation, &self.parts, false);
         loop {
@@ -192,7 +192,7 @@ impl Daemon {
                     former.clone_from(watched);
                     differ
                 });
-                self.ask_datagrams();
+                self.watch_proxies();
                 fault::pass(Step::Reloaded);
                 let now = self.generation.describe(&self.parts);
                 info!("reloaded: {now}");
@@ -259,6 +259,10 @@ impl Daemon {
     /// What runs, and what came of its lists.
     fn status(&self) -> String {
         let mut text = self.generation.describe(&self.parts);
+        for proxy in self.parts.current.load().members() {
+            text.push_str("\nproxy ");
+            text.push_str(&proxy);
+        }
         for list in &self.generation.config.rules.lists {
             text.push_str("\nlist ");
             text.push_str(list);
@@ -266,9 +270,12 @@ impl Daemon {
         text
     }
 
-    /// Asks whether the UDP of the proxies works, if programs will need it; the log says it.
-    fn ask_datagrams(&mut self) {
+    /// Asks every proxy whether it answers, and watches them from then on; also whether their UDP
+    /// works, if programs will need it. The log says it.
+    fn watch_proxies(&mut self) {
         self.asking = JoinSet::new();
+        let questions = build::questions(&self.generation.config);
+        self.asking.spawn(self.parts.current.load().watch(questions));
         let captures = self.parts.firewall.captures().contains(&true);
         if captures && self.generation.captures_datagrams() {
             let dispatcher = self.parts.current.load();
@@ -281,8 +288,9 @@ impl Daemon {
     /// name servers are dialled again, proxies are asked again at once, and their names too.
     /// Connections of programs stay: keepalive ends those that are dead.
     async fn network_changed(&mut self, NetworkChange { slept }: NetworkChange) {
-        let Parts { outbound, firewall, current, orders, .. } = &self.parts;
-        current.load().wake();
+        self.parts.current.load().wake();
+        self.watch_proxies();
+        let Parts { outbound, firewall, orders, .. } = &self.parts;
         self.fetching.network_changed();
         // A resolver that died ends the daemon elsewhere.
         let _ = orders.send(dns::Order::NetworkChanged { slept });

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 /// Who holds the root zone (RFC 1035, 4.1): every recursive name server answers it, and it tells a
 /// server along the way nothing of anybody. The recursion bit is set.
-const QUESTION: [u8; 17] = [0, 53, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1];
+pub(super) const QUESTION: [u8; 17] = [0, 53, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1];
 
 /// How long each question may take; as many are sent as stand here, since a datagram may be lost.
 const WAITS: [Duration; 3] =

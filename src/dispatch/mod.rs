@@ -1,30 +1,42 @@
 //! Decide and connect: the router, the proxies, and which of them answer.
 //!
 //! A [`Dispatcher`] is immutable and swapped whole on reload; a connection keeps the one it was
-//! born with. Proxies are tried in order; one that fails is left out for a short, growing while.
-//! When none is left the connection is refused, never sent directly.
+//! born with. The rules choose a group of proxies ([`group`]), the group an order among its
+//! members, by what connections and sparse questions have told of them ([`standing`]); a member
+//! that is slower than usual is overtaken by the next one ([`hedge`]). When none is left the
+//! connection is refused, never sent directly.
 
 mod asking;
+mod attempt;
 mod datagrams;
+mod group;
+mod habit;
 mod health;
+mod hedge;
+mod question;
 mod refusals;
+mod standing;
 mod upstream;
+mod waiting;
+mod watch;
 
 use crate::firewall::ExemptPrograms;
 use crate::proxy::association::Association;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::{self, Link, Progress, Proxy};
-use crate::route::{Decision, Learned, Route, Rules};
+use crate::route::{Decision, GroupPlace, Learned, Route, Rules};
 use crate::sync::{read, write};
 use crate::target::Target;
+use group::Errand;
+pub use group::{Group, GroupPolicy, GroupSettings};
+pub use question::MemberQuestions;
 pub use upstream::Upstream;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
-use tracing::{debug, info, warn};
 
 /// How long a direct dial may take; a program that dials by itself waits about two minutes, but
 /// here the answer "refused" has to come before it gives up.
@@ -37,6 +49,8 @@ pub struct Dispatcher {
     learned: Arc<Learned>,
     direct: Box<dyn Proxy>,
     upstreams: Vec<Arc<Upstream>>,
+    /// At least one; the first carries what no rule gives to another.
+    groups: Vec<Group>,
     exempt: ExemptPrograms,
 }
 
@@ -47,6 +61,8 @@ pub struct Connected {
     pub link: Link,
     /// Through whom; `None` for direct.
     pub via: Option<Arc<Upstream>>,
+    /// Whether it is given up when the proxy is surely dead, so that the program dials again.
+    pub resets: bool,
 }
 
 /// A way for datagrams that stands.
@@ -91,15 +107,22 @@ pub enum Error {
 }
 
 impl Dispatcher {
-    /// Puts the parts together. `upstreams` in order of preference; one of a former dispatcher
-    /// brings along what is known of its health.
+    /// Puts the parts together. `upstreams` in order of preference, of which all are one group; one
+    /// of a former dispatcher brings along what is known of it.
     pub fn new(
         rules: Arc<Rules>,
         learned: Arc<Learned>,
         direct: Box<dyn Proxy>,
         upstreams: Vec<Arc<Upstream>>,
     ) -> Self {
-        Dispatcher { rules, learned, direct, upstreams, exempt: ExemptPrograms::default() }
+        let groups = vec![Group::new(GroupSettings::default(), upstreams.clone())];
+        Dispatcher { rules, learned, direct, upstreams, groups, exempt: ExemptPrograms::default() }
+    }
+
+    /// The same with these groups, in the order that the rules know.
+    #[must_use]
+    pub fn grouped(self, groups: Vec<Group>) -> Self {
+        if groups.is_empty() { self } else { Dispatcher { groups, ..self } }
     }
 
     /// The same, where the programs of this machine that shall not be captured are known.
@@ -127,6 +150,11 @@ impl Dispatcher {
         })
     }
 
+    /// What is known of each proxy, one line each.
+    pub fn members(&self) -> impl Iterator<Item = String> {
+        self.upstreams.iter().map(|upstream| upstream.describe())
+    }
+
     /// What the resolver learned.
     pub fn learned(&self) -> &Arc<Learned> {
         &self.learned
@@ -134,28 +162,31 @@ impl Dispatcher {
 
     /// The network is another one: every proxy is asked again at once, over new connections.
     pub fn wake(&self) {
-        self.upstreams.iter().for_each(|upstream| {
-            upstream.health.forget();
-            upstream.datagrams.forget();
-            upstream.proxy.network_changed();
-        });
+        self.upstreams.iter().for_each(|upstream| upstream.forget());
     }
 
-    /// Makes a way for the datagrams of one client socket, through the first proxy that carries UDP
-    /// and is not known to be down for it; if all are, through the first that can be asked.
+    /// Makes a way for the datagrams of one client socket, through the first proxy of the group
+    /// that carries UDP and is not known to be down for it; if all are, through the first that can
+    /// be asked. `first`: where it wants to go first, which decides on the group.
     ///
     /// # Errors
     /// No proxy carries UDP, or none could be asked.
-    pub async fn associate(&self) -> Result<Associated, Error> {
+    pub async fn associate(
+        &self,
+        first: SocketAddr,
+        client: Option<IpAddr>,
+    ) -> Result<Associated, Error> {
         let now = Instant::now();
-        let carrying = self.upstreams.iter().filter(|it| it.proxy.carries_datagrams());
+        let target = Target::addr(first);
+        let group = self.group(self.route(&target).group);
+        let carrying = group.carrying(Errand { client, target: &target });
         let (resting, healthy): (Vec<_>, Vec<_>) =
-            carrying.partition(|upstream| upstream.datagrams.is_resting(now));
+            carrying.into_iter().partition(|upstream| upstream.datagrams.is_resting(now));
         let mut causes = Vec::new();
         for upstream in healthy.into_iter().chain(resting) {
             let cause = match timeout(upstream.timeout, upstream.proxy.associate()).await {
                 Ok(Ok(association)) => {
-                    return Ok(Associated { association, via: Arc::clone(upstream) });
+                    return Ok(Associated { association, via: Arc::clone(&upstream) });
                 }
                 Ok(Err(error)) => {
                     let cause = error.to_string();
@@ -191,15 +222,18 @@ impl Dispatcher {
         self.upstreams.iter().find(|upstream| upstream.name() == name)
     }
 
-    /// Decides and dials.
+    /// Decides and dials for a connection of this client.
     ///
     /// # Errors
     /// Blocked, or every way failed.
-    pub async fn connect(&self, target: &Target) -> Result<Connected, Error> {
-        match self.route(target).route {
+    pub async fn connect(&self, target: &Target, client: IpAddr) -> Result<Connected, Error> {
+        let decision = self.route(target);
+        match decision.route {
             Route::Block => Err(Error::Blocked),
             Route::Direct => self.connect_direct(target).await,
-            Route::Proxy => self.connect_proxied(target).await,
+            Route::Proxy => {
+                self.connect_through(self.group(decision.group), target, Some(client)).await
+            }
         }
     }
 
@@ -211,74 +245,31 @@ impl Dispatcher {
         connect_direct(&*self.direct, target).await
     }
 
-    /// Dials through the first proxy that works, whatever the router thinks of the target.
+    /// Dials through the target's group of proxies, whatever else the router thinks of it.
     ///
     /// # Errors
-    /// Every proxy failed or is down.
+    /// Every proxy of the group failed or is down.
     pub async fn connect_proxied(&self, target: &Target) -> Result<Connected, Error> {
-        let (mut causes, mut refused) = (Vec::new(), false);
-        for upstream in self.candidates() {
-            let Some(attempt) = upstream.health.begin(Instant::now()) else { continue };
-            let progress = Progress::default();
-            let dial = upstream.proxy.connect(target, &progress);
-            let result = timeout(upstream.timeout, dial).await;
-            let (cause, proxys_fault) = match result {
-                Ok(Ok(link)) => {
-                    upstream.refusals.ended();
-                    if attempt.succeeded(Instant::now()) {
-                        info!(proxy = upstream.name(), "answers again");
-                    }
-                    return Ok(Connected { link, via: Some(upstream) });
-                }
-                // No verdict on the proxy: it would rest for what it has not done.
-                Ok(Err(error)) if error.is_shortage() => {
-                    causes.push(format!("{}: {error}", upstream.name()));
-                    continue;
-                }
-                Ok(Err(error)) => {
-                    if error.is_refusal() {
-                        refused = true;
-                        upstream.refused(target, &error);
-                    }
-                    let proxys_fault = !error.is_targets_fault();
-                    (error.to_string(), proxys_fault)
-                }
-                Err(_) if progress.is_server_reached() => {
-                    let after = upstream.timeout;
-                    let cause = format!(
-                        "it is there, but gave no answer within {after:?}; perhaps {target} is down"
-                    );
-                    causes.push(format!("{}: {cause}", upstream.name()));
-                    if attempt.target_was_silent(Instant::now()) {
-                        warn!(
-                            proxy = upstream.name(),
-                            "is down: no answer within {after:?} for several destinations"
-                        );
-                    }
-                    continue;
-                }
-                Err(_) => (format!("no answer within {:?}", upstream.timeout), true),
-            };
-            if !proxys_fault {
-                attempt.succeeded(Instant::now());
-                debug!(proxy = upstream.name(), %target, "{cause}");
-            } else if attempt.failed(Instant::now()) {
-                warn!(proxy = upstream.name(), "is down: {cause}");
-            }
-            causes.push(format!("{}: {cause}", upstream.name()));
-        }
-        if causes.is_empty() {
-            return Err(Error::AllProxiesDown);
-        }
-        Err(if refused { Error::Refused(causes) } else { Error::AllProxiesFailed(causes) })
+        self.connect_through(self.group(self.route(target).group), target, None).await
     }
 
-    /// Healthy proxies first, then the resting ones, each group in the operator's order.
-    fn candidates(&self) -> Vec<Arc<Upstream>> {
-        let now = Instant::now();
-        let (resting, healthy): (Vec<_>, Vec<_>) =
-            self.upstreams.iter().cloned().partition(|upstream| upstream.health.is_resting(now));
-        healthy.into_iter().chain(resting).collect()
+    async fn connect_through(
+        &self,
+        group: &Group,
+        target: &Target,
+        client: Option<IpAddr>,
+    ) -> Result<Connected, Error> {
+        let (candidates, was_idle) = group.candidates(Errand { client, target }, Instant::now());
+        if was_idle && let Some(first) = candidates.first() {
+            // Those that are down are asked sooner from now on.
+            first.news.notify_one();
+        }
+        let reset = group.resets();
+        hedge::connect(candidates, target).await.map(|it| Connected { resets: reset, ..it })
+    }
+
+    fn group(&self, place: GroupPlace) -> &Group {
+        self.groups.get(place.0).unwrap_or(&self.groups[0])
     }
 }
 
@@ -288,7 +279,7 @@ impl Dispatcher {
 /// The dial failed or took too long.
 pub async fn connect_direct(direct: &dyn Proxy, target: &Target) -> Result<Connected, Error> {
     match timeout(DIRECT_TIMEOUT, direct.connect(target, &Progress::default())).await {
-        Ok(Ok(link)) => Ok(Connected { link, via: None }),
+        Ok(Ok(link)) => Ok(Connected { link, via: None, resets: false }),
         Ok(Err(error)) => Err(Error::Direct(error)),
         Err(_) => Err(Error::DirectTimeout { target: target.to_string(), after: DIRECT_TIMEOUT }),
     }

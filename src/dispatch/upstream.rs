@@ -1,12 +1,19 @@
 //! One of the configured proxies, with what is known of how its TCP and its UDP go.
 
 use super::datagrams::{DatagramHealth, SILENT_SESSIONS};
+use super::habit::Habit;
 use super::health::{Health, Silence};
 use super::refusals::{MOST_REFUSALS, Refusals};
+use super::standing::{MemberStanding, Rank};
+use super::waiting::AwaitedAnswers;
 use crate::proxy::{self, Proxy};
+use crate::stats::Meter;
+use crate::sync::lock;
 use crate::target::Target;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -18,7 +25,33 @@ pub struct Upstream {
     pub(super) health: Health,
     pub(super) refusals: Refusals,
     pub(super) datagrams: DatagramHealth,
+    knowledge: Mutex<Knowledge>,
+    waiting: Mutex<AwaitedAnswers>,
+    /// Something was learned that may call for a question.
+    pub(super) news: Notify,
+    /// It is surely dead.
+    death: Notify,
 }
+
+/// What connections and questions have told of a member.
+#[derive(Debug, Default)]
+pub(super) struct Knowledge {
+    pub(super) standing: MemberStanding,
+    /// How long its dials take.
+    pub(super) dials: Habit,
+    /// How long an answer takes over a connection that stands: of the last question.
+    pub(super) delay: Option<Duration>,
+    /// How long the last question took that was answered in time, its dial included.
+    pub(super) usual_reply: Option<Duration>,
+    /// Why it is down.
+    pub(super) cause: String,
+}
+
+/// How long a dial may take before the next member is tried too, as long as nothing is known.
+const USUAL_PATIENCE: Duration = Duration::from_millis(300);
+
+/// A connection on a dead member gets so long to show that it lives.
+const LAST_CHANCE: Duration = Duration::from_secs(2);
 
 impl Upstream {
     /// A proxy whose dial may take `timeout`.
@@ -29,12 +62,128 @@ impl Upstream {
             health: Health::default(),
             refusals: Refusals::default(),
             datagrams: DatagramHealth::default(),
+            knowledge: Mutex::default(),
+            waiting: Mutex::default(),
+            news: Notify::new(),
+            death: Notify::new(),
         }
+    }
+
+    /// What is known of it.
+    pub(super) fn knowledge(&self) -> MutexGuard<'_, Knowledge> {
+        lock(&self.knowledge)
+    }
+
+    /// How preferable it is now.
+    pub(super) fn rank(&self, now: Instant) -> Rank {
+        let knowledge = self.knowledge();
+        match knowledge.standing.rank(now) {
+            Rank::Down => Rank::Down,
+            _ if self.health.is_resting(now) => Rank::Down,
+            rank => rank,
+        }
+    }
+
+    /// How long a dial may take before the next member is tried too.
+    pub(super) fn patience(&self) -> Duration {
+        self.knowledge().dials.patience().unwrap_or(USUAL_PATIENCE)
+    }
+
+    /// Another member was quicker, or connections are silent: it is asked at once, and passed over
+    /// from `from` on unless it answers.
+    pub(super) fn doubt(&self, from: Instant) {
+        self.knowledge().standing.doubt(from, Instant::now());
+        self.news.notify_one();
+    }
+
+    /// A connection stands that waits for its first byte.
+    pub fn awaits(&self, meter: &Arc<Meter>, destination: SocketAddr) {
+        let mut waiting = lock(&self.waiting);
+        let is_first = waiting.is_empty();
+        waiting.add(meter, destination);
+        drop(waiting);
+        if is_first {
+            self.news.notify_one();
+        }
+    }
+
+    /// Whether connections wait for their first byte.
+    pub(super) fn is_awaited(&self) -> bool {
+        !lock(&self.waiting).is_empty()
+    }
+
+    /// Looks at the connections that wait.
+    pub(super) fn look(&self, now: Instant) {
+        let mut waiting = lock(&self.waiting);
+        let (found, patience) = (waiting.look(now), waiting.patience());
+        drop(waiting);
+        if let Some(sent) = found.answered
+            && self.knowledge().standing.heard(sent, now)
+        {
+            self.answers_again();
+        }
+        if found.is_silent {
+            self.knowledge().standing.doubt(now + patience, now);
+        }
+    }
+
+    pub(super) fn answers_again(&self) {
+        self.health.forget();
+        info!(proxy = self.name(), "answers again");
+    }
+
+    /// Tells those that live on it that it is dead.
+    pub(super) fn died(&self) {
+        self.death.notify_waiters();
+    }
+
+    /// Waits until it is surely dead and this connection shows no life.
+    pub async fn dies(&self, meter: &Meter) {
+        loop {
+            self.death.notified().await;
+            let before = meter.down.get();
+            tokio::time::sleep(LAST_CHANCE).await;
+            if meter.down.get() == before && self.rank(Instant::now()) == Rank::Down {
+                return;
+            }
+        }
+    }
+
+    /// The network is another one: nothing is known of it any more.
+    pub(super) fn forget(&self) {
+        self.health.forget();
+        self.datagrams.forget();
+        lock(&self.waiting).forget();
+        *self.knowledge() = Knowledge::default();
+        self.proxy.network_changed();
+        self.news.notify_one();
     }
 
     /// The proxy's name.
     pub fn name(&self) -> &str {
         self.proxy.name()
+    }
+
+    /// What is known of it, for people.
+    pub(super) fn describe(&self) -> String {
+        let now = Instant::now();
+        let rank = self.rank(now);
+        let knowledge = self.knowledge();
+        let name = self.name();
+        let delay = knowledge.delay.map(|it| format!(", {} ms", it.as_millis()));
+        let delay = delay.unwrap_or_default();
+        let since = knowledge.standing.down_since().map(|since| (now - since).as_secs());
+        match (rank, since) {
+            (Rank::Down, Some(seconds)) => {
+                format!("{name}: down for {seconds} s: {}", knowledge.cause)
+            }
+            (Rank::Down, None) => format!("{name}: down"),
+            (Rank::Doubted, _) => format!("{name}: slow or silent, and being asked"),
+            (Rank::Unproven, _) => format!("{name}: being asked"),
+            (Rank::OnTrial, _) => format!("{name}: answers again{delay}"),
+            (Rank::Good, _) if knowledge.standing.is_heard() => format!("{name}: answers{delay}"),
+            (Rank::Good, _) => format!("{name}: not asked yet"),
+        }
     }
 
     /// Tells that its UDP does not work: the kernel reports an error of the server's socket, or

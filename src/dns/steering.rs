@@ -5,7 +5,7 @@ use super::policy::LEARNED_AT_MOST;
 use super::reply::Stored;
 use crate::dispatch::Current;
 use crate::ipset::{self, IpSet};
-use crate::route::Route;
+use crate::route::{GroupPlace, Route};
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ impl Steering {
         Steering::new(self.current.clone())
     }
 
-    /// Learns the addresses in an answer about a name with this route.
-    pub(super) fn learn(&self, rule: Option<Route>, stored: &Stored) {
+    /// Learns the addresses in an answer about a name with this route, and this group of proxies.
+    pub(super) fn learn(&self, rule: Option<Route>, group: GroupPlace, stored: &Stored) {
         if self.retired.get() {
             return;
         }
@@ -46,7 +46,7 @@ impl Steering {
         // The owner of the name chooses the addresses: it must not steer those of local networks.
         let addresses = stored.destinations().into_iter().filter(|ip| !self.reserved.contains(*ip));
         for address in addresses.take(MOST_LEARNED) {
-            dispatcher.learned().learn(address, route, ttl + LEARNED_BEYOND_TTL);
+            dispatcher.learned().learn_via(address, route, group, ttl + LEARNED_BEYOND_TTL);
         }
     }
 }

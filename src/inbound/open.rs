@@ -43,6 +43,9 @@ impl<'a> Open<'a> {
         let stats = self.stats;
         if via.is_some() { &stats.proxied } else { &stats.direct }.add(1);
         debug!(%client, %destination, via = name(via.as_deref()), "connected");
+        if let Some(via) = &via {
+            via.awaits(&self.meter, *destination);
+        }
         self.phase = Phase::Relaying(via);
     }
 
@@ -83,8 +86,8 @@ impl<'a> Open<'a> {
         let (up, down) = (meter.up.get(), meter.down.get());
         let stats = self.stats;
         stats.ended.add(1);
-        stats.bytes.up.add(up);
-        stats.bytes.down.add(down);
+        stats.bytes_up.add(up);
+        stats.bytes_down.add(down);
         // Milliseconds are enough for a reader.
         let seconds = began.elapsed().as_millis() as f64 / 1000.0;
         match phase {

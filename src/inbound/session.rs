@@ -4,15 +4,17 @@ use super::loops::{Loop, Loops};
 use super::open::Open;
 use super::token::Token;
 use super::{Intercept, Intercepted, Rejected};
-use crate::dispatch::{self, Connected, Current};
+use crate::dispatch::{self, Connected, Current, Upstream};
 use crate::firewall::{Family, probe};
 use crate::net::origin::OrigDst;
 use crate::net::{self, Outbound, ResetOnDrop};
+use crate::proxy::BoxFuture;
 use crate::proxy::direct::Direct;
 use crate::relay::{self, relay};
 use crate::route::Route;
 use crate::stats::{Meter, Stats};
 use crate::target::Target;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,14 +51,19 @@ impl Sessions {
         let mut open = Open::new(&self.stats, client, intercepted.destination.0);
         // Boxed: what dialling needs shall not stay for as long as the connection lives.
         let dial = Box::pin(self.connect(stream, client, intercepted, &open.meter)).await;
-        let link = match dial {
-            Ok(Connected { link, via }) => {
+        let (link, mortal) = match dial {
+            Ok(Connected { link, via, resets }) => {
+                let mortal = via.clone().filter(|_| resets);
                 open.connected(via);
-                link
+                (link, mortal)
             }
             Err(cause) => return open.refused(&cause, cause.is_expected()),
         };
-        let end = relay(stream, link, &open.meter, &self.relay_limits).await;
+        let relaying = relay(stream, link, &open.meter, &self.relay_limits);
+        let end = match mortal {
+            None => relaying.await,
+            Some(via) => until_death(relaying, &via, &open.meter).await,
+        };
         open.ended(&end);
     }
 
@@ -113,11 +120,28 @@ impl Sessions {
             if dispatcher.route(&target).route == Route::Proxy {
                 self.loops.look(&dispatcher, client, destination, meter)?;
             }
-            dispatcher.connect(&target).await?
+            dispatcher.connect(&target, client.ip().to_canonical()).await?
         };
         cut.disarm();
         Ok(connected)
     }
+}
+
+/// Relays, unless the proxy turns out to be dead: then both sides are reset, so that the program
+/// learns it and dials again. Boxed, since only groups of several proxies need it.
+fn until_death<'a>(
+    relaying: BoxFuture<'a, relay::End>,
+    via: &'a Upstream,
+    meter: &'a Meter,
+) -> BoxFuture<'a, relay::End> {
+    Box::pin(async move {
+        tokio::select! {
+            end = relaying => end,
+            () = via.dies(meter) => {
+                relay::End::Upstream(io::Error::new(io::ErrorKind::TimedOut, "its proxy is down"))
+            }
+        }
+    })
 }
 
 /// Whether it is the daemon's own question whether connections are captured.

@@ -2,7 +2,7 @@
 //! go to, where they are counted, how a burst of them went and how the half ended.
 
 use super::limits::Limits;
-use crate::stats::{Counter, Meter};
+use crate::stats::{Flow, Meter};
 use std::io;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -17,9 +17,9 @@ pub(super) struct Half<'a> {
     pub(super) source: &'a TcpStream,
     pub(super) sink: &'a TcpStream,
     /// Counts the bytes of this half.
-    pub(super) own: &'a Counter,
+    pub(super) own: &'a Flow,
     /// Counts those of the other half.
-    pub(super) other: &'a Counter,
+    pub(super) other: &'a Flow,
     pub(super) limits: &'a Limits,
     /// Whether the source is the client.
     from_client: bool,
@@ -93,7 +93,7 @@ impl<'a> Half<'a> {
         self.write(bytes, None)
     }
 
-    async fn write(&self, mut bytes: &[u8], counter: Option<&Counter>) -> Result<(), HalfEnd> {
+    async fn write(&self, mut bytes: &[u8], counter: Option<&Flow>) -> Result<(), HalfEnd> {
         while !bytes.is_empty() {
             match self.sink.try_write(bytes) {
                 Ok(0) => return Err(HalfEnd::Sink(io::ErrorKind::WriteZero.into())),

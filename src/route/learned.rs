@@ -1,6 +1,6 @@
 //! The addresses of names that a rule sends one way, in this process and in the kernel.
 
-use super::Route;
+use super::{GroupPlace, Route};
 use crate::sync::lock;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,8 +18,16 @@ const LEARNED_LIMIT: usize = 65_536;
 /// client gets the answer.
 #[derive(Default)]
 pub struct Learned {
-    entries: Mutex<HashMap<IpAddr, (Route, Instant)>>,
+    entries: Mutex<HashMap<IpAddr, LearnedWay>>,
     kernel: Mutex<Option<Box<dyn Teach>>>,
+}
+
+/// The way of one address.
+#[derive(Clone, Copy, PartialEq)]
+struct LearnedWay {
+    route: Route,
+    group: GroupPlace,
+    expiry: Instant,
 }
 
 /// The kernel's side of [`Learned`]; `daemon` provides it where a firewall is installed.
@@ -55,16 +63,16 @@ impl Learned {
     /// Tells the kernel everything again, which has forgotten it. In small portions: who routes a
     /// connection or learns another address meanwhile must not wait for all of it.
     pub fn teach_again(&self) {
-        let known: Vec<(IpAddr, (Route, Instant))> =
+        let known: Vec<(IpAddr, LearnedWay)> =
             lock(&self.entries).iter().map(|(address, entry)| (*address, *entry)).collect();
         for portion in known.chunks(64) {
             let connected = lock(&self.kernel);
             let Some(kernel) = &*connected else { return };
             let now = Instant::now();
-            for (address, entry @ (route, expiry)) in portion {
+            for (address, entry) in portion {
                 let still = lock(&self.entries).get(address) == Some(entry);
-                if still && *expiry > now {
-                    kernel.teach(*address, *route, expiry.saturating_duration_since(now));
+                if still && entry.expiry > now {
+                    entry.teach(*address, kernel.as_ref(), now);
                 }
             }
         }
@@ -72,25 +80,36 @@ impl Learned {
 
     fn teach_all(&self, kernel: &dyn Teach) {
         let now = Instant::now();
-        for (address, (route, expiry)) in &*lock(&self.entries) {
-            if *expiry > now {
-                kernel.teach(*address, *route, expiry.saturating_duration_since(now));
+        for (address, entry) in &*lock(&self.entries) {
+            if entry.expiry > now {
+                entry.teach(*address, kernel, now);
             }
         }
     }
 
     /// Remembers that `address` takes `route` for `ttl`. Returns whether it was taken.
     pub fn learn(&self, address: IpAddr, route: Route, ttl: Duration) -> bool {
+        self.learn_via(address, route, GroupPlace::default(), ttl)
+    }
+
+    /// The same with the group of proxies that carries it, where the route is the proxy.
+    pub fn learn_via(
+        &self,
+        address: IpAddr,
+        route: Route,
+        group: GroupPlace,
+        ttl: Duration,
+    ) -> bool {
         let now = Instant::now();
         {
             let mut entries = lock(&self.entries);
             if entries.len() >= LEARNED_LIMIT && !entries.contains_key(&address) {
-                entries.retain(|_, (_, expiry)| *expiry > now);
+                entries.retain(|_, entry| entry.expiry > now);
                 if entries.len() >= LEARNED_LIMIT {
                     return false;
                 }
             }
-            entries.insert(address, (route, now + ttl));
+            entries.insert(address, LearnedWay { route, group, expiry: now + ttl });
         }
         if let Some(kernel) = &*lock(&self.kernel) {
             kernel.teach(address, route, ttl);
@@ -99,11 +118,18 @@ impl Learned {
     }
 
     /// The way of this address, unless it has expired.
-    pub(super) fn route(&self, address: IpAddr, now: Instant) -> Option<Route> {
+    pub(super) fn route(&self, address: IpAddr, now: Instant) -> Option<(Route, GroupPlace)> {
         let entries = lock(&self.entries);
         if entries.is_empty() {
             return None;
         }
-        entries.get(&address).filter(|(_, expiry)| *expiry > now).map(|(route, _)| *route)
+        let entry = entries.get(&address).filter(|entry| entry.expiry > now)?;
+        Some((entry.route, entry.group))
+    }
+}
+
+impl LearnedWay {
+    fn teach(&self, address: IpAddr, kernel: &dyn Teach, now: Instant) {
+        kernel.teach(address, self.route, self.expiry.saturating_duration_since(now));
     }
 }

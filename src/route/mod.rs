@@ -7,6 +7,7 @@
 //! resolver learned, reserved and China addresses, the rest.
 
 mod learned;
+mod via;
 
 use crate::domain::{DomainMap, NameList, Specificity};
 use crate::ipset::IpSet;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use learned::{Learned, Teach};
+pub use via::{GroupPlace, Via};
 
 /// What becomes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +52,8 @@ pub struct Rules {
     pub proxy_names: NameList,
     /// `rules.china-domain-file`: names that only the domestic side is asked for.
     pub china_names: NameList,
+    /// `rules.via`: whose prefixes and names are among those that take the proxy.
+    pub via: Via,
 }
 
 /// What becomes of a connection, and why.
@@ -59,6 +63,8 @@ pub struct Decision {
     pub route: Route,
     /// What said so.
     pub reason: Reason,
+    /// Which group of proxies carries it, if one does.
+    pub group: GroupPlace,
 }
 
 /// What decided about a destination; the first that applies, in this order.
@@ -82,20 +88,21 @@ impl Rules {
     /// Decides for one destination at this moment. A name is not resolved here: it takes the proxy,
     /// whose far end resolves it.
     pub fn route(&self, target: &Target, learned: &Learned, now: Instant) -> Decision {
-        let because = |reason, route| Decision { route, reason };
+        let because = |reason, route| Decision { route, reason, group: GroupPlace::default() };
         let Some(address) = target.address() else { return because(Reason::Name, Route::Proxy) };
         let ip = address.ip().to_canonical();
+        let group = self.via.of_address(ip);
         if self.block.contains(ip) {
             return because(Reason::Rule, Route::Block);
         }
         if self.proxy.contains(ip) {
-            return because(Reason::Rule, Route::Proxy);
+            return Decision { group, ..because(Reason::Rule, Route::Proxy) };
         }
         if self.direct.contains(ip) {
             return because(Reason::Rule, Route::Direct);
         }
-        if let Some(route) = learned.route(ip, now) {
-            return because(Reason::Learned, route);
+        if let Some((route, group)) = learned.route(ip, now) {
+            return Decision { group, ..because(Reason::Learned, route) };
         }
         if self.reserved.contains(ip) {
             return because(Reason::Reserved, Route::Direct);
@@ -136,6 +143,7 @@ impl Rules {
             && self.blocked_names == other.blocked_names
             && self.proxy_names == other.proxy_names
             && self.china_names == other.china_names
+            && self.via == other.via
     }
 }
 
@@ -210,11 +218,17 @@ mod tests {
     fn names_take_the_proxy() {
         let target = Target::Name("example.com".into(), 80);
         let decision = rules().route(&target, &Learned::default(), Instant::now());
-        assert_eq!(decision, Decision { route: Route::Proxy, reason: Reason::Name });
+        assert_eq!(
+            decision,
+            Decision { group: GroupPlace(0), route: Route::Proxy, reason: Reason::Name }
+        );
         let address = "192.0.2.1:80".parse().unwrap();
         let target = Target::Named { address, name: "example.com".into() };
         let decision = rules().route(&target, &Learned::default(), Instant::now());
-        assert_eq!(decision, Decision { route: Route::Direct, reason: Reason::China });
+        assert_eq!(
+            decision,
+            Decision { group: GroupPlace(0), route: Route::Direct, reason: Reason::China }
+        );
     }
 
     #[test]

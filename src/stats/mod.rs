@@ -1,15 +1,43 @@
 //! Counters. Plain atomics, relaxed: they inform, they do not synchronise.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::time::Instant;
 
 /// The bytes of one connection.
 #[derive(Debug, Default)]
 pub struct Meter {
     /// From the client to the destination.
-    pub up: Counter,
+    pub up: Flow,
     /// From the destination to the client.
-    pub down: Counter,
+    pub down: Flow,
+}
+
+/// The bytes of one direction, and when the first of them passed.
+#[derive(Debug, Default)]
+pub struct Flow {
+    bytes: Counter,
+    begun: OnceLock<Instant>,
+}
+
+impl Flow {
+    /// `n` bytes have passed.
+    pub fn add(&self, n: u64) {
+        if n > 0 && self.bytes.0.fetch_add(n, Ordering::Relaxed) == 0 {
+            let _ = self.begun.set(Instant::now());
+        }
+    }
+
+    /// How many have passed by now.
+    pub fn get(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// When the first of them passed.
+    pub fn begun(&self) -> Option<Instant> {
+        self.begun.get().copied()
+    }
 }
 
 /// A number that only grows.
@@ -42,8 +70,10 @@ pub struct Stats {
     pub refused: Counter,
     /// Connections that have ended, or were cut.
     pub ended: Counter,
-    /// Bytes of all ended connections.
-    pub bytes: Meter,
+    /// Bytes of all ended connections, from clients to destinations.
+    pub bytes_up: Counter,
+    /// And back.
+    pub bytes_down: Counter,
     /// Captured datagrams.
     pub datagrams: DatagramStats,
 }
@@ -73,9 +103,10 @@ pub struct DatagramStats {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stats { accepted, proxied, direct, refused, ended: _, bytes, datagrams } = self;
+        let Stats { accepted, proxied, direct, refused, ended: _, datagrams, .. } = self;
         let [accepted, proxied, direct, refused, up, down] =
-            [accepted, proxied, direct, refused, &bytes.up, &bytes.down].map(Counter::get);
+            [accepted, proxied, direct, refused, &self.bytes_up, &self.bytes_down]
+                .map(Counter::get);
         write!(
             f,
             "{accepted} connections were accepted: {proxied} relayed through a proxy, \
@@ -111,9 +142,10 @@ mod tests {
     #[test]
     fn each_counter_stands_at_its_word() {
         let stats = Stats::default();
-        let Stats { accepted, proxied, direct, refused, ended, bytes, .. } = &stats;
-        let counters = [accepted, proxied, direct, refused, ended, &bytes.up, &bytes.down];
-        for (counter, n) in counters.into_iter().zip(1..) {
+        let Stats { accepted, proxied, direct, refused, ended, .. } = &stats;
+        let bytes = [&stats.bytes_up, &stats.bytes_down];
+        let counters = [accepted, proxied, direct, refused, ended].into_iter().chain(bytes);
+        for (counter, n) in counters.zip(1..) {
             counter.add(n);
         }
         assert_eq!(

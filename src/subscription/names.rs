@@ -1,20 +1,34 @@
 //! `include` and `exclude`: globs over the names of a provider's servers.
 
+use std::fmt;
+
 /// A pattern in which `*` stands for any text and `?` for any character. Case is no difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamePattern(Vec<char>);
+pub struct NamePattern {
+    letters: Vec<char>,
+    /// `*` and `?` are letters like others.
+    is_literal: bool,
+}
 
 impl NamePattern {
     /// Takes the pattern over.
     pub fn new(pattern: &str) -> Self {
-        NamePattern(pattern.to_lowercase().chars().collect())
+        NamePattern { letters: pattern.to_lowercase().chars().collect(), is_literal: false }
+    }
+
+    /// The pattern that fits this name only, whatever stands in it.
+    pub fn exactly(name: &str) -> Self {
+        NamePattern { letters: name.to_lowercase().chars().collect(), is_literal: true }
     }
 
     /// Whether the whole name is one of the pattern's. Its time is bounded by the product of their
     /// lengths: the names are a remote party's.
     pub fn matches(&self, name: &str) -> bool {
         let name: Vec<char> = name.to_lowercase().chars().collect();
-        let pattern = &self.0;
+        let pattern = &self.letters;
+        if self.is_literal {
+            return *pattern == name;
+        }
         let (mut p, mut n) = (0, 0);
         // Where the last star stands, and how far it reaches.
         let mut star = None;
@@ -36,6 +50,13 @@ impl NamePattern {
             }
         }
         pattern[p..].iter().all(|letter| *letter == '*')
+    }
+}
+
+/// In quotes, as it may be written.
+impl fmt::Display for NamePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.letters.iter().collect::<String>())
     }
 }
 

@@ -71,7 +71,7 @@ impl DatagramSession {
     /// while.
     async fn associate(&self, shared: &SharedState) -> Option<NewLeg> {
         let dispatcher = shared.relay.current.load();
-        let associated = Box::pin(dispatcher.associate()).await;
+        let associated = Box::pin(dispatcher.associate(self.first, Some(self.client.ip()))).await;
         let refused = match associated {
             Ok(associated) => match self.open(shared, associated) {
                 Ok(opened) => return Some(opened),

@@ -48,6 +48,7 @@ mod kill_at_random;
 mod killed;
 mod late_complaints;
 mod local_proxy;
+mod members;
 mod names;
 mod no_ipv6;
 mod offload;

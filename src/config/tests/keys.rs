@@ -21,6 +21,7 @@ fn every_key_is_read() {
             "" => String::new(),
             "proxy" => PROXY.to_owned(),
             "subscription" => SUBSCRIPTION.to_owned(),
+            "group" => GROUP.to_owned(),
             name => format!("[{name}]\n"),
         };
         // Where PROXY gives the key already, the last line is one key twice.
@@ -68,6 +69,9 @@ const PASSWORD: &str = "hunter2";
 const SUBSCRIPTION: &str =
     "[[subscription]]\nname = \"provider\"\nurl = \"https://a.example/hunter2\"\n";
 
+/// Enough of a `[[group]]` to please.
+const GROUP: &str = "[[group]]\nname = \"all\"\n";
+
 /// A certificate and its key, which are right only together.
 const HOUSEHOLD: &str =
     "[household]\ncertificate-file = \"FOLDER/chain\"\nkey-file = \"FOLDER/key\"\n";
@@ -87,7 +91,7 @@ const PROXIES: [&str; 6] = [
 
 /// One value at least is right for each key, and not its default. FOLDER holds the files that
 /// follow it. Some keys are right only together with others.
-const VALUES: [&str; 40] = [
+const VALUES: [&str; 43] = [
     "\"off\"",
     "false",
     "true",
@@ -128,6 +132,9 @@ const VALUES: [&str; 40] = [
     "\"strip-hints\"",
     "[\"br-lan\"]",
     "[\"a.slice\"]",
+    "\"spread\"",
+    "\"keep\"",
+    "{ \"p.example:80\" = [\"192.0.2.7\"] }",
 ];
 
 #[test]
@@ -165,6 +172,10 @@ fn the_summary_shows_every_key_but_the_password() {
                 let place = if key == "file" { "url" } else { key };
                 let text = format!("{}{key} = {value}\n", without(SUBSCRIPTION, place));
                 vec![(SUBSCRIPTION.to_owned(), text)]
+            }
+            "group" => {
+                let text = format!("{PROXY}{}{key} = {value}\n", without(GROUP, key));
+                vec![(format!("{PROXY}{GROUP}"), text)]
             }
             "household" => {
                 let before = format!("{household}{PROXY}");

@@ -4,6 +4,7 @@ mod bad;
 mod dns;
 mod files;
 mod good;
+mod groups;
 mod keys;
 mod subscriptions;
 mod summary;

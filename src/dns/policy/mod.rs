@@ -14,7 +14,7 @@ use super::settings::{HttpsRecords, Settings};
 use super::special::{self, Special};
 use super::wire::{Query, rcode, rr};
 use crate::ipset::IpSet;
-use crate::route::Route;
+use crate::route::{GroupPlace, Route};
 use std::net::SocketAddr;
 
 /// The bound, in seconds, of what one answer teaches: it may be a lie. Such an answer is not kept
@@ -169,6 +169,11 @@ impl QueryPolicy {
     /// The route that the operator's rules give the name.
     pub(super) fn rule(&self, query: &Query) -> Option<Route> {
         self.settings.rules.name_route(query.name())
+    }
+
+    /// The group of proxies that carries what the name leads to, if a proxy does.
+    pub(super) fn group(&self, query: &Query) -> GroupPlace {
+        self.settings.rules.via.of_name(query.name())
     }
 
     fn forward(&self, query: &Query) -> Option<&[SocketAddr]> {

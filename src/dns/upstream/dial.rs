@@ -49,7 +49,7 @@ pub(super) async fn dial(server: &NameServer, dialler: &Dialler) -> Dialled {
         Ok(connected) => connected,
         Err(error) => return Dialled { stream: Err(error), via: None },
     };
-    let Connected { link, via } = connected;
+    let Connected { link, via, .. } = connected;
     let stream = link.into_stream();
     let patience = tls::HANDSHAKE.max(dialler.patience);
     let stream = match &server.transport {

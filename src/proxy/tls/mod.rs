@@ -16,9 +16,10 @@ use super::Stream;
 use crate::fault;
 use own_certificate::OwnCertificate;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
+use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, WantsVerifier};
 use shown_certificate::verifier;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use timely::TimelyVerifier;
@@ -47,6 +48,19 @@ impl Default for Tls {
         });
         Tls::new(roots)
     }
+}
+
+/// The first bytes of a handshake with a server at this address, which every server of TLS answers,
+/// if only by an alert. It names nobody.
+///
+/// # Errors
+/// The operating system gives no random bytes.
+pub fn hello(server: IpAddr) -> io::Result<Vec<u8>> {
+    let config = Arc::clone(&Tls::new(RootCertStore::empty()).config);
+    let mut connection = ClientConnection::new(config, server.into()).map_err(io::Error::other)?;
+    let mut bytes = Vec::new();
+    connection.write_tls(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl Tls {

@@ -3,128 +3,24 @@
 
 use super::*;
 use crate::ipset::IpSet;
-use crate::mark::Fwmark;
-use crate::net::{Outbound, Refusal};
-use crate::proxy::HalfClose;
-use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
-use crate::proxy::shadowsocks::cipher::method::Method;
-use crate::proxy::shadowsocks::datagram::SaltedDatagrams;
-use crate::secret::Secret;
-use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+mod life;
+mod scripted;
+
+use scripted::{Act, ScriptedProxy};
+
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a proxy does with a dial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Act {
-    Connect,
-    RefuseTcp,
-    RefuseCredentials,
-    SpeakAnotherProtocol,
-    BreakOff,
-    /// The proxy works, and does not reach the destination.
-    RefuseTarget,
-    /// The proxy works, and does not allow the destination.
-    ForbidTarget,
-    /// This process has no descriptor left.
-    RunOutOfDescriptors,
-    /// TCP to the server does not come to stand.
-    StaySilent,
-    /// It stands, and no answer comes.
-    StaySilentBehindTcp,
-}
+const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 7));
 
-#[derive(Debug)]
-struct ScriptedProxy {
-    name: &'static str,
-    act: Arc<Mutex<Act>>,
-    dials: Arc<AtomicUsize>,
-}
-
-impl Proxy for ScriptedProxy {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    /// All but "a" carry UDP.
-    fn carries_datagrams(&self) -> bool {
-        self.name != "a"
-    }
-
-    fn associate(&self) -> proxy::BoxFuture<'_, Result<Association, proxy::Error>> {
-        let act = *self.act.lock().unwrap();
-        Box::pin(async move {
-            let failed = |source| proxy::Error::Dial { server: self.name.to_owned(), source };
-            match act {
-                Act::Connect => {}
-                Act::RunOutOfDescriptors => {
-                    return Err(failed(io::Error::from_raw_os_error(nix::libc::EMFILE)));
-                }
-                _ => return Err(failed(io::ErrorKind::NetworkUnreachable.into())),
-            }
-            let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
-            let socket = outbound.udp("127.0.0.1:9".parse().unwrap()).await.map_err(failed)?;
-            let key = MasterKey::new(Method::Aes128Gcm, &Secret::new("secret")).unwrap();
-            let codec = Box::new(SaltedDatagrams::new(key));
-            Ok(Association { socket, codec, lifeline: None })
-        })
-    }
-
-    fn connect<'a>(
-        &'a self,
-        target: &'a Target,
-        progress: &'a Progress,
-    ) -> proxy::BoxFuture<'a, Result<Link, proxy::Error>> {
-        self.dials.fetch_add(1, Ordering::Relaxed);
-        let (server, act) = (self.name.to_owned(), *self.act.lock().unwrap());
-        Box::pin(async move {
-            Err(match act {
-                Act::Connect => {
-                    let stream = Box::new(tokio::io::duplex(1).0);
-                    return Ok(Link::Stream { stream, half_close: HalfClose::Forwarded });
-                }
-                Act::RefuseTcp => {
-                    let source = io::ErrorKind::ConnectionRefused.into();
-                    proxy::Error::Dial { server, source }
-                }
-                Act::RefuseCredentials => {
-                    proxy::Error::Credentials { server, status: "407".into() }
-                }
-                Act::SpeakAnotherProtocol => {
-                    let found = "SSH".into();
-                    proxy::Error::Protocol { server, expected: "HTTP CONNECT", found }
-                }
-                Act::BreakOff => {
-                    let source = io::ErrorKind::UnexpectedEof.into();
-                    proxy::Error::Handshake { server, source }
-                }
-                Act::RefuseTarget => {
-                    let (target, status) = (target.to_string(), "503".into());
-                    proxy::Error::Target { server, target, status }
-                }
-                Act::ForbidTarget => {
-                    let (target, status) = (target.to_string(), "403".into());
-                    proxy::Error::Refused { server, target, status, hint: String::new() }
-                }
-                Act::RunOutOfDescriptors => {
-                    let source = io::Error::from_raw_os_error(nix::libc::EMFILE);
-                    proxy::Error::Dial { server, source }
-                }
-                Act::StaySilent => std::future::pending().await,
-                Act::StaySilentBehindTcp => {
-                    progress.server_is_reached();
-                    std::future::pending().await
-                }
-            })
-        })
-    }
-}
+/// After so long the next proxy is tried besides, where nothing is known.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// A dispatcher with these proxies, named "a", "b", ..., and a way without proxy.
 struct Setup {
-    dispatcher: Dispatcher,
+    dispatcher: Arc<Dispatcher>,
     acts: Vec<Arc<Mutex<Act>>>,
     dials: Vec<Arc<AtomicUsize>>,
     direct_act: Arc<Mutex<Act>>,
@@ -151,6 +47,7 @@ fn setup(acts: &[Act]) -> Setup {
     let rules =
         Rules { block: set("192.0.2.0/24"), direct: set("198.51.100.0/24"), ..Rules::default() };
     let dispatcher = Dispatcher::new(Arc::new(rules), Arc::default(), Box::new(direct), upstreams);
+    let dispatcher = Arc::new(dispatcher);
     Setup { dispatcher, acts, dials, direct_act, direct_dials }
 }
 
@@ -163,7 +60,7 @@ impl Setup {
     /// The proxy that connects, or the error; and how long that took.
     async fn connect(&self, target: &Target) -> (Result<String, Error>, Duration) {
         let began = Instant::now();
-        let result = self.dispatcher.connect(target).await;
+        let result = self.dispatcher.connect(target, CLIENT).await;
         let via = |connected: Connected| {
             connected.via.map_or("direct".into(), |upstream| upstream.name().to_owned())
         };
@@ -201,8 +98,9 @@ async fn a_proxy_that_fails_is_followed_by_the_next() {
         (Act::BreakOff, "b", at_once, true),
         (Act::RefuseTarget, "b", at_once, false),
         (Act::RunOutOfDescriptors, "b", at_once, false),
-        (Act::StaySilent, "b", TIMEOUT, true),
-        (Act::StaySilentBehindTcp, "b", TIMEOUT, false),
+        // It is overtaken, and not given up for dead.
+        (Act::StaySilent, "b", PATIENCE, false),
+        (Act::StaySilentBehindTcp, "b", PATIENCE, false),
     ] {
         let setup = setup(&[act, Act::Connect]);
         let (via, took) = setup.connect(&foreign()).await;
@@ -295,12 +193,42 @@ async fn only_one_waits_for_a_silent_proxy() {
 /// One dead site says nothing of a proxy that is there; three in a row do.
 #[tokio::test(start_paused = true)]
 async fn silent_destinations_in_a_row_take_a_proxy_down() {
-    let setup = setup(&[Act::StaySilentBehindTcp, Act::Connect]);
+    let setup = setup(&[Act::StaySilentBehindTcp]);
     for rests in [false, false, true] {
-        assert_eq!(setup.connect(&foreign()).await.0.unwrap(), "b");
-        assert_eq!(setup.resting(), [rests, false]);
+        assert!(setup.connect(&foreign()).await.0.is_err());
+        assert_eq!(setup.resting(), [rests]);
     }
     setup.never_direct();
+}
+
+/// One that is slower than it usually is is overtaken, and passed over from then on.
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_hangs_is_overtaken() {
+    let setup = setup(&[Act::Connect, Act::Connect, Act::Connect]);
+    assert_eq!(setup.connect(&foreign()).await.0.unwrap(), "a");
+    setup.does(0, Act::StaySilent);
+    // Its habit is known: it answered at once.
+    let (via, took) = setup.connect(&foreign()).await;
+    assert_eq!(via.unwrap(), "b");
+    assert!(took <= Duration::from_millis(60), "{took:?}");
+    let (via, took) = setup.connect(&foreign()).await;
+    assert_eq!((via.unwrap().as_str(), took), ("b", Duration::ZERO), "it is in doubt");
+    assert_eq!(setup.dials(), [2, 2, 0]);
+    setup.does(1, Act::StaySilent);
+    setup.does(2, Act::StaySilentBehindTcp);
+    assert!(matches!(setup.connect(&foreign()).await.0, Err(Error::AllProxiesFailed(_))));
+    setup.never_direct();
+}
+
+/// The first answer counts, also if it comes from the one that was slow.
+#[tokio::test(start_paused = true)]
+async fn a_failure_of_the_second_leaves_the_first_its_time() {
+    let setup = setup(&[Act::StaySilent, Act::RefuseTcp]);
+    let target = foreign();
+    let (result, took) = setup.connect(&target).await;
+    let Err(Error::AllProxiesFailed(causes)) = result else { panic!("none works") };
+    assert!(causes[0].starts_with("b: ") && causes[1].starts_with("a: "), "{causes:?}");
+    assert!(took >= TIMEOUT && took < TIMEOUT + Duration::from_millis(5), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -333,7 +261,10 @@ async fn blocked_and_direct_destinations_ask_no_proxy() {
 impl Setup {
     /// The proxy that carries an association made now.
     async fn associated(&self) -> Result<String, Error> {
-        self.dispatcher.associate().await.map(|it| it.via.name().to_owned())
+        self.dispatcher
+            .associate("203.0.113.1:443".parse().unwrap(), None)
+            .await
+            .map(|it| it.via.name().to_owned())
     }
 
     fn upstream(&self, name: &str) -> &Upstream {

@@ -1,0 +1,113 @@
+//! One dial through one member: how it went, and what that says of the proxy.
+
+use super::Upstream;
+use crate::proxy::{Link, Progress};
+use crate::target::Target;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info, warn};
+
+/// Why a dial came to nothing.
+#[derive(Debug)]
+pub(super) enum DialEnd {
+    /// It would only have waited for what another one finds out.
+    NotTried,
+    /// A shortage of this machine's, which says nothing of the proxy.
+    Shortage(String),
+    /// The proxy works, and does not allow the target.
+    Refused(String),
+    /// The proxy works, and does not reach the target.
+    TargetFailed(String),
+    /// The proxy failed.
+    Failed(String),
+    /// The server is there, and gave no answer: it, or the target.
+    Silent(String),
+}
+
+impl DialEnd {
+    /// What to say of it; `None` if nothing was tried.
+    pub(super) fn cause(&self) -> Option<&str> {
+        match self {
+            DialEnd::NotTried => None,
+            DialEnd::Shortage(cause)
+            | DialEnd::Refused(cause)
+            | DialEnd::TargetFailed(cause)
+            | DialEnd::Failed(cause)
+            | DialEnd::Silent(cause) => Some(cause),
+        }
+    }
+}
+
+impl Upstream {
+    /// Dials through it, and notes how that went.
+    pub(super) async fn dial(&self, target: &Target) -> Result<Link, DialEnd> {
+        let began = Instant::now();
+        let Some(attempt) = self.health.begin(began) else { return Err(DialEnd::NotTried) };
+        let progress = Progress::default();
+        let result = timeout(self.timeout, self.proxy.connect(target, &progress)).await;
+        let now = Instant::now();
+        let (end, proxys_fault) = match result {
+            Ok(Ok(link)) => {
+                self.refusals.ended();
+                self.knowledge().dials.add(now - began);
+                if attempt.succeeded(now) && !self.is_watched() {
+                    info!(proxy = self.name(), "answers again");
+                }
+                return Ok(link);
+            }
+            // No verdict on the proxy: it would rest for what it has not done.
+            Ok(Err(error)) if error.is_shortage() => {
+                return Err(DialEnd::Shortage(error.to_string()));
+            }
+            Ok(Err(error)) => {
+                let proxys_fault = !error.is_targets_fault();
+                let cause = error.to_string();
+                if error.is_refusal() {
+                    self.refused(target, &error);
+                    (DialEnd::Refused(cause), proxys_fault)
+                } else if proxys_fault {
+                    (DialEnd::Failed(cause), true)
+                } else {
+                    (DialEnd::TargetFailed(cause), false)
+                }
+            }
+            Err(_) if progress.is_server_reached() => {
+                let after = self.timeout;
+                self.doubt(now + self.patience());
+                if attempt.target_was_silent(now) {
+                    warn!(
+                        proxy = self.name(),
+                        "is down: no answer within {after:?} for several destinations"
+                    );
+                }
+                return Err(DialEnd::Silent(format!(
+                    "it is there, but gave no answer within {after:?}; perhaps {target} is down"
+                )));
+            }
+            Err(_) => (DialEnd::Failed(format!("no answer within {:?}", self.timeout)), true),
+        };
+        let cause = end.cause().unwrap_or_default();
+        if !proxys_fault {
+            attempt.succeeded(now);
+            debug!(proxy = self.name(), %target, "{cause}");
+        } else if attempt.failed(now) {
+            self.is_down(cause);
+            warn!(proxy = self.name(), "is down: {cause}");
+        }
+        Err(end)
+    }
+
+    fn is_watched(&self) -> bool {
+        self.knowledge().standing.is_watched()
+    }
+
+    /// A dial has failed. Where questions are asked, an answer to one of them ends that.
+    fn is_down(&self, cause: &str) {
+        let mut knowledge = self.knowledge();
+        cause.clone_into(&mut knowledge.cause);
+        if knowledge.standing.is_watched() {
+            knowledge.standing.failed(Instant::now());
+            drop(knowledge);
+            self.news.notify_one();
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A dial through the members of a group: the first one in their order, and another one besides as
+//! soon as that is slower than it usually is, so that no connection has to wait for a member that
+//! is dying. The first that stands is taken, and the others are dropped, which closes them: nothing
+//! of the client has been sent by then.
+
+use super::attempt::DialEnd;
+use super::{Connected, Error, Upstream};
+use crate::proxy::{BoxFuture, Link};
+use crate::target::Target;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use tokio::time::{Instant, sleep_until};
+
+/// So many dials of one connection run at a time.
+const MOST_AT_ONCE: usize = 3;
+
+/// Dials through one of them.
+///
+/// # Errors
+/// Every one failed or is down.
+pub(super) async fn connect(
+    candidates: Vec<Arc<Upstream>>,
+    target: &Target,
+) -> Result<Connected, Error> {
+    let mut failures = DialFailures::default();
+    if let [only] = &candidates[..] {
+        return match only.dial(target).await {
+            Ok(link) => Ok(connected(link, only)),
+            Err(end) => {
+                failures.add(only, end);
+                Err(failures.into_error())
+            }
+        };
+    }
+    let mut waiting = candidates.iter();
+    let mut running: Vec<RunningDial<'_>> = Vec::new();
+    loop {
+        if running.is_empty() {
+            let Some(next) = waiting.next() else { return Err(failures.into_error()) };
+            running.push(RunningDial::begin(next, target));
+        }
+        let may_hedge = running.len() < MOST_AT_ONCE && waiting.len() > 0;
+        let patience = running.last().filter(|_| may_hedge).map(|last| last.overdue);
+        let (place, result) = match patience {
+            Some(overdue) => tokio::select! {
+                biased;
+                ended = first(&mut running) => ended,
+                () = sleep_until(overdue) => {
+                    running.extend(waiting.next().map(|next| RunningDial::begin(next, target)));
+                    continue;
+                }
+            },
+            None => first(&mut running).await,
+        };
+        let ended = running.swap_remove(place);
+        match result {
+            Ok(link) => {
+                let now = Instant::now();
+                let overtaken = running.iter().filter(|it| it.overdue <= now);
+                overtaken.for_each(|it| it.upstream.doubt(now));
+                return Ok(connected(link, ended.upstream));
+            }
+            Err(end) => failures.add(ended.upstream, end),
+        }
+    }
+}
+
+fn connected(link: Link, via: &Arc<Upstream>) -> Connected {
+    Connected { link, via: Some(Arc::clone(via)), resets: false }
+}
+
+/// One dial that is under way.
+struct RunningDial<'a> {
+    upstream: &'a Arc<Upstream>,
+    dial: BoxFuture<'a, Result<Link, DialEnd>>,
+    /// When it is slower than usual.
+    overdue: Instant,
+}
+
+impl<'a> RunningDial<'a> {
+    fn begin(upstream: &'a Arc<Upstream>, target: &'a Target) -> Self {
+        let overdue = Instant::now() + upstream.patience();
+        RunningDial { upstream, dial: Box::pin(upstream.dial(target)), overdue }
+    }
+}
+
+/// The first that ends, and its place.
+async fn first(running: &mut [RunningDial<'_>]) -> (usize, Result<Link, DialEnd>) {
+    poll_fn(|cx| {
+        for (place, it) in running.iter_mut().enumerate() {
+            if let Poll::Ready(result) = pin!(&mut it.dial).poll(cx) {
+                return Poll::Ready((place, result));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Why the others did not serve.
+#[derive(Default)]
+struct DialFailures {
+    causes: Vec<String>,
+    refused: bool,
+}
+
+impl DialFailures {
+    fn add(&mut self, upstream: &Upstream, end: DialEnd) {
+        self.refused |= matches!(end, DialEnd::Refused(_));
+        self.causes.extend(end.cause().map(|cause| format!("{}: {cause}", upstream.name())));
+    }
+
+    fn into_error(self) -> Error {
+        match (self.causes.is_empty(), self.refused) {
+            (true, _) => Error::AllProxiesDown,
+            (false, true) => Error::Refused(self.causes),
+            (false, false) => Error::AllProxiesFailed(self.causes),
+        }
+    }
+}

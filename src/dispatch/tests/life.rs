@@ -1,0 +1,210 @@
+//! What becomes of connections when a member dies, lives and comes back, with somebody who watches.
+//! Hours pass in no time.
+
+use super::super::question::MemberQuestions;
+use super::super::standing::Rank;
+use super::*;
+use crate::stats::Meter;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::interval;
+use tokio::time::sleep;
+
+const AT_ONCE: Act = Act::Answer(Duration::from_millis(20));
+
+impl Setup {
+    /// Watches until the handle is dropped.
+    fn watch(&self) -> Watching {
+        let name_servers = vec![Target::addr("192.0.2.53:53".parse().unwrap())];
+        let questions = MemberQuestions { name_servers, ..MemberQuestions::default() };
+        let watching = tokio::spawn(Arc::clone(&self.dispatcher).watch(questions));
+        Watching(watching.abort_handle())
+    }
+
+    fn rank(&self, name: &str) -> Rank {
+        self.upstream(name).rank(Instant::now())
+    }
+
+    /// Who carries a connection now, and how long that takes.
+    async fn via(&self) -> (String, Duration) {
+        let (via, took) = self.connect(&foreign()).await;
+        (via.unwrap(), took)
+    }
+}
+
+struct Watching(AbortHandle);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Twenty seconds of bytes.
+async fn flow(meter: &Meter) {
+    for _ in 0..200 {
+        meter.down.add(1);
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn seconds(count: u64) {
+    sleep(Duration::from_secs(count)).await;
+}
+
+/// A wrong password, or a port of something else: the second one is used before any connection is
+/// lost.
+#[tokio::test(start_paused = true)]
+async fn a_mute_first_member_is_not_used() {
+    let setup = setup(&[Act::StayMute, AT_ONCE]);
+    let _watching = setup.watch();
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(setup.rank("a"), Rank::Unproven);
+    assert_eq!(setup.via().await.0, "b");
+    seconds(5).await;
+    assert_eq!([setup.rank("a"), setup.rank("b")], [Rank::Down, Rank::Good]);
+    let cause = setup.upstream("a").knowledge().cause.clone();
+    assert!(cause.contains("nothing comes back"), "{cause}");
+    assert_eq!(setup.via().await.0, "b");
+    setup.does(0, AT_ONCE);
+    seconds(60).await;
+    assert_eq!(setup.via().await.0, "a", "its password is right now");
+}
+
+/// Fifty new connections a second, and the first member dies in each way there is.
+#[tokio::test(start_paused = true)]
+async fn no_connection_is_lost_with_a_member() {
+    let dead = [
+        Act::RefuseTcp,
+        Act::BreakOff,
+        Act::StaySilent,
+        Act::StaySilentBehindTcp,
+        Act::Answer(Duration::from_secs(2)),
+    ];
+    for act in dead {
+        let setup = Arc::new(setup(&[AT_ONCE, AT_ONCE]));
+        let _watching = setup.watch();
+        for _ in 0..50 {
+            sleep(Duration::from_millis(20)).await;
+            assert_eq!(setup.via().await.0, "a");
+        }
+        setup.does(0, act);
+        let mut ticks = interval(Duration::from_millis(20));
+        let mut connections = JoinSet::new();
+        for _ in 0..500 {
+            ticks.tick().await;
+            let setup = Arc::clone(&setup);
+            connections.spawn(async move { setup.via().await });
+        }
+        let (mut count, mut longest) = (0, Duration::ZERO);
+        while let Some(served) = connections.join_next().await {
+            let (via, took) = served.unwrap();
+            assert_eq!(via, "b", "{act:?}");
+            count += 1;
+            longest = longest.max(took);
+        }
+        assert_eq!(count, 500);
+        assert!(longest <= Duration::from_millis(400), "{act:?}: {longest:?}");
+        // Back within a minute, and it stays.
+        setup.does(0, AT_ONCE);
+        for second in 0..60 {
+            if setup.via().await.0 == "a" {
+                break;
+            }
+            assert!(second < 59, "{act:?}: it is not used again");
+            seconds(1).await;
+        }
+        for _ in 0..20 {
+            assert_eq!(setup.via().await.0, "a", "{act:?}");
+            seconds(1).await;
+        }
+        setup.never_direct();
+    }
+}
+
+/// Dials succeed, as those of shadowsocks do; what is sent is not answered.
+#[tokio::test(start_paused = true)]
+async fn connections_without_an_answer_tell_of_a_dead_member() {
+    let setup = setup(&[AT_ONCE, AT_ONCE]);
+    let _watching = setup.watch();
+    seconds(1).await;
+    setup.does(0, Act::StayMute);
+    let meters: Vec<Arc<Meter>> = (1..=2)
+        .map(|port| {
+            let meter = Arc::<Meter>::default();
+            meter.up.add(500);
+            setup.upstream("a").awaits(&meter, SocketAddr::from(([203, 0, 113, 1], port)));
+            meter
+        })
+        .collect();
+    sleep(Duration::from_millis(900)).await;
+    assert_eq!(setup.via().await.0, "a", "they have not waited for long");
+    seconds(2).await;
+    assert_eq!((setup.rank("a"), setup.via().await.0.as_str()), (Rank::Doubted, "b"));
+    seconds(4).await;
+    assert_eq!(setup.rank("a"), Rank::Down);
+    // What lives on it is given up once it is surely dead, unless it shows that it lives.
+    let [silent, alive] = &meters[..] else { unreachable!() };
+    let upstream = setup.upstream("a");
+    let given_up = tokio::time::timeout(Duration::from_secs(20), upstream.dies(silent));
+    let flows = async {
+        tokio::select! {
+            () = upstream.dies(alive) => panic!("its bytes flow"),
+            () = flow(alive) => {}
+        }
+    };
+    let (given_up, ()) = tokio::join!(given_up, flows);
+    assert!(given_up.is_ok(), "it hangs on a dead proxy");
+}
+
+/// Slow sites are no dead member: it answers the question, and is used as before.
+#[tokio::test(start_paused = true)]
+async fn slow_destinations_do_not_move_anybody() {
+    let setup = setup(&[AT_ONCE, AT_ONCE]);
+    let _watching = setup.watch();
+    seconds(1).await;
+    let mut meters = Vec::new();
+    for round in 0..600u16 {
+        let meter = Arc::<Meter>::default();
+        meter.up.add(500);
+        setup.upstream("a").awaits(&meter, SocketAddr::from(([203, 0, 113, 1], round)));
+        meters.push(meter);
+        sleep(Duration::from_millis(500)).await;
+        assert_eq!(setup.via().await.0, "a", "round {round}");
+    }
+}
+
+/// Nobody wants them: each is asked twice an hour at most, dead or alive.
+#[tokio::test(start_paused = true)]
+async fn idle_members_are_left_alone() {
+    let setup = setup(&[AT_ONCE, Act::StaySilent, AT_ONCE]);
+    let _watching = setup.watch();
+    seconds(10 * 3600).await;
+    for dials in setup.dials() {
+        assert!((10..=21).contains(&dials), "{:?}", setup.dials());
+    }
+}
+
+/// A network change and a reload ask everybody at once.
+#[tokio::test(start_paused = true)]
+async fn everybody_is_asked_when_the_watch_begins() {
+    let setup = setup(&[AT_ONCE, AT_ONCE]);
+    for times in 1..4 {
+        let _watching = setup.watch();
+        seconds(1).await;
+        assert_eq!(setup.dials(), [times; 2]);
+    }
+    setup.dispatcher.wake();
+    let _watching = setup.watch();
+    seconds(1).await;
+    assert_eq!(setup.dials(), [4; 2]);
+}
+
+/// One proxy alone: it is asked at the start, and then left in peace while it serves.
+#[tokio::test(start_paused = true)]
+async fn a_single_member_is_asked_once() {
+    let setup = setup(&[AT_ONCE]);
+    let _watching = setup.watch();
+    seconds(24 * 3600).await;
+    assert_eq!(setup.dials(), [1]);
+    assert_eq!(setup.rank("a"), Rank::Good);
+}

@@ -1,0 +1,83 @@
+//! Keeps what is known of the members fresh, as long as a dispatcher is the present one: looks at
+//! the connections that wait for an answer, and asks the members that are due.
+
+use super::question::MemberQuestions;
+use super::standing::MemberUse;
+use super::{Dispatcher, Upstream};
+use rand::RngExt;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+/// While connections wait for an answer they are looked at so often.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// So many members are asked at a time: a provider may hand out hundreds.
+const MOST_AT_ONCE: usize = 8;
+
+/// Otherwise, whether a question is due; whatever is learned meanwhile tells.
+const REST: Duration = Duration::from_secs(60);
+
+impl Dispatcher {
+    /// Watches the members until it is dropped. Each is asked at once.
+    pub async fn watch(self: Arc<Self>, questions: MemberQuestions) {
+        let questions = Arc::new(questions);
+        let mut asking: JoinSet<()> = JoinSet::new();
+        // One value for each, so that a question that is due does not move away.
+        let jitters: Vec<f64> = self.upstreams.iter().map(|_| rand::rng().random()).collect();
+        self.upstreams.iter().for_each(|it| it.knowledge().standing.want());
+        loop {
+            let now = Instant::now();
+            self.upstreams.iter().for_each(|it| it.look(now));
+            let mut wake = now + REST;
+            if self.upstreams.iter().any(|it| it.is_awaited()) {
+                wake = now + LOOK;
+            }
+            for (upstream, jitter) in self.upstreams.iter().zip(&jitters) {
+                let used = self.used(upstream, now);
+                let due = upstream.knowledge().standing.next_question(used, *jitter, now);
+                match due {
+                    // The end of one of those under way wakes.
+                    Some(due) if due <= now && asking.len() >= MOST_AT_ONCE => {}
+                    Some(due) if due <= now => {
+                        let questions = Arc::clone(&questions);
+                        asking.spawn(upstream.question(questions, used.is_compared));
+                    }
+                    Some(due) => wake = wake.min(due),
+                    None => {}
+                }
+            }
+            tokio::select! {
+                () = sleep_until(wake) => {}
+                () = news(&self.upstreams) => {}
+                Some(_) = asking.join_next() => {}
+            }
+        }
+    }
+
+    /// Who depends on a member.
+    fn used(&self, upstream: &Arc<Upstream>, now: Instant) -> MemberUse {
+        let mut used = MemberUse::default();
+        let of = |members: &[Arc<Upstream>]| members.iter().any(|it| Arc::ptr_eq(it, upstream));
+        for group in self.groups.iter().filter(|group| of(group.members())) {
+            used.has_others |= group.members().len() > 1;
+            used.is_wanted |= group.is_wanted(now);
+            used.is_compared |= group.compares();
+        }
+        used
+    }
+}
+
+/// Waits until something is learned of one of them.
+async fn news(upstreams: &[Arc<Upstream>]) {
+    let mut notified: Vec<_> = upstreams.iter().map(|it| Box::pin(it.news.notified())).collect();
+    poll_fn(|cx| match notified.iter_mut().any(|it| pin!(it).poll(cx).is_ready()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
+}
