@@ -38,17 +38,28 @@ impl DialEnd {
 }
 
 impl Upstream {
-    /// Dials through it, and notes how that went.
+    /// Dials through it for a connection, and notes how that went.
     pub(super) async fn dial(&self, target: &Target) -> Result<Link, DialEnd> {
+        self.dial_with(target, Progress::default()).await
+    }
+
+    /// The same to see whether it answers: over a connection that is new.
+    pub(super) async fn dial_to_ask(&self, target: &Target) -> Result<Link, DialEnd> {
+        self.dial_with(target, Progress::of_probe()).await
+    }
+
+    async fn dial_with(&self, target: &Target, progress: Progress) -> Result<Link, DialEnd> {
         let began = Instant::now();
         let Some(attempt) = self.health.begin(began) else { return Err(DialEnd::NotTried) };
-        let progress = Progress::default();
         let result = timeout(self.timeout, self.proxy.connect(target, &progress)).await;
         let now = Instant::now();
         let (end, proxys_fault) = match result {
             Ok(Ok(link)) => {
                 self.refusals.ended();
-                self.knowledge().dials.add(now - began);
+                // One that was ready says nothing of how long a dial takes.
+                if !progress.was_connection_ready() {
+                    self.knowledge().dials.add(now - began);
+                }
                 if attempt.succeeded(now) && !self.is_watched() {
                     info!(proxy = self.name(), "answers again");
                 }

@@ -178,7 +178,7 @@ impl Upstream {
         kind: MemberQuestionKind,
         samples: usize,
     ) -> MemberReply {
-        let mut stream = match self.dial(target).await {
+        let mut stream = match self.dial_to_ask(target).await {
             Ok(link) => link.into_stream(),
             Err(DialEnd::NotTried | DialEnd::Shortage(_)) => return MemberReply::Nothing,
             Err(DialEnd::Refused(cause) | DialEnd::TargetFailed(cause)) => {

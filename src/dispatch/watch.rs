@@ -54,6 +54,10 @@ impl Dispatcher {
             tokio::select! {
                 () = sleep_until(wake) => {}
                 () = news(&self.upstreams) => {}
+                place = failed_ahead(&self.upstreams) => {
+                    let upstream = &self.upstreams[place];
+                    upstream.doubt(Instant::now() + upstream.patience());
+                }
                 Some(_) = asking.join_next() => {}
             }
         }
@@ -74,10 +78,19 @@ impl Dispatcher {
 
 /// Waits until something is learned of one of them.
 async fn news(upstreams: &[Arc<Upstream>]) {
-    let mut notified: Vec<_> = upstreams.iter().map(|it| Box::pin(it.news.notified())).collect();
-    poll_fn(|cx| match notified.iter_mut().any(|it| pin!(it).poll(cx).is_ready()) {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
+    any(upstreams.iter().map(|it| Box::pin(it.news.notified())).collect()).await;
+}
+
+/// Waits until a connection could not be dialled ahead of need; to whose server.
+async fn failed_ahead(upstreams: &[Arc<Upstream>]) -> usize {
+    any(upstreams.iter().map(|it| it.proxy.ahead_failed()).collect()).await
+}
+
+/// Waits for the first of them; which one it is.
+async fn any<F: Future<Output = ()> + Unpin>(mut waiting: Vec<F>) -> usize {
+    poll_fn(|cx| {
+        let place = waiting.iter_mut().position(|it| pin!(it).poll(cx).is_ready());
+        place.map_or(Poll::Pending, Poll::Ready)
     })
-    .await;
+    .await
 }
