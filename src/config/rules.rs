@@ -11,7 +11,7 @@ use crate::file_stamp::ListFile;
 use crate::firewall::ExemptPrograms;
 use crate::ipset::{self, IpSet};
 use crate::lists::ListUse;
-use crate::route::{self, GroupPlace, Route, Via};
+use crate::route::{self, GroupPlace, GroupRules, Route};
 use ipnet::IpNet;
 use nix::unistd::User;
 use std::collections::HashMap;
@@ -160,8 +160,8 @@ impl Written {
     }
 
     /// Which group carries what goes through a proxy.
-    fn via(&self, groups: Vec<String>) -> Via {
-        let mut via = Via::new(groups);
+    fn via(&self, groups: Vec<String>) -> GroupRules {
+        let mut via = GroupRules::new(groups);
         let mut nets: Vec<_> = self.nets.iter().collect();
         nets.sort_unstable_by_key(|(net, _)| **net);
         for (net, place) in nets.into_iter().filter(|(_, place)| place.route == Route::Proxy) {

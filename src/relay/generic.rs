@@ -12,7 +12,7 @@ use super::limits::Limits;
 use super::watched::WatchedConnection;
 use crate::net;
 use crate::proxy::{HalfClose, Stream};
-use crate::stats::{Flow, Meter};
+use crate::stats::{ByteFlow, Meter};
 use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -76,7 +76,7 @@ pub(super) async fn relay(
 async fn carry(
     source: &mut (impl AsyncRead + Unpin),
     sink: &mut (impl AsyncWrite + Unpin),
-    counter: &Flow,
+    counter: &ByteFlow,
     sink_is: &Broken,
     limits: &Limits,
 ) -> Result<(), HalfEnd> {

@@ -2,7 +2,7 @@
 //! go to, where they are counted, how a burst of them went and how the half ended.
 
 use super::limits::Limits;
-use crate::stats::{Flow, Meter};
+use crate::stats::{ByteFlow, Meter};
 use std::io;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -17,9 +17,9 @@ pub(super) struct Half<'a> {
     pub(super) source: &'a TcpStream,
     pub(super) sink: &'a TcpStream,
     /// Counts the bytes of this half.
-    pub(super) own: &'a Flow,
+    pub(super) own: &'a ByteFlow,
     /// Counts those of the other half.
-    pub(super) other: &'a Flow,
+    pub(super) other: &'a ByteFlow,
     pub(super) limits: &'a Limits,
     /// Whether the source is the client.
     from_client: bool,
@@ -93,7 +93,7 @@ impl<'a> Half<'a> {
         self.write(bytes, None)
     }
 
-    async fn write(&self, mut bytes: &[u8], counter: Option<&Flow>) -> Result<(), HalfEnd> {
+    async fn write(&self, mut bytes: &[u8], counter: Option<&ByteFlow>) -> Result<(), HalfEnd> {
         while !bytes.is_empty() {
             match self.sink.try_write(bytes) {
                 Ok(0) => return Err(HalfEnd::Sink(io::ErrorKind::WriteZero.into())),

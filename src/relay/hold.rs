@@ -9,7 +9,7 @@
 use super::broken::Broken;
 use crate::net;
 use crate::net::stream::{has_room, is_at_rest};
-use crate::stats::Flow;
+use crate::stats::ByteFlow;
 use std::future::pending;
 use std::io;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(super) struct HeldFin<'a> {
     pub(super) client: &'a TcpStream,
     pub(super) upstream: &'a TcpStream,
     /// Bytes that the client got.
-    pub(super) down: &'a Flow,
+    pub(super) down: &'a ByteFlow,
 }
 
 impl HeldFin<'_> {
@@ -46,11 +46,11 @@ impl HeldFin<'_> {
 
 /// Waits until nothing has come down for a second to a client that has room for it. Of a stream it
 /// is not known whether bytes wait in it; but such a client gets them at once.
-pub(super) async fn until_quiet(down: &Flow, client: &TcpStream) {
+pub(super) async fn until_quiet(down: &ByteFlow, client: &TcpStream) {
     quiet(down, || has_room(client)).await;
 }
 
-async fn quiet(down: &Flow, is_at_rest: impl Fn() -> bool) {
+async fn quiet(down: &ByteFlow, is_at_rest: impl Fn() -> bool) {
     let (mut rested, mut seen) = (Duration::ZERO, down.get());
     while rested < QUIET {
         sleep(LOOK).await;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use learned::{Learned, Teach};
-pub use via::{GroupPlace, Via};
+pub use via::{GroupPlace, GroupRules};
 
 /// What becomes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +53,7 @@ pub struct Rules {
     /// `rules.china-domain-file`: names that only the domestic side is asked for.
     pub china_names: NameList,
     /// `rules.via`: whose prefixes and names are among those that take the proxy.
-    pub via: Via,
+    pub via: GroupRules,
 }
 
 /// What becomes of a connection, and why.

@@ -11,7 +11,7 @@ pub struct GroupPlace(pub usize);
 
 /// The groups of destinations; of several rules the most specific one counts.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Via {
+pub struct GroupRules {
     /// The longest prefixes first.
     prefixes: Vec<(IpNet, GroupPlace)>,
     names: DomainMap<GroupPlace>,
@@ -19,10 +19,10 @@ pub struct Via {
     groups: Vec<String>,
 }
 
-impl Via {
+impl GroupRules {
     /// Of these groups, in their order.
     pub fn new(groups: Vec<String>) -> Self {
-        Via { groups, ..Via::default() }
+        GroupRules { groups, ..GroupRules::default() }
     }
 
     /// The names of the groups.
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn the_most_specific_rule_counts() {
-        let mut via = Via::new(["main", "us", "jp"].map(str::to_owned).into());
+        let mut via = GroupRules::new(["main", "us", "jp"].map(str::to_owned).into());
         for (net, group) in [
             ("203.0.113.0/24", 1),
             ("203.0.113.8/29", 2),

@@ -9,19 +9,19 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub struct Meter {
     /// From the client to the destination.
-    pub up: Flow,
+    pub up: ByteFlow,
     /// From the destination to the client.
-    pub down: Flow,
+    pub down: ByteFlow,
 }
 
 /// The bytes of one direction, and when the first of them passed.
 #[derive(Debug, Default)]
-pub struct Flow {
+pub struct ByteFlow {
     bytes: Counter,
     begun: OnceLock<Instant>,
 }
 
-impl Flow {
+impl ByteFlow {
     /// `n` bytes have passed.
     pub fn add(&self, n: u64) {
         if n > 0 && self.bytes.0.fetch_add(n, Ordering::Relaxed) == 0 {
