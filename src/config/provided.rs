@@ -4,6 +4,7 @@
 use super::ListenConfig;
 use super::link::{self, LinkedProxy};
 use super::proxy::{CONNECT_TIMEOUT, ProxyConfig, is_own};
+use crate::dispatch::SendNames;
 use crate::net::dial::DialOptions;
 use crate::plugin::spec::PluginSpec;
 use crate::share_link::LinkProblem;
@@ -106,6 +107,7 @@ impl Provided {
                 connect_timeout: CONNECT_TIMEOUT,
                 // Never past a plugin: that is the operator's own choice.
                 udp: kind.udp_by_default() && udp.unwrap_or(true),
+                send_names: SendNames::default(),
                 dial_options: DialOptions::default(),
                 warm,
                 kind,

@@ -11,6 +11,7 @@ use super::section::Section;
 use super::shown::show_text;
 use super::tls::TlsKeys;
 use super::{ListenConfig, Purpose};
+use crate::dispatch::SendNames;
 use crate::dns::settings::Via;
 use crate::net::dial::DialOptions;
 use crate::proxy::credentials::Credentials;
@@ -42,6 +43,8 @@ pub struct ProxyConfig {
     pub connect_timeout: Duration,
     /// Whether its server carries UDP.
     pub udp: bool,
+    /// Whether it is told names or addresses.
+    pub send_names: SendNames,
     /// How connections to it are made: `fast-open`, `multipath`.
     pub dial_options: DialOptions,
     /// Whether connections to it are dialled ahead of need.
@@ -67,6 +70,10 @@ const TYPES: [(&str, Type); 4] = [
     ("socks5", Type::Socks5),
 ];
 
+/// What `send-names` takes.
+pub(super) const SEND_NAMES: [(&str, SendNames); 3] =
+    [("auto", SendNames::Auto), ("always", SendNames::Always), ("off", SendNames::Off)];
+
 /// A `[[proxy]]` that may still want its default name.
 struct Draft {
     name: Option<String>,
@@ -75,6 +82,7 @@ struct Draft {
     server: HostAndPort,
     connect_timeout: Duration,
     udp: bool,
+    send_names: SendNames,
     dial_options: DialOptions,
     warm: bool,
     kind: ProxyKind,
@@ -141,6 +149,8 @@ fn draft(
         true if !carries_udp => item.refuse("false, since HTTP CONNECT carries no UDP"),
         udp => Some(udp),
     });
+    let mut send_names = SendNames::default();
+    section.key("send-names", &mut send_names, |item| item.choice(&SEND_NAMES));
     let mut dial_options = DialOptions::default();
     let has_plugin = kind.as_ref().is_some_and(|kind| kind.plugin().is_some());
     let option = |item: &Item<'_>| match item.boolean()? {
@@ -152,7 +162,18 @@ fn draft(
     let mut warm = true;
     section.key("warm", &mut warm, warmth);
     let (written, server) = server?;
-    Some(Draft { name, written, server, connect_timeout, udp, dial_options, warm, kind: kind? })
+    let kind = kind?;
+    Some(Draft {
+        name,
+        written,
+        server,
+        connect_timeout,
+        udp,
+        send_names,
+        dial_options,
+        warm,
+        kind,
+    })
 }
 
 /// Whether connections are dialled ahead of need.
@@ -225,6 +246,7 @@ impl Draft {
             port: self.server.port,
             connect_timeout: self.connect_timeout,
             udp: self.udp,
+            send_names: self.send_names,
             dial_options: self.dial_options,
             warm: self.warm,
             kind: self.kind,

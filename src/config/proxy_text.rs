@@ -1,8 +1,9 @@
 //! A proxy as a link and as a table of the file, and back from a link: `snet link`.
 
 use super::link::{LinkedProxy, place, read};
-use super::proxy::{CONNECT_TIMEOUT, ProxyConfig};
+use super::proxy::{CONNECT_TIMEOUT, ProxyConfig, SEND_NAMES};
 use super::proxy_kind::ProxyKind;
+use crate::dispatch::SendNames;
 use crate::net::dial::DialOptions;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::https::TlsServer;
@@ -24,6 +25,7 @@ pub fn proxy_of_link(text: &str) -> Result<ProxyConfig, LinkProblem> {
         port: server.port,
         connect_timeout: CONNECT_TIMEOUT,
         udp: kind.udp_by_default(),
+        send_names: SendNames::default(),
         dial_options: DialOptions::default(),
         warm: true,
         kind,
@@ -112,6 +114,10 @@ impl ProxyConfig {
         }
         if self.connect_timeout != CONNECT_TIMEOUT {
             line("connect-timeout", &format!("\"{}ms\"", self.connect_timeout.as_millis()));
+        }
+        let written = SEND_NAMES.iter().find(|(_, meant)| *meant == self.send_names);
+        if let Some((word, _)) = written.filter(|(_, meant)| *meant != SendNames::default()) {
+            line("send-names", &quoted(word.as_bytes()));
         }
         let DialOptions { fast_open, multipath } = self.dial_options;
         for (key, is_on) in [("fast-open", fast_open), ("multipath", multipath)] {

@@ -171,7 +171,7 @@ pub(super) fn dispatcher(
                 Box::new(Socks5::new(server, credentials.clone(), proxy.udp))
             }
         };
-        Arc::new(Upstream::new(way, proxy.connect_timeout))
+        Arc::new(Upstream::new(way, proxy.connect_timeout).sending(proxy.send_names))
     });
     let upstreams: Vec<_> = upstreams.collect();
     let groups = config.groups.iter().map(|group| {
@@ -187,8 +187,16 @@ pub(super) fn dispatcher(
         |running: &&Running<'_>| running.config.rules.routes.same_names(&config.rules.routes);
     let learned =
         running.filter(same_names).map(|running| Arc::clone(running.dispatcher.learned()));
+    // So does what clients were told, unless other names are now this machine's own or a near
+    // server's.
+    let same_answers = |running: &&Running<'_>| {
+        let (before, now) = (&running.config.dns, &config.dns);
+        before.servers == now.servers && before.answers == now.answers
+    };
+    let told = running.filter(same_answers).map(|running| Arc::clone(running.dispatcher.told()));
     Dispatcher::new(rules, learned.unwrap_or_default(), direct, upstreams)
         .grouped(groups)
+        .remembering(told.unwrap_or_default())
         .exempting(config.rules.exempt_programs.clone())
 }
 

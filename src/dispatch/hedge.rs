@@ -4,9 +4,9 @@
 //! of the client has been sent by then.
 
 use super::attempt::DialEnd;
+use super::naming::MemberTarget;
 use super::{Connected, Error, Upstream};
 use crate::proxy::{BoxFuture, Link};
-use crate::target::Target;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,11 +22,11 @@ const MOST_AT_ONCE: usize = 3;
 /// Every one failed or is down.
 pub(super) async fn connect(
     candidates: Vec<Arc<Upstream>>,
-    target: &Target,
+    target: &MemberTarget<'_>,
 ) -> Result<Connected, Error> {
     let mut failures = DialFailures::default();
     if let [only] = &candidates[..] {
-        return match only.dial(target).await {
+        return match only.dial(target.sent(only.send_names)).await {
             Ok(link) => Ok(connected(link, only)),
             Err(end) => {
                 failures.add(only, end);
@@ -80,9 +80,10 @@ struct RunningDial<'a> {
 }
 
 impl<'a> RunningDial<'a> {
-    fn begin(upstream: &'a Arc<Upstream>, target: &'a Target) -> Self {
+    fn begin(upstream: &'a Arc<Upstream>, target: &'a MemberTarget<'a>) -> Self {
         let overdue = Instant::now() + upstream.patience();
-        RunningDial { upstream, dial: Box::pin(upstream.dial(target)), overdue }
+        let dial = Box::pin(upstream.dial(target.sent(upstream.send_names)));
+        RunningDial { upstream, dial, overdue }
     }
 }
 

@@ -13,6 +13,7 @@ mod group;
 mod habit;
 mod health;
 mod hedge;
+mod naming;
 mod question;
 mod refusals;
 mod standing;
@@ -24,11 +25,13 @@ use crate::firewall::ExemptPrograms;
 use crate::proxy::association::Association;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::{self, Link, Progress, Proxy};
-use crate::route::{Decision, GroupPlace, Learned, Route, Rules};
+use crate::route::{Decision, GroupPlace, Learned, Route, Rules, ToldName, ToldNames};
 use crate::sync::{read, write};
 use crate::target::Target;
 use group::Errand;
 pub use group::{Group, GroupPolicy, GroupSettings};
+use naming::MemberTarget;
+pub use naming::SendNames;
 pub use question::MemberQuestions;
 pub use upstream::Upstream;
 
@@ -47,6 +50,7 @@ const DIRECT_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct Dispatcher {
     rules: Arc<Rules>,
     learned: Arc<Learned>,
+    told: Arc<ToldNames>,
     direct: Box<dyn Proxy>,
     upstreams: Vec<Arc<Upstream>>,
     /// At least one; the first carries what no rule gives to another.
@@ -116,7 +120,8 @@ impl Dispatcher {
         upstreams: Vec<Arc<Upstream>>,
     ) -> Self {
         let groups = vec![Group::new(GroupSettings::default(), upstreams.clone())];
-        Dispatcher { rules, learned, direct, upstreams, groups, exempt: ExemptPrograms::default() }
+        let (told, exempt) = (Arc::default(), ExemptPrograms::default());
+        Dispatcher { rules, learned, told, direct, upstreams, groups, exempt }
     }
 
     /// The same with these groups, in the order that the rules know.
@@ -129,6 +134,12 @@ impl Dispatcher {
     #[must_use]
     pub fn exempting(self, exempt: ExemptPrograms) -> Self {
         Dispatcher { exempt, ..self }
+    }
+
+    /// The same, knowing what clients were told before.
+    #[must_use]
+    pub fn remembering(self, told: Arc<ToldNames>) -> Self {
+        Dispatcher { told, ..self }
     }
 
     /// The programs of this machine that shall not be captured.
@@ -158,6 +169,11 @@ impl Dispatcher {
     /// What the resolver learned.
     pub fn learned(&self) -> &Arc<Learned> {
         &self.learned
+    }
+
+    /// What the resolver told its clients.
+    pub fn told(&self) -> &Arc<ToldNames> {
+        &self.told
     }
 
     /// The network is another one: every proxy is asked again at once, over new connections.
@@ -222,17 +238,24 @@ impl Dispatcher {
         self.upstreams.iter().find(|upstream| upstream.name() == name)
     }
 
-    /// Decides and dials for a connection of this client.
+    /// Decides and dials for a connection of this client, which found the target by the name
+    /// `told`, if that is known. The name decides on no route.
     ///
     /// # Errors
     /// Blocked, or every way failed.
-    pub async fn connect(&self, target: &Target, client: IpAddr) -> Result<Connected, Error> {
+    pub async fn connect(
+        &self,
+        target: &Target,
+        client: IpAddr,
+        told: Option<&ToldName>,
+    ) -> Result<Connected, Error> {
         let decision = self.route(target);
         match decision.route {
             Route::Block => Err(Error::Blocked),
             Route::Direct => self.connect_direct(target).await,
             Route::Proxy => {
-                self.connect_through(self.group(decision.group), target, Some(client)).await
+                let errand = Errand { client: Some(client), target };
+                self.connect_through(self.group(decision.group), errand, told).await
             }
         }
     }
@@ -250,22 +273,24 @@ impl Dispatcher {
     /// # Errors
     /// Every proxy of the group failed or is down.
     pub async fn connect_proxied(&self, target: &Target) -> Result<Connected, Error> {
-        self.connect_through(self.group(self.route(target).group), target, None).await
+        let errand = Errand { client: None, target };
+        self.connect_through(self.group(self.route(target).group), errand, None).await
     }
 
     async fn connect_through(
         &self,
         group: &Group,
-        target: &Target,
-        client: Option<IpAddr>,
+        errand: Errand<'_>,
+        told: Option<&ToldName>,
     ) -> Result<Connected, Error> {
-        let (candidates, was_idle) = group.candidates(Errand { client, target }, Instant::now());
+        let (candidates, was_idle) = group.candidates(errand, Instant::now());
         if was_idle && let Some(first) = candidates.first() {
             // Those that are down are asked sooner from now on.
             first.news.notify_one();
         }
         let reset = group.resets();
-        hedge::connect(candidates, target).await.map(|it| Connected { resets: reset, ..it })
+        let target = MemberTarget::new(errand.target, told);
+        hedge::connect(candidates, &target).await.map(|it| Connected { resets: reset, ..it })
     }
 
     fn group(&self, place: GroupPlace) -> &Group {

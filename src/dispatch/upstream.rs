@@ -3,6 +3,7 @@
 use super::datagrams::{DatagramHealth, SILENT_SESSIONS};
 use super::habit::Habit;
 use super::health::{Health, Silence};
+use super::naming::SendNames;
 use super::refusals::{MOST_REFUSALS, Refusals};
 use super::standing::{MemberStanding, Rank};
 use super::waiting::AwaitedAnswers;
@@ -22,6 +23,7 @@ use tracing::{info, warn};
 pub struct Upstream {
     pub(super) proxy: Box<dyn Proxy>,
     pub(super) timeout: Duration,
+    pub(super) send_names: SendNames,
     pub(super) health: Health,
     pub(super) refusals: Refusals,
     pub(super) datagrams: DatagramHealth,
@@ -59,6 +61,7 @@ impl Upstream {
         Upstream {
             proxy,
             timeout,
+            send_names: SendNames::default(),
             health: Health::default(),
             refusals: Refusals::default(),
             datagrams: DatagramHealth::default(),
@@ -67,6 +70,12 @@ impl Upstream {
             news: Notify::new(),
             death: Notify::new(),
         }
+    }
+
+    /// The same, which is told names so.
+    #[must_use]
+    pub fn sending(self, send_names: SendNames) -> Self {
+        Upstream { send_names, ..self }
     }
 
     /// What is known of it.

@@ -20,6 +20,8 @@
 //! 5. [`upstream`] puts the question to the servers, [`reply`] reads and classifies what they say.
 //! 6. Back in the flight, the answer goes into [`memory`], and its addresses into router and kernel
 //!    ([`steering`]), before the resolver writes it for each client.
+//! 7. Whoever is given an answer, from the cache too, is remembered with name and addresses
+//!    ([`telling`]): the dispatcher may tell a proxy the name.
 //!
 //! An uncached name costs six or seven tasks: one for the client, the flight, one for each domestic
 //! server, one for the trusted side and one for each trusted server that is tried. Those of the
@@ -40,7 +42,7 @@
 //! flights, bootstrap
 //! judge, no_leak, one_side, asked_server
 //! rewriting
-//! memory, steering, service_hints
+//! memory, steering, telling, service_hints
 //! policy, split, horizon, query_log
 //! upstream, cache, hosts, special, resolution
 //! suspicion, loops, siblings, client_query
@@ -93,6 +95,7 @@ mod split_horizon;
 mod steering;
 mod suspicion;
 mod system;
+mod telling;
 mod upstream;
 
 pub use horizon::Origins;

@@ -24,6 +24,7 @@ use super::resolution::Resolution;
 use super::settings::Settings;
 use super::split_horizon::{AtOnce, SplitHorizon};
 use super::steering::Steering;
+use super::telling::ClientTelling;
 use super::upstream::Upstreams;
 use crate::dispatch::Current;
 use crate::net::Outbound;
@@ -48,6 +49,7 @@ pub(super) struct Resolver {
     split_horizon: SplitHorizon,
     rate_limit: RefCell<RateLimit>,
     pending: PendingQueries,
+    telling: ClientTelling,
 }
 
 impl Resolver {
@@ -60,13 +62,15 @@ impl Resolver {
         horizon: Horizon,
     ) -> Rc<Self> {
         let upstreams = Upstreams::new(&settings.servers, outbound, current.clone(), tls);
-        Self::assemble(settings, upstreams, Steering::new(current), horizon)
+        let telling = ClientTelling::new(current.clone());
+        Self::assemble(settings, upstreams, Steering::new(current), telling, horizon)
     }
 
     fn assemble(
         settings: Settings,
         upstreams: Upstreams,
         steering: Steering,
+        telling: ClientTelling,
         horizon: Horizon,
     ) -> Rc<Self> {
         let rate_limit = RateLimit::new(settings.answers.rate_limit);
@@ -96,6 +100,7 @@ impl Resolver {
             split_horizon,
             rate_limit: RefCell::new(rate_limit),
             pending: PendingQueries::default(),
+            telling,
         })
     }
 
@@ -107,7 +112,8 @@ impl Resolver {
         let steering = self.flights.steering.succeed();
         let upstreams = self.upstreams.succeed(&settings.servers, tls);
         let horizon = self.split_horizon.horizon.afresh();
-        let next = Self::assemble(settings, upstreams, steering, horizon);
+        let telling = self.telling.clone();
+        let next = Self::assemble(settings, upstreams, steering, telling, horizon);
         if inherits {
             next.memory.inherit(&self.memory, cache_size);
         }
@@ -158,6 +164,7 @@ impl Resolver {
             found => return found,
         }
         hit.write(asked.query, asked.limit, out);
+        self.telling.tell(&self.policy, asked, hit.stored(), hit.remaining);
         if hit.refresh {
             self.flights.refresh(asked.query);
         }
@@ -199,6 +206,7 @@ impl Resolver {
         match self.memory.cache.borrow_mut().get_stale(asked.query, Instant::now()) {
             Some(hit) if allows_stale => {
                 hit.write(asked.query, asked.limit, out);
+                self.telling.tell(&self.policy, asked, hit.stored(), Duration::ZERO);
                 AnswerSource::Stale(hit.stored().side())
             }
             _ => {
@@ -230,6 +238,8 @@ impl Resolver {
                 if by_asked_server {
                     AnswerSource::AskedServer
                 } else {
+                    let life = Duration::from_secs(stored.lifetime().into());
+                    self.telling.tell(&self.policy, asked, stored, life);
                     AnswerSource::Asked(stored.side())
                 }
             }

@@ -7,6 +7,7 @@
 //! resolver learned, reserved and China addresses, the rest.
 
 mod learned;
+mod told;
 mod via;
 
 use crate::domain::{DomainMap, NameList, Specificity};
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use learned::{Learned, Teach};
+pub use told::{ClientHost, Telling, ToldName, ToldNames};
 pub use via::{GroupPlace, GroupRules};
 
 /// What becomes of a connection.

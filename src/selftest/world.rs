@@ -181,12 +181,15 @@ pub(super) fn internet_commands(has_ipv6: bool) -> String {
     commands
 }
 
+/// The proxies of this little internet have no name server to ask.
+const ADDRESSES: &str = "send-names = \"off\"\n";
+
 /// The daemon's file.
 pub(super) fn config(china: &str, backend: Backend, has_ipv6: bool) -> String {
     let listen = if has_ipv6 { r#"["127.0.0.1", "::1"]"# } else { r#""127.0.0.1""# };
     let proxy = |proxy: ProxyHost| {
         let (name, server, keys) = (proxy.name(), proxy.address(), proxy.keys());
-        format!("[[proxy]]\nname = \"{name}\"\nserver = \"{server}\"\n{keys}\n\n")
+        format!("[[proxy]]\nname = \"{name}\"\nserver = \"{server}\"\n{keys}\n{ADDRESSES}\n")
     };
     let proxies: String = ProxyHost::ALL.into_iter().map(proxy).collect();
     format!(

@@ -76,6 +76,7 @@ mod steps;
 mod subscriptions;
 mod suspend;
 mod time_wait;
+mod told_names;
 mod transfer;
 mod unproven;
 mod unproven_datagrams;

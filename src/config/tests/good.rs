@@ -3,6 +3,7 @@
 use super::{PROXY, config, read};
 use crate::config::read::parse;
 use crate::config::*;
+use crate::dispatch::SendNames;
 use crate::domain::Name;
 use crate::firewall::{Datagrams, ExemptPrograms, Ipv6, OnFailure};
 use crate::ipset::IpSet;
@@ -98,6 +99,7 @@ fast-open = true
 multipath = true
 udp = false
 warm = "off"
+send-names = "always"
 [[proxy]]
 type = "http"
 server = "Proxy.example.com:8080"
@@ -168,6 +170,10 @@ fn everything() {
     );
     assert_eq!(config.proxies[0].host, "2001:db8::1");
     assert_eq!(config.proxies[0].connect_timeout, Duration::from_millis(500));
+    let send_names: Vec<_> = config.proxies.iter().map(|proxy| proxy.send_names).collect();
+    let [always, others @ ..] = &send_names[..] else { panic!() };
+    assert_eq!(*always, SendNames::Always);
+    assert!(others.iter().all(|it| *it == SendNames::Auto));
     let options = [0, 1].map(|number: usize| config.proxies[number].dial_options);
     assert_eq!(options, [DialOptions { fast_open: true, multipath: true }, DialOptions::default()]);
     assert_eq!([0, 1].map(|number: usize| config.proxies[number].warm), [false, true]);

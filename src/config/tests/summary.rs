@@ -31,6 +31,7 @@ changed   scope = \"global\"
           proxy[1].multipath = true
           proxy[1].udp = false
           proxy[1].warm = \"off\"
+          proxy[1].send-names = \"always\"
           dns.china = [\"192.0.2.53\", \"127.0.0.1:53\"]
           dns.trusted = [\"[2001:db8::53]:5353\", \"2001:db8::53\"]
           dns.trusted-via = \"direct\"

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 mod life;
+mod naming;
 mod scripted;
 
 use scripted::{Act, ScriptedProxy};
@@ -28,11 +29,17 @@ struct Setup {
 }
 
 fn setup(acts: &[Act]) -> Setup {
+    setup_sending(acts, [SendNames::default(); 3])
+}
+
+/// The same, each told names as said here.
+fn setup_sending(acts: &[Act], ways: [SendNames; 3]) -> Setup {
     let acts: Vec<_> = acts.iter().map(|act| Arc::new(Mutex::new(*act))).collect();
     let dials: Vec<Arc<AtomicUsize>> = acts.iter().map(|_| Arc::default()).collect();
-    let upstreams = acts.iter().zip(&dials).zip(["a", "b", "c"]).map(|((act, dials), name)| {
+    let names = ["a", "b", "c"].into_iter().zip(ways);
+    let upstreams = acts.iter().zip(&dials).zip(names).map(|((act, dials), (name, way))| {
         let proxy = ScriptedProxy { name, act: Arc::clone(act), dials: Arc::clone(dials) };
-        Arc::new(Upstream::new(Box::new(proxy), TIMEOUT))
+        Arc::new(Upstream::new(Box::new(proxy), TIMEOUT).sending(way))
     });
     let upstreams = upstreams.collect();
     let direct_act = Arc::new(Mutex::new(Act::Connect));
@@ -60,7 +67,7 @@ impl Setup {
     /// The proxy that connects, or the error; and how long that took.
     async fn connect(&self, target: &Target) -> (Result<String, Error>, Duration) {
         let began = Instant::now();
-        let result = self.dispatcher.connect(target, CLIENT).await;
+        let result = self.dispatcher.connect(target, CLIENT, None).await;
         let via = |connected: Connected| {
             connected.via.map_or("direct".into(), |upstream| upstream.name().to_owned())
         };

@@ -19,6 +19,7 @@ mod servers_that_fail;
 mod slow_servers;
 mod split_horizon;
 mod streams;
+mod telling;
 mod validating;
 
 use super::client_query::{Came, ClientQuery};

@@ -3,10 +3,11 @@
 
 use super::service;
 use crate::snet;
-use crate::world::{Family, PROXY};
+use crate::world::{Family, Host, PROXY};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// What it does after "200".
@@ -38,6 +39,21 @@ pub fn listening(family: Family, after: After) -> (SocketAddr, String) {
             service::reset_now(stream);
         }
     })
+}
+
+/// One that notes each destination as it is told, and takes every name for that of `site`.
+pub fn noting(family: Family, site: Host) -> (String, Arc<Mutex<Vec<String>>>) {
+    let noted: Arc<Mutex<Vec<String>>> = Arc::default();
+    let notes = Arc::clone(&noted);
+    let (_, proxy) = listen(family, b"", move |stream, target| {
+        notes.lock().expect("no test holds it").push(target.to_owned());
+        let by_name = target.rsplit_once(':').filter(|_| target.parse::<SocketAddr>().is_err());
+        match by_name.and_then(|(_, port)| port.parse().ok()) {
+            Some(port) => carry(stream, &site.port(family, port).to_string()),
+            None => carry(stream, target),
+        }
+    });
+    (proxy, noted)
 }
 
 /// One that says "200", and then does this.

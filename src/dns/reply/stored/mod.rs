@@ -168,6 +168,29 @@ impl Stored {
         found
     }
 
+    /// The addresses in the answer section, of whatever owner: what [`Stored::addresses`] gives and
+    /// perhaps more, read without an allocation.
+    pub fn records_of_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        const A: [u8; 4] = [0, 1, 0, 1];
+        const AAAA: [u8; 4] = [0, 28, 0, 1];
+        let answers = self
+            .message
+            .get(6..8)
+            .map_or(0, |count| usize::from(u16::from_be_bytes([count[0], count[1]])));
+        // Type and class stand before the TTL, the length and the data behind it.
+        self.ttls.iter().take(answers).filter_map(|at| {
+            let at = usize::from(*at);
+            let (kind, data) = (self.message.get(at - 4..at)?, self.message.get(at + 6..)?);
+            if kind == A {
+                data.first_chunk::<4>().map(|bytes| IpAddr::from(*bytes))
+            } else if kind == AAAA {
+                data.first_chunk::<16>().map(|bytes| IpAddr::from(*bytes))
+            } else {
+                None
+            }
+        })
+    }
+
     /// See [`Reply::is_signed`].
     pub fn is_signed(&self) -> bool {
         Reply::parse(&self.message).is_some_and(|reply| reply.is_signed())
