@@ -30,6 +30,7 @@ pub mod search_path;
 pub mod secret;
 pub mod selftest;
 pub mod share_link;
+pub mod sniff;
 pub mod stats;
 pub mod subscription;
 pub mod sync;

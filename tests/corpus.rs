@@ -27,6 +27,8 @@ mod response;
 mod rules;
 #[path = "../fuzz/bodies/session.rs"]
 mod session;
+#[path = "../fuzz/bodies/sniff.rs"]
+mod sniff;
 #[path = "../fuzz/bodies/socks.rs"]
 mod socks;
 #[path = "../fuzz/bodies/subscription.rs"]
@@ -72,6 +74,11 @@ fn links_to_proxies() {
 #[test]
 fn bodies_of_subscriptions() {
     damaged("subscription", COPIES / 4, subscription::run);
+}
+
+#[test]
+fn first_bytes_of_a_connection() {
+    damaged("sniff", COPIES, sniff::run);
 }
 
 #[test]

@@ -1,0 +1,65 @@
+//! The name that a connection's own first bytes tell: SNI of TLS and QUIC, Host of HTTP/1.
+//!
+//! Pure parsers over what has come so far: nothing is read, held back or changed here. What they
+//! find is said by the program, and proves nothing: it is for people to read, and decides on no
+//! route. Invariants: whatever the bytes are, memory and time are bounded by [`MOST_BYTES`] and
+//! [`MOST_DATAGRAMS`]; a longer beginning never takes back what a shorter one gave.
+//!
+//! [`stream`] looks at TCP ([`tls`], [`http_host`]), [`QuicSniffer`] at UDP ([`quic_packet`],
+//! [`crypto_stream`]). A hello is read by [`client_hello`] in both.
+
+mod client_hello;
+mod crypto_stream;
+mod http_host;
+mod quic;
+mod quic_packet;
+mod tls;
+
+use crate::domain::Name;
+use std::net::IpAddr;
+
+pub use quic::QuicSniffer;
+
+/// So much of a stream, or of a hello, is looked at. Browsers send up to about 2 KiB.
+pub const MOST_BYTES: usize = 16 * 1024;
+
+/// So many datagrams of a flow are looked at. Browsers need two.
+pub const MOST_DATAGRAMS: usize = 8;
+
+/// What the first bytes tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sniffed {
+    /// The name may be in what is still to come.
+    More,
+    /// The name.
+    Name(Name),
+    /// There is none, or none that is the destination's.
+    Nothing,
+}
+
+/// Looks at the first bytes of a stream, as many as have come.
+pub fn stream(first: &[u8]) -> Sniffed {
+    let seen = &first[..first.len().min(MOST_BYTES)];
+    let sniffed = match seen.first() {
+        None => Sniffed::More,
+        Some(&tls::HANDSHAKE) => tls::sniff(seen),
+        Some(_) => http_host::sniff(seen),
+    };
+    match sniffed {
+        Sniffed::More if first.len() >= MOST_BYTES => Sniffed::Nothing,
+        sniffed => sniffed,
+    }
+}
+
+/// A host name as a name, unless it is an address or what no host name is.
+fn host(text: &[u8]) -> Sniffed {
+    let name = std::str::from_utf8(text).ok().filter(|text| text.parse::<IpAddr>().is_err());
+    let name = name.and_then(|text| text.parse::<Name>().ok());
+    match name {
+        Some(name) if name != Name::root() => Sniffed::Name(name),
+        _ => Sniffed::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests;
