@@ -1,11 +1,14 @@
 //! The account of one connection: it is counted once, and leaves one line in the log.
 
 use crate::dispatch::Upstream;
+use crate::net::first_bytes;
 use crate::relay::End;
+use crate::sniff::{self, Sniffed};
 use crate::stats::{Meter, Stats};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
@@ -15,6 +18,8 @@ pub(super) struct Open<'a> {
     stats: &'a Stats,
     client: SocketAddr,
     destination: SocketAddr,
+    /// The name by which the client found it, or that its first bytes tell, if one is known.
+    name: Option<Box<str>>,
     began: Instant,
     /// Shared with `super::loops`, which sees there whether the connection is answered.
     pub(super) meter: Arc<Meter>,
@@ -31,18 +36,36 @@ enum Phase {
 
 impl<'a> Open<'a> {
     /// Begins to dial.
-    pub(super) fn new(stats: &'a Stats, client: SocketAddr, destination: SocketAddr) -> Self {
+    pub(super) fn new(
+        stats: &'a Stats,
+        client: SocketAddr,
+        destination: SocketAddr,
+        name: Option<Box<str>>,
+    ) -> Self {
         stats.accepted.add(1);
         let (began, meter) = (Instant::now(), Arc::default());
-        Open { stats, client, destination, began, meter, phase: Phase::Dialling }
+        Open { stats, client, destination, name, began, meter, phase: Phase::Dialling }
+    }
+
+    /// If no name is known, looks for one at what the client has sent while it was dialled. What is
+    /// still to come is not waited for, and nothing is taken from the stream.
+    pub(super) fn look(&mut self, stream: &TcpStream) {
+        if self.name.is_some() {
+            return;
+        }
+        let mut first = vec![0; sniff::MOST_BYTES];
+        if let Sniffed::Name(name) = sniff::stream(first_bytes::peek(stream, &mut first)) {
+            self.name = Some(name.to_string().into());
+        }
     }
 
     /// The dial succeeded.
     pub(super) fn connected(&mut self, via: Option<Arc<Upstream>>) {
         let Open { client, destination, .. } = self;
+        let name = self.name.as_deref();
         let stats = self.stats;
         if via.is_some() { &stats.proxied } else { &stats.direct }.add(1);
-        debug!(%client, %destination, via = name(via.as_deref()), "connected");
+        debug!(%client, %destination, name, via = via_text(via.as_deref()), "connected");
         if let Some(via) = &via {
             via.awaits(&self.meter, *destination);
         }
@@ -55,10 +78,11 @@ impl<'a> Open<'a> {
         self.phase = Phase::Over;
         self.stats.refused.add(1);
         let Open { client, destination, .. } = &self;
+        let name = self.name.as_deref();
         if is_expected {
-            debug!(%client, %destination, "refused: {cause}");
+            debug!(%client, %destination, name, "refused: {cause}");
         } else {
-            info!(%client, %destination, "refused: {cause}");
+            info!(%client, %destination, name, "refused: {cause}");
         }
     }
 
@@ -84,7 +108,7 @@ impl<'a> Open<'a> {
     fn tell(&self, phase: &Phase, how: &str) {
         let Open { client, destination, began, meter, .. } = self;
         let (up, down) = (meter.up.get(), meter.down.get());
-        let stats = self.stats;
+        let (stats, name) = (self.stats, self.name.as_deref());
         stats.ended.add(1);
         stats.bytes_up.add(up);
         stats.bytes_down.add(down);
@@ -92,10 +116,10 @@ impl<'a> Open<'a> {
         let seconds = began.elapsed().as_millis() as f64 / 1000.0;
         match phase {
             Phase::Relaying(via) => {
-                let via = name(via.as_deref());
-                info!(%client, %destination, via, up, down, seconds, "{how}");
+                let via = via_text(via.as_deref());
+                info!(%client, %destination, name, via, up, down, seconds, "{how}");
             }
-            _ => info!(%client, %destination, seconds, "{how} while it was being connected"),
+            _ => info!(%client, %destination, name, seconds, "{how} while it was being connected"),
         }
     }
 }
@@ -114,6 +138,6 @@ impl Drop for Open<'_> {
     }
 }
 
-fn name(via: Option<&Upstream>) -> &str {
+fn via_text(via: Option<&Upstream>) -> &str {
     via.map_or("direct", Upstream::name)
 }

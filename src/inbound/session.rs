@@ -11,7 +11,7 @@ use crate::net::{self, Outbound, ResetOnDrop};
 use crate::proxy::BoxFuture;
 use crate::proxy::direct::Direct;
 use crate::relay::{self, relay};
-use crate::route::Route;
+use crate::route::{ClientHost, Route, ToldName};
 use crate::stats::{Meter, Stats};
 use crate::target::Target;
 use std::io;
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, error};
 
 /// What every session needs.
@@ -48,12 +48,15 @@ impl Sessions {
             Ok(intercepted) => intercepted,
             Err(rejected) => return self.turn_away(stream, client, &rejected),
         };
-        let mut open = Open::new(&self.stats, client, intercepted.destination.0);
+        let told = self.told(stream, client, intercepted.destination);
+        let name = told.as_ref().map(|told| told.name.clone());
+        let mut open = Open::new(&self.stats, client, intercepted.destination.0, name);
         // Boxed: what dialling needs shall not stay for as long as the connection lives.
-        let dial = Box::pin(self.connect(stream, client, intercepted, &open.meter)).await;
+        let dial = Box::pin(self.connect(stream, client, intercepted, told, &open.meter)).await;
         let (link, mortal) = match dial {
             Ok(Connected { link, via, resets }) => {
                 let mortal = via.clone().filter(|_| resets);
+                open.look(stream);
                 open.connected(via);
                 (link, mortal)
             }
@@ -97,12 +100,25 @@ impl Sessions {
         }
     }
 
+    /// The name by which the client found the destination.
+    fn told(
+        &self,
+        stream: &TcpStream,
+        client: SocketAddr,
+        OrigDst(destination): OrigDst,
+    ) -> Option<ToldName> {
+        let at = stream.local_addr().ok().map(|address| address.ip());
+        let host = ClientHost::of(client.ip(), at);
+        self.current.load().told().find(host, destination.ip(), Instant::now().into_std())
+    }
+
     /// Dials for the client.
     async fn connect(
         &self,
         stream: &TcpStream,
         client: SocketAddr,
         Intercepted { destination: OrigDst(destination), is_own }: Intercepted,
+        told: Option<ToldName>,
         meter: &Arc<Meter>,
     ) -> Result<Connected, NotServed> {
         // A session may be dropped while it dials, at the end of a stop.
@@ -120,7 +136,8 @@ impl Sessions {
             if dispatcher.route(&target).route == Route::Proxy {
                 self.loops.look(&dispatcher, client, destination, meter)?;
             }
-            dispatcher.connect(&target, client.ip().to_canonical()).await?
+            let client = client.ip().to_canonical();
+            dispatcher.connect(&target, client, told.as_ref()).await?
         };
         cut.disarm();
         Ok(connected)

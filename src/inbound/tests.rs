@@ -11,7 +11,7 @@ use crate::net::origin::OrigDst;
 use crate::net::{Outbound, Refusal, listen, reset};
 use crate::proxy::direct::Direct;
 use crate::proxy::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
-use crate::route::{Route, Rules};
+use crate::route::{ClientHost, Route, Rules};
 use crate::stats::Stats;
 use crate::target::Target;
 use std::io;
@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
@@ -29,6 +29,8 @@ use tokio::time::{Instant, timeout};
 enum Act {
     /// A connection to a server that echoes.
     Connect,
+    /// The same, once the test says so.
+    ConnectOnceHeard,
     Refuse,
     /// Answers nothing.
     Hang,
@@ -38,6 +40,7 @@ enum Act {
 struct Scripted {
     acts: Mutex<Vec<Act>>,
     echo: SocketAddr,
+    heard: Arc<Notify>,
 }
 
 impl Proxy for Scripted {
@@ -53,8 +56,11 @@ impl Proxy for Scripted {
         let mut acts = self.acts.lock().unwrap();
         let act = if acts.len() > 1 { acts.remove(0) } else { acts[0] };
         Box::pin(async move {
+            if let Act::ConnectOnceHeard = act {
+                self.heard.notified().await;
+            }
             match act {
-                Act::Connect => {
+                Act::Connect | Act::ConnectOnceHeard => {
                     let tcp = outbound().tcp(&[self.echo]).await.unwrap();
                     Ok(Link::Plain { tcp, early: Vec::new(), half_close: HalfClose::Forwarded })
                 }
@@ -83,6 +89,7 @@ const DIAL: Duration = Duration::from_secs(3600);
 struct House {
     inbound: Arc<Inbound>,
     dispatcher: Current,
+    heard: Arc<Notify>,
     token: Token,
     stats: Arc<Stats>,
     address: SocketAddr,
@@ -111,7 +118,9 @@ fn house_at(site: SocketAddr, rules: Rules, acts: &[Act], limit: u32) -> House {
             });
         }
     });
-    let proxy = Scripted { acts: Mutex::new(acts.to_vec()), echo: address };
+    let heard = Arc::new(Notify::new());
+    let acts = Mutex::new(acts.to_vec());
+    let proxy = Scripted { acts, echo: address, heard: Arc::clone(&heard) };
     let upstream = Arc::new(Upstream::new(Box::new(proxy), DIAL));
     let direct = Box::new(Direct::new(outbound()));
     let dispatcher = Dispatcher::new(Arc::new(rules), Arc::default(), direct, vec![upstream]);
@@ -137,7 +146,7 @@ fn house_at(site: SocketAddr, rules: Rules, acts: &[Act], limit: u32) -> House {
         .with_writer(move || Log(Arc::clone(&writer)))
         .finish();
     let _listening = tracing::subscriber::set_default(subscriber);
-    House { inbound, dispatcher, token, stats, address, stop, accepting, log, _listening }
+    House { inbound, dispatcher, heard, token, stats, address, stop, accepting, log, _listening }
 }
 
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -207,6 +216,43 @@ async fn every_connection_is_counted_once_and_leaves_a_line() {
     assert_eq!(house.lines("cut by the end of snet"), 2);
     assert_eq!(house.lines("via=\"scripted\" up=5 down=5"), 2);
     assert_eq!(house.lines("client="), 4);
+}
+
+/// Clients of this machine are one, whichever address a program has.
+#[tokio::test]
+async fn the_line_has_the_name_that_the_client_was_told() {
+    let house = house(&[Act::Connect, Act::Refuse], 16);
+    let tell = |client: &str, name: &str| {
+        let host = ClientHost::of(client.parse().unwrap(), None);
+        let (now, address) = (Instant::now().into_std(), "203.0.113.10".parse().unwrap());
+        let (told, name) = (Arc::clone(house.dispatcher.load().told()), name.parse().unwrap());
+        told.telling().tell(host, &name, address, now + Duration::from_secs(3600), now);
+    };
+    tell("192.168.1.7", "other.example");
+    house.served().await;
+    tell("::1", "far.example");
+    assert!(is_reset(house.client().await).await);
+    house.inbound.drained().await;
+    assert_eq!(house.lines("client="), 2);
+    assert_eq!(house.lines("destination=203.0.113.10:80 via=\"scripted\" up=5"), 1);
+    assert_eq!(house.lines("destination=203.0.113.10:80 name=\"far.example\""), 1);
+    assert_eq!(house.lines("other.example"), 0);
+}
+
+/// Nobody was told a name: what the client sends while it is dialled has it, and arrives whole.
+#[tokio::test]
+async fn the_line_has_the_name_that_the_first_bytes_tell() {
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: far.example\r\n\r\n";
+    let house = house(&[Act::ConnectOnceHeard], 16);
+    let mut client = house.client().await;
+    client.write_all(REQUEST).await.unwrap();
+    house.heard.notify_one();
+    let mut echoed = [0; REQUEST.len()];
+    client.read_exact(&mut echoed).await.unwrap();
+    assert_eq!(echoed, REQUEST);
+    drop(client);
+    house.inbound.drained().await;
+    assert_eq!(house.lines("destination=203.0.113.10:80 name=\"far.example\""), 1);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 
 pub mod allowance;
 pub mod dial;
+pub mod first_bytes;
 pub mod listen;
 pub mod origin;
 pub mod owner;
