@@ -12,8 +12,9 @@ use crate::upstream::Upstream;
 use crate::variant::Variant;
 use crate::wait;
 use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host, MACHINE, sealed};
+use std::fs::File;
 use std::net::IpAddr;
-use std::process::Command;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -39,18 +40,32 @@ fn flows(to: Host, family: Family, offloaded: bool) -> usize {
     known.lines().filter(|line| line.contains(wanted) && line.contains(&address)).count()
 }
 
-/// A download that takes some seconds.
-fn slowly(to: Host, family: Family, file: &str) -> Command {
-    let mut curl = LAN.command("curl");
-    let url = format!("http://{}/file", to.port(family, 80));
-    curl.args(["-sS", "--fail", "--max-time", "120", "--limit-rate", "300k", "-o", file, &url]);
-    curl
+/// A download that waits until it is read: the file is larger than all buffers on its way to the
+/// guest.
+struct Held(Child);
+
+impl Held {
+    fn begin(from: Host, family: Family) -> Self {
+        let mut curl = LAN.command("curl");
+        let url = format!("http://{}/file", from.port(family, 80));
+        curl.args(["-sS", "--fail", "--max-time", "300", &url]).stdout(Stdio::piped());
+        Held(curl.spawn().expect("curl starts"))
+    }
+
+    fn digest(mut self, name: &str) -> String {
+        let got = format!("/run/lab/{name}");
+        let mut file = File::create(&got).expect("the tmpfs is writable");
+        let mut read = self.0.stdout.take().expect("it is piped");
+        std::io::copy(&mut read, &mut file).expect("the tmpfs has room");
+        assert!(self.0.wait().expect("it ends").success(), "{name}");
+        Digest::of_file(got.as_ref())
+    }
 }
 
 #[test]
 fn domestic_downloads_take_the_short_way() {
     sealed(|| {
-        let file = nginx::file(4 << 20);
+        let file = nginx::file(16 << 20);
         let digest = Digest::of_file(&file);
         let _sites = nginx::sites(Some(&file));
         LAN.move_in(Variant::Native);
@@ -76,12 +91,8 @@ fn domestic_downloads_take_the_short_way() {
             };
             assert_eq!(who(FOREIGN_SITE), FOREIGN_SITE.ip(family).to_string(), "by the proxy");
             assert_eq!(who(DOMESTIC_SITE), MACHINE.ip(family).to_string(), "directly");
-            let of = |site: Host, name: &str| {
-                let got = format!("/run/lab/{name}.{family:?}");
-                (slowly(site, family, &got).spawn().expect("curl starts"), got)
-            };
-            let (mut domestic, got) = of(DOMESTIC_SITE, "domestic");
-            let (mut foreign, got_foreign) = of(FOREIGN_SITE, "foreign");
+            let domestic = Held::begin(DOMESTIC_SITE, family);
+            let foreign = Held::begin(FOREIGN_SITE, family);
             wait::until("both downloads", SOON, || {
                 let domestic = flows(DOMESTIC_SITE, family, has_flowtables);
                 domestic == 1 && flows(FOREIGN_SITE, family, false) > 0
@@ -95,14 +106,9 @@ fn domestic_downloads_take_the_short_way() {
             wait::until("the long way", SOON, || flows(DOMESTIC_SITE, family, true) == 0);
             let url = format!("http://{}/who", DOMESTIC_SITE.port(family, 80));
             assert!(matches!(LAN.curl(&[&url]).code(), Some(7 | 56)), "a new one is refused");
-            assert!(
-                domestic.wait().expect("it ends").success()
-                    && flows(DOMESTIC_SITE, family, true) == 0
-            );
-            assert!(foreign.wait().expect("it ends").success());
-            for got in [got, got_foreign] {
-                assert_eq!(Digest::of_file(got.as_ref()), digest, "{got}");
-            }
+            assert_eq!(domestic.digest("domestic"), digest);
+            assert_eq!(flows(DOMESTIC_SITE, family, true), 0, "by the long way to its end");
+            assert_eq!(foreign.digest("foreign"), digest);
             reload(&path, &config);
             assert_eq!(who(DOMESTIC_SITE), MACHINE.ip(family).to_string());
         }
