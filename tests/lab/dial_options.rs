@@ -33,7 +33,10 @@ fn a_server_without_fast_open_is_reached_as_ever() {
 fn fast_open(upstream: Upstream, allowed: &'static str, in_the_syn: u64) {
     in_internet(|| fs::write("/proc/sys/net/ipv4/tcp_fastopen", allowed).expect("its owner may"));
     echoes(upstream, "fast-open = true");
-    assert_eq!(counter("TcpExt", "TCPFastOpenActive"), in_the_syn);
+    let counted = counter("TcpExt", "TCPFastOpenActive");
+    // Questions of snet's own, whether the proxy answers, are dialled in the same way.
+    let is_right = if in_the_syn == 0 { counted == 0 } else { counted >= in_the_syn };
+    assert!(is_right, "{counted} and not {in_the_syn}");
 }
 
 #[test]
@@ -42,7 +45,9 @@ fn multipath_is_asked_for_and_plain_tcp_is_taken() {
         // Where the machine is slow the server looks far away.
         echoes(Upstream::Libev("aes-256-gcm"), "multipath = true\nwarm = \"off\"");
         if fs::read_to_string("/proc/sys/net/mptcp/enabled").is_ok_and(|text| text.trim() == "1") {
-            assert_eq!(counter("MPTcpExt", "MPCapableSYNTX"), CONNECTIONS);
+            // Questions whether the proxy answers come besides.
+            let counted = counter("MPTcpExt", "MPCapableSYNTX");
+            assert!(counted >= CONNECTIONS, "{counted}");
         }
     });
 }

@@ -3,7 +3,7 @@
 
 use crate::client::{connect, echo, try_connect};
 use crate::counters::Counters;
-use crate::peer::service;
+use crate::peer::{names, service};
 use crate::process::{Place, Running, command, sh};
 use crate::question::query;
 use crate::snet::{self, Config, DNS_PORT, Snet};
@@ -42,6 +42,8 @@ fn without_descriptors_what_is_open_goes_on() {
 /// It was there before the shortage, and nobody blames the proxy for that.
 fn beside_an_open_connection(shortage: impl FnOnce(&Snet, SocketAddr, &mut TcpStream)) {
     service::start();
+    // It answers the question whether anything comes back through the proxy.
+    let _names = names::trusted();
     let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
     let mut snet = Snet::start(Variant::Nft, &Config::through(Family::V4, &[proxy]));
     let site = FOREIGN_SITE.port(Family::V4, service::ECHO);

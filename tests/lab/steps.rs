@@ -6,7 +6,7 @@
 //! take the kernel's seconds are looked at.
 
 use crate::client::{echo, try_connect};
-use crate::peer::service;
+use crate::peer::{names, service};
 use crate::snet::{self, Config, Snet};
 use crate::tables::{assert_same, snapshot};
 use crate::upstream::Upstream;
@@ -50,7 +50,7 @@ struct Scene {
     usual: Config,
     other: Config,
     before: String,
-    _proxy: crate::process::Running,
+    _peers: [crate::process::Running; 2],
 }
 
 /// How far a life came.
@@ -65,6 +65,8 @@ impl Scene {
     fn set(variant: Variant) -> Self {
         service::start();
         let (proxy, line) = Upstream::Libev("aes-256-gcm").start(Family::V4);
+        // A proxy through which nobody answers would be a warning of its own.
+        let peers = [proxy, names::trusted()];
         let usual = Config::through(Family::V4, &[line]).by(variant);
         // Other sets, and other rules in filter and nat.
         let mut other = usual.clone();
@@ -73,7 +75,7 @@ impl Scene {
         Config::set(&mut other.firewall, "ipv6", "\"block\"");
         let file = usual.write();
         crate::restored::neighbours(variant);
-        Scene { variant, file, usual, other, before: snapshot(), _proxy: proxy }
+        Scene { variant, file, usual, other, before: snapshot(), _peers: peers }
     }
 
     /// Starts, reloads and stops one, as far as it goes.
