@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 in_every_variant!(a_service_is_left_alone, one_that_is_like_everybody);
 
-/// Whether the proxy answers, in the seconds that three rounds take: at once, and then after 1, 2, 4
-/// and 8 seconds.
+/// Whether the proxy answers, in the seconds that three rounds take: at once, and then after 1, 2,
+/// 4 and 8 seconds.
 const QUESTIONS: u64 = 5;
 
 const LOCAL: &str = "127.0.0.1:7890";
