@@ -68,8 +68,7 @@ impl Room {
         let client = canonical(client);
         let host = client.ip();
         let places = Rc::clone(self.hosts.borrow_mut().entry(host).or_default());
-        let has_share = has_share(places.held.get(), self.places.available_permits(), self.all);
-        if has_share && !host.is_loopback() && !net::is_own_address(client) {
+        if places.has_share(self) && !host.is_loopback() && !net::is_own_address(client) {
             places.crowded.notify_one();
             return Ok(None);
         }
@@ -87,6 +86,12 @@ impl Room {
     }
 }
 
+impl HostPlaces {
+    fn has_share(&self, room: &Room) -> bool {
+        has_share(self.held.get(), room.places.available_permits(), room.all)
+    }
+}
+
 /// Whether a host that holds so many places gets no further one while so many of all are free.
 fn has_share(held: usize, free: usize, all: usize) -> bool {
     free <= all / 4 && held >= free.max(all / 8).max(1)
@@ -95,9 +100,15 @@ fn has_share(held: usize, free: usize, all: usize) -> bool {
 impl RoomPlace {
     /// Until another client needs it. To be waited for by an idle one.
     pub(super) async fn is_wanted(&self) {
-        tokio::select! {
-            () = self.room.crowded.notified() => {}
-            () = self.places.crowded.notified() => {}
+        loop {
+            let is_full = tokio::select! {
+                () = self.room.crowded.notified() => self.room.places.available_permits() == 0,
+                () = self.places.crowded.notified() => self.places.has_share(&self.room),
+            };
+            // A call for which nobody was idle waits for the next one, who is no longer meant.
+            if is_full {
+                return;
+            }
         }
     }
 }
@@ -133,6 +144,19 @@ mod tests {
             places.push(place);
         }
         places
+    }
+
+    #[tokio::test]
+    async fn a_crowd_of_before_ends_nobody() {
+        let room = room();
+        let crowd = enter(&room, "127.0.0.1", 16).await;
+        room.crowded.notify_one();
+        crowd[0].places.crowded.notify_one();
+        drop(crowd);
+        let later = enter(&room, "127.0.0.1", 1).await;
+        let wanted = std::pin::pin!(later[0].is_wanted());
+        let soon = tokio::time::timeout(Duration::from_millis(20), wanted).await;
+        assert!(soon.is_err(), "it had to leave");
     }
 
     #[tokio::test]
