@@ -68,18 +68,7 @@ impl ConnectedSocket {
     /// What the peer, or the way to it, has said of what was sent (ICMP): it makes a socket neither
     /// readable nor closed (`datagram_poll` in net/core/datagram.c).
     pub async fn readable(&self) -> io::Result<()> {
-        loop {
-            let mut guard = self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
-            if guard.ready().is_error() {
-                guard.clear_ready_matching(Ready::ERROR);
-                if let Some(error) = self.socket.get_ref().take_error()? {
-                    return Err(error);
-                }
-            }
-            if guard.ready().is_readable() {
-                return Ok(());
-            }
-        }
+        readable(&self.socket).await
     }
 
     /// Takes datagrams that are there, as many as one call brings, in place of those of the last
@@ -137,5 +126,21 @@ impl ConnectedInbox {
 impl fmt::Debug for ConnectedInbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectedInbox").field("lengths", &self.lengths).finish_non_exhaustive()
+    }
+}
+/// Waits until something is there for a connected socket, or its peer has said something of what
+/// was sent.
+pub(super) async fn readable(socket: &AsyncFd<std::net::UdpSocket>) -> io::Result<()> {
+    loop {
+        let mut guard = socket.ready(Interest::READABLE | Interest::ERROR).await?;
+        if guard.ready().is_error() {
+            guard.clear_ready_matching(Ready::ERROR);
+            if let Some(error) = socket.get_ref().take_error()? {
+                return Err(error);
+            }
+        }
+        if guard.ready().is_readable() {
+            return Ok(());
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! The socket that carries a session's datagrams to its proxy: many at a time, in both directions.
 
 use super::super::Outbound;
+use super::connected::readable;
 use super::options::{BURST, allow_fragments, hold, take_trains};
 use super::train::{self, Sent, TrainInbox, Wanted};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{Interest, Ready};
 use tokio::net::UdpSocket;
 
 /// The connected socket of a session. The runtime asks only what comes in: a socket that is asked
@@ -58,18 +59,7 @@ impl LegSocket {
     /// What the peer, or the way to it, has said of what was sent (ICMP): it makes a socket neither
     /// readable nor closed (`datagram_poll` in net/core/datagram.c).
     pub async fn readable(&self) -> io::Result<()> {
-        loop {
-            let mut guard = self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
-            if guard.ready().is_error() {
-                guard.clear_ready_matching(Ready::ERROR);
-                if let Some(error) = self.socket.get_ref().take_error()? {
-                    return Err(error);
-                }
-            }
-            if guard.ready().is_readable() {
-                return Ok(());
-            }
-        }
+        readable(&self.socket).await
     }
 
     /// Takes what is there. Returns whether that was all.
