@@ -7,6 +7,7 @@ use crate::config::{
 use crate::exit::{CONFIG, UNAVAILABLE, USAGE};
 use crate::log::Log;
 use crate::plugin::child;
+use crate::view::StatusView;
 use crate::{daemon, selftest};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -48,8 +49,8 @@ enum Command {
     Rules(FileArguments),
     /// Reload the configuration of the running daemon; connections live on.
     Reload(SocketArgument),
-    /// Print what the running daemon does, and what it uses of its lists.
-    Status(SocketArgument),
+    /// Print how the running daemon is: capture, traffic, names, proxies, lists.
+    Status(StatusArguments),
     /// Print proxies as links and as tables of the file: those of a file, or that of a link on
     /// standard input.
     Link(LinkArguments),
@@ -104,6 +105,15 @@ struct LinkArguments {
 }
 
 #[derive(Debug, Args)]
+struct StatusArguments {
+    /// As JSON, for programs.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: SocketArgument,
+}
+
+#[derive(Debug, Args)]
 struct SocketArgument {
     /// Its `control.socket`.
     #[arg(long, value_name = "PATH", default_value = CONTROL_SOCKET)]
@@ -124,8 +134,8 @@ pub fn main() -> ExitCode {
         None => run(&cli.run),
         Some(Command::Check(file)) => check(&file),
         Some(Command::Rules(file)) => rules(&file),
-        Some(Command::Reload(at)) => ask(&at, daemon::Verb::Reload),
-        Some(Command::Status(at)) => ask(&at, daemon::Verb::Status),
+        Some(Command::Reload(at)) => reload(&at),
+        Some(Command::Status(of)) => status(&of),
         Some(Command::Link(of)) => link(&of),
         Some(Command::Cleanup { keep_closed }) => cleanup(keep_closed),
         Some(Command::Selftest { backend }) => {
@@ -287,17 +297,40 @@ fn cleaned(keep_closed: bool) -> Result<String, daemon::Error> {
     daemon::cleanup(keep_closed)
 }
 
-fn ask(at: &SocketArgument, verb: daemon::Verb) -> ExitCode {
-    let state = match verb {
-        daemon::Verb::Reload => "reloaded",
-        daemon::Verb::Status => "running",
+fn reload(at: &SocketArgument) -> ExitCode {
+    match ask(at, &daemon::Verb::Reload) {
+        Ok(words) => print(&format!("reloaded: {words}")),
+        Err(code) => code,
+    }
+}
+
+fn status(of: &StatusArguments) -> ExitCode {
+    let json = match ask(&of.at, &daemon::Verb::Look(daemon::Look::Status)) {
+        Ok(json) => json,
+        Err(code) => return code,
     };
+    if of.json {
+        return print(&json);
+    }
+    match serde_json::from_str::<StatusView>(&json) {
+        Ok(status) => print(&status.to_string()),
+        Err(error) => fail(
+            UNAVAILABLE,
+            format_args!(
+                "the snet that runs is another version ({error}): restart it, or use --json"
+            ),
+        ),
+    }
+}
+
+/// What the daemon says; what it does not say is told here.
+fn ask(at: &SocketArgument, verb: &daemon::Verb) -> Result<String, ExitCode> {
     match daemon::ask(&at.socket, verb) {
-        Ok(daemon::ControlReply::Done(words)) => print(&format!("{state}: {words}")),
-        Ok(daemon::ControlReply::Refused(code, why)) => fail(code, why),
+        Ok(daemon::ControlReply::Done(words)) => Ok(words),
+        Ok(daemon::ControlReply::Refused(code, why)) => Err(fail(code, why)),
         Err(failure) => {
             let socket = at.socket.display();
-            fail(UNAVAILABLE, format_args!("no snet answers at {socket}: {failure}"))
+            Err(fail(UNAVAILABLE, format_args!("no snet answers at {socket}: {failure}")))
         }
     }
 }

@@ -36,3 +36,4 @@ pub mod subscription;
 pub mod sync;
 pub mod target;
 pub mod udp;
+pub mod view;

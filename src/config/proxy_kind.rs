@@ -40,6 +40,16 @@ pub enum ProxyKind {
 }
 
 impl ProxyKind {
+    /// `type` of the `[[proxy]]`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            ProxyKind::Shadowsocks { .. } => "shadowsocks",
+            ProxyKind::Http { .. } => "http",
+            ProxyKind::Https { .. } => "https",
+            ProxyKind::Socks5 { .. } => "socks5",
+        }
+    }
+
     /// What stands between snet and the server.
     pub fn plugin(&self) -> Option<&PluginSpec> {
         match self {

@@ -1,6 +1,7 @@
 //! What the heartbeat acts on: switches of the installed rules, learned addresses, the service
 //! manager.
 
+use super::capture_board::CaptureBoard;
 use super::heartbeat::Effects;
 use super::notify;
 use super::proof::CaptureWay;
@@ -15,6 +16,7 @@ pub(super) struct Capture {
     pub(super) current: Current,
     /// `listen.tcp-port`, `listen.dns-port`.
     pub(super) ports: [u16; 2],
+    pub(super) board: Arc<CaptureBoard>,
 }
 
 impl Effects for Capture {
@@ -30,6 +32,10 @@ impl Effects for Capture {
             tokio::task::spawn_blocking(move || learned.teach_again());
         }
         is_set
+    }
+
+    fn note(&self, way: CaptureWay, family: Family, is_good: bool, state: String) {
+        self.board.note(way, family, is_good, state);
     }
 
     fn alive(&self) {

@@ -5,6 +5,7 @@
 //! else of the daemon knows of it.
 
 use super::build;
+use super::capture_board::CaptureBoard;
 use super::shared_rules::{ExemptServers, RulesOwner};
 use crate::config::{self, Config, Purpose};
 use crate::dispatch::Current;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// How long a stop waits for a plugin; it is killed after a second.
 const PLUGIN_END: Duration = Duration::from_secs(2);
@@ -71,6 +72,10 @@ pub(super) struct Parts {
     /// Whether UDP sessions are shared among sources; `None`: no captured UDP is relayed.
     pub(super) datagrams_by_source: Option<Arc<AtomicBool>>,
     pub(super) stats: Arc<Stats>,
+    /// What the heartbeat found last.
+    pub(super) board: Arc<CaptureBoard>,
+    /// The start.
+    pub(super) began: Instant,
     /// To the resolver.
     pub(super) orders: mpsc::UnboundedSender<dns::Order>,
     pub(super) firewall: RulesOwner,

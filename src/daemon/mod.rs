@@ -11,6 +11,7 @@
 //! | `subscriptions` | the bodies that providers hand out, fetched |
 //! | `shared_rules` | the installed rules and their owner |
 //! | `control`, `signals`, `notify` | operators and the service manager |
+//! | `seeing`, `capture_board` | what is shown to them |
 //! | `limits`, `privileges`, `instance_lock` | what the process may, before anything else |
 //! | `network_watcher`, `origins` | what the kernel tells |
 //! | `list_watcher` | whether the file of a list has changed |
@@ -20,6 +21,7 @@
 
 mod build;
 mod capture;
+mod capture_board;
 mod control;
 mod error;
 mod generation;
@@ -33,13 +35,14 @@ mod origins;
 mod privileges;
 mod proof;
 mod reload;
+mod seeing;
 mod shared_rules;
 mod signals;
 mod start;
 mod subscriptions;
 mod supervise;
 
-pub use control::{ControlReply, Verb, ask};
+pub use control::{ControlReply, Look, Verb, ask};
 pub use error::Error;
 pub use generation::ConfigSource;
 

@@ -51,6 +51,11 @@ pub(super) fn status(status: &str) {
     tell(Notification::Status(status));
 }
 
+/// Whether there is a manager that listens.
+pub(super) fn is_wanted() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// Feeds the watchdog; to be called only when everything really answered.
 pub(super) fn alive() {
     tell(Notification::Alive);

@@ -32,6 +32,16 @@ pub(super) enum CaptureWay {
     Datagrams,
 }
 
+impl CaptureWay {
+    /// What it captures, in words.
+    pub(super) fn subject(self, family: Family) -> String {
+        match self {
+            CaptureWay::Redirect => family.to_string(),
+            CaptureWay::Datagrams => format!("{family} UDP"),
+        }
+    }
+}
+
 /// What a round has found of one way of one family.
 #[derive(Debug)]
 pub(super) enum Finding {

@@ -35,6 +35,7 @@ use std::sync::atomic::AtomicBool;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// Starts everything. `prepared`: the backend that installs rules, if there is one.
@@ -217,6 +218,7 @@ async fn serve(
         });
     }
     let (orders, ordered) = mpsc::unbounded_channel();
+    let resolver = resolver.counting(Arc::clone(&stats));
     tasks.spawn_resolver(dns::spawn(resolver, ordered, tasks.stopped()));
     tasks.keep_fresh(bootstrap);
     let parts = Parts {
@@ -229,6 +231,8 @@ async fn serve(
         inbound,
         datagrams_by_source,
         stats,
+        board: Arc::default(),
+        began: Instant::now(),
         orders,
         firewall,
     };
@@ -263,11 +267,12 @@ async fn prove(
 ) -> Result<Heartbeat<Capture>, Error> {
     let Generation { config, .. } = generation;
     let Parts { firewall, listening, outbound, token, inbound, current, purpose, .. } = parts;
-    let Parts { datagrams_by_source, .. } = parts;
+    let Parts { datagrams_by_source, board, .. } = parts;
     let effects = Capture {
         firewall: Arc::clone(firewall),
         current: current.clone(),
         ports: [config.listen.tcp_port, config.listen.dns_port],
+        board: Arc::clone(board),
     };
     let mut heartbeat = Heartbeat::new(
         effects,

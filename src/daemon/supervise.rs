@@ -7,17 +7,19 @@
 //! connections.
 
 use super::build;
-use super::control::{ControlReply, ControlRequest, Verb};
+use super::control::{ControlReply, ControlRequest, Look, Verb};
 use super::error::Error;
 use super::generation::{Generation, Parts};
 use super::network_watcher::NetworkChange;
 use super::notify;
 use super::reload::{ReloadError, WantedConfig, reload};
+use super::seeing;
 use super::signals::{SignalMeaning, Signals};
 use super::subscriptions::{Arrival, Fetching};
 use crate::config::Purpose;
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
+use crate::exit::{SOFTWARE, UNAVAILABLE};
 use crate::fault::{self, Step};
 use crate::file_stamp::ListFile;
 use crate::firewall::OnFailure;
@@ -25,7 +27,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::{error, info, warn};
 
 /// How long a stop waits for open connections.
@@ -145,6 +147,8 @@ impl Daemon {
         self.watch_proxies();
         self.tell_of_subscriptions();
         self.fetching.begin(&self.generation, &self.parts, false);
+        let mut briefing = interval_at(Instant::now() + seeing::BRIEFING, seeing::BRIEFING);
+        briefing.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 signal = self.signals.next() => match signal {
@@ -157,7 +161,8 @@ impl Daemon {
                 Some(ControlRequest { verb, answer }) = self.requests.recv() => {
                     let (said, result) = match verb {
                         Verb::Reload => self.reload_file().await,
-                        Verb::Status => (ControlReply::Done(self.status()), Ok(())),
+                        Verb::Look(what) => (self.look(&what), Ok(())),
+                        Verb::Close(id) => (self.close(id), Ok(())),
                     };
                     // The client may have left.
                     let _ = answer.send(said);
@@ -170,6 +175,7 @@ impl Daemon {
                     self.reload(WantedConfig::Lists).await.1?;
                 }
                 Some(change) = self.changes.recv() => self.network_changed(change).await,
+                _ = briefing.tick() => self.brief(),
                 error = self.tasks.failure() => return Err(error),
             }
         }
@@ -256,18 +262,31 @@ impl Daemon {
         }
     }
 
-    /// What runs, and what came of its lists.
-    fn status(&self) -> String {
-        let mut text = self.generation.describe(&self.parts);
-        for proxy in self.parts.current.load().members() {
-            text.push_str("\nproxy ");
-            text.push_str(&proxy);
+    /// Answers one who only looks.
+    fn look(&self, what: &Look) -> ControlReply {
+        let json = match what {
+            Look::Status => serde_json::to_string(&seeing::status(&self.generation, &self.parts)),
+            Look::Flows => serde_json::to_string(&seeing::flows(&self.parts.stats)),
+        };
+        match json {
+            Ok(json) => ControlReply::Done(json),
+            Err(error) => ControlReply::Refused(SOFTWARE, error.to_string()),
         }
-        for list in &self.generation.config.rules.lists {
-            text.push_str("\nlist ");
-            text.push_str(list);
+    }
+
+    /// The operator ends a connection or a UDP session.
+    fn close(&self, id: u64) -> ControlReply {
+        match self.parts.stats.live.close(id) {
+            true => ControlReply::Done(format!("closed {id}")),
+            false => ControlReply::Refused(UNAVAILABLE, format!("there is no connection {id}")),
         }
-        text
+    }
+
+    /// Tells the service manager how we are.
+    fn brief(&self) {
+        if notify::is_wanted() {
+            notify::status(&seeing::brief(&seeing::status(&self.generation, &self.parts)));
+        }
     }
 
     /// Asks every proxy whether it answers, and watches them from then on; also whether their UDP

@@ -8,6 +8,7 @@ use super::Upstream;
 use super::standing::Rank;
 use crate::sync::lock;
 use crate::target::Target;
+use crate::view::GroupView;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -26,6 +27,17 @@ pub enum GroupPolicy {
     Spread,
 }
 
+impl GroupPolicy {
+    /// As in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            GroupPolicy::First => "first",
+            GroupPolicy::Fastest => "fastest",
+            GroupPolicy::Spread => "spread",
+        }
+    }
+}
+
 /// What the operator says of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -41,6 +53,8 @@ pub struct GroupSettings {
 #[derive(Debug)]
 pub struct Group {
     settings: GroupSettings,
+    /// Its name, to be handed out; `None`: the operator made no groups.
+    label: Option<Arc<str>>,
     members: Vec<Arc<Upstream>>,
     state: Mutex<GroupState>,
 }
@@ -72,12 +86,18 @@ const LEAST_PART: u32 = 5;
 impl Group {
     /// A group of these, in the operator's order.
     pub fn new(settings: GroupSettings, members: Vec<Arc<Upstream>>) -> Self {
-        Group { settings, members, state: Mutex::default() }
+        let label = (!settings.name.is_empty()).then(|| settings.name.as_str().into());
+        Group { settings, label, members, state: Mutex::default() }
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
         &self.settings.name
+    }
+
+    /// Its name, where the operator made groups.
+    pub(super) fn label(&self) -> Option<Arc<str>> {
+        self.label.clone()
     }
 
     /// Its members, in the operator's order.
@@ -98,6 +118,25 @@ impl Group {
     /// Whether connections want it now.
     pub(super) fn is_wanted(&self, now: Instant) -> bool {
         lock(&self.state).wanted.is_some_and(|wanted| now - wanted < WANTED)
+    }
+
+    /// What it is, and which member it prefers now.
+    pub fn view(&self, now: Instant) -> GroupView {
+        let ranks = self.members.iter().map(|it| it.rank(now));
+        let best = match self.settings.policy {
+            GroupPolicy::First => first(ranks).first().copied(),
+            GroupPolicy::Spread => None,
+            GroupPolicy::Fastest => {
+                let delays = self.members.iter().map(|it| it.knowledge().delay);
+                fastest(lock(&self.state).chosen, ranks.zip(delays)).first().copied()
+            }
+        };
+        GroupView {
+            name: self.settings.name.clone(),
+            policy: self.settings.policy.word().into(),
+            members: self.members.iter().map(|it| it.name().to_owned()).collect(),
+            now: best.map(|place| self.members[place].name().to_owned()),
+        }
     }
 
     /// The members that carry datagrams, the best one first, as far as TCP tells.

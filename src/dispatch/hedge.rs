@@ -68,7 +68,7 @@ pub(super) async fn connect(
 }
 
 fn connected(link: Link, via: &Arc<Upstream>) -> Connected {
-    Connected { link, via: Some(Arc::clone(via)), resets: false }
+    Connected::new(link, Some(Arc::clone(via)))
 }
 
 /// One dial that is under way.

@@ -25,7 +25,7 @@ use crate::firewall::ExemptPrograms;
 use crate::proxy::association::Association;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::{self, Link, Progress, Proxy};
-use crate::route::{Decision, GroupPlace, Learned, Route, Rules, ToldName, ToldNames};
+use crate::route::{Decision, GroupPlace, Learned, Reason, Route, Rules, ToldName, ToldNames};
 use crate::sync::{read, write};
 use crate::target::Target;
 use group::Errand;
@@ -67,6 +67,10 @@ pub struct Connected {
     pub via: Option<Arc<Upstream>>,
     /// Whether it is given up when the proxy is surely dead, so that the program dials again.
     pub resets: bool,
+    /// The group that the proxy was chosen from, where the operator made groups.
+    pub group: Option<Arc<str>>,
+    /// What decided about the target.
+    pub reason: Reason,
 }
 
 /// A way for datagrams that stands.
@@ -76,6 +80,10 @@ pub struct Associated {
     pub association: Association,
     /// Through whom.
     pub via: Arc<Upstream>,
+    /// The group that it was chosen from, where the operator made groups.
+    pub group: Option<Arc<str>>,
+    /// What decided about the first destination.
+    pub reason: Reason,
 }
 
 /// Why there is no connection.
@@ -108,6 +116,12 @@ pub enum Error {
     /// Every proxy is known to be down and none is due for another attempt.
     #[error("all proxies are down")]
     AllProxiesDown,
+}
+
+impl Connected {
+    fn new(link: Link, via: Option<Arc<Upstream>>) -> Self {
+        Connected { link, via, resets: false, group: None, reason: Reason::Asked }
+    }
 }
 
 impl Dispatcher {
@@ -152,6 +166,16 @@ impl Dispatcher {
         self.rules.route(target, &self.learned, Instant::now().into_std())
     }
 
+    /// The proxies, in the operator's order.
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
+    }
+
+    /// The groups, in the order that the rules know.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
     /// Where the servers of the proxies are, each address with the proxy's name.
     pub fn servers(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
         self.upstreams.iter().flat_map(|upstream| {
@@ -159,11 +183,6 @@ impl Dispatcher {
             let addresses = endpoint.map(Endpoint::addresses).unwrap_or_default();
             addresses.into_iter().map(|address| (upstream.name(), address))
         })
-    }
-
-    /// What is known of each proxy, one line each.
-    pub fn members(&self) -> impl Iterator<Item = String> {
-        self.upstreams.iter().map(|upstream| upstream.describe())
     }
 
     /// What the resolver learned.
@@ -194,7 +213,8 @@ impl Dispatcher {
     ) -> Result<Associated, Error> {
         let now = Instant::now();
         let target = Target::addr(first);
-        let group = self.group(self.route(&target).group);
+        let decision = self.route(&target);
+        let group = self.group(decision.group);
         let carrying = group.carrying(Errand { client, target: &target });
         let (resting, healthy): (Vec<_>, Vec<_>) =
             carrying.into_iter().partition(|upstream| upstream.datagrams.is_resting(now));
@@ -202,7 +222,8 @@ impl Dispatcher {
         for upstream in healthy.into_iter().chain(resting) {
             let cause = match timeout(upstream.timeout, upstream.proxy.associate()).await {
                 Ok(Ok(association)) => {
-                    return Ok(Associated { association, via: Arc::clone(&upstream) });
+                    let (via, group) = (Arc::clone(&upstream), group.label());
+                    return Ok(Associated { association, via, group, reason: decision.reason });
                 }
                 Ok(Err(error)) => {
                     let cause = error.to_string();
@@ -250,14 +271,15 @@ impl Dispatcher {
         told: Option<&ToldName>,
     ) -> Result<Connected, Error> {
         let decision = self.route(target);
-        match decision.route {
-            Route::Block => Err(Error::Blocked),
-            Route::Direct => self.connect_direct(target).await,
+        let connected = match decision.route {
+            Route::Block => return Err(Error::Blocked),
+            Route::Direct => self.connect_direct(target).await?,
             Route::Proxy => {
                 let errand = Errand { client: Some(client), target };
-                self.connect_through(self.group(decision.group), errand, told).await
+                self.connect_through(self.group(decision.group), errand, told).await?
             }
-        }
+        };
+        Ok(Connected { reason: decision.reason, ..connected })
     }
 
     /// Dials without a proxy, whatever the router thinks of the target.
@@ -290,7 +312,8 @@ impl Dispatcher {
         }
         let reset = group.resets();
         let target = MemberTarget::new(errand.target, told);
-        hedge::connect(candidates, &target).await.map(|it| Connected { resets: reset, ..it })
+        let connected = hedge::connect(candidates, &target).await?;
+        Ok(Connected { resets: reset, group: group.label(), ..connected })
     }
 
     fn group(&self, place: GroupPlace) -> &Group {
@@ -304,7 +327,7 @@ impl Dispatcher {
 /// The dial failed or took too long.
 pub async fn connect_direct(direct: &dyn Proxy, target: &Target) -> Result<Connected, Error> {
     match timeout(DIRECT_TIMEOUT, direct.connect(target, &Progress::default())).await {
-        Ok(Ok(link)) => Ok(Connected { link, via: None, resets: false }),
+        Ok(Ok(link)) => Ok(Connected::new(link, None)),
         Ok(Err(error)) => Err(Error::Direct(error)),
         Err(_) => Err(Error::DirectTimeout { target: target.to_string(), after: DIRECT_TIMEOUT }),
     }

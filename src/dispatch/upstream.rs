@@ -8,9 +8,10 @@ use super::refusals::{MOST_REFUSALS, Refusals};
 use super::standing::{MemberStanding, Rank};
 use super::waiting::AwaitedAnswers;
 use crate::proxy::{self, Proxy};
-use crate::stats::Meter;
+use crate::stats::{Meter, ProxyTraffic};
 use crate::sync::lock;
 use crate::target::Target;
+use crate::view::ProxyView;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -21,6 +22,9 @@ use tracing::{info, warn};
 /// One of the configured proxies.
 #[derive(Debug)]
 pub struct Upstream {
+    label: Arc<str>,
+    /// What went through it, as far as it has ended.
+    pub traffic: ProxyTraffic,
     pub(super) proxy: Box<dyn Proxy>,
     pub(super) timeout: Duration,
     pub(super) send_names: SendNames,
@@ -59,6 +63,8 @@ impl Upstream {
     /// A proxy whose dial may take `timeout`.
     pub fn new(proxy: Box<dyn Proxy>, timeout: Duration) -> Self {
         Upstream {
+            label: proxy.name().into(),
+            traffic: ProxyTraffic::default(),
             proxy,
             timeout,
             send_names: SendNames::default(),
@@ -173,9 +179,38 @@ impl Upstream {
         self.proxy.name()
     }
 
+    /// Its name, to be handed out.
+    pub fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    /// What is known of it, and what has flowed through it and ended.
+    pub fn view(&self, now: Instant) -> ProxyView {
+        let rank = self.rank(now);
+        let state = match rank {
+            Rank::Good => "good",
+            Rank::Unproven => "asked",
+            Rank::OnTrial => "trial",
+            Rank::Doubted => "doubted",
+            Rank::Down => "down",
+        };
+        let delay = self.knowledge().delay;
+        ProxyView {
+            name: self.name().into(),
+            kind: String::new(),
+            state: state.into(),
+            says: self.describe(now),
+            delay_ms: delay.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX)),
+            open: 0,
+            connections: self.traffic.connections.get(),
+            sessions: self.traffic.sessions.get(),
+            up: self.traffic.up.get(),
+            down: self.traffic.down.get(),
+        }
+    }
+
     /// What is known of it, for people.
-    pub(super) fn describe(&self) -> String {
-        let now = Instant::now();
+    fn describe(&self, now: Instant) -> String {
         let rank = self.rank(now);
         let knowledge = self.knowledge();
         let name = self.name();

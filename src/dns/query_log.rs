@@ -3,6 +3,7 @@
 use super::cache::NameVerdict;
 use super::reply::{Reply, Side};
 use super::wire::{Query, rcode};
+use crate::stats::NameOutcome;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -39,9 +40,27 @@ pub(super) struct QueryLine<'a> {
 
 impl QueryLine<'_> {
     pub(super) fn write(&self) {
-        let name = self.query.to_name().map(|name| name.to_string()).unwrap_or_default();
-        if !name.trim_end_matches('.').ends_with(super::PROOF) {
-            info!("{self}");
+        info!("{self}");
+    }
+}
+
+/// Whether it asks for the daemon's own proof.
+pub(super) fn is_proof(query: &Query) -> bool {
+    let name = query.to_name().map(|name| name.to_string()).unwrap_or_default();
+    name.trim_end_matches('.').ends_with(super::PROOF)
+}
+
+impl AnswerSource {
+    /// As it is counted.
+    pub(super) fn outcome(self) -> NameOutcome {
+        match self {
+            AnswerSource::Local => NameOutcome::Local,
+            AnswerSource::Cache(_) => NameOutcome::Cache,
+            AnswerSource::Stale(_) => NameOutcome::Stale,
+            AnswerSource::Asked(Side::Domestic) => NameOutcome::Domestic,
+            AnswerSource::Asked(Side::Trusted) => NameOutcome::Trusted,
+            AnswerSource::AskedServer => NameOutcome::AskedServer,
+            AnswerSource::Failed => NameOutcome::Failed,
         }
     }
 }

@@ -18,7 +18,7 @@ use super::limit::RateLimit;
 use super::memory::Memory;
 use super::pending::PendingQueries;
 use super::policy::QueryPolicy;
-use super::query_log::{AnswerSource, QueryLine};
+use super::query_log::{AnswerSource, QueryLine, is_proof};
 use super::reply::{self, Ede, UNTIL_RELOAD};
 use super::resolution::Resolution;
 use super::settings::Settings;
@@ -29,10 +29,12 @@ use super::upstream::Upstreams;
 use crate::dispatch::Current;
 use crate::net::Outbound;
 use crate::proxy::tls::Tls;
+use crate::stats::Stats;
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
@@ -50,6 +52,7 @@ pub(super) struct Resolver {
     rate_limit: RefCell<RateLimit>,
     pending: PendingQueries,
     telling: ClientTelling,
+    pub(super) stats: Arc<Stats>,
 }
 
 impl Resolver {
@@ -60,10 +63,11 @@ impl Resolver {
         current: Current,
         tls: Tls,
         horizon: Horizon,
+        stats: Arc<Stats>,
     ) -> Rc<Self> {
         let upstreams = Upstreams::new(&settings.servers, outbound, current.clone(), tls);
         let telling = ClientTelling::new(current.clone());
-        Self::assemble(settings, upstreams, Steering::new(current), telling, horizon)
+        Self::assemble(settings, upstreams, Steering::new(current), telling, horizon, stats)
     }
 
     fn assemble(
@@ -72,6 +76,7 @@ impl Resolver {
         steering: Steering,
         telling: ClientTelling,
         horizon: Horizon,
+        stats: Arc<Stats>,
     ) -> Rc<Self> {
         let rate_limit = RateLimit::new(settings.answers.rate_limit);
         let memory = Rc::new(Memory::new(&settings));
@@ -101,6 +106,7 @@ impl Resolver {
             rate_limit: RefCell::new(rate_limit),
             pending: PendingQueries::default(),
             telling,
+            stats,
         })
     }
 
@@ -113,7 +119,8 @@ impl Resolver {
         let upstreams = self.upstreams.succeed(&settings.servers, tls);
         let horizon = self.split_horizon.horizon.afresh();
         let telling = self.telling.clone();
-        let next = Self::assemble(settings, upstreams, steering, telling, horizon);
+        let stats = Arc::clone(&self.stats);
+        let next = Self::assemble(settings, upstreams, steering, telling, horizon, stats);
         if inherits {
             next.memory.inherit(&self.memory, cache_size);
         }
@@ -273,8 +280,13 @@ impl Resolver {
         Some(resolving.await)
     }
 
-    /// `dns.log-queries`
+    /// Counts an answer, unless it is the daemon's own proof, and writes its line
+    /// (`dns.log-queries`).
     fn log(&self, asked: &ClientQuery<'_>, answer: &[u8], source: AnswerSource) {
+        if source == AnswerSource::Local && is_proof(asked.query) {
+            return;
+        }
+        self.stats.names.answered(source.outcome());
         if !self.policy.settings.privacy.log_queries {
             return;
         }

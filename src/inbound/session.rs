@@ -12,7 +12,7 @@ use crate::proxy::BoxFuture;
 use crate::proxy::direct::Direct;
 use crate::relay::{self, relay};
 use crate::route::{ClientHost, Route, ToldName};
-use crate::stats::{Meter, Stats};
+use crate::stats::{LiveFlow, Meter, Stats};
 use crate::target::Target;
 use std::io;
 use std::net::SocketAddr;
@@ -42,7 +42,8 @@ pub(super) struct Sessions {
 impl Sessions {
     /// Serves one accepted connection to its end. What cannot be served is reset when the caller
     /// drops it, so that the program behind it sees "refused" at once and not silence.
-    pub(super) async fn serve(&self, stream: &mut TcpStream, client: SocketAddr) {
+    pub(super) async fn serve(&self, stream: &mut TcpStream, live: &LiveFlow) {
+        let client = live.client;
         let intercepted = match self.intercept.destination(stream, client, &self.outbound) {
             Ok(it) if is_proof(it.destination.0) => return self.prove(stream).await,
             Ok(intercepted) => intercepted,
@@ -50,22 +51,22 @@ impl Sessions {
         };
         let told = self.told(stream, client, intercepted.destination);
         let name = told.as_ref().map(|told| told.name.clone());
-        let mut open = Open::new(&self.stats, client, intercepted.destination.0, name);
+        let mut open = Open::new(&self.stats, live, intercepted.destination.0, name);
         // Boxed: what dialling needs shall not stay for as long as the connection lives.
-        let dial = Box::pin(self.connect(stream, client, intercepted, told, &open.meter)).await;
+        let dial = Box::pin(self.connect(stream, client, intercepted, told, &live.meter)).await;
         let (link, mortal) = match dial {
-            Ok(Connected { link, via, resets }) => {
+            Ok(Connected { link, via, resets, group, reason }) => {
                 let mortal = via.clone().filter(|_| resets);
                 open.look(stream);
-                open.connected(via);
+                open.connected(via, group, reason);
                 (link, mortal)
             }
             Err(cause) => return open.refused(&cause, cause.is_expected()),
         };
-        let relaying = relay(stream, link, &open.meter, &self.relay_limits);
+        let relaying = relay(stream, link, &live.meter, &self.relay_limits);
         let end = match mortal {
             None => relaying.await,
-            Some(via) => until_death(relaying, &via, &open.meter).await,
+            Some(via) => until_death(relaying, &via, &live.meter).await,
         };
         open.ended(&end);
     }

@@ -15,11 +15,11 @@ use crate::dispatch::Current;
 use crate::net::listen::Errors;
 use crate::net::{Outbound, reset};
 use crate::relay;
-use crate::stats::Stats;
+use crate::stats::{LiveFlow, LiveKind, Stats};
 use crate::sync::lock;
 use crate::target::canonical;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -35,14 +35,12 @@ pub struct Inbound {
     shares: Mutex<Shares>,
     /// The last open connection has ended.
     emptied: Notify,
-    /// Turns true when open connections are cut.
-    cut: watch::Sender<bool>,
 }
 
 /// One of the connections that may be open; given back when dropped.
 struct Permit {
     inbound: Arc<Inbound>,
-    client: IpAddr,
+    live: Arc<LiveFlow>,
 }
 
 impl Inbound {
@@ -70,7 +68,6 @@ impl Inbound {
             limit,
             shares: Mutex::new(Shares::new(limit, false)),
             emptied: Notify::new(),
-            cut: watch::channel(false).0,
         }
     }
 
@@ -124,7 +121,7 @@ impl Inbound {
 
     /// Starts a session, if there is room for one more.
     fn admit(self: &Arc<Self>, mut stream: TcpStream, client: SocketAddr) {
-        let permit = match Permit::take(self, client.ip()) {
+        let permit = match Permit::take(self, client) {
             Ok(permit) => permit,
             Err(denied) => {
                 self.tell(denied);
@@ -133,11 +130,10 @@ impl Inbound {
                 return reset(stream);
             }
         };
-        let mut cut = self.cut.subscribe();
         tokio::spawn(async move {
             tokio::select! {
-                () = permit.inbound.sessions.serve(&mut stream, client) => {}
-                _ = cut.wait_for(|cut| *cut) => {}
+                () = permit.inbound.sessions.serve(&mut stream, &permit.live) => {}
+                () = permit.live.ends() => {}
             }
             // The connection is closed before its permit comes back: at a stop the rules go next,
             // and a reset has to leave while they still translate it.
@@ -171,10 +167,9 @@ impl Inbound {
         }
     }
 
-    /// Ends what is still open, by a reset.
+    /// Ends what is still open, by a reset, and what is accepted later.
     pub fn cut(&self) {
-        // Sessions that begin later see it too.
-        self.cut.send_replace(true);
+        self.sessions.stats.live.end();
     }
 
     /// Whether newcomers may be refused for want of room.
@@ -206,16 +201,18 @@ impl Inbound {
 }
 
 impl Permit {
-    fn take(inbound: &Arc<Inbound>, client: IpAddr) -> Result<Self, Denied> {
-        inbound.shares().enter(client)?;
-        Ok(Permit { inbound: Arc::clone(inbound), client })
+    fn take(inbound: &Arc<Inbound>, client: SocketAddr) -> Result<Self, Denied> {
+        inbound.shares().enter(client.ip())?;
+        let live = inbound.sessions.stats.live.enter(LiveKind::Connection, client);
+        Ok(Permit { inbound: Arc::clone(inbound), live })
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.inbound.sessions.stats.live.leave(&self.live);
         let mut shares = self.inbound.shares();
-        shares.leave(self.client);
+        shares.leave(self.live.client.ip());
         if shares.open() == 0 {
             self.inbound.emptied.notify_waiters();
         }

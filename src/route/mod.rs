@@ -84,6 +84,23 @@ pub enum Reason {
     China,
     /// Nothing of all this: it is foreign.
     Foreign,
+    /// It was asked for this way, whatever the rules say: by snet itself.
+    Asked,
+}
+
+impl Reason {
+    /// In a word or two, for those who look.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::Name => "name",
+            Reason::Rule => "rule",
+            Reason::Learned => "rule of its name",
+            Reason::Reserved => "reserved",
+            Reason::China => "domestic list",
+            Reason::Foreign => "foreign",
+            Reason::Asked => "snet's own",
+        }
+    }
 }
 
 impl Rules {

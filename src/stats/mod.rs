@@ -1,4 +1,11 @@
-//! Counters. Plain atomics, relaxed: they inform, they do not synchronise.
+//! What is known of what happens: counters, and what lives. Counters are plain atomics, relaxed: they
+//! inform, they do not synchronise.
+
+mod live;
+mod names;
+
+pub use live::{FlowWay, LiveFlow, LiveFlows, LiveKind};
+pub use names::{NameOutcome, NameStats};
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -76,6 +83,35 @@ pub struct Stats {
     pub bytes_down: Counter,
     /// Captured datagrams.
     pub datagrams: DatagramStats,
+    /// Answered names.
+    pub names: NameStats,
+    /// What lives now.
+    pub live: LiveFlows,
+}
+
+/// What went through one proxy, as far as it has ended.
+#[derive(Debug, Default)]
+pub struct ProxyTraffic {
+    /// Connections.
+    pub connections: Counter,
+    /// UDP sessions.
+    pub sessions: Counter,
+    /// Bytes from clients.
+    pub up: Counter,
+    /// Bytes to clients.
+    pub down: Counter,
+}
+
+impl ProxyTraffic {
+    /// A flow has ended.
+    pub fn ended(&self, flow: &LiveFlow) {
+        match flow.kind {
+            LiveKind::Connection => self.connections.add(1),
+            LiveKind::Datagrams => self.sessions.add(1),
+        }
+        self.up.add(flow.meter.up.get());
+        self.down.add(flow.meter.down.get());
+    }
 }
 
 /// What became of captured datagrams.

@@ -5,6 +5,7 @@ use super::leg::{Leg, Waiting};
 use super::session::{DatagramSession, SessionPhase};
 use crate::dispatch::{Associated, Upstream};
 use crate::net::udp::leg::LegSocket;
+use crate::stats::FlowWay;
 use crate::target::Target;
 use std::future::poll_fn;
 use std::io;
@@ -139,7 +140,7 @@ impl DatagramSession {
     fn open(
         &self,
         shared: &SharedState,
-        Associated { association, via }: Associated,
+        Associated { association, via, group, reason }: Associated,
     ) -> io::Result<NewLeg> {
         let socket = Rc::new(LegSocket::new(association.socket)?);
         // Of an earlier leg there may be word still.
@@ -149,6 +150,9 @@ impl DatagramSession {
         }
         let (client, destination) = (self.client, self.first);
         debug!(%client, %destination, via = via.name(), "UDP session");
+        let proxy = Some(Arc::clone(via.label()));
+        self.live.goes(FlowWay { proxy, group, reason: reason.word() });
+        *self.via.borrow_mut() = Some(Arc::clone(&via));
         let mut leg =
             Leg { socket: Rc::clone(&socket), codec: association.codec, via: Arc::clone(&via) };
         let stats = &shared.relay.stats.datagrams;

@@ -81,7 +81,7 @@ impl DatagramSession {
             socket.map(|socket| socket.send(&packets.bytes, &packets.lengths, self.client));
         match result {
             Some(Ok(sent)) => {
-                self.down.set(self.down.get() + sent.bytes as u64);
+                self.live.meter.down.add(sent.bytes as u64);
                 stats.down.add(sent.datagrams as u64);
                 stats.too_large.add(sent.too_large as u64);
                 stats.dropped.add(sent.no_room as u64);

@@ -4,14 +4,16 @@
 use super::SharedState;
 use super::idle::Activity;
 use super::leg::{Leg, Packets, Waiting};
+use crate::dispatch::Upstream;
 use crate::net::udp::train::Train;
 use crate::route::Route;
-use crate::stats::DatagramStats;
+use crate::stats::{DatagramStats, LiveFlow, LiveKind};
 use crate::target::Target;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::Instant;
@@ -23,12 +25,12 @@ pub(super) struct DatagramSession {
     pub(super) client: SocketAddr,
     /// The first destination, for the log.
     pub(super) first: SocketAddr,
-    began: Instant,
+    pub(super) live: Arc<LiveFlow>,
     pub(super) activity: Cell<Activity>,
     /// The destination that was judged last, and whether it is blocked.
     pub(super) judged: Cell<Option<(SocketAddr, bool)>>,
-    up: Cell<u64>,
-    pub(super) down: Cell<u64>,
+    /// The proxy that carried it last.
+    pub(super) via: RefCell<Option<Arc<Upstream>>>,
     pub(super) phase: RefCell<SessionPhase>,
     task: RefCell<Option<AbortHandle>>,
     pub(super) failure: RefCell<SendFailure>,
@@ -58,21 +60,27 @@ pub(super) fn begin(
     first: SocketAddr,
     now: Instant,
 ) -> Rc<DatagramSession> {
+    let live = shared.relay.stats.live.enter(LiveKind::Datagrams, client);
+    live.is_for(first);
     let session = Rc::new(DatagramSession {
         client,
         first,
-        began: now,
+        live,
         activity: Cell::new(Activity::new(now)),
         judged: Cell::new(None),
-        up: Cell::new(0),
-        down: Cell::new(0),
+        via: RefCell::default(),
         phase: RefCell::new(SessionPhase::Associating(Waiting::default())),
         task: RefCell::new(None),
         failure: RefCell::default(),
     });
     shared.relay.stats.datagrams.sessions.add(1);
     let ending = Ending { shared: Rc::clone(shared), session: Rc::clone(&session) };
-    let task = async move { ending.session.run(&ending.shared).await };
+    let task = async move {
+        tokio::select! {
+            () = ending.session.run(&ending.shared) => {}
+            () = ending.session.live.ends() => {}
+        }
+    };
     let task = spawn_local(task);
     *session.task.borrow_mut() = Some(task.abort_handle());
     session
@@ -94,10 +102,20 @@ impl Drop for Ending {
                 && table.remove(session.client).is_some()
         });
         let (client, destination) = (session.client, session.first);
-        let (up, down) = (session.up.get(), session.down.get());
-        let seconds = session.began.elapsed().as_millis() as f64 / 1000.0;
-        shared.relay.stats.datagrams.ended.add(1);
-        let how = if is_ours { "UDP session ended" } else { "UDP session ended, for want of room" };
+        let live = &session.live;
+        let (up, down) = (live.meter.up.get(), live.meter.down.get());
+        let seconds = live.began.elapsed().as_millis() as f64 / 1000.0;
+        let stats = &shared.relay.stats;
+        stats.datagrams.ended.add(1);
+        stats.live.leave(live);
+        if let Some(via) = session.via.take() {
+            via.traffic.ended(live);
+        }
+        let how = match (is_ours, live.is_closed()) {
+            (_, true) => "UDP session closed by the operator",
+            (true, false) => "UDP session ended",
+            (false, false) => "UDP session ended, for want of room",
+        };
         info!(%client, %destination, up, down, seconds, "{how}");
     }
 }
@@ -175,7 +193,7 @@ impl DatagramSession {
         let result = leg.socket.send(&packets.bytes, &packets.lengths);
         match result {
             Ok(sent) => {
-                self.up.set(self.up.get() + sent.bytes as u64);
+                self.live.meter.up.add(sent.bytes as u64);
                 stats.up.add(sent.datagrams as u64);
                 stats.too_large.add(sent.too_large as u64);
                 stats.dropped.add(sent.no_room as u64);

@@ -12,9 +12,11 @@ use crate::config::{Config, Purpose};
 use crate::exit::USAGE;
 use nix::unistd::geteuid;
 use socket_file::{SocketFile, SocketFileError};
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream as Client;
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -29,27 +31,56 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// No verb is longer.
-const LONGEST_LINE: u64 = 64;
+const LONGEST_LINE: u64 = 512;
 
 /// What can be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verb {
     /// Read the configuration again.
     Reload,
-    /// Say what runs.
-    Status,
+    /// Show something.
+    Look(Look),
+    /// End the connection or UDP session of this number.
+    Close(u64),
 }
 
-impl Verb {
-    fn word(self) -> &'static str {
+/// What can be shown, as JSON: see [`crate::view`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// A [`StatusView`](crate::view::StatusView).
+    Status,
+    /// A list of [`FlowView`](crate::view::FlowView).
+    Flows,
+}
+
+/// What a client that says something else is told.
+const ACCEPTED: &str = "reload, status, flows, close NUMBER";
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Verb::Reload => "reload",
-            Verb::Status => "status",
+            Verb::Reload => f.write_str("reload"),
+            Verb::Look(Look::Status) => f.write_str("status"),
+            Verb::Look(Look::Flows) => f.write_str("flows"),
+            Verb::Close(id) => write!(f, "close {id}"),
         }
     }
+}
 
-    fn parse(line: &str) -> Option<Self> {
-        [Verb::Reload, Verb::Status].into_iter().find(|verb| verb.word() == line.trim_end())
+impl FromStr for Verb {
+    type Err = ();
+
+    fn from_str(line: &str) -> Result<Self, ()> {
+        match line.trim_end().split_once(' ') {
+            None => match line.trim_end() {
+                "reload" => Ok(Verb::Reload),
+                "status" => Ok(Verb::Look(Look::Status)),
+                "flows" => Ok(Verb::Look(Look::Flows)),
+                _ => Err(()),
+            },
+            Some(("close", id)) => id.parse().map(Verb::Close).map_err(|_| ()),
+            Some(_) => Err(()),
+        }
     }
 }
 
@@ -144,12 +175,12 @@ async fn converse(
     }
     let mut line = String::new();
     timeout(PATIENCE, (&mut client).take(LONGEST_LINE).read_to_string(&mut line)).await??;
-    let answer = match Verb::parse(&line) {
-        None => {
-            let found = format!("found {:?}; accepted: reload, status", line.trim_end());
+    let answer = match line.parse() {
+        Err(()) => {
+            let found = format!("found {:?}; accepted: {ACCEPTED}", line.trim_end());
             ControlReply::Refused(USAGE, found)
         }
-        Some(verb) => {
+        Ok(verb) => {
             let (answer, answered) = oneshot::channel();
             let gone = || io::Error::other("snet is stopping");
             requests.send(ControlRequest { verb, answer }).await.map_err(|_| gone())?;
@@ -183,10 +214,10 @@ impl ControlReply {
 ///
 /// # Errors
 /// Nothing answers there, or what answers is no snet.
-pub fn ask(socket: &Path, verb: Verb) -> io::Result<ControlReply> {
+pub fn ask(socket: &Path, verb: &Verb) -> io::Result<ControlReply> {
     let mut daemon = Client::connect(socket)?;
     daemon.set_read_timeout(Some(LONGEST))?;
-    writeln!(daemon, "{}", verb.word())?;
+    writeln!(daemon, "{verb}")?;
     daemon.shutdown(std::net::Shutdown::Write)?;
     let mut text = String::new();
     daemon.read_to_string(&mut text)?;
@@ -214,11 +245,12 @@ mod tests {
 
     #[test]
     fn verbs() {
-        for verb in [Verb::Reload, Verb::Status] {
-            assert_eq!(Verb::parse(&format!("{}\n", verb.word())), Some(verb));
+        let looks = [Verb::Look(Look::Status), Verb::Look(Look::Flows)];
+        for verb in [Verb::Reload, Verb::Close(u64::MAX)].into_iter().chain(looks) {
+            assert_eq!(format!("{verb}\n").parse(), Ok(verb));
         }
-        for line in ["", "stop", "status now"] {
-            assert_eq!(Verb::parse(line), None, "{line}");
+        for line in ["", "stop", "status now", "close", "close x", "close -1"] {
+            assert_eq!(line.parse::<Verb>(), Err(()), "{line}");
         }
     }
 
@@ -233,7 +265,7 @@ mod tests {
         let (requests, mut asked) = mpsc::channel(1);
         let serving = tokio::spawn(control.serve(requests));
         let at = path.clone();
-        let client = tokio::task::spawn_blocking(move || ask(&at, Verb::Reload));
+        let client = tokio::task::spawn_blocking(move || ask(&at, &Verb::Reload));
         let request = asked.recv().await.unwrap();
         assert_eq!(request.verb, Verb::Reload);
         request.answer.send(ControlReply::Refused(78, "no".into())).unwrap();

@@ -37,6 +37,9 @@ pub(super) trait Effects: Send + Sync + 'static {
     /// Sets the switches. Returns whether they are set.
     fn set_switches(&self, switches: Switches) -> impl Future<Output = bool> + Send;
 
+    /// What became of a way of a family, for those who ask.
+    fn note(&self, way: CaptureWay, family: Family, is_good: bool, state: String);
+
     /// The daemon answers.
     fn alive(&self);
 

@@ -64,7 +64,8 @@ impl<A: Effects> Report<A> {
             let explanation = &self.explanations[place];
             let number = explanation.number.fetch_add(1, Ordering::Relaxed) + 1;
             explanation.blames_others.store(false, Ordering::Relaxed);
-            let what = self.subject(family);
+            let what = self.way.subject(family);
+            self.note(family, state, switches[place]);
             match (state, &found[place]) {
                 (FamilyState::Broken, Some(Finding::Broken(broken))) => {
                     self.explain(place, number, broken.again(), self.effect(switches[place]));
@@ -88,12 +89,14 @@ impl<A: Effects> Report<A> {
     fn explain(&self, place: usize, number: u64, broken: ProofFailure, effect: &'static str) {
         let (effects, explanations) = (Arc::clone(&self.effects), Arc::clone(&self.explanations));
         let (way, family) = (self.way, Family::ALL[place]);
-        let what = self.subject(family);
+        let what = self.way.subject(family);
         tokio::spawn(async move {
             let why = effects.explain(way, family).await;
             let explanation = &explanations[place];
             if explanation.number.load(Ordering::Relaxed) == number {
                 explanation.blames_others.store(why.is_some(), Ordering::Relaxed);
+                let state = told_of("not captured", &broken, why.clone());
+                effects.note(way, family, false, format!("{state}; what is foreign {effect}"));
                 let cause = told_of(&what, &broken, why);
                 warn!("health check: not captured: {cause}; foreign {what} {effect}");
                 notify::status(&format!("not captured: {cause}"));
@@ -101,11 +104,20 @@ impl<A: Effects> Report<A> {
         });
     }
 
-    fn subject(&self, family: Family) -> String {
-        match self.way {
-            CaptureWay::Redirect => family.to_string(),
-            CaptureWay::Datagrams => format!("{family} UDP"),
-        }
+    fn note(&self, family: Family, state: FamilyState, switch: Switch) {
+        let (is_good, words) = match state {
+            FamilyState::Captured => (true, "captured, and proven"),
+            FamilyState::NoRoute => (true, "nothing to capture: there is no route"),
+            FamilyState::Unprovable => (true, "taken for captured, which cannot be proven"),
+            FamilyState::NotRedirected => (true, "not redirected: nothing listens for it"),
+            FamilyState::Doubtful => return,
+            FamilyState::Broken => {
+                let effect = self.effect(switch);
+                let words = format!("not captured; what is foreign {effect}");
+                return self.effects.note(self.way, family, false, words);
+            }
+        };
+        self.effects.note(self.way, family, is_good, words.into());
     }
 
     fn effect(&self, switch: Switch) -> &'static str {

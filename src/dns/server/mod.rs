@@ -18,10 +18,12 @@ use crate::net::Outbound;
 use crate::net::listen::{self, Errors};
 use crate::net::udp::{self, Asker, UdpListener};
 use crate::proxy::tls::Tls;
+use crate::stats::Stats;
 use crate::target::canonical;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
@@ -45,6 +47,7 @@ pub struct BoundResolver {
     outbound: Outbound,
     current: Current,
     origins: Option<Box<dyn Origins>>,
+    stats: Arc<Stats>,
 }
 
 impl BoundResolver {
@@ -52,6 +55,12 @@ impl BoundResolver {
     #[must_use]
     pub fn with_origins(self, origins: Box<dyn Origins>) -> Self {
         BoundResolver { origins: Some(origins), ..self }
+    }
+
+    /// Answers are counted there.
+    #[must_use]
+    pub fn counting(self, stats: Arc<Stats>) -> Self {
+        BoundResolver { stats, ..self }
     }
 }
 
@@ -90,7 +99,15 @@ pub fn bind(settings: Settings, outbound: Outbound, current: Current) -> io::Res
             tcp.push((door, socket));
         }
     }
-    Ok(BoundResolver { udp, tcp, settings, outbound, current, origins: None })
+    Ok(BoundResolver {
+        udp,
+        tcp,
+        settings,
+        outbound,
+        current,
+        origins: None,
+        stats: Arc::default(),
+    })
 }
 
 fn context(address: SocketAddr, error: io::Error) -> io::Error {
@@ -146,10 +163,10 @@ fn run(
     // Tasks of its own thread are woken without a system call.
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
-        let BoundResolver { udp, tcp, settings, outbound, current, origins } = bound;
+        let BoundResolver { udp, tcp, settings, outbound, current, origins, stats } = bound;
         let horizon = Horizon::new(origins.map(Rc::from));
         let room = room::Room::new(outbound.allowance());
-        let resolver = Resolver::new(settings, outbound, current, Tls::default(), horizon);
+        let resolver = Resolver::new(settings, outbound, current, Tls::default(), horizon, stats);
         let present = Present::new(resolver);
         let restoring = spawn_local(Rc::clone(&present).restore_cache());
         // It goes on; the first queries wait for no slow disk.

@@ -132,7 +132,14 @@ fn world(domestic: Script, trusted: Script, adjust: impl FnOnce(&mut Settings)) 
     let dispatcher = Dispatcher::new(Arc::default(), Arc::default(), direct, Vec::new());
     let current = Current::new(dispatcher);
     let horizon = Horizon::new(Some(Rc::new(NoDatagrams)));
-    let resolver = Resolver::new(settings, outbound(), current.clone(), encrypted::tls(), horizon);
+    let resolver = Resolver::new(
+        settings,
+        outbound(),
+        current.clone(),
+        encrypted::tls(),
+        horizon,
+        Arc::default(),
+    );
     World { resolver, current, domestic, trusted, asked: Cell::new(None) }
 }
 

@@ -132,3 +132,29 @@ async fn https_records_can_be_blocked() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn answers_are_counted_by_where_they_came_from() {
+    use crate::stats::NameOutcome;
+    run(async || {
+        let trusted = always(|query| addresses(query, 60, &[ABROAD]));
+        let domestic = always(|query| addresses(query, 60, &[CN]));
+        let world = world(domestic, trusted, |settings| {
+            list(
+                settings,
+                &[("bad.example", Some(Route::Block)), ("far.example", Some(Route::Proxy))],
+            );
+        });
+        world.a("near.example").await;
+        for _ in 0..3 {
+            world.a("far.example").await;
+        }
+        world.a("bad.example").await;
+        world.a(&crate::dns::proof_name("token")).await;
+        let names = &world.resolver.stats.names;
+        let counts = NameOutcome::ALL.map(|outcome| (outcome.word(), names.get(outcome)));
+        let counts: Vec<_> = counts.into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counts, [("local", 1), ("cache", 2), ("domestic", 1), ("trusted", 1)]);
+    })
+    .await;
+}

@@ -157,7 +157,14 @@ fn guest(
         Vec::new(),
     );
     let (current, tls) = (Current::new(dispatcher), super::encrypted::tls());
-    let resolver = Resolver::new(settings.clone(), outbound(), current, tls, Horizon::new(None));
+    let resolver = Resolver::new(
+        settings.clone(),
+        outbound(),
+        current,
+        tls,
+        Horizon::new(None),
+        Arc::default(),
+    );
     let present = Present::new(resolver);
     let (client, server) = tokio::io::duplex(600);
     let ends = ("203.0.113.9:4000".parse().unwrap(), "198.51.100.1".parse().unwrap());

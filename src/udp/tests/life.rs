@@ -126,3 +126,26 @@ fn an_association_that_its_server_ends_is_made_anew() {
         assert_eq!(street.stats().sessions.get(), 1);
     });
 }
+
+/// Whoever looks sees it, and can end it; its program's next datagram begins another one.
+#[test]
+fn the_operator_ends_one_session() {
+    on_a_street(Rules::default(), ROOMY, async |street| {
+        let one = client();
+        street.send(&one, "203.0.113.10:443", "hello");
+        let (_, mapped) = street.at_the_server().await;
+        let live = &street.shared.relay.stats.live;
+        let [flow] = &live.list()[..] else { panic!("{:?}", live.list()) };
+        assert_eq!(flow.client, one.local_addr().unwrap());
+        assert_eq!(flow.destination(), Some(at("203.0.113.10:443")));
+        assert!(flow.way().is_some_and(|way| way.proxy.is_some()));
+        assert!(flow.meter.up.get() > 0);
+        assert!(live.close(flow.id));
+        settle().await;
+        assert!(live.list().is_empty());
+        assert_eq!(street.upstream.traffic.sessions.get(), 1);
+        street.send(&one, "203.0.113.10:443", "again");
+        let (_, another) = street.at_the_server().await;
+        assert_ne!(mapped, another);
+    });
+}

@@ -1,0 +1,212 @@
+//! What the daemon shows of itself, put together when somebody asks.
+
+use super::generation::{Generation, Parts};
+use crate::config::{Config, Purpose};
+use crate::stats::{LiveFlow, LiveKind, NameOutcome, Stats};
+use crate::view::{FlowView, ProxyView, StatusView, TrafficView};
+use std::process;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// All of it but the single flows.
+pub(super) fn status(generation: &Generation, parts: &Parts) -> StatusView {
+    let config = &generation.config;
+    let live = parts.stats.live.list();
+    let dispatcher = parts.current.load();
+    let now = Instant::now();
+    let proxies = dispatcher.upstreams().iter().map(|upstream| {
+        let mut view = upstream.view(now);
+        view.kind = kind(config, &view.name);
+        count_live(&mut view, &live);
+        view
+    });
+    let mut groups: Vec<_> = dispatcher.groups().iter().map(|group| group.view(now)).collect();
+    // One without a name is that of all proxies, where the operator made none.
+    groups.retain(|group| !group.name.is_empty());
+    let capture = match parts.purpose {
+        Purpose::Daemon => parts.board.view(),
+        Purpose::DnsOnly => Vec::new(),
+    };
+    let names = NameOutcome::ALL.map(|it| (it.word().to_owned(), parts.stats.names.get(it)));
+    StatusView {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: process::id(),
+        uptime: parts.began.elapsed().as_secs(),
+        what: generation.describe(parts),
+        capture,
+        traffic: traffic(&parts.stats, &live),
+        names: names.into(),
+        proxies: proxies.collect(),
+        groups,
+        lists: config.rules.lists.clone(),
+        memory: resident(),
+    }
+}
+
+/// Every connection and UDP session, the oldest first.
+pub(super) fn flows(stats: &Stats) -> Vec<FlowView> {
+    stats.live.list().iter().filter_map(|flow| view(flow)).collect()
+}
+
+fn view(flow: &LiveFlow) -> Option<FlowView> {
+    let way = flow.way();
+    Some(FlowView {
+        id: flow.id,
+        network: match flow.kind {
+            LiveKind::Connection => "tcp".into(),
+            LiveKind::Datagrams => "udp".into(),
+        },
+        client: flow.client,
+        destination: flow.destination()?,
+        name: flow.name().map(str::to_owned),
+        is_open: way.is_some(),
+        proxy: way.and_then(|way| way.proxy.as_deref().map(str::to_owned)),
+        group: way.and_then(|way| way.group.as_deref().map(str::to_owned)),
+        reason: way.map(|way| way.reason.to_owned()).unwrap_or_default(),
+        age: flow.began.elapsed().as_secs(),
+        up: flow.meter.up.get(),
+        down: flow.meter.down.get(),
+    })
+}
+
+fn traffic(stats: &Stats, live: &[Arc<LiveFlow>]) -> TrafficView {
+    let open = |kind| live.iter().filter(|flow| flow.kind == kind).count() as u64;
+    let datagrams = &stats.datagrams;
+    let dropped = [&datagrams.dropped, &datagrams.too_large, &datagrams.rejected];
+    let mut view = TrafficView {
+        open: open(LiveKind::Connection),
+        accepted: stats.accepted.get(),
+        proxied: stats.proxied.get(),
+        direct: stats.direct.get(),
+        refused: stats.refused.get(),
+        open_sessions: open(LiveKind::Datagrams),
+        sessions: datagrams.sessions.get(),
+        dropped_datagrams: dropped.iter().map(|counter| counter.get()).sum(),
+        up: stats.bytes_up.get(),
+        down: stats.bytes_down.get(),
+    };
+    for flow in live {
+        view.up += flow.meter.up.get();
+        view.down += flow.meter.down.get();
+    }
+    view
+}
+
+fn count_live(proxy: &mut ProxyView, live: &[Arc<LiveFlow>]) {
+    for flow in live {
+        let via = flow.way().and_then(|way| way.proxy.as_deref());
+        if via != Some(&*proxy.name) {
+            continue;
+        }
+        proxy.open += 1;
+        match flow.kind {
+            LiveKind::Connection => proxy.connections += 1,
+            LiveKind::Datagrams => proxy.sessions += 1,
+        }
+        proxy.up += flow.meter.up.get();
+        proxy.down += flow.meter.down.get();
+    }
+}
+
+fn kind(config: &Config, name: &str) -> String {
+    let proxy = config.proxies.iter().find(|proxy| proxy.name == name);
+    proxy.map(|proxy| proxy.kind.word().to_owned()).unwrap_or_default()
+}
+
+/// VmRSS of proc_pid_status(5), in bytes.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// For the service manager: what matters in one line.
+pub(super) fn brief(status: &StatusView) -> String {
+    let down = status.proxies.iter().filter(|proxy| proxy.state == "down");
+    let down: Vec<_> = down.map(|proxy| proxy.name.as_str()).collect();
+    let lost = status.capture.iter().find(|capture| !capture.is_good);
+    let mut text = match lost {
+        Some(capture) => format!("{}: {}", capture.what, capture.state),
+        None => status.what.clone(),
+    };
+    if !down.is_empty() {
+        text.push_str(&format!("; down: {}", down.join(", ")));
+    }
+    text
+}
+
+/// How often the service manager is told.
+pub(super) const BRIEFING: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::FlowWay;
+
+    fn open(stats: &Stats, proxy: Option<&str>, up: u64) -> Arc<LiveFlow> {
+        let client = "192.0.2.7:40000".parse().unwrap();
+        let flow = stats.live.enter(LiveKind::Connection, client);
+        flow.is_for("203.0.113.1:443".parse().unwrap());
+        flow.goes(FlowWay { proxy: proxy.map(Arc::from), group: None, reason: "foreign" });
+        flow.meter.up.add(up);
+        flow.meter.down.add(2 * up);
+        flow
+    }
+
+    #[test]
+    fn what_is_open_counts_beside_what_has_ended() {
+        let stats = Stats::default();
+        stats.bytes_up.add(100);
+        open(&stats, Some("tokyo"), 10);
+        open(&stats, Some("tokyo"), 1);
+        open(&stats, None, 5);
+        let live = stats.live.list();
+        let view = traffic(&stats, &live);
+        assert_eq!((view.open, view.up, view.down), (3, 116, 32));
+        let mut proxy =
+            ProxyView { name: "tokyo".into(), connections: 7, up: 1000, ..ProxyView::default() };
+        count_live(&mut proxy, &live);
+        assert_eq!((proxy.open, proxy.connections, proxy.up, proxy.down), (2, 9, 1011, 22));
+    }
+
+    #[test]
+    fn a_flow_is_shown_while_it_is_connected() {
+        let stats = Stats::default();
+        let client = "192.0.2.7:40000".parse().unwrap();
+        let dialling = stats.live.enter(LiveKind::Datagrams, client);
+        assert!(flows(&stats).is_empty(), "where it goes is not known yet");
+        dialling.is_for("203.0.113.1:443".parse().unwrap());
+        dialling.is_named("example.com");
+        let [flow] = &flows(&stats)[..] else { panic!() };
+        assert_eq!((flow.network.as_str(), flow.is_open), ("udp", false));
+        assert_eq!(flow.name.as_deref(), Some("example.com"));
+        dialling.goes(FlowWay { proxy: None, group: None, reason: "rule" });
+        assert!(flows(&stats)[0].is_open);
+    }
+
+    #[test]
+    fn this_process_holds_memory() {
+        assert!(resident().unwrap() > 1 << 20);
+    }
+
+    #[test]
+    fn the_manager_is_told_what_is_wrong() {
+        let mut status = StatusView { what: "TCP port 1111".into(), ..StatusView::default() };
+        assert_eq!(brief(&status), "TCP port 1111");
+        let proxy = |name: &str, state: &str| ProxyView {
+            name: name.into(),
+            state: state.into(),
+            ..ProxyView::default()
+        };
+        status.proxies = vec![proxy("tokyo", "down"), proxy("osaka", "good")];
+        assert_eq!(brief(&status), "TCP port 1111; down: tokyo");
+        status.capture = vec![crate::view::CaptureView {
+            what: "IPv4".into(),
+            state: "not captured: a rule of another program".into(),
+            ..Default::default()
+        }];
+        assert_eq!(brief(&status), "IPv4: not captured: a rule of another program; down: tokyo");
+    }
+}

@@ -1,0 +1,147 @@
+//! What the running daemon shows of itself: plain data, written as JSON by the daemon and read by
+//! whoever looks (`snet status`, `snet top`).
+//!
+//! A field that is added changes nothing for readers; one is never given another meaning. Times are
+//! seconds, sizes are bytes, both counted from the start unless they say otherwise.
+
+mod amount;
+mod text;
+
+pub use amount::{Bytes, Span};
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// The whole daemon.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// snet's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Since the start.
+    pub uptime: u64,
+    /// Ports, addresses and scope, in words.
+    pub what: String,
+    /// What the rules capture; empty without rules.
+    pub capture: Vec<CaptureView>,
+    /// Connections and UDP.
+    pub traffic: TrafficView,
+    /// Answered names, by where the answers came from (`local`, `cache`, `stale`, `domestic`,
+    /// `trusted`, `asked-server`, `failed`).
+    pub names: BTreeMap<String, u64>,
+    /// In the operator's order.
+    pub proxies: Vec<ProxyView>,
+    /// Empty where the operator made none.
+    pub groups: Vec<GroupView>,
+    /// One line each.
+    pub lists: Vec<String>,
+    /// What the process holds of the machine's memory.
+    pub memory: Option<u64>,
+}
+
+/// One way of capture of one family.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CaptureView {
+    /// "IPv4", "IPv6 UDP" and the like.
+    pub what: String,
+    /// In words, with the cause where it is not captured.
+    pub state: String,
+    /// Whether programs are served as the operator wants.
+    pub is_good: bool,
+    /// How long it has been so.
+    pub since: u64,
+}
+
+/// What has flowed through the daemon. What the kernel sends directly is not among it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrafficView {
+    /// Connections that are open now.
+    pub open: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Relayed through a proxy.
+    pub proxied: u64,
+    /// Relayed directly.
+    pub direct: u64,
+    /// Refused, by rule or since no dial succeeded.
+    pub refused: u64,
+    /// UDP sessions that are open now.
+    pub open_sessions: u64,
+    /// UDP sessions begun.
+    pub sessions: u64,
+    /// Datagrams dropped, for whatever reason.
+    pub dropped_datagrams: u64,
+    /// Bytes from programs.
+    pub up: u64,
+    /// Bytes to programs.
+    pub down: u64,
+}
+
+/// A proxy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProxyView {
+    /// `[[proxy]] name`.
+    pub name: String,
+    /// `type` of the `[[proxy]]`.
+    pub kind: String,
+    /// One of `good`, `asked`, `trial`, `doubted`, `down`.
+    pub state: String,
+    /// The same in words, with the cause where it is down.
+    pub says: String,
+    /// How long an answer took last, in milliseconds.
+    pub delay_ms: Option<u64>,
+    /// Connections and UDP sessions that are open now.
+    pub open: u64,
+    /// Connections that it carried.
+    pub connections: u64,
+    /// UDP sessions that it carried.
+    pub sessions: u64,
+    /// Bytes from programs.
+    pub up: u64,
+    /// Bytes to programs.
+    pub down: u64,
+}
+
+/// A group of proxies.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupView {
+    /// `[[group]] name`.
+    pub name: String,
+    /// `policy`.
+    pub policy: String,
+    /// Its members, in the operator's order.
+    pub members: Vec<String>,
+    /// The member that is preferred now.
+    pub now: Option<String>,
+}
+
+/// A connection or a UDP session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowView {
+    /// Its number.
+    pub id: u64,
+    /// `tcp` or `udp`.
+    pub network: String,
+    /// The program's address.
+    pub client: SocketAddr,
+    /// Where it wants to go; of a UDP session: went first.
+    pub destination: SocketAddr,
+    /// The name of that, if it is known.
+    pub name: Option<String>,
+    /// Whether it stands; otherwise it is being connected.
+    pub is_open: bool,
+    /// The proxy; none: directly.
+    pub proxy: Option<String>,
+    /// The group that the proxy was chosen from.
+    pub group: Option<String>,
+    /// What decided about the destination.
+    pub reason: String,
+    /// Since it was accepted.
+    pub age: u64,
+    /// Bytes from the program.
+    pub up: u64,
+    /// Bytes to the program.
+    pub down: u64,
+}

@@ -1,0 +1,216 @@
+//! What `snet status` prints: one subject a line, most important first.
+
+use super::{Bytes, CaptureView, FlowView, GroupView, ProxyView, Span, StatusView, TrafficView};
+use std::fmt;
+
+impl fmt::Display for StatusView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let memory = self.memory.map(|bytes| format!(", {} of memory", Bytes(bytes)));
+        let memory = memory.unwrap_or_default();
+        let StatusView { version, pid, what, .. } = self;
+        writeln!(f, "running: {what}")?;
+        writeln!(f, "snet {version}, process {pid}, for {}{memory}", Span(self.uptime))?;
+        for capture in &self.capture {
+            writeln!(f, "{capture}")?;
+        }
+        if !self.capture.is_empty() {
+            writeln!(f, "{}", self.traffic)?;
+        }
+        self.write_names(f)?;
+        for group in &self.groups {
+            writeln!(f, "{group}")?;
+        }
+        for proxy in &self.proxies {
+            writeln!(f, "{proxy}")?;
+        }
+        for list in &self.lists {
+            writeln!(f, "list {list}")?;
+        }
+        Ok(())
+    }
+}
+
+impl StatusView {
+    fn write_names(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: u64 = self.names.values().sum();
+        write!(f, "names: {all} answered")?;
+        let of = |word: &str| self.names.get(word).copied().unwrap_or_default();
+        let parts = [
+            (of("cache") + of("stale"), "from the cache"),
+            (of("domestic"), "by the domestic side"),
+            (of("trusted"), "by the trusted side"),
+            (of("asked-server"), "by the server that was asked"),
+            (of("local"), "by hosts, rules and lists"),
+            (of("failed"), "failed"),
+        ];
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<_> = parts.map(|(count, what)| format!("{count} {what}")).collect();
+        match parts.is_empty() {
+            true => writeln!(f),
+            false => writeln!(f, ": {}", parts.join(", ")),
+        }
+    }
+}
+
+impl fmt::Display for CaptureView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CaptureView { what, state, since, .. } = self;
+        write!(f, "capture of {what}: {state} (for {})", Span(*since))
+    }
+}
+
+impl fmt::Display for TrafficView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TrafficView { open, accepted, proxied, direct, refused, up, down, .. } = self;
+        write!(
+            f,
+            "connections: {open} open of {accepted}: {proxied} through a proxy, {direct} directly, \
+             {refused} refused"
+        )?;
+        let TrafficView { open_sessions, sessions, dropped_datagrams, .. } = self;
+        if *sessions > 0 {
+            write!(f, "; {open_sessions} UDP sessions open of {sessions}")?;
+        }
+        if *dropped_datagrams > 0 {
+            write!(f, ", {dropped_datagrams} datagrams dropped")?;
+        }
+        write!(f, "; {} down, {} up", Bytes(*down), Bytes(*up))
+    }
+}
+
+impl fmt::Display for ProxyView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ProxyView { says, open, connections, sessions, up, down, .. } = self;
+        write!(f, "proxy {says}")?;
+        let carried = connections + sessions;
+        if carried > 0 {
+            write!(f, "; {open} open of {carried}, {} down, {} up", Bytes(*down), Bytes(*up))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for GroupView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let GroupView { name, policy, members, now } = self;
+        write!(f, "group {name}: {policy} of {}", members.join(", "))?;
+        match now {
+            Some(now) => write!(f, "; now {now}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FlowView {
+    /// The way it takes, in a word or two.
+    pub fn route(&self) -> String {
+        match (self.is_open, &self.proxy, &self.group) {
+            (false, _, _) => "connecting".into(),
+            (true, None, _) => "direct".into(),
+            (true, Some(proxy), Some(group)) => format!("{group}: {proxy}"),
+            (true, Some(proxy), None) => proxy.clone(),
+        }
+    }
+
+    /// The name of the destination, or its address.
+    pub fn host(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.destination.ip().to_canonical().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::*;
+
+    #[test]
+    fn a_status_for_people() {
+        let capture = CaptureView {
+            what: "IPv4".into(),
+            state: "captured".into(),
+            is_good: true,
+            since: 7500,
+        };
+        let proxy = ProxyView {
+            name: "tokyo".into(),
+            says: "tokyo: answers, 12 ms".into(),
+            open: 3,
+            connections: 40,
+            sessions: 2,
+            up: 2048,
+            down: 5 << 20,
+            ..ProxyView::default()
+        };
+        let idle = ProxyView { says: "spare: not asked yet".into(), ..ProxyView::default() };
+        let group = GroupView {
+            name: "video".into(),
+            policy: "fastest".into(),
+            members: vec!["tokyo".into(), "spare".into()],
+            now: Some("tokyo".into()),
+        };
+        let traffic = TrafficView {
+            open: 3,
+            accepted: 50,
+            proxied: 40,
+            direct: 6,
+            refused: 4,
+            up: 2048,
+            down: 5 << 20,
+            ..TrafficView::default()
+        };
+        let names = [("cache", 70), ("stale", 1), ("trusted", 9)];
+        let status = StatusView {
+            version: "1.2.3".into(),
+            pid: 77,
+            uptime: 7500,
+            what: "TCP port 1111".into(),
+            capture: vec![capture],
+            traffic,
+            names: names.map(|(word, count)| (word.to_owned(), count)).into(),
+            proxies: vec![proxy, idle],
+            groups: vec![group],
+            lists: vec!["/etc/names: 5 lines used".into()],
+            memory: Some(9 << 20),
+        };
+        assert_eq!(
+            status.to_string(),
+            "running: TCP port 1111\n\
+             snet 1.2.3, process 77, for 2 h 5 min, 9.0 MiB of memory\n\
+             capture of IPv4: captured (for 2 h 5 min)\n\
+             connections: 3 open of 50: 40 through a proxy, 6 directly, 4 refused; 5.0 MiB down, \
+             2.0 KiB up\n\
+             names: 80 answered: 71 from the cache, 9 by the trusted side\n\
+             group video: fastest of tokyo, spare; now tokyo\n\
+             proxy tokyo: answers, 12 ms; 3 open of 42, 5.0 MiB down, 2.0 KiB up\n\
+             proxy spare: not asked yet\n\
+             list /etc/names: 5 lines used\n"
+        );
+        let json = serde_json::to_string(&status).unwrap();
+        assert_eq!(serde_json::from_str::<StatusView>(&json).unwrap(), status);
+    }
+
+    #[test]
+    fn where_a_flow_goes() {
+        let mut flow = FlowView {
+            id: 1,
+            network: "tcp".into(),
+            client: "192.0.2.7:40000".parse().unwrap(),
+            destination: "[::ffff:203.0.113.1]:443".parse().unwrap(),
+            name: None,
+            is_open: true,
+            proxy: None,
+            group: None,
+            reason: "foreign".into(),
+            age: 1,
+            up: 0,
+            down: 0,
+        };
+        assert_eq!((flow.host().as_str(), flow.route().as_str()), ("203.0.113.1", "direct"));
+        flow.proxy = Some("tokyo".into());
+        flow.name = Some("example.com".into());
+        assert_eq!((flow.host().as_str(), flow.route().as_str()), ("example.com", "tokyo"));
+        flow.group = Some("video".into());
+        assert_eq!(flow.route(), "video: tokyo");
+        flow.is_open = false;
+        assert_eq!(flow.route(), "connecting");
+    }
+}
