@@ -162,9 +162,10 @@ mod tests {
         open(&stats, Some("tokyo"), 10);
         open(&stats, Some("tokyo"), 1);
         open(&stats, None, 5);
+        open(&stats, Some("osaka"), 4);
         let live = stats.live.list();
         let view = traffic(&stats, &live);
-        assert_eq!((view.open, view.up, view.down), (3, 116, 32));
+        assert_eq!((view.open, view.up, view.down), (4, 120, 40));
         let mut proxy =
             ProxyView { name: "tokyo".into(), connections: 7, up: 1000, ..ProxyView::default() };
         count_live(&mut proxy, &live);
