@@ -1,5 +1,5 @@
-//! What is known of what happens: counters, and what lives. Counters are plain atomics, relaxed: they
-//! inform, they do not synchronise.
+//! What is known of what happens: counters, and what lives. Counters are plain atomics, relaxed:
+//! they inform, they do not synchronise.
 
 mod live;
 mod names;
