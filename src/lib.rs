@@ -35,5 +35,7 @@ pub mod stats;
 pub mod subscription;
 pub mod sync;
 pub mod target;
+#[cfg(feature = "top")]
+pub mod top;
 pub mod udp;
 pub mod view;

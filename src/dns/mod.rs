@@ -71,7 +71,6 @@ pub mod wire;
 
 mod asked_server;
 mod client_query;
-mod explaining;
 mod flights;
 mod forged_addresses;
 mod horizon;

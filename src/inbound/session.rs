@@ -10,7 +10,6 @@ use crate::net::origin::OrigDst;
 use crate::net::{self, Outbound, ResetOnDrop};
 use crate::proxy::BoxFuture;
 use crate::proxy::direct::Direct;
-use crate::proxy::first_payload::FirstPayload;
 use crate::relay::{self, relay};
 use crate::route::{ClientHost, Route, ToldName};
 use crate::stats::{LiveFlow, Meter, Stats};
@@ -56,10 +55,9 @@ impl Sessions {
         // Boxed: what dialling needs shall not stay for as long as the connection lives.
         let dial = Box::pin(self.connect(stream, client, intercepted, told, &live.meter)).await;
         let (link, mortal) = match dial {
-            Ok((Connected { link, via, resets, group, reason }, sent)) => {
+            Ok(Connected { link, via, resets, group, reason }) => {
                 let mortal = via.clone().filter(|_| resets);
-                open.look(stream, &sent);
-                open.has_sent(sent.len());
+                open.look(stream);
                 open.connected(via, group, reason);
                 (link, mortal)
             }
@@ -115,7 +113,7 @@ impl Sessions {
         self.current.load().told().find(host, destination.ip(), Instant::now().into_std())
     }
 
-    /// Dials for the client. Returns also what was taken from it, and is on its way.
+    /// Dials for the client.
     async fn connect(
         &self,
         stream: &TcpStream,
@@ -123,11 +121,11 @@ impl Sessions {
         Intercepted { destination: OrigDst(destination), is_own }: Intercepted,
         told: Option<ToldName>,
         meter: &Arc<Meter>,
-    ) -> Result<(Connected, Vec<u8>), NotServed> {
+    ) -> Result<Connected, NotServed> {
         // A session may be dropped while it dials, at the end of a stop.
         let cut = ResetOnDrop::new([stream]);
         let dispatcher = self.current.load();
-        let (target, payload) = (Target::addr(destination), FirstPayload::of(stream));
+        let target = Target::addr(destination);
         let connected = if is_own {
             debug!(
                 %client,
@@ -140,10 +138,10 @@ impl Sessions {
                 self.loops.look(&dispatcher, client, destination, meter)?;
             }
             let client = client.ip().to_canonical();
-            dispatcher.connect(&target, client, told.as_ref(), Some(&payload)).await?
+            dispatcher.connect(&target, client, told.as_ref()).await?
         };
         cut.disarm();
-        Ok((connected, payload.into_taken()))
+        Ok(connected)
     }
 }
 

@@ -7,7 +7,6 @@
 //! resolver learned, reserved and China addresses, the rest.
 
 mod learned;
-mod matches;
 mod told;
 mod via;
 

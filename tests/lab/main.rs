@@ -66,7 +66,6 @@ mod restored;
 mod returned;
 mod router;
 mod rules;
-mod seeing;
 mod shares;
 mod shortage;
 mod sip022;

@@ -3,7 +3,6 @@
 mod bootstrap;
 mod busy_servers;
 mod encrypted;
-mod explaining;
 mod household;
 mod https_records;
 mod judgement;
