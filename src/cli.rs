@@ -4,14 +4,16 @@
 use crate::config::{
     self, CONTROL_SOCKET, Config, Loaded, LogLevel, ProxyConfig, Purpose, proxy_of_link,
 };
-use crate::exit::{CONFIG, UNAVAILABLE, USAGE};
+use crate::exit::{CONFIG, SOFTWARE, UNAVAILABLE, USAGE};
 use crate::log::Log;
 use crate::plugin::child;
 #[cfg(feature = "top")]
 use crate::top;
-use crate::view::StatusView;
+use crate::view::{ExplainView, StatusView};
 use crate::{daemon, selftest};
 use clap::{ArgAction, Args, Parser, Subcommand, value_parser};
+use serde::de::DeserializeOwned;
+use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +57,8 @@ enum Command {
     Reload(SocketArgument),
     /// Print how the running daemon is: capture, traffic, names, proxies, lists.
     Status(StatusArguments),
+    /// Say why a name or an address goes where it goes: rules, lists, answers, verdict, proxy.
+    Explain(ExplainArguments),
     /// Watch the connections of the running daemon: who talks to whom, how fast, by which way.
     Top(TopArguments),
     /// Print proxies as links and as tables of the file: those of a file, or that of a link on
@@ -120,6 +124,21 @@ struct StatusArguments {
 }
 
 #[derive(Debug, Args)]
+struct ExplainArguments {
+    /// A name, an address, either with a port, or a URL.
+    #[arg(value_name = "NAME|ADDRESS")]
+    subject: daemon::Subject,
+    /// Ask no running snet, only this file: what it decides by itself.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// As JSON, for programs.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: SocketArgument,
+}
+
+#[derive(Debug, Args)]
 struct TopArguments {
     /// Seconds from one look to the next.
     #[arg(long, value_name = "SECONDS", default_value = "1")]
@@ -152,6 +171,7 @@ pub fn main() -> ExitCode {
         Some(Command::Rules(file)) => rules(&file),
         Some(Command::Reload(at)) => reload(&at),
         Some(Command::Status(of)) => status(&of),
+        Some(Command::Explain(of)) => explain(&of),
         Some(Command::Top(of)) => top(of),
         Some(Command::Link(of)) => link(&of),
         Some(Command::Cleanup { keep_closed }) => cleanup(keep_closed),
@@ -326,17 +346,39 @@ fn status(of: &StatusArguments) -> ExitCode {
         Ok(json) => json,
         Err(code) => return code,
     };
-    if of.json {
-        return print(&json);
+    show::<StatusView>(&json, of.json)
+}
+
+/// Prints what the daemon shows, for programs or for people.
+fn show<View: DeserializeOwned + Display>(json: &str, as_json: bool) -> ExitCode {
+    if as_json {
+        return print(json);
     }
-    match serde_json::from_str::<StatusView>(&json) {
-        Ok(status) => print(&status.to_string()),
+    match serde_json::from_str::<View>(json) {
+        Ok(view) => print(&view.to_string()),
         Err(error) => fail(
             UNAVAILABLE,
             format_args!(
                 "the snet that runs is another version ({error}): restart it, or use --json"
             ),
         ),
+    }
+}
+
+fn explain(of: &ExplainArguments) -> ExitCode {
+    let json = match &of.config {
+        None => ask(&of.at, &daemon::Verb::Explain(of.subject.clone())),
+        Some(path) => match Config::load(path, Purpose::Daemon) {
+            Err(problems) => return fail(CONFIG, problems),
+            Ok(loaded) => {
+                let view = daemon::explain_by_file(&loaded.config, &of.subject);
+                serde_json::to_string(&view).map_err(|error| fail(SOFTWARE, error))
+            }
+        },
+    };
+    match json {
+        Ok(json) => show::<ExplainView>(&json, of.json),
+        Err(code) => code,
     }
 }
 

@@ -98,13 +98,31 @@ def after_a_rest(address, port, rest=30):
         return None
 
 
-def at_once(address, port, count=30):
-    """Until the last of so many that begin together has its first byte, behind two single ones."""
+def bursts(address, port):
+    """As `at_once`, three times: the first one behind two single connections, one five seconds after
+    that, and one behind half a minute of rest and a click a second before."""
     try:
         for _ in range(2):
             first_byte(address, port)
         time.sleep(1)
-        began, open_ones = time.monotonic(), []
+        taken = [at_once(address, port)]
+        time.sleep(5)
+        taken.append(at_once(address, port))
+        time.sleep(30)
+        first_byte(address, port)
+        time.sleep(1)
+        taken.append(at_once(address, port))
+        return None if None in taken else tuple(taken)
+    except OSError as error:
+        print(f"  at once: {error}", file=sys.stderr)
+        return None
+
+
+def at_once(address, port, count=30):
+    """Until the last of so many that begin together has its first byte."""
+    open_ones = []
+    try:
+        began = time.monotonic()
         for _ in range(count):
             connection = socket.socket()
             connection.setblocking(False)
@@ -131,30 +149,44 @@ def at_once(address, port, count=30):
             connection.close()
 
 
+def connections(process, seconds):
+    """CPU microseconds of the contestant for a connection, where 32 are open at any time."""
+    import run
+    measured = run.connections(process, max(8, seconds))
+    return measured and measured[:1]
+
+
 def plan(bench, options):
     """The rows; the servers run."""
     import lab
+    import page
     import peers
     executable, to = options.snet, (lab.TARGET, peers.HOLD)
-    rows = [("first byte", one_by_one, None), ("30 at once, until the last", at_once, None)]
-    if not options.quick:
-        rows.append(("first byte after 30 s of rest", after_a_rest, None))
 
-    def add(title, contestants, target, at_once_target):
-        for name, measure, _ in rows:
-            aim = {one_by_one: target, at_once: at_once_target}.get(measure, "1.0 x best")
-            bench.single(f"{name}, {title}", ("ms",), contestants,
-                         lambda process, m=measure: m(*to), aim)
+    def add(title, contestants, target):
+        def single(what, units, measure, aim):
+            bench.single(f"{what}, {title}", units, contestants, lambda _: measure(*to), aim)
+        single("first byte", ("ms",), one_by_one, target)
+        name = f"30 at once, until the last, {title}"
+        if bench.wants(name):
+            rows = [bench.row(f"{name}{when}", "ms", "0.75 x best")
+                    for when in (", the first time", ", 5 s later", ", a click after 30 s")]
+            bench.plan.append((contestants, [(name, rows, lambda _: bursts(*to))]))
+        if not options.quick:
+            single("first byte after 30 s of rest", ("ms",), after_a_rest, "1.0 x best")
 
     if peers.shadowsocks_servers():
-        contestants = peers.shadowsocks(executable, "aes-256-gcm")
-        add("shadowsocks", contestants, "0.55 x each", "0.75 x best")
+        add("shadowsocks", peers.shadowsocks(executable, "aes-256-gcm"), "0.55 x each")
+        bench.single("CPU a new connection, shadowsocks", ("us",),
+                     peers.connecting(executable, "aes-256-gcm"),
+                     lambda process: connections(process, options.seconds), "0.85 x best")
+        page.plan(bench, options)
     if peers.http_server("squid"):
         certificate = peers.https_servers()
         if certificate:
-            add("HTTP/2", peers.https(executable, "h2", certificate), "0.4 x each", "0.75 x best")
+            add("HTTP/2", peers.https(executable, "h2", certificate), "0.4 x each")
     if peers.http_server("tinyproxy"):
-        add("CONNECT", peers.http(executable, "tinyproxy"), "0.7 x each", "0.75 x best")
+        add("CONNECT", peers.http(executable, "tinyproxy"), "0.7 x each")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def choose(names, executable):
 
 def present(everyone):
     """Those who take part: name and starter. snet always does."""
-    ours = ("snet", "snet, older method", "snet, HTTP/1.1")
+    ours = ("snet", "snet, older method", "snet, HTTP/1.1", "snet, warm off", "snet, two members")
     return {name: start for name, start in everyone.items()
             if name in ours or (second if name == "snet beside" else
                                 (not chosen or name in chosen)
@@ -170,16 +170,18 @@ def started(process, is_ready):
     return process
 
 
-def snet(executable, proxy, extra="", port=53):
+def snet(executable, proxy, extra="", port=53, names=None):
+    """`port`: of the name servers; `names`: others than those of the lab."""
+    names = names or f'''china = ["{SERVER}:{port}"]
+trusted = ["{TRUSTED}:{port}"]
+trusted-via = "direct"'''
     file = write("snet.toml", f"""
 [listen]
 tcp-port = {LISTEN}
 dns-port = {DNS}
 {proxy}
 [dns]
-china = ["{SERVER}:{port}"]
-trusted = ["{TRUSTED}:{port}"]
-trusted-via = "direct"
+{names}
 [firewall]
 backend = "iptables"
 [log]
@@ -189,11 +191,12 @@ level = "{'info' if 'info' in extra else 'warn'}"
     return started(process, lambda: "snet" in run("iptables -t nat -S OUTPUT").stdout.lower())
 
 
-def snet_shadowsocks(executable, method, port=53):
-    """`port`: of the name servers."""
-    return snet(executable, f'[[proxy]]\ntype = "shadowsocks"\n'
-                f'server = "{SERVER}:{SS_PORT[method]}"\nmethod = "{method}"\n'
-                f'password = "{password(method)}"\n', port=port)
+def snet_shadowsocks(executable, *methods, port=53, warm="auto"):
+    """`port`: of the name servers. Of several methods each is a proxy of one group."""
+    return snet(executable, "".join(
+        f'[[proxy]]\ntype = "shadowsocks"\nserver = "{SERVER}:{SS_PORT[method]}"\n'
+        f'method = "{method}"\npassword = "{password(method)}"\nwarm = "{warm}"\n'
+        for method in methods), port=port)
 
 
 def snet_http(executable, kind):
@@ -277,6 +280,15 @@ def shadowsocks(executable, method):
         del everyone["ss-redir"]
         everyone["snet, older method"] = lambda: snet_shadowsocks(executable, "aes-256-gcm")
     return present(everyone)
+
+
+def connecting(executable, method):
+    """Those for new connections: with and without connections dialled ahead, and with a group."""
+    everyone = shadowsocks(executable, method)
+    everyone["snet, warm off"] = lambda: snet_shadowsocks(executable, method, warm="off")
+    everyone["snet, two members"] = lambda: snet_shadowsocks(
+        executable, method, "chacha20-ietf-poly1305")
+    return everyone
 
 
 def http(executable, kind):

@@ -116,8 +116,8 @@ impl Budget {
                 questions: 6 * sixteenth as usize,
                 fallbacks: sixteenth as usize,
                 clients: 3 * sixteenth as usize,
-                races: 3 * sixteenth as usize / 2,
-                warm: sixteenth as usize / 2,
+                races: sixteenth as usize,
+                warm: sixteenth as usize,
             },
         }
     }
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(budget.pipes, 112);
         assert_eq!(budget.datagrams, SessionLimits { sessions: 0, reply_sockets: 0 });
         let Numbers { questions, fallbacks, clients, races, warm } = budget.sockets;
-        assert_eq!([questions, fallbacks, clients, races, warm], [336, 56, 168, 84, 28]);
+        assert_eq!([questions, fallbacks, clients, races, warm], [336, 56, 168, 56, 56]);
         assert_eq!(20_000 - budget.descriptors(), 128, "is for the rest");
         let budget = Budget::of(20_000, 1);
         assert_eq!(budget.connections, 7116);

@@ -11,7 +11,7 @@
 //! | `subscriptions` | the bodies that providers hand out, fetched |
 //! | `shared_rules` | the installed rules and their owner |
 //! | `control`, `signals`, `notify` | operators and the service manager |
-//! | `seeing`, `capture_board` | what is shown to them |
+//! | `seeing`, `explaining`, `capture_board` | what is shown to them |
 //! | `limits`, `privileges`, `instance_lock` | what the process may, before anything else |
 //! | `network_watcher`, `origins` | what the kernel tells |
 //! | `list_watcher` | whether the file of a list has changed |
@@ -24,6 +24,7 @@ mod capture;
 mod capture_board;
 mod control;
 mod error;
+mod explaining;
 mod generation;
 mod heartbeat;
 mod instance_lock;
@@ -44,6 +45,7 @@ mod supervise;
 
 pub use control::{ControlReply, Look, Verb, ask};
 pub use error::Error;
+pub use explaining::{Subject, explain_by_file};
 pub use generation::ConfigSource;
 
 use crate::config::{self, Config, Offload, Purpose};

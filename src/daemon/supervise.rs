@@ -9,6 +9,7 @@
 use super::build;
 use super::control::{ControlReply, ControlRequest, Look, Verb};
 use super::error::Error;
+use super::explaining::Explaining;
 use super::generation::{Generation, Parts};
 use super::network_watcher::NetworkChange;
 use super::notify;
@@ -23,7 +24,9 @@ use crate::exit::{SOFTWARE, UNAVAILABLE};
 use crate::fault::{self, Step};
 use crate::file_stamp::ListFile;
 use crate::firewall::OnFailure;
+use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -158,16 +161,7 @@ impl Daemon {
                     }
                     SignalMeaning::Reload => self.reload_file().await.1?,
                 },
-                Some(ControlRequest { verb, answer }) = self.requests.recv() => {
-                    let (said, result) = match verb {
-                        Verb::Reload => self.reload_file().await,
-                        Verb::Look(what) => (self.look(&what), Ok(())),
-                        Verb::Close(id) => (self.close(id), Ok(())),
-                    };
-                    // The client may have left.
-                    let _ = answer.send(said);
-                    result?;
-                }
+                Some(request) = self.requests.recv() => self.serve(request).await?,
                 Some(arrival) = self.arrivals.recv() => self.arrived(arrival).await?,
                 Some(files) = self.list_changes.recv() => {
                     let files: Vec<_> = files.iter().map(|it| it.display().to_string()).collect();
@@ -262,15 +256,43 @@ impl Daemon {
         }
     }
 
+    /// Does what an operator asks for.
+    ///
+    /// # Errors
+    /// [`Error::Died`], as of a [`reload`](Self::reload).
+    async fn serve(
+        &mut self,
+        ControlRequest { verb, answer }: ControlRequest,
+    ) -> Result<(), Error> {
+        let (said, result) = match verb {
+            Verb::Reload => self.reload_file().await,
+            Verb::Look(what) => (self.look(&what), Ok(())),
+            Verb::Close(id) => (self.close(id), Ok(())),
+            Verb::Explain(subject) => {
+                let explaining = Explaining {
+                    rules: Arc::clone(&self.generation.config.rules.routes),
+                    dispatcher: self.parts.current.load(),
+                    orders: self.parts.orders.clone(),
+                    source: Arc::clone(&self.parts.source),
+                };
+                // Name servers may be slow, and nobody else should wait for them.
+                tokio::spawn(async move {
+                    let view = explaining.explain(subject).await;
+                    let _ = answer.send(as_json(&view));
+                });
+                return Ok(());
+            }
+        };
+        // The client may have left.
+        let _ = answer.send(said);
+        result
+    }
+
     /// Answers one who only looks.
     fn look(&self, what: &Look) -> ControlReply {
-        let json = match what {
-            Look::Status => serde_json::to_string(&seeing::status(&self.generation, &self.parts)),
-            Look::Flows => serde_json::to_string(&seeing::flows(&self.parts.stats)),
-        };
-        match json {
-            Ok(json) => ControlReply::Done(json),
-            Err(error) => ControlReply::Refused(SOFTWARE, error.to_string()),
+        match what {
+            Look::Status => as_json(&seeing::status(&self.generation, &self.parts)),
+            Look::Flows => as_json(&seeing::flows(&self.parts.stats)),
         }
     }
 
@@ -363,5 +385,12 @@ impl Daemon {
             Purpose::DnsOnly => info!("stopped"),
         }
         result.and(released).and(removed)
+    }
+}
+
+fn as_json(view: &impl Serialize) -> ControlReply {
+    match serde_json::to_string(view) {
+        Ok(json) => ControlReply::Done(json),
+        Err(error) => ControlReply::Refused(SOFTWARE, error.to_string()),
     }
 }

@@ -1,6 +1,7 @@
 //! One dial through one member: how it went, and what that says of the proxy.
 
 use super::Upstream;
+use crate::proxy::first_payload::FirstPayload;
 use crate::proxy::{Link, Progress};
 use crate::target::Target;
 use tokio::time::{Instant, timeout};
@@ -39,19 +40,32 @@ impl DialEnd {
 
 impl Upstream {
     /// Dials through it for a connection, and notes how that went.
-    pub(super) async fn dial(&self, target: &Target) -> Result<Link, DialEnd> {
-        self.dial_with(target, Progress::default()).await
+    pub(super) async fn dial(
+        &self,
+        target: &Target,
+        payload: Option<&FirstPayload<'_>>,
+    ) -> Result<Link, DialEnd> {
+        self.dial_with(target, Progress::default(), payload).await
     }
 
     /// The same to see whether it answers: over a connection that is new.
     pub(super) async fn dial_to_ask(&self, target: &Target) -> Result<Link, DialEnd> {
-        self.dial_with(target, Progress::of_probe()).await
+        self.dial_with(target, Progress::of_probe(), None).await
     }
 
-    async fn dial_with(&self, target: &Target, progress: Progress) -> Result<Link, DialEnd> {
+    async fn dial_with(
+        &self,
+        target: &Target,
+        progress: Progress,
+        payload: Option<&FirstPayload<'_>>,
+    ) -> Result<Link, DialEnd> {
         let began = Instant::now();
         let Some(attempt) = self.health.begin(began) else { return Err(DialEnd::NotTried) };
-        let result = timeout(self.timeout, self.proxy.connect(target, &progress)).await;
+        let dial = match payload {
+            Some(payload) => self.proxy.connect_carrying(target, &progress, payload),
+            None => self.proxy.connect(target, &progress),
+        };
+        let result = timeout(self.timeout, dial).await;
         let now = Instant::now();
         let (end, proxys_fault) = match result {
             Ok(Ok(link)) => {
@@ -68,6 +82,11 @@ impl Upstream {
             // No verdict on the proxy: it would rest for what it has not done.
             Ok(Err(error)) if error.is_shortage() => {
                 return Err(DialEnd::Shortage(error.to_string()));
+            }
+            // Nor that one connection to it is dead; whether it is itself has to be asked.
+            Ok(Err(error)) if error.is_unanswered() => {
+                self.doubt(now + self.patience());
+                return Err(DialEnd::Silent(error.to_string()));
             }
             Ok(Err(error)) => {
                 let proxys_fault = !error.is_targets_fault();

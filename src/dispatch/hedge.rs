@@ -1,11 +1,14 @@
 //! A dial through the members of a group: the first one in their order, and another one besides as
 //! soon as that is slower than it usually is, so that no connection has to wait for a member that
 //! is dying. The first that stands is taken, and the others are dropped, which closes them: nothing
-//! of the client has been sent by then.
+//! of the client has been sent by then. Where a dial has sent its first bytes ([`FirstPayload`]) it
+//! stays the only one unless it is refused; if it is slow, its member is asked, and later
+//! connections may go elsewhere.
 
 use super::attempt::DialEnd;
 use super::naming::MemberTarget;
 use super::{Connected, Error, Upstream};
+use crate::proxy::first_payload::FirstPayload;
 use crate::proxy::{BoxFuture, Link};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -23,10 +26,11 @@ const MOST_AT_ONCE: usize = 3;
 pub(super) async fn connect(
     candidates: Vec<Arc<Upstream>>,
     target: &MemberTarget<'_>,
+    payload: Option<&FirstPayload<'_>>,
 ) -> Result<Connected, Error> {
     let mut failures = DialFailures::default();
     if let [only] = &candidates[..] {
-        return match only.dial(target.sent(only.send_names)).await {
+        return match only.dial(target.sent(only.send_names), payload).await {
             Ok(link) => Ok(connected(link, only)),
             Err(end) => {
                 failures.add(only, end);
@@ -36,19 +40,31 @@ pub(super) async fn connect(
     }
     let mut waiting = candidates.iter();
     let mut running: Vec<RunningDial<'_>> = Vec::new();
+    // The dial has sent the first bytes, and is overdue.
+    let mut is_left_alone = false;
     loop {
         if running.is_empty() {
+            if payload.is_some_and(FirstPayload::is_out) {
+                return Err(failures.into_error());
+            }
+            is_left_alone = false;
             let Some(next) = waiting.next() else { return Err(failures.into_error()) };
-            running.push(RunningDial::begin(next, target));
+            running.push(RunningDial::begin(next, target, payload));
         }
-        let may_hedge = running.len() < MOST_AT_ONCE && waiting.len() > 0;
+        let may_hedge = running.len() < MOST_AT_ONCE && waiting.len() > 0 && !is_left_alone;
         let patience = running.last().filter(|_| may_hedge).map(|last| last.overdue);
         let (place, result) = match patience {
             Some(overdue) => tokio::select! {
                 biased;
                 ended = first(&mut running) => ended,
                 () = sleep_until(overdue) => {
-                    running.extend(waiting.next().map(|next| RunningDial::begin(next, target)));
+                    is_left_alone = !payload.is_none_or(FirstPayload::hold_back);
+                    if is_left_alone {
+                        running.iter().for_each(|it| it.is_slow());
+                    } else {
+                        let next = waiting.next();
+                        running.extend(next.map(|it| RunningDial::begin(it, target, payload)));
+                    }
                     continue;
                 }
             },
@@ -80,10 +96,19 @@ struct RunningDial<'a> {
 }
 
 impl<'a> RunningDial<'a> {
-    fn begin(upstream: &'a Arc<Upstream>, target: &'a MemberTarget<'a>) -> Self {
+    fn begin(
+        upstream: &'a Arc<Upstream>,
+        target: &'a MemberTarget<'a>,
+        payload: Option<&'a FirstPayload<'a>>,
+    ) -> Self {
         let overdue = Instant::now() + upstream.patience();
-        let dial = Box::pin(upstream.dial(target.sent(upstream.send_names)));
+        let dial = Box::pin(upstream.dial(target.sent(upstream.send_names), payload));
         RunningDial { upstream, dial, overdue }
+    }
+
+    /// Its member, or the target: the member is asked, and passed over unless it answers.
+    fn is_slow(&self) {
+        self.upstream.doubt(Instant::now() + self.upstream.patience());
     }
 }
 

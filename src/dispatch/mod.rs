@@ -24,6 +24,7 @@ mod watch;
 use crate::firewall::ExemptPrograms;
 use crate::proxy::association::Association;
 use crate::proxy::endpoint::Endpoint;
+use crate::proxy::first_payload::FirstPayload;
 use crate::proxy::{self, Link, Progress, Proxy};
 use crate::route::{Decision, GroupPlace, Learned, Reason, Route, Rules, ToldName, ToldNames};
 use crate::sync::{read, write};
@@ -260,7 +261,8 @@ impl Dispatcher {
     }
 
     /// Decides and dials for a connection of this client, which found the target by the name
-    /// `told`, if that is known. The name decides on no route.
+    /// `told`, if that is known. The name decides on no route. Some of `payload` may be on its way
+    /// when the connection stands.
     ///
     /// # Errors
     /// Blocked, or every way failed.
@@ -269,6 +271,7 @@ impl Dispatcher {
         target: &Target,
         client: IpAddr,
         told: Option<&ToldName>,
+        payload: Option<&FirstPayload<'_>>,
     ) -> Result<Connected, Error> {
         let decision = self.route(target);
         let connected = match decision.route {
@@ -276,7 +279,7 @@ impl Dispatcher {
             Route::Direct => self.connect_direct(target).await?,
             Route::Proxy => {
                 let errand = Errand { client: Some(client), target };
-                self.connect_through(self.group(decision.group), errand, told).await?
+                self.connect_through(self.group(decision.group), errand, told, payload).await?
             }
         };
         Ok(Connected { reason: decision.reason, ..connected })
@@ -296,7 +299,7 @@ impl Dispatcher {
     /// Every proxy of the group failed or is down.
     pub async fn connect_proxied(&self, target: &Target) -> Result<Connected, Error> {
         let errand = Errand { client: None, target };
-        self.connect_through(self.group(self.route(target).group), errand, None).await
+        self.connect_through(self.group(self.route(target).group), errand, None, None).await
     }
 
     async fn connect_through(
@@ -304,6 +307,7 @@ impl Dispatcher {
         group: &Group,
         errand: Errand<'_>,
         told: Option<&ToldName>,
+        payload: Option<&FirstPayload<'_>>,
     ) -> Result<Connected, Error> {
         let (candidates, was_idle) = group.candidates(errand, Instant::now());
         if was_idle && let Some(first) = candidates.first() {
@@ -312,7 +316,7 @@ impl Dispatcher {
         }
         let reset = group.resets();
         let target = MemberTarget::new(errand.target, told);
-        let connected = hedge::connect(candidates, &target).await?;
+        let connected = hedge::connect(candidates, &target, payload).await?;
         Ok(Connected { resets: reset, group: group.label(), ..connected })
     }
 

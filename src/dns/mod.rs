@@ -71,6 +71,7 @@ pub mod wire;
 
 mod asked_server;
 mod client_query;
+mod explaining;
 mod flights;
 mod forged_addresses;
 mod horizon;

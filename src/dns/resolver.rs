@@ -47,7 +47,7 @@ pub(super) struct Resolver {
     pub(super) policy: Rc<QueryPolicy>,
     pub(super) memory: Rc<Memory>,
     pub(super) upstreams: Rc<Upstreams>,
-    flights: Rc<Flights>,
+    pub(super) flights: Rc<Flights>,
     split_horizon: SplitHorizon,
     rate_limit: RefCell<RateLimit>,
     pending: PendingQueries,

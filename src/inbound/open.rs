@@ -45,15 +45,25 @@ impl<'a> Open<'a> {
         Open { stats, live, destination, phase: Phase::Dialling }
     }
 
-    /// If no name is known, looks for one at what the client has sent while it was dialled. What is
-    /// still to come is not waited for, and nothing is taken from the stream.
-    pub(super) fn look(&mut self, stream: &TcpStream) {
+    /// If no name is known, looks for one at what the client has sent while it was dialled: at
+    /// `taken`, which is on its way, and at what waits behind it. What is still to come is not
+    /// waited for, and nothing is taken from the stream.
+    pub(super) fn look(&mut self, stream: &TcpStream, taken: &[u8]) {
         if self.live.name().is_some() {
             return;
         }
-        let mut first = vec![0; sniff::MOST_BYTES];
-        if let Sniffed::Name(name) = sniff::stream(first_bytes::peek(stream, &mut first)) {
+        let mut first = taken[..taken.len().min(sniff::MOST_BYTES)].to_vec();
+        let mut rest = vec![0; sniff::MOST_BYTES - first.len()];
+        first.extend_from_slice(first_bytes::peek(stream, &mut rest));
+        if let Sniffed::Name(name) = sniff::stream(&first) {
             self.live.is_named(&name.to_string());
+        }
+    }
+
+    /// So many bytes of the client were sent by the dial.
+    pub(super) fn has_sent(&self, bytes: usize) {
+        if bytes > 0 {
+            self.live.meter.up.add(bytes as u64);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::net::origin::OrigDst;
 use crate::net::{self, Outbound, ResetOnDrop};
 use crate::proxy::BoxFuture;
 use crate::proxy::direct::Direct;
+use crate::proxy::first_payload::FirstPayload;
 use crate::relay::{self, relay};
 use crate::route::{ClientHost, Route, ToldName};
 use crate::stats::{LiveFlow, Meter, Stats};
@@ -55,9 +56,10 @@ impl Sessions {
         // Boxed: what dialling needs shall not stay for as long as the connection lives.
         let dial = Box::pin(self.connect(stream, client, intercepted, told, &live.meter)).await;
         let (link, mortal) = match dial {
-            Ok(Connected { link, via, resets, group, reason }) => {
+            Ok((Connected { link, via, resets, group, reason }, sent)) => {
                 let mortal = via.clone().filter(|_| resets);
-                open.look(stream);
+                open.look(stream, &sent);
+                open.has_sent(sent.len());
                 open.connected(via, group, reason);
                 (link, mortal)
             }
@@ -113,7 +115,7 @@ impl Sessions {
         self.current.load().told().find(host, destination.ip(), Instant::now().into_std())
     }
 
-    /// Dials for the client.
+    /// Dials for the client. Returns also what was taken from it, and is on its way.
     async fn connect(
         &self,
         stream: &TcpStream,
@@ -121,11 +123,11 @@ impl Sessions {
         Intercepted { destination: OrigDst(destination), is_own }: Intercepted,
         told: Option<ToldName>,
         meter: &Arc<Meter>,
-    ) -> Result<Connected, NotServed> {
+    ) -> Result<(Connected, Vec<u8>), NotServed> {
         // A session may be dropped while it dials, at the end of a stop.
         let cut = ResetOnDrop::new([stream]);
         let dispatcher = self.current.load();
-        let target = Target::addr(destination);
+        let (target, payload) = (Target::addr(destination), FirstPayload::of(stream));
         let connected = if is_own {
             debug!(
                 %client,
@@ -138,10 +140,10 @@ impl Sessions {
                 self.loops.look(&dispatcher, client, destination, meter)?;
             }
             let client = client.ip().to_canonical();
-            dispatcher.connect(&target, client, told.as_ref()).await?
+            dispatcher.connect(&target, client, told.as_ref(), Some(&payload)).await?
         };
         cut.disarm();
-        Ok(connected)
+        Ok((connected, payload.into_taken()))
     }
 }
 

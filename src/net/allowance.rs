@@ -48,7 +48,7 @@ impl Allowance {
 /// For tests and tools, which set nothing aside.
 impl Default for Allowance {
     fn default() -> Self {
-        Allowance::new(Numbers { questions: 336, fallbacks: 56, clients: 16, races: 84, warm: 28 })
+        Allowance::new(Numbers { questions: 336, fallbacks: 56, clients: 16, races: 56, warm: 56 })
     }
 }
 

@@ -131,6 +131,17 @@ pub enum Error {
         /// What it said.
         status: String,
     },
+    /// The program's first bytes had left with the request, and the server's answer never came.
+    /// They may have reached the target, so no other server is asked.
+    #[error("{server} did not answer for {target}, and the first bytes had left: {source}")]
+    Unanswered {
+        /// The proxy server.
+        server: String,
+        /// Where to.
+        target: String,
+        /// What happened to the connection.
+        source: io::Error,
+    },
 }
 
 impl Error {
@@ -142,6 +153,12 @@ impl Error {
     /// Whether the server would not even try this target.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Error::Refused { .. })
+    }
+
+    /// Whether an answer never came over a connection that had stood for long. That says that this
+    /// connection is dead, and of the proxy nothing yet.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self, Error::Unanswered { .. })
     }
 
     /// Whether it is ours, or the kernel's; see [`net::is_shortage`]. That says nothing of the

@@ -11,6 +11,7 @@ pub mod direct;
 mod doubt;
 pub mod endpoint;
 mod error;
+pub mod first_payload;
 pub mod http;
 pub mod https;
 pub mod server;
@@ -23,6 +24,7 @@ use crate::target::Target;
 use association::Association;
 use endpoint::Endpoint;
 pub use error::Error;
+use first_payload::FirstPayload;
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;
@@ -49,6 +51,19 @@ pub trait Proxy: Debug + Send + Sync {
         target: &'a Target,
         progress: &'a Progress,
     ) -> BoxFuture<'a, Result<Link, Error>>;
+
+    /// The same for a program that is there already: where the protocol allows it, what it says may
+    /// be sent behind the request, before the server has answered. `payload` knows whether that has
+    /// happened.
+    fn connect_carrying<'a>(
+        &'a self,
+        target: &'a Target,
+        progress: &'a Progress,
+        payload: &'a FirstPayload<'a>,
+    ) -> BoxFuture<'a, Result<Link, Error>> {
+        let _ = payload;
+        self.connect(target, progress)
+    }
 
     /// Makes a way for the datagrams of one client socket. Its socket belongs to the runtime of the
     /// calling thread.

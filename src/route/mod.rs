@@ -7,6 +7,7 @@
 //! resolver learned, reserved and China addresses, the rest.
 
 mod learned;
+mod matches;
 mod told;
 mod via;
 

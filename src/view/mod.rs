@@ -5,9 +5,11 @@
 //! seconds, sizes are bytes, both counted from the start unless they say otherwise.
 
 mod amount;
+mod explained;
 mod text;
 
 pub use amount::{Bytes, Span};
+pub use explained::{AddressView, CachedView, ExplainView, NameView, RecordView, ReplyView};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -19,6 +19,9 @@ use std::time::Duration;
 /// Where an answer comes after 400 ms.
 const LATE: u16 = 7010;
 
+/// Where nobody listens.
+const CLOSED: u16 = 7011;
+
 #[test]
 fn everything_through_https() {
     sealed(|| {
@@ -170,6 +173,34 @@ fn tunnels_of_http2_share_few_connections() {
             for stream in &mut open {
                 echo(stream, b"still").expect("an echo");
             }
+            snet.stop();
+        }
+    });
+}
+
+/// Before the tunnel stands, from the second connection on.
+#[test]
+fn what_a_program_says_at_once_arrives_once_over_http2() {
+    sealed(|| {
+        service::start();
+        for proxy in HTTPS_PROXIES.into_iter().filter(|proxy| proxy.is_http2()) {
+            println!("{proxy:?}");
+            let (_servers, line) = proxy.start(Family::V4);
+            let snet = Snet::start(Variant::Nft, &Config::through(Family::V4, &[line]));
+            for round in 0..30 {
+                let said: Vec<u8> = (0..1 + round * 900).map(|at| (at + round) as u8).collect();
+                let mut stream = connect(FOREIGN_SITE.port(Family::V4, service::ECHO));
+                stream.write_all(&said).expect("a reader");
+                let mut back = vec![0; said.len()];
+                stream.read_exact(&mut back).expect("an echo");
+                assert!(back == said, "{round}");
+                echo(&mut stream, b"and no more").expect("an echo");
+                // Nobody listens there: the proxy says so, and goes on.
+                let mut refused = connect(FOREIGN_SITE.port(Family::V4, CLOSED));
+                let _ = refused.write_all(&said);
+                assert!(!matches!(refused.read(&mut [0; 8]), Ok(1..)), "{round}");
+            }
+            assert!(!snet.lines("WARN").iter().any(|line| line.contains("is down")));
             snet.stop();
         }
     });

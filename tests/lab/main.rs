@@ -66,6 +66,7 @@ mod restored;
 mod returned;
 mod router;
 mod rules;
+mod seeing;
 mod shares;
 mod shortage;
 mod sip022;

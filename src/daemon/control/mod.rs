@@ -8,6 +8,7 @@
 mod socket_file;
 
 use super::error::Error;
+use super::explaining::Subject;
 use crate::config::{Config, Purpose};
 use crate::exit::USAGE;
 use nix::unistd::geteuid;
@@ -42,6 +43,8 @@ pub enum Verb {
     Look(Look),
     /// End the connection or UDP session of this number.
     Close(u64),
+    /// Say why something goes where it goes, as an [`ExplainView`](crate::view::ExplainView).
+    Explain(Subject),
 }
 
 /// What can be shown, as JSON: see [`crate::view`].
@@ -54,7 +57,7 @@ pub enum Look {
 }
 
 /// What a client that says something else is told.
-const ACCEPTED: &str = "reload, status, flows, close NUMBER";
+const ACCEPTED: &str = "reload, status, flows, close NUMBER, explain NAME or ADDRESS";
 
 impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,6 +66,7 @@ impl fmt::Display for Verb {
             Verb::Look(Look::Status) => f.write_str("status"),
             Verb::Look(Look::Flows) => f.write_str("flows"),
             Verb::Close(id) => write!(f, "close {id}"),
+            Verb::Explain(subject) => write!(f, "explain {subject}"),
         }
     }
 }
@@ -79,6 +83,7 @@ impl FromStr for Verb {
                 _ => Err(()),
             },
             Some(("close", id)) => id.parse().map(Verb::Close).map_err(|_| ()),
+            Some(("explain", it)) => it.parse().map(Verb::Explain).map_err(|_| ()),
             Some(_) => Err(()),
         }
     }
@@ -246,10 +251,15 @@ mod tests {
     #[test]
     fn verbs() {
         let looks = [Verb::Look(Look::Status), Verb::Look(Look::Flows)];
-        for verb in [Verb::Reload, Verb::Close(u64::MAX)].into_iter().chain(looks) {
+        let subjects = ["www.example.com", "[2001:db8::1]:443", "203.0.113.1"];
+        let explain = subjects.map(|it| Verb::Explain(it.parse().unwrap()));
+        let others = [Verb::Reload, Verb::Close(u64::MAX)];
+        for verb in others.into_iter().chain(looks).chain(explain) {
             assert_eq!(format!("{verb}\n").parse(), Ok(verb));
         }
-        for line in ["", "stop", "status now", "close", "close x", "close -1"] {
+        for line in
+            ["", "stop", "status now", "close", "close x", "close -1", "explain ", "explain a b"]
+        {
             assert_eq!(line.parse::<Verb>(), Err(()), "{line}");
         }
     }

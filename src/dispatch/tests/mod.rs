@@ -6,6 +6,7 @@ use crate::ipset::IpSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+mod ahead;
 mod life;
 mod naming;
 mod scripted;
@@ -67,7 +68,7 @@ impl Setup {
     /// The proxy that connects, or the error; and how long that took.
     async fn connect(&self, target: &Target) -> (Result<String, Error>, Duration) {
         let began = Instant::now();
-        let result = self.dispatcher.connect(target, CLIENT, None).await;
+        let result = self.dispatcher.connect(target, CLIENT, None, None).await;
         let via = |connected: Connected| {
             connected.via.map_or("direct".into(), |upstream| upstream.name().to_owned())
         };

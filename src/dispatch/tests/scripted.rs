@@ -36,6 +36,12 @@ pub(super) enum Act {
     Answer(Duration),
     /// It connects, and nothing ever comes back.
     StayMute,
+    /// It is sent the first bytes with the request, and no answer comes.
+    TakeBytesAndStaySilent,
+    /// The same, and its connection breaks.
+    TakeBytesAndBreak,
+    /// The same, and it does not reach the destination.
+    TakeBytesAndRefuse,
 }
 
 #[derive(Debug)]
@@ -72,6 +78,24 @@ impl Proxy for ScriptedProxy {
             let codec = Box::new(SaltedDatagrams::new(key));
             Ok(Association { socket, codec, lifeline: None })
         })
+    }
+
+    fn connect_carrying<'a>(
+        &'a self,
+        target: &'a Target,
+        progress: &'a Progress,
+        payload: &'a FirstPayload<'a>,
+    ) -> proxy::BoxFuture<'a, Result<Link, proxy::Error>> {
+        if matches!(
+            *self.act.lock().unwrap(),
+            Act::TakeBytesAndStaySilent | Act::TakeBytesAndBreak | Act::TakeBytesAndRefuse
+        ) {
+            assert!(payload.leaves(5), "it may");
+        }
+        if *self.act.lock().unwrap() == Act::TakeBytesAndRefuse {
+            payload.was_refused();
+        }
+        self.connect(target, progress)
     }
 
     fn connect<'a>(
@@ -115,7 +139,11 @@ impl Proxy for ScriptedProxy {
                     let source = io::ErrorKind::UnexpectedEof.into();
                     proxy::Error::Handshake { server, source }
                 }
-                Act::RefuseTarget => {
+                Act::TakeBytesAndBreak => {
+                    let (target, source) = (target.to_string(), io::ErrorKind::TimedOut.into());
+                    proxy::Error::Unanswered { server, target, source }
+                }
+                Act::RefuseTarget | Act::TakeBytesAndRefuse => {
                     let (target, status) = (target.to_string(), "503".into());
                     proxy::Error::Target { server, target, status }
                 }
@@ -128,7 +156,7 @@ impl Proxy for ScriptedProxy {
                     proxy::Error::Dial { server, source }
                 }
                 Act::StaySilent => std::future::pending().await,
-                Act::StaySilentBehindTcp => {
+                Act::StaySilentBehindTcp | Act::TakeBytesAndStaySilent => {
                     progress.server_is_reached();
                     std::future::pending().await
                 }

@@ -14,12 +14,14 @@ use super::resolver::Resolver;
 use super::settings::Settings;
 use super::wire::Query;
 use crate::dispatch::Current;
+use crate::domain::Name;
 use crate::net::Outbound;
 use crate::net::listen::{self, Errors};
 use crate::net::udp::{self, Asker, UdpListener};
 use crate::proxy::tls::Tls;
 use crate::stats::Stats;
 use crate::target::canonical;
+use crate::view::RecordView;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -124,6 +126,13 @@ pub enum Order {
         /// For how long it was suspended, which no monotonic clock counts.
         slept: Duration,
     },
+    /// Somebody wants to know why a name is answered as it is.
+    Explain {
+        /// It.
+        name: Name,
+        /// What is known of its addresses.
+        answer: oneshot::Sender<Vec<RecordView>>,
+    },
 }
 
 /// From the daemon.
@@ -188,6 +197,13 @@ fn run(
                 Some(order) = orders.recv() => match order {
                     Order::Settings(settings) => present.reload(*settings),
                     Order::NetworkChanged { slept } => present.network_changed(slept),
+                    Order::Explain { name, answer } => {
+                        let resolver = present.load();
+                        spawn_local(async move {
+                            // Who asked may have left.
+                            let _ = answer.send(resolver.explain(name).await);
+                        });
+                    }
                 },
                 Some(ended) = listeners.join_next() => break match ended {
                     Ok(Err(failure)) => Err(failure),

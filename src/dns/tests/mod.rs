@@ -3,6 +3,7 @@
 mod bootstrap;
 mod busy_servers;
 mod encrypted;
+mod explaining;
 mod household;
 mod https_records;
 mod judgement;

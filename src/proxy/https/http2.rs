@@ -1,8 +1,10 @@
 //! CONNECT as a request of HTTP/2 (RFC 9113, 8.5).
 
 use super::http2_tunnel::Http2Tunnel;
-use super::kept::{KeptConnection, Place};
+use super::kept::{KeptConnection, Place, cut};
+use super::optimism::{Leave, Optimism, OptimisticTrial};
 use crate::clock;
+use crate::proxy::first_payload::FirstPayload;
 use crate::proxy::http::response::schemes;
 use crate::proxy::http::tunnel::{Tunnel, USER_AGENT, basic};
 use crate::proxy::{Error, HalfClose, Link};
@@ -11,77 +13,170 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::{
     DATE, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT as AGENT,
 };
+use http::response::Parts;
 use http::{Method, Request, Response, Uri};
+use std::convert::Infallible;
+use std::future::{pending, poll_fn};
+use std::io;
+use std::pin::pin;
+use tokio::time::Instant;
 
 /// What became of a request.
 pub(super) enum Outcome {
     /// The tunnel stands.
     Open(Link),
-    /// The server has not worked on it (RFC 9113, 8.7), or its connection has ended or is silent.
-    /// It may be repeated on another one: even a server that has worked on it in silence has seen
-    /// no byte of the client, so a destination sees a connection without any at worst.
+    /// The server has not worked on it (RFC 9113, 8.7), or its connection has ended or is silent,
+    /// and no byte of the client had left. It may be repeated on another one: even a server that
+    /// has worked on it in silence has opened a connection without any byte at worst.
     Unprocessed,
     /// The server said no.
     Failed(Error),
+    /// The same, and it was sent a program's bytes ahead for the first time: perhaps it is that
+    /// which it does not take.
+    TrialFailed(OptimisticTrial, Error),
+}
+
+/// A program's first bytes, and the leave to send them before the answer.
+pub(super) struct OptimisticPayload<'a> {
+    pub(super) payload: &'a FirstPayload<'a>,
+    pub(super) leave: Leave,
 }
 
 /// Asks for a tunnel.
-pub(super) async fn open(tunnel: Tunnel<'_>, connection: &KeptConnection, place: Place) -> Outcome {
+pub(super) async fn open(
+    tunnel: Tunnel<'_>,
+    connection: &KeptConnection,
+    place: Place,
+    optimism: &Optimism,
+    ahead: Option<OptimisticPayload<'_>>,
+) -> Outcome {
     let Some(request) = request(tunnel) else {
         return Outcome::Failed(target_fails(tunnel, "HTTP/2 cannot carry this name".into()));
     };
     connection.begin_tunnel();
+    let payload = ahead.as_ref().map(|ahead| ahead.payload);
     let asked = tokio::select! {
-        asked = ask(connection, request) => asked,
-        () = connection.silence() => return Outcome::Unprocessed,
+        asked = ask(connection, request, payload) => Some(asked),
+        () = connection.silence() => None,
     };
-    match asked {
-        Ok((response, sink)) => {
+    let is_out = payload.is_some_and(FirstPayload::is_out);
+    let mut trial = None;
+    if let Some(OptimisticPayload { leave: Leave::OnTrial(mut tried), .. }) = ahead {
+        if is_out {
+            tried.has_sent(Instant::now());
+        }
+        trial = Some(tried);
+    }
+    let error = match asked {
+        None => return lost(tunnel, is_out, io::ErrorKind::TimedOut.into()),
+        Some(Ok((response, sink))) => {
             connection.heard();
             let (head, source) = response.into_parts();
-            if let Some(date) = head.headers.get(DATE) {
-                clock::heard(date.as_bytes());
-            }
-            let mut challenges = vec![b'\n'];
-            for challenge in head.headers.get_all(PROXY_AUTHENTICATE) {
-                challenges.extend_from_slice(b"proxy-authenticate:");
-                challenges.extend_from_slice(challenge.as_bytes());
-                challenges.push(b'\n');
-            }
-            let status = head.status.as_u16();
-            match tunnel.judge(status, format!("HTTP/2 {status}"), &schemes(&challenges)) {
-                Ok(()) => Outcome::Open(Link::Stream {
-                    stream: Box::new(Http2Tunnel::new(sink, source, place)),
-                    half_close: HalfClose::Held,
-                }),
-                Err(error) => Outcome::Failed(error),
+            match judge(tunnel, &head) {
+                Ok(()) => {
+                    optimism.opened();
+                    payload.inspect(|payload| payload.arrived());
+                    let trial = trial.filter(|_| is_out);
+                    let stream = Box::new(Http2Tunnel::new(sink, source, place, trial));
+                    return Outcome::Open(Link::Stream { stream, half_close: HalfClose::Held });
+                }
+                Err(error) => error,
             }
         }
-        Err(error) => match error.reason() {
+        Some(Err(error)) => match error.reason() {
             Some(Reason::REFUSED_STREAM) if error.is_reset() => {
                 connection.heard();
-                Outcome::Unprocessed
+                payload.inspect(|payload| payload.was_refused());
+                return Outcome::Unprocessed;
             }
+            // The tunnel never stood: its 200 would have come first.
             Some(reason) if error.is_reset() && error.is_remote() => {
                 connection.heard();
-                Outcome::Failed(target_fails(tunnel, format!("{reason:?}")))
+                target_fails(tunnel, format!("{reason:?}"))
+            }
+            // The stream is behind the last one that it works on.
+            Some(_) if error.is_go_away() && error.is_remote() => {
+                connection.retire();
+                payload.inspect(|payload| payload.was_refused());
+                return Outcome::Unprocessed;
             }
             // It takes no more streams, or it has ended.
             _ => {
                 connection.retire();
-                Outcome::Unprocessed
+                return lost(tunnel, is_out, cut(error));
             }
         },
+    };
+    payload.inspect(|payload| payload.was_refused());
+    match trial {
+        Some(trial) if is_out => Outcome::TrialFailed(trial, error),
+        _ => Outcome::Failed(error),
     }
 }
 
+fn judge(tunnel: Tunnel<'_>, head: &Parts) -> Result<(), Error> {
+    if let Some(date) = head.headers.get(DATE) {
+        clock::heard(date.as_bytes());
+    }
+    let mut challenges = vec![b'\n'];
+    for challenge in head.headers.get_all(PROXY_AUTHENTICATE) {
+        challenges.extend_from_slice(b"proxy-authenticate:");
+        challenges.extend_from_slice(challenge.as_bytes());
+        challenges.push(b'\n');
+    }
+    let status = head.status.as_u16();
+    tunnel.judge(status, format!("HTTP/2 {status}"), &schemes(&challenges))
+}
+
+/// Nobody knows what the server has done.
+fn lost(tunnel: Tunnel<'_>, is_out: bool, source: io::Error) -> Outcome {
+    if !is_out {
+        return Outcome::Unprocessed;
+    }
+    let (server, target) = (tunnel.server.endpoint().to_string(), tunnel.target.to_string());
+    Outcome::Failed(Error::Unanswered { server, target, source })
+}
+
+/// Sends the request, and what the program says until the answer comes.
 async fn ask(
     connection: &KeptConnection,
     request: Request<()>,
+    payload: Option<&FirstPayload<'_>>,
 ) -> Result<(Response<RecvStream>, SendStream<Bytes>), h2::Error> {
     let mut client = connection.client.clone().ready().await?;
-    let (response, sink) = client.send_request(request, false)?;
-    Ok((response.await?, sink))
+    let (response, mut sink) = client.send_request(request, false)?;
+    let mut response = pin!(response);
+    let response = match payload {
+        None => response.await,
+        Some(payload) => tokio::select! {
+            biased;
+            response = &mut response => response,
+            never = send_ahead(payload, &mut sink) => match never {},
+        },
+    };
+    Ok((response?, sink))
+}
+
+/// As much as the program says and the windows take. What does not leave is sent by the relay.
+async fn send_ahead(payload: &FirstPayload<'_>, sink: &mut SendStream<Bytes>) -> Infallible {
+    let mut seen = 0;
+    loop {
+        let mut piece = payload.after(seen).await;
+        seen += piece.len();
+        while !piece.is_empty() {
+            sink.reserve_capacity(piece.len());
+            let Some(Ok(room)) = poll_fn(|cx| sink.poll_capacity(cx)).await else {
+                return pending().await;
+            };
+            let part = piece.split_to(room.min(piece.len()));
+            if part.is_empty() {
+                continue;
+            }
+            if !payload.leaves(part.len()) || sink.send_data(part, false).is_err() {
+                return pending().await;
+            }
+        }
+    }
 }
 
 /// Where to, and who asks. `None`: not every name is one of a URI.

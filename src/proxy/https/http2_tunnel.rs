@@ -5,6 +5,7 @@
 //! direction has a bound of its own, beside the other side's window.
 
 use super::kept::{Place, cut};
+use super::optimism::OptimisticTrial;
 use super::windows::ReadingPace;
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
@@ -25,12 +26,21 @@ pub(super) struct Http2Tunnel {
     pace: ReadingPace,
     sink_ended: bool,
     place: Place,
+    /// Something was sent ahead of the answer, to a server that is not known to take it. Until it
+    /// is. Boxed: a tunnel that idles shall not hold the room.
+    trial: Option<Box<OptimisticTrial>>,
 }
 
 impl Http2Tunnel {
-    pub(super) fn new(sink: SendStream<Bytes>, source: RecvStream, place: Place) -> Self {
+    pub(super) fn new(
+        sink: SendStream<Bytes>,
+        source: RecvStream,
+        place: Place,
+        trial: Option<OptimisticTrial>,
+    ) -> Self {
         let (rest, pace) = (Bytes::new(), ReadingPace::from(Instant::now()));
-        Http2Tunnel { sink, source, rest, pace, sink_ended: false, place }
+        let trial = trial.map(Box::new);
+        Http2Tunnel { sink, source, rest, pace, sink_ended: false, place, trial }
     }
 }
 
@@ -45,7 +55,12 @@ impl AsyncRead for Http2Tunnel {
             match ready!(this.source.poll_data(cx)) {
                 // END_STREAM; a connection that ends without it is an error.
                 None => return Poll::Ready(Ok(())),
-                Some(Ok(piece)) => this.rest = piece,
+                Some(Ok(piece)) => {
+                    this.rest = piece;
+                    if let Some(trial) = this.trial.take().filter(|_| !this.rest.is_empty()) {
+                        trial.succeeded();
+                    }
+                }
                 Some(Err(error)) => return Poll::Ready(Err(cut(error))),
             }
         }

@@ -19,12 +19,12 @@ use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use h2::{Ping, PingPong};
 use std::fmt;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -56,6 +56,9 @@ const STEP: Duration = Duration::from_millis(500);
 
 /// The windows are announced again after so long, where the server had not heard of the last ones.
 const AGAIN: Duration = Duration::from_millis(50);
+
+/// Called when a connection opens no more tunnels: another one is needed.
+pub(super) type OnLeave = Box<dyn Fn() + Send + Sync>;
 
 /// A tunnel's place on a connection, given back when it is dropped.
 #[derive(Debug)]
@@ -100,12 +103,17 @@ impl KeptConnection {
     pub(super) async fn begin(
         tls: TlsStream<TcpStream>,
         runtime: &tokio::runtime::Handle,
+        on_leave: OnLeave,
     ) -> Result<Self, h2::Error> {
         net::send_late(tls.get_ref().0);
-        KeptConnection::over(tls, runtime).await
+        KeptConnection::over(tls, runtime, on_leave).await
     }
 
-    async fn over<S>(stream: S, runtime: &tokio::runtime::Handle) -> Result<Self, h2::Error>
+    async fn over<S>(
+        stream: S,
+        runtime: &tokio::runtime::Handle,
+        on_leave: OnLeave,
+    ) -> Result<Self, h2::Error>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -125,7 +133,7 @@ impl KeptConnection {
             .max_header_list_size(LONGEST_HEADER)
             .handshake(Heard::new(stream, Arc::clone(&shared.heard)))
             .await?;
-        runtime.spawn(drive(connection, Arc::clone(&shared)));
+        runtime.spawn(drive(connection, client.clone(), Arc::clone(&shared), on_leave));
         Ok(KeptConnection { client, shared })
     }
 
@@ -134,6 +142,11 @@ impl KeptConnection {
         let is_taken =
             self.is_usable() && self.shared.windows.take(self.client.current_max_send_streams());
         is_taken.then(|| Place(Arc::clone(&self.shared)))
+    }
+
+    /// Whether it has room for so many more that the next ones are not looked for yet.
+    fn has_room(&self) -> bool {
+        self.is_usable() && self.shared.windows.has_room(self.client.current_max_send_streams())
     }
 
     fn is_usable(&self) -> bool {
@@ -145,9 +158,14 @@ impl KeptConnection {
         self.shared.retire();
     }
 
+    /// Whether an answer has come over it that is not old: it surely lives.
+    pub(super) fn is_fresh(&self) -> bool {
+        crate::sync::lock(&self.shared.opened).elapsed() <= QUIET
+    }
+
     /// Has it prove that it lives, if it is long since it did.
     pub(super) fn begin_tunnel(&self) {
-        if crate::sync::lock(&self.shared.opened).elapsed() > QUIET {
+        if !self.is_fresh() {
             self.shared.doubted.notify_one();
         }
     }
@@ -171,6 +189,13 @@ impl KeptConnection {
 }
 
 impl KeptState {
+    /// It opens no more tunnels, and nobody wanted that.
+    fn leave(&self, on_leave: &OnLeave) {
+        if !self.is_retired.swap(true, Ordering::Relaxed) {
+            on_leave();
+        }
+    }
+
     fn retire(&self) {
         self.is_retired.store(true, Ordering::Relaxed);
     }
@@ -186,13 +211,18 @@ impl fmt::Debug for KeptConnection {
     }
 }
 
-/// Runs a connection to its end, or until it is dead or has rested long enough.
-async fn drive<S>(mut connection: Connection<Heard<S>, Bytes>, shared: Arc<KeptState>)
-where
+/// Runs a connection to its end, or until it is dead or has rested long enough. As soon as it opens
+/// no more tunnels another one is looked for.
+async fn drive<S>(
+    mut connection: Connection<Heard<S>, Bytes>,
+    mut client: SendRequest<Bytes>,
+    shared: Arc<KeptState>,
+    on_leave: OnLeave,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let pings = connection.ping_pong();
-    let mut death = pin!(death(pings, &shared));
+    let mut death = pin!(death(pings, &shared, &on_leave));
     let mut rest = pin!(rest(&shared));
     let mut is_announced = true;
     loop {
@@ -202,8 +232,16 @@ where
                 false => sleep(AGAIN).await,
             }
         };
+        // What comes wakes this task: so GOAWAY is seen when it comes, not by the next dial.
+        let ending = poll_fn(|cx| {
+            let ended = Pin::new(&mut connection).poll(cx).is_ready();
+            if ended || matches!(client.poll_ready(cx), Poll::Ready(Err(_))) {
+                shared.leave(&on_leave);
+            }
+            if ended { Poll::Ready(()) } else { Poll::Pending }
+        });
         tokio::select! {
-            _ = &mut connection => break,
+            () = ending => break,
             () = &mut death => break,
             () = &mut rest => break,
             () = announcing => {
@@ -212,12 +250,12 @@ where
             }
         }
     }
-    shared.retire();
+    shared.leave(&on_leave);
 }
 
 /// Ends when nothing has come for long after a PING. The first one is sent at once: it measures
 /// the round trip.
-async fn death(pings: Option<PingPong>, shared: &KeptState) {
+async fn death(pings: Option<PingPong>, shared: &KeptState, on_leave: &OnLeave) {
     let Some(mut pings) = pings else { return pending().await };
     loop {
         let asked = Instant::now();
@@ -234,7 +272,7 @@ async fn death(pings: Option<PingPong>, shared: &KeptState) {
             silent = if now == heard { silent + STEP } else { Duration::ZERO };
             heard = now;
             if silent >= PONG {
-                shared.retire();
+                shared.leave(on_leave);
                 shared.is_silent.send_replace(true);
             }
             if silent >= DEAD {
@@ -270,6 +308,11 @@ impl Kept {
         kept.iter().find_map(|connection| Some((connection.clone(), connection.place()?)))
     }
 
+    /// Whether they have room for so many more that no further one is looked for yet.
+    pub(super) fn has_room(&self) -> bool {
+        crate::sync::lock(&self.0).iter().any(KeptConnection::has_room)
+    }
+
     pub(super) fn keep(&self, connection: KeptConnection) {
         crate::sync::lock(&self.0).push(connection);
     }
@@ -299,7 +342,7 @@ mod tests {
         let (near, mut far) = tokio::io::duplex(1 << 16);
         far.write_all(&SETTINGS).await.unwrap();
         let runtime = tokio::runtime::Handle::current();
-        let connection = KeptConnection::over(near, &runtime).await.unwrap();
+        let connection = KeptConnection::over(near, &runtime, Box::new(|| {})).await.unwrap();
         let place = connection.place().unwrap();
         (connection, place, far)
     }

@@ -10,8 +10,10 @@
 //!   From the second dial on there is no handshake, and CONNECT costs one round trip. Unless a
 //!   server is known to speak HTTP/1.1, no more than two connections are opened at a time: a dial
 //!   that waits finds places on them. A stream that the server did not work on (REFUSED_STREAM,
-//!   GOAWAY, a connection that died) is asked for again elsewhere: no byte of the client has been
-//!   sent by then.
+//!   GOAWAY, a connection that died) is asked for again elsewhere, if no byte of the program had
+//!   left. To a server that is known to take it (`optimism`), over a connection that surely lives,
+//!   the program's first bytes follow the request at once: then the tunnel costs no round trip of
+//!   its own. The next connection is opened before those that are kept are full or gone (`spare`).
 //!
 //! What the proxy is asked and what its answers mean is the same as without TLS, and so is the
 //! client's FIN, which is held.
@@ -26,11 +28,14 @@ mod heard;
 mod http2;
 mod http2_tunnel;
 mod kept;
+mod optimism;
+mod spare;
 mod tls_tunnel;
 mod windows;
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
+use super::first_payload::FirstPayload;
 use super::http::response;
 use super::http::tunnel::{Tunnel, request};
 use super::server::ProxyServer;
@@ -38,13 +43,15 @@ use super::tls::{Tls, Trust};
 use super::warm::{Warm, WarmCounts, WarmRequest};
 use super::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::target::Target;
-use http2::Outcome;
+use http2::{OptimisticPayload, Outcome};
 use kept::{Kept, KeptConnection, Place, cut};
+use optimism::Optimism;
 use rustls::CertificateError::{
     Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
     NotValidYetContext, UnknownIssuer,
 };
 use rustls::{AlertDescription, CertificateError};
+use spare::SpareDialler;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +61,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
 /// What is spoken inside of TLS (RFC 7301, 6).
@@ -83,10 +91,12 @@ pub struct HttpsConnect {
     credentials: Option<Credentials>,
     handshake: Arc<Handshake>,
     /// Of HTTP/2.
-    kept: Kept,
+    kept: Arc<Kept>,
+    spare: Arc<SpareDialler>,
+    optimism: Arc<Optimism>,
     /// Of HTTP/1.1, where the server is known to speak it.
     warm: Option<Warm<TlsStream<TcpStream>>>,
-    opening: Semaphore,
+    opening: Arc<Semaphore>,
     /// Where connections live that outlast a dial: the resolver dials on a thread of its own, which
     /// shall not have to carry the tunnels of others.
     runtime: Option<Handle>,
@@ -136,19 +146,30 @@ impl HttpsConnect {
             let handshake = Arc::clone(&ahead);
             Box::pin(async move { handshake.ahead().await })
         };
+        let (kept, opening) = (Arc::default(), Arc::new(Semaphore::new(OPENING)));
         HttpsConnect {
             warm: Warm::of(&server, Box::new(ahead)),
             server,
             credentials,
+            spare: SpareDialler::new(&handshake, &kept, &opening),
             handshake,
-            kept: Kept::default(),
-            opening: Semaphore::new(OPENING),
+            kept,
+            optimism: Arc::default(),
+            opening,
             runtime: Handle::try_current().ok(),
         }
     }
 
-    async fn dial(&self, target: &Target, progress: &Progress) -> Result<Link, Error> {
-        if let Some(link) = self.over_kept(target, progress).await? {
+    async fn dial(
+        &self,
+        target: &Target,
+        progress: &Progress,
+        payload: Option<&FirstPayload<'_>>,
+    ) -> Result<Link, Error> {
+        if !progress.is_probe() {
+            self.spare.dialled();
+        }
+        if let Some(link) = self.over_kept(target, progress, payload).await? {
             return Ok(link);
         }
         let mut turn = None;
@@ -160,7 +181,7 @@ impl HttpsConnect {
             } else if let Some((connection, place)) = self.kept.with_place() {
                 drop(turn.take());
                 progress.server_is_reached();
-                if let Some(link) = self.over_http2(target, &connection, place).await? {
+                if let Some(link) = self.over_http2(target, &connection, place, payload).await? {
                     return Ok(link);
                 }
             }
@@ -169,6 +190,7 @@ impl HttpsConnect {
         if let Some(link) = self.over_ready(target, warm, progress).await? {
             return Ok(link);
         }
+        let began = Instant::now();
         let dial = async { self.handshake.with(self.tcp(progress).await?).await };
         let tls = Warm::timing(warm, progress, dial).await?;
         if tls.get_ref().1.alpn_protocol() != Some(HTTP2) {
@@ -176,7 +198,8 @@ impl HttpsConnect {
             return self.over_http1(target, tls).await;
         }
         let runtime = self.runtime.clone().unwrap_or_else(Handle::current);
-        let begun = KeptConnection::begin(tls, &runtime).await;
+        self.spare.took(began.elapsed());
+        let begun = KeptConnection::begin(tls, &runtime, self.spare.on_leave()).await;
         let connection = begun.map_err(|error| self.broke_off(cut(error)))?;
         let refused = || {
             let what = "it opens no stream on a new connection of HTTP/2";
@@ -185,7 +208,7 @@ impl HttpsConnect {
         let place = connection.place().ok_or_else(refused)?;
         self.kept.keep(connection.clone());
         drop(turn);
-        self.over_http2(target, &connection, place).await?.ok_or_else(refused)
+        self.over_http2(target, &connection, place, payload).await?.ok_or_else(refused)
     }
 
     fn speaks_http1(&self) -> bool {
@@ -209,11 +232,17 @@ impl HttpsConnect {
     }
 
     /// A tunnel over a connection of HTTP/2 that stands already, if one has a place.
-    async fn over_kept(&self, target: &Target, progress: &Progress) -> Result<Option<Link>, Error> {
+    async fn over_kept(
+        &self,
+        target: &Target,
+        progress: &Progress,
+        payload: Option<&FirstPayload<'_>>,
+    ) -> Result<Option<Link>, Error> {
         for _ in 0..TRIES {
             let Some((connection, place)) = self.kept.with_place() else { break };
+            self.spare.look();
             progress.server_is_reached();
-            if let Some(link) = self.over_http2(target, &connection, place).await? {
+            if let Some(link) = self.over_http2(target, &connection, place, payload).await? {
                 return Ok(Some(link));
             }
         }
@@ -226,11 +255,37 @@ impl HttpsConnect {
         target: &Target,
         connection: &KeptConnection,
         place: Place,
+        payload: Option<&FirstPayload<'_>>,
     ) -> Result<Option<Link>, Error> {
-        match http2::open(self.tunnel(target), connection, place).await {
+        let leave = || self.optimism.leave(Instant::now());
+        // The operator may want nothing ahead of need.
+        let may = self.server.warms().is_some() && connection.is_fresh();
+        let ahead = payload.filter(|_| may);
+        let ahead = ahead.and_then(|payload| Some(OptimisticPayload { payload, leave: leave()? }));
+        let tunnel = self.tunnel(target);
+        match http2::open(tunnel, connection, place, &self.optimism, ahead).await {
             Outcome::Open(link) => Ok(Some(link)),
             Outcome::Unprocessed => Ok(None),
-            Outcome::Failed(error) => Err(error),
+            Outcome::Failed(error) => {
+                if error.is_unanswered() {
+                    self.spare.look();
+                }
+                Err(error)
+            }
+            Outcome::TrialFailed(trial, error) => {
+                // Is it the target that it refuses, or what came ahead of its answer?
+                let Some(place) = connection.place() else { return Err(error) };
+                match http2::open(tunnel, connection, place, &self.optimism, None).await {
+                    Outcome::Open(link) => {
+                        trial.failed();
+                        Ok(Some(link))
+                    }
+                    _ => {
+                        trial.told_nothing();
+                        Err(error)
+                    }
+                }
+            }
         }
     }
 
@@ -342,7 +397,16 @@ impl Proxy for HttpsConnect {
         target: &'a Target,
         progress: &'a Progress,
     ) -> BoxFuture<'a, Result<Link, Error>> {
-        Box::pin(self.dial(target, progress))
+        Box::pin(self.dial(target, progress, None))
+    }
+
+    fn connect_carrying<'a>(
+        &'a self,
+        target: &'a Target,
+        progress: &'a Progress,
+        payload: &'a FirstPayload<'a>,
+    ) -> BoxFuture<'a, Result<Link, Error>> {
+        Box::pin(self.dial(target, progress, Some(payload)))
     }
 
     fn endpoint(&self) -> Option<&Endpoint> {
@@ -351,11 +415,17 @@ impl Proxy for HttpsConnect {
 
     fn network_changed(&self) {
         self.kept.retire_all();
+        self.optimism.forget();
         self.warm.iter().for_each(Warm::give_up);
     }
 
     fn ahead_failed(&self) -> BoxFuture<'_, ()> {
-        Box::pin(Warm::any_failed(self.warm.as_ref()))
+        Box::pin(async {
+            tokio::select! {
+                () = Warm::any_failed(self.warm.as_ref()) => {}
+                () = self.spare.failed() => {}
+            }
+        })
     }
 
     fn warm_counts(&self) -> Option<WarmCounts> {

@@ -91,6 +91,14 @@ impl Windows {
         is_free
     }
 
+    /// Whether more than a quarter of those that fit beside each other are left.
+    pub(super) fn has_room(&self, allowed: usize) -> bool {
+        let tunnels = lock(&self.tunnels);
+        let fitting = CONNECTION as usize / self.size() as usize;
+        let most = allowed.min(MOST_STREAMS).min(fitting);
+        *tunnels < most - most / 4
+    }
+
     /// A tunnel has ended.
     pub(super) fn give_back(&self) {
         let mut tunnels = lock(&self.tunnels);
@@ -209,6 +217,21 @@ mod tests {
         let windows = windows();
         assert_eq!((0..).find(|_| !windows.take(3)), Some(3));
         assert_eq!((3..).find(|_| !windows.take(1000)), Some(MOST_STREAMS));
+    }
+
+    #[test]
+    fn the_last_quarter_calls_for_another_connection() {
+        let windows = windows();
+        for (allowed, most) in [(100, 48), (8, 6), (1, 1)] {
+            let mut taken = 0;
+            while windows.has_room(allowed) {
+                assert!(windows.take(allowed));
+                taken += 1;
+            }
+            assert_eq!(taken, most);
+            (0..taken).for_each(|_| windows.give_back());
+        }
+        assert!(!windows.has_room(0));
     }
 
     #[test]

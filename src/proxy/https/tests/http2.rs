@@ -10,14 +10,25 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
-type Served = Connection<TlsStream<TcpStream>, Bytes>;
-type Asked = (Request<RecvStream>, SendResponse<Bytes>);
+pub(super) type Served = Connection<TlsStream<TcpStream>, Bytes>;
+pub(super) type Asked = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// A proxy that hands each connection, with its number, to `serve`, and how many there were.
-fn proxy<F: Future<Output = ()> + Send + 'static>(
+pub(super) fn proxy<F: Future<Output = ()> + Send + 'static>(
     most_streams: u32,
     serve: impl Fn(usize, Served) -> F + Send + Sync + 'static,
 ) -> (HttpsConnect, Arc<AtomicUsize>) {
+    let mut settings = h2::server::Builder::new();
+    settings.max_concurrent_streams(most_streams);
+    let (port, connections) = served(settings, serve);
+    (proxy_at(port, "dns.example", authority()), connections)
+}
+
+/// The port of one with these settings.
+pub(super) fn served<F: Future<Output = ()> + Send + 'static>(
+    settings: h2::server::Builder,
+    serve: impl Fn(usize, Served) -> F + Send + Sync + 'static,
+) -> (u16, Arc<AtomicUsize>) {
     let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let port = listener.local_addr().unwrap().port();
     let connections = Arc::new(AtomicUsize::new(0));
@@ -28,16 +39,14 @@ fn proxy<F: Future<Output = ()> + Send + 'static>(
             let (tcp, _) = listener.accept().await.unwrap();
             let number = counted.fetch_add(1, Ordering::Relaxed) + 1;
             let tls = acceptor(b"h2").accept(tcp).await.unwrap();
-            let mut server = h2::server::Builder::new();
-            server.max_concurrent_streams(most_streams);
-            serving.spawn(serve(number, server.handshake(tls).await.unwrap()));
+            serving.spawn(serve(number, settings.handshake(tls).await.unwrap()));
         }
     });
-    (proxy_at(port, "dns.example", authority()), connections)
+    (port, connections)
 }
 
 /// Says hello with the 200, then sends back what it gets, to its end.
-async fn echo((request, mut respond): Asked) {
+pub(super) async fn echo((request, mut respond): Asked) {
     let mut sink = respond.send_response(Response::new(()), false).unwrap();
     sink.send_data(Bytes::from_static(b"hello"), false).unwrap();
     let mut source = request.into_body();
@@ -48,13 +57,13 @@ async fn echo((request, mut respond): Asked) {
     let _ = sink.send_data(Bytes::new(), true);
 }
 
-async fn echo_all(_: usize, mut connection: Served) {
+pub(super) async fn echo_all(_: usize, mut connection: Served) {
     while let Some(Ok(asked)) = connection.accept().await {
         tokio::spawn(echo(asked));
     }
 }
 
-async fn hello(proxy: &HttpsConnect) -> Box<dyn crate::proxy::Stream> {
+pub(super) async fn hello(proxy: &HttpsConnect) -> Box<dyn crate::proxy::Stream> {
     let link = connect(proxy).await.unwrap();
     let Link::Stream { mut stream, half_close: HalfClose::Held } = link else { panic!("{link:?}") };
     let mut hello = [0; 5];

@@ -1,7 +1,10 @@
 //! Against a little proxy on loopback, with a certificate for `dns.example` whose authority only
 //! tests trust.
 
+mod ahead;
 mod http2;
+mod spare;
+mod unanswered;
 mod warm;
 
 use super::*;
@@ -82,6 +85,14 @@ async fn proxy_saying(
 fn authority() -> Trust {
     let certificates = vec![CertificateDer::from(AUTHORITY)];
     Trust::Authorities { file: "ca.pem".into(), certificates }
+}
+
+/// Where what is done ahead of need is worth it from such a distance on; `None`: never.
+fn warm_at(port: u16, worth: Option<Duration>) -> HttpsConnect {
+    let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
+    let endpoint = Arc::new(Endpoint::new("127.0.0.1", port));
+    let server = ProxyServer::new("p".into(), endpoint, outbound).warm(worth);
+    over(server, "dns.example", authority())
 }
 
 fn proxy_at(port: u16, name: &str, trust: Trust) -> HttpsConnect {

@@ -127,7 +127,7 @@ async fn one_that_ends_when_it_is_asked_is_replaced() {
 #[tokio::test(start_paused = true)]
 async fn none_are_dialled_ahead_to_a_server_that_speaks_http2() {
     let (proxy, listener) = street();
-    let serving = async {
+    let mut serving = std::pin::pin!(async {
         let tls = next(&listener, b"h2").await;
         let mut connection = h2::server::handshake(tls).await.unwrap();
         while let Some(Ok((_, mut respond))) = connection.accept().await {
@@ -135,7 +135,7 @@ async fn none_are_dialled_ahead_to_a_server_that_speaks_http2() {
             let mut sink = respond.send_response(answer, false).unwrap();
             sink.send_data(bytes::Bytes::from_static(b"hello"), true).unwrap();
         }
-    };
+    });
     let tunnels = async {
         for _ in 0..4 {
             assert!(!hello(&proxy).await);
@@ -143,8 +143,11 @@ async fn none_are_dialled_ahead_to_a_server_that_speaks_http2() {
     };
     tokio::select! {
         () = tunnels => {}
+        () = &mut serving => panic!("it has ended"),
+    }
+    let more = timeout(Duration::from_secs(1), listener.accept());
+    tokio::select! {
+        more = more => assert!(more.is_err(), "a second connection"),
         () = serving => panic!("it has ended"),
     }
-    let more = timeout(Duration::from_secs(1), listener.accept()).await;
-    assert!(more.is_err(), "a second connection");
 }

@@ -25,6 +25,9 @@ use tokio::sync::{mpsc, oneshot};
 /// Bytes that the client of a test sends, and gets back.
 pub(super) const PAYLOAD: usize = 16;
 
+/// How many may be ready.
+pub(super) const PLACES: usize = 32;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http,
@@ -135,7 +138,7 @@ pub(super) struct Street {
 
 impl Street {
     pub(super) fn new(protocol: Protocol) -> Self {
-        Street::with(protocol, 16, Some(Duration::ZERO))
+        Street::with(protocol, PLACES, Some(Duration::ZERO))
     }
 
     /// Where so many may be ready, if a dial takes so long.

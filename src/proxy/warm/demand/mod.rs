@@ -2,7 +2,9 @@
 //!
 //! As many as recent traffic would have used: of the dials of the last seconds, the largest number
 //! that came within one [`BURST`], for that is what a page that is opened asks for before the first
-//! of its dials has been replaced. None when traffic rests, and none where they are of no use:
+//! of its dials has been replaced. And as many as the last page asked for ([`PastBurst`]), as soon
+//! as a dial says that somebody is there again. None when traffic rests, and none where they are of
+//! no use:
 //!
 //! - to a server that is near: a dial costs less than anybody notices;
 //! - to a server that no dial has reached since traffic began;
@@ -16,12 +18,15 @@
 //! with haproxy (`timeout http-request`), and 4 was long the default of v2ray. So one is given up
 //! after [`LIFE`], and after [`SHORT_LIFE`] once the server has ended one that was younger.
 
+mod past_burst;
+
+use past_burst::PastBurst;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// At most so many for one server.
-pub(super) const MOST: usize = 16;
+/// At most so many for one server: a page asks for thirty.
+pub(super) const MOST: usize = 32;
 
 /// How old one becomes at most, from the begin of its dial.
 pub(super) const LIFE: Duration = Duration::from_secs(8);
@@ -48,6 +53,8 @@ pub(super) struct Demand {
     life: Duration,
     /// When the last dials began, oldest first; at most [`MOST`], none older than the life.
     dials: VecDeque<Instant>,
+    /// What a page asked for.
+    past: PastBurst,
     /// How many of the last dials came after a rest.
     alone: u32,
     /// The quickest dial since the last rest or failure. `None`: none has succeeded.
@@ -64,6 +71,7 @@ impl Demand {
             worth,
             life: LIFE,
             dials: VecDeque::new(),
+            past: PastBurst::default(),
             alone: 0,
             quickest: None,
             failures: 0,
@@ -79,11 +87,14 @@ impl Demand {
     /// A connection is needed.
     pub(super) fn dialled(&mut self, now: Instant) {
         self.forget(now);
-        self.alone = if self.dials.is_empty() { self.alone.saturating_add(1) } else { 0 };
+        let was_at_rest = self.dials.is_empty();
+        self.alone = if was_at_rest { self.alone.saturating_add(1) } else { 0 };
         if self.dials.len() == MOST {
             self.dials.pop_front();
         }
         self.dials.push_back(now);
+        let begin = self.dials.partition_point(|dial| now.duration_since(*dial) > BURST);
+        self.past.came(self.dials.len() - begin, was_at_rest, now);
     }
 
     /// One was dialled when it was needed, in so much time.
@@ -136,7 +147,8 @@ impl Demand {
             }
             largest = largest.max(at + 1 - first);
         }
-        largest
+        // When the last dial is too old for anything, so is what it promised.
+        if largest == 0 { 0 } else { largest.max(self.past.expected(now)) }
     }
 
     /// What was before a rest says nothing of what comes after it.
@@ -192,7 +204,7 @@ mod tests {
         assert_eq!(demand.wanted(later), 1);
     }
 
-    /// One second apart, thirty at once, and again one by one.
+    /// One second apart, forty at once, and again one by one.
     #[test]
     fn as_many_as_the_largest_burst_of_the_last_seconds() {
         let begin = Instant::now();
@@ -203,7 +215,7 @@ mod tests {
             demand.dialled(now);
             assert_eq!(demand.wanted(now), 1);
         }
-        for _ in 0..30 {
+        for _ in 0..40 {
             now += 10 * MILLISECOND;
             demand.dialled(now);
         }
@@ -216,6 +228,57 @@ mod tests {
         // Of those that are remembered.
         assert_eq!(demand.wanted(now), MOST - 3);
         assert_eq!(demand.wanted(burst + LIFE + MILLISECOND), 1);
+    }
+
+    /// A page every half minute, each behind a click; then only clicks.
+    #[test]
+    fn a_click_promises_what_the_last_page_asked_for() {
+        let mut now = Instant::now();
+        let mut demand = far(now);
+        let page = |demand: &mut Demand, mut now: Instant| {
+            for _ in 0..30 {
+                now += 10 * MILLISECOND;
+                demand.dialled(now);
+            }
+            now
+        };
+        let mut after_a_click = Vec::new();
+        for number in 0..8 {
+            now += Duration::from_secs(30);
+            assert_eq!(demand.wanted(now), 0, "nothing is kept at rest");
+            demand.dialled(now);
+            demand.took(150 * MILLISECOND);
+            after_a_click.push(demand.wanted(now));
+            now += BURST + MILLISECOND;
+            if number < 4 {
+                now = page(&mut demand, now);
+                assert_eq!(demand.wanted(now), 30);
+            }
+        }
+        // The click after the last page is promised one; it is believed half, and then no more.
+        assert_eq!(after_a_click, [1, 30, 30, 30, 30, 15, 0, 0]);
+    }
+
+    /// Others dial all the time, one a second or so: the page is known by how it begins.
+    #[test]
+    fn a_page_amid_other_traffic_is_known_by_its_begin() {
+        let mut now = Instant::now();
+        let mut demand = far(now);
+        for begin in [false, true] {
+            for number in 0..30 {
+                now += 10 * MILLISECOND;
+                demand.dialled(now);
+                demand.took(150 * MILLISECOND);
+                // With the one before them.
+                let known = if begin { 31 } else { number + 2 };
+                assert_eq!(demand.wanted(now), known, "{number}");
+            }
+            for _ in 0..20 {
+                now += Duration::from_millis(1500);
+                demand.dialled(now);
+            }
+            assert_eq!(demand.wanted(now), 1, "the others need none of them");
+        }
     }
 
     #[test]
@@ -292,8 +355,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens: never more than are bearable, never more than there were dials within
-        /// the last seconds, and none after a rest.
+        /// Whatever happens: never more than are bearable, never more than came within a second of
+        /// the last minutes, or as there were dials within the last seconds, and none after a rest.
         #[test]
         fn it_is_bounded_and_ends(
             events in prop::collection::vec((event(), 0..3_000u64), 0..200),
@@ -315,7 +378,11 @@ mod tests {
                     Event::WasOfUse => demand.was_of_use(),
                 }
                 let recent = dials.iter().filter(|dial| now - **dial <= LIFE).count();
-                prop_assert!(demand.wanted(now) <= recent.min(MOST));
+                let together = |end: &Instant| {
+                    dials.iter().filter(|it| *it <= end && *end - **it <= BURST).count()
+                };
+                let page = dials.iter().map(together).max().unwrap_or(0);
+                prop_assert!(demand.wanted(now) <= recent.max(page).min(MOST));
                 let rested = dials.last().map_or(now, |last| *last + LIFE + MILLISECOND);
                 prop_assert_eq!(demand.wanted(rested.max(now)), 0);
             }

@@ -1,0 +1,347 @@
+//! Why a name or an address goes where it goes: `snet explain`.
+//!
+//! The answer is made of the very parts that decide: the rules, what was learned, the resolver, the
+//! groups. Nothing of it is decided here a second time.
+
+use super::build;
+use super::generation::ConfigSource;
+use crate::config::Config;
+use crate::dispatch::Dispatcher;
+use crate::dns;
+use crate::domain::Name;
+use crate::route::{Decision, GroupPlace, Learned, Reason, Route, Rules};
+use crate::target::Target;
+use crate::view::{AddressView, ExplainView, NameView};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// The port of which most people think.
+const USUAL_PORT: u16 = 443;
+
+/// What is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A name.
+    Name(Name),
+    /// An address, with the port where one was given.
+    Address(IpAddr, Option<u16>),
+}
+
+/// It is neither.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "found {0:?}; accepted: a name (www.example.com), an address (203.0.113.1, 2001:db8::1), \
+     either with a port (203.0.113.1:443, [2001:db8::1]:443), or a URL"
+)]
+pub struct NoSubject(String);
+
+impl FromStr for Subject {
+    type Err = NoSubject;
+
+    fn from_str(text: &str) -> Result<Self, NoSubject> {
+        let no_subject = || NoSubject(text.to_owned());
+        let text = text.trim();
+        // Of a URL only the host matters.
+        let (is_url, rest) = match text.split_once("://") {
+            Some((_, rest)) => (true, rest),
+            None => (false, text),
+        };
+        let host = if is_url { rest.split(['/', '?', '#']).next().unwrap_or(rest) } else { rest };
+        let host = if is_url { host.rsplit('@').next().unwrap_or(host) } else { host };
+        if let Ok(address) = host.parse::<SocketAddr>() {
+            return Ok(Subject::Address(address.ip().to_canonical(), Some(address.port())));
+        }
+        let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Ok(Subject::Address(address.to_canonical(), None));
+        }
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) => port.parse::<u16>().map(|_| name).map_err(|_| no_subject())?,
+            None => host,
+        };
+        match name.parse::<Name>() {
+            Ok(name) if name != Name::root() => Ok(Subject::Name(name)),
+            _ => Err(no_subject()),
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Name(name) => write!(f, "{name}"),
+            Subject::Address(ip, None) => write!(f, "{ip}"),
+            Subject::Address(ip, Some(port)) => write!(f, "{}", SocketAddr::new(*ip, *port)),
+        }
+    }
+}
+
+/// What the file alone decides, without a daemon. Sends nothing.
+pub fn explain_by_file(config: &Config, subject: &Subject) -> ExplainView {
+    let rules = &*config.rules.routes;
+    let mut view = ExplainView { asked: subject.to_string(), ..ExplainView::default() };
+    match subject {
+        Subject::Name(name) => {
+            view.name = Some(about_name(rules, name));
+            view.notes.push("no running snet was asked: answers and proxies are not known".into());
+        }
+        Subject::Address(ip, port) => {
+            let decision = decide(rules, *ip, *port, &Learned::default());
+            view.addresses.push(about_address(rules, *ip, decision));
+            view.notes.push("no running snet was asked: what it learned is not known".into());
+        }
+    }
+    view
+}
+
+/// What a running daemon answers with. A value, so that its supervisor need not wait.
+pub(super) struct Explaining {
+    pub(super) rules: Arc<Rules>,
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) orders: mpsc::UnboundedSender<dns::Order>,
+    pub(super) source: Arc<dyn ConfigSource>,
+}
+
+impl Explaining {
+    pub(super) async fn explain(self, subject: Subject) -> ExplainView {
+        let mut view = ExplainView { asked: subject.to_string(), ..ExplainView::default() };
+        let (name, addresses, port) = match &subject {
+            Subject::Name(name) => {
+                let mut about = about_name(&self.rules, name);
+                about.records = self.records(name).await;
+                let answers = about.records.iter().flat_map(|record| record.answer.clone());
+                let addresses: Vec<_> = answers.collect();
+                view.name = Some(about);
+                (Some(name), addresses, None)
+            }
+            Subject::Address(ip, port) => (None, vec![*ip], *port),
+        };
+        for ip in &addresses {
+            let address = SocketAddr::new(*ip, port.unwrap_or(USUAL_PORT));
+            let decision = self.dispatcher.route(&Target::addr(address));
+            view.addresses
+                .push(self.with_proxy(about_address(&self.rules, *ip, decision), decision));
+            let servers = self.dispatcher.servers();
+            let server = servers.into_iter().find(|(_, server)| server.ip() == *ip);
+            if let Some((proxy, _)) = server {
+                view.notes.push(format!(
+                    "{ip} is a server of the proxy {proxy}: the kernel lets it pass unless a rule \
+                     blocks or proxies it"
+                ));
+            }
+        }
+        let source = Arc::clone(&self.source);
+        // A list of a hundred thousand names is not read on a thread that serves connections.
+        match tokio::task::spawn_blocking(move || source.load()).await {
+            Ok(Ok(next)) => {
+                let next = build::possible(next);
+                let (learned, next) = (self.dispatcher.learned(), &next.rules.routes);
+                view.changes = changes(&self.rules, learned, next, name, &view.addresses);
+            }
+            Ok(Err(problems)) => view.notes.push(format!(
+                "the file on disk has a mistake, so that a reload would change nothing: {problems}"
+            )),
+            Err(_) => {}
+        }
+        view
+    }
+
+    async fn records(&self, name: &Name) -> Vec<crate::view::RecordView> {
+        let (answer, answered) = oneshot::channel();
+        // A resolver that died ends the daemon elsewhere.
+        let _ = self.orders.send(dns::Order::Explain { name: name.clone(), answer });
+        answered.await.unwrap_or_default()
+    }
+
+    fn with_proxy(&self, view: AddressView, decision: Decision) -> AddressView {
+        if decision.route != Route::Proxy {
+            return view;
+        }
+        let GroupPlace(place) = decision.group;
+        let groups = self.dispatcher.groups();
+        let Some(group) = groups.get(place).or_else(|| groups.first()) else { return view };
+        let group = group.view(Instant::now());
+        let name = Some(group.name).filter(|name| !name.is_empty());
+        AddressView { group: name, proxy: group.now, ..view }
+    }
+}
+
+/// What other rules would say otherwise.
+fn changes(
+    rules: &Rules,
+    learned: &Learned,
+    next: &Rules,
+    name: Option<&Name>,
+    known: &[AddressView],
+) -> Vec<String> {
+    let mut changes = Vec::new();
+    let mut named = None;
+    if let Some(name) = name {
+        let [before, after] = [rules, next].map(|rules| rules.name_route(name.as_wire()));
+        named = after;
+        if before != after {
+            let words = |route: Option<Route>| route.map_or("as each address says", route_word);
+            changes.push(format!("{name}: {} instead of {}", words(after), words(before)));
+        }
+    }
+    let forgotten = Learned::default();
+    // What names taught is kept where the rules for names stay.
+    let learned = if rules.same_names(next) { learned } else { &forgotten };
+    for address in known {
+        let decision = decide(next, address.address, None, learned);
+        // A name teaches its addresses, and rules for addresses are stronger than that.
+        let by_name = named.filter(|_| decision.reason != Reason::Rule);
+        let after = route_word(by_name.unwrap_or(decision.route));
+        if after != address.route {
+            changes.push(format!("{}: {after} instead of {}", address.address, address.route));
+        }
+    }
+    changes
+}
+
+fn decide(rules: &Rules, ip: IpAddr, port: Option<u16>, learned: &Learned) -> Decision {
+    let target = Target::addr(SocketAddr::new(ip, port.unwrap_or(USUAL_PORT)));
+    rules.route(&target, learned, std::time::Instant::now())
+}
+
+fn about_name(rules: &Rules, name: &Name) -> NameView {
+    let wire = name.as_wire();
+    let route = rules.name_route(wire);
+    let GroupPlace(place) = rules.via.of_name(wire);
+    let group = rules.via.groups().get(place).filter(|_| route == Some(Route::Proxy));
+    NameView {
+        name: name.to_string(),
+        matches: rules.mentions(wire),
+        route: route.map(|route| route_word(route).to_owned()),
+        group: group.filter(|name| !name.is_empty()).cloned(),
+        records: Vec::new(),
+    }
+}
+
+fn about_address(rules: &Rules, ip: IpAddr, decision: Decision) -> AddressView {
+    let matches = rules.holders(ip);
+    let reason = match decision.reason {
+        Reason::Rule => format!("{} has it", matches.first().unwrap_or(&"a rule")),
+        Reason::Learned => "a name with a rule led there".into(),
+        Reason::Reserved => "it never leaves the local networks".into(),
+        Reason::China => "it is on the domestic list".into(),
+        Reason::Foreign => "nothing says that it is domestic".into(),
+        Reason::Name | Reason::Asked => decision.reason.word().into(),
+    };
+    AddressView {
+        address: ip,
+        route: route_word(decision.route).into(),
+        reason,
+        matches: matches.into_iter().map(str::to_owned).collect(),
+        group: None,
+        proxy: None,
+    }
+}
+
+fn route_word(route: Route) -> &'static str {
+    match route {
+        Route::Direct => "direct",
+        Route::Proxy => "proxy",
+        Route::Block => "block",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn what_is_asked_about() {
+        let name = |text: &str| Ok(Subject::Name(text.parse().unwrap()));
+        let address = |text: &str, port| Ok(Subject::Address(text.parse().unwrap(), port));
+        for (text, expected) in [
+            ("www.example.com", name("www.example.com")),
+            ("WWW.example.com.", name("www.example.com")),
+            ("example.com:8443", name("example.com")),
+            ("https://user@example.com:8443/a?b#c", name("example.com")),
+            ("203.0.113.1", address("203.0.113.1", None)),
+            ("203.0.113.1:53", address("203.0.113.1", Some(53))),
+            ("2001:db8::1", address("2001:db8::1", None)),
+            ("[2001:db8::1]", address("2001:db8::1", None)),
+            ("[2001:db8::1]:443", address("2001:db8::1", Some(443))),
+            ("::ffff:203.0.113.1", address("203.0.113.1", None)),
+            ("http://203.0.113.1/", address("203.0.113.1", None)),
+        ] {
+            assert_eq!(text.parse::<Subject>(), expected, "{text}");
+        }
+        for text in ["", ".", "a b", "example.com:port", "-", "https://"] {
+            assert!(text.parse::<Subject>().is_err() || text == "-", "{text}");
+        }
+    }
+
+    fn rules(direct: &str, name: Option<(&str, Route)>) -> Rules {
+        let direct = direct.split_whitespace().map(|text| text.parse::<ipnet::IpNet>().unwrap());
+        let mut rules = Rules { direct: direct.collect(), ..Rules::default() };
+        if let Some((name, route)) = name {
+            rules.names.insert(&name.parse().unwrap(), route);
+        }
+        rules
+    }
+
+    fn about(rules: &Rules, learned: &Learned, ip: &str) -> AddressView {
+        let ip = ip.parse().unwrap();
+        about_address(rules, ip, decide(rules, ip, None, learned))
+    }
+
+    #[test]
+    fn an_address_has_its_reason() {
+        let rules = rules("203.0.113.0/24", None);
+        let learned = Learned::default();
+        let view = about(&rules, &learned, "203.0.113.1");
+        assert_eq!((&*view.route, &*view.reason), ("direct", "rules.direct has it"));
+        let minute = std::time::Duration::from_secs(60);
+        learned.learn("198.51.100.1".parse().unwrap(), Route::Block, minute);
+        let view = about(&rules, &learned, "198.51.100.1");
+        assert_eq!((&*view.route, &*view.reason), ("block", "a name with a rule led there"));
+        let view = about(&rules, &learned, "198.51.100.2");
+        assert_eq!((&*view.route, &*view.reason), ("proxy", "nothing says that it is domestic"));
+    }
+
+    #[test]
+    fn what_a_reload_would_change() {
+        let name: Name = "example.com".parse().unwrap();
+        let learned = Learned::default();
+        let before = rules("", None);
+        let known = [about(&before, &learned, "198.51.100.1")];
+        let changed = |next: &Rules, name| changes(&before, &learned, next, name, &known);
+        assert!(changed(&before, Some(&name)).is_empty());
+        let next = rules("198.51.100.0/24", None);
+        assert_eq!(changed(&next, None), ["198.51.100.1: direct instead of proxy"]);
+        let next = rules("", Some(("example.com", Route::Block)));
+        assert_eq!(
+            changed(&next, Some(&name)),
+            [
+                "example.com: block instead of as each address says",
+                "198.51.100.1: block instead of proxy"
+            ]
+        );
+        // A rule for the address is stronger than one for the name.
+        let next = rules("198.51.100.0/24", Some(("example.com", Route::Block)));
+        assert_eq!(changed(&next, Some(&name))[1..], ["198.51.100.1: direct instead of proxy"]);
+    }
+
+    #[test]
+    fn what_was_learned_goes_with_the_rules_for_names() {
+        let learned = Learned::default();
+        let minute = std::time::Duration::from_secs(60);
+        learned.learn("198.51.100.1".parse().unwrap(), Route::Direct, minute);
+        let before = rules("", Some(("example.com", Route::Direct)));
+        let known = [about(&before, &learned, "198.51.100.1")];
+        assert_eq!(known[0].route, "direct");
+        let same = rules("192.0.2.0/24", Some(("example.com", Route::Direct)));
+        assert!(changes(&before, &learned, &same, None, &known).is_empty());
+        let other = rules("", None);
+        assert_eq!(
+            changes(&before, &learned, &other, None, &known),
+            ["198.51.100.1: proxy instead of direct"]
+        );
+    }
+}
