@@ -27,6 +27,8 @@ pub struct RulesConfig {
     pub lists: Vec<String>,
     /// The files to look at, included ones too, as they were read; none without `rules.watch`.
     pub watched: Vec<ListFile>,
+    /// `rules.sniff`: whether the names in the first bytes of connections and flows count.
+    pub sniff: bool,
     /// `rules.direct-sources`
     pub direct_sources: IpSet,
     /// `rules.direct-users` and `rules.direct-cgroups`
@@ -46,6 +48,8 @@ impl RulesConfig {
         written.read(section, "proxy", Route::Proxy);
         written.read(section, "block", Route::Block);
         written.read_via(section, groups);
+        let mut sniff = true;
+        section.key("sniff", &mut sniff, Item::boolean);
         let mut direct_sources = IpSet::default();
         section.key("direct-sources", &mut direct_sources, |item| sources(item, mode));
         let mut exempt_programs = ExemptPrograms::default();
@@ -82,7 +86,7 @@ impl RulesConfig {
         section.key("watch", &mut watch, Item::boolean);
         let watched = if watch { section.list_files() } else { Vec::new() };
         let (routes, lists) = (Arc::new(routes), section.lists());
-        RulesConfig { routes, lists, watched, direct_sources, exempt_programs }
+        RulesConfig { routes, lists, watched, sniff, direct_sources, exempt_programs }
     }
 }
 

@@ -141,6 +141,9 @@ impl Config {
             count(rules.china_names.len(), "name"),
             listed,
         )?;
+        if !self.rules.sniff {
+            writeln!(out, "          names from DNS alone: connections are not looked into")?;
+        }
         let users = self.rules.exempt_programs.users.iter().map(|user| format!("user {user}"));
         let cgroups =
             self.rules.exempt_programs.cgroups.iter().map(|cgroup| format!("cgroup {cgroup}"));

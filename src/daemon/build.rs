@@ -198,6 +198,7 @@ pub(super) fn dispatcher(
         .grouped(groups)
         .remembering(told.unwrap_or_default())
         .exempting(config.rules.exempt_programs.clone())
+        .looking(config.rules.sniff)
 }
 
 /// From which time of a dial on others are dialled ahead.

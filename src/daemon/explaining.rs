@@ -230,7 +230,7 @@ fn about_address(rules: &Rules, ip: IpAddr, decision: Decision) -> AddressView {
         Reason::Reserved => "it never leaves the local networks".into(),
         Reason::China => "it is on the domestic list".into(),
         Reason::Foreign => "nothing says that it is domestic".into(),
-        Reason::Name | Reason::Asked => decision.reason.word().into(),
+        Reason::Name | Reason::Claimed | Reason::Asked => decision.reason.word().into(),
     };
     AddressView {
         address: ip,

@@ -61,8 +61,8 @@ fn view(flow: &LiveFlow) -> Option<FlowView> {
         destination: flow.destination()?,
         name: flow.name().map(str::to_owned),
         is_open: way.is_some(),
-        proxy: way.and_then(|way| way.proxy.as_deref().map(str::to_owned)),
-        group: way.and_then(|way| way.group.as_deref().map(str::to_owned)),
+        proxy: way.as_ref().and_then(|way| way.proxy.as_deref().map(str::to_owned)),
+        group: way.as_ref().and_then(|way| way.group.as_deref().map(str::to_owned)),
         reason: way.map(|way| way.reason.to_owned()).unwrap_or_default(),
         age: flow.began.elapsed().as_secs(),
         up: flow.meter.up.get(),
@@ -95,8 +95,8 @@ fn traffic(stats: &Stats, live: &[Arc<LiveFlow>]) -> TrafficView {
 
 fn count_live(proxy: &mut ProxyView, live: &[Arc<LiveFlow>]) {
     for flow in live {
-        let via = flow.way().and_then(|way| way.proxy.as_deref());
-        if via != Some(&*proxy.name) {
+        let via = flow.way().and_then(|way| way.proxy);
+        if via.as_deref() != Some(&*proxy.name) {
             continue;
         }
         proxy.open += 1;

@@ -21,6 +21,7 @@ mod upstream;
 mod waiting;
 mod watch;
 
+use crate::domain::Name;
 use crate::firewall::ExemptPrograms;
 use crate::proxy::association::Association;
 use crate::proxy::endpoint::Endpoint;
@@ -57,6 +58,7 @@ pub struct Dispatcher {
     /// At least one; the first carries what no rule gives to another.
     groups: Vec<Group>,
     exempt: ExemptPrograms,
+    looks: bool,
 }
 
 /// A connection that stands.
@@ -136,7 +138,7 @@ impl Dispatcher {
     ) -> Self {
         let groups = vec![Group::new(GroupSettings::default(), upstreams.clone())];
         let (told, exempt) = (Arc::default(), ExemptPrograms::default());
-        Dispatcher { rules, learned, told, direct, upstreams, groups, exempt }
+        Dispatcher { rules, learned, told, direct, upstreams, groups, exempt, looks: true }
     }
 
     /// The same with these groups, in the order that the rules know.
@@ -157,6 +159,17 @@ impl Dispatcher {
         Dispatcher { told, ..self }
     }
 
+    /// The same, where the first bytes of connections and flows are looked at for a name, or not.
+    #[must_use]
+    pub fn looking(self, looks: bool) -> Self {
+        Dispatcher { looks, ..self }
+    }
+
+    /// Whether they are.
+    pub fn looks(&self) -> bool {
+        self.looks
+    }
+
     /// The programs of this machine that shall not be captured.
     pub fn exempt(&self) -> &ExemptPrograms {
         &self.exempt
@@ -175,6 +188,26 @@ impl Dispatcher {
     /// The groups, in the order that the rules know.
     pub fn groups(&self) -> &[Group] {
         &self.groups
+    }
+
+    /// Where a destination goes that its client calls so, if it says a name. The caller asks for
+    /// that only where the resolver has told the client no name for this address.
+    pub fn route_claimed(&self, target: &Target, claimed: Option<&Name>) -> Decision {
+        let now = Instant::now().into_std();
+        match claimed {
+            // Who asks a name server for a name by the server's own means its address.
+            Some(name) if !naming::is_of_a_name_server(target) => {
+                self.rules.route_claimed(target, name, &self.learned, now)
+            }
+            _ => self.rules.route(target, &self.learned, now),
+        }
+    }
+
+    /// Whether this name makes another way of it than the address alone.
+    pub fn is_turned_by(&self, target: &Target, claimed: &Name) -> bool {
+        let [by_address, by_name] =
+            [None, Some(claimed)].map(|claimed| self.route_claimed(target, claimed));
+        (by_address.route, by_address.group) != (by_name.route, by_name.group)
     }
 
     /// Where the servers of the proxies are, each address with the proxy's name.
@@ -203,18 +236,23 @@ impl Dispatcher {
 
     /// Makes a way for the datagrams of one client socket, through the first proxy of the group
     /// that carries UDP and is not known to be down for it; if all are, through the first that can
-    /// be asked. `first`: where it wants to go first, which decides on the group.
+    /// be asked. `first`: where it wants to go first, which decides on the group, and `claimed`:
+    /// how the client calls that.
     ///
     /// # Errors
     /// No proxy carries UDP, or none could be asked.
     pub async fn associate(
         &self,
         first: SocketAddr,
+        claimed: Option<&Name>,
         client: Option<IpAddr>,
     ) -> Result<Associated, Error> {
         let now = Instant::now();
         let target = Target::addr(first);
-        let decision = self.route(&target);
+        // There is no direct way here for what was captured: a name may choose a group only.
+        let by_name = self.route_claimed(&target, claimed);
+        let is_proxied = by_name.route == Route::Proxy;
+        let decision = if is_proxied { by_name } else { self.route(&target) };
         let group = self.group(decision.group);
         let carrying = group.carrying(Errand { client, target: &target });
         let (resting, healthy): (Vec<_>, Vec<_>) =
@@ -261,19 +299,21 @@ impl Dispatcher {
     }
 
     /// Decides and dials for a connection of this client, which found the target by the name
-    /// `told`, if that is known. The name decides on no route. Some of `payload` may be on its way
-    /// when the connection stands.
+    /// `told`, if that is known: this name decides on no route. `claimed`: the one that the client
+    /// itself says, which a rule may know; no proxy hears it. Some of
+    /// `payload` may be on its way when the connection stands.
     ///
     /// # Errors
     /// Blocked, or every way failed.
     pub async fn connect(
         &self,
         target: &Target,
+        claimed: Option<&Name>,
         client: IpAddr,
         told: Option<&ToldName>,
         payload: Option<&FirstPayload<'_>>,
     ) -> Result<Connected, Error> {
-        let decision = self.route(target);
+        let decision = self.route_claimed(target, claimed);
         let connected = match decision.route {
             Route::Block => return Err(Error::Blocked),
             Route::Direct => self.connect_direct(target).await?,

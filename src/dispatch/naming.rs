@@ -23,6 +23,11 @@ pub enum SendNames {
 /// another answer.
 const NAME_SERVER_PORTS: [u16; 2] = [53, 853];
 
+/// Whether it is the port of a name server.
+pub(super) fn is_of_a_name_server(target: &Target) -> bool {
+    target.address().is_some_and(|address| NAME_SERVER_PORTS.contains(&address.port()))
+}
+
 /// The target of a connection as each member may be told it.
 #[derive(Debug)]
 pub(super) struct MemberTarget<'a> {
@@ -35,7 +40,7 @@ impl<'a> MemberTarget<'a> {
     /// The target, which the client found by this name.
     pub(super) fn new(target: &'a Target, told: Option<&ToldName>) -> Self {
         let named = told.and_then(|told| match target {
-            Target::Addr(address) if !NAME_SERVER_PORTS.contains(&address.port()) => {
+            Target::Addr(address) if !is_of_a_name_server(target) => {
                 let named = Target::Named { address: *address, name: told.name.clone() };
                 Some((named, told.is_sole))
             }

@@ -3,6 +3,7 @@
 pub mod tcp;
 pub mod token;
 
+mod look;
 mod loops;
 mod neighbour;
 mod open;

@@ -1,15 +1,13 @@
 //! The account of one connection: it is counted once, and leaves one line in the log.
 
 use crate::dispatch::Upstream;
-use crate::net::first_bytes;
+use crate::domain::Name;
 use crate::relay::End;
 use crate::route::Reason;
-use crate::sniff::{self, Sniffed};
 use crate::stats::{FlowWay, LiveFlow, Stats};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::TcpStream;
 use tracing::{debug, info};
 
 /// A connection whose destination is known. It is counted once, refused or ended, and leaves one
@@ -45,19 +43,9 @@ impl<'a> Open<'a> {
         Open { stats, live, destination, phase: Phase::Dialling }
     }
 
-    /// If no name is known, looks for one at what the client has sent while it was dialled: at
-    /// `taken`, which is on its way, and at what waits behind it. What is still to come is not
-    /// waited for, and nothing is taken from the stream.
-    pub(super) fn look(&mut self, stream: &TcpStream, taken: &[u8]) {
-        if self.live.name().is_some() {
-            return;
-        }
-        let mut first = taken[..taken.len().min(sniff::MOST_BYTES)].to_vec();
-        let mut rest = vec![0; sniff::MOST_BYTES - first.len()];
-        first.extend_from_slice(first_bytes::peek(stream, &mut rest));
-        if let Sniffed::Name(name) = sniff::stream(&first) {
-            self.live.is_named(&name.to_string());
-        }
+    /// The client's first bytes tell this name. One that is known stays.
+    pub(super) fn claimed(&self, name: &Name) {
+        self.live.is_named(&name.to_string());
     }
 
     /// So many bytes of the client were sent by the dial.
@@ -80,10 +68,19 @@ impl<'a> Open<'a> {
         live.goes(FlowWay { proxy, group, reason: reason.word() });
         if via.is_some() { &stats.proxied } else { &stats.direct }.add(1);
         debug!(%client, %destination, name, via = via_text(via.as_deref()), "connected");
-        if let Some(via) = &via {
-            via.awaits(&live.meter, *destination);
-        }
         self.phase = Phase::Relaying(via);
+    }
+
+    /// It stays on its way: what comes back, or does not, tells of the proxy.
+    pub(super) fn stays(&self) {
+        if let Phase::Relaying(Some(via)) = &self.phase {
+            via.awaits(&self.live.meter, self.destination);
+        }
+    }
+
+    /// Its name turns it to another way, on which it is dialled again.
+    pub(super) fn turned(&mut self) {
+        self.phase = Phase::Dialling;
     }
 
     /// The connection is not served. `is_expected`: the operator asked for that, or has been told
@@ -112,6 +109,7 @@ impl<'a> Open<'a> {
                 "closed without a word from the other side".into()
             }
             End::Closed => "closed".into(),
+            End::Turned => "turned away by its first bytes".into(),
             End::Client(cause) => format!("client broke off: {cause}"),
             End::Upstream(cause) => format!("upstream broke off: {cause}"),
         };

@@ -1,27 +1,32 @@
 //! One connection from accept to its end: destination, guards, dial, relay, one log line.
 
+use super::look::FirstLook;
 use super::loops::{Loop, Loops};
 use super::open::Open;
 use super::token::Token;
 use super::{Intercept, Intercepted, Rejected};
 use crate::dispatch::{self, Connected, Current, Upstream};
+use crate::domain::Name;
 use crate::firewall::{Family, probe};
 use crate::net::origin::OrigDst;
 use crate::net::{self, Outbound, ResetOnDrop};
 use crate::proxy::BoxFuture;
 use crate::proxy::direct::Direct;
 use crate::proxy::first_payload::FirstPayload;
-use crate::relay::{self, relay};
+use crate::relay::{self, Gate, relay};
 use crate::route::{ClientHost, Route, ToldName};
+use crate::sniff::{self, Sniffed};
 use crate::stats::{LiveFlow, Meter, Stats};
 use crate::target::Target;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, error};
 
@@ -53,24 +58,38 @@ impl Sessions {
         let told = self.told(stream, client, intercepted.destination);
         let name = told.as_ref().map(|told| told.name.clone());
         let mut open = Open::new(&self.stats, live, intercepted.destination.0, name);
-        // Boxed: what dialling needs shall not stay for as long as the connection lives.
-        let dial = Box::pin(self.connect(stream, client, intercepted, told, &live.meter)).await;
-        let (link, mortal) = match dial {
-            Ok((Connected { link, via, resets, group, reason }, sent)) => {
-                let mortal = via.clone().filter(|_| resets);
-                open.look(stream, &sent);
-                open.has_sent(sent.len());
-                open.connected(via, group, reason);
-                (link, mortal)
+        let looks = told.is_none() && !intercepted.is_own && self.current.load().looks();
+        let mut look = if looks { FirstLook::Untouched } else { FirstLook::Over };
+        let errand = SessionErrand { client, intercepted, told, claimed: OnceLock::new() };
+        // A second time if the name in the first bytes says so.
+        loop {
+            // Boxed: what dialling needs shall not stay for as long as the connection lives.
+            let dial = Box::pin(self.dial(stream, &errand, &open, live, &mut look)).await;
+            let (link, mortal) = match dial {
+                Ok((Connected { link, via, resets, group, reason }, sent)) => {
+                    let mortal = via.clone().filter(|_| resets);
+                    open.has_sent(sent);
+                    open.connected(via, group, reason);
+                    (link, mortal)
+                }
+                Err(cause) => return open.refused(&cause, cause.is_expected()),
+            };
+            let stays = |first: &[u8]| self.stays(&errand, &open, live, first);
+            let gate = (look == FirstLook::Untouched).then_some(&stays as Gate<'_>);
+            if gate.is_none() {
+                open.stays();
             }
-            Err(cause) => return open.refused(&cause, cause.is_expected()),
-        };
-        let relaying = relay(stream, link, &live.meter, &self.relay_limits);
-        let end = match mortal {
-            None => relaying.await,
-            Some(via) => until_death(relaying, &via, &live.meter).await,
-        };
-        open.ended(&end);
+            let relaying = relay(stream, link, &live.meter, &self.relay_limits, gate);
+            let end = match mortal {
+                None => relaying.await,
+                Some(via) => until_death(relaying, &via, &live.meter).await,
+            };
+            if !matches!(end, relay::End::Turned) {
+                return open.ended(&end);
+            }
+            look = FirstLook::Over;
+            open.turned();
+        }
     }
 
     async fn prove(&self, stream: &mut TcpStream) {
@@ -115,36 +134,135 @@ impl Sessions {
         self.current.load().told().find(host, destination.ip(), Instant::now().into_std())
     }
 
-    /// Dials for the client. Returns also what was taken from it, and is on its way.
-    async fn connect(
+    /// Dials for the client, and looks meanwhile at what it sends. A dial that the name there turns
+    /// to another way is given up: nothing of the client has been sent by then. Returns also how
+    /// many bytes were taken from it, and are on their way.
+    async fn dial(
         &self,
         stream: &TcpStream,
-        client: SocketAddr,
-        Intercepted { destination: OrigDst(destination), is_own }: Intercepted,
-        told: Option<ToldName>,
-        meter: &Arc<Meter>,
-    ) -> Result<(Connected, Vec<u8>), NotServed> {
+        errand: &SessionErrand,
+        open: &Open<'_>,
+        live: &LiveFlow,
+        look: &mut FirstLook,
+    ) -> Result<(Connected, usize), NotServed> {
         // A session may be dropped while it dials, at the end of a stop.
         let cut = ResetOnDrop::new([stream]);
-        let dispatcher = self.current.load();
-        let (target, payload) = (Target::addr(destination), FirstPayload::of(stream));
-        let connected = if is_own {
+        let result = loop {
+            let turned = Notify::new();
+            // A dial that would send the first bytes ahead asks before.
+            let stays = |first: &[u8]| match sniff::stream(first) {
+                Sniffed::Name(name) if self.is_turned_by(errand, open, &name) => {
+                    turned.notify_one();
+                    false
+                }
+                _ => true,
+            };
+            let payload = FirstPayload::of(stream);
+            let payload = match look {
+                FirstLook::Over => payload,
+                FirstLook::Untouched | FirstLook::Unfinished => payload.asking(&stays),
+            };
+            let dialled = {
+                let mut dial = pin!(self.connect(errand, &payload, &live.meter));
+                tokio::select! {
+                    biased;
+                    name = look.name(stream) => {
+                        if payload.is_out() {
+                            open.claimed(&name);
+                        } else if self.is_turned_by(errand, open, &name) {
+                            continue;
+                        }
+                        dial.await
+                    }
+                    () = turned.notified() => {
+                        *look = FirstLook::Over;
+                        continue;
+                    }
+                    dialled = &mut dial => dialled,
+                }
+            };
+            let is_out = payload.is_out();
+            let sent = payload.into_taken();
+            let found = look.glance(stream, &sent);
+            if is_out || !sent.is_empty() {
+                *look = FirstLook::Over;
+                found.iter().for_each(|name| open.claimed(name));
+            } else if let Some(name) = found
+                && self.is_turned_by(errand, open, &name)
+            {
+                continue;
+            }
+            break dialled.map(|connected| (connected, sent.len()));
+        };
+        if result.is_ok() {
+            cut.disarm();
+        }
+        result
+    }
+
+    /// Dials the way that address and name say.
+    async fn connect(
+        &self,
+        SessionErrand { client, intercepted, told, claimed }: &SessionErrand,
+        payload: &FirstPayload<'_>,
+        meter: &Arc<Meter>,
+    ) -> Result<Connected, NotServed> {
+        let Intercepted { destination: OrigDst(destination), is_own } = *intercepted;
+        let (dispatcher, target) = (self.current.load(), Target::addr(destination));
+        if is_own {
             debug!(
                 %client,
                 %destination,
                 "a connection of snet's own came back, and is dialled again"
             );
-            dispatch::connect_direct(&Direct::new(self.outbound.second()), &target).await?
-        } else {
-            if dispatcher.route(&target).route == Route::Proxy {
-                self.loops.look(&dispatcher, client, destination, meter)?;
-            }
-            let client = client.ip().to_canonical();
-            dispatcher.connect(&target, client, told.as_ref(), Some(&payload)).await?
-        };
-        cut.disarm();
-        Ok((connected, payload.into_taken()))
+            let direct = Direct::new(self.outbound.second());
+            return Ok(dispatch::connect_direct(&direct, &target).await?);
+        }
+        let claimed = claimed.get();
+        if dispatcher.route_claimed(&target, claimed).route == Route::Proxy {
+            self.loops.look(&dispatcher, *client, destination, meter)?;
+        }
+        let client = client.ip().to_canonical();
+        Ok(dispatcher.connect(&target, claimed, client, told.as_ref(), Some(payload)).await?)
     }
+
+    /// Whether the connection stays on its way, by its first bytes.
+    fn stays(
+        &self,
+        errand: &SessionErrand,
+        open: &Open<'_>,
+        live: &LiveFlow,
+        first: &[u8],
+    ) -> bool {
+        if let Sniffed::Name(name) = sniff::stream(first) {
+            if live.meter.down.get() > 0 {
+                // The destination has spoken: no other one may follow it.
+                open.claimed(&name);
+            } else if self.is_turned_by(errand, open, &name) {
+                return false;
+            }
+        }
+        open.stays();
+        true
+    }
+
+    /// Notes the name that the client itself says, and whether a rule for it makes another way of
+    /// it; then it goes that way.
+    fn is_turned_by(&self, errand: &SessionErrand, open: &Open<'_>, name: &Name) -> bool {
+        open.claimed(name);
+        let OrigDst(destination) = errand.intercepted.destination;
+        self.current.load().is_turned_by(&Target::addr(destination), name)
+            && errand.claimed.set(name.clone()).is_ok()
+    }
+}
+
+/// What a connection wants.
+struct SessionErrand {
+    client: SocketAddr,
+    intercepted: Intercepted,
+    told: Option<ToldName>,
+    /// The name that turns it to another way, once that is known.
+    claimed: OnceLock<Name>,
 }
 
 /// Relays, unless the proxy turns out to be dead: then both sides are reset, so that the program

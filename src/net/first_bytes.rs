@@ -2,18 +2,33 @@
 
 use super::stream::set_low_water;
 use rustix::io::ioctl_fionread;
+use rustix::net::{RecvFlags, recv};
 use std::future::pending;
 use std::io;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// The first bytes that wait to be read, as many as fit (recv(2), MSG_PEEK). Never waits: nothing
-/// if nothing is there, or the connection is broken, which whoever reads finds out.
-pub fn peek<'a>(stream: &TcpStream, buffer: &'a mut [u8]) -> &'a [u8] {
-    use rustix::net::{RecvFlags, recv};
-    let look = || Ok::<_, io::Error>(recv(stream, &mut *buffer, RecvFlags::PEEK)?.0);
-    let length = stream.try_io(Interest::READABLE, look).unwrap_or(0);
-    buffer.get(..length).unwrap_or_default()
+/// The first bytes that wait to be read, as many as fit (recv(2), MSG_PEEK); none: the end. Never
+/// waits. For a loop that waits until the socket is readable: it still is if anything is there.
+///
+/// # Errors
+/// `WouldBlock`: nothing is there. Else the connection is broken.
+pub fn peek<'a>(stream: &TcpStream, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    let length = stream.try_io(Interest::READABLE, || look(stream, buffer))?;
+    Ok(buffer.get(..length).unwrap_or_default())
+}
+
+/// The same at once, whether the runtime has heard of it or not.
+///
+/// # Errors
+/// As [`peek`].
+pub fn peek_now<'a>(stream: &TcpStream, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    let length = look(stream, buffer)?;
+    Ok(buffer.get(..length).unwrap_or_default())
+}
+
+fn look(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(stream, buffer, RecvFlags::PEEK | RecvFlags::DONTWAIT)?.0)
 }
 
 /// Waits until more than `seen` bytes wait to be read, and returns them, `most` at most. Waits for
@@ -32,7 +47,7 @@ pub async fn more_than(stream: &TcpStream, seen: usize, most: usize) -> Vec<u8> 
         match stream.try_io(Interest::READABLE, look) {
             Ok(waiting) => {
                 let mut bytes = vec![0; most.min(waiting as usize)];
-                let there = peek(stream, &mut bytes).len();
+                let there = peek(stream, &mut bytes).map_or(0, <[u8]>::len);
                 if there > seen {
                     bytes.truncate(there);
                     return bytes;
@@ -74,16 +89,20 @@ mod tests {
         let mut client = outbound.tcp(&[listener.local_addr().unwrap()]).await.unwrap();
         let (mut served, _) = listener.accept().await.unwrap();
         let mut buffer = [0; 8];
-        assert_eq!(peek(&served, &mut buffer), b"");
+        let nothing = peek(&served, &mut buffer).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(peek_now(&served, &mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         client.write_all(b"hello, hello").await.unwrap();
         served.readable().await.unwrap();
-        assert_eq!(peek(&served, &mut buffer), b"hello, h");
-        assert_eq!(peek(&served, &mut buffer[..2]), b"he");
+        assert_eq!(peek(&served, &mut buffer).unwrap(), b"hello, h");
+        assert_eq!(peek(&served, &mut buffer[..2]).unwrap(), b"he");
+        assert_eq!(peek_now(&served, &mut buffer).unwrap(), b"hello, h");
         let mut read = [0; 12];
         served.read_exact(&mut read).await.unwrap();
         assert_eq!(&read, b"hello, hello");
         drop(client);
-        assert_eq!(peek(&served, &mut buffer), b"");
+        served.readable().await.unwrap();
+        assert_eq!(peek(&served, &mut buffer).unwrap(), b"");
     }
 
     /// Whoever waits to read learns of bytes that were seen before.

@@ -20,10 +20,13 @@ use tokio::net::TcpStream;
 /// some thousands.
 const MOST: usize = 16 * 1024;
 
+/// Whether the first bytes may leave this way.
+pub type MayLeave<'a> = &'a (dyn Fn(&[u8]) -> bool + Sync);
+
 /// The first bytes of a program, whose connection is being dialled.
-#[derive(Debug)]
 pub struct FirstPayload<'a> {
     client: &'a TcpStream,
+    asks: Option<MayLeave<'a>>,
     state: Mutex<FirstPayloadState>,
     was_looked_at: AtomicBool,
 }
@@ -44,7 +47,15 @@ impl<'a> FirstPayload<'a> {
     /// That of the program at the other end.
     pub fn of(client: &'a TcpStream) -> Self {
         let state = Mutex::new(FirstPayloadState::Whole);
-        FirstPayload { client, state, was_looked_at: AtomicBool::new(false) }
+        FirstPayload { client, asks: None, state, was_looked_at: AtomicBool::new(false) }
+    }
+
+    /// The same, where somebody else has to see it before any of it leaves. If it may not leave, the
+    /// dial goes on without it.
+    #[must_use]
+    pub fn asking(mut self, asks: MayLeave<'a>) -> Self {
+        self.asks = Some(asks);
+        self
     }
 
     /// Waits until the program has said more than so many bytes, and returns what is behind them.
@@ -58,6 +69,9 @@ impl<'a> FirstPayload<'a> {
             first_bytes::tell_again(self.client);
         }
         let mut there = Bytes::from(first_bytes::more_than(self.client, seen, MOST).await);
+        if seen == 0 && self.asks.is_some_and(|may_leave| !may_leave(&there)) {
+            return std::future::pending().await;
+        }
         there.split_off(seen)
     }
 
@@ -119,6 +133,12 @@ impl<'a> FirstPayload<'a> {
     }
 }
 
+impl std::fmt::Debug for FirstPayload<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FirstPayload({:?})", lock(&self.state))
+    }
+}
+
 impl Drop for FirstPayload<'_> {
     fn drop(&mut self) {
         if self.was_looked_at.load(Ordering::Relaxed) {
@@ -167,6 +187,23 @@ mod tests {
         let mut rest = [0; 5];
         client.read_exact(&mut rest).await.unwrap();
         assert_eq!(&rest, b"world");
+    }
+
+    #[tokio::test]
+    async fn what_may_not_leave_is_kept() {
+        for (may_leave, patience) in [(false, 50), (true, 5000)] {
+            let (mut program, client) = pair().await;
+            let seen = Mutex::new(Vec::new());
+            let asks = |first: &[u8]| {
+                lock(&seen).extend_from_slice(first);
+                may_leave
+            };
+            let payload = FirstPayload::of(&client).asking(&asks);
+            program.write_all(b"hello").await.unwrap();
+            let after = timeout(Duration::from_millis(patience), payload.after(0)).await;
+            assert_eq!(after.is_ok(), may_leave);
+            assert_eq!(*lock(&seen), b"hello");
+        }
     }
 
     /// How often somebody was woken.

@@ -5,6 +5,7 @@
 use super::End;
 use super::broken::{Broken, Sides};
 use super::buffer::Buffer;
+use super::gate::{self, Gate};
 use super::half::HalfEnd;
 use super::hold::until_quiet;
 use super::join::run;
@@ -27,6 +28,7 @@ pub(super) async fn relay(
     half_close: HalfClose,
     meter: &Meter,
     limits: &Limits,
+    gate: Option<Gate<'_>>,
 ) -> End {
     // Whoever drops this relay cuts the connection, and that is no end. (`net::ResetOnDrop` would
     // borrow what is split.)
@@ -38,6 +40,11 @@ pub(super) async fn relay(
         let down_ended = &Notify::new();
         let up = pin!(async {
             let (mut source, mut sink) = (program, upstream_sink);
+            if let Some(gate) = gate
+                && let Err(end) = Box::pin(gate::pass(program.0, gate)).await
+            {
+                return end;
+            }
             if let Err(end) = carry(&mut source, &mut sink, &meter.up, upstream, limits).await {
                 return end;
             }
@@ -64,7 +71,7 @@ pub(super) async fn relay(
         });
         run(up, down, [Some(program.0), None], pending()).await
     };
-    if matches!(end, End::Closed) {
+    if matches!(end, End::Closed | End::Turned) {
         net::finish_on_close(client);
     }
     end
@@ -153,7 +160,7 @@ mod tests {
         let (mut program, mut client) = tcp_pair().await;
         let (near, mut server) = tcp_pair().await;
         let relay = tokio::spawn(async move {
-            relay(&mut client, stream(near), &Meter::default(), &Limits::default()).await
+            relay(&mut client, stream(near), &Meter::default(), &Limits::default(), None).await
         });
         program.shutdown().await.unwrap();
         assert_eq!(server.read(&mut [0; 9]).await.unwrap(), 0);

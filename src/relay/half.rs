@@ -34,6 +34,8 @@ pub(super) enum HalfEnd {
     Source(io::Error),
     /// The sink broke.
     Sink(io::Error),
+    /// The gate was against the link. Nothing was taken of the source.
+    Turned,
 }
 
 /// How the bytes came in a burst, which goes from readable to empty. The next one will be alike.

@@ -87,7 +87,7 @@ mod tests {
             false => Link::Plain { tcp: near, early: Vec::new(), half_close },
         };
         let relay = tokio::spawn(async move {
-            relay(&mut client, link, &Meter::default(), &Limits::default()).await
+            relay(&mut client, link, &Meter::default(), &Limits::default(), None).await
         });
         (program, server, relay)
     }

@@ -40,7 +40,7 @@ pub(super) async fn join(
         }
     };
     let end = run(up, down, [Some(client), Some(upstream)], release).await;
-    if matches!(end, End::Closed) {
+    if matches!(end, End::Closed | End::Turned) {
         cut.disarm();
     }
     end
@@ -57,6 +57,7 @@ pub(super) async fn run(
 ) -> End {
     tokio::select! {
         first = &mut up => match first {
+            HalfEnd::Turned => End::Turned,
             HalfEnd::Source(error) => End::Client(error),
             HalfEnd::Sink(error) => {
                 // What the upstream said before it broke may be the reason.
@@ -68,12 +69,14 @@ pub(super) async fn run(
                     HalfEnd::Finished => End::Closed,
                     HalfEnd::Source(error) => End::Upstream(error),
                     HalfEnd::Sink(error) => End::Client(error),
+                    HalfEnd::Turned => End::Turned,
                 },
                 error = broken(client) => End::Client(error),
                 error = release => End::Upstream(error),
             }
         },
         first = &mut down => match first {
+            HalfEnd::Turned => End::Turned,
             HalfEnd::Source(error) => End::Upstream(error),
             HalfEnd::Sink(error) => {
                 let _ = up.await;
@@ -84,6 +87,7 @@ pub(super) async fn run(
                     HalfEnd::Finished => End::Closed,
                     HalfEnd::Source(error) => End::Client(error),
                     HalfEnd::Sink(error) => End::Upstream(error),
+                    HalfEnd::Turned => End::Turned,
                 },
                 error = broken(upstream) => End::Upstream(error),
             }

@@ -15,6 +15,7 @@
 
 mod broken;
 mod buffer;
+mod gate;
 mod gather;
 mod generic;
 mod half;
@@ -27,6 +28,7 @@ mod sealed;
 mod watched;
 
 pub use buffer::LARGE as LARGE_PIECE;
+pub use gate::Gate;
 pub use limits::Limits;
 
 use crate::proxy::{BoxFuture, Link};
@@ -43,12 +45,14 @@ pub enum End {
     Client(io::Error),
     /// The upstream's side broke, or its bytes did not authenticate; the client was reset.
     Upstream(io::Error),
+    /// The gate was against it: the link is closed, and no byte of the client was taken.
+    Turned,
 }
 
 /// Relays between the client and the link until both halves have ended or one side broke. Bytes are
 /// counted in `meter` as they pass; pipes and large memory are taken from `limits`. On return the
 /// link is closed, and the client closes when the caller drops it: by FIN or by reset, as the other
-/// side did.
+/// side did. `gate`: is asked once, before the first bytes of the client are taken.
 ///
 /// Boxed, so that a connection pays for its own kind of link and not for the largest.
 pub fn relay<'a>(
@@ -56,14 +60,15 @@ pub fn relay<'a>(
     link: Link,
     meter: &'a Meter,
     limits: &'a Limits,
+    gate: Option<Gate<'a>>,
 ) -> BoxFuture<'a, End> {
     match link {
         Link::Plain { tcp, early, half_close } => {
-            Box::pin(plain::relay(client, tcp, early, half_close, meter, limits))
+            Box::pin(plain::relay(client, tcp, early, half_close, meter, limits, gate))
         }
-        Link::Sealed(sealed) => Box::pin(sealed::relay(client, sealed, meter, limits)),
+        Link::Sealed(sealed) => Box::pin(sealed::relay(client, sealed, meter, limits, gate)),
         Link::Stream { stream, half_close } => {
-            Box::pin(generic::relay(client, stream, half_close, meter, limits))
+            Box::pin(generic::relay(client, stream, half_close, meter, limits, gate))
         }
     }
 }

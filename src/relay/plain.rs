@@ -15,6 +15,7 @@
 
 use super::End;
 use super::buffer::{self, Buffer};
+use super::gate::{self, Gate};
 use super::gather::Gather;
 use super::half::{Burst, Half, HalfEnd};
 use super::hold::HeldFin;
@@ -40,9 +41,17 @@ pub(super) async fn relay(
     half_close: HalfClose,
     meter: &Meter,
     limits: &Limits,
+    gate: Option<Gate<'_>>,
 ) -> End {
     let [up, down] = &Half::both(client, &upstream, meter, limits);
-    let up = pin!(carry(up));
+    let up = pin!(async {
+        if let Some(gate) = gate
+            && let Err(end) = Box::pin(gate::pass(client, gate)).await
+        {
+            return end;
+        }
+        carry(up).await
+    });
     let down = pin!(async {
         let early = std::mem::take(&mut early);
         if !early.is_empty()

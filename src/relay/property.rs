@@ -221,7 +221,9 @@ async fn run(case: Case) -> Result<(), TestCaseError> {
     let meter = std::sync::Arc::new(Meter::default());
     let counted = std::sync::Arc::clone(&meter);
     let relayed =
-        tokio::spawn(async move { relay(&mut client, link, &counted, &Limits::default()).await });
+        tokio::spawn(
+            async move { relay(&mut client, link, &counted, &Limits::default(), None).await },
+        );
     let server = async {
         // A reset may overtake the destination's address.
         let gone = |_| -> Box<dyn Stream> { Box::new(tokio::io::duplex(1).0) };

@@ -13,6 +13,7 @@
 
 use super::End;
 use super::buffer::{self, Buffer};
+use super::gate::{self, Gate};
 use super::gather::Gather;
 use super::half::{Burst, Half, HalfEnd};
 use super::hold::HeldFin;
@@ -44,20 +45,22 @@ pub(super) async fn relay(
     mut sealed: Box<Sealed>,
     meter: &Meter,
     limits: &Limits,
+    gate: Option<Gate<'_>>,
 ) -> End {
     let Sealed { tcp, sealer, opener, half_close } = &mut *sealed;
     let [up, down] = &Half::both(client, tcp, meter, limits);
-    let up = pin!(seal(up, sealer));
+    let up = pin!(seal(up, sealer, gate));
     let down = pin!(open(down, opener));
     let held = HeldFin { client, upstream: tcp, down: &meter.down };
     join(client, tcp, up, down, (*half_close == HalfClose::Held).then_some(held)).await
 }
 
 /// Carries the bytes of the upper half to its end.
-async fn seal(half: &Half<'_>, sealer: &mut Sealer) -> HalfEnd {
+async fn seal(half: &Half<'_>, sealer: &mut Sealer, gate: Option<Gate<'_>>) -> HalfEnd {
     let mut gather = Gather::new();
-    // Whether bytes came or not, the address goes now; what went wrong shows below.
-    let _ = Box::pin(timeout(FIRST_PAYLOAD, half.source.readable())).await;
+    if let Err(end) = Box::pin(first_payload(half, sealer, gate)).await {
+        return end;
+    }
     let mut last = Burst::Little;
     loop {
         // Boxed: a connection that idles shall not hold the room that a burst needs.
@@ -72,6 +75,32 @@ async fn seal(half: &Half<'_>, sealer: &mut Sealer) -> HalfEnd {
             return end;
         }
     }
+}
+
+/// Waits a little for the client's first bytes. Whether they came or not, the address goes then;
+/// what went wrong shows when it does. With a gate the bytes go when they have passed it.
+async fn first_payload(
+    half: &Half<'_>,
+    sealer: &mut Sealer,
+    gate: Option<Gate<'_>>,
+) -> Result<(), HalfEnd> {
+    let Some(gate) = gate else {
+        let _ = timeout(FIRST_PAYLOAD, half.source.readable()).await;
+        return Ok(());
+    };
+    if let Ok(passed) = timeout(FIRST_PAYLOAD, gate::pass(half.source, gate)).await {
+        return passed;
+    }
+    seal_address(half, sealer).await?;
+    gate::pass(half.source, gate).await
+}
+
+/// Sends the address without payload.
+async fn seal_address(half: &Half<'_>, sealer: &mut Sealer) -> Result<(), HalfEnd> {
+    let mut memory = Buffer::take(false, half.limits);
+    let filled = sealer.lead(&mut memory);
+    let run = sealer.seal(&mut memory, filled).map_err(HalfEnd::Sink)?;
+    half.write_uncounted(&memory[run]).await
 }
 
 async fn seal_burst(

@@ -79,6 +79,17 @@ pub(super) async fn far_end(kind: Kind, far: TcpStream) -> io::Result<Box<dyn St
     Ok(Box::new(tokio::io::join(io::Cursor::new(first).chain(source), sink)))
 }
 
+/// `early`: what a plain link already has of the destination.
+fn link(kind: Kind, near: TcpStream, early: &[u8]) -> Link {
+    match kind {
+        Kind::Plain => {
+            Link::Plain { tcp: near, early: early.into(), half_close: HalfClose::Forwarded }
+        }
+        Kind::Sealed(method) => Link::Sealed(Box::new(seal(near, method))),
+        Kind::Stream => stream(near),
+    }
+}
+
 /// `abrupt`: dropping the server resets its connection.
 async fn bench(kind: Kind, abrupt: bool) -> Bench {
     let (program, mut client) = tcp_pair().await;
@@ -86,17 +97,13 @@ async fn bench(kind: Kind, abrupt: bool) -> Bench {
     if abrupt {
         socket2::SockRef::from(&far).set_linger(Some(Duration::ZERO)).unwrap();
     }
-    let link = match kind {
-        Kind::Plain => {
-            Link::Plain { tcp: near, early: b"early".to_vec(), half_close: HalfClose::Forwarded }
-        }
-        Kind::Sealed(method) => Link::Sealed(Box::new(seal(near, method))),
-        Kind::Stream => stream(near),
-    };
+    let link = link(kind, near, b"early");
     let meter = Arc::new(Meter::default());
     let counted = Arc::clone(&meter);
     let relay =
-        tokio::spawn(async move { relay(&mut client, link, &counted, &Limits::default()).await });
+        tokio::spawn(
+            async move { relay(&mut client, link, &counted, &Limits::default(), None).await },
+        );
     let mut program = program;
     if kind == Kind::Plain {
         let mut early = [0; 5];
@@ -278,7 +285,7 @@ async fn bytes_that_do_not_authenticate_reset_the_client() {
     let (near, mut far) = tcp_pair().await;
     let link = Link::Sealed(Box::new(seal(near, Method::Aes128Gcm)));
     let relay = tokio::spawn(async move {
-        relay(&mut client, link, &Meter::default(), &Limits::default()).await
+        relay(&mut client, link, &Meter::default(), &Limits::default(), None).await
     });
     far.write_all(&[7; 100]).await.unwrap();
     let read = timeout(Duration::from_secs(5), program.read(&mut [0; 9])).await.unwrap();
@@ -300,7 +307,7 @@ async fn long_chunks_find_room() {
         let wire = server::wire_of_long_chunks(&key, sealed.sealer.salt(&key), &chunks);
         let link = Link::Sealed(Box::new(sealed));
         let relay = tokio::spawn(async move {
-            relay(&mut client, link, &Meter::default(), &Limits::new(0, limits)).await
+            relay(&mut client, link, &Meter::default(), &Limits::new(0, limits), None).await
         });
         let sending = tokio::spawn(async move {
             for piece in wire.chunks(piece) {
@@ -329,7 +336,7 @@ async fn header_and_first_payload_go_together() {
     client.readable().await.unwrap();
     let link = Link::Sealed(Box::new(seal(near, Method::Aes128Gcm)));
     let _relay = tokio::spawn(async move {
-        relay(&mut client, link, &Meter::default(), &Limits::default()).await
+        relay(&mut client, link, &Meter::default(), &Limits::default(), None).await
     });
     let mut packet = [0; 1000];
     let read = timeout(Duration::from_secs(5), far.read(&mut packet)).await.unwrap();
@@ -349,7 +356,7 @@ async fn a_request_of_2022_is_one_piece() {
         }
         let link = Link::Sealed(Box::new(seal(near, Method::Blake3Aes256Gcm)));
         let _relay = tokio::spawn(async move {
-            relay(&mut client, link, &Meter::default(), &Limits::default()).await
+            relay(&mut client, link, &Meter::default(), &Limits::default(), None).await
         });
         let mut packet = [0; 2000];
         let read = timeout(Duration::from_secs(5), far.read(&mut packet)).await.unwrap().unwrap();
@@ -395,7 +402,79 @@ async fn a_relay_is_small() {
             Kind::Stream => stream(near),
         };
         let meter = Meter::default();
-        let size = size_of_val(&*relay(&mut client, link, &meter, &Limits::default()));
+        let size = size_of_val(&*relay(&mut client, link, &meter, &Limits::default(), None));
         assert!(size <= 1408, "{kind:?}: {size}");
+    }
+}
+
+/// Relays past a gate that lets everything pass but "leave"; returns the client's side as well.
+fn gated(
+    mut client: TcpStream,
+    link: Link,
+    meter: Arc<Meter>,
+) -> JoinHandle<(End, TcpStream, Arc<Meter>)> {
+    tokio::spawn(async move {
+        let gate = |first: &[u8]| first != b"leave";
+        let end = relay(&mut client, link, &meter, &Limits::default(), Some(&gate)).await;
+        (end, client, meter)
+    })
+}
+
+#[tokio::test]
+async fn what_the_gate_turns_away_is_whole_and_the_link_saw_none_of_it() {
+    for kind in KINDS {
+        // Late: a shadowsocks server has the address by then.
+        for late in [false, true] {
+            let (mut program, client) = tcp_pair().await;
+            let (near, far) = tcp_pair().await;
+            if !late {
+                program.write_all(b"leave").await.unwrap();
+            }
+            let relay = gated(client, link(kind, near, b""), Arc::default());
+            let mut server: Box<dyn Stream> = match late {
+                true => far_end(kind, far).await.unwrap(),
+                false => Box::new(far),
+            };
+            if late {
+                program.write_all(b"leave").await.unwrap();
+            }
+            let turned = timeout(Duration::from_secs(20), relay).await.expect("in time");
+            let (end, mut client, meter) = turned.unwrap();
+            assert!(matches!(end, End::Turned), "{kind:?}: {end:?}");
+            assert_eq!((meter.up.get(), meter.down.get()), (0, 0));
+            assert!(!matches!(server.read(&mut [0]).await, Ok(1)), "{kind:?}: payload");
+            let mut whole = [0; 5];
+            client.read_exact(&mut whole).await.unwrap();
+            assert_eq!(&whole, b"leave");
+            // It is as it was: its close is no reset.
+            drop(client);
+            assert_eq!(program.read(&mut [0; 9]).await.unwrap(), 0, "{kind:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_gate_holds_neither_the_client_nor_a_server_that_speaks_first() {
+    for kind in KINDS {
+        let (mut program, client) = tcp_pair().await;
+        let (near, far) = tcp_pair().await;
+        let relay = gated(client, link(kind, near, b""), Arc::default());
+        let server = timeout(Duration::from_secs(5), far_end(kind, far));
+        let mut server = server.await.expect("the address").unwrap();
+        server.write_all(b"hello").await.unwrap();
+        let mut heard = [0; 5];
+        program.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"hello");
+        for said in [b"first", b"leave"] {
+            program.write_all(said).await.unwrap();
+            server.read_exact(&mut heard).await.unwrap();
+            assert_eq!(&heard, said, "{kind:?}");
+        }
+        drop(program);
+        assert_eq!(server.read(&mut heard).await.unwrap(), 0);
+        drop(server);
+        let (end, _, meter) = relay.await.unwrap();
+        assert!(matches!(end, End::Closed), "{kind:?}: {end:?}");
+        assert_eq!((meter.up.get(), meter.down.get()), (10, 5));
     }
 }

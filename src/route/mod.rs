@@ -4,14 +4,15 @@
 //! this process is judged again, because names learned by the resolver and a changed
 //! configuration may know better. Order of precedence, the same as in the kernel (which has
 //! this machine, its links and the proxies' servers besides): `block`, `proxy`, `direct`, what the
-//! resolver learned, reserved and China addresses, the rest.
+//! resolver learned, reserved and China addresses, the rest. Only this process knows the name that a
+//! connection itself tells ([`Rules::route_claimed`]).
 
 mod learned;
 mod matches;
 mod told;
 mod via;
 
-use crate::domain::{DomainMap, NameList, Specificity};
+use crate::domain::{DomainMap, Name, NameList, Specificity};
 use crate::ipset::IpSet;
 use crate::target::Target;
 use std::sync::Arc;
@@ -79,6 +80,8 @@ pub enum Reason {
     Rule,
     /// It is the address of a name that a rule sends this way.
     Learned,
+    /// A rule sends the name this way by which the connection itself calls its destination.
+    Claimed,
     /// It never leaves the local networks.
     Reserved,
     /// It is on the China list.
@@ -96,6 +99,7 @@ impl Reason {
             Reason::Name => "name",
             Reason::Rule => "rule",
             Reason::Learned => "rule of its name",
+            Reason::Claimed => "rule of its claimed name",
             Reason::Reserved => "reserved",
             Reason::China => "domestic list",
             Reason::Foreign => "foreign",
@@ -131,6 +135,35 @@ impl Rules {
             return because(Reason::China, Route::Direct);
         }
         because(Reason::Foreign, Route::Proxy)
+    }
+}
+
+impl Rules {
+    /// Decides for one destination whose name nobody but the program itself tells, in the first
+    /// bytes that it sends. A rule for that name stands where what the resolver learned would
+    /// stand: behind the rules for addresses, before the lists; and as there, nobody's name steers
+    /// what stays in the local networks.
+    pub fn route_claimed(
+        &self,
+        target: &Target,
+        claimed: &Name,
+        learned: &Learned,
+        now: Instant,
+    ) -> Decision {
+        let by_address = self.route(target, learned, now);
+        if matches!(by_address.reason, Reason::Rule | Reason::Reserved | Reason::Name) {
+            return by_address;
+        }
+        let claimed = claimed.as_wire();
+        match self.name_route(claimed) {
+            Some(route @ Route::Proxy) => {
+                Decision { route, reason: Reason::Claimed, group: self.via.of_name(claimed) }
+            }
+            Some(route) => {
+                Decision { route, reason: Reason::Claimed, group: GroupPlace::default() }
+            }
+            None => by_address,
+        }
     }
 }
 
@@ -266,5 +299,48 @@ mod tests {
         ] {
             assert_eq!(decide(ip, &learned).reason, reason, "{ip}");
         }
+    }
+
+    fn claimed(ip: &str, wanted: &str, learned: &Learned) -> (Route, usize, Reason) {
+        let mut rules = rules();
+        let name = |text: &str| text.parse::<Name>().unwrap();
+        for (suffix, route) in [
+            ("direct.example", Route::Direct),
+            ("proxy.example", Route::Proxy),
+            ("us.example", Route::Proxy),
+            ("block.example", Route::Block),
+        ] {
+            rules.names.insert(&name(suffix), route);
+        }
+        rules.via.add_name(&name("us.example"), GroupPlace(1));
+        let target = Target::addr(std::net::SocketAddr::new(ip.parse().unwrap(), 443));
+        let decision = rules.route_claimed(&target, &name(wanted), learned, Instant::now());
+        (decision.route, decision.group.0, decision.reason)
+    }
+
+    #[test]
+    fn a_claimed_name_stands_where_a_learned_one_would() {
+        let learned = Learned::default();
+        const FOREIGN: &str = "198.51.100.200";
+        for (ip, name, route, group, reason) in [
+            (FOREIGN, "other.example", Route::Proxy, 0, Reason::Foreign),
+            (FOREIGN, "www.direct.example", Route::Direct, 0, Reason::Claimed),
+            (FOREIGN, "www.us.example", Route::Proxy, 1, Reason::Claimed),
+            (FOREIGN, "block.example", Route::Block, 0, Reason::Claimed),
+            ("192.0.2.1", "proxy.example", Route::Proxy, 0, Reason::Claimed),
+            ("192.0.2.1", "other.example", Route::Direct, 0, Reason::China),
+            // The rules for addresses come first, and the local networks are nobody's.
+            ("203.0.113.1", "direct.example", Route::Block, 0, Reason::Rule),
+            ("192.0.2.200", "us.example", Route::Proxy, 0, Reason::Rule),
+            ("198.51.100.1", "block.example", Route::Direct, 0, Reason::Rule),
+            ("192.168.1.1", "proxy.example", Route::Direct, 0, Reason::Reserved),
+        ] {
+            assert_eq!(claimed(ip, name, &learned), (route, group, reason), "{ip} {name}");
+        }
+        // What was learned of the address was another name's.
+        learned.learn(FOREIGN.parse().unwrap(), Route::Direct, Duration::from_secs(60));
+        assert_eq!(claimed(FOREIGN, "us.example", &learned), (Route::Proxy, 1, Reason::Claimed));
+        let other = claimed(FOREIGN, "other.example", &learned);
+        assert_eq!(other, (Route::Direct, 0, Reason::Learned));
     }
 }

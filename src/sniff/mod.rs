@@ -1,9 +1,10 @@
 //! The name that a connection's own first bytes tell: SNI of TLS and QUIC, Host of HTTP/1.
 //!
 //! Pure parsers over what has come so far: nothing is read, held back or changed here. What they
-//! find is said by the program, and proves nothing: it is for people to read, and decides on no
-//! route. Invariants: whatever the bytes are, memory and time are bounded by [`MOST_BYTES`] and
-//! [`MOST_DATAGRAMS`]; a longer beginning never takes back what a shorter one gave.
+//! find is said by the program, and proves nothing: it is for people to read, and for rules where
+//! the resolver told nothing (`Rules::route_claimed`). Invariants: whatever the bytes are, memory
+//! and time are bounded by [`MOST_BYTES`] and [`MOST_DATAGRAMS`]; a longer beginning never takes
+//! back what a shorter one gave.
 //!
 //! [`stream`] looks at TCP ([`tls`], [`http_host`]), [`QuicSniffer`] at UDP ([`quic_packet`],
 //! [`crypto_stream`]). A hello is read by [`client_hello`] in both.
@@ -62,4 +63,4 @@ fn host(text: &[u8]) -> Sniffed {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -23,7 +23,8 @@ fn client(protocols: u8) -> ClientConfig {
     config
 }
 
-fn hello(host: &'static str, protocols: u8) -> Vec<u8> {
+/// What a client sends first.
+pub(crate) fn hello(host: &'static str, protocols: u8) -> Vec<u8> {
     let host = ServerName::try_from(host).unwrap();
     let mut connection = rustls::ClientConnection::new(Arc::new(client(protocols)), host).unwrap();
     let mut bytes = Vec::new();
@@ -31,8 +32,11 @@ fn hello(host: &'static str, protocols: u8) -> Vec<u8> {
     bytes
 }
 
+/// The type of the extension that encrypts a hello.
+pub(crate) const ECH: u16 = 0xfe0d;
+
 /// With a further extension, and all lengths as they have to be. The hello is one record.
-fn extended(hello: &[u8], kind: u16, data: &[u8]) -> Vec<u8> {
+pub(crate) fn extended(hello: &[u8], kind: u16, data: &[u8]) -> Vec<u8> {
     let added = [&kind.to_be_bytes()[..], &u16::try_from(data.len()).unwrap().to_be_bytes(), data];
     let added = added.concat();
     let mut longer = [hello, &added[..]].concat();
@@ -86,7 +90,6 @@ fn a_hello_in_any_number_of_segments_and_records() {
 
 #[test]
 fn the_shared_name_of_an_encrypted_hello_is_none() {
-    const ECH: u16 = 0xfe0d;
     let shared = hello("cloudflare-ech.com", 0);
     comes_once(&shared, &name("cloudflare-ech.com"));
     comes_once(&extended(&shared, ECH, &[0; 200]), &Sniffed::Nothing);
@@ -205,6 +208,21 @@ fn quic_hello() -> Vec<u8> {
     assert!(connection.write_hs(&mut hello).is_none());
     assert!((2400..3000).contains(&hello.len()), "{}", hello.len());
     hello
+}
+
+/// What a client of www.far.example sends first: its hello in so many datagrams.
+pub(crate) fn quic_datagrams(count: usize) -> Vec<Vec<u8>> {
+    let config = Arc::new(client(0));
+    let host = ServerName::try_from("www.far.example").unwrap();
+    let mut connection = ClientConnection::new(config, Version::V1, host, vec![0; 40]).unwrap();
+    let mut hello = Vec::new();
+    assert!(connection.write_hs(&mut hello).is_none());
+    let part = hello.len().div_ceil(count);
+    let datagram = |(number, data)| {
+        let frame = crypto(number * part, data);
+        initial(QuicVersion::One, u32::try_from(number).unwrap(), &frame, 1162)
+    };
+    hello.chunks(part).enumerate().map(datagram).collect()
 }
 
 #[test]

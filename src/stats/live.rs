@@ -38,7 +38,7 @@ pub struct LiveFlow {
     pub meter: Arc<Meter>,
     destination: OnceLock<SocketAddr>,
     name: OnceLock<Box<str>>,
-    way: OnceLock<FlowWay>,
+    way: Mutex<Option<FlowWay>>,
     end: Notify,
     /// It was ended by the operator.
     is_closed: AtomicBool,
@@ -76,14 +76,14 @@ impl LiveFlow {
         self.name.get().map(|name| &**name)
     }
 
-    /// It stands.
+    /// It stands; the latest way counts.
     pub fn goes(&self, way: FlowWay) {
-        let _ = self.way.set(way);
+        *lock(&self.way) = Some(way);
     }
 
     /// The way it takes; `None` while it is being connected.
-    pub fn way(&self) -> Option<&FlowWay> {
-        self.way.get()
+    pub fn way(&self) -> Option<FlowWay> {
+        lock(&self.way).clone()
     }
 
     /// Waits until it has to end.
@@ -122,7 +122,7 @@ impl LiveFlows {
             meter: Arc::default(),
             destination: OnceLock::new(),
             name: OnceLock::new(),
-            way: OnceLock::new(),
+            way: Mutex::default(),
             end: Notify::new(),
             is_closed: AtomicBool::new(false),
         });

@@ -72,7 +72,10 @@ impl DatagramSession {
     /// while.
     async fn associate(&self, shared: &SharedState) -> Option<NewLeg> {
         let dispatcher = shared.relay.current.load();
-        let associated = Box::pin(dispatcher.associate(self.first, Some(self.client.ip()))).await;
+        let claimed = self.name.borrow().claimed().cloned();
+        let associating =
+            dispatcher.associate(self.first, claimed.as_ref(), Some(self.client.ip()));
+        let associated = Box::pin(associating).await;
         let refused = match associated {
             Ok(associated) => match self.open(shared, associated) {
                 Ok(opened) => return Some(opened),
@@ -149,7 +152,8 @@ impl DatagramSession {
             shared.own.borrow_mut().insert(own);
         }
         let (client, destination) = (self.client, self.first);
-        debug!(%client, %destination, via = via.name(), "UDP session");
+        let name = self.live.name();
+        debug!(%client, %destination, name, via = via.name(), "UDP session");
         let proxy = Some(Arc::clone(via.label()));
         self.live.goes(FlowWay { proxy, group, reason: reason.word() });
         *self.via.borrow_mut() = Some(Arc::clone(&via));

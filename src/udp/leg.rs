@@ -91,6 +91,19 @@ impl Waiting {
         }
         has_room
     }
+
+    /// Drops what waits for this destination, and says how many datagrams that were.
+    pub(super) fn forget(&mut self, shared: &SharedState, destination: SocketAddr) -> u64 {
+        let (before, mut freed) = (self.datagrams.len(), 0);
+        self.datagrams.retain(|(to, datagram)| {
+            let stays = *to != destination;
+            freed += if stays { 0 } else { datagram.len() };
+            stays
+        });
+        self.bytes -= freed;
+        shared.waiting.set(shared.waiting.get() - freed);
+        (before - self.datagrams.len()) as u64
+    }
 }
 
 impl Leg {

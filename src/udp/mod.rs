@@ -25,6 +25,7 @@
 //! counted ([`crate::stats::DatagramStats`]). A session ends when it has rested ([`idle`]).
 
 mod course;
+mod flow_name;
 mod idle;
 mod leg;
 mod listener;

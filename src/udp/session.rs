@@ -2,6 +2,7 @@
 //! [`super::course`], the way back in [`super::replying`].
 
 use super::SharedState;
+use super::flow_name::FlowName;
 use super::idle::Activity;
 use super::leg::{Leg, Packets, Waiting};
 use crate::dispatch::Upstream;
@@ -26,6 +27,7 @@ pub(super) struct DatagramSession {
     /// The first destination, for the log.
     pub(super) first: SocketAddr,
     pub(super) live: Arc<LiveFlow>,
+    pub(super) name: RefCell<FlowName>,
     pub(super) activity: Cell<Activity>,
     /// The destination that was judged last, and whether it is blocked.
     pub(super) judged: Cell<Option<(SocketAddr, bool)>>,
@@ -65,6 +67,7 @@ pub(super) fn begin(
     let session = Rc::new(DatagramSession {
         client,
         first,
+        name: RefCell::new(FlowName::of(shared, &live, first, now)),
         live,
         activity: Cell::new(Activity::new(now)),
         judged: Cell::new(None),
@@ -116,7 +119,8 @@ impl Drop for Ending {
             (true, false) => "UDP session ended",
             (false, false) => "UDP session ended, for want of room",
         };
-        info!(%client, %destination, up, down, seconds, "{how}");
+        let name = live.name();
+        info!(%client, %destination, name, up, down, seconds, "{how}");
     }
 }
 
@@ -137,8 +141,16 @@ impl DatagramSession {
         now: Instant,
     ) {
         let stats = &shared.relay.stats.datagrams;
+        let is_named = destination == self.first && self.name.borrow_mut().look(train, &self.live);
+        if is_named {
+            self.judged.set(None);
+        }
         if self.is_blocked(shared, destination) {
             stats.rejected.add(1);
+            if is_named && let SessionPhase::Associating(waiting) = &mut *self.phase.borrow_mut() {
+                // The beginning of the same hello.
+                stats.rejected.add(waiting.forget(shared, destination));
+            }
             return;
         }
         let mut activity = self.activity.get();
@@ -174,14 +186,17 @@ impl DatagramSession {
         packets.clear();
     }
 
-    /// Whether a rule blocks the destination by now.
+    /// Whether a rule blocks the destination by now, or the name by which the flow calls it.
     fn is_blocked(&self, shared: &SharedState, destination: SocketAddr) -> bool {
         if let Some((judged, is_blocked)) = self.judged.get()
             && judged == destination
         {
             return is_blocked;
         }
-        let decision = shared.relay.current.load().route(&Target::addr(destination));
+        let name = self.name.borrow();
+        let claimed = name.claimed().filter(|_| destination == self.first);
+        let target = Target::addr(destination);
+        let decision = shared.relay.current.load().route_claimed(&target, claimed);
         let is_blocked = decision.route == Route::Block;
         self.judged.set(Some((destination, is_blocked)));
         is_blocked

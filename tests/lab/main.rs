@@ -34,6 +34,7 @@ mod datagrams;
 mod dial_options;
 mod dns_only;
 mod few_ports;
+mod first_bytes;
 mod flows;
 mod flushed;
 mod forged_at_home;

@@ -42,6 +42,7 @@ fn the_defaults() {
     assert!(rules.blocked_names.is_empty() && rules.proxy_names.is_empty());
     assert!(config.rules.direct_sources.is_empty());
     assert_eq!(config.rules.exempt_programs, ExemptPrograms::default());
+    assert!(config.rules.sniff);
     assert_eq!(*rules.china, *crate::ipset::china());
 
     assert_eq!(config.firewall.backend, BackendChoice::Auto);
@@ -142,6 +143,7 @@ direct = ["192.0.2.0/25", "example.com", "2001:db8:1::/48"]
 proxy = ["192.0.2.128/25", "www.example.com", "192.0.2.9"]
 block = ["ads.example", "203.0.113.7"]
 direct-sources = []
+sniff = false
 
 [firewall]
 backend = "none"
@@ -187,6 +189,7 @@ fn everything() {
     };
     assert_eq!((&*credentials.username, credentials.password.expose()), ("me", &b"hunter2"[..]));
 
+    assert!(!config.rules.sniff);
     let rules = config.rules.routes;
     assert!(rules.direct.contains("192.0.2.1".parse().unwrap()));
     assert!(rules.direct.contains("2001:db8:1::1".parse().unwrap()));

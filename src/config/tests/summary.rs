@@ -19,6 +19,7 @@ dns       domestic 192.0.2.53, 127.0.0.1
           trusted [2001:db8::53]:5353, 2001:db8::53, directly
           local names: 192.168.1.1
 rules     direct 2 prefixes, proxy 2 prefixes, block 1 prefix; 3 names by route, 0 names domestic
+          names from DNS alone: connections are not looked into
 china     nothing
 firewall  none: no rule is installed; foreign IPv6 blocked, foreign QUIC direct, other UDP rejected
 failure   while no living snet captures, foreign traffic is rejected
@@ -55,6 +56,7 @@ changed   scope = \"global\"
           rules.direct = [\"192.0.2.0/25\", \"example.com\", \"2001:db8:1::/48\"]
           rules.proxy = [\"192.0.2.128/25\", \"www.example.com\", \"192.0.2.9\"]
           rules.block = [\"ads.example\", \"203.0.113.7\"]
+          rules.sniff = false
           firewall.backend = \"none\"
           firewall.ipv6 = \"block\"
           firewall.quic = \"direct\"

@@ -17,7 +17,7 @@ async fn pair() -> (TcpStream, TcpStream) {
 async fn carry(setup: &Setup) -> (Result<String, Error>, Duration, bool) {
     let (_program, client) = pair().await;
     let (payload, began) = (FirstPayload::of(&client), Instant::now());
-    let connected = setup.dispatcher.connect(&foreign(), CLIENT, None, Some(&payload)).await;
+    let connected = setup.dispatcher.connect(&foreign(), None, CLIENT, None, Some(&payload)).await;
     let via = connected.map(|it| it.via.map_or("direct".into(), |via| via.name().to_owned()));
     (via, began.elapsed(), payload.is_out())
 }
@@ -68,7 +68,7 @@ async fn none_of_several_dials_may_send_them() {
     let setup = setup(&[Act::StaySilent, Act::Answer(Duration::from_millis(100))]);
     let (_program, client) = pair().await;
     let payload = FirstPayload::of(&client);
-    let connected = setup.dispatcher.connect(&foreign(), CLIENT, None, Some(&payload)).await;
+    let connected = setup.dispatcher.connect(&foreign(), None, CLIENT, None, Some(&payload)).await;
     assert_eq!(connected.unwrap().via.unwrap().name(), "b");
     assert!(!payload.leaves(1));
 }

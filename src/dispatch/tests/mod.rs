@@ -68,7 +68,7 @@ impl Setup {
     /// The proxy that connects, or the error; and how long that took.
     async fn connect(&self, target: &Target) -> (Result<String, Error>, Duration) {
         let began = Instant::now();
-        let result = self.dispatcher.connect(target, CLIENT, None, None).await;
+        let result = self.dispatcher.connect(target, None, CLIENT, None, None).await;
         let via = |connected: Connected| {
             connected.via.map_or("direct".into(), |upstream| upstream.name().to_owned())
         };
@@ -270,7 +270,7 @@ impl Setup {
     /// The proxy that carries an association made now.
     async fn associated(&self) -> Result<String, Error> {
         self.dispatcher
-            .associate("203.0.113.1:443".parse().unwrap(), None)
+            .associate("203.0.113.1:443".parse().unwrap(), None, None)
             .await
             .map(|it| it.via.name().to_owned())
     }

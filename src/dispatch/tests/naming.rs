@@ -12,7 +12,7 @@ async fn asked_for(target: &str, told: Option<&ToldName>) -> [String; 3] {
     let ways = [SendNames::Auto, SendNames::Always, SendNames::Off];
     let setup = setup_sending(&[Act::RefuseTarget; 3], ways);
     let target = Target::addr(target.parse().unwrap());
-    let result = setup.dispatcher.connect(&target, CLIENT, told, None).await;
+    let result = setup.dispatcher.connect(&target, None, CLIENT, told, None).await;
     let Err(Error::AllProxiesFailed(causes)) = result else { panic!("none works: {result:?}") };
     setup.never_direct();
     let asked = causes.iter().map(|cause| {
@@ -44,11 +44,11 @@ async fn name_servers_are_told_by_address() {
 async fn a_name_changes_no_route() {
     let setup = setup(&[Act::Connect]);
     let blocked = Target::addr("192.0.2.1:443".parse().unwrap());
-    let result = setup.dispatcher.connect(&blocked, CLIENT, Some(&told(true)), None).await;
+    let result = setup.dispatcher.connect(&blocked, None, CLIENT, Some(&told(true)), None).await;
     assert!(matches!(result, Err(Error::Blocked)));
     let direct = Target::addr("198.51.100.1:443".parse().unwrap());
     let connected =
-        setup.dispatcher.connect(&direct, CLIENT, Some(&told(true)), None).await.unwrap();
+        setup.dispatcher.connect(&direct, None, CLIENT, Some(&told(true)), None).await.unwrap();
     assert!(connected.via.is_none());
     assert_eq!(setup.dials(), [0]);
 }

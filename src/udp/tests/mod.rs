@@ -5,6 +5,7 @@
 
 mod crowd;
 mod life;
+mod named;
 
 use super::listener::take;
 use super::session::SessionPhase;

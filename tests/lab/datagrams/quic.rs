@@ -51,6 +51,32 @@ fn a_large_transfer(variant: Variant) {
     snet.stop();
 }
 
+/// The client has asked nobody for the name: its hello tells it, and the way of the flow.
+#[test]
+fn a_rule_for_the_name_in_the_hello() {
+    sealed(|| {
+        quic::start();
+        let counters = Counters::start();
+        let (_one, one) = shadowsocks::rust(Family::V4, "aes-128-gcm");
+        let (_two, two) = shadowsocks::second(Family::V4, "aes-128-gcm");
+        let proxies = [format!("name = \"one\"\n{one}"), format!("name = \"two\"\n{two}")];
+        let mut config = Config::through(Family::V4, &proxies);
+        config.top.push("log.level = \"debug\"".into());
+        Config::set(&mut config.rules, "via", "{ \"two\" = [\"dns.example\"] }");
+        Config::set(&mut config.firewall, "quic", "\"proxy\"");
+        let snet = Snet::start(Variant::Native, &config);
+        for family in FAMILIES {
+            exchange(None, family, 1 << 20, &snet);
+        }
+        let log = snet.log();
+        let lines = log.lines().filter(|line| line.contains("UDP session "));
+        let named = lines.filter(|line| line.contains("name=\"dns.example\" via=\"two\""));
+        assert_eq!(named.count(), 2, "{log}");
+        assert_eq!(counters.leaked(), 0, "something left directly");
+        snet.stop();
+    });
+}
+
 /// The way to the proxy carries no packet above 1,280 bytes, and says so to neither end.
 #[test]
 fn a_path_that_drops_large_packets() {

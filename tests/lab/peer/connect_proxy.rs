@@ -9,6 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// What it does after "200".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub fn start(family: Family, after: After) -> String {
 /// The same, and where it listens.
 pub fn listening(family: Family, after: After) -> (SocketAddr, String) {
     let banner: &[u8] = if after == After::Banner { &BANNER } else { b"" };
-    listen(family, banner, move |stream, target| match after {
+    listen(family, banner, Duration::ZERO, move |stream, target| match after {
         After::Carry | After::Banner => carry(stream, target),
         After::Reset => {
             let _ = stream.peek(&mut [0; 8]);
@@ -43,9 +44,18 @@ pub fn listening(family: Family, after: After) -> (SocketAddr, String) {
 
 /// One that notes each destination as it is told, and takes every name for that of `site`.
 pub fn noting(family: Family, site: Host) -> (String, Arc<Mutex<Vec<String>>>) {
+    noting_after(family, site, Duration::ZERO)
+}
+
+/// The same, which answers after a pause, as one that is far away.
+pub fn noting_after(
+    family: Family,
+    site: Host,
+    pause: Duration,
+) -> (String, Arc<Mutex<Vec<String>>>) {
     let noted: Arc<Mutex<Vec<String>>> = Arc::default();
     let notes = Arc::clone(&noted);
-    let (_, proxy) = listen(family, b"", move |stream, target| {
+    let (_, proxy) = listen(family, b"", pause, move |stream, target| {
         notes.lock().expect("no test holds it").push(target.to_owned());
         let by_name = target.rsplit_once(':').filter(|_| target.parse::<SocketAddr>().is_err());
         match by_name.and_then(|(_, port)| port.parse().ok()) {
@@ -58,12 +68,13 @@ pub fn noting(family: Family, site: Host) -> (String, Arc<Mutex<Vec<String>>>) {
 
 /// One that says "200", and then does this.
 pub fn start_with(family: Family, then: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
-    listen(family, b"", move |stream, _| then(stream)).1
+    listen(family, b"", Duration::ZERO, move |stream, _| then(stream)).1
 }
 
 fn listen(
     family: Family,
     banner: &'static [u8],
+    pause: Duration,
     then: impl Fn(TcpStream, &str) + Send + Sync + 'static,
 ) -> (SocketAddr, String) {
     static PORT: AtomicU16 = AtomicU16::new(8100);
@@ -75,6 +86,7 @@ fn listen(
         let first = lines.next().unwrap_or_default();
         let target = first.split(' ').nth(1).unwrap_or_default().to_owned();
         let _ = lines.find(String::is_empty);
+        thread::sleep(pause);
         let answer = [b"HTTP/1.1 200 Connection established\r\n\r\n", banner].concat();
         if (&stream).write_all(&answer).is_ok() {
             then(stream, &target);

@@ -1,21 +1,25 @@
 //! Sessions without a firewall: everything goes to one place, through a proxy that does as it is
 //! told.
 
+mod first_bytes;
+
 use super::Intercept;
 use super::tcp::Inbound;
 use super::token::Token;
-use crate::dispatch::{Current, Dispatcher, Upstream};
+use crate::dispatch::{Current, Dispatcher, Group, GroupSettings, Upstream};
 use crate::firewall::{Family, probe};
 use crate::mark::Fwmark;
 use crate::net::origin::OrigDst;
 use crate::net::{Outbound, Refusal, listen, reset};
 use crate::proxy::direct::Direct;
+use crate::proxy::first_payload::FirstPayload;
 use crate::proxy::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::route::{ClientHost, Route, Rules};
 use crate::stats::Stats;
 use crate::target::Target;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,19 +29,29 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 /// What the proxy does with the connections, in order; the last one for all that follow.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Act {
     /// A connection to a server that echoes.
     Connect,
     /// The same, once the test says so.
     ConnectOnceHeard,
+    /// The same at once, where the server speaks first.
+    Greet,
+    /// The same, with the client's first bytes sent ahead.
+    SendAhead,
     Refuse,
+    /// The same, once the test says so.
+    RefuseOnceHeard,
     /// Answers nothing.
     Hang,
 }
 
+/// What a server that speaks first says.
+const BANNER: &[u8] = b"SSH-2.0-x\r\n";
+
 #[derive(Debug)]
 struct Scripted {
+    name: &'static str,
     acts: Mutex<Vec<Act>>,
     echo: SocketAddr,
     heard: Arc<Notify>,
@@ -45,7 +59,29 @@ struct Scripted {
 
 impl Proxy for Scripted {
     fn name(&self) -> &str {
-        "scripted"
+        self.name
+    }
+
+    fn connect_carrying<'a>(
+        &'a self,
+        target: &'a Target,
+        progress: &'a Progress,
+        payload: &'a FirstPayload<'a>,
+    ) -> BoxFuture<'a, Result<Link, Error>> {
+        if self.acts.lock().unwrap()[0] != Act::SendAhead {
+            return self.connect(target, progress);
+        }
+        Box::pin(async move {
+            let first = payload.after(0).await;
+            assert!(payload.leaves(first.len()));
+            let Link::Plain { mut tcp, early, half_close } = self.connect(target, progress).await?
+            else {
+                panic!("it is a plain one")
+            };
+            tcp.write_all(&first).await.unwrap();
+            payload.arrived();
+            Ok(Link::Plain { tcp, early, half_close })
+        })
     }
 
     fn connect<'a>(
@@ -56,15 +92,16 @@ impl Proxy for Scripted {
         let mut acts = self.acts.lock().unwrap();
         let act = if acts.len() > 1 { acts.remove(0) } else { acts[0] };
         Box::pin(async move {
-            if let Act::ConnectOnceHeard = act {
+            if let Act::ConnectOnceHeard | Act::RefuseOnceHeard = act {
                 self.heard.notified().await;
             }
             match act {
-                Act::Connect | Act::ConnectOnceHeard => {
+                Act::Connect | Act::ConnectOnceHeard | Act::Greet | Act::SendAhead => {
                     let tcp = outbound().tcp(&[self.echo]).await.unwrap();
-                    Ok(Link::Plain { tcp, early: Vec::new(), half_close: HalfClose::Forwarded })
+                    let early = if let Act::Greet = act { BANNER.to_vec() } else { Vec::new() };
+                    Ok(Link::Plain { tcp, early, half_close: HalfClose::Forwarded })
                 }
-                Act::Refuse => {
+                Act::Refuse | Act::RefuseOnceHeard => {
                     let (server, status) = ("scripted".into(), "503".into());
                     Err(Error::Target { server, target: "the site".into(), status })
                 }
@@ -90,6 +127,8 @@ struct House {
     inbound: Arc<Inbound>,
     dispatcher: Current,
     heard: Arc<Notify>,
+    /// Bytes that came through a proxy.
+    proxied: Arc<AtomicUsize>,
     token: Token,
     stats: Arc<Stats>,
     address: SocketAddr,
@@ -108,22 +147,33 @@ fn house(acts: &[Act], limit: u32) -> House {
 }
 
 fn house_at(site: SocketAddr, rules: Rules, acts: &[Act], limit: u32) -> House {
+    house_with(site, rules, acts, limit, |dispatcher| dispatcher)
+}
+
+/// The proxy "scripted" is the first group, "other", which always connects, the second.
+fn house_with(
+    site: SocketAddr,
+    rules: Rules,
+    acts: &[Act],
+    limit: u32,
+    changed: impl FnOnce(Dispatcher) -> Dispatcher,
+) -> House {
     let echo = loopback();
     let address = echo.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = echo.accept().await {
-            tokio::spawn(async move {
-                let (mut source, mut sink) = stream.split();
-                let _ = tokio::io::copy(&mut source, &mut sink).await;
-            });
-        }
-    });
+    let proxied = Arc::default();
+    tokio::spawn(echo_all(echo, Arc::clone(&proxied)));
     let heard = Arc::new(Notify::new());
-    let acts = Mutex::new(acts.to_vec());
-    let proxy = Scripted { acts, echo: address, heard: Arc::clone(&heard) };
-    let upstream = Arc::new(Upstream::new(Box::new(proxy), DIAL));
+    let upstream = |name, acts: &[Act]| {
+        let (acts, heard) = (Mutex::new(acts.to_vec()), Arc::clone(&heard));
+        Arc::new(Upstream::new(Box::new(Scripted { name, acts, echo: address, heard }), DIAL))
+    };
+    let upstreams = vec![upstream("scripted", acts), upstream("other", &[Act::Connect])];
+    let alone =
+        |upstream: &Arc<Upstream>| Group::new(GroupSettings::default(), vec![Arc::clone(upstream)]);
+    let groups = upstreams.iter().map(alone).collect();
     let direct = Box::new(Direct::new(outbound()));
-    let dispatcher = Dispatcher::new(Arc::new(rules), Arc::default(), direct, vec![upstream]);
+    let dispatcher = Dispatcher::new(Arc::new(rules), Arc::default(), direct, upstreams);
+    let dispatcher = changed(dispatcher.grouped(groups));
     let dispatcher = Current::new(dispatcher);
     let token = Token::new().unwrap();
     let stats = Arc::new(Stats::default());
@@ -146,7 +196,35 @@ fn house_at(site: SocketAddr, rules: Rules, acts: &[Act], limit: u32) -> House {
         .with_writer(move || Log(Arc::clone(&writer)))
         .finish();
     let _listening = tracing::subscriber::set_default(subscriber);
-    House { inbound, dispatcher, heard, token, stats, address, stop, accepting, log, _listening }
+    House {
+        inbound,
+        dispatcher,
+        heard,
+        proxied,
+        token,
+        stats,
+        address,
+        stop,
+        accepting,
+        log,
+        _listening,
+    }
+}
+
+/// Sends back what comes, and counts it.
+async fn echo_all(listener: TcpListener, bytes: Arc<AtomicUsize>) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let bytes = Arc::clone(&bytes);
+        tokio::spawn(async move {
+            let mut piece = [0; 4096];
+            while let Ok(read @ 1..) = stream.read(&mut piece).await {
+                bytes.fetch_add(read, Ordering::Relaxed);
+                if stream.write_all(&piece[..read]).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
 }
 
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -218,41 +296,27 @@ async fn every_connection_is_counted_once_and_leaves_a_line() {
     assert_eq!(house.lines("client="), 4);
 }
 
+/// Tells a client of the house by which name it finds the site.
+fn tell(house: &House, client: &str, name: &str) {
+    let host = ClientHost::of(client.parse().unwrap(), None);
+    let (now, address) = (Instant::now().into_std(), "203.0.113.10".parse().unwrap());
+    let (told, name) = (Arc::clone(house.dispatcher.load().told()), name.parse().unwrap());
+    told.telling().tell(host, &name, address, now + Duration::from_secs(3600), now);
+}
+
 /// Clients of this machine are one, whichever address a program has.
 #[tokio::test]
 async fn the_line_has_the_name_that_the_client_was_told() {
     let house = house(&[Act::Connect, Act::Refuse], 16);
-    let tell = |client: &str, name: &str| {
-        let host = ClientHost::of(client.parse().unwrap(), None);
-        let (now, address) = (Instant::now().into_std(), "203.0.113.10".parse().unwrap());
-        let (told, name) = (Arc::clone(house.dispatcher.load().told()), name.parse().unwrap());
-        told.telling().tell(host, &name, address, now + Duration::from_secs(3600), now);
-    };
-    tell("192.168.1.7", "other.example");
+    tell(&house, "192.168.1.7", "other.example");
     house.served().await;
-    tell("::1", "far.example");
+    tell(&house, "::1", "far.example");
     assert!(is_reset(house.client().await).await);
     house.inbound.drained().await;
     assert_eq!(house.lines("client="), 2);
     assert_eq!(house.lines("destination=203.0.113.10:80 via=\"scripted\" up=5"), 1);
     assert_eq!(house.lines("destination=203.0.113.10:80 name=\"far.example\""), 1);
     assert_eq!(house.lines("other.example"), 0);
-}
-
-/// Nobody was told a name: what the client sends while it is dialled has it, and arrives whole.
-#[tokio::test]
-async fn the_line_has_the_name_that_the_first_bytes_tell() {
-    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: far.example\r\n\r\n";
-    let house = house(&[Act::ConnectOnceHeard], 16);
-    let mut client = house.client().await;
-    client.write_all(REQUEST).await.unwrap();
-    house.heard.notify_one();
-    let mut echoed = [0; REQUEST.len()];
-    client.read_exact(&mut echoed).await.unwrap();
-    assert_eq!(echoed, REQUEST);
-    drop(client);
-    house.inbound.drained().await;
-    assert_eq!(house.lines("destination=203.0.113.10:80 name=\"far.example\""), 1);
 }
 
 #[tokio::test]
