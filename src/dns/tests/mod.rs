@@ -154,9 +154,13 @@ impl World {
     }
 
     async fn ask_query(&self, client: &str, query: &Query) -> Message {
+        let came = self.asked.get().map_or(Came::ToUs, Came::Redirected);
+        self.ask_that_came(client, query, came).await
+    }
+
+    async fn ask_that_came(&self, client: &str, query: &Query, came: Came) -> Message {
         let client = SocketAddr::new(client.parse().unwrap(), 4000);
         let at = std::time::Instant::now();
-        let came = self.asked.get().map_or(Came::ToUs, Came::Redirected);
         let asked = ClientQuery { query, limit: TCP_SIZE, client, came, at };
         let mut out = Vec::new();
         if !self.resolver.answer_at_once(&asked, &mut out) {

@@ -1,10 +1,14 @@
 //! Which client is known to have found an address by which name.
 
-use super::servers::{addresses, always, over_udp, reply, silent};
-use super::{ABROAD, CN, World, found, run, world};
+use super::servers::{addresses, always, nothing, over_udp, reply, silent};
+use super::{ABROAD, CN, FORGED, World, found, run, world};
+use crate::dns::client_query::Came;
+use crate::dns::wire::Query;
 use crate::route::{ClientHost, ToldName};
+use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{A, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 const HOST: &str = "192.168.1.7";
@@ -42,6 +46,43 @@ async fn a_client_that_is_given_an_answer_is_known_by_it() {
         world.ask_from(HOST, "cdn.example", RecordType::A).await;
         let told = world.told(HOST, ABROAD, 0).unwrap();
         assert_eq!((&*told.name, told.is_sole), ("cdn.example", false));
+    })
+    .await;
+}
+
+/// The kernel redirects what this machine sends to loopback, whichever address it comes from.
+#[tokio::test]
+async fn a_datagram_of_this_machine_is_known_by_where_it_came() {
+    run(async || {
+        let world = world(silent(), always(|query| addresses(query, 60, &[ABROAD])), |_| {});
+        let query = Query::new(&"www.far.example".parse().unwrap(), RecordType::A.into());
+        for (local, told) in
+            [("192.168.1.1:1211", None), ("127.0.0.1:1211", Some("www.far.example"))]
+        {
+            world.ask_that_came(HOST, &query, Came::Datagram(local.parse().unwrap())).await;
+            assert_eq!(world.told_name("127.0.0.1", ABROAD).as_deref(), told, "{local}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_old_answer_tells_too() {
+    run(async || {
+        let is_first = Cell::new(true);
+        let trusted = always(move |query| match is_first.replace(false) {
+            true => addresses(query, 1, &[ABROAD]),
+            false => nothing(query, ResponseCode::ServFail),
+        });
+        let foreign = always(|query| addresses(query, 1, &[FORGED]));
+        let world = world(foreign, trusted, |_| {});
+        assert_eq!(world.a("www.far.example").await, [ABROAD]);
+        world.resolver.memory.cache.borrow_mut().age(Duration::from_secs(2));
+        let answer = world.ask_from(HOST, "www.far.example", RecordType::A).await;
+        assert_eq!(found(&answer), [ABROAD]);
+        assert_eq!(world.told_name(HOST, ABROAD), Some("www.far.example".into()));
+        assert!(world.told(HOST, ABROAD, 50).is_some());
+        assert!(world.told(HOST, ABROAD, 70).is_none(), "an old answer has no life of its own");
     })
     .await;
 }
