@@ -39,3 +39,4 @@ pub mod target;
 pub mod top;
 pub mod udp;
 pub mod view;
+pub mod web;

@@ -1,7 +1,10 @@
-//! `[control]`: where `snet reload` finds the daemon.
+//! `[control]`: where `snet reload` finds the daemon, and where dashboards do.
 
+use super::file;
 use super::section::Section;
 use super::source::{SourceFile, is_same};
+use crate::secret::Secret;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// The default of `control.socket`.
@@ -9,6 +12,55 @@ pub const CONTROL_SOCKET: &str = "/run/snet/control.sock";
 
 /// The size of `sun_path` in struct sockaddr_un (unix(7)), which ends with a zero byte.
 const LONGEST_SOCKET: usize = 107;
+
+/// A shorter secret is guessed.
+const LEAST_SECRET: usize = 8;
+
+/// `control.http`, where it is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpAccess {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What a client has to know.
+    pub secret: Secret,
+}
+
+/// Reads `control.http` and `control.secret-file`.
+pub(super) fn http(section: &Section<'_>) -> Option<HttpAccess> {
+    let mut address = None;
+    section.key("http", &mut address, |item| item.parse(http_address));
+    let item = section.item("secret-file");
+    let secret = item.as_ref().and_then(|item| {
+        item.note_change();
+        let secret = file::password(item)?;
+        let length = secret.expose().len();
+        if length < LEAST_SECRET {
+            let found = format!("a secret of {length} bytes");
+            return item.refuse_as(found, "a file whose first line has at least 8 bytes");
+        }
+        Some(secret)
+    });
+    let address = address?;
+    if item.is_none() {
+        let accepted = "secret-file: control.http needs one, since every program of this machine \
+                        reaches it";
+        return section.missing("secret-file", accepted);
+    }
+    Some(HttpAccess { address, secret: secret? })
+}
+
+/// The empty text means off.
+fn http_address(text: &str) -> Result<Option<SocketAddr>, String> {
+    match text.parse() {
+        _ if text.is_empty() => Ok(None),
+        Ok(address) => Ok(Some(address)),
+        Err(_) => {
+            Err("an address of this machine with a port, for example \"127.0.0.1:9090\", or \
+                       \"\" for none"
+                .into())
+        }
+    }
+}
 
 /// Reads `control.socket`.
 pub(super) fn socket(section: &Section<'_>) -> PathBuf {

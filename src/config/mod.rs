@@ -49,7 +49,7 @@ use provided::BodyReading;
 use read::ConfigText;
 use std::path::{Path, PathBuf};
 
-pub use control::CONTROL_SOCKET;
+pub use control::{CONTROL_SOCKET, HttpAccess};
 pub use dns::DnsConfig;
 pub use firewall::{BackendChoice, DatagramPolicy, FirewallConfig, Offload};
 pub use group::GroupConfig;
@@ -92,6 +92,8 @@ pub struct Config {
     pub log_level: LogLevel,
     /// `control.socket`
     pub control_socket: PathBuf,
+    /// `control.http`
+    pub control_http: Option<HttpAccess>,
     /// What this was read from, with `rules.watch`.
     text: Option<ConfigText>,
 }

@@ -142,6 +142,7 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
     let log_level = LogLevel::read(&top.section("log"));
     let control = top.section("control");
     let control_socket = control::socket(&control);
+    let control_http = control::http(&control);
     control::nothing_is_overwritten(&control, &control_socket, dns.cache.file.as_deref());
     let proxies = proxies.unwrap_or_default();
     let mut config = Config {
@@ -158,6 +159,7 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
         firewall,
         log_level,
         control_socket,
+        control_http,
         text: None,
     };
     config.take_provided();

@@ -11,7 +11,7 @@
 //! | `subscriptions` | the bodies that providers hand out, fetched |
 //! | `shared_rules` | the installed rules and their owner |
 //! | `control`, `signals`, `notify` | operators and the service manager |
-//! | `seeing`, `explaining`, `capture_board` | what is shown to them |
+//! | `seeing`, `explaining`, `insight`, `capture_board` | what is shown to them |
 //! | `limits`, `privileges`, `instance_lock` | what the process may, before anything else |
 //! | `network_watcher`, `origins` | what the kernel tells |
 //! | `list_watcher` | whether the file of a list has changed |
@@ -27,6 +27,7 @@ mod error;
 mod explaining;
 mod generation;
 mod heartbeat;
+mod insight;
 mod instance_lock;
 mod limits;
 mod list_watcher;

@@ -274,6 +274,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("firewall.backend", old.firewall.backend != new.firewall.backend),
         ("firewall.on-failure", old.firewall.on_failure != new.firewall.on_failure),
         ("control.socket", old.control_socket != new.control_socket),
+        ("control.http", old.control_http != new.control_http),
         ("plugin", !has_plugin(old) && has_plugin(new) && !child::can_drop_root()),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

@@ -2,8 +2,9 @@
 
 use super::generation::{Generation, Parts};
 use crate::config::{Config, Purpose};
+use crate::ipset::IpSet;
 use crate::stats::{LiveFlow, LiveKind, NameOutcome, Stats};
-use crate::view::{FlowView, ProxyView, StatusView, TrafficView};
+use crate::view::{FlowView, ProxyView, RuleView, StatusView, TrafficView};
 use std::process;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,53 @@ pub(super) fn status(generation: &Generation, parts: &Parts) -> StatusView {
 pub(super) fn flows(stats: &Stats) -> Vec<FlowView> {
     stats.live.list().iter().filter_map(|flow| view(flow)).collect()
 }
+
+/// What decides, the strongest first; a set is one rule.
+pub(super) fn rules(config: &Config) -> Vec<RuleView> {
+    let rules = &*config.rules.routes;
+    let prefixes = |set: &IpSet| (set.prefixes_v4().count() + set.prefixes_v6().count()) as u64;
+    let of_addresses = [
+        (&rules.block, "rules.block", "REJECT"),
+        (&rules.proxy, "rules.proxy", PROXY),
+        (&rules.direct, "rules.direct", "DIRECT"),
+    ];
+    let of_names = [
+        (rules.blocked_names.len(), "rules.block-domain-file", "REJECT"),
+        (rules.proxy_names.len(), "rules.proxy-domain-file", PROXY),
+        (rules.china_names.len(), "rules.china-domain-file", "DIRECT"),
+    ];
+    let rule = |kind: &str, payload: &str, proxy: &str, size| RuleView {
+        kind: kind.into(),
+        payload: payload.into(),
+        proxy: proxy.into(),
+        size,
+    };
+    let mut views = Vec::new();
+    for (set, key, proxy) in of_addresses {
+        if !set.is_empty() {
+            views.push(rule("IPCIDR", key, proxy, Some(prefixes(set))));
+        }
+    }
+    if !rules.names.is_empty() {
+        let size = Some(rules.names.len() as u64);
+        views.push(rule("DomainSuffix", "names of rules", PROXY, size));
+    }
+    for (size, key, proxy) in of_names {
+        if size > 0 {
+            views.push(rule("DomainSet", key, proxy, Some(size as u64)));
+        }
+    }
+    views.push(rule("IPCIDR", "local networks", "DIRECT", Some(prefixes(&rules.reserved))));
+    if !rules.china.is_empty() {
+        views.push(rule("GeoIP", "CN", "DIRECT", Some(prefixes(&rules.china))));
+    }
+    let rest = config.groups.first().map_or(PROXY, |group| &group.settings.name);
+    views.push(rule("Match", "", rest, None));
+    views
+}
+
+/// The proxies as one, where the operator made no groups.
+const PROXY: &str = "PROXY";
 
 fn view(flow: &LiveFlow) -> Option<FlowView> {
     let way = flow.way();

@@ -9,6 +9,7 @@ use super::control::ControlSocket;
 use super::error::{Error, step};
 use super::generation::{ConfigSource, Generation, Parts};
 use super::heartbeat::{Heartbeat, Listeners, LossPolicy};
+use super::insight::DaemonInsight;
 use super::limits::Budget;
 use super::proof::Proof;
 use super::shared_rules::{RulesOwner, TeachKernel};
@@ -16,7 +17,7 @@ use super::signals::Signals;
 use super::subscriptions::Fetching;
 use super::supervise::{Daemon, Tasks};
 use super::{build, list_watcher, network_watcher, notify, origins};
-use crate::config::{Config, Mode, Purpose};
+use crate::config::{Config, HttpAccess, Mode, Purpose};
 use crate::dispatch::Current;
 use crate::dns;
 use crate::fault::Step;
@@ -29,6 +30,7 @@ use crate::net::allowance::Allowance;
 use crate::net::{Outbound, Refusal, listen};
 use crate::stats::Stats;
 use crate::udp::{self, BoundDatagrams, DatagramRelay};
+use crate::web::Web;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -55,8 +57,9 @@ pub(super) async fn start(
     let plugins = build::plugins(&config, &endpoints, None);
     let generation = Generation { config, endpoints, plugins };
     let captures = prepared.is_some();
-    let sockets = bind(&generation, purpose, captures, &budget)?;
+    let mut sockets = bind(&generation, purpose, captures, &budget)?;
     step(Step::Bootstrap)?;
+    let web = sockets.web.take();
     let (parts, mut tasks, control) = serve(&generation, sockets, source, purpose, &budget).await;
     step(Step::Rules)?;
     if let Some(prepared) = prepared {
@@ -70,6 +73,15 @@ pub(super) async fn start(
     tasks.spawn("list watcher", list_watcher::watch(watched, noticing, tasks.stopped()));
     tasks.spawn("heartbeat", heartbeat.run(tasks.stopped()));
     let (asking, requests) = mpsc::channel(1);
+    if let Some((HttpAccess { address, secret }, listener)) = web {
+        let insight = DaemonInsight { requests: asking.clone(), stats: Arc::clone(&parts.stats) };
+        let web = Arc::new(Web::new(Box::new(insight), secret));
+        let serving = web.serve(listener, tasks.stopped());
+        let address = address.ip();
+        tasks.spawn_fallible(async move {
+            serving.await.map_err(|source| Error::Accept { address, source })
+        });
+    }
     if let Some(control) = control {
         tasks.spawn("control", control.serve(asking));
     }
@@ -108,6 +120,8 @@ struct BoundSockets {
     resolver: dns::BoundResolver,
     /// Where rules are installed.
     datagrams: Option<BoundDatagrams>,
+    /// `control.http`
+    web: Option<(HttpAccess, TcpListener)>,
 }
 
 fn bind(
@@ -128,6 +142,12 @@ fn bind(
         Purpose::Daemon => listen_tcp(config)?,
         Purpose::DnsOnly => Vec::new(),
     };
+    let web = config.control_http.clone().map(|access| {
+        let address = access.address;
+        let listener = listen::tcp(address).map_err(|source| Error::Listen { address, source })?;
+        Ok::<_, Error>((access, listener))
+    });
+    let web = web.transpose()?;
     let listening = match purpose {
         Purpose::Daemon => redirect.iter().map(|(address, _)| *address).collect(),
         Purpose::DnsOnly => config.listen.addresses.clone(),
@@ -143,7 +163,17 @@ fn bind(
         Some(origins) => resolver.with_origins(origins),
         None => resolver,
     };
-    Ok(BoundSockets { outbound, token, control, redirect, listening, current, resolver, datagrams })
+    Ok(BoundSockets {
+        outbound,
+        token,
+        control,
+        redirect,
+        listening,
+        current,
+        resolver,
+        datagrams,
+        web,
+    })
 }
 
 /// Binds the redirect port on every address, also on one that this machine does not have now.
@@ -183,6 +213,7 @@ async fn serve(
         current,
         resolver,
         datagrams,
+        web: _,
     } = sockets;
     let firewall = RulesOwner::default();
     let bootstrap = generation.bootstrap(&outbound, &firewall).await;

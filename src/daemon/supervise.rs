@@ -293,6 +293,7 @@ impl Daemon {
         match what {
             Look::Status => as_json(&seeing::status(&self.generation, &self.parts)),
             Look::Flows => as_json(&seeing::flows(&self.parts.stats)),
+            Look::Rules => as_json(&seeing::rules(&self.generation.config)),
         }
     }
 

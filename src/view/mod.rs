@@ -119,6 +119,19 @@ pub struct GroupView {
     pub now: Option<String>,
 }
 
+/// A rule, or a list of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RuleView {
+    /// What it looks at: `IPCIDR`, `DomainSuffix`, `GeoIP`, `Match`.
+    pub kind: String,
+    /// The key of the configuration.
+    pub payload: String,
+    /// `DIRECT`, `REJECT`, a group, or `PROXY`.
+    pub proxy: String,
+    /// How many entries it has, where that is known.
+    pub size: Option<u64>,
+}
+
 /// A connection or a UDP session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FlowView {

@@ -91,7 +91,7 @@ const PROXIES: [&str; 6] = [
 
 /// One value at least is right for each key, and not its default. FOLDER holds the files that
 /// follow it. Some keys are right only together with others.
-const VALUES: [&str; 43] = [
+const VALUES: [&str; 45] = [
     "\"off\"",
     "false",
     "true",
@@ -135,6 +135,8 @@ const VALUES: [&str; 43] = [
     "\"spread\"",
     "\"keep\"",
     "{ \"p.example:80\" = [\"192.0.2.7\"] }",
+    "\"127.0.0.1:9090\"\nsecret-file = \"FOLDER/secret\"",
+    "\"FOLDER/secret\"",
 ];
 
 #[test]
@@ -142,6 +144,7 @@ fn the_summary_shows_every_key_but_the_password() {
     let folder = Folder::new("summary");
     folder.write("prefixes", 0o600, "192.0.2.0/24\n");
     folder.write("names", 0o600, "a.example\n");
+    folder.write("secret", 0o600, "hunter2 and more\n");
     folder.write("authority", 0o600, AUTHORITY);
     folder.write("links", 0o600, "http://me:hunter2@7.example:81\n");
     for (name, text) in [

@@ -54,10 +54,12 @@ pub enum Look {
     Status,
     /// A list of [`FlowView`](crate::view::FlowView).
     Flows,
+    /// A list of [`RuleView`](crate::view::RuleView).
+    Rules,
 }
 
 /// What a client that says something else is told.
-const ACCEPTED: &str = "reload, status, flows, close NUMBER, explain NAME or ADDRESS";
+const ACCEPTED: &str = "reload, status, flows, rules, close NUMBER, explain NAME or ADDRESS";
 
 impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,6 +67,7 @@ impl fmt::Display for Verb {
             Verb::Reload => f.write_str("reload"),
             Verb::Look(Look::Status) => f.write_str("status"),
             Verb::Look(Look::Flows) => f.write_str("flows"),
+            Verb::Look(Look::Rules) => f.write_str("rules"),
             Verb::Close(id) => write!(f, "close {id}"),
             Verb::Explain(subject) => write!(f, "explain {subject}"),
         }
@@ -80,6 +83,7 @@ impl FromStr for Verb {
                 "reload" => Ok(Verb::Reload),
                 "status" => Ok(Verb::Look(Look::Status)),
                 "flows" => Ok(Verb::Look(Look::Flows)),
+                "rules" => Ok(Verb::Look(Look::Rules)),
                 _ => Err(()),
             },
             Some(("close", id)) => id.parse().map(Verb::Close).map_err(|_| ()),
@@ -250,7 +254,7 @@ mod tests {
 
     #[test]
     fn verbs() {
-        let looks = [Verb::Look(Look::Status), Verb::Look(Look::Flows)];
+        let looks = [Look::Status, Look::Flows, Look::Rules].map(Verb::Look);
         let subjects = ["www.example.com", "[2001:db8::1]:443", "203.0.113.1"];
         let explain = subjects.map(|it| Verb::Explain(it.parse().unwrap()));
         let others = [Verb::Reload, Verb::Close(u64::MAX)];

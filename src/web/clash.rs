@@ -1,0 +1,273 @@
+//! The Clash API in the forms that mihomo and sing-box send, as far as dashboards read them.
+//!
+//! What snet has no counterpart for is left out, not invented: there is one mode, and no providers.
+
+use crate::view::{ExplainView, FlowView, ProxyView, RuleView, StatusView};
+use serde_json::{Map, Value, json};
+use std::time::{Duration, SystemTime};
+
+/// The group of all proxies, where the operator made none.
+pub(super) const ALL_PROXIES: &str = "PROXY";
+
+/// `/version`. By `meta` dashboards tell that proxies and rules have the fields of mihomo.
+pub(super) fn version(status: &StatusView) -> Value {
+    json!({ "meta": true, "premium": true, "version": format!("snet {}", status.version) })
+}
+
+/// `/configs`
+pub(super) fn configs() -> Value {
+    json!({
+        "port": 0, "socks-port": 0, "redir-port": 0, "tproxy-port": 0, "mixed-port": 0,
+        "allow-lan": false, "bind-address": "*", "mode": "rule", "mode-list": ["rule"],
+        "modes": ["rule"], "log-level": "info", "ipv6": true, "tun": null,
+    })
+}
+
+/// The values of `/proxies`, by name: what is always there, the groups, the proxies.
+pub(super) fn proxies(status: &StatusView) -> Map<String, Value> {
+    let mut proxies = Map::new();
+    for (name, kind) in [("DIRECT", "Direct"), ("REJECT", "Reject")] {
+        proxies.insert(
+            name.into(),
+            json!({
+                "name": name, "type": kind, "udp": true, "alive": true, "history": [],
+            }),
+        );
+    }
+    let names: Vec<&str> = status.proxies.iter().map(|it| it.name.as_str()).collect();
+    let mut groups = Vec::new();
+    for group in &status.groups {
+        let members = group.members.iter().map(String::as_str).collect();
+        groups.push((group.name.as_str(), kind_of_group(&group.policy), members, &group.now));
+    }
+    let first = status.proxies.first().map(|it| it.name.clone());
+    if status.groups.is_empty() {
+        groups.push((ALL_PROXIES, "Fallback", names.clone(), &first));
+    }
+    for (name, kind, members, now) in groups {
+        proxies.insert(
+            name.into(),
+            json!({
+                "name": name, "type": kind, "udp": true, "alive": true, "history": [],
+                "all": members, "now": now.clone().unwrap_or_default(), "hidden": false, "icon": "",
+            }),
+        );
+    }
+    for proxy in &status.proxies {
+        proxies.insert(proxy.name.clone(), self::proxy(proxy));
+    }
+    let all: Vec<String> = proxies.keys().cloned().collect();
+    proxies.insert(
+        "GLOBAL".into(),
+        json!({
+            "name": "GLOBAL", "type": "Fallback", "udp": true, "alive": true, "history": [],
+            "all": all, "now": first.unwrap_or_else(|| "DIRECT".into()), "hidden": true,
+        }),
+    );
+    proxies
+}
+
+fn proxy(proxy: &ProxyView) -> Value {
+    let kind = match proxy.kind.as_str() {
+        "shadowsocks" => "Shadowsocks",
+        "socks5" => "Socks5",
+        _ => "Http",
+    };
+    // 0 is a failure.
+    let delay = match (proxy.state.as_str(), proxy.delay_ms) {
+        ("down", _) => Some(0),
+        (_, Some(delay)) => Some(delay.max(1)),
+        (_, None) => None,
+    };
+    let time = rfc3339(SystemTime::now());
+    let history: Vec<_> =
+        delay.iter().map(|delay| json!({ "time": time, "delay": delay })).collect();
+    json!({
+        "name": proxy.name, "type": kind, "udp": true, "alive": proxy.state != "down",
+        "history": history,
+    })
+}
+
+fn kind_of_group(policy: &str) -> &'static str {
+    match policy {
+        "fastest" => "URLTest",
+        "spread" => "LoadBalance",
+        _ => "Fallback",
+    }
+}
+
+/// `/connections`
+pub(super) fn connections(status: &StatusView, flows: &[FlowView]) -> Value {
+    let now = SystemTime::now();
+    let flows: Vec<_> = flows.iter().map(|flow| connection(flow, now)).collect();
+    json!({
+        "downloadTotal": status.traffic.down,
+        "uploadTotal": status.traffic.up,
+        "memory": status.memory.unwrap_or_default(),
+        "connections": flows,
+    })
+}
+
+fn connection(flow: &FlowView, now: SystemTime) -> Value {
+    // From the server to the group.
+    let chains: Vec<&str> = match (&flow.proxy, &flow.group) {
+        (None, _) => vec!["DIRECT"],
+        (Some(proxy), Some(group)) => vec![proxy, group],
+        (Some(proxy), None) => vec![proxy, ALL_PROXIES],
+    };
+    let (client, destination) = (flow.client, flow.destination);
+    json!({
+        "id": flow.id.to_string(),
+        "upload": flow.up,
+        "download": flow.down,
+        "start": rfc3339(now - Duration::from_secs(flow.age)),
+        "chains": chains,
+        "providerChains": chains.iter().map(|_| "").collect::<Vec<_>>(),
+        "rule": flow.reason,
+        "rulePayload": "",
+        "metadata": {
+            "network": flow.network,
+            "type": "Redir",
+            "sourceIP": client.ip().to_canonical(),
+            "sourcePort": client.port().to_string(),
+            "destinationIP": destination.ip().to_canonical(),
+            "destinationPort": destination.port().to_string(),
+            "host": flow.name.as_deref().unwrap_or_default(),
+            "dnsMode": "normal",
+            "process": "",
+            "processPath": "",
+            "uid": 0,
+            "remoteDestination": destination.ip().to_canonical(),
+            "sniffHost": "",
+            "inboundName": "snet",
+        },
+    })
+}
+
+/// `/rules`
+pub(super) fn rules(rules: &[RuleView]) -> Value {
+    let rules = rules.iter().enumerate().map(|(index, rule)| {
+        json!({
+            "index": index, "type": rule.kind, "payload": rule.payload, "proxy": rule.proxy,
+            "size": rule.size.map_or(-1, |size| i64::try_from(size).unwrap_or(i64::MAX)),
+        })
+    });
+    json!({ "rules": rules.collect::<Vec<_>>() })
+}
+
+/// `/dns/query`, of an address type. `None`: of another type nothing is known.
+pub(super) fn dns_query(explained: &ExplainView, kind: &str) -> Option<Value> {
+    let name = explained.name.as_ref()?;
+    let record = name.records.iter().find(|it| it.kind.eq_ignore_ascii_case(kind))?;
+    let number = if record.kind == "A" { 1 } else { 28 };
+    let owner = format!("{}.", name.name);
+    let status = match record.instead.as_deref() {
+        Some(instead) if instead.starts_with("SERVFAIL") => 2,
+        Some(instead) if instead.starts_with("no such name") => 3,
+        _ => 0,
+    };
+    let ttl = record.cached.as_ref().map_or(0, |cached| cached.left);
+    let answers = record
+        .answer
+        .iter()
+        .map(|it| json!({ "name": owner, "type": number, "TTL": ttl, "data": it }));
+    let mut answer = json!({
+        "Status": status, "TC": false, "RD": true, "RA": true, "AD": false, "CD": false,
+        "Server": "internal",
+        "Question": [{ "Name": owner, "Qtype": number, "Qclass": 1 }],
+    });
+    if !record.answer.is_empty() {
+        answer["Answer"] = answers.collect();
+    }
+    Some(answer)
+}
+
+/// Seconds of UTC, as RFC 3339 writes them.
+fn rfc3339(time: SystemTime) -> String {
+    // The form of HTTP has the same parts in another order: "Sun, 06 Nov 1994 08:49:37 GMT".
+    let text = httpdate::fmt_http_date(time);
+    let parts: Vec<&str> = text.split(' ').collect();
+    let [_, day, month, year, clock, _] = parts[..] else { return String::new() };
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let month = MONTHS.iter().position(|it| *it == month).unwrap_or_default() + 1;
+    format!("{year}-{month:02}-{day}T{clock}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::GroupView;
+
+    fn status() -> StatusView {
+        let proxy = |name: &str, state: &str, delay_ms| ProxyView {
+            name: name.into(),
+            kind: "shadowsocks".into(),
+            state: state.into(),
+            delay_ms,
+            ..ProxyView::default()
+        };
+        StatusView {
+            proxies: vec![proxy("tokyo", "good", Some(12)), proxy("osaka", "down", Some(9))],
+            ..StatusView::default()
+        }
+    }
+
+    #[test]
+    fn proxies_and_their_groups() {
+        let mut status = status();
+        let all = proxies(&status);
+        assert_eq!(all["tokyo"]["history"][0]["delay"], 12);
+        assert_eq!(all["osaka"]["history"][0]["delay"], 0, "it is down");
+        assert_eq!((&all["osaka"]["alive"], &all["tokyo"]["alive"]), (&false.into(), &true.into()));
+        assert_eq!(all[ALL_PROXIES]["all"], json!(["tokyo", "osaka"]));
+        status.groups = vec![GroupView {
+            name: "video".into(),
+            policy: "fastest".into(),
+            members: vec!["osaka".into()],
+            now: Some("osaka".into()),
+        }];
+        let all = proxies(&status);
+        assert_eq!(
+            (&all["video"]["type"], &all["video"]["now"]),
+            (&"URLTest".into(), &"osaka".into())
+        );
+        assert!(!all.contains_key(ALL_PROXIES));
+        assert!(all["GLOBAL"]["all"].as_array().unwrap().contains(&"video".into()));
+    }
+
+    #[test]
+    fn a_connection_has_its_chain() {
+        let mut flow = FlowView {
+            id: 7,
+            network: "tcp".into(),
+            client: "[::ffff:192.0.2.7]:40000".parse().unwrap(),
+            destination: "203.0.113.1:443".parse().unwrap(),
+            name: Some("example.com".into()),
+            is_open: true,
+            proxy: Some("tokyo".into()),
+            group: Some("video".into()),
+            reason: "foreign".into(),
+            age: 5,
+            up: 1,
+            down: 2,
+        };
+        let all = connections(&status(), std::slice::from_ref(&flow));
+        let shown = &all["connections"][0];
+        assert_eq!(shown["chains"], json!(["tokyo", "video"]));
+        assert_eq!(
+            (&shown["id"], &shown["metadata"]["sourceIP"]),
+            (&"7".into(), &"192.0.2.7".into())
+        );
+        assert_eq!(shown["metadata"]["destinationPort"], "443", "ports are texts");
+        flow.proxy = None;
+        assert_eq!(connections(&status(), &[flow])["connections"][0]["chains"], json!(["DIRECT"]));
+        assert_eq!(connections(&status(), &[])["connections"], json!([]));
+    }
+
+    #[test]
+    fn a_moment() {
+        let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        assert_eq!(rfc3339(moment), "1994-11-06T08:49:37Z");
+    }
+}

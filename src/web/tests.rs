@@ -1,0 +1,229 @@
+//! The server on loopback, asked as dashboards ask.
+
+use super::*;
+use crate::net::listen;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// A daemon that notes what it is asked to do.
+#[derive(Default)]
+struct Noting(Arc<Mutex<Vec<String>>>);
+
+impl Noting {
+    fn note(&self, what: String) {
+        self.0.lock().unwrap().push(what);
+    }
+}
+
+impl Insight for Noting {
+    fn status(&self) -> Told<'_, Option<StatusView>> {
+        self.note("status".into());
+        let status = StatusView { version: "1.2.3".into(), ..StatusView::default() };
+        Box::pin(async { Some(status) })
+    }
+
+    fn flows(&self) -> Vec<FlowView> {
+        Vec::new()
+    }
+
+    fn rules(&self) -> Told<'_, Option<Vec<RuleView>>> {
+        Box::pin(async { Some(Vec::new()) })
+    }
+
+    fn explain(&self, _: &str) -> Told<'_, Option<ExplainView>> {
+        Box::pin(async { None })
+    }
+
+    fn close(&self, id: Option<u64>) {
+        self.note(format!("close {id:?}"));
+    }
+
+    fn reload(&self) -> Told<'_, Result<(), String>> {
+        self.note("reload".into());
+        Box::pin(async { Err("nothing has changed".into()) })
+    }
+}
+
+struct Site {
+    address: SocketAddr,
+    noted: Arc<Mutex<Vec<String>>>,
+    stop: watch::Sender<bool>,
+}
+
+fn site() -> Site {
+    site_with(PATIENCE)
+}
+
+fn site_with(patience: Duration) -> Site {
+    let noting = Noting::default();
+    let noted = Arc::clone(&noting.0);
+    let web = Web::new(Box::new(noting), Secret::new("correct horse"));
+    let web = Arc::new(Web { patience, ..web });
+    let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(web.serve(listener, stopped));
+    Site { address, noted, stop }
+}
+
+const SECRET: &str = "Authorization: Bearer correct horse\r\n";
+
+impl Site {
+    async fn client(&self) -> TcpStream {
+        use crate::mark::Fwmark;
+        use crate::net::{Outbound, Refusal};
+        let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
+        outbound.tcp(&[self.address]).await.unwrap()
+    }
+
+    /// The whole answer to one request.
+    async fn ask(&self, line: &str, headers: &str) -> String {
+        let mut client = self.client().await;
+        let text = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        client.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // What is refused early may be reset behind its answer.
+        let _ = timeout(PATIENCE, client.read_to_end(&mut answer)).await;
+        String::from_utf8(answer).unwrap()
+    }
+}
+
+fn body(answer: &str) -> Value {
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+#[tokio::test]
+async fn nothing_is_told_or_done_without_the_secret() {
+    let site = site();
+    let paths = ["/", "/version", "/proxies", "/metrics", "/stats", "/connections", "/nowhere"];
+    for path in paths {
+        for headers in ["", "Authorization: Bearer correct\r\n", "Authorization: correct horse\r\n"]
+        {
+            let answer = site.ask(&format!("GET {path}?token=correct+horse"), headers).await;
+            assert!(answer.starts_with("HTTP/1.1 401 "), "{path} {headers}: {answer}");
+            assert_eq!(body(&answer)["message"], "Unauthorized");
+        }
+    }
+    for line in ["DELETE /connections", "DELETE /connections/7", "PUT /configs", "PUT /proxies/a"] {
+        let answer = site.ask(line, "Origin: http://evil.example\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{line}: {answer}");
+    }
+    let upgrade = "Upgrade: websocket\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Version: 13\r\n";
+    let answer = site.ask("GET /traffic?token=wrong", upgrade).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert!(site.noted.lock().unwrap().is_empty(), "{:?}", site.noted);
+}
+
+#[tokio::test]
+async fn who_has_the_secret_sees_and_does() {
+    let site = site();
+    let version = site.ask("GET /version", SECRET).await;
+    assert!(version.starts_with("HTTP/1.1 200 ") && version.contains("no-store"), "{version}");
+    assert_eq!(body(&version)["version"], "snet 1.2.3");
+    for (path, field) in [
+        ("/configs", "mode"),
+        ("/proxies", "proxies"),
+        ("/providers/proxies", "providers"),
+        ("/providers/rules", "providers"),
+        ("/rules", "rules"),
+        ("/connections", "connections"),
+        ("/group", "proxies"),
+        ("/stats", "Hosts"),
+    ] {
+        let answer = site.ask(&format!("GET {path}"), SECRET).await;
+        assert!(body(&answer).get(field).is_some(), "{path}: {answer}");
+    }
+    let metrics = site.ask("GET /metrics", SECRET).await;
+    assert!(metrics.contains("application/openmetrics-text; version=1.0.0"), "{metrics}");
+    assert!(metrics.ends_with("# EOF\n"));
+    assert!(site.ask("GET /nowhere", SECRET).await.starts_with("HTTP/1.1 404 "));
+    assert!(site.ask("POST /rules", SECRET).await.starts_with("HTTP/1.1 405 "));
+    site.noted.lock().unwrap().clear();
+    assert!(site.ask("DELETE /connections/7", SECRET).await.starts_with("HTTP/1.1 204 "));
+    assert!(site.ask("DELETE /connections", SECRET).await.starts_with("HTTP/1.1 204 "));
+    let reload = site.ask("PUT /configs", SECRET).await;
+    assert!(reload.starts_with("HTTP/1.1 400 "), "{reload}");
+    assert_eq!(body(&reload)["message"], "nothing has changed");
+    assert_eq!(*site.noted.lock().unwrap(), ["close Some(7)", "close None", "reload"]);
+}
+
+/// A browser asks first, without the secret, and is told nothing but that a page may ask.
+#[tokio::test]
+async fn a_page_of_another_origin_may_ask_with_the_secret() {
+    let site = site();
+    let asks = "Origin: http://board.example\r\nAccess-Control-Request-Method: DELETE\r\n";
+    let answer = site.ask("OPTIONS /connections", asks).await.to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 200 "), "{answer}");
+    for header in ["origin: *", "methods: delete", "headers: authorization, content-type"] {
+        assert!(answer.contains(&format!("access-control-allow-{header}\r\n")), "{answer}");
+    }
+    assert!(site.noted.lock().unwrap().is_empty());
+    let same = site.ask("GET /version", SECRET).await.to_ascii_lowercase();
+    assert!(!same.contains("access-control"), "{same}");
+}
+
+#[tokio::test]
+async fn a_stream_comes_in_chunks_and_in_a_socket() {
+    let site = site();
+    let mut client = site.client().await;
+    let plain = format!("GET /traffic?interval=200 HTTP/1.1\r\nHost: x\r\n{SECRET}\r\n");
+    client.write_all(plain.as_bytes()).await.unwrap();
+    let mut heard = String::new();
+    let mut buffer = [0; 1024];
+    while heard.matches("\"downTotal\":0").count() < 2 {
+        let length = client.read(&mut buffer).await.unwrap();
+        assert!(length > 0, "{heard}");
+        heard.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
+    }
+    assert!(heard.to_ascii_lowercase().contains("transfer-encoding: chunked"), "{heard}");
+
+    let mut client = site.client().await;
+    let upgrade = "GET /connections?token=correct+horse&interval=200 HTTP/1.1\r\nHost: x\r\n\
+                   Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    client.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    let is_whole =
+        |heard: &[u8]| String::from_utf8_lossy(heard).matches("\"connections\":[]").count() >= 2;
+    while !is_whole(&heard) {
+        let length = client.read(&mut buffer).await.unwrap();
+        assert!(length > 0, "{}", String::from_utf8_lossy(&heard));
+        heard.extend_from_slice(&buffer[..length]);
+    }
+    let text = String::from_utf8_lossy(&heard);
+    assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
+    assert!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{text}");
+    // The client closes (RFC 6455, 5.5.1), masked, and the server answers and ends.
+    client.write_all(&[0x88, 0x80, 1, 2, 3, 4]).await.unwrap();
+    let mut rest = Vec::new();
+    let ended = timeout(PATIENCE, client.read_to_end(&mut rest)).await;
+    ended.expect("an end").unwrap();
+    assert_eq!(rest[rest.len() - 2..], [0x88, 0], "{rest:?}");
+    site.stop.send_replace(true);
+}
+
+/// One that sends nothing, or half a request, keeps a place for some seconds and no longer; those
+/// that find none are told at once.
+#[tokio::test]
+async fn slow_clients_are_bounded() {
+    let site = site_with(Duration::from_secs(1));
+    let mut slow = Vec::new();
+    for _ in 0..MOST_CLIENTS {
+        let mut client = site.client().await;
+        client.write_all(b"GET /version HTTP/1.1\r\nHost").await.unwrap();
+        slow.push(client);
+    }
+    // The listener takes them in their order.
+    let mut late = site.client().await;
+    let ended = timeout(PATIENCE, late.read(&mut [0; 9])).await.expect("no wait");
+    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+    for mut client in slow {
+        let mut answer = Vec::new();
+        let ended = timeout(PATIENCE, client.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok(), "it was left: {}", String::from_utf8_lossy(&answer));
+    }
+    assert!(site.ask("GET /version", SECRET).await.starts_with("HTTP/1.1 200 "));
+}
