@@ -150,7 +150,7 @@ impl Resolver {
         let reply = message.as_deref().and_then(Reply::parse);
         let says = match &reply {
             Some(reply) => trusted_text(classify_trusted(reply)),
-            None => "no answer (does the proxy reach them?)",
+            None => "no answer of use (does the proxy reach them?)",
         };
         ReplyView {
             side: "trusted".into(),

@@ -44,10 +44,12 @@ impl QueryLine<'_> {
     }
 }
 
-/// Whether it asks for the daemon's own proof.
-pub(super) fn is_proof(query: &Query) -> bool {
+/// Whether it is what the daemon asks to know that names are answered: its proof, or `localhost`,
+/// which hardly anybody else asks a name server.
+pub(super) fn is_of_the_heartbeat(query: &Query) -> bool {
     let name = query.to_name().map(|name| name.to_string()).unwrap_or_default();
-    name.trim_end_matches('.').ends_with(super::PROOF)
+    let name = name.trim_end_matches('.');
+    name == "localhost" || name.ends_with(super::PROOF)
 }
 
 impl AnswerSource {

@@ -18,7 +18,7 @@ use super::limit::RateLimit;
 use super::memory::Memory;
 use super::pending::PendingQueries;
 use super::policy::QueryPolicy;
-use super::query_log::{AnswerSource, QueryLine, is_proof};
+use super::query_log::{AnswerSource, QueryLine, is_of_the_heartbeat};
 use super::reply::{self, Ede, UNTIL_RELOAD};
 use super::resolution::Resolution;
 use super::settings::Settings;
@@ -280,10 +280,10 @@ impl Resolver {
         Some(resolving.await)
     }
 
-    /// Counts an answer, unless it is the daemon's own proof, and writes its line
+    /// Counts an answer, unless it is for the heartbeat, and writes its line
     /// (`dns.log-queries`).
     fn log(&self, asked: &ClientQuery<'_>, answer: &[u8], source: AnswerSource) {
-        if source == AnswerSource::Local && is_proof(asked.query) {
+        if source == AnswerSource::Local && is_of_the_heartbeat(asked.query) {
             return;
         }
         self.stats.names.answered(source.outcome());

@@ -14,6 +14,7 @@ mod metrics;
 mod respond;
 mod snet_stats;
 mod streams;
+mod visit;
 
 use crate::net::listen::Errors;
 use crate::secret::Secret;
@@ -21,7 +22,7 @@ use crate::view::{ExplainView, FlowView, RuleView, StatusView};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use respond::{Visit, respond};
+use respond::respond;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tracing::debug;
+use visit::WebVisit;
 
 /// So many connections are served at a time; a browser with a dashboard has about ten.
 pub const MOST_CLIENTS: usize = 64;
@@ -110,7 +112,7 @@ impl Web {
                     errors.over();
                     // Beyond that newcomers are closed at once: a page that is open goes on.
                     let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-                    let visit = Visit { web: Arc::clone(&self), _place: Arc::new(place) };
+                    let visit = WebVisit { web: Arc::clone(&self), _place: Arc::new(place) };
                     tokio::spawn(converse(visit, stream, stop.clone()));
                 }
                 Err(error) => {
@@ -121,7 +123,7 @@ impl Web {
     }
 }
 
-async fn converse(visit: Visit, stream: TcpStream, mut stop: watch::Receiver<bool>) {
+async fn converse(visit: WebVisit, stream: TcpStream, mut stop: watch::Receiver<bool>) {
     let service = service_fn(|request| {
         let visit = visit.clone();
         async move { Ok::<_, Infallible>(respond(&visit, request).await) }

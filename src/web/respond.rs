@@ -2,6 +2,7 @@
 
 use super::guard::{self, decoded, parameter};
 use super::streams::{self, StreamKind};
+use super::visit::{WebBody, WebVisit, empty};
 use super::{Web, clash, metrics, snet_stats};
 use bytes::Bytes;
 use http::header::{
@@ -10,32 +11,17 @@ use http::header::{
     VARY,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
-
-/// What is sent.
-pub(super) type WebBody = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Between the two moments that a rate of `/stats` is made of.
 const RATE_OVER: Duration = Duration::from_secs(1);
 
-/// One client, for as long as anything of it goes on.
-#[derive(Clone, Debug)]
-pub(super) struct Visit {
-    pub(super) web: Arc<Web>,
-    /// Held by the connection, and by a stream that outlives it.
-    pub(super) _place: Arc<OwnedSemaphorePermit>,
-}
-
 /// Answers one request.
-pub(super) async fn respond(visit: &Visit, request: Request<Incoming>) -> Response<WebBody> {
+pub(super) async fn respond(visit: &WebVisit, request: Request<Incoming>) -> Response<WebBody> {
     let has_origin = request.headers().contains_key(ORIGIN);
     let mut response = match request.method() {
         &Method::OPTIONS => preflight(&request),
@@ -69,7 +55,7 @@ fn preflight(request: &Request<Incoming>) -> Response<WebBody> {
     response
 }
 
-async fn answer(visit: &Visit, request: Request<Incoming>) -> Response<WebBody> {
+async fn answer(visit: &WebVisit, request: Request<Incoming>) -> Response<WebBody> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let parts: Option<Vec<String>> = path.split('/').skip(1).map(decoded).collect();
@@ -185,10 +171,6 @@ fn text(text: String, kind: &'static str) -> Response<WebBody> {
     let mut response = Response::new(Full::new(Bytes::from(text)).boxed_unsync());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
-}
-
-pub(super) fn empty(status: StatusCode) -> Response<WebBody> {
-    Response::new(Full::new(Bytes::new()).boxed_unsync()).with(status)
 }
 
 trait WithStatus {

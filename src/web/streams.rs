@@ -1,7 +1,7 @@
 //! Answers without an end: one JSON object a second, in a WebSocket (RFC 6455) or in chunks.
 
 use super::guard::parameter;
-use super::respond::{Visit, WebBody, empty};
+use super::visit::{WebBody, WebVisit, empty};
 use super::{Web, clash};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -62,7 +62,7 @@ impl StreamKind {
 
 /// Begins to send.
 pub(super) fn begin(
-    visit: &Visit,
+    visit: &WebVisit,
     kind: StreamKind,
     request: Request<Incoming>,
 ) -> Response<WebBody> {
@@ -103,12 +103,12 @@ fn accept_key(key: &[u8]) -> String {
 }
 
 async fn in_a_socket(
-    visit: &Visit,
+    visit: &WebVisit,
     kind: StreamKind,
     every: Duration,
     mut socket: WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>,
 ) {
-    let mut told = Telling::new(kind);
+    let mut told = StreamState::new(kind);
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -130,11 +130,11 @@ async fn in_a_socket(
     let _ = timeout(PATIENCE, socket.close(None)).await;
 }
 
-fn in_chunks(visit: &Visit, kind: StreamKind, every: Duration) -> Response<WebBody> {
+fn in_chunks(visit: &WebVisit, kind: StreamKind, every: Duration) -> Response<WebBody> {
     let (sender, receiver) = mpsc::channel::<Bytes>(1);
     let visit = visit.clone();
     tokio::spawn(async move {
-        let mut told = Telling::new(kind);
+        let mut told = StreamState::new(kind);
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -169,15 +169,15 @@ impl Body for Chunks {
 }
 
 /// One stream, from object to object.
-struct Telling {
+struct StreamState {
     kind: StreamKind,
     /// Bytes down and up, and when.
     last: Option<(u64, u64, Instant)>,
 }
 
-impl Telling {
+impl StreamState {
     fn new(kind: StreamKind) -> Self {
-        Telling { kind, last: None }
+        StreamState { kind, last: None }
     }
 
     /// The next object, with a line feed. `None`: there is none any more.
