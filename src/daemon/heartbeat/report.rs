@@ -109,9 +109,9 @@ impl<A: Effects> Report<A> {
             FamilyState::Captured => (true, "captured, and proven"),
             FamilyState::NoRoute => (true, "nothing to capture: there is no route"),
             FamilyState::Unprovable => (true, "taken for captured, which cannot be proven"),
-            FamilyState::NotRedirected => (true, "not redirected: nothing listens for it"),
             // UDP that nobody wants captured is not worth a line.
             FamilyState::NotRedirected if self.way == CaptureWay::Datagrams => return,
+            FamilyState::NotRedirected => (true, "not redirected: nothing listens for it"),
             FamilyState::Doubtful => return,
             FamilyState::Broken => {
                 let effect = self.effect(switch);
