@@ -19,7 +19,13 @@ use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::pin;
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// How long a request waits for the program's first bytes, so that both leave in one packet: a path
+/// that loses some takes one at a time, and the second one would cost a round trip. A program that
+/// speaks first has sent them by then.
+const FIRST_PAYLOAD: Duration = Duration::from_millis(5);
 
 /// What became of a request.
 pub(super) enum Outcome {
@@ -143,6 +149,10 @@ async fn ask(
     request: Request<()>,
     payload: Option<&FirstPayload<'_>>,
 ) -> Result<(Response<RecvStream>, SendStream<Bytes>), h2::Error> {
+    let first = match payload {
+        Some(payload) => timeout(FIRST_PAYLOAD, payload.after(0)).await.unwrap_or_default(),
+        None => Bytes::new(),
+    };
     let mut client = connection.client.clone().ready().await?;
     let (response, mut sink) = client.send_request(request, false)?;
     let mut response = pin!(response);
@@ -151,17 +161,21 @@ async fn ask(
         Some(payload) => tokio::select! {
             biased;
             response = &mut response => response,
-            never = send_ahead(payload, &mut sink) => match never {},
+            never = send_ahead(payload, first, &mut sink) => match never {},
         },
     };
     Ok((response?, sink))
 }
 
-/// As much as the program says and the windows take. What does not leave is sent by the relay.
-async fn send_ahead(payload: &FirstPayload<'_>, sink: &mut SendStream<Bytes>) -> Infallible {
-    let mut seen = 0;
+/// As much as the program says, `first` and what comes behind it, and the windows take. What does
+/// not leave is sent by the relay.
+async fn send_ahead(
+    payload: &FirstPayload<'_>,
+    first: Bytes,
+    sink: &mut SendStream<Bytes>,
+) -> Infallible {
+    let (mut piece, mut seen) = (first, 0);
     loop {
-        let mut piece = payload.after(seen).await;
         seen += piece.len();
         while !piece.is_empty() {
             sink.reserve_capacity(piece.len());
@@ -176,6 +190,7 @@ async fn send_ahead(payload: &FirstPayload<'_>, sink: &mut SendStream<Bytes>) ->
                 return pending().await;
             }
         }
+        piece = payload.after(seen).await;
     }
 }
 
