@@ -46,11 +46,13 @@ impl Log {
     }
 }
 
-/// Foreign names, and one trusted server for them.
+/// Foreign names, and one trusted server for them, whose answers are waited for on a machine that
+/// stands still for a while, too.
 fn asking(address: SocketAddr, transport: Transport) -> World {
     world(silent(), silent(), |settings| {
         list(settings, &[("example", Some(Route::Proxy))]);
         settings.servers.trusted = vec![NameServer { address, transport }];
+        settings.servers.timeout = Duration::from_secs(60);
     })
 }
 
