@@ -7,6 +7,23 @@ use crate::target::Target;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
+/// Over which connection to the proxy's server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// One that was dialled ahead, if there is one.
+    Any,
+    /// A new one: whether the server is there now matters.
+    Fresh,
+}
+
+/// A dial that succeeded.
+#[derive(Debug)]
+pub(super) struct DialSuccess {
+    pub(super) link: Link,
+    /// Over a connection that was dialled ahead.
+    pub(super) was_ready: bool,
+}
+
 /// Why a dial came to nothing.
 #[derive(Debug)]
 pub(super) enum DialEnd {
@@ -43,22 +60,13 @@ impl Upstream {
     pub(super) async fn dial(
         &self,
         target: &Target,
+        over: Over,
         payload: Option<&FirstPayload<'_>>,
-    ) -> Result<Link, DialEnd> {
-        self.dial_with(target, Progress::default(), payload).await
-    }
-
-    /// The same to see whether it answers: over a connection that is new.
-    pub(super) async fn dial_to_ask(&self, target: &Target) -> Result<Link, DialEnd> {
-        self.dial_with(target, Progress::of_probe(), None).await
-    }
-
-    async fn dial_with(
-        &self,
-        target: &Target,
-        progress: Progress,
-        payload: Option<&FirstPayload<'_>>,
-    ) -> Result<Link, DialEnd> {
+    ) -> Result<DialSuccess, DialEnd> {
+        let progress = match over {
+            Over::Any => Progress::default(),
+            Over::Fresh => Progress::of_probe(),
+        };
         let began = Instant::now();
         let Some(attempt) = self.health.begin(began) else { return Err(DialEnd::NotTried) };
         let dial = match payload {
@@ -77,7 +85,7 @@ impl Upstream {
                 if attempt.succeeded(now) && !self.is_watched() {
                     info!(proxy = self.name(), "answers again");
                 }
-                return Ok(link);
+                return Ok(DialSuccess { link, was_ready: progress.was_connection_ready() });
             }
             // No verdict on the proxy: it would rest for what it has not done.
             Ok(Err(error)) if error.is_shortage() => {
@@ -134,6 +142,7 @@ impl Upstream {
     fn is_down(&self, cause: &str) {
         let mut knowledge = self.knowledge();
         cause.clone_into(&mut knowledge.cause);
+        knowledge.is_sure = true;
         if knowledge.standing.is_watched() {
             knowledge.standing.failed(Instant::now());
             drop(knowledge);

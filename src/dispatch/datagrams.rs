@@ -25,6 +25,7 @@ struct DatagramState {
     rests_until: Option<Instant>,
     /// Sessions that ended without any reply, since the last one.
     silent_sessions: u32,
+    last_answer: Option<Instant>,
 }
 
 impl DatagramHealth {
@@ -55,9 +56,18 @@ impl DatagramHealth {
     }
 
     /// Something came back. True if it had been down.
-    pub(super) fn answered(&self) -> bool {
+    pub(super) fn answered(&self, now: Instant) -> bool {
         let mut state = lock(&self.0);
-        std::mem::take(&mut *state).failures > 0
+        let state = std::mem::replace(
+            &mut *state,
+            DatagramState { last_answer: Some(now), ..DatagramState::default() },
+        );
+        state.failures > 0
+    }
+
+    /// Whether anything came back since then, as far as it was noted.
+    pub(super) fn was_answered_since(&self, then: Instant) -> bool {
+        lock(&self.0).last_answer.is_some_and(|last| last > then)
     }
 
     /// The network is another one.
@@ -76,13 +86,13 @@ mod tests {
     #[test]
     fn failures_rest_longer_and_an_answer_wakes() {
         let (health, now) = (DatagramHealth::default(), Instant::now());
-        assert!(!health.is_resting(now) && !health.answered());
+        assert!(!health.is_resting(now) && !health.answered(now));
         assert!(health.failed(now), "the first is news");
         assert!(!health.failed(now), "the same trouble");
         assert!(health.is_resting(now) && !health.is_resting(now + SECOND));
         assert!(!health.failed(now + SECOND), "the second is none");
         assert!(health.is_resting(now + 2 * SECOND) && !health.is_resting(now + 3 * SECOND));
-        assert!(health.answered() && !health.is_resting(now + SECOND));
+        assert!(health.answered(now) && !health.is_resting(now + SECOND));
         assert!(health.failed(now), "news again");
         health.forget();
         assert!(!health.is_resting(now));
@@ -93,7 +103,7 @@ mod tests {
         let (health, now) = (DatagramHealth::default(), Instant::now());
         for _ in 0..3 {
             assert!((1..SILENT_SESSIONS).all(|_| !health.unanswered(now)));
-            assert!(!health.answered());
+            assert!(!health.answered(now));
         }
         assert!((1..SILENT_SESSIONS).all(|_| !health.unanswered(now)));
         assert!(health.unanswered(now) && health.is_resting(now));

@@ -5,11 +5,11 @@
 //! stays the only one unless it is refused; if it is slow, its member is asked, and later
 //! connections may go elsewhere.
 
-use super::attempt::DialEnd;
+use super::attempt::{DialEnd, DialSuccess, Over};
 use super::naming::MemberTarget;
 use super::{Connected, Error, Upstream};
+use crate::proxy::BoxFuture;
 use crate::proxy::first_payload::FirstPayload;
-use crate::proxy::{BoxFuture, Link};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,12 +26,13 @@ const MOST_AT_ONCE: usize = 3;
 pub(super) async fn connect(
     candidates: Vec<Arc<Upstream>>,
     target: &MemberTarget<'_>,
+    over: Over,
     payload: Option<&FirstPayload<'_>>,
 ) -> Result<Connected, Error> {
     let mut failures = DialFailures::default();
     if let [only] = &candidates[..] {
-        return match only.dial(target.sent(only.send_names), payload).await {
-            Ok(link) => Ok(connected(link, only)),
+        return match only.dial(target.sent(only.send_names), over, payload).await {
+            Ok(dialled) => Ok(connected(dialled, only)),
             Err(end) => {
                 failures.add(only, end);
                 Err(failures.into_error())
@@ -49,7 +50,7 @@ pub(super) async fn connect(
             }
             is_left_alone = false;
             let Some(next) = waiting.next() else { return Err(failures.into_error()) };
-            running.push(RunningDial::begin(next, target, payload));
+            running.push(RunningDial::begin(next, target, over, payload));
         }
         let may_hedge = running.len() < MOST_AT_ONCE && waiting.len() > 0 && !is_left_alone;
         let patience = running.last().filter(|_| may_hedge).map(|last| last.overdue);
@@ -62,8 +63,8 @@ pub(super) async fn connect(
                     if is_left_alone {
                         running.iter().for_each(|it| it.is_slow());
                     } else {
-                        let next = waiting.next();
-                        running.extend(next.map(|it| RunningDial::begin(it, target, payload)));
+                        let begin = |it| RunningDial::begin(it, target, over, payload);
+                        running.extend(waiting.next().map(begin));
                     }
                     continue;
                 }
@@ -72,25 +73,25 @@ pub(super) async fn connect(
         };
         let ended = running.swap_remove(place);
         match result {
-            Ok(link) => {
+            Ok(dialled) => {
                 let now = Instant::now();
                 let overtaken = running.iter().filter(|it| it.overdue <= now);
                 overtaken.for_each(|it| it.upstream.doubt(now));
-                return Ok(connected(link, ended.upstream));
+                return Ok(connected(dialled, ended.upstream));
             }
             Err(end) => failures.add(ended.upstream, end),
         }
     }
 }
 
-fn connected(link: Link, via: &Arc<Upstream>) -> Connected {
-    Connected::new(link, Some(Arc::clone(via)))
+fn connected(DialSuccess { link, was_ready }: DialSuccess, via: &Arc<Upstream>) -> Connected {
+    Connected { was_ready, ..Connected::new(link, Some(Arc::clone(via))) }
 }
 
 /// One dial that is under way.
 struct RunningDial<'a> {
     upstream: &'a Arc<Upstream>,
-    dial: BoxFuture<'a, Result<Link, DialEnd>>,
+    dial: BoxFuture<'a, Result<DialSuccess, DialEnd>>,
     /// When it is slower than usual.
     overdue: Instant,
 }
@@ -99,10 +100,11 @@ impl<'a> RunningDial<'a> {
     fn begin(
         upstream: &'a Arc<Upstream>,
         target: &'a MemberTarget<'a>,
+        over: Over,
         payload: Option<&'a FirstPayload<'a>>,
     ) -> Self {
         let overdue = Instant::now() + upstream.patience();
-        let dial = Box::pin(upstream.dial(target.sent(upstream.send_names), payload));
+        let dial = Box::pin(upstream.dial(target.sent(upstream.send_names), over, payload));
         RunningDial { upstream, dial, overdue }
     }
 
@@ -113,7 +115,7 @@ impl<'a> RunningDial<'a> {
 }
 
 /// The first that ends, and its place.
-async fn first(running: &mut [RunningDial<'_>]) -> (usize, Result<Link, DialEnd>) {
+async fn first(running: &mut [RunningDial<'_>]) -> (usize, Result<DialSuccess, DialEnd>) {
     poll_fn(|cx| {
         for (place, it) in running.iter_mut().enumerate() {
             if let Poll::Ready(result) = pin!(&mut it.dial).poll(cx) {

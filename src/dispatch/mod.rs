@@ -3,12 +3,14 @@
 //! A [`Dispatcher`] is immutable and swapped whole on reload; a connection keeps the one it was
 //! born with. The rules choose a group of proxies ([`group`]), the group an order among its
 //! members, by what connections and sparse questions have told of them ([`standing`]); a member
-//! that is slower than usual is overtaken by the next one ([`hedge`]). When none is left the
-//! connection is refused, never sent directly.
+//! that is slower than usual is overtaken by the next one ([`hedge`]), also at the first words of
+//! a program, where these may be repeated ([`first_words`]). When none is left the connection is
+//! refused, never sent directly.
 
 mod asking;
 mod attempt;
 mod datagrams;
+mod first_words;
 mod group;
 mod habit;
 mod health;
@@ -17,6 +19,7 @@ mod naming;
 mod question;
 mod refusals;
 mod standing;
+mod unanswered;
 mod upstream;
 mod waiting;
 mod watch;
@@ -30,6 +33,8 @@ use crate::proxy::{self, Link, Progress, Proxy};
 use crate::route::{Decision, GroupPlace, Learned, Reason, Route, Rules, ToldName, ToldNames};
 use crate::sync::{read, write};
 use crate::target::Target;
+use attempt::Over;
+pub use first_words::FirstWords;
 use group::Errand;
 pub use group::{Group, GroupPolicy, GroupSettings};
 use naming::MemberTarget;
@@ -41,6 +46,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 /// How long a direct dial may take; a program that dials by itself waits about two minutes, but
@@ -59,6 +65,8 @@ pub struct Dispatcher {
     groups: Vec<Group>,
     exempt: ExemptPrograms,
     looks: bool,
+    /// First words that are kept at a time.
+    kept_words: Semaphore,
 }
 
 /// A connection that stands.
@@ -68,6 +76,8 @@ pub struct Connected {
     pub link: Link,
     /// Through whom; `None` for direct.
     pub via: Option<Arc<Upstream>>,
+    /// The connection to the proxy's server was dialled ahead: that it stands proves nothing.
+    was_ready: bool,
     /// Whether it is given up when the proxy is surely dead, so that the program dials again.
     pub resets: bool,
     /// The group that the proxy was chosen from, where the operator made groups.
@@ -87,6 +97,8 @@ pub struct Associated {
     pub group: Option<Arc<str>>,
     /// What decided about the first destination.
     pub reason: Reason,
+    /// Whether it ends when the proxy is surely dead, so that the next datagram finds another one.
+    pub resets: bool,
 }
 
 /// Why there is no connection.
@@ -123,7 +135,8 @@ pub enum Error {
 
 impl Connected {
     fn new(link: Link, via: Option<Arc<Upstream>>) -> Self {
-        Connected { link, via, resets: false, group: None, reason: Reason::Asked }
+        let (was_ready, resets, reason) = (false, false, Reason::Asked);
+        Connected { link, via, was_ready, resets, group: None, reason }
     }
 }
 
@@ -138,7 +151,9 @@ impl Dispatcher {
     ) -> Self {
         let groups = vec![Group::new(GroupSettings::default(), upstreams.clone())];
         let (told, exempt) = (Arc::default(), ExemptPrograms::default());
-        Dispatcher { rules, learned, told, direct, upstreams, groups, exempt, looks: true }
+        let kept_words = Semaphore::new(first_words::MOST_KEPT);
+        let looks = true;
+        Dispatcher { rules, learned, told, direct, upstreams, groups, exempt, looks, kept_words }
     }
 
     /// The same with these groups, in the order that the rules know.
@@ -256,13 +271,15 @@ impl Dispatcher {
         let group = self.group(decision.group);
         let carrying = group.carrying(Errand { client, target: &target });
         let (resting, healthy): (Vec<_>, Vec<_>) =
-            carrying.into_iter().partition(|upstream| upstream.datagrams.is_resting(now));
+            carrying.into_iter().partition(|upstream| upstream.is_avoided_for_datagrams(now));
+        let resets = group.resets() && resting.len() + healthy.len() > 1;
         let mut causes = Vec::new();
         for upstream in healthy.into_iter().chain(resting) {
             let cause = match timeout(upstream.timeout, upstream.proxy.associate()).await {
                 Ok(Ok(association)) => {
                     let (via, group) = (Arc::clone(&upstream), group.label());
-                    return Ok(Associated { association, via, group, reason: decision.reason });
+                    let reason = decision.reason;
+                    return Ok(Associated { association, via, group, reason, resets });
                 }
                 Ok(Err(error)) => {
                     let cause = error.to_string();
@@ -356,7 +373,7 @@ impl Dispatcher {
         }
         let reset = group.resets();
         let target = MemberTarget::new(errand.target, told);
-        let connected = hedge::connect(candidates, &target, payload).await?;
+        let connected = hedge::connect(candidates, &target, Over::Any, payload).await?;
         Ok(Connected { resets: reset, group: group.label(), ..connected })
     }
 

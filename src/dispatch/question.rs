@@ -1,10 +1,12 @@
 //! A question to a member: does anything come back through it, and how soon? The trusted name
 //! servers are asked: over TCP for the root zone, which tells nobody anything, and those that speak
 //! TLS by the start of a handshake; and the address that the operator has named, by a request of
-//! HTTP. Any byte is an answer.
+//! HTTP. Any byte is an answer. When none of these answers, a site is asked that has answered
+//! through this very member before, and what silence says is judged in [`super::unanswered`].
 
 use super::Upstream;
-use super::attempt::DialEnd;
+use super::attempt::{DialEnd, Over};
+use super::unanswered::{MemberQuestionKind, Respondents, UnansweredQuestions};
 use crate::proxy::{Stream, tls};
 use crate::target::Target;
 use std::io;
@@ -38,6 +40,20 @@ impl MemberQuestions {
     }
 }
 
+/// The questions, and who has answered them so far.
+#[derive(Debug)]
+pub(super) struct Inquiry {
+    questions: MemberQuestions,
+    respondents: Respondents,
+}
+
+impl Inquiry {
+    /// Nobody was asked yet.
+    pub(super) fn new(questions: MemberQuestions) -> Self {
+        Inquiry { questions, respondents: Respondents::default() }
+    }
+}
+
 /// An answer may take so long: the dial has its own bound.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -61,8 +77,21 @@ enum MemberReply {
     NotAllowed(String),
     /// Nothing can be said.
     Nothing,
-    /// It does not answer.
-    Failed(String),
+    /// It does not answer, or whoever was asked for does not.
+    Failed(UnansweredQuestions),
+}
+
+/// What came of one question.
+enum OneReply {
+    /// As above.
+    Heard(Vec<Duration>),
+    NotAllowed(String),
+    Nothing,
+    /// Why. `at_the_dial`: nothing was asked.
+    Failed {
+        cause: String,
+        at_the_dial: bool,
+    },
 }
 
 impl Upstream {
@@ -70,20 +99,20 @@ impl Upstream {
     /// asked from the call on.
     pub(super) fn question(
         self: &Arc<Self>,
-        questions: Arc<MemberQuestions>,
+        inquiry: Arc<Inquiry>,
         is_compared: bool,
     ) -> impl Future<Output = ()> + use<> {
         let began = Instant::now();
         self.knowledge().standing.ask(began);
         let (asking, upstream) = (QuestionUnderWay(Arc::clone(self)), Arc::clone(self));
         async move {
-            let reply = upstream.ask_all(&questions, is_compared).await;
+            let reply = upstream.ask_all(&inquiry, is_compared).await;
             drop(asking);
-            upstream.conclude(reply, began);
+            upstream.conclude(reply, &inquiry.respondents, began);
         }
     }
 
-    fn conclude(&self, reply: MemberReply, began: Instant) {
+    fn conclude(&self, reply: MemberReply, respondents: &Respondents, began: Instant) {
         let now = Instant::now();
         match reply {
             MemberReply::Nothing => {}
@@ -92,7 +121,10 @@ impl Upstream {
                 debug!(proxy = self.name(), "is there, and does not allow a question: {cause}");
                 self.has_answered(Vec::new(), now - began);
             }
-            MemberReply::Failed(cause) => self.has_not_answered(&cause, began),
+            MemberReply::Failed(unanswered) => {
+                let is_sure = unanswered.is_sure(self.name(), respondents, now);
+                self.has_not_answered(&unanswered.to_string(), is_sure, began);
+            }
         }
         self.news.notify_one();
     }
@@ -118,33 +150,42 @@ impl Upstream {
         }
     }
 
-    fn has_not_answered(&self, cause: &str, since: Instant) {
+    fn has_not_answered(&self, cause: &str, is_sure: bool, since: Instant) {
         let mut knowledge = self.knowledge();
         if knowledge.standing.was_heard_since(since) {
             // Whom it was asked for does not answer, others do.
             return;
         }
         let was_up = knowledge.standing.down_since().is_none();
+        let was_sure = !was_up && knowledge.is_sure;
         let failures = knowledge.standing.unanswered(Instant::now());
         cause.clone_into(&mut knowledge.cause);
+        knowledge.is_sure = was_sure || is_sure;
+        knowledge.is_ambiguous = was_up && !is_sure;
         drop(knowledge);
-        if was_up {
-            warn!(proxy = self.name(), "is down: {cause}");
+        match (is_sure, was_sure, was_up) {
+            (true, false, _) => warn!(proxy = self.name(), "is down: {cause}"),
+            (false, _, true) => warn!(
+                proxy = self.name(),
+                "does not answer: {cause}; or is whoever was asked for down? Nobody else has heard \
+                 from there, and nothing else is known that could be asked (`probe` of a \
+                 [[group]], or another trusted name server, would be)"
+            ),
+            _ => {}
         }
-        if failures == SURELY {
+        if is_sure && failures >= SURELY {
             self.died();
         }
     }
 
     /// The first answer of any of them.
-    async fn ask_all(
-        self: &Arc<Self>,
-        questions: &MemberQuestions,
-        is_compared: bool,
-    ) -> MemberReply {
-        let mut waiting = questions.all();
-        let mut asked: JoinSet<MemberReply> = JoinSet::new();
-        let mut last = MemberReply::Nothing;
+    async fn ask_all(self: &Arc<Self>, inquiry: &Inquiry, is_compared: bool) -> MemberReply {
+        // Whoever has answered here before is asked when nobody else answers.
+        let witness = self.witness().map(Target::addr);
+        let witness = witness.iter().map(|it| (it, MemberQuestionKind::Tls));
+        let mut waiting = inquiry.questions.all().chain(witness);
+        let mut asked: JoinSet<(Target, MemberQuestionKind, OneReply)> = JoinSet::new();
+        let (mut unanswered, mut not_allowed) = (UnansweredQuestions::default(), None);
         loop {
             let next = waiting.next();
             let is_last = next.is_none();
@@ -152,41 +193,48 @@ impl Upstream {
                 let samples =
                     if is_compared && kind == MemberQuestionKind::Name { SAMPLES } else { 1 };
                 let (upstream, target) = (Arc::clone(self), target.clone());
-                asked.spawn(async move { upstream.ask_one(&target, kind, samples).await });
+                asked.spawn(async move {
+                    let reply = upstream.ask_one(&target, kind, samples).await;
+                    (target, kind, reply)
+                });
             }
-            let reply = tokio::select! {
+            let (target, kind, reply) = tokio::select! {
                 reply = asked.join_next() => match reply {
                     Some(Ok(reply)) => reply,
                     Some(Err(_)) => continue,
-                    None => return last,
+                    None => break,
                 },
                 () = sleep(NEXT), if !is_last => continue,
             };
             match reply {
-                MemberReply::Heard(_) => return reply,
+                OneReply::Heard(delays) => {
+                    inquiry.respondents.answered(&target, self.name(), Instant::now());
+                    return MemberReply::Heard(delays);
+                }
                 // Another one may tell more.
-                MemberReply::NotAllowed(_) => last = reply,
-                MemberReply::Failed(_) if matches!(last, MemberReply::Nothing) => last = reply,
-                MemberReply::Failed(_) | MemberReply::Nothing => {}
+                OneReply::NotAllowed(cause) => not_allowed = Some(cause),
+                OneReply::Failed { cause, at_the_dial } => {
+                    unanswered.add(&target, kind, cause, at_the_dial);
+                }
+                OneReply::Nothing => {}
             }
+        }
+        match not_allowed {
+            Some(cause) => MemberReply::NotAllowed(cause),
+            None if unanswered.is_empty() => MemberReply::Nothing,
+            None => MemberReply::Failed(unanswered),
         }
     }
 
-    async fn ask_one(
-        &self,
-        target: &Target,
-        kind: MemberQuestionKind,
-        samples: usize,
-    ) -> MemberReply {
-        let mut stream = match self.dial_to_ask(target).await {
-            Ok(link) => link.into_stream(),
-            Err(DialEnd::NotTried | DialEnd::Shortage(_)) => return MemberReply::Nothing,
+    async fn ask_one(&self, target: &Target, kind: MemberQuestionKind, samples: usize) -> OneReply {
+        let mut stream = match self.dial(target, Over::Fresh, None).await {
+            Ok(dialled) => dialled.link.into_stream(),
+            Err(DialEnd::NotTried | DialEnd::Shortage(_)) => return OneReply::Nothing,
             Err(DialEnd::Refused(cause) | DialEnd::TargetFailed(cause)) => {
-                return MemberReply::NotAllowed(cause);
+                return OneReply::NotAllowed(cause);
             }
-            Err(DialEnd::Failed(cause) | DialEnd::Silent(cause)) => {
-                return MemberReply::Failed(cause);
-            }
+            Err(DialEnd::Failed(cause)) => return OneReply::Failed { cause, at_the_dial: true },
+            Err(DialEnd::Silent(cause)) => return OneReply::Failed { cause, at_the_dial: false },
         };
         let mut delays = Vec::new();
         for _ in 0..samples {
@@ -196,16 +244,19 @@ impl Upstream {
                 // Not every server answers twice over one connection.
                 _ if !delays.is_empty() => break,
                 Ok(Err(error)) => {
-                    return MemberReply::Failed(self.what_is_wrong(target, Some(&error)));
+                    let cause = self.what_is_wrong(Some(&error));
+                    return OneReply::Failed { cause, at_the_dial: false };
                 }
-                Err(_) => return MemberReply::Failed(self.what_is_wrong(target, None)),
+                Err(_) => {
+                    let cause = self.what_is_wrong(None);
+                    return OneReply::Failed { cause, at_the_dial: false };
+                }
             }
         }
-        MemberReply::Heard(delays)
+        OneReply::Heard(delays)
     }
 
-    /// It may also be the one that was asked: so that is told.
-    fn what_is_wrong(&self, target: &Target, error: Option<&io::Error>) -> String {
+    fn what_is_wrong(&self, error: Option<&io::Error>) -> String {
         let how = error.map_or_else(
             || "nothing comes back".into(),
             |error| format!("they end without a byte ({error})"),
@@ -214,7 +265,7 @@ impl Upstream {
             true => "does it reach the internet?".into(),
             false => self.proxy.suspicion_of_silence(),
         };
-        format!("it takes connections, and {how}; {why} (asked for {target})")
+        format!("it takes connections, and {how}; {why}")
     }
 }
 
@@ -225,13 +276,6 @@ impl Drop for QuestionUnderWay {
     fn drop(&mut self) {
         self.0.knowledge().standing.question_ended(Instant::now());
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum MemberQuestionKind {
-    Name,
-    Tls,
-    Web,
 }
 
 /// Sends a question and reads the answer: the whole of a name server's, as far as it is to be

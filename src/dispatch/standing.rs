@@ -210,6 +210,14 @@ impl MemberStanding {
         self.is_due = true;
     }
 
+    /// The same, if it is well as far as is known and was not asked since then. True if so.
+    pub(super) fn want_unless_asked_since(&mut self, then: Instant) -> bool {
+        let is_stale = self.asking.is_none() && self.asked.is_none_or(|asked| asked < then);
+        let is_wanted = is_stale && self.down.is_none();
+        self.is_due |= is_wanted;
+        is_wanted
+    }
+
     /// When it is to be asked next; `None` while it is being asked. `jitter` is between 0 and 1:
     /// questions to several servers must not beat in time.
     pub(super) fn next_question(

@@ -7,6 +7,7 @@ use super::naming::SendNames;
 use super::refusals::{MOST_REFUSALS, Refusals};
 use super::standing::{MemberStanding, Rank};
 use super::waiting::AwaitedAnswers;
+use crate::proxy::warm::WarmCounts;
 use crate::proxy::{self, Proxy};
 use crate::stats::{Meter, ProxyTraffic};
 use crate::sync::lock;
@@ -51,6 +52,10 @@ pub(super) struct Knowledge {
     pub(super) usual_reply: Option<Duration>,
     /// Why it is down.
     pub(super) cause: String,
+    /// It is surely it that does not answer, not whom it was asked for.
+    pub(super) is_sure: bool,
+    /// It has just turned out that this is not known.
+    pub(super) is_ambiguous: bool,
 }
 
 /// How long a dial may take before the next member is tried too, as long as nothing is known.
@@ -104,6 +109,19 @@ impl Upstream {
         self.knowledge().dials.patience().unwrap_or(USUAL_PATIENCE)
     }
 
+    /// How long the first byte may take here without being remarkable.
+    pub(super) fn patience_for_answers(&self) -> Duration {
+        lock(&self.waiting).patience()
+    }
+
+    /// Nothing that was sent to its server arrives: what is ready leads nowhere either.
+    pub(super) fn is_out_of_reach(&self) {
+        if let Some(endpoint) = self.proxy.endpoint() {
+            endpoint.miss();
+        }
+        self.doubt(Instant::now());
+    }
+
     /// Another member was quicker, or connections are silent: it is asked at once, and passed over
     /// from `from` on unless it answers.
     pub(super) fn doubt(&self, from: Instant) {
@@ -152,16 +170,32 @@ impl Upstream {
         self.death.notify_waiters();
     }
 
-    /// Waits until it is surely dead and this connection shows no life.
-    pub async fn dies(&self, meter: &Meter) {
+    /// Waits until it is surely dead and a connection, or a session, shows no life: `received` says
+    /// what has come back by then.
+    pub async fn dies(&self, received: impl Fn() -> u64) {
         loop {
             self.death.notified().await;
-            let before = meter.down.get();
+            let before = received();
             tokio::time::sleep(LAST_CHANCE).await;
-            if meter.down.get() == before && self.rank(Instant::now()) == Rank::Down {
+            if received() == before && self.rank(Instant::now()) == Rank::Down {
                 return;
             }
         }
+    }
+
+    /// Whether new associations are made elsewhere: its UDP rests, or it is surely dead and nothing
+    /// has come back by UDP since.
+    pub(super) fn is_avoided_for_datagrams(&self, now: Instant) -> bool {
+        let knowledge = self.knowledge();
+        let dead_since = knowledge.standing.down_since().filter(|_| knowledge.is_sure);
+        drop(knowledge);
+        self.datagrams.is_resting(now)
+            || dead_since.is_some_and(|since| !self.datagrams.was_answered_since(since))
+    }
+
+    /// A site that has answered a hello of TLS through it.
+    pub(super) fn witness(&self) -> Option<SocketAddr> {
+        lock(&self.waiting).witness()
     }
 
     /// The network is another one: nothing is known of it any more.
@@ -171,6 +205,9 @@ impl Upstream {
         lock(&self.waiting).forget();
         *self.knowledge() = Knowledge::default();
         self.proxy.network_changed();
+        if let Some(ahead) = self.proxy.dialled_ahead() {
+            ahead.give_up();
+        }
         self.news.notify_one();
     }
 
@@ -210,7 +247,18 @@ impl Upstream {
     }
 
     /// What is known of it, for people.
-    fn describe(&self, now: Instant) -> String {
+    pub(super) fn describe(&self, now: Instant) -> String {
+        let mut text = self.describe_standing(now);
+        if let Some(ahead) = self.proxy.dialled_ahead()
+            && (ahead.ready() > 0 || ahead.counts() != WarmCounts::default())
+        {
+            let (ready, counts) = (ahead.ready(), ahead.counts());
+            text.push_str(&format!("; dialled ahead: {ready} ready, {counts}"));
+        }
+        text
+    }
+
+    fn describe_standing(&self, now: Instant) -> String {
         let rank = self.rank(now);
         let knowledge = self.knowledge();
         let name = self.name();
@@ -219,7 +267,8 @@ impl Upstream {
         let since = knowledge.standing.down_since().map(|since| (now - since).as_secs());
         match (rank, since) {
             (Rank::Down, Some(seconds)) => {
-                format!("{name}: down for {seconds} s: {}", knowledge.cause)
+                let what = if knowledge.is_sure { "down" } else { "no answer" };
+                format!("{name}: {what} for {seconds} s: {}", knowledge.cause)
             }
             (Rank::Down, None) => format!("{name}: down"),
             (Rank::Doubted, _) => format!("{name}: slow or silent, and being asked"),
@@ -255,7 +304,7 @@ impl Upstream {
 
     /// Tells that something came back by UDP.
     pub fn datagrams_answered(&self) {
-        if self.datagrams.answered() {
+        if self.datagrams.answered(Instant::now()) {
             info!(proxy = self.name(), "its UDP answers again");
         }
     }

@@ -28,7 +28,12 @@ pub(super) struct AwaitedAnswers {
     answers: Habit,
     /// When the request left that was answered last.
     last_answered: Option<Instant>,
+    /// A site that has answered over TLS.
+    witness: Option<SocketAddr>,
 }
+
+/// HTTPS.
+const TLS_PORT: u16 = 443;
 
 #[derive(Debug)]
 struct WaitingConnection {
@@ -69,10 +74,16 @@ impl AwaitedAnswers {
         known.unwrap_or(USUAL_PATIENCE).clamp(LEAST_PATIENCE, MOST_PATIENCE)
     }
 
+    /// Whoever answered last over TLS.
+    pub(super) fn witness(&self) -> Option<SocketAddr> {
+        self.witness
+    }
+
     /// Looks at all of them, and forgets those that are answered or gone.
     pub(super) fn look(&mut self, now: Instant) -> Findings {
         let mut answered: Option<Instant> = None;
-        let answers = &mut self.answers;
+        let (answers, witness) = (&mut self.answers, &mut self.witness);
+        let is_tls = |destination: &SocketAddr| destination.port() == TLS_PORT;
         self.connections.retain(|it| {
             let (sent, heard) = (it.meter.up.begun(), it.meter.down.begun());
             if let Some(heard) = heard {
@@ -80,6 +91,7 @@ impl AwaitedAnswers {
                 let sent = sent.filter(|sent| *sent <= heard);
                 if let Some(sent) = sent {
                     answers.add(heard - sent);
+                    *witness = Some(it.destination).filter(is_tls).or(*witness);
                 }
                 answered = answered.max(Some(sent.unwrap_or(heard)));
             }
@@ -190,6 +202,21 @@ mod tests {
         let _silent = [site(&mut waiting, 1).sends(), site(&mut waiting, 2).sends()];
         pass(410).await;
         assert!(waiting.look(Instant::now()).is_silent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_answers_over_tls_is_remembered() {
+        let mut waiting = AwaitedAnswers::default();
+        let _silent = site(&mut waiting, TLS_PORT).sends();
+        let _other = site(&mut waiting, 80).sends().answers();
+        waiting.look(Instant::now());
+        assert_eq!(waiting.witness(), None);
+        let _site = site(&mut waiting, TLS_PORT).sends().answers();
+        let _other = site(&mut waiting, 80).sends().answers();
+        waiting.look(Instant::now());
+        assert_eq!(waiting.witness().unwrap().port(), TLS_PORT);
+        waiting.forget();
+        assert_eq!(waiting.witness(), None);
     }
 
     #[tokio::test(start_paused = true)]

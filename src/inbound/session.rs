@@ -5,7 +5,7 @@ use super::loops::{Loop, Loops};
 use super::open::Open;
 use super::token::Token;
 use super::{Intercept, Intercepted, Rejected};
-use crate::dispatch::{self, Connected, Current, Upstream};
+use crate::dispatch::{self, Connected, Current, FirstWords, Upstream};
 use crate::domain::Name;
 use crate::firewall::{Family, probe};
 use crate::net::origin::OrigDst;
@@ -66,9 +66,15 @@ impl Sessions {
             // Boxed: what dialling needs shall not stay for as long as the connection lives.
             let dial = Box::pin(self.dial(stream, &errand, &open, live, &mut look)).await;
             let (link, mortal) = match dial {
-                Ok((Connected { link, via, resets, group, reason }, sent)) => {
-                    let mortal = via.clone().filter(|_| resets);
+                Ok((connected, sent)) => {
                     open.has_sent(sent);
+                    // What a name may still turn to another way is not said before it was seen.
+                    let connected = match look {
+                        FirstLook::Untouched => connected,
+                        _ => Box::pin(self.say(connected, stream, &errand, live)).await,
+                    };
+                    let Connected { link, via, resets, group, reason, .. } = connected;
+                    let mortal = via.clone().filter(|_| resets);
                     open.connected(via, group, reason);
                     (link, mortal)
                 }
@@ -200,6 +206,26 @@ impl Sessions {
         result
     }
 
+    /// Says the first words where they may have to be said again.
+    async fn say(
+        &self,
+        connected: Connected,
+        stream: &TcpStream,
+        errand: &SessionErrand,
+        live: &LiveFlow,
+    ) -> Connected {
+        let OrigDst(destination) = errand.intercepted.destination;
+        let words = FirstWords {
+            client: stream,
+            from: errand.client.ip().to_canonical(),
+            target: &Target::addr(destination),
+            told: errand.told.as_ref(),
+            claimed: errand.claimed.get(),
+            meter: &live.meter,
+        };
+        self.current.load().say(connected, words).await
+    }
+
     /// Dials the way that address and name say.
     async fn connect(
         &self,
@@ -275,7 +301,7 @@ fn until_death<'a>(
     Box::pin(async move {
         tokio::select! {
             end = relaying => end,
-            () = via.dies(meter) => {
+            () = via.dies(|| meter.down.get()) => {
                 relay::End::Upstream(io::Error::new(io::ErrorKind::TimedOut, "its proxy is down"))
             }
         }

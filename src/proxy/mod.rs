@@ -32,7 +32,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use warm::WarmCounts;
+use warm::DialledAhead;
 
 /// A boxed future, since a trait object has to return one.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -86,17 +86,12 @@ pub trait Proxy: Debug + Send + Sync {
     /// Tells that something was sent on a connection, and that it ended without a byte back.
     fn was_unanswered(&self) {}
 
-    /// The network is another one: whatever is kept for coming dials may be dead.
+    /// The network is another one: whatever is kept for coming dials, beside what is
+    /// [`dialled_ahead`](Self::dialled_ahead), may be dead.
     fn network_changed(&self) {}
 
-    /// Waits until a connection could not be dialled ahead of need. That is held against nobody,
-    /// but it is a reason to ask. One that failed before the wait began counts.
-    fn ahead_failed(&self) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::pending())
-    }
-
-    /// What became of the connections that were dialled ahead of need; `None`: none are.
-    fn warm_counts(&self) -> Option<WarmCounts> {
+    /// The connections to its server that are dialled ahead of need; `None`: none are.
+    fn dialled_ahead(&self) -> Option<&dyn DialledAhead> {
         None
     }
 

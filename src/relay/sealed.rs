@@ -22,20 +22,14 @@ use super::limits::Limits;
 use crate::fault::{self, Fault};
 use crate::net::stream::{read, read_vectored};
 use crate::proxy::HalfClose;
-use crate::proxy::shadowsocks::Sealed;
 use crate::proxy::shadowsocks::opener::{self, Opened, Opener};
 use crate::proxy::shadowsocks::sealer::{self, LONGEST_PAYLOAD, Sealer};
+use crate::proxy::shadowsocks::{FIRST_PAYLOAD, Sealed};
 use crate::stats::Meter;
 use std::io;
 use std::pin::pin;
-use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-/// How long the destination's address waits for the client's first bytes once the dial has
-/// succeeded. A program that speaks first has sent them by now; a server that speaks first is not
-/// delayed more than this.
-const FIRST_PAYLOAD: Duration = Duration::from_millis(5);
 
 const _: () = assert!(buffer::SMALL >= sealer::memory(1) && buffer::PIECE >= opener::LONGEST_PIECE);
 const _: () = assert!(buffer::LARGE >= sealer::memory(sealer::MOST_CHUNKS));
@@ -58,7 +52,9 @@ pub(super) async fn relay(
 /// Carries the bytes of the upper half to its end.
 async fn seal(half: &Half<'_>, sealer: &mut Sealer, gate: Option<Gate<'_>>) -> HalfEnd {
     let mut gather = Gather::new();
-    if let Err(end) = Box::pin(first_payload(half, sealer, gate)).await {
+    if !sealer.has_opened()
+        && let Err(end) = Box::pin(first_payload(half, sealer, gate)).await
+    {
         return end;
     }
     let mut last = Burst::Little;

@@ -6,7 +6,7 @@
 //! servers, on purpose not to be told apart. So a hello that has it is believed unless its name is
 //! one of the known shared ones ([`ECH_PUBLIC_NAMES`]).
 
-use super::{MOST_BYTES, Sniffed, host};
+use super::{FirstFlight, MOST_BYTES, Sniffed, host};
 use crate::domain::Name;
 
 const CLIENT_HELLO: u8 = 1;
@@ -16,6 +16,9 @@ const HEADER: usize = 4;
 const FIXED: usize = 2 + 32;
 
 const SERVER_NAME: u16 = 0;
+
+/// What follows the hello is meant for the server to act on at once (RFC 8446, 4.2.10).
+const EARLY_DATA: u16 = 42;
 const ENCRYPTED_HELLO: u16 = 0xfe0d;
 
 /// In the list of server names: a host's.
@@ -27,28 +30,78 @@ const ECH_PUBLIC_NAMES: [&str; 2] = ["cloudflare-ech.com", "cover.defo.ie"];
 /// Looks at the beginning of a handshake. The message has to be whole: what follows the name may
 /// say that it is not the destination's.
 pub(super) fn sniff(handshake: &[u8]) -> Sniffed {
-    match handshake.first() {
-        None => return Sniffed::More,
-        Some(&CLIENT_HELLO) => {}
-        Some(_) => return Sniffed::Nothing,
+    match message(handshake) {
+        HelloRead::More => Sniffed::More,
+        HelloRead::Other => Sniffed::Nothing,
+        HelloRead::Whole { body, .. } => server_name(body).unwrap_or(Sniffed::Nothing),
     }
-    let Some([_, length @ ..]) = handshake.first_chunk::<HEADER>() else { return Sniffed::More };
+}
+
+/// Whether the beginning of a handshake is one hello, with which nothing goes that a server may act
+/// on.
+pub(super) fn first_flight(handshake: &[u8]) -> FirstFlight {
+    match message(handshake) {
+        HelloRead::More => FirstFlight::More,
+        HelloRead::Whole { body, beyond: [] } if is_without_early_data(body) => FirstFlight::Hello,
+        HelloRead::Whole { .. } | HelloRead::Other => FirstFlight::Other,
+    }
+}
+
+/// What the beginning of a handshake is.
+enum HelloRead<'a> {
+    More,
+    /// No hello, or one that is too long.
+    Other,
+    Whole {
+        body: &'a [u8],
+        beyond: &'a [u8],
+    },
+}
+
+fn message(handshake: &[u8]) -> HelloRead<'_> {
+    match handshake.first() {
+        None => return HelloRead::More,
+        Some(&CLIENT_HELLO) => {}
+        Some(_) => return HelloRead::Other,
+    }
+    let Some((&[_, length @ ..], rest)) = handshake.split_first_chunk::<HEADER>() else {
+        return HelloRead::More;
+    };
     let length = length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
     if HEADER + length > MOST_BYTES {
-        return Sniffed::Nothing;
+        return HelloRead::Other;
     }
-    match handshake.get(HEADER..HEADER + length) {
-        None => Sniffed::More,
-        Some(body) => server_name(body).unwrap_or(Sniffed::Nothing),
+    match rest.split_at_checked(length) {
+        None => HelloRead::More,
+        Some((body, beyond)) => HelloRead::Whole { body, beyond },
     }
+}
+
+/// False also if it is malformed.
+fn is_without_early_data(body: &[u8]) -> bool {
+    let is_without = || {
+        let mut extensions = extensions(body)?;
+        while !extensions.0.is_empty() {
+            if extensions.u16()? == EARLY_DATA {
+                return None;
+            }
+            extensions.vector16()?;
+        }
+        Some(())
+    };
+    is_without().is_some()
+}
+
+fn extensions(body: &[u8]) -> Option<HelloFields<'_>> {
+    let mut rest = HelloFields(body);
+    rest.take(FIXED)?;
+    let (_session, _suites, _compression) = (rest.vector8()?, rest.vector16()?, rest.vector8()?);
+    Some(HelloFields(rest.vector16()?))
 }
 
 /// `None` if the hello is malformed or has no name.
 fn server_name(body: &[u8]) -> Option<Sniffed> {
-    let mut rest = HelloFields(body);
-    rest.take(FIXED)?;
-    let (_session, _suites, _compression) = (rest.vector8()?, rest.vector16()?, rest.vector8()?);
-    let mut extensions = HelloFields(rest.vector16()?);
+    let mut extensions = extensions(body)?;
     let (mut list, mut may_be_encrypted) = (None, false);
     while !extensions.0.is_empty() {
         let kind = extensions.u16()?;

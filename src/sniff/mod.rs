@@ -52,6 +52,29 @@ pub fn stream(first: &[u8]) -> Sniffed {
     }
 }
 
+/// What the first bytes of a client are, to whoever would send them to another server once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstFlight {
+    /// That depends on what is still to come.
+    More,
+    /// A ClientHello of TLS and nothing else, after which the client waits. It may be repeated:
+    /// nothing is done for a client that has not finished the handshake, and this one will finish
+    /// it with one server (RFC 8446, 2; RFC 5246, 7.3).
+    Hello,
+    /// Something on which a server may act.
+    Other,
+}
+
+/// Looks whether the first bytes of a stream, as many as have come, may be sent twice.
+pub fn first_flight(first: &[u8]) -> FirstFlight {
+    match first.first() {
+        None => FirstFlight::More,
+        _ if first.len() >= MOST_BYTES => FirstFlight::Other,
+        Some(&tls::HANDSHAKE) => tls::first_flight(first),
+        Some(_) => FirstFlight::Other,
+    }
+}
+
 /// A host name as a name, unless it is an address or what no host name is.
 fn host(text: &[u8]) -> Sniffed {
     let name = std::str::from_utf8(text).ok().filter(|text| text.parse::<IpAddr>().is_err());

@@ -98,6 +98,36 @@ fn the_shared_name_of_an_encrypted_hello_is_none() {
     comes_once(&extended(&hello("far.example", 0), 0x7a7a, &[]), &name("far.example"));
 }
 
+/// A hello alone may be sent twice: not with early data, nor what is less or more than a hello.
+#[test]
+fn only_a_hello_may_be_repeated() {
+    const EARLY_DATA: u16 = 42;
+    for protocols in [0, 15] {
+        let hello = hello("www.far.example", protocols);
+        for bytes in [hello.clone(), in_records(&hello, 100), extended(&hello, 0x7a7a, &[1, 2])] {
+            let ends: Vec<_> = (0..bytes.len()).map(|end| first_flight(&bytes[..end])).collect();
+            assert!(ends.iter().all(|it| *it == FirstFlight::More), "{ends:?}");
+            assert_eq!(first_flight(&bytes), FirstFlight::Hello);
+            for more in [&[22u8][..], &[23, 3, 3, 0, 1, 0], &[20, 3, 3, 0, 1, 1], &bytes] {
+                let more = first_flight(&[&bytes, more].concat());
+                assert_ne!(more, FirstFlight::Hello);
+            }
+        }
+        let early = extended(&hello, EARLY_DATA, &[]);
+        assert_eq!(first_flight(&early), FirstFlight::Other);
+    }
+    // The last extension says that it is longer than the hello.
+    let mut broken = extended(&hello("far.example", 0), 0x7a7a, &[0, 0]);
+    let length = broken.len() - 3;
+    broken[length] = 9;
+    assert_eq!(first_flight(&broken), FirstFlight::Other);
+    for other in [&b"GET / HTTP/1.1\r\n"[..], b"SSH-2.0-x\r\n", &[22, 3, 1, 0, 1, 2], &[22, 2]] {
+        assert_eq!(first_flight(other), FirstFlight::Other);
+    }
+    assert_eq!(first_flight(b""), FirstFlight::More);
+    assert_eq!(first_flight(&vec![22; MOST_BYTES]), FirstFlight::Other);
+}
+
 #[test]
 fn what_is_too_long_is_given_up() {
     let endless = [&b"GET / HTTP/1.1\r\n"[..], &b"A: b\r\n".repeat(3000)].concat();

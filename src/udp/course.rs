@@ -30,6 +30,8 @@ enum LegEvent {
     Cut(io::Error),
     /// The time of the session's rest is over, unless something came meanwhile.
     Rested,
+    /// The proxy is surely dead.
+    Died,
 }
 
 /// Why a session goes on no longer with its association.
@@ -42,13 +44,22 @@ enum LegEnd {
     Revoked(io::Error),
     /// Nothing ever came back.
     Unanswered,
+    /// The proxy is surely dead, and others are there.
+    Dead,
 }
 
 /// Ends with the connection that an association depends on.
 type Cut = Pin<Box<dyn Future<Output = io::Error>>>;
 
-/// A leg that was opened: its socket, the proxy, and what would cut it.
-type NewLeg = (Rc<LegSocket>, Arc<Upstream>, Option<Cut>);
+/// A leg that was opened.
+struct NewLeg {
+    socket: Rc<LegSocket>,
+    via: Arc<Upstream>,
+    /// What would cut it.
+    cut: Option<Cut>,
+    /// Whether it ends with its proxy.
+    resets: bool,
+}
 
 impl DatagramSession {
     /// From its begin to its end.
@@ -56,11 +67,11 @@ impl DatagramSession {
         loop {
             let opened = self.associate(shared).await;
             let end = match opened {
-                Some((socket, via, cut)) => self.carry(shared, &socket, cut, &via).await,
+                Some(leg) => self.carry(shared, leg).await,
                 None => self.rest().await,
             };
             match end {
-                LegEnd::Idle | LegEnd::Unanswered => return,
+                LegEnd::Idle | LegEnd::Unanswered | LegEnd::Dead => return,
                 LegEnd::Broken(_) | LegEnd::Revoked(_) => {
                     *self.phase.borrow_mut() = SessionPhase::Associating(Waiting::default())
                 }
@@ -90,18 +101,14 @@ impl DatagramSession {
     }
 
     /// Carries datagrams over a leg to its end, and tells what that says of the proxy.
-    async fn carry(
-        &self,
-        shared: &Rc<SharedState>,
-        socket: &LegSocket,
-        cut: Option<Cut>,
-        via: &Upstream,
-    ) -> LegEnd {
+    async fn carry(&self, shared: &Rc<SharedState>, leg: NewLeg) -> LegEnd {
         let began = Instant::now();
-        let end = self.down(shared, socket, cut, via).await;
+        let via = Arc::clone(&leg.via);
+        let end = self.down(shared, leg).await;
         self.close_leg(shared);
         match &end {
             LegEnd::Idle => {}
+            LegEnd::Dead => debug!(client = %self.client, via = via.name(), "its proxy is down"),
             LegEnd::Unanswered => via.datagrams_unanswered(),
             LegEnd::Revoked(error) => {
                 let (client, via) = (self.client, via.name());
@@ -143,7 +150,7 @@ impl DatagramSession {
     fn open(
         &self,
         shared: &SharedState,
-        Associated { association, via, group, reason }: Associated,
+        Associated { association, via, group, reason, resets }: Associated,
     ) -> io::Result<NewLeg> {
         let socket = Rc::new(LegSocket::new(association.socket)?);
         // Of an earlier leg there may be word still.
@@ -171,7 +178,7 @@ impl DatagramSession {
         }
         *self.phase.borrow_mut() = SessionPhase::Open(leg);
         let cut = association.lifeline.map(|lifeline| Box::pin(closed(lifeline)) as Cut);
-        Ok((socket, via, cut))
+        Ok(NewLeg { socket, via, cut, resets })
     }
 
     pub(super) fn close_leg(&self, shared: &SharedState) {
@@ -189,15 +196,11 @@ impl DatagramSession {
     }
 
     /// Carries replies until the association ends.
-    async fn down(
-        &self,
-        shared: &Rc<SharedState>,
-        socket: &LegSocket,
-        cut: Option<Cut>,
-        via: &Upstream,
-    ) -> LegEnd {
+    async fn down(&self, shared: &Rc<SharedState>, leg: NewLeg) -> LegEnd {
+        let NewLeg { socket, via, mut cut, resets } = leg;
         let mut idle = pin!(sleep_until(self.activity.get().deadline()));
-        let mut cut = cut;
+        // Boxed: few sessions have a proxy that may be left for another one.
+        let mut death = resets.then(|| Box::pin(via.dies(|| self.live.meter.down.get())));
         loop {
             let mut readable = pin!(socket.readable());
             let event = poll_fn(|cx| {
@@ -214,10 +217,15 @@ impl DatagramSession {
                 {
                     return Poll::Ready(LegEvent::Cut(error));
                 }
+                if let Some(death) = &mut death
+                    && death.as_mut().poll(cx).is_ready()
+                {
+                    return Poll::Ready(LegEvent::Died);
+                }
                 idle.as_mut().poll(cx).map(|()| LegEvent::Rested)
             });
             match event.await {
-                LegEvent::Readable => match self.receive(shared, socket, via) {
+                LegEvent::Readable => match self.receive(shared, &socket, &via) {
                     Ok(true) => {}
                     // The others of this thread come first.
                     Ok(false) => tokio::task::yield_now().await,
@@ -225,6 +233,7 @@ impl DatagramSession {
                 },
                 LegEvent::Broken(error) => return LegEnd::Broken(error),
                 LegEvent::Cut(error) => return LegEnd::Revoked(error),
+                LegEvent::Died => return LegEnd::Dead,
                 LegEvent::Rested => {
                     let (activity, now) = (self.activity.get(), Instant::now());
                     if now < activity.deadline() {

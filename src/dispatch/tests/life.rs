@@ -145,15 +145,75 @@ async fn connections_without_an_answer_tell_of_a_dead_member() {
     // What lives on it is given up once it is surely dead, unless it shows that it lives.
     let [silent, alive] = &meters[..] else { unreachable!() };
     let upstream = setup.upstream("a");
-    let given_up = tokio::time::timeout(Duration::from_secs(20), upstream.dies(silent));
+    let given_up =
+        tokio::time::timeout(Duration::from_secs(20), upstream.dies(|| silent.down.get()));
     let flows = async {
         tokio::select! {
-            () = upstream.dies(alive) => panic!("its bytes flow"),
+            () = upstream.dies(|| alive.down.get()) => panic!("its bytes flow"),
             () = flow(alive) => {}
         }
     };
     let (given_up, ()) = tokio::join!(given_up, flows);
     assert!(given_up.is_ok(), "it hangs on a dead proxy");
+}
+
+/// One that has answered over TLS is asked when the only name server does not answer.
+#[tokio::test(start_paused = true)]
+async fn a_name_server_that_nobody_reaches_condemns_no_member() {
+    let setup = setup(&[AT_ONCE, Act::RefuseTcp]);
+    let _watching = setup.watch();
+    seconds(1).await;
+    setup.does(0, Act::StayMuteForNames);
+    let (site, upstream) = (SocketAddr::from(([203, 0, 113, 1], 443)), setup.upstream("a"));
+    let answered = Arc::<Meter>::default();
+    answered.up.add(500);
+    upstream.awaits(&answered, site);
+    answered.down.add(1);
+    seconds(1).await;
+    assert_eq!(upstream.witness(), Some(site));
+    upstream.doubt(Instant::now());
+    assert_eq!(setup.rank("a"), Rank::Doubted);
+    seconds(10).await;
+    assert_eq!(setup.rank("a"), Rank::Good);
+    assert!(upstream.knowledge().cause.is_empty());
+}
+
+/// Nothing else can be asked, and nobody else hears from there: it is not called dead, and what
+/// lives on it goes on.
+#[tokio::test(start_paused = true)]
+async fn one_silence_alone_proves_nothing() {
+    let setup = setup(&[Act::StayMuteForNames, Act::StayMuteForNames]);
+    let _watching = setup.watch();
+    let idle = setup.upstream("a").dies(|| 0);
+    assert!(tokio::time::timeout(Duration::from_secs(60), idle).await.is_err());
+    let told = setup.upstream("a").describe(Instant::now());
+    assert!(told.contains("a: no answer for") && told.contains("192.0.2.53:53"), "{told}");
+    assert_eq!(setup.via().await.0, "a", "none is better");
+    // What comes back for a program speaks for it.
+    let answered = Arc::<Meter>::default();
+    answered.up.add(500);
+    setup.upstream("a").awaits(&answered, SocketAddr::from(([203, 0, 113, 1], 80)));
+    answered.down.add(1);
+    seconds(1).await;
+    assert!(setup.rank("a") < Rank::Down);
+}
+
+/// Another member hears from there: so it is this one. The other is asked for that, if it was not
+/// lately.
+#[tokio::test(start_paused = true)]
+async fn what_others_hear_condemns_a_silent_member() {
+    let setup = setup(&[AT_ONCE, AT_ONCE]);
+    let _watching = setup.watch();
+    seconds(20 * 60).await;
+    assert_eq!(setup.dials(), [1, 1]);
+    setup.does(0, Act::StayMute);
+    // The group is in use.
+    setup.via().await;
+    setup.upstream("a").doubt(Instant::now());
+    let dead = tokio::time::timeout(Duration::from_secs(30), setup.upstream("a").dies(|| 0)).await;
+    assert!(dead.is_ok() && setup.rank("b") == Rank::Good);
+    assert!(setup.upstream("a").describe(Instant::now()).starts_with("a: down for"));
+    assert_eq!(setup.dials()[1], 2, "it was asked once more");
 }
 
 /// Slow sites are no dead member: it answers the question, and is used as before.

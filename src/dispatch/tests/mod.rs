@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 mod ahead;
+mod first_words;
 mod life;
 mod naming;
 mod scripted;
@@ -299,6 +300,24 @@ async fn datagrams_go_through_the_first_proxy_that_carries_them() {
     setup.upstream("b").datagrams_failed("silence");
     setup.dispatcher.wake();
     assert_eq!(setup.associated().await.unwrap(), "b", "another network");
+}
+
+/// A member that is surely dead is no place for new sessions, unless its UDP answers still.
+#[tokio::test(start_paused = true)]
+async fn datagrams_avoid_a_member_that_is_surely_dead() {
+    let setup = setup(&[Act::Connect; 3]);
+    let dies = |is_sure| {
+        let mut knowledge = setup.upstream("b").knowledge();
+        knowledge.standing.unanswered(Instant::now());
+        knowledge.is_sure = is_sure;
+    };
+    dies(false);
+    assert_eq!(setup.associated().await.unwrap(), "b", "that may be a name server's silence");
+    dies(true);
+    assert_eq!(setup.associated().await.unwrap(), "c");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    setup.upstream("b").datagrams_answered();
+    assert_eq!(setup.associated().await.unwrap(), "b", "a firewall may lose one and not the other");
 }
 
 #[tokio::test(start_paused = true)]

@@ -42,6 +42,8 @@ pub(super) enum Act {
     TakeBytesAndBreak,
     /// The same, and it does not reach the destination.
     TakeBytesAndRefuse,
+    /// It connects, and no name server answers; others say something.
+    StayMuteForNames,
 }
 
 #[derive(Debug)]
@@ -105,6 +107,7 @@ impl Proxy for ScriptedProxy {
     ) -> proxy::BoxFuture<'a, Result<Link, proxy::Error>> {
         self.dials.fetch_add(1, Ordering::Relaxed);
         let (server, act) = (self.name.to_owned(), *self.act.lock().unwrap());
+        let is_name_server = target.address().is_some_and(|it| it.port() == 53);
         Box::pin(async move {
             Err(match act {
                 Act::Answer(after) => {
@@ -117,6 +120,15 @@ impl Proxy for ScriptedProxy {
                 Act::StayMute => {
                     let (stream, destination) = tokio::io::duplex(1024);
                     tokio::spawn(hold(destination));
+                    let stream = Box::new(stream);
+                    return Ok(Link::Stream { stream, half_close: HalfClose::Forwarded });
+                }
+                Act::StayMuteForNames => {
+                    let (stream, destination) = tokio::io::duplex(1024);
+                    match is_name_server {
+                        true => tokio::spawn(hold(destination)),
+                        false => tokio::spawn(speak(destination)),
+                    };
                     let stream = Box::new(stream);
                     return Ok(Link::Stream { stream, half_close: HalfClose::Forwarded });
                 }
@@ -176,6 +188,13 @@ async fn answer(mut client: DuplexStream) {
             return;
         }
     }
+}
+
+/// Answers whatever it hears.
+async fn speak(mut client: DuplexStream) {
+    let _ = client.read(&mut [0; 16]).await;
+    let _ = client.write_all(b"hello").await;
+    hold(client).await;
 }
 
 /// Takes what comes and says nothing.

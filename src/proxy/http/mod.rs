@@ -14,7 +14,7 @@ pub(super) mod tunnel;
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::server::ProxyServer;
-use super::warm::{Warm, WarmCounts, WarmRequest};
+use super::warm::{DialledAhead, Warm, WarmRequest};
 use super::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::target::Target;
 use std::sync::Arc;
@@ -74,16 +74,8 @@ impl Proxy for HttpConnect {
         Some(self.server.endpoint())
     }
 
-    fn network_changed(&self) {
-        self.warm.iter().for_each(Warm::give_up);
-    }
-
-    fn ahead_failed(&self) -> BoxFuture<'_, ()> {
-        Box::pin(Warm::any_failed(self.warm.as_ref()))
-    }
-
-    fn warm_counts(&self) -> Option<WarmCounts> {
-        self.warm.as_ref().map(Warm::counts)
+    fn dialled_ahead(&self) -> Option<&dyn DialledAhead> {
+        self.warm.as_ref().map(|warm| warm as &dyn DialledAhead)
     }
 }
 

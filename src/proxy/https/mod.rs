@@ -24,6 +24,7 @@
 //!
 //! The first dial pays a round trip for TCP, one for TLS 1.3 and one for CONNECT.
 
+mod ahead;
 mod heard;
 mod http2;
 mod http2_tunnel;
@@ -40,7 +41,7 @@ use super::http::response;
 use super::http::tunnel::{Tunnel, request};
 use super::server::ProxyServer;
 use super::tls::{Tls, Trust};
-use super::warm::{Warm, WarmCounts, WarmRequest};
+use super::warm::{DialledAhead, Warm, WarmRequest};
 use super::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::target::Target;
 use http2::{OptimisticPayload, Outcome};
@@ -416,20 +417,10 @@ impl Proxy for HttpsConnect {
     fn network_changed(&self) {
         self.kept.retire_all();
         self.optimism.forget();
-        self.warm.iter().for_each(Warm::give_up);
     }
 
-    fn ahead_failed(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            tokio::select! {
-                () = Warm::any_failed(self.warm.as_ref()) => {}
-                () = self.spare.failed() => {}
-            }
-        })
-    }
-
-    fn warm_counts(&self) -> Option<WarmCounts> {
-        self.warm.as_ref().map(Warm::counts)
+    fn dialled_ahead(&self) -> Option<&dyn DialledAhead> {
+        Some(self)
     }
 }
 

@@ -25,7 +25,7 @@ mod header;
 use super::association::{Association, DatagramCodec};
 use super::endpoint::Endpoint;
 use super::server::ProxyServer;
-use super::warm::{Warm, WarmCounts};
+use super::warm::{DialledAhead, Warm};
 use super::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::clock::{self, ClockError};
 use crate::target::Target;
@@ -38,7 +38,13 @@ use sessions::SessionDatagrams;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+
+/// How long the destination's address waits for the client's first bytes once the dial has
+/// succeeded. A program that speaks first has sent them by now; a server that speaks first is not
+/// delayed more than this.
+pub const FIRST_PAYLOAD: Duration = Duration::from_millis(5);
 
 /// A shadowsocks server.
 #[derive(Debug)]
@@ -100,7 +106,7 @@ impl Shadowsocks {
         let mut first = Vec::new();
         if self.server.opens_fast() {
             // No byte of the client waits yet: the address goes ahead, in the SYN.
-            first = sealed_lead(&mut sealer).map_err(broken)?;
+            first = sealed_first(&mut sealer, &[]).map_err(broken)?;
         }
         let tcp = match self.warm.as_ref().and_then(|warm| warm.take(progress)) {
             Some(tcp) => {
@@ -118,10 +124,28 @@ impl Shadowsocks {
     }
 }
 
-/// What stands before the first payload, without one.
-fn sealed_lead(sealer: &mut Sealer) -> io::Result<Vec<u8>> {
-    let mut memory = vec![0; sealer::memory(1)];
-    let filled = sealer.lead(&mut memory);
+impl Sealed {
+    /// Sends the client's first bytes, with what stands before them; none of them: that alone.
+    ///
+    /// # Errors
+    /// They are more than [`LONGEST_FIRST`]; what write(2) says.
+    pub async fn send_first(&mut self, payload: &[u8]) -> io::Result<()> {
+        let run = sealed_first(&mut self.sealer, payload)?;
+        self.tcp.write_all(&run).await
+    }
+}
+
+/// So many bytes leave as the first at most.
+pub const LONGEST_FIRST: usize = sealer::LONGEST_PAYLOAD;
+
+/// What stands before the first payload, and that payload.
+fn sealed_first(sealer: &mut Sealer, payload: &[u8]) -> io::Result<Vec<u8>> {
+    let mut memory = vec![0; sealer::memory(2)];
+    let lead = sealer.lead(&mut memory);
+    let filled = lead + sealer::place(&mut memory, lead, payload);
+    if filled < lead + payload.len() {
+        return Err(invalid("the first payload is longer than what is sent at once"));
+    }
     let run = sealer.seal(&mut memory, filled)?;
     Ok(memory[run].to_vec())
 }
@@ -155,16 +179,8 @@ impl Proxy for Shadowsocks {
         self.server.was_unanswered();
     }
 
-    fn network_changed(&self) {
-        self.warm.iter().for_each(Warm::give_up);
-    }
-
-    fn ahead_failed(&self) -> BoxFuture<'_, ()> {
-        Box::pin(Warm::any_failed(self.warm.as_ref()))
-    }
-
-    fn warm_counts(&self) -> Option<WarmCounts> {
-        self.warm.as_ref().map(Warm::counts)
+    fn dialled_ahead(&self) -> Option<&dyn DialledAhead> {
+        self.warm.as_ref().map(|warm| warm as &dyn DialledAhead)
     }
 
     fn suspicion_of_silence(&self) -> String {

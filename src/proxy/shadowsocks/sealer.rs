@@ -113,6 +113,11 @@ impl Sealer {
         clear.unwrap_or_default()
     }
 
+    /// Whether what has to stand before the first payload is on its way.
+    pub fn has_opened(&self) -> bool {
+        self.opening.is_none()
+    }
+
     /// Puts what has to stand before the first payload into its place, and returns how many bytes
     /// that are: none once it has been sealed.
     pub fn lead(&self, memory: &mut [u8]) -> usize {

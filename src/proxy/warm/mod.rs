@@ -14,14 +14,16 @@
 //!
 //! **What dies at that very moment** is a race that no look can win. Where the server answers a
 //! request before the first payload ([`WarmRequest`]), an end without a byte of an answer means one
-//! more dial, fresh: no payload was sent. A shadowsocks server answers nothing before payload, and
-//! payload is never sent twice; there the short life of what is ready has to do.
+//! more dial, fresh: no payload was sent. A shadowsocks server answers nothing before payload. A
+//! first payload that may be repeated is (`dispatch::first_words`), and no other is ever sent
+//! twice; there the short life of what is ready has to do.
 //!
 //! **It is no evidence.** That a connection stands which was dialled seconds ago does not say that
 //! the server is there now. So one failed dial, or one that was given up, and all are closed
 //! ([`Endpoint::turn`](super::endpoint::Endpoint::turn)): the next dial asks the server itself. The
-//! same where a dial ahead fails, which else is held against nobody: it keeps from dialling ahead
-//! for a while, and whoever wants to know is told ([`Warm::any_failed`]).
+//! same where a dial ahead fails, or takes far longer than it used to: a server that went silent
+//! shows itself so before a program meets it. That is held against nobody, but whoever wants to
+//! know is told ([`DialledAhead::suspicion`]).
 //!
 //! They live on the runtime on which the proxy was made: the resolver dials on a thread of its own,
 //! which shall not have to carry the connections of others. Their descriptors are lent
@@ -30,6 +32,7 @@
 //! the dial, not when the connection is used.
 
 mod demand;
+mod dialling;
 mod request;
 mod unspoken;
 
@@ -37,24 +40,22 @@ use super::server::ProxyServer;
 use super::{BoxFuture, Error, Progress};
 use crate::sync::lock;
 use demand::Demand;
+use dialling::DiallingAhead;
 pub(super) use request::WarmRequest;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::Instant;
 pub(super) use unspoken::Unspoken;
 
 /// A dial that takes less is not worth to be saved: nobody notices it. So nothing is dialled ahead
 /// to a server of this machine or of the LAN.
 pub const WORTH: Duration = Duration::from_millis(5);
-
-/// A dial ahead is given up after so long.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What became of the connections that were dialled ahead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +70,32 @@ pub struct WarmCounts {
     pub failed: u64,
 }
 
+impl fmt::Display for WarmCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WarmCounts { used, unused, ended, failed } = self;
+        write!(f, "{used} used, {unused} not needed, {ended} ended by the server, {failed} failed")
+    }
+}
+
+/// The connections to one server that are dialled ahead of need, whatever they are made of.
+pub trait DialledAhead: Send + Sync {
+    /// All that are ready may lead nowhere, and so may those that are being dialled.
+    fn give_up(&self);
+
+    /// One that was handed out turned out to be ended, before a byte came back.
+    fn was_of_no_use(&self);
+
+    /// Waits until one could not be dialled, or only slowly. That is held against nobody, but it is
+    /// a reason to ask. What was so before the wait began counts.
+    fn suspicion(&self) -> BoxFuture<'_, ()>;
+
+    /// What became of them so far.
+    fn counts(&self) -> WarmCounts;
+
+    /// How many are ready now.
+    fn ready(&self) -> usize;
+}
+
 /// Makes a connection on which nothing is asked yet.
 type Ahead<C> = Box<dyn Fn() -> BoxFuture<'static, Result<C, Error>> + Send + Sync>;
 
@@ -80,7 +107,7 @@ struct WarmState<C> {
     ahead: Ahead<C>,
     runtime: Handle,
     stock: Mutex<Stock<C>>,
-    has_failed: Notify,
+    is_suspect: Notify,
     used: AtomicU64,
     unused: AtomicU64,
     ended: AtomicU64,
@@ -141,7 +168,7 @@ impl<C: Unspoken> Warm<C> {
             ahead,
             runtime: Handle::try_current().ok()?,
             stock: Mutex::new(stock),
-            has_failed: Notify::new(),
+            is_suspect: Notify::new(),
             used: AtomicU64::new(0),
             unused: AtomicU64::new(0),
             ended: AtomicU64::new(0),
@@ -190,43 +217,8 @@ impl<C: Unspoken> Warm<C> {
         lock(&self.0.stock).demand.was_of_use();
     }
 
-    /// One was ended when it was asked.
-    fn was_of_no_use(&self) {
-        self.0.ended.fetch_add(1, Ordering::Relaxed);
-        lock(&self.0.stock).demand.was_ended(Instant::now());
-    }
-
-    /// All that are ready may lead nowhere; also those that are being dialled.
-    pub(super) fn give_up(&self) {
-        let mut stock = lock(&self.0.stock);
-        stock.network += 1;
-        stock.demand.lost();
-        self.0.discard(&mut stock);
-    }
-
     fn server(&self) -> &ProxyServer {
         &self.0.server
-    }
-
-    /// What became of them so far.
-    pub(super) fn counts(&self) -> WarmCounts {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let WarmState { used, unused, ended, failed, .. } = &*self.0;
-        WarmCounts {
-            used: count(used),
-            unused: count(unused),
-            ended: count(ended),
-            failed: count(failed),
-        }
-    }
-
-    /// Waits until a dial ahead has failed; without any, for ever. One that failed before the wait
-    /// began counts.
-    pub(super) async fn any_failed(warm: Option<&Self>) {
-        match warm {
-            Some(warm) => warm.0.has_failed.notified().await,
-            None => std::future::pending().await,
-        }
     }
 
     /// Dials what is missing.
@@ -241,10 +233,44 @@ impl<C: Unspoken> Warm<C> {
                 state: Arc::downgrade(state),
                 turn: (stock.turn, stock.network),
                 born: now,
+                remarkable: stock.demand.remarkable(),
             };
             let dial = (state.ahead)();
             state.runtime.spawn(dialling.run(dial, lent));
         }
+    }
+}
+
+impl<C: Unspoken> DialledAhead for Warm<C> {
+    fn give_up(&self) {
+        let mut stock = lock(&self.0.stock);
+        stock.network += 1;
+        stock.demand.lost();
+        self.0.discard(&mut stock);
+    }
+
+    fn was_of_no_use(&self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+        lock(&self.0.stock).demand.was_ended(Instant::now());
+    }
+
+    fn suspicion(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.is_suspect.notified())
+    }
+
+    fn counts(&self) -> WarmCounts {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let WarmState { used, unused, ended, failed, .. } = &*self.0;
+        WarmCounts {
+            used: count(used),
+            unused: count(unused),
+            ended: count(ended),
+            failed: count(failed),
+        }
+    }
+
+    fn ready(&self) -> usize {
+        lock(&self.0.stock).ready.len()
     }
 }
 
@@ -293,9 +319,22 @@ impl<C: Unspoken> WarmState<C> {
         self.failed.fetch_add(1, Ordering::Relaxed);
         let mut stock = lock(&self.stock);
         stock.demand.failed(Instant::now());
+        self.suspect(&mut stock);
+    }
+
+    /// The same, although the dial still goes on.
+    fn dials_slowly(&self, turn: (u64, u64)) {
+        let mut stock = lock(&self.stock);
+        self.turn(&mut stock);
+        if turn == (stock.turn, stock.network) {
+            self.suspect(&mut stock);
+        }
+    }
+
+    fn suspect(&self, stock: &mut Stock<C>) {
         stock.demand.lost();
-        self.discard(&mut stock);
-        self.has_failed.notify_one();
+        self.discard(stock);
+        self.is_suspect.notify_one();
     }
 
     fn discard(&self, stock: &mut Stock<C>) {
@@ -309,52 +348,19 @@ impl<C: Unspoken> WarmState<C> {
         self.turn(&mut stock);
         let (now, life) = (Instant::now(), stock.demand.life());
         while stock.ready.front().is_some_and(|ready| now >= ready.born + life) {
-            stock.ready.pop_front();
-            self.unused.fetch_add(1, Ordering::Relaxed);
+            let is_whole =
+                stock.ready.pop_front().is_some_and(|mut it| it.connection.is_untouched());
+            if is_whole {
+                self.unused.fetch_add(1, Ordering::Relaxed);
+                stock.demand.outlived(now);
+            } else {
+                self.ended.fetch_add(1, Ordering::Relaxed);
+                stock.demand.was_ended(now);
+            }
         }
         let next = stock.ready.front().map(|ready| ready.born + life);
         stock.is_watched = next.is_some();
         next
-    }
-}
-
-/// A dial ahead of need. Dropped, it counts no longer.
-struct DiallingAhead<C> {
-    state: Weak<WarmState<C>>,
-    /// What has to be the same at its end.
-    turn: (u64, u64),
-    born: Instant,
-}
-
-impl<C: Unspoken> DiallingAhead<C> {
-    async fn run(self, dial: BoxFuture<'static, Result<C, Error>>, lent: OwnedSemaphorePermit) {
-        let dialled = timeout(PATIENCE, dial).await;
-        let Some(state) = self.state.upgrade() else { return };
-        match dialled {
-            Ok(Ok(connection)) => {
-                let ready = Ready { connection, born: self.born, _lent: lent };
-                if state.keep(ready, self.turn) {
-                    tokio::spawn(watch(self.state.clone()));
-                }
-            }
-            Ok(Err(_)) | Err(_) => state.could_not_dial(),
-        }
-    }
-}
-
-impl<C> Drop for DiallingAhead<C> {
-    fn drop(&mut self) {
-        if let Some(state) = self.state.upgrade() {
-            lock(&state.stock).dialling -= 1;
-        }
-    }
-}
-
-/// Closes what becomes too old, while there is something.
-async fn watch<C: Unspoken>(state: Weak<WarmState<C>>) {
-    loop {
-        let Some(next) = state.upgrade().and_then(|state| state.clear_old()) else { return };
-        sleep_until(next).await;
     }
 }
 

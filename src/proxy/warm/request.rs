@@ -1,6 +1,6 @@
 //! A request on a connection that was dialled ahead, to a server that answers before any payload.
 
-use super::{Unspoken, Warm};
+use super::{DialledAhead, Unspoken, Warm};
 use crate::net::stream;
 use crate::proxy::Progress;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -2,8 +2,10 @@
 //! program keeps its socket.
 
 use super::talker::Talker;
+use crate::client::{connect, echo};
 use crate::counters::Counters;
-use crate::peer::{service, shadowsocks};
+use crate::peer::{names, service, shadowsocks};
+use crate::process::{Place, sh};
 use crate::snet::{Config, Snet};
 use crate::variant::Variant;
 use crate::wait;
@@ -62,6 +64,32 @@ fn a_proxy_dies() {
         must_come_back(&talkers, Duration::from_secs(1), &snet);
         drop(first);
         must_come_back(&talkers, Duration::from_secs(10), &snet);
+        assert_eq!(counters.leaked(), 0, "something left directly");
+        snet.stop();
+    });
+}
+
+/// Its host is gone. Connections have shown that, so its sessions end long before they have rested.
+#[test]
+fn the_host_of_a_proxy_is_gone() {
+    sealed(|| {
+        service::start();
+        let _names = [names::domestic(), names::trusted()];
+        let counters = Counters::start();
+        let (_first, one) = shadowsocks::rust(Family::V4, METHOD);
+        let (_second, two) = shadowsocks::second(Family::V4, METHOD);
+        let snet = Snet::start(Variant::Native, &local(&[one, two]));
+        let talkers = talkers();
+        must_come_back(&talkers, Duration::from_secs(1), &snet);
+        let port = shadowsocks::rust_address(Family::V4).port();
+        for protocol in ["tcp", "udp"] {
+            let gone = format!("iptables -I INPUT -p {protocol} --dport {port} -j DROP");
+            sh(Place::Internet, &gone);
+        }
+        assert!(talkers.iter().all(|talker| !talker.is_answered(b"down")));
+        let mut stream = connect(FOREIGN_SITE.port(Family::V4, service::ECHO));
+        echo(&mut stream, b"hello").expect("through the other one");
+        must_come_back(&talkers, Duration::from_secs(25), &snet);
         assert_eq!(counters.leaked(), 0, "something left directly");
         snet.stop();
     });

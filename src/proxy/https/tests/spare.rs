@@ -110,5 +110,7 @@ async fn its_failure_is_told() {
     });
     let proxy = warm_at(port, Some(Duration::ZERO));
     let _first = hello(&proxy).await;
-    timeout(Duration::from_secs(5), proxy.ahead_failed()).await.expect("it is told");
+    timeout(Duration::from_secs(5), proxy.dialled_ahead().unwrap().suspicion())
+        .await
+        .expect("it is told");
 }

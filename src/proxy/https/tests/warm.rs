@@ -87,7 +87,10 @@ async fn the_handshake_is_done_before_the_request() {
     let (proxy, _listener, mut ready) = with_one_ready().await;
     settled(&proxy).await;
     assert!(tokio::join!(hello(&proxy), serve(&mut ready)).0);
-    assert_eq!(proxy.warm_counts().unwrap(), WarmCounts { used: 1, ..WarmCounts::default() });
+    assert_eq!(
+        proxy.dialled_ahead().unwrap().counts(),
+        WarmCounts { used: 1, ..WarmCounts::default() }
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,7 +106,7 @@ async fn one_that_the_server_has_ended_is_not_used() {
         }
         let _alive = (end < 2).then_some(ready);
         fresh_among_others(&proxy, &listener).await;
-        assert_eq!(proxy.warm_counts().unwrap().ended, 1, "{end}");
+        assert_eq!(proxy.dialled_ahead().unwrap().counts().ended, 1, "{end}");
     }
 }
 
@@ -118,7 +121,7 @@ async fn one_that_ends_when_it_is_asked_is_replaced() {
             ready.shutdown().await.unwrap();
         };
         tokio::join!(fresh_among_others(&proxy, &listener), ending);
-        let counts = proxy.warm_counts().unwrap();
+        let counts = proxy.dialled_ahead().unwrap().counts();
         assert_eq!((counts.used, counts.ended), (1, 1));
     }
 }

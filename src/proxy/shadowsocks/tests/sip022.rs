@@ -240,7 +240,7 @@ fn an_answer_of_before_is_refused() {
 async fn a_fast_opening_leaves_in_one_write() {
     let key = key(Method::Blake3Aes256Gcm);
     let mut sealer = Sealer::request(&key, &target()).unwrap();
-    let first = sealed_lead(&mut sealer).unwrap();
+    let first = sealed_first(&mut sealer, &[]).unwrap();
     let (asked, padding, _) = read_request(METHODS[1], first, 0);
     assert!(asked == target() && padding > 0);
     assert_eq!(sealer.lead(&mut vec![0; sealer::memory(1)]), 0);

@@ -113,7 +113,7 @@ async fn a_request_is_made_once_more_and_not_again() {
         street.seen.order(&[end]).await;
         let served = serve(1).await.unwrap();
         assert!(!served.was_ready && served.echo.is_ok());
-        let counts = street.proxy.warm_counts().unwrap();
+        let counts = street.proxy.dialled_ahead().unwrap().counts();
         assert_eq!((counts.used, counts.ended), (1, 1));
         street.seen.becomes_idle(2).await;
         street.seen.order(&[end; 2]).await;

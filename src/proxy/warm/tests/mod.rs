@@ -4,19 +4,21 @@
 mod ends;
 mod scripted;
 
-use super::WarmCounts;
 use super::demand::{LIFE, MOST};
+use super::{DialledAhead, Warm, WarmCounts};
 use crate::plugin::spec::PluginSpec;
 use crate::plugin::{Launcher, Plugin};
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::server::ProxyServer;
-use crate::proxy::{Error, Progress, Proxy};
+use crate::proxy::{BoxFuture, Error, Progress, Proxy};
 use crate::target::Target;
 use scripted::{Order, PAYLOAD, PLACES, PROTOCOLS, Protocol, Street, proxy};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 fn target() -> Target {
@@ -73,7 +75,7 @@ async fn the_server_sees_the_connection_before_the_request() {
             assert!(served[0].was_ready && served[0].echo.is_ok(), "{protocol:?}: {served:?}");
             street.seen.becomes_idle(number as usize + 1).await;
         }
-        let counts = street.proxy.warm_counts().unwrap();
+        let counts = street.proxy.dialled_ahead().unwrap().counts();
         assert_eq!(counts, WarmCounts { used: 4, ..WarmCounts::default() });
         assert_eq!(street.places(), PLACES - 5);
     }
@@ -150,7 +152,7 @@ async fn all_are_closed_when_they_may_lead_nowhere() {
     type End = fn(&Street);
     // And how many dials lead somewhere afterwards.
     let ends: [(End, usize); 3] = [
-        (|street| street.proxy.network_changed(), 1),
+        (|street| street.proxy.dialled_ahead().unwrap().give_up(), 1),
         (|street| street.endpoint.miss(), 1),
         (|street| assert!(street.endpoint.resolved(vec!["127.0.0.2".parse().unwrap()])), 0),
     ];
@@ -189,8 +191,10 @@ async fn a_dial_ahead_that_fails_is_told_and_held_against_nobody() {
     street.close().await;
     // A ready one serves, and the one that shall take its place cannot be dialled.
     assert!(use_many(&street.proxy, 2..3).await[0].was_ready);
-    timeout(Duration::from_secs(1), street.proxy.ahead_failed()).await.unwrap();
-    assert!(street.proxy.warm_counts().unwrap().failed > 0);
+    timeout(Duration::from_secs(1), street.proxy.dialled_ahead().unwrap().suspicion())
+        .await
+        .unwrap();
+    assert!(street.proxy.dialled_ahead().unwrap().counts().failed > 0);
     let missed = timeout(Duration::from_millis(10), street.endpoint.was_missed()).await;
     assert!(missed.is_err(), "the server is not blamed");
     // But the next dial asks it.
@@ -231,7 +235,7 @@ async fn a_dial_on_a_ready_one_that_is_given_up_tells_whether_the_server_took_th
     let dial = silent.connect(&target, &progress);
     assert!(timeout(Duration::from_secs(1), dial).await.is_err());
     assert!(progress.is_server_reached());
-    assert_eq!(silent.warm_counts().unwrap().used, 1);
+    assert_eq!(silent.dialled_ahead().unwrap().counts().used, 1);
 }
 
 /// The resolver dials on a thread of its own.
@@ -255,4 +259,67 @@ fn they_outlive_the_runtime_of_who_asked_for_them() {
     .unwrap();
     let served = runtime.block_on(use_many(&street.proxy, 2..3));
     assert!(served[0].was_ready && served[0].echo.is_ok(), "{served:?}");
+}
+
+/// The server goes silent: what is ready is closed, and somebody is told, long before the dial that
+/// found it out is given up.
+#[tokio::test(start_paused = true)]
+async fn a_dial_ahead_that_is_slow_is_told_while_it_lasts() {
+    const USUAL: Duration = Duration::from_millis(100);
+    let street = Street::new(Protocol::Http);
+    let server =
+        ProxyServer::new("p".into(), Arc::clone(&street.endpoint), street.allowance.clone());
+    let server = Arc::new(server.warm(Some(Duration::ZERO)));
+    let (is_slow, dialled) = (Arc::new(AtomicBool::new(false)), Arc::clone(&server));
+    let is_slow_now = Arc::clone(&is_slow);
+    let ahead = move || -> BoxFuture<'static, Result<TcpStream, Error>> {
+        let (server, is_slow) = (Arc::clone(&dialled), is_slow_now.load(Ordering::Relaxed));
+        Box::pin(async move {
+            if is_slow {
+                sleep(USUAL * 10).await;
+            }
+            server.dial_ahead(&[]).await
+        })
+    };
+    let warm = Warm::of(&server, Box::new(ahead)).unwrap();
+    let dial = async || {
+        let progress = Progress::default();
+        let ready = warm.take(&progress);
+        if ready.is_none() {
+            let dial = async { Ok(sleep(USUAL).await) };
+            Warm::timing(Some(&warm), &progress, dial).await.unwrap();
+        }
+        ready.is_some()
+    };
+    let are_ready = async |count| {
+        for _ in 0..20_000 {
+            if warm.ready() == count {
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+            tokio::task::yield_now().await;
+        }
+        panic!("{} are ready, and not {count}", warm.ready());
+    };
+    assert_eq!([dial().await, dial().await], [false, false]);
+    are_ready(2).await;
+    is_slow.store(true, Ordering::Relaxed);
+    assert!(dial().await);
+    assert_eq!(warm.ready(), 1);
+    let told = async |milliseconds| {
+        timeout(Duration::from_millis(milliseconds), warm.suspicion()).await.is_ok()
+    };
+    assert!(!told(395).await && warm.ready() == 1, "it may still come");
+    assert!(told(10).await);
+    assert_eq!(warm.ready(), 0);
+    // Those that came late show that the server is there.
+    sleep(USUAL * 10).await;
+    are_ready(2).await;
+    assert_eq!([dial().await, dial().await], [true, true]);
+    // Others are dialled ahead once a dial has shown how long it takes now.
+    sleep(USUAL * 10).await;
+    assert_eq!(warm.ready(), 0);
+    is_slow.store(false, Ordering::Relaxed);
+    assert!(!dial().await);
+    are_ready(3).await;
 }
