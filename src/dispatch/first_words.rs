@@ -358,7 +358,7 @@ async fn hello(client: &TcpStream, sealed: &mut Sealed) -> Option<Vec<u8>> {
     }
     let mut words = vec![0; LONGEST_FIRST];
     for _ in 0..PIECES {
-        let length = first_bytes::peek(client, &mut words).len();
+        let length = first_bytes::peek(client, &mut words).map_or(0, <[u8]>::len);
         match first_flight(&words[..length]) {
             FirstFlight::Hello => {
                 words.truncate(length);

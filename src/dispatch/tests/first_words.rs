@@ -147,7 +147,7 @@ impl Stage {
             _clock: clock,
         };
         if is_ready {
-            drop(stage.dispatcher.connect(&foreign(), CLIENT, None, None).await.unwrap());
+            drop(stage.dispatcher.connect(&foreign(), None, CLIENT, None, None).await.unwrap());
             let ahead = a.proxy.dialled_ahead().unwrap();
             until("none is ready", || ahead.ready() == 1).await;
         }
@@ -161,12 +161,13 @@ impl Stage {
         let (dispatcher, meter) = (Arc::clone(&self.dispatcher), Arc::clone(&self.meter));
         tokio::spawn(async move {
             let target = foreign();
-            let connected = dispatcher.connect(&target, CLIENT, None, None).await.unwrap();
+            let connected = dispatcher.connect(&target, None, CLIENT, None, None).await.unwrap();
             let words = FirstWords {
                 client: &client,
                 from: CLIENT,
                 target: &target,
                 told: None,
+                claimed: None,
                 meter: &meter,
             };
             let connected = dispatcher.say(connected, words).await;
