@@ -50,7 +50,7 @@ impl<'a> FirstPayload<'a> {
         FirstPayload { client, asks: None, state, was_looked_at: AtomicBool::new(false) }
     }
 
-    /// The same, where somebody else has to see it before any of it leaves. If it may not leave, the
+    /// The same, where somebody else has to see it before any of it leaves. If it may not, the
     /// dial goes on without it.
     #[must_use]
     pub fn asking(mut self, asks: MayLeave<'a>) -> Self {

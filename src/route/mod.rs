@@ -4,8 +4,8 @@
 //! this process is judged again, because names learned by the resolver and a changed
 //! configuration may know better. Order of precedence, the same as in the kernel (which has
 //! this machine, its links and the proxies' servers besides): `block`, `proxy`, `direct`, what the
-//! resolver learned, reserved and China addresses, the rest. Only this process knows the name that a
-//! connection itself tells ([`Rules::route_claimed`]).
+//! resolver learned, reserved and China addresses, the rest. Only this process knows the name that
+//! a connection itself tells ([`Rules::route_claimed`]).
 
 mod learned;
 mod matches;

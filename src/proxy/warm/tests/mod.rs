@@ -286,7 +286,10 @@ async fn a_dial_ahead_that_is_slow_is_told_while_it_lasts() {
         let progress = Progress::default();
         let ready = warm.take(&progress);
         if ready.is_none() {
-            let dial = async { Ok(sleep(USUAL).await) };
+            let dial = async {
+                sleep(USUAL).await;
+                Ok(())
+            };
             Warm::timing(Some(&warm), &progress, dial).await.unwrap();
         }
         ready.is_some()
