@@ -1,0 +1,198 @@
+"""Opens each page of the dashboard in Chromium, by its DevTools protocol, and checks what it shows.
+
+drive.py FOLDER: a picture of each page goes there. Exits with 1 if a page lacks something.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+
+import websockets
+
+SNET = "http://127.0.0.1:9090"
+SECRET = open("/run/lab/secret").read().strip()
+PAGE = "http://127.0.0.1:8000/#/"
+DEVTOOLS = 9333
+
+failures = []
+
+
+def check(what, holds, found):
+    print(f"{'ok  ' if holds else 'FAIL'} {what}")
+    if not holds:
+        failures.append(what)
+        print(f"     found: {found!r}")
+
+
+def ask(path, method="GET", secret=SECRET):
+    headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+    request = urllib.request.Request(SNET + path, method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+class Browser:
+    def __init__(self, socket):
+        self.socket, self.number = socket, 0
+
+    async def call(self, method, **parameters):
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": parameters}
+        await self.socket.send(json.dumps(message))
+        while True:
+            answer = json.loads(await self.socket.recv())
+            if answer.get("id") == self.number:
+                return answer.get("result", {})
+
+    async def run(self, script):
+        result = await self.call("Runtime.evaluate", expression=script)
+        return result.get("result", {}).get("value")
+
+    async def text(self):
+        return await self.run("document.body.innerText") or ""
+
+    async def until(self, holds, seconds=20):
+        """The text of the page once it holds, or at the end of the patience."""
+        end = time.monotonic() + seconds
+        while True:
+            text = await self.text()
+            if holds(text) or time.monotonic() > end:
+                return text
+            await asyncio.sleep(0.3)
+
+    async def open(self, page):
+        await self.call("Page.navigate", url=PAGE + page)
+        await asyncio.sleep(1)
+
+    async def picture(self, folder, name):
+        shot = await self.call("Page.captureScreenshot", format="png")
+        with open(os.path.join(folder, f"{name}.png"), "wb") as file:
+            file.write(base64.b64decode(shot["data"]))
+
+
+async def drive(browser, folder):
+    await browser.call("Page.enable")
+    secret = urllib.parse.quote(SECRET)
+    await browser.open(f"setup?hostname=127.0.0.1&port=9090&secret={secret}&http=1")
+    await asyncio.sleep(3)
+
+    await browser.open("overview")
+    flows = re.compile(r"DOWNLOAD\s+(?!0\s)[\d.]+\s+[kM]?B/s")
+    text = await browser.until(lambda text: flows.search(text))
+    check("overview: traffic flows", flows.search(text), text[:600])
+    check("overview: snet's version", re.search(r"snet \d+\.\d+", text), text[:300])
+    check("overview: three connections", re.search(r"CONNECTIONS\s+3\b", text), text[:600])
+    await browser.picture(folder, "overview")
+
+    await browser.open("proxies")
+    text = await browser.until(lambda text: "tokyo" in text)
+    check("proxies: the group and its member", "PROXY" in text and "tokyo" in text, text[:300])
+    await browser.picture(folder, "proxies")
+
+    await browser.open("connections")
+    row = "foreign.example:80"
+    text = await browser.until(lambda text: text.count(row) == 3)
+    check("connections: three, by name", text.count(row) == 3, text[:800])
+    check("connections: their proxy", text.count("tokyo") >= 3, text[:800])
+    await browser.picture(folder, "connections")
+    closed = await browser.run("""(() => {
+        const rows = [...document.querySelectorAll('tr')];
+        const row = rows.find(row => row.innerText.includes('foreign.example:80'));
+        const button = row && row.querySelector('button');
+        if (button) button.click();
+        return Boolean(button);
+    })()""")
+    text = await browser.until(lambda text: text.count(row) == 2)
+    live = json.loads(ask("/connections")[1])["connections"]
+    check("connections: one is closed by its button", closed and len(live) == 2, len(live))
+
+    await browser.open("rules")
+    text = await browser.until(lambda text: "CN" in text)
+    check("rules: the domestic list", re.search(r"GeoIP\s*:\s*CN", text), text[:300])
+    await browser.picture(folder, "rules")
+
+
+async def with_browser(folder):
+    arguments = ["chromium", "--headless", "--no-sandbox", "--disable-gpu",
+                 f"--remote-debugging-port={DEVTOOLS}", "--user-data-dir=/run/lab/chromium",
+                 "--window-size=1280,860", "about:blank"]
+    chromium = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        pages = []
+        for _ in range(100):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{DEVTOOLS}/json") as answer:
+                    pages = [it for it in json.load(answer) if it["type"] == "page"]
+            except OSError:
+                pass
+            if pages:
+                break
+            await asyncio.sleep(0.2)
+        async with websockets.connect(pages[0]["webSocketDebuggerUrl"], max_size=None) as socket:
+            await drive(Browser(socket), folder)
+    finally:
+        chromium.terminate()
+        chromium.wait()
+
+
+def guarded():
+    for path in ("/", "/version", "/connections", "/metrics", "/proxies"):
+        for secret in (None, "wrong"):
+            status, body = ask(path, secret=secret)
+            check(f"{path}: 401 {'with a wrong' if secret else 'without a'} secret",
+                  status == 401 and "snet" not in body, (status, body))
+
+
+def prometheus():
+    if not shutil.which("prometheus"):
+        return print("     Prometheus is not installed")
+    with open("/run/lab/prometheus.yml", "w") as file:
+        file.write("scrape_configs:\n- job_name: snet\n  scrape_interval: 1s\n"
+                   "  authorization: { credentials_file: /run/lab/secret }\n"
+                   "  static_configs: [{ targets: ['127.0.0.1:9090'] }]\n")
+    arguments = ["prometheus", "--config.file=/run/lab/prometheus.yml",
+                 "--storage.tsdb.path=/run/lab/tsdb", "--web.listen-address=127.0.0.1:9191"]
+    log = open("/run/lab/prometheus.log", "w")
+    server = subprocess.Popen(arguments, stdout=log, stderr=log)
+
+    def values(query):
+        url = "http://127.0.0.1:9191/api/v1/query?" + urllib.parse.urlencode({"query": query})
+        with urllib.request.urlopen(url) as answer:
+            return [it["value"][1] for it in json.load(answer)["data"]["result"]]
+
+    try:
+        found = []
+        for _ in range(40):
+            time.sleep(0.5)
+            try:
+                found = values('up{job="snet"}')
+            except OSError:
+                continue
+            if found == ["1"]:
+                break
+        check("Prometheus scrapes it", found == ["1"], found)
+        found = values('snet_proxy_bytes_total{proxy="tokyo",direction="down"}')
+        check("Prometheus has the bytes of a proxy", found and float(found[0]) > 0, found)
+        found = values('snet_proxy_up{proxy="osaka"}')
+        check("Prometheus knows that one is down", found == ["0"], found)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+guarded()
+asyncio.run(with_browser(sys.argv[1]))
+prometheus()
+print(f"{len(failures)} of the checks failed" if failures else "all checks hold")
+sys.exit(bool(failures))

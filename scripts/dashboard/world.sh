@@ -1,0 +1,61 @@
+#!/bin/sh
+# The world of scripts/dashboard.sh, inside its namespaces: a host with snet and a browser, and behind a
+# wire a site, a name server and two proxies, of which one is not there.
+set -eu
+
+snet=$1 files=$2 folder=$3 python=$4
+here=$(CDPATH='' dirname -- "$0")
+mount -t tmpfs none /run
+mkdir /run/lab
+chmod 700 /run/lab
+ip link set lo up
+unshare -n sleep 300 &
+site=$!
+# The other namespace is there as soon as it is another one.
+while [ "$(readlink /proc/$site/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do sleep 0.1; done
+ip link add wire type veth peer name far netns $site
+ip addr add 192.0.2.2/24 dev wire
+ip link set wire up
+ip route add default via 192.0.2.1
+there() { nsenter -t $site -n "$@"; }
+there ip link set lo up
+there ip addr add 192.0.2.1/24 dev far
+there ip link set far up
+for address in 203.0.113.10 198.51.100.53 198.51.100.54; do there ip addr add $address/32 dev lo; done
+there dnsmasq --conf-file=/dev/null --no-daemon --no-resolv --no-hosts --user=root --bind-interfaces \
+    --listen-address=198.51.100.53,198.51.100.54 --address=/foreign.example/203.0.113.10 \
+    >/run/lab/dnsmasq 2>&1 &
+there python3 "$here/peers.py" &
+echo 'a secret for an hour' >/run/lab/secret
+cat >/run/lab/snet.toml <<EOT
+[[proxy]]
+name = "tokyo"
+type = "http"
+server = "192.0.2.1:8080"
+[[proxy]]
+name = "osaka"
+type = "http"
+server = "192.0.2.1:8081"
+[dns]
+china = ["198.51.100.53"]
+trusted = ["198.51.100.54"]
+[firewall]
+backend = "nftables"
+[control]
+http = "127.0.0.1:9090"
+secret-file = "/run/lab/secret"
+EOT
+chmod 600 /run/lab/secret /run/lab/snet.toml
+sleep 1
+"$snet" -c /run/lab/snet.toml >/run/lab/log 2>&1 &
+for _ in $(seq 100); do
+    ! grep -qs ready: /run/lab/log || break
+    sleep 0.1
+done
+grep -q ready: /run/lab/log || { cat /run/lab/log >&2; exit 1; }
+(cd "$files" && exec python3 -m http.server -b 127.0.0.1 8000 >/dev/null 2>&1) &
+for _ in 1 2 3; do
+    curl -s --resolve foreign.example:80:203.0.113.10 --max-time 200 -o /dev/null http://foreign.example/ &
+done
+sleep 1
+"$python" "$here/drive.py" "$folder"
