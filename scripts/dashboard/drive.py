@@ -89,10 +89,11 @@ async def drive(browser, folder):
 
     await browser.open("overview")
     flows = re.compile(r"DOWNLOAD\s+(?!0\s)[\d.]+\s+[kM]?B/s")
-    text = await browser.until(lambda text: flows.search(text))
+    three = re.compile(r"CONNECTIONS\s+3\b")
+    text = await browser.until(lambda text: flows.search(text) and three.search(text))
     check("overview: traffic flows", flows.search(text), text[:600])
     check("overview: snet's version", re.search(r"snet \d+\.\d+", text), text[:300])
-    check("overview: three connections", re.search(r"CONNECTIONS\s+3\b", text), text[:600])
+    check("overview: three connections", three.search(text), text[:600])
     await browser.picture(folder, "overview")
 
     await browser.open("proxies")
