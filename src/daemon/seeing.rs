@@ -5,6 +5,7 @@ use crate::config::{Config, Purpose};
 use crate::ipset::IpSet;
 use crate::stats::{LiveFlow, LiveKind, NameOutcome, Stats};
 use crate::view::{FlowView, ProxyView, RuleView, StatusView, TrafficView};
+use std::collections::HashMap;
 use std::process;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +17,13 @@ pub(super) fn status(generation: &Generation, parts: &Parts) -> StatusView {
     let live = parts.stats.live.list();
     let dispatcher = parts.current.load();
     let now = Instant::now();
+    let open = open_through(&live);
     let proxies = dispatcher.upstreams().iter().map(|upstream| {
         let mut view = upstream.view(now);
         view.kind = kind(config, &view.name);
-        count_live(&mut view, &live);
+        if let Some(open) = open.get(upstream.label()) {
+            open.add_to(&mut view);
+        }
         view
     });
     let mut groups: Vec<_> = dispatcher.groups().iter().map(|group| group.view(now)).collect();
@@ -141,20 +145,40 @@ fn traffic(stats: &Stats, live: &[Arc<LiveFlow>]) -> TrafficView {
     view
 }
 
-fn count_live(proxy: &mut ProxyView, live: &[Arc<LiveFlow>]) {
-    for flow in live {
-        let via = flow.way().and_then(|way| way.proxy);
-        if via.as_deref() != Some(&*proxy.name) {
-            continue;
-        }
-        proxy.open += 1;
-        match flow.kind {
-            LiveKind::Connection => proxy.connections += 1,
-            LiveKind::Datagrams => proxy.sessions += 1,
-        }
-        proxy.up += flow.meter.up.get();
-        proxy.down += flow.meter.down.get();
+/// What is open through one proxy.
+#[derive(Debug, Default)]
+struct OpenThrough {
+    connections: u64,
+    sessions: u64,
+    up: u64,
+    down: u64,
+}
+
+impl OpenThrough {
+    fn add_to(&self, proxy: &mut ProxyView) {
+        let OpenThrough { connections, sessions, up, down } = self;
+        proxy.open += connections + sessions;
+        proxy.connections += connections;
+        proxy.sessions += sessions;
+        proxy.up += up;
+        proxy.down += down;
     }
+}
+
+/// By the proxy's name. One walk for all of them: there may be hundreds.
+fn open_through(live: &[Arc<LiveFlow>]) -> HashMap<Arc<str>, OpenThrough> {
+    let mut open: HashMap<Arc<str>, OpenThrough> = HashMap::new();
+    for flow in live {
+        let Some(proxy) = flow.way().and_then(|way| way.proxy) else { continue };
+        let sums = open.entry(proxy).or_default();
+        match flow.kind {
+            LiveKind::Connection => sums.connections += 1,
+            LiveKind::Datagrams => sums.sessions += 1,
+        }
+        sums.up += flow.meter.up.get();
+        sums.down += flow.meter.down.get();
+    }
+    open
 }
 
 fn kind(config: &Config, name: &str) -> String {
@@ -216,7 +240,7 @@ mod tests {
         assert_eq!((view.open, view.up, view.down), (4, 120, 40));
         let mut proxy =
             ProxyView { name: "tokyo".into(), connections: 7, up: 1000, ..ProxyView::default() };
-        count_live(&mut proxy, &live);
+        open_through(&live)["tokyo"].add_to(&mut proxy);
         assert_eq!((proxy.open, proxy.connections, proxy.up, proxy.down), (2, 9, 1011, 22));
     }
 

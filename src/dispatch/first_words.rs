@@ -26,12 +26,14 @@ use super::standing::Rank;
 use super::{Connected, Dispatcher, Error, Upstream, hedge};
 use crate::domain::Name;
 use crate::net::{ResetOnDrop, first_bytes, stream};
+use crate::proxy::first_payload::MayLeave;
 use crate::proxy::shadowsocks::{FIRST_PAYLOAD, LONGEST_FIRST, Sealed};
 use crate::proxy::{Link, Stream};
 use crate::route::ToldName;
 use crate::sniff::{FirstFlight, first_flight};
 use crate::stats::Meter;
 use crate::target::Target;
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -53,7 +55,7 @@ const PIECE: Duration = Duration::from_millis(1);
 const PIECES: usize = 5;
 
 /// Whose words they are, and where they go.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct FirstWords<'a> {
     /// The program's connection.
     pub client: &'a TcpStream,
@@ -67,6 +69,14 @@ pub struct FirstWords<'a> {
     pub claimed: Option<&'a Name>,
     /// Counts the bytes of the connection.
     pub meter: &'a Arc<Meter>,
+    /// Sees the words before they are taken; those that may not leave stay where they are.
+    pub may_leave: Option<MayLeave<'a>>,
+}
+
+impl fmt::Debug for FirstWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FirstWords({} to {})", self.from, self.target)
+    }
 }
 
 /// Why the words are said once more.
@@ -118,7 +128,7 @@ impl Dispatcher {
         else {
             return connected;
         };
-        let Some(hello) = hello(words.client, sealed).await else { return connected };
+        let Some(hello) = hello(words, sealed).await else { return connected };
         let Ok(_kept) = self.kept_words.try_acquire() else {
             // They are taken: so they are sent, and that is all.
             let _ = sealed.send_first(&hello).await;
@@ -345,7 +355,10 @@ async fn moves(client: &TcpStream) {
 
 /// Takes the client's first words, if they are a hello. `None`: they are something else, and still
 /// to be read; if none came in time, the destination's address has been sent.
-async fn hello(client: &TcpStream, sealed: &mut Sealed) -> Option<Vec<u8>> {
+async fn hello(
+    FirstWords { client, may_leave, .. }: FirstWords<'_>,
+    sealed: &mut Sealed,
+) -> Option<Vec<u8>> {
     match timeout(FIRST_PAYLOAD, client.peek(&mut [0])).await {
         Ok(Ok(1..)) => {}
         // It has left.
@@ -360,6 +373,9 @@ async fn hello(client: &TcpStream, sealed: &mut Sealed) -> Option<Vec<u8>> {
     for _ in 0..PIECES {
         let length = first_bytes::peek(client, &mut words).map_or(0, <[u8]>::len);
         match first_flight(&words[..length]) {
+            FirstFlight::Hello if may_leave.is_some_and(|asks| !asks(&words[..length])) => {
+                return None;
+            }
             FirstFlight::Hello => {
                 words.truncate(length);
                 let taken = stream::read(client, &mut words).ok()?;

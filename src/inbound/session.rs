@@ -12,7 +12,7 @@ use crate::net::origin::OrigDst;
 use crate::net::{self, Outbound, ResetOnDrop};
 use crate::proxy::BoxFuture;
 use crate::proxy::direct::Direct;
-use crate::proxy::first_payload::FirstPayload;
+use crate::proxy::first_payload::{FirstPayload, MayLeave};
 use crate::relay::{self, Gate, relay};
 use crate::route::{ClientHost, Route, ToldName};
 use crate::sniff::{self, Sniffed};
@@ -68,11 +68,8 @@ impl Sessions {
             let (link, mortal) = match dial {
                 Ok((connected, sent)) => {
                     open.has_sent(sent);
-                    // What a name may still turn to another way is not said before it was seen.
-                    let connected = match look {
-                        FirstLook::Untouched => connected,
-                        _ => Box::pin(self.say(connected, stream, &errand, live)).await,
-                    };
+                    let said = self.say(stream, connected, &errand, &open, live, &mut look);
+                    let Some(connected) = Box::pin(said).await else { continue };
                     let Connected { link, via, resets, group, reason, .. } = connected;
                     let mortal = via.clone().filter(|_| resets);
                     open.connected(via, group, reason);
@@ -206,26 +203,6 @@ impl Sessions {
         result
     }
 
-    /// Says the first words where they may have to be said again.
-    async fn say(
-        &self,
-        connected: Connected,
-        stream: &TcpStream,
-        errand: &SessionErrand,
-        live: &LiveFlow,
-    ) -> Connected {
-        let OrigDst(destination) = errand.intercepted.destination;
-        let words = FirstWords {
-            client: stream,
-            from: errand.client.ip().to_canonical(),
-            target: &Target::addr(destination),
-            told: errand.told.as_ref(),
-            claimed: errand.claimed.get(),
-            meter: &live.meter,
-        };
-        self.current.load().say(connected, words).await
-    }
-
     /// Dials the way that address and name say.
     async fn connect(
         &self,
@@ -250,6 +227,43 @@ impl Sessions {
         }
         let client = client.ip().to_canonical();
         Ok(dispatcher.connect(&target, claimed, client, told.as_ref(), Some(payload)).await?)
+    }
+
+    /// Says the client's first words where they may have to be said again, once they were looked at.
+    /// `None`: their name turns the connection to another way, and nothing was said.
+    async fn say(
+        &self,
+        stream: &TcpStream,
+        connected: Connected,
+        errand: &SessionErrand,
+        open: &Open<'_>,
+        live: &LiveFlow,
+        look: &mut FirstLook,
+    ) -> Option<Connected> {
+        let was_turned = errand.claimed.get().is_some();
+        let stays = |first: &[u8]| match sniff::stream(first) {
+            Sniffed::Name(name) => !self.is_turned_by(errand, open, &name),
+            _ => true,
+        };
+        let OrigDst(destination) = errand.intercepted.destination;
+        let words = FirstWords {
+            client: stream,
+            from: errand.client.ip().to_canonical(),
+            target: &Target::addr(destination),
+            claimed: errand.claimed.get(),
+            told: errand.told.as_ref(),
+            meter: &live.meter,
+            may_leave: (*look != FirstLook::Over).then_some(&stays as MayLeave<'_>),
+        };
+        let connected = self.current.load().say(connected, words).await;
+        if errand.claimed.get().is_some() && !was_turned {
+            *look = FirstLook::Over;
+            return None;
+        }
+        if live.meter.up.get() > 0 {
+            *look = FirstLook::Over;
+        }
+        Some(connected)
     }
 
     /// Whether the connection stays on its way, by its first bytes.

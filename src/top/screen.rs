@@ -44,6 +44,10 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        // The hook has given it back, and the panic has spoken since: nothing may go over that.
+        if std::thread::panicking() {
+            return;
+        }
         // A terminal that is gone needs nothing.
         let _ = ratatui::try_restore();
         let _ = self.terminal.show_cursor();

@@ -169,6 +169,7 @@ impl Stage {
                 told: None,
                 claimed: None,
                 meter: &meter,
+                may_leave: None,
             };
             let connected = dispatcher.say(connected, words).await;
             std::mem::forget(client);
@@ -347,4 +348,28 @@ async fn a_program_that_waits_for_the_server_is_not_delayed() {
     }
     let Connected { link: Link::Sealed(sealed), .. } = done(said).await else { panic!() };
     assert!(sealed.sealer.has_opened());
+}
+
+/// A rule turns the connection to another way: nothing was said, and all of it is there to be read.
+#[tokio::test(start_paused = true)]
+async fn words_that_may_not_leave_stay_with_the_client() {
+    let mut stage = Stage::new(true).await;
+    stage.program.write_all(&hello()).await.unwrap();
+    let mut client = stage.client.take().unwrap();
+    let target = foreign();
+    let connected = stage.dispatcher.connect(&target, None, CLIENT, None, None).await.unwrap();
+    let words = FirstWords {
+        client: &client,
+        from: CLIENT,
+        target: &target,
+        told: None,
+        claimed: None,
+        meter: &stage.meter,
+        may_leave: Some(&|words| words != hello()),
+    };
+    drop(stage.dispatcher.say(connected, words).await);
+    assert_eq!((stage.meter.up.get(), stage.heard()), (0, [vec![], vec![]]));
+    let mut whole = vec![0; HELLO.len()];
+    client.read_exact(&mut whole).await.unwrap();
+    assert_eq!(whole, hello());
 }
