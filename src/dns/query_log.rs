@@ -44,12 +44,26 @@ impl QueryLine<'_> {
     }
 }
 
-/// Whether it is what the daemon asks to know that names are answered: its proof, or `localhost`,
-/// which hardly anybody else asks a name server.
-pub(super) fn is_of_the_heartbeat(query: &Query) -> bool {
-    let name = query.to_name().map(|name| name.to_string()).unwrap_or_default();
-    let name = name.trim_end_matches('.');
-    name == "localhost" || name.ends_with(super::PROOF)
+/// What is not worth a count, of what is answered without a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OwnQuestion {
+    /// The daemon's proof of capture. It leaves no line either.
+    Proof,
+    /// `localhost`, by which the daemon learns that names are answered; hardly anybody else asks a
+    /// name server for it.
+    Localhost,
+}
+
+impl OwnQuestion {
+    /// Whether it is one of them.
+    pub(super) fn of(query: &Query) -> Option<Self> {
+        let name = query.to_name()?.to_string();
+        match name.trim_end_matches('.') {
+            "localhost" => Some(OwnQuestion::Localhost),
+            name if name.ends_with(super::PROOF) => Some(OwnQuestion::Proof),
+            _ => None,
+        }
+    }
 }
 
 impl AnswerSource {

@@ -18,7 +18,7 @@ use super::limit::RateLimit;
 use super::memory::Memory;
 use super::pending::PendingQueries;
 use super::policy::QueryPolicy;
-use super::query_log::{AnswerSource, QueryLine, is_of_the_heartbeat};
+use super::query_log::{AnswerSource, OwnQuestion, QueryLine};
 use super::reply::{self, Ede, UNTIL_RELOAD};
 use super::resolution::Resolution;
 use super::settings::Settings;
@@ -280,13 +280,15 @@ impl Resolver {
         Some(resolving.await)
     }
 
-    /// Counts an answer, unless it is for the heartbeat, and writes its line
+    /// Counts an answer, unless the daemon's own question got it, and writes its line
     /// (`dns.log-queries`).
     fn log(&self, asked: &ClientQuery<'_>, answer: &[u8], source: AnswerSource) {
-        if source == AnswerSource::Local && is_of_the_heartbeat(asked.query) {
-            return;
+        let is_local = source == AnswerSource::Local;
+        match is_local.then(|| OwnQuestion::of(asked.query)).flatten() {
+            Some(OwnQuestion::Proof) => return,
+            Some(OwnQuestion::Localhost) => {}
+            None => self.stats.names.answered(source.outcome()),
         }
-        self.stats.names.answered(source.outcome());
         if !self.policy.settings.privacy.log_queries {
             return;
         }
