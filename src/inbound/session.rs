@@ -229,7 +229,7 @@ impl Sessions {
         Ok(dispatcher.connect(&target, claimed, client, told.as_ref(), Some(payload)).await?)
     }
 
-    /// Says the client's first words where they may have to be said again, once they were looked at.
+    /// Says the client's first words where they may have to be said again, once they were seen.
     /// `None`: their name turns the connection to another way, and nothing was said.
     async fn say(
         &self,
