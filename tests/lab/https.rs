@@ -187,6 +187,8 @@ fn what_a_program_says_at_once_arrives_once_over_http2() {
             println!("{proxy:?}");
             let (_servers, line) = proxy.start(Family::V4);
             let snet = Snet::start(Variant::Nft, &Config::through(Family::V4, &[line]));
+            let soon = Duration::from_secs(10);
+            wait::until("an answer", soon, || snet.log().contains("INFO answers,"));
             for round in 0..30 {
                 let said: Vec<u8> = (0..1 + round * 900).map(|at| (at + round) as u8).collect();
                 let mut stream = connect(FOREIGN_SITE.port(Family::V4, service::ECHO));
