@@ -1,0 +1,129 @@
+//! The command line: arguments in, exit code out. Everything else is elsewhere.
+//! The codes are those of [`exit`](crate::exit).
+//!
+//! - `run` what changes this machine: the daemon, cleanup
+//! - `file` a configuration file: check, rules
+//! - `link` proxies as links
+//! - `asking` the running daemon: reload, status, explain, top
+//! - `out` what is said, and how a command ends
+
+mod asking;
+mod file;
+mod link;
+mod out;
+mod run;
+
+use crate::exit::{UNAVAILABLE, USAGE};
+use crate::plugin::child;
+use crate::selftest;
+use asking::{ExplainArguments, SocketArgument, StatusArguments, TopArguments};
+use clap::{CommandFactory, Parser, Subcommand};
+use file::FileArguments;
+use link::LinkArguments;
+use run::RunArguments;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Transparent proxy: redirects this machine's TCP, sends domestic traffic direct and the rest
+/// through a proxy, and answers names without poison.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration file and print what it means.
+    Check(FileArguments),
+    /// Print exactly what the kernel would be told; do nothing.
+    Rules(FileArguments),
+    /// Reload the configuration of the running daemon; connections live on.
+    Reload(SocketArgument),
+    /// Print how the running daemon is: capture, traffic, names, proxies, lists.
+    Status(StatusArguments),
+    /// Say why a name or an address goes where it goes: rules, lists, answers, verdict, proxy.
+    Explain(ExplainArguments),
+    /// Watch the connections of the running daemon: who talks to whom, how fast, by which way.
+    Top(TopArguments),
+    /// Print proxies as links and as tables of the file: those of a file, or that of a link on
+    /// standard input.
+    Link(LinkArguments),
+    /// Remove whatever a killed snet has left in the kernel.
+    Cleanup {
+        /// Leave a network that firewall.on-failure = "closed" keeps closed.
+        #[arg(long)]
+        keep_closed: bool,
+    },
+    /// Try everything in a sealed little internet on this very kernel; needs no root.
+    Selftest {
+        /// Only with this one; otherwise with each that can be had here.
+        #[arg(long, value_parser = ["iptables", "nftables"])]
+        backend: Option<String>,
+    },
+    /// One host of the selftest.
+    #[command(name = selftest::HOST_COMMAND, hide = true)]
+    SelftestHost {
+        /// Which one, and what it needs.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// What becomes a plugin, without rights.
+    #[command(name = child::COMMAND, hide = true)]
+    PluginChild {
+        /// The process that it ends with.
+        parent: i32,
+        /// The plugin.
+        program: PathBuf,
+    },
+}
+
+/// The definition of the command line, for what is made from it: manual page, completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the program; called by `main` before any thread exists.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are no error; a closed pipe is no error either.
+            let _ = error.print();
+            return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command {
+        None => run::run(&cli.run),
+        Some(Command::Check(file)) => file::check(&file),
+        Some(Command::Rules(file)) => file::rules(&file),
+        Some(Command::Reload(at)) => asking::reload(&at),
+        Some(Command::Status(of)) => asking::status(&of),
+        Some(Command::Explain(of)) => asking::explain(&of),
+        Some(Command::Top(of)) => asking::top(of),
+        Some(Command::Link(of)) => link::link(&of),
+        Some(Command::Cleanup { keep_closed }) => run::cleanup(keep_closed),
+        Some(Command::Selftest { backend }) => {
+            selftest::run(backend.and_then(|word| word.parse().ok()))
+        }
+        Some(Command::PluginChild { parent, program }) => {
+            let Err(error) = child::become_plugin(parent, &program);
+            out::fail(UNAVAILABLE, format_args!("{} cannot be run: {error}", program.display()))
+        }
+        Some(Command::SelftestHost { arguments }) => selftest::host(&arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// clap looks at a definition only where it is built without optimisation.
+    #[test]
+    fn the_definition_holds() {
+        command().debug_assert();
+    }
+}
