@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs, upgrades and removes snet: one binary, one systemd unit, one configuration file.
+# Installs, upgrades and removes snet: one binary, one systemd unit, one configuration file, and what
+# `man snet` and the shells read.
 #
 #   sudo scripts/install.sh              install, or upgrade what is installed
 #   sudo scripts/install.sh --remove     stop it and take it away; the configuration stays
@@ -20,6 +21,12 @@ program=$DESTDIR$PREFIX/bin/snet
 folder=$DESTDIR/etc/snet
 config=$folder/config.toml
 unit=$DESTDIR/etc/systemd/system/snet.service
+# Below $PREFIX/share, each with where it is from.
+pages='
+    man/man8/snet.8:man/snet.8
+    bash-completion/completions/snet:completions/snet.bash
+    zsh/site-functions/_snet:completions/_snet
+    fish/vendor_completions.d/snet.fish:completions/snet.fish'
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
@@ -45,6 +52,9 @@ install_snet() {
     [ -f "$example" ] || example=$here/config.example.toml
     service=$here/systemd/snet.service
     for file in "$example" "$service"; do [ -f "$file" ] || fail "$file is missing"; done
+    for page in $pages; do
+        [ -f "$here/${page#*:}" ] || fail "$here/${page#*:} is missing"
+    done
 
     if [ -x "$program" ]; then
         say "upgrading $("$program" --version || echo 'what is there') to $new"
@@ -55,6 +65,8 @@ install_snet() {
     say "  $program"
     sed "s|^\(Exec[A-Za-z]*=-\{0,1\}\)snet |\1$PREFIX/bin/snet |" "$service" | put 644 "$unit"
     say "  $unit"
+    for page in $pages; do put 644 "$DESTDIR$PREFIX/share/${page%%:*}" <"$here/${page#*:}"; done
+    say "  $DESTDIR$PREFIX/share: the manual page, completions for bash, zsh and fish"
     if [ -e "$config" ]; then
         say "  $config is kept as it is"
     else
@@ -100,6 +112,7 @@ remove_snet() {
         "$program" cleanup || say "a rule or set of snet may be left" >&2
     fi
     rm -f "$program" "$unit"
+    for page in $pages; do rm -f "$DESTDIR$PREFIX/share/${page%%:*}"; done
     if has_systemd; then
         systemctl daemon-reload
     fi

@@ -83,6 +83,24 @@ fn the_readme_is_short() {
     assert!(lines <= 150, "README.md has {lines} lines: move what is special to docs/");
 }
 
+/// A panel over a metric that snet does not have stays empty for ever.
+#[test]
+fn the_dashboard_of_grafana_asks_for_metrics_that_are_there() {
+    let dashboard = text(Path::new("docs/grafana.json"));
+    let metrics = text(Path::new("src/web/metrics.rs"));
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut found = BTreeSet::new();
+    for line in dashboard.lines().filter(|line| line.trim_start().starts_with("\"expr\"")) {
+        let words = line.split(|c| !is_word(c)).filter(|word| word.starts_with("snet_"));
+        found.extend(words);
+    }
+    assert!(found.len() > 10, "{found:?}");
+    let is_there =
+        |name: &str| metrics.contains(&format!("\"{}\"", name.trim_end_matches("_total")));
+    let missing: Vec<_> = found.into_iter().filter(|name| !is_there(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -96,7 +114,8 @@ fn documents() -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> =
         ["README.md", "ARCHITECTURE.md", "scripts/openwrt/README.md"].map(PathBuf::from).into();
     let docs = fs::read_dir(root().join("docs")).expect("the folder of the documents");
-    all.extend(docs.flatten().map(|entry| Path::new("docs").join(entry.file_name())));
+    let names = docs.flatten().map(|entry| Path::new("docs").join(entry.file_name()));
+    all.extend(names.filter(|path| path.extension().is_some_and(|kind| kind == "md")));
     assert!(all.len() > 5, "{all:?}");
     all.sort();
     all

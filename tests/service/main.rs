@@ -173,7 +173,15 @@ fn installed_upgraded_removed_purged() {
     let unit = fs::read_to_string(root.path(UNIT)).unwrap();
     assert!(unit.contains("\nExecStart=/usr/local/bin/snet -c /etc/snet/config.toml\n"), "{unit}");
     assert!(unit.contains("\nExecStopPost=-/usr/local/bin/snet cleanup --keep-closed\n"), "{unit}");
-    assert_eq!(root.files(), ["etc/snet/config.toml", UNIT, "usr/local/bin/snet"]);
+    let program = "usr/local/bin/snet";
+    let pages = PAGES.map(|page| format!("usr/local/share/{page}"));
+    let installed = ["etc/snet/config.toml", UNIT, program].into_iter();
+    let installed: Vec<_> = installed.chain(pages.iter().map(String::as_str)).collect();
+    assert_eq!(root.files(), installed);
+    for page in &pages {
+        assert_eq!(mode(&root.path(page)), 0o644, "{page}");
+        assert!(fs::read_to_string(root.path(page)).unwrap().contains("explain"), "{page}");
+    }
 
     fs::write(&config, "edited").unwrap();
     let said = root.install(&[]);
@@ -228,6 +236,14 @@ fn only_a_good_configuration_is_started() {
     assert!(asked().starts_with("disable --now snet.service\ndaemon-reload\n"));
     assert_eq!(root.files(), ["active", "bin/systemctl"]);
 }
+
+/// Where `man` and the shells look, below share/.
+const PAGES: [&str; 4] = [
+    "bash-completion/completions/snet",
+    "fish/vendor_completions.d/snet.fish",
+    "man/man8/snet.8",
+    "zsh/site-functions/_snet",
+];
 
 const UNIT: &str = "etc/systemd/system/snet.service";
 const PROXY: &str = "[[proxy]]\ntype = \"http\"\nserver = \"192.0.2.9:8080\"\n";
