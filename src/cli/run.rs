@@ -2,10 +2,10 @@
 
 use super::file::{advice, purpose};
 use super::out::{fail, print};
-use crate::config::{self, Config, Loaded, LogLevel, Purpose};
+use crate::config::{self, Config, Loaded, Purpose};
 use crate::daemon;
 use crate::exit::{CONFIG, USAGE};
-use crate::log::Log;
+use crate::log::{Log, LogSettings};
 use clap::{ArgAction, Args};
 use std::io;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub fn run(run: &RunArguments) -> ExitCode {
         Ok(loaded) => loaded,
         Err(problems) => return fail(CONFIG, problems),
     };
-    let log = Log::new(loaded.config.log_level, run.verbose);
+    let log = Log::new(loaded.config.log, run.verbose);
     let _last_words = log.last_words();
     for list in &loaded.config.rules.lists {
         info!("list {list}");
@@ -74,8 +74,12 @@ impl daemon::ConfigSource for Watched {
         Ok(config)
     }
 
+    fn log(&self) -> &Log {
+        &self.log
+    }
+
     fn taken(&self, config: &Config) {
-        self.log.set(config.log_level);
+        self.log.set(config.log);
     }
 }
 
@@ -89,7 +93,7 @@ pub fn cleanup(keep_closed: bool) -> ExitCode {
 /// What it has to say is written before the result, and a reader that does not read holds up
 /// neither.
 fn cleaned(keep_closed: bool) -> Result<String, daemon::Error> {
-    let log = Log::new(LogLevel::Info, 0);
+    let log = Log::new(LogSettings::default(), 0);
     let _last_words = log.last_words();
     daemon::cleanup(keep_closed)
 }

@@ -44,6 +44,7 @@ mod summary;
 mod tls;
 
 use crate::dns::household::Household;
+use crate::log::LogSettings;
 use crate::subscription::kept::KeptBody;
 use provided::BodyReading;
 use read::ConfigText;
@@ -54,7 +55,6 @@ pub use dns::DnsConfig;
 pub use firewall::{BackendChoice, DatagramPolicy, FirewallConfig, Offload};
 pub use group::GroupConfig;
 pub use listen::ListenConfig;
-pub use log::LogLevel;
 pub use provided::Provided;
 pub use proxy::ProxyConfig;
 pub use proxy_kind::ProxyKind;
@@ -88,8 +88,8 @@ pub struct Config {
     pub rules: RulesConfig,
     /// `[firewall]`
     pub firewall: FirewallConfig,
-    /// `log.level`
-    pub log_level: LogLevel,
+    /// `[log]`
+    pub log: LogSettings,
     /// `control.socket`
     pub control_socket: PathBuf,
     /// `control.http`

@@ -6,8 +6,8 @@ use super::rules::GroupNames;
 use super::section::Section;
 use super::source::SourceFile;
 use super::{
-    Config, DnsConfig, Error, FirewallConfig, ListenConfig, Loaded, LogLevel, Mode, Purpose,
-    RulesConfig, Scope, SubscriptionConfig, control, file, household, proxy, subscription,
+    Config, DnsConfig, Error, FirewallConfig, ListenConfig, Loaded, Mode, Purpose, RulesConfig,
+    Scope, SubscriptionConfig, control, file, household, log, proxy, subscription,
 };
 use std::collections::HashSet;
 use std::fmt;
@@ -139,7 +139,7 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
     let mut names = GroupNames { groups: &mut groups, is_proxy: &is_proxy };
     let rules = RulesConfig::read(&top.section("rules"), mode, scope, &mut names);
     let firewall = FirewallConfig::read(&top.section("firewall"), mode);
-    let log_level = LogLevel::read(&top.section("log"));
+    let log = log::read(&top.section("log"));
     let control = top.section("control");
     let control_socket = control::socket(&control);
     let control_http = control::http(&control);
@@ -157,7 +157,7 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
         dns,
         rules,
         firewall,
-        log_level,
+        log,
         control_socket,
         control_http,
         text: None,

@@ -13,6 +13,7 @@ use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
 use crate::inbound::tcp::Inbound;
 use crate::inbound::token::Token;
+use crate::log::Log;
 use crate::net::Outbound;
 use crate::plugin::Plugin;
 use crate::proxy::endpoint::Endpoint;
@@ -35,6 +36,9 @@ pub trait ConfigSource: Send + Sync {
     /// # Errors
     /// All that is wrong with it.
     fn load(&self) -> Result<Config, config::Error>;
+
+    /// The log, whose level it says.
+    fn log(&self) -> &Log;
 
     /// It is in force now.
     fn taken(&self, config: &Config);

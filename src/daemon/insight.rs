@@ -2,6 +2,7 @@
 
 use super::control::{ControlReply, ControlRequest, Look, Verb};
 use super::seeing;
+use crate::log::{Log, LogFollower, LogLevel};
 use crate::stats::Stats;
 use crate::view::{ExplainView, FlowView, RuleView, StatusView};
 use crate::web::{Insight, Told};
@@ -14,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(super) struct DaemonInsight {
     pub(super) requests: mpsc::Sender<ControlRequest>,
     pub(super) stats: Arc<Stats>,
+    pub(super) log: Log,
 }
 
 impl DaemonInsight {
@@ -47,6 +49,10 @@ impl Insight for DaemonInsight {
     fn explain(&self, name: &str) -> Told<'_, Option<ExplainView>> {
         let subject = name.parse();
         Box::pin(async move { self.look(Verb::Explain(subject.ok()?)).await })
+    }
+
+    fn follow(&self, level: LogLevel) -> LogFollower {
+        self.log.follow(level)
     }
 
     fn close(&self, id: Option<u64>) {

@@ -44,7 +44,7 @@ pub(super) enum ReloadError {
     #[error("{0}")]
     Config(config::Error),
     /// Keys that only a start reads.
-    #[error("{} cannot change while snet runs; restart it", .0.join(", "))]
+    #[error("the file changes {}, which only a start reads: restart snet", .0.join(", "))]
     Fixed(Vec<&'static str>),
     /// The rest.
     #[error(transparent)]

@@ -46,6 +46,7 @@ pub(super) fn status(generation: &Generation, parts: &Parts) -> StatusView {
         groups,
         lists: config.rules.lists.clone(),
         memory: resident(),
+        log_lines_lost: parts.source.log().lost(),
     }
 }
 

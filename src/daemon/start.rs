@@ -74,7 +74,8 @@ pub(super) async fn start(
     tasks.spawn("heartbeat", heartbeat.run(tasks.stopped()));
     let (asking, requests) = mpsc::channel(1);
     if let Some((HttpAccess { address, secret }, listener)) = web {
-        let insight = DaemonInsight { requests: asking.clone(), stats: Arc::clone(&parts.stats) };
+        let (stats, log) = (Arc::clone(&parts.stats), parts.source.log().clone());
+        let insight = DaemonInsight { requests: asking.clone(), stats, log };
         let web = Arc::new(Web::new(Box::new(insight), secret));
         let serving = web.serve(listener, tasks.stopped());
         let address = address.ip();

@@ -203,7 +203,7 @@ impl Daemon {
                 return (reply, Err(error));
             }
             Err(refused) => {
-                let why = format!("nothing has changed: {refused}");
+                let why = format!("refused, and snet goes on as before: {refused}");
                 match refused {
                     ReloadError::Daemon(_) => error!("reload: {why}"),
                     ReloadError::Config(_) | ReloadError::Fixed(_) => warn!("reload: {why}"),

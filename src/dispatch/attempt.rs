@@ -126,7 +126,7 @@ impl Upstream {
         let cause = end.cause().unwrap_or_default();
         if !proxys_fault {
             attempt.succeeded(now);
-            debug!(proxy = self.name(), %target, "{cause}");
+            debug!(proxy = self.name(), destination = %target, "{cause}");
         } else if attempt.failed(now) {
             self.is_down(cause);
             warn!(proxy = self.name(), "is down: {cause}");

@@ -152,7 +152,7 @@ impl Dispatcher {
         if why == Unheard::Broken {
             begun.has_broken(words);
         }
-        debug!(target = %words.target, via = begun.via.name(), "said once more: {why:?}");
+        debug!(destination = %words.target, proxy = begun.via.name(), "said once more: {why:?}");
         let again = Again { hello: &hello, why, words };
         again.say(connected, others).await
     }

@@ -8,7 +8,6 @@ use crate::stats::{FlowWay, LiveFlow, Stats};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tracing::{debug, info};
 
 /// A connection whose destination is known. It is counted once, refused or ended, and leaves one
 /// line in the log, also when it is dropped in the middle: then it was cut.
@@ -62,12 +61,11 @@ impl<'a> Open<'a> {
         group: Option<Arc<str>>,
         reason: Reason,
     ) {
-        let Open { live, destination, stats, .. } = self;
-        let (client, name) = (live.client, live.name());
+        let Open { live, stats, .. } = self;
         let proxy = via.as_ref().map(|via| Arc::clone(via.label()));
         live.goes(FlowWay { proxy, group, reason: reason.word() });
         if via.is_some() { &stats.proxied } else { &stats.direct }.add(1);
-        debug!(%client, %destination, name, via = via_text(via.as_deref()), "connected");
+        live.tell_begin("connected");
         self.phase = Phase::Relaying(via);
     }
 
@@ -88,13 +86,7 @@ impl<'a> Open<'a> {
     pub(super) fn refused(mut self, cause: &impl fmt::Display, is_expected: bool) {
         self.phase = Phase::Over;
         self.stats.refused.add(1);
-        let Open { live, destination, .. } = &self;
-        let (client, name) = (live.client, live.name());
-        if is_expected {
-            debug!(%client, %destination, name, "refused: {cause}");
-        } else {
-            info!(%client, %destination, name, "refused: {cause}");
-        }
+        self.live.tell_refusal(cause, is_expected);
     }
 
     /// The relay has ended.
@@ -118,23 +110,18 @@ impl<'a> Open<'a> {
 
     /// Counts the end, and writes the one line that every connection leaves in the log.
     fn tell(&self, phase: &Phase, how: &str) {
-        let Open { stats, live, destination, .. } = self;
-        let (up, down) = (live.meter.up.get(), live.meter.down.get());
-        let (client, name) = (live.client, live.name());
+        let Open { stats, live, .. } = self;
         stats.ended.add(1);
-        stats.bytes_up.add(up);
-        stats.bytes_down.add(down);
-        // Milliseconds are enough for a reader.
-        let seconds = live.began.elapsed().as_millis() as f64 / 1000.0;
+        stats.bytes_up.add(live.meter.up.get());
+        stats.bytes_down.add(live.meter.down.get());
         match phase {
             Phase::Relaying(via) => {
                 if let Some(via) = via {
                     via.traffic.ended(live);
                 }
-                let via = via_text(via.as_deref());
-                info!(%client, %destination, name, via, up, down, seconds, "{how}");
+                live.tell_end(how);
             }
-            _ => info!(%client, %destination, name, seconds, "{how} while it was being connected"),
+            _ => live.tell_end(&format!("{how} while it was being connected")),
         }
     }
 }
@@ -152,8 +139,4 @@ impl Drop for Open<'_> {
         };
         self.tell(&phase, why);
     }
-}
-
-fn via_text(via: Option<&Upstream>) -> &str {
-    via.map_or("direct", Upstream::name)
 }

@@ -1,23 +1,40 @@
-//! The log: what is logged at which level, and how it looks. How it gets out is [`queue`]'s.
+//! The log: what is logged at which level ([`layer`]), how it looks ([`text`], [`journal`]), and how
+//! it gets out ([`queue`]).
 //!
-//! It goes to standard error, the terminal's or the journal's. A thread that logs never waits for a
-//! reader. A panic is a line of the log like any other, for the same reason.
+//! It goes to standard error, a terminal's or a file, or to the journal where standard error is the
+//! journal's. A thread that logs never waits for a reader. A panic is a line of the log like any
+//! other, for the same reason.
 
+mod follow;
+mod journal;
+mod layer;
+mod level;
+mod line;
 mod queue;
+mod text;
 
-use crate::config::LogLevel;
-use queue::Queue;
+pub use follow::{FollowedLine, LogFollower};
+pub use level::{LogLevel, LogSettings};
+pub use line::{LogField, LogLine};
+
+use crate::sync::lock;
+use follow::RING;
+use layer::{LogLayer, LogWants};
+use queue::{LogOutput, Queue};
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::{self, IsTerminal};
+use std::io;
 use std::panic::PanicHookInfo;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+use tokio::sync::broadcast;
 use tracing::error;
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
+
+/// The target of lines about single connections and UDP sessions, which come by the thousand.
+pub const CONNECTIONS: &str = "snet::connection";
 
 /// How long the end of the process waits for a reader of the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -26,11 +43,20 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 const PANIC: Duration = Duration::from_millis(100);
 
 /// The log of the process; there is one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Log {
     verbose: u8,
-    filter: reload::Handle<LevelFilter, Registry>,
     lines: Arc<Queue>,
+    shared: Arc<Shared>,
+}
+
+/// What its followers change too.
+#[derive(Debug)]
+struct Shared {
+    layer: reload::Handle<LogLayer, Registry>,
+    followers: broadcast::Sender<Arc<LogLine>>,
+    /// How many followers there are, by level.
+    counts: Mutex<[usize; LogLevel::ALL.len()]>,
 }
 
 /// Its drop waits, for a moment, until the log has been written. To be dropped last.
@@ -40,27 +66,35 @@ pub struct LastWords(Arc<Queue>);
 impl Log {
     /// From here on lines are kept; they come out from [`begin`](Self::begin) on. `verbose` adds to
     /// what the file says.
-    pub fn new(level: LogLevel, verbose: u8) -> Self {
-        let lines = Arc::new(Queue::default());
-        let (level, filter) = reload::Layer::new(filter(level, verbose));
-        let format = tracing_subscriber::fmt::layer()
-            .log_internal_errors(false)
-            .with_target(false)
-            .with_ansi(io::stderr().is_terminal())
-            .with_writer(Arc::clone(&lines));
-        let log = tracing_subscriber::registry().with(level);
-        // The journal has a clock of its own.
-        if std::env::var_os("JOURNAL_STREAM").is_some() {
-            log.with(format.without_time()).init();
-        } else {
-            log.with(format).init();
-        }
-        let hook = Arc::clone(&lines);
+    pub fn new(settings: LogSettings, verbose: u8) -> Self {
+        let (log, subscriber) = Self::build(settings, verbose, LogOutput::of_stderr());
+        subscriber.init();
+        let hook = Arc::clone(&log.lines);
         std::panic::set_hook(Box::new(move |panic| {
             tell(panic);
             hook.flush_unless_stalled(PANIC);
         }));
-        Log { verbose, filter, lines }
+        log
+    }
+
+    fn build(settings: LogSettings, verbose: u8, output: LogOutput) -> (Self, Subscriber) {
+        let lines = Arc::new(Queue::new(output));
+        let (followers, _) = broadcast::channel(RING);
+        let wants = LogWants { written: settings.more(verbose), followed: None };
+        let layer = LogLayer { wants, lines: Arc::clone(&lines), followers: followers.clone() };
+        let (layer, handle) = reload::Layer::new(layer);
+        let shared = Shared { layer: handle, followers, counts: Mutex::default() };
+        let log = Log { verbose, lines, shared: Arc::new(shared) };
+        (log, tracing_subscriber::registry().with(layer))
+    }
+
+    /// One of a test's own, of this thread alone.
+    #[cfg(test)]
+    pub(crate) fn of_this_thread(
+        settings: LogSettings,
+    ) -> (Self, tracing::subscriber::DefaultGuard) {
+        let (log, subscriber) = Self::build(settings, 0, LogOutput::of_stderr());
+        (log, tracing::subscriber::set_default(subscriber))
     }
 
     /// Starts the thread that writes. Not before rights are given up: a thread copies those of the
@@ -72,15 +106,35 @@ impl Log {
         self.lines.begin(io::stderr())
     }
 
-    /// Another level.
-    pub fn set(&self, level: LogLevel) {
+    /// Other settings.
+    pub fn set(&self, settings: LogSettings) {
+        let written = settings.more(self.verbose);
         // It fails only where there is no log any more.
-        let _ = self.filter.reload(filter(level, self.verbose));
+        let _ = self.shared.layer.modify(|layer| layer.wants.written = written);
+    }
+
+    /// How many lines nobody has read by now, and were dropped.
+    pub fn lost(&self) -> u64 {
+        self.lines.lost()
     }
 
     /// To be held for as long as anything may be logged.
     pub fn last_words(&self) -> LastWords {
         LastWords(Arc::clone(&self.lines))
+    }
+}
+
+/// What hears all that is logged.
+type Subscriber = Layered<reload::Layer<LogLayer, Registry>, Registry>;
+
+impl Shared {
+    /// One more follower of this level, or one less.
+    fn follow(&self, level: LogLevel, is_one_more: bool) {
+        let mut counts = lock(&self.counts);
+        let count = &mut counts[level as usize];
+        *count = if is_one_more { *count + 1 } else { *count - 1 };
+        let followed = LogLevel::ALL.into_iter().rfind(|level| counts[*level as usize] > 0);
+        let _ = self.layer.modify(|layer| layer.wants.followed = followed);
     }
 }
 
@@ -112,12 +166,5 @@ fn tell(panic: &PanicHookInfo<'_>) {
     }
 }
 
-fn filter(level: LogLevel, verbose: u8) -> LevelFilter {
-    match (level, verbose) {
-        (_, 2..) | (LogLevel::Trace, _) | (LogLevel::Debug, 1) => LevelFilter::TRACE,
-        (LogLevel::Debug, 0) | (_, 1) => LevelFilter::DEBUG,
-        (LogLevel::Info, 0) => LevelFilter::INFO,
-        (LogLevel::Warn, 0) => LevelFilter::WARN,
-        (LogLevel::Error, 0) => LevelFilter::ERROR,
-    }
-}
+#[cfg(test)]
+mod tests;

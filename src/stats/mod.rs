@@ -3,6 +3,7 @@
 
 mod live;
 mod names;
+mod told;
 
 pub use live::{FlowWay, LiveFlow, LiveFlows, LiveKind};
 pub use names::{NameOutcome, NameStats};

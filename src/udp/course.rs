@@ -108,11 +108,11 @@ impl DatagramSession {
         self.close_leg(shared);
         match &end {
             LegEnd::Idle => {}
-            LegEnd::Dead => debug!(client = %self.client, via = via.name(), "its proxy is down"),
+            LegEnd::Dead => debug!(client = %self.client, proxy = via.name(), "its proxy is down"),
             LegEnd::Unanswered => via.datagrams_unanswered(),
             LegEnd::Revoked(error) => {
-                let (client, via) = (self.client, via.name());
-                debug!(%client, via, "the server ended the association: {error}");
+                let (client, proxy) = (self.client, via.name());
+                debug!(%client, proxy, "the server ended the association: {error}");
                 if self.activity.get().deadline() <= Instant::now() {
                     return LegEnd::Idle;
                 }
@@ -122,7 +122,7 @@ impl DatagramSession {
                 }
             }
             LegEnd::Broken(error) => {
-                debug!(client = %self.client, via = via.name(), "broke off: {error}");
+                debug!(client = %self.client, proxy = via.name(), "broke off: {error}");
                 via.datagrams_failed(&error.to_string());
                 // Another one may carry it. If none does: not a new socket for each try.
                 let has_another = shared.relay.current.load().carries_datagrams_now();
@@ -158,11 +158,9 @@ impl DatagramSession {
         if let Ok(own) = socket.local_addr() {
             shared.own.borrow_mut().insert(own);
         }
-        let (client, destination) = (self.client, self.first);
-        let name = self.live.name();
-        debug!(%client, %destination, name, via = via.name(), "UDP session");
         let proxy = Some(Arc::clone(via.label()));
         self.live.goes(FlowWay { proxy, group, reason: reason.word() });
+        self.live.tell_begin("UDP session");
         *self.via.borrow_mut() = Some(Arc::clone(&via));
         let mut leg =
             Leg { socket: Rc::clone(&socket), codec: association.codec, via: Arc::clone(&via) };

@@ -120,7 +120,7 @@ impl Leg {
             Err(Unsealable::TooLarge) => stats.too_large.add(1),
             Err(error) => {
                 stats.dropped.add(1);
-                debug!(%target, via = self.via.name(), "{error}");
+                debug!(destination = %target, proxy = self.via.name(), "{error}");
             }
         }
     }

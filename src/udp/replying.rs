@@ -40,7 +40,8 @@ impl DatagramSession {
                     Ok(opened) => opened,
                     Err(error) => {
                         stats.unopenable.add(1);
-                        debug!(client = %self.client, via = via.name(), "from the proxy: {error}");
+                        let proxy = via.name();
+                        debug!(client = %self.client, proxy, "not its protocol: {error}");
                         continue;
                     }
                 };

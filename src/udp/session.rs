@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::task::Waker;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::Instant;
-use tracing::info;
 
 /// The flow of one client socket.
 #[derive(Debug)]
@@ -104,10 +103,7 @@ impl Drop for Ending {
             table.peek(session.client).is_some_and(|other| Rc::ptr_eq(other, session))
                 && table.remove(session.client).is_some()
         });
-        let (client, destination) = (session.client, session.first);
         let live = &session.live;
-        let (up, down) = (live.meter.up.get(), live.meter.down.get());
-        let seconds = live.began.elapsed().as_millis() as f64 / 1000.0;
         let stats = &shared.relay.stats;
         stats.datagrams.ended.add(1);
         stats.live.leave(live);
@@ -119,8 +115,7 @@ impl Drop for Ending {
             (true, false) => "UDP session ended",
             (false, false) => "UDP session ended, for want of room",
         };
-        let name = live.name();
-        info!(%client, %destination, name, up, down, seconds, "{how}");
+        live.tell_end(how);
     }
 }
 

@@ -41,6 +41,9 @@ pub struct StatusView {
     pub lists: Vec<String>,
     /// What the process holds of the machine's memory.
     pub memory: Option<u64>,
+    /// Lines of the log that were dropped, since nobody read them.
+    #[serde(default)]
+    pub log_lines_lost: u64,
 }
 
 /// One way of capture of one family.

@@ -26,6 +26,9 @@ impl fmt::Display for StatusView {
         for list in &self.lists {
             writeln!(f, "list {list}")?;
         }
+        if self.log_lines_lost > 0 {
+            writeln!(f, "log: {} lines were dropped, since nobody read them", self.log_lines_lost)?;
+        }
         Ok(())
     }
 }
@@ -170,6 +173,7 @@ mod tests {
             groups: vec![group],
             lists: vec!["/etc/names: 5 lines used".into()],
             memory: Some(9 << 20),
+            log_lines_lost: 7,
         };
         assert_eq!(
             status.to_string(),
@@ -182,7 +186,8 @@ mod tests {
              group video: fastest of tokyo, spare; now tokyo\n\
              proxy tokyo: answers, 12 ms; 3 open of 42, 5.0 MiB down, 2.0 KiB up\n\
              proxy spare: not asked yet\n\
-             list /etc/names: 5 lines used\n"
+             list /etc/names: 5 lines used\n\
+             log: 7 lines were dropped, since nobody read them\n"
         );
         let json = serde_json::to_string(&status).unwrap();
         assert_eq!(serde_json::from_str::<StatusView>(&json).unwrap(), status);

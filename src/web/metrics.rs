@@ -39,6 +39,8 @@ pub(super) fn text(status: &StatusView) -> String {
     let bytes = [("up", traffic.up), ("down", traffic.down)];
     let bytes = bytes.map(|(way, bytes)| (vec![("direction", way.to_owned())], bytes));
     page.family("snet_bytes", "counter", "Bytes of connections.", bytes);
+    let lost = status.log_lines_lost;
+    page.one("snet_log_lost_lines", "counter", "Lines of the log that nobody read.", lost);
 
     let names = status.names.iter();
     let names = names.map(|(word, count)| (vec![("source", word.clone())], *count));

@@ -10,12 +10,14 @@
 
 mod clash;
 mod guard;
+mod log_stream;
 mod metrics;
 mod respond;
 mod snet_stats;
 mod streams;
 mod visit;
 
+use crate::log::{LogFollower, LogLevel};
 use crate::net::listen::Errors;
 use crate::secret::Secret;
 use crate::view::{ExplainView, FlowView, RuleView, StatusView};
@@ -59,6 +61,9 @@ pub trait Insight: Send + Sync + 'static {
 
     /// Why a name goes where it goes.
     fn explain(&self, name: &str) -> Told<'_, Option<ExplainView>>;
+
+    /// What is logged from now on, at this level and graver.
+    fn follow(&self, level: LogLevel) -> LogFollower;
 
     /// Ends one connection; `None`: all of them.
     fn close(&self, id: Option<u64>);

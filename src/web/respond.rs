@@ -64,7 +64,8 @@ async fn answer(visit: &WebVisit, request: Request<Incoming>) -> Response<WebBod
     if let Some(kind) = StreamKind::of(&parts).filter(|_| method == Method::GET)
         && (kind != StreamKind::Connections || guard::is_upgrade(request.headers()))
     {
-        return streams::begin(visit, kind, request);
+        let begun = streams::begin(visit, kind, request).await;
+        return begun.unwrap_or_else(|| message(StatusCode::BAD_REQUEST, "Body invalid"));
     }
     let query = request.uri().query().map(str::to_owned);
     match method {

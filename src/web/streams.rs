@@ -1,6 +1,8 @@
-//! Answers without an end: one JSON object a second, in a WebSocket (RFC 6455) or in chunks.
+//! Answers without an end: one JSON object a second, or as they come (`/logs`), in a WebSocket (RFC
+//! 6455) or in chunks.
 
 use super::guard::parameter;
+use super::log_stream::{LogRequest, LogStream};
 use super::visit::{WebBody, WebVisit, empty};
 use super::{Web, clash};
 use base64::Engine;
@@ -19,7 +21,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -34,6 +36,9 @@ const LONGEST_INTERVAL: u64 = 60_000;
 /// A client that does not read for so long is left.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A WebSocket in which nothing was said for so long is tried by a ping.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+
 /// A client has nothing to say but that it closes.
 const LARGEST_MESSAGE: usize = 4096;
 
@@ -46,6 +51,8 @@ pub(super) enum StreamKind {
     Memory,
     /// The connections; only in a WebSocket, since a plain request wants them once.
     Connections,
+    /// The log.
+    Logs,
 }
 
 impl StreamKind {
@@ -55,22 +62,26 @@ impl StreamKind {
             ["traffic"] => Some(StreamKind::Traffic),
             ["memory"] => Some(StreamKind::Memory),
             ["connections"] => Some(StreamKind::Connections),
+            ["logs"] => Some(StreamKind::Logs),
             _ => None,
         }
     }
 }
 
-/// Begins to send.
-pub(super) fn begin(
+/// Begins to send. `None`: the query wants what there is not.
+pub(super) async fn begin(
     visit: &WebVisit,
     kind: StreamKind,
     request: Request<Incoming>,
-) -> Response<WebBody> {
-    let wanted = request.uri().query().and_then(|query| parameter(query, "interval"));
-    let every = wanted.and_then(|text| text.parse().ok()).unwrap_or(USUAL_INTERVAL);
-    let every = Duration::from_millis(every.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL));
+) -> Option<Response<WebBody>> {
+    let mut told = StreamState::new(&visit.web, kind, request.uri().query())?;
     let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY) else {
-        return in_chunks(visit, kind, every);
+        // As mihomo does: not even the head of the answer comes before the first line.
+        let first = match kind {
+            StreamKind::Logs => told.next(&visit.web).await,
+            _ => None,
+        };
+        return Some(in_chunks(visit, told, first));
     };
     let accept = accept_key(key.as_bytes());
     let visit = visit.clone();
@@ -82,7 +93,7 @@ pub(super) fn begin(
             .max_frame_size(Some(LARGEST_MESSAGE));
         let io = TokioIo::new(upgraded);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-        in_a_socket(&visit, kind, every, socket).await;
+        in_a_socket(&visit, told, socket).await;
     });
     let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = response.headers_mut();
@@ -91,7 +102,7 @@ pub(super) fn begin(
     if let Ok(accept) = HeaderValue::from_str(&accept) {
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     }
-    response
+    Some(response)
 }
 
 /// RFC 6455, 4.2.2: the key and this text, hashed, prove that the server knows WebSockets.
@@ -104,18 +115,19 @@ fn accept_key(key: &[u8]) -> String {
 
 async fn in_a_socket(
     visit: &WebVisit,
-    kind: StreamKind,
-    every: Duration,
+    mut told: StreamState,
     mut socket: WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>,
 ) {
-    let mut told = StreamState::new(kind);
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = ticks.tick() => {
-                let Some(text) = told.next(&visit.web).await else { break };
-                let sent = timeout(PATIENCE, socket.send(Message::text(text))).await;
+            waited = timeout(LONGEST_SILENCE, told.wait()) => {
+                let message = match waited {
+                    Ok(()) => told.object(&visit.web).await.map(Message::text),
+                    // Is it still there? A client that has vanished holds no place for ever.
+                    Err(_) => Some(Message::Ping(Bytes::new())),
+                };
+                let Some(message) = message else { break };
+                let sent = timeout(PATIENCE, socket.send(message)).await;
                 if !matches!(sent, Ok(Ok(()))) {
                     return;
                 }
@@ -130,19 +142,23 @@ async fn in_a_socket(
     let _ = timeout(PATIENCE, socket.close(None)).await;
 }
 
-fn in_chunks(visit: &WebVisit, kind: StreamKind, every: Duration) -> Response<WebBody> {
+fn in_chunks(
+    visit: &WebVisit,
+    mut told: StreamState,
+    mut first: Option<String>,
+) -> Response<WebBody> {
     let (sender, receiver) = mpsc::channel::<Bytes>(1);
     let visit = visit.clone();
     tokio::spawn(async move {
-        let mut told = StreamState::new(kind);
-        let mut ticks = interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = sender.closed() => return,
-            }
-            let Some(text) = told.next(&visit.web).await else { return };
+            let text = match first.take() {
+                Some(first) => Some(first),
+                None => tokio::select! {
+                    text = told.next(&visit.web) => text,
+                    () = sender.closed() => return,
+                },
+            };
+            let Some(text) = text else { return };
             if !matches!(timeout(PATIENCE, sender.send(text.into())).await, Ok(Ok(()))) {
                 return;
             }
@@ -171,19 +187,61 @@ impl Body for Chunks {
 /// One stream, from object to object.
 struct StreamState {
     kind: StreamKind,
+    pace: StreamPace,
     /// Bytes down and up, and when.
     last: Option<(u64, u64, Instant)>,
 }
 
+/// When the next object comes.
+enum StreamPace {
+    /// Again and again.
+    Ticks(Interval),
+    /// When there is something.
+    Lines(LogStream),
+}
+
 impl StreamState {
-    fn new(kind: StreamKind) -> Self {
-        StreamState { kind, last: None }
+    /// `None`: the query wants what there is not.
+    fn new(web: &Web, kind: StreamKind, query: Option<&str>) -> Option<Self> {
+        let pace = match kind {
+            StreamKind::Logs => {
+                let asked = LogRequest::of(query)?;
+                StreamPace::Lines(LogStream::new(asked, |level| web.insight.follow(level)))
+            }
+            _ => {
+                let wanted = query.and_then(|query| parameter(query, "interval"));
+                let every = wanted.and_then(|text| text.parse().ok()).unwrap_or(USUAL_INTERVAL);
+                let every = every.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
+                let mut ticks = interval(Duration::from_millis(every));
+                ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                StreamPace::Ticks(ticks)
+            }
+        };
+        Some(StreamState { kind, pace, last: None })
     }
 
-    /// The next object, with a line feed. `None`: there is none any more.
+    /// Waits until there is an object. A wait that is given up loses none.
+    async fn wait(&mut self) {
+        match &mut self.pace {
+            StreamPace::Ticks(ticks) => drop(ticks.tick().await),
+            StreamPace::Lines(lines) => lines.wait().await,
+        }
+    }
+
+    /// The next object.
     async fn next(&mut self, web: &Web) -> Option<String> {
+        self.wait().await;
+        self.object(web).await
+    }
+
+    /// The object that was waited for, with a line feed. `None`: there is none any more.
+    async fn object(&mut self, web: &Web) -> Option<String> {
+        if let StreamPace::Lines(lines) = &mut self.pace {
+            return lines.object().map(|object| format!("{object}\n"));
+        }
         let status = web.insight.status().await?;
         let value = match self.kind {
+            StreamKind::Logs => return None,
             StreamKind::Connections => clash::connections(&status, &web.insight.flows()),
             StreamKind::Memory => {
                 json!({ "inuse": status.memory.unwrap_or_default(), "oslimit": 0 })

@@ -1,6 +1,7 @@
 //! The server on loopback, asked as dashboards ask.
 
 use super::*;
+use crate::log::{CONNECTIONS, Log, LogSettings};
 use crate::net::listen;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -9,12 +10,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 /// A daemon that notes what it is asked to do.
-#[derive(Default)]
-struct Noting(Arc<Mutex<Vec<String>>>);
+struct Noting {
+    noted: Arc<Mutex<Vec<String>>>,
+    log: Log,
+}
 
 impl Noting {
     fn note(&self, what: String) {
-        self.0.lock().unwrap().push(what);
+        self.noted.lock().unwrap().push(what);
     }
 }
 
@@ -37,6 +40,10 @@ impl Insight for Noting {
         Box::pin(async { None })
     }
 
+    fn follow(&self, level: LogLevel) -> LogFollower {
+        self.log.follow(level)
+    }
+
     fn close(&self, id: Option<u64>) {
         self.note(format!("close {id:?}"));
     }
@@ -51,6 +58,7 @@ struct Site {
     address: SocketAddr,
     noted: Arc<Mutex<Vec<String>>>,
     stop: watch::Sender<bool>,
+    _logging: tracing::subscriber::DefaultGuard,
 }
 
 fn site() -> Site {
@@ -58,15 +66,16 @@ fn site() -> Site {
 }
 
 fn site_with(patience: Duration) -> Site {
-    let noting = Noting::default();
-    let noted = Arc::clone(&noting.0);
+    let (log, logging) = Log::of_this_thread(LogSettings::default());
+    let noted = Arc::default();
+    let noting = Noting { noted: Arc::clone(&noted), log };
     let web = Web::new(Box::new(noting), Secret::new("correct horse"));
     let web = Arc::new(Web { patience, ..web });
     let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(web.serve(listener, stopped));
-    Site { address, noted, stop }
+    Site { address, noted, stop, _logging: logging }
 }
 
 const SECRET: &str = "Authorization: Bearer correct horse\r\n";
@@ -203,6 +212,58 @@ async fn a_stream_comes_in_chunks_and_in_a_socket() {
     ended.expect("an end").unwrap();
     assert_eq!(rest[rest.len() - 2..], [0x88, 0], "{rest:?}");
     site.stop.send_replace(true);
+}
+
+/// What a plain client is sent, until it contains that.
+async fn heard_until(client: &mut TcpStream, heard: &mut String, text: &str) {
+    let mut buffer = [0; 1024];
+    while !heard.contains(text) {
+        let length = timeout(PATIENCE, client.read(&mut buffer)).await.expect(text).unwrap();
+        assert!(length > 0, "{heard}");
+        heard.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+}
+
+/// A line that comes before the follower is lost on it, so they come until one is heard.
+async fn logged_until<T>(line: impl Fn(), heard: impl Future<Output = T>) -> T {
+    let mut heard = std::pin::pin!(heard);
+    loop {
+        line();
+        if let Ok(heard) = timeout(Duration::from_millis(20), &mut heard).await {
+            return heard;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_followed_with_connections_and_without_what_nobody_asked_for() {
+    let site = site();
+    let line = || {
+        tracing::debug!("detail");
+        tracing::info!(target: CONNECTIONS, proxy = "tokyo", "closed");
+    };
+    let mut client = site.client().await;
+    let plain = format!("GET /logs HTTP/1.1\r\nHost: x\r\n{SECRET}\r\n");
+    client.write_all(plain.as_bytes()).await.unwrap();
+    let early = timeout(Duration::from_millis(100), client.read(&mut [0; 9])).await;
+    assert!(early.is_err(), "nothing comes before the first line");
+    let mut heard = String::new();
+    let payload = r#"{"payload":"closed proxy=\"tokyo\"","type":"info"}"#;
+    logged_until(line, heard_until(&mut client, &mut heard, payload)).await;
+    assert!(heard.starts_with("HTTP/1.1 200 ") && !heard.contains("detail"), "{heard}");
+
+    let mut client = site.client().await;
+    let upgrade = "GET /logs?level=debug&token=correct+horse HTTP/1.1\r\nHost: x\r\n\
+                   Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    client.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut heard = String::new();
+    let payload = r#"{"payload":"detail","type":"debug"}"#;
+    logged_until(line, heard_until(&mut client, &mut heard, payload)).await;
+    assert!(heard.starts_with("HTTP/1.1 101 "), "{heard}");
+
+    assert!(site.ask("GET /logs?level=loud", SECRET).await.starts_with("HTTP/1.1 400 "));
+    assert!(site.ask("GET /logs?token=wrong", "").await.starts_with("HTTP/1.1 401 "));
 }
 
 /// One that sends nothing, or half a request, keeps a place for some seconds and no longer; those

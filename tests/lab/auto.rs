@@ -36,7 +36,7 @@ fn auto_takes_nftables_where_iptables_cannot_read_a_table() {
             let mut stream = connect(FOREIGN_SITE.port(Family::V4, service::ECHO));
             echo(&mut stream, b"through the proxy").expect("an echo");
             drop(stream);
-            let logged = || snet.log().contains("via=");
+            let logged = || snet.log().contains("proxy=");
             wait::until("the line of a proxied connection", Duration::from_secs(20), logged);
             snet.stop();
             sh(Place::Machine, &format!("nft delete {named}"));

@@ -257,6 +257,6 @@ fn back_within_a_minute(snet: &Snet) {
         let _ = echo(&mut stream, b"hello");
         drop(stream);
         sleep(Duration::from_millis(200));
-        snet.log()[began..].contains("via=\"first\"")
+        snet.log()[began..].contains("proxy=\"first\" up=")
     });
 }

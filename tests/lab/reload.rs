@@ -74,7 +74,7 @@ fn reloads_under_load(variant: Variant) {
     let counters = Counters::start();
     let load = &Load::default();
     let done = |refused: bool| {
-        let word = if refused { "nothing has changed" } else { "reloaded: " };
+        let word = if refused { "snet goes on as before" } else { "reloaded: " };
         daemon.log().matches(word).count()
     };
     thread::scope(|scope| {

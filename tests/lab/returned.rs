@@ -34,9 +34,9 @@ const REMEMBERED: Duration = Duration::from_secs(8);
 fn start(variant: Variant) -> Snet {
     service::start();
     let (_server, proxy) = Upstream::Libev("aes-256-gcm").start(Family::V4);
-    let config = Config::through(Family::V4, &[proxy]).by(variant);
-    let text = format!("{}\n[log]\nlevel = \"debug\"\n", config.text());
-    Snet::ready(snet::snet(variant).arg("-c").arg(snet::write_config(&text)))
+    let mut config = Config::through(Family::V4, &[proxy]).by(variant);
+    config.top.push("log.level = \"debug\"".into());
+    Snet::ready(snet::snet(variant).arg("-c").arg(config.write()))
 }
 
 /// Until snet finds that it is gone. It looks once more soon after its start.

@@ -76,6 +76,8 @@ impl Config {
     /// The file.
     pub fn text(&self) -> String {
         let mut text = self.top.join("\n");
+        // Tests wait for the lines of connections.
+        text.push_str("\nlog.connections = true\n");
         for (name, lines) in [
             ("listen", &self.listen),
             ("dns", &self.dns),

@@ -105,7 +105,7 @@ impl Scene {
             return (daemon, end);
         }
         through(&format!("{act}: after the reload"));
-        if daemon.log().contains("nothing has changed") {
+        if daemon.log().contains("snet goes on as before") {
             assert_same(&lasting(&ready), &lasting(&snapshot()));
         }
         daemon.signal(Signal::SIGTERM);
@@ -173,7 +173,7 @@ fn each_time(scene: &Scene, act: &str) {
 /// Unless it could not fail there.
 fn a_failure_is_one_line(status: ExitStatus, log: &str, what: &str) {
     let told = log.lines().filter(|line| line.contains("failed on purpose")).count();
-    let went_on = log.contains("nothing has changed") || log.contains(" WARN ");
+    let went_on = log.contains("snet goes on as before") || log.contains(" WARN ");
     if went_on {
         // A reload, or left-overs of the other backend; the start and the stop were as usual.
         assert_eq!((status.code(), told), (Some(0), 1), "{what}: {log}");

@@ -57,7 +57,8 @@ fn a_list_that_changes_is_read_again_and_a_broken_one_changes_nothing() {
         let path = list.display().to_string();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(
-            warnings[0].contains("reload: nothing has changed: ") && warnings[0].contains(&path),
+            warnings[0].contains("reload: refused, and snet goes on as before: ")
+                && warnings[0].contains(&path),
             "{warnings:?}"
         );
         assert!(is_blocked(), "the old list holds");

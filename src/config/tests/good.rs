@@ -7,6 +7,7 @@ use crate::dispatch::SendNames;
 use crate::domain::Name;
 use crate::firewall::{Datagrams, ExemptPrograms, Ipv6, OnFailure};
 use crate::ipset::IpSet;
+use crate::log::{LogLevel, LogSettings};
 use crate::net::dial::DialOptions;
 use crate::proxy::shadowsocks::cipher::method::Method;
 use crate::route::Route;
@@ -50,7 +51,7 @@ fn the_defaults() {
     assert_eq!(config.firewall.ipv6, Ipv6::Proxy);
     assert_eq!(config.firewall.quic, Datagrams::Reject);
     assert_eq!(config.firewall.on_failure, OnFailure::Open);
-    assert_eq!(config.log_level, LogLevel::Info);
+    assert_eq!(config.log, LogSettings::default());
     assert_eq!(config.control_socket, Path::new("/run/snet/control.sock"));
     let router = listen::ListenConfig::of(Mode::Router);
     assert_eq!(router.addresses, ["::".parse::<IpAddr>().unwrap()]);
@@ -155,6 +156,7 @@ offload = "auto"
 
 [log]
 level = "trace"
+connections = true
 "#;
 
 #[test]
@@ -207,7 +209,7 @@ fn everything() {
     assert_eq!(config.firewall.udp, Some(Datagrams::Reject));
     assert_eq!(config.firewall.on_failure, OnFailure::Closed);
     assert_eq!(config.firewall.offload, Offload::Auto);
-    assert_eq!(config.log_level, LogLevel::Trace);
+    assert_eq!(config.log, LogSettings { level: LogLevel::Trace, connections: true });
 }
 
 #[test]

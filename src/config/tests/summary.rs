@@ -64,6 +64,7 @@ changed   scope = \"global\"
           firewall.on-failure = \"closed\"
           firewall.offload = \"auto\"
           log.level = \"trace\"
+          log.connections = true
 "
     );
 }

@@ -85,7 +85,7 @@ async fn the_way_of_the_name_is_dialled_instead() {
             echoes(&mut client, &hello).await;
             drop(client);
             house.inbound.drained().await;
-            assert_eq!(house.lines(&format!("name=\"{name}\" via=\"{way}\"")), 1, "{name}");
+            assert_eq!(house.lines(&format!("name=\"{name}\" proxy=\"{way}\"")), 1, "{name}");
         }
         assert_eq!(house.counts(), [2, 0, 2, 0]);
         let mut blocked = house.client().await;
@@ -124,7 +124,7 @@ async fn a_link_that_was_not_used_is_left_for_the_way_of_the_name() {
     blocked.write_all(&hello_to("block.example")).await.unwrap();
     assert!(is_reset(blocked).await);
     house.inbound.drained().await;
-    assert_eq!(house.lines("name=\"direct.example\" via=\"direct\""), 1);
+    assert_eq!(house.lines("name=\"direct.example\" proxy=\"direct\""), 1);
     assert_eq!(house.proxied.load(Ordering::Relaxed), 0, "bytes on a link that was left");
     assert_eq!(house.counts(), [2, 1, 1, 0]);
     // A name without a rule of its own changes nothing.
@@ -135,7 +135,7 @@ async fn a_link_that_was_not_used_is_left_for_the_way_of_the_name() {
     echoes(&mut client, &far).await;
     drop(client);
     house.inbound.drained().await;
-    assert_eq!(house.lines("name=\"far.example\" via=\"scripted\""), 1);
+    assert_eq!(house.lines("name=\"far.example\" proxy=\"scripted\""), 1);
 }
 
 /// The rest of the hello may never come, and the address decides.
@@ -170,7 +170,7 @@ async fn who_has_heard_the_server_stays_with_it() {
     echoes(&mut client, &hello).await;
     drop(client);
     house.inbound.drained().await;
-    assert_eq!(house.lines("name=\"block.example\" via=\"scripted\""), 1);
+    assert_eq!(house.lines("name=\"block.example\" proxy=\"scripted\""), 1);
 }
 
 /// Whatever the name is, it counts in these cases only for the log, if at all.
@@ -189,29 +189,29 @@ async fn where_the_address_decides() {
     let told = at_the_site(&[Act::Connect]);
     tell(&told, "127.0.0.1", "far.example");
     served(&told, &blocked).await;
-    assert_eq!(told.lines("name=\"far.example\" via=\"scripted\""), 1, "the resolver knows it");
+    assert_eq!(told.lines("name=\"far.example\" proxy=\"scripted\""), 1, "the resolver knows it");
 
     for port in [53, 853] {
         let site = SocketAddr::new(site.ip(), port);
         let house = house_at(site, rules(), &[Act::Connect], 16);
         served(&house, &blocked).await;
-        assert_eq!(house.lines("name=\"block.example\" via=\"scripted\""), 1, "port {port}");
+        assert_eq!(house.lines("name=\"block.example\" proxy=\"scripted\""), 1, "port {port}");
     }
 
     let off = house_with(site, rules(), &[Act::Connect], 16, |it| it.looking(false));
     served(&off, &blocked).await;
-    assert_eq!((off.lines("name="), off.lines("via=\"scripted\"")), (0, 1));
+    assert_eq!((off.lines("name="), off.lines("proxy=\"scripted\"")), (0, 1));
 
     let by_address = Rules { proxy: ["203.0.113.10/32"].map(net).into_iter().collect(), ..rules() };
     let house = house_at(site, by_address, &[Act::Connect], 16);
     served(&house, &blocked).await;
-    assert_eq!(house.lines("name=\"block.example\" via=\"scripted\""), 1, "a rule for it");
+    assert_eq!(house.lines("name=\"block.example\" proxy=\"scripted\""), 1, "a rule for it");
 
     // The name that many sites share is no site's.
     let shared = extended(&hello("cloudflare-ech.com", 0), ECH, &[0; 200]);
     let house = at_the_site(&[Act::Connect]);
     served(&house, &shared).await;
-    assert_eq!((house.lines("name="), house.lines("via=\"scripted\"")), (0, 1));
+    assert_eq!((house.lines("name="), house.lines("proxy=\"scripted\"")), (0, 1));
 }
 
 fn net(text: &str) -> ipnet::IpNet {
@@ -237,7 +237,7 @@ async fn the_end_of_a_dial_is_the_last_look() {
         drop(client);
         house.inbound.drained().await;
         assert_eq!(house.counts(), [1, 0, 1, 0]);
-        assert_eq!(house.lines("name=\"direct.example\" via=\"direct\""), 1);
+        assert_eq!(house.lines("name=\"direct.example\" proxy=\"direct\""), 1);
         assert_eq!(house.proxied.load(Ordering::Relaxed), 0);
     }
 }
@@ -257,7 +257,7 @@ async fn what_is_sent_ahead_is_looked_at_before() {
         drop(client);
         house.inbound.drained().await;
         let up = hello.len();
-        assert_eq!(house.lines(&format!("name=\"{name}\" via=\"{way}\" up={up}")), 1, "{name}");
+        assert_eq!(house.lines(&format!("name=\"{name}\" proxy=\"{way}\" up={up}")), 1, "{name}");
         assert_eq!(house.proxied.load(Ordering::Relaxed), bytes, "{name}");
     }
     // What has left cannot go another way.
@@ -270,7 +270,7 @@ async fn what_is_sent_ahead_is_looked_at_before() {
     echoes(&mut client, end).await;
     drop(client);
     house.inbound.drained().await;
-    assert_eq!(house.lines("via=\"scripted\""), 2);
+    assert_eq!(house.lines("proxy=\"scripted\""), 2);
     assert_eq!(house.counts(), [3, 0, 3, 0]);
 }
 
@@ -301,7 +301,7 @@ fn any_segments_of_a_hello() {
             drop(client);
             house.inbound.drained().await;
             let way = ["direct", "other", "scripted"][which];
-            assert_eq!(house.lines(&format!("via=\"{way}\"")), 1, "{way}");
+            assert_eq!(house.lines(&format!("proxy=\"{way}\"")), 1, "{way}");
         });
         Ok(())
     });

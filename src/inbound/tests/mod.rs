@@ -293,7 +293,7 @@ async fn every_connection_is_counted_once_and_leaves_a_line() {
     assert_eq!(house.counts(), [4, 1, 3, 0]);
     assert!(is_reset(relayed).await && is_reset(dialling).await);
     assert_eq!(house.lines("cut by the end of snet"), 2);
-    assert_eq!(house.lines("via=\"scripted\" up=5 down=5"), 2);
+    assert_eq!(house.lines("proxy=\"scripted\" up=5 down=5"), 2);
     assert_eq!(house.lines("client="), 4);
 }
 
@@ -315,7 +315,7 @@ async fn the_line_has_the_name_that_the_client_was_told() {
     assert!(is_reset(house.client().await).await);
     house.inbound.drained().await;
     assert_eq!(house.lines("client="), 2);
-    assert_eq!(house.lines("destination=203.0.113.10:80 via=\"scripted\" up=5"), 1);
+    assert_eq!(house.lines("destination=203.0.113.10:80 proxy=\"scripted\" up=5"), 1);
     assert_eq!(house.lines("destination=203.0.113.10:80 name=\"far.example\""), 1);
     assert_eq!(house.lines("other.example"), 0);
 }

@@ -1,4 +1,5 @@
-//! The queue of the log: bounded, and with one thread that writes to standard error.
+//! The queue of the log: bounded, and with one thread that writes to standard error, or to the
+//! journal.
 //!
 //! Theory of operation. write(2) to a pipe, a terminal or a socket waits for the reader, and a
 //! pager, a paused terminal or a journal that hangs may never read again. If the threads that serve
@@ -10,6 +11,9 @@
 //! Waits for the writer are bounded, and only the writer touches standard error: the lock of
 //! [`std::io::stderr`] would be held for as long as a write takes.
 
+use super::journal::Journal;
+use super::line::LogLine;
+use super::text::TextForm;
 use crate::sync::lock;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,25 +21,36 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::write;
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
-/// What is kept for a reader that does not read: some 7,000 lines.
+/// What is kept for a reader that does not read: some 3,000 lines.
 const MOST: usize = 1 << 20;
 
 /// Up to here a pipe takes all or waits, so that the lines of others do not stand inside ours
 /// (pipe(7), PIPE_BUF).
 const PIECE: usize = 4096;
 
-/// More than this is not held for the next flood.
-const AT_REST: usize = 64 << 10;
+/// Room for more lines than this is not held for the next flood.
+const AT_REST: usize = 1 << 10;
+
+/// Where lines go, and what they look like there.
+#[derive(Debug)]
+pub(super) struct LogOutput {
+    pub(super) text: TextForm,
+    pub(super) journal: Option<Journal>,
+}
 
 /// Lines on their way to the reader.
 #[derive(Debug)]
 pub(super) struct Queue {
+    output: LogOutput,
     most: usize,
+    /// Lines that were dropped by now.
+    lost: AtomicU64,
     state: Mutex<QueueState>,
     filled: Condvar,
     emptied: Condvar,
@@ -43,10 +58,12 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct QueueState {
-    lines: Vec<u8>,
-    /// Bytes that the writer has taken and not yet written.
+    lines: Vec<Arc<LogLine>>,
+    /// The weight of these lines.
+    weight: usize,
+    /// And of those that the writer has taken and not yet written.
     in_hand: usize,
-    /// Lines for which there was no room.
+    /// Lines for which there was no room, and of which nothing was said yet.
     dropped: u64,
     has_writer: bool,
     is_writing: bool,
@@ -63,15 +80,57 @@ enum Work {
     Lost(u64),
 }
 
-impl Default for Queue {
-    fn default() -> Self {
-        Queue::new(MOST)
+impl LogOutput {
+    /// Standard error, or the journal behind it.
+    pub(super) fn of_stderr() -> Self {
+        LogOutput { text: TextForm::of_stderr(), journal: Journal::of_stderr() }
+    }
+
+    /// Writes all of it, however long that takes. Each weight that is done with is told.
+    fn write(&self, out: &impl AsFd, lines: &[Arc<LogLine>], wrote: impl Fn(usize)) {
+        let (mut piece, mut weight) = (String::new(), 0);
+        let put_out = |piece: &mut String, weight: &mut usize| {
+            put(out, piece.as_bytes());
+            piece.clear();
+            wrote(std::mem::take(weight));
+        };
+        for line in lines {
+            if self.journal.as_ref().is_some_and(|journal| journal.send(line).is_ok()) {
+                wrote(line.weight());
+                continue;
+            }
+            let before = piece.len();
+            self.text.write(line, &mut piece);
+            if piece.len() > PIECE && before > 0 {
+                let last = piece.split_off(before);
+                put_out(&mut piece, &mut weight);
+                piece = last;
+            }
+            weight += line.weight();
+        }
+        put_out(&mut piece, &mut weight);
     }
 }
 
 impl Queue {
-    fn new(most: usize) -> Self {
-        Queue { most, state: Mutex::default(), filled: Condvar::new(), emptied: Condvar::new() }
+    pub(super) fn new(output: LogOutput) -> Self {
+        Queue::of(output, MOST)
+    }
+
+    fn of(output: LogOutput, most: usize) -> Self {
+        Queue {
+            output,
+            most,
+            lost: AtomicU64::new(0),
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+        }
+    }
+
+    /// How many lines were dropped by now.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Starts the writer, the first time.
@@ -115,15 +174,25 @@ impl Queue {
     /// Writes what is left where no thread can be had.
     pub(super) fn write_here(&self, out: &impl AsFd) {
         let lines = std::mem::take(&mut self.lock().lines);
-        put(out, &lines);
+        self.output.write(out, &lines, |_| {});
     }
 
-    fn push(&self, line: &[u8]) {
+    /// What nobody has taken yet.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> Vec<Arc<LogLine>> {
+        self.lock().lines.clone()
+    }
+
+    /// Takes a line, or drops it. Never waits for a reader.
+    pub(super) fn push(&self, line: Arc<LogLine>) {
         let mut state = self.lock();
-        if state.lines.len() + state.in_hand + line.len() > self.most {
+        let weight = line.weight();
+        if state.weight + state.in_hand + weight > self.most {
             state.dropped += 1;
+            self.lost.fetch_add(1, Ordering::Relaxed);
         } else {
-            state.lines.extend_from_slice(line);
+            state.weight += weight;
+            state.lines.push(line);
             self.filled.notify_one();
         }
     }
@@ -138,15 +207,7 @@ impl Queue {
         let mut taken = Vec::new();
         loop {
             match self.next(&mut taken) {
-                Work::Lines => {
-                    let mut rest = taken.as_slice();
-                    while !rest.is_empty() {
-                        let (piece, others) = rest.split_at(piece(rest));
-                        put(out, piece);
-                        self.wrote(piece.len());
-                        rest = others;
-                    }
-                }
+                Work::Lines => self.output.write(out, &taken, |weight| self.wrote(weight)),
                 Work::Lost(count) => warn!("{count} log lines were dropped: nobody read them"),
             }
             taken.clear();
@@ -155,13 +216,13 @@ impl Queue {
     }
 
     /// Waits for something to do.
-    fn next(&self, taken: &mut Vec<u8>) -> Work {
+    fn next(&self, taken: &mut Vec<Arc<LogLine>>) -> Work {
         let mut state = self.lock();
         loop {
             state.is_writing = true;
             if !state.lines.is_empty() {
                 std::mem::swap(&mut state.lines, taken);
-                state.in_hand = taken.len();
+                state.in_hand = std::mem::take(&mut state.weight);
                 return Work::Lines;
             }
             if state.dropped > 0 {
@@ -173,9 +234,9 @@ impl Queue {
         }
     }
 
-    fn wrote(&self, bytes: usize) {
+    fn wrote(&self, weight: usize) {
         let mut state = self.lock();
-        state.in_hand -= bytes;
+        state.in_hand -= weight;
         state.is_stalled = false;
     }
 
@@ -187,29 +248,6 @@ impl Queue {
 impl QueueState {
     fn is_done(&self) -> bool {
         self.lines.is_empty() && self.dropped == 0 && !self.is_writing
-    }
-}
-
-/// The formatter hands a line over whole.
-impl io::Write for &Queue {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.push(line);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// How much is written at once: whole lines.
-fn piece(lines: &[u8]) -> usize {
-    let end = |line: usize| line + 1;
-    let whole = lines.iter().take(PIECE).rposition(|byte| *byte == b'\n').map(end);
-    let first = || lines.iter().position(|byte| *byte == b'\n').map(end);
-    match lines.len() {
-        few @ ..=PIECE => few,
-        many => whole.or_else(first).unwrap_or(many),
     }
 }
 

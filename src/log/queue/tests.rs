@@ -8,35 +8,52 @@ use std::os::unix::net::UnixStream;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn queue(most: usize) -> Arc<Queue> {
-    Arc::new(Queue::new(most))
+    queue_to(None, most)
+}
+
+fn queue_to(journal: Option<Journal>, most: usize) -> Arc<Queue> {
+    Arc::new(Queue::of(LogOutput { text: TextForm::bare(), journal }, most))
 }
 
 fn say(queue: &Queue, text: &str) {
-    let mut queue = queue;
-    Write::write_all(&mut queue, text.as_bytes()).unwrap();
+    queue.push(Arc::new(LogLine::sample(text, &[])));
+}
+
+/// The same as it is written.
+fn said(text: &str) -> String {
+    format!(" INFO {text}\n")
 }
 
 /// The line that tells of dropped ones goes the way of all lines.
+struct Back(Arc<Queue>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Back {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        self.0.push(Arc::new(LogLine::of(event)));
+    }
+}
+
 fn with_log<T>(queue: &Arc<Queue>, act: impl FnOnce() -> T) -> T {
-    let format = tracing_subscriber::fmt().with_writer(Arc::clone(queue));
-    let format = format.with_ansi(false).with_target(false);
-    tracing::subscriber::with_default(format.without_time().finish(), act)
+    use tracing_subscriber::layer::SubscriberExt;
+    let log = tracing_subscriber::registry().with(Back(Arc::clone(queue)));
+    tracing::subscriber::with_default(log, act)
 }
 
 #[test]
 fn lines_come_out_in_order_and_those_from_before_the_writer_too() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let queue = queue(MOST);
-    let lines: Vec<String> = (0..1000).map(|number| format!("line {number}\n")).collect();
+    let lines: Vec<String> = (0..1000).map(|number| format!("line {number}")).collect();
     lines[..500].iter().for_each(|line| say(&queue, line));
     let reader = thread::spawn(move || {
         let lines = BufReader::new(theirs).lines().take(1000);
-        lines.map(|line| format!("{}\n", line.unwrap())).collect::<Vec<_>>()
+        lines.map(|line| format!("{}\n", line.unwrap())).collect::<String>()
     });
     queue.begin(ours).unwrap();
     lines[500..].iter().for_each(|line| say(&queue, line));
     assert!(queue.flush(PATIENCE));
-    assert_eq!(reader.join().unwrap(), lines);
+    let expected: String = lines.iter().map(|line| said(line)).collect();
+    assert_eq!(reader.join().unwrap(), expected);
 }
 
 #[test]
@@ -45,12 +62,14 @@ fn what_nobody_reads_is_dropped_counted_and_told_when_somebody_reads_again() {
     ours.set_nonblocking(true).unwrap();
     while ours.write(b"full").is_ok() {}
     ours.set_nonblocking(false).unwrap();
-    let queue = queue(4096);
+    let text = "x".repeat(999);
+    let queue = queue(4 * LogLine::sample(&text, &[]).weight());
     let writer = Arc::clone(&queue);
     thread::spawn(move || with_log(&Arc::clone(&writer), || writer.serve(&ours)));
     // Four have room, whether the writer has taken them or not.
-    (0..100).for_each(|_| say(&queue, &format!("{}\n", "x".repeat(999))));
+    (0..100).for_each(|_| say(&queue, &text));
     assert_eq!(queue.lock().dropped, 96);
+    assert_eq!(queue.lost(), 96);
     let mut read = String::new();
     let mut buffer = [0; 4096];
     while !read.contains("dropped") {
@@ -63,10 +82,10 @@ fn what_nobody_reads_is_dropped_counted_and_told_when_somebody_reads_again() {
         &read[read.len() - 100..]
     );
     assert_eq!(read.matches('x').count(), 4 * 999, "the others are whole");
-    say(&queue, "another\n");
+    say(&queue, "another");
     assert!(queue.flush(PATIENCE));
     let length = theirs.read(&mut buffer).unwrap();
-    assert_eq!(&buffer[..length], b"another\n");
+    assert_eq!(&buffer[..length], said("another").as_bytes());
 }
 
 #[test]
@@ -74,11 +93,11 @@ fn who_waits_in_vain_waits_once() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let queue = queue(MOST);
     queue.begin(ours).unwrap();
-    say(&queue, &"x".repeat(MOST));
+    say(&queue, &"x".repeat(MOST / 2));
     assert!(!queue.flush(Duration::from_millis(20)));
     // It would not return.
     queue.flush_unless_stalled(Duration::from_secs(1 << 30));
-    let reader = thread::spawn(move || BufReader::new(theirs).read_exact(&mut [0; MOST]));
+    let reader = thread::spawn(move || BufReader::new(theirs).read_exact(&mut [0; MOST / 2]));
     assert!(queue.flush(PATIENCE));
     reader.join().unwrap().unwrap();
     assert!(!queue.lock().is_stalled);
@@ -90,7 +109,7 @@ fn a_reader_that_is_gone_holds_up_nobody() {
     drop(theirs);
     let queue = queue(MOST);
     queue.begin(ours).unwrap();
-    say(&queue, "hello\n");
+    say(&queue, "hello");
     assert!(queue.flush(PATIENCE));
 }
 
@@ -100,10 +119,11 @@ fn a_descriptor_that_does_not_wait_loses_nothing() {
     ours.set_nonblocking(true).unwrap();
     let queue = queue(MOST);
     queue.begin(ours).unwrap();
-    say(&queue, &"x".repeat(MOST));
+    let text = "x".repeat(MOST / 2);
+    say(&queue, &text);
     assert!(!queue.flush(Duration::from_millis(20)));
     let mut theirs = BufReader::new(theirs);
-    theirs.read_exact(&mut [0; MOST]).unwrap();
+    theirs.read_exact(&mut vec![0; said(&text).len()]).unwrap();
     assert!(queue.flush(PATIENCE));
 }
 
@@ -111,19 +131,47 @@ fn a_descriptor_that_does_not_wait_loses_nothing() {
 fn without_a_thread_the_last_words_are_written_all_the_same() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let queue = queue(MOST);
-    say(&queue, "no thread\n");
+    say(&queue, "no thread");
     queue.write_here(&ours);
-    let mut read = [0; 10];
+    let mut read = vec![0; said("no thread").len()];
     theirs.read_exact(&mut read).unwrap();
-    assert_eq!(&read, b"no thread\n");
+    assert_eq!(read, said("no thread").as_bytes());
+}
+
+/// Each write(2) to a socket that keeps messages apart is one of them.
+#[test]
+fn pieces_are_whole_lines() {
+    let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let text = "x".repeat(993);
+    let long = "x".repeat(9000);
+    let lines = [&text, &text, &text, &text, &text, &long, &text]
+        .map(|text| Arc::new(LogLine::sample(text, &[])));
+    let weights = std::cell::RefCell::new(Vec::new());
+    queue(MOST).output.write(&ours, &lines, |weight| weights.borrow_mut().push(weight));
+    let mut buffer = [0; 10_000];
+    let pieces: Vec<_> = (0..4).map(|_| theirs.recv(&mut buffer).unwrap()).collect();
+    assert_eq!(pieces, [4000, 1000, 9007, 1000]);
+    let weight: usize = lines.iter().map(|line| line.weight()).sum();
+    assert_eq!(weights.borrow().iter().sum::<usize>(), weight, "all of it is done with");
 }
 
 #[test]
-fn pieces_are_whole_lines() {
-    let lines = format!("{}\n", "x".repeat(99)).repeat(100);
-    assert_eq!(piece(lines.as_bytes()), 4000);
-    assert_eq!(piece(&lines.as_bytes()[..300]), 300);
-    let long = format!("{}\nshort\n", "x".repeat(9000));
-    assert_eq!(piece(long.as_bytes()), 9001);
-    assert_eq!(piece("x".repeat(9000).as_bytes()), 9000);
+fn what_the_journal_does_not_take_goes_to_standard_error() {
+    use std::os::unix::net::UnixDatagram;
+    let path = std::env::temp_dir().join(format!("snet-queue-{}", std::process::id()));
+    let played = UnixDatagram::bind(&path).unwrap();
+    played.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let queue = queue_to(Some(Journal::at(&path).unwrap()), MOST);
+    queue.begin(ours).unwrap();
+    say(&queue, "to the journal");
+    let mut buffer = [0; 500];
+    let length = played.recv(&mut buffer).unwrap();
+    assert!(buffer[..length].starts_with(b"MESSAGE=to the journal\n"));
+    std::fs::remove_file(&path).unwrap();
+    drop(played);
+    say(&queue, "to the other");
+    assert!(queue.flush(PATIENCE));
+    let length = theirs.read(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], said("to the other").as_bytes());
 }

@@ -70,7 +70,7 @@ fn a_rule_for_the_name_in_the_hello() {
         }
         let log = snet.log();
         let lines = log.lines().filter(|line| line.contains("UDP session "));
-        let named = lines.filter(|line| line.contains("name=\"dns.example\" via=\"two\""));
+        let named = lines.filter(|line| line.contains("name=\"dns.example\" proxy=\"two\""));
         assert_eq!(named.count(), 2, "{log}");
         assert_eq!(counters.leaked(), 0, "something left directly");
         snet.stop();
