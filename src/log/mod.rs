@@ -1,5 +1,5 @@
-//! The log: what is logged at which level ([`layer`]), how it looks ([`text`], [`journal`]), and how
-//! it gets out ([`queue`]).
+//! The log: what is logged at which level ([`layer`]), how it looks ([`text`], [`journal`]), and
+//! how it gets out ([`queue`]).
 //!
 //! It goes to standard error, a terminal's or a file, or to the journal where standard error is the
 //! journal's. A thread that logs never waits for a reader. A panic is a line of the log like any
