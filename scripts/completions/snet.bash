@@ -361,7 +361,7 @@ _snet() {
             return 0
             ;;
         snet__subcmd__rules)
-            opts="-c -h --config --dns-only --help"
+            opts="-c -h --config --dns-only --sets --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

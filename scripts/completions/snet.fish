@@ -30,7 +30,7 @@ complete -c snet -n "__fish_snet_needs_command" -s v -l verbose -d 'Log more; tw
 complete -c snet -n "__fish_snet_needs_command" -s h -l help -d 'Print help'
 complete -c snet -n "__fish_snet_needs_command" -s V -l version -d 'Print version'
 complete -c snet -n "__fish_snet_needs_command" -f -a "check" -d 'Check a configuration file and print what it means'
-complete -c snet -n "__fish_snet_needs_command" -f -a "rules" -d 'Print exactly what the kernel would be told; do nothing'
+complete -c snet -n "__fish_snet_needs_command" -f -a "rules" -d 'Print what the kernel would be told; do nothing'
 complete -c snet -n "__fish_snet_needs_command" -f -a "reload" -d 'Reload the configuration of the running daemon; connections live on'
 complete -c snet -n "__fish_snet_needs_command" -f -a "status" -d 'Print how the running daemon is: capture, traffic, names, proxies, lists'
 complete -c snet -n "__fish_snet_needs_command" -f -a "explain" -d 'Say why a name or an address goes where it goes: rules, lists, answers, verdict, proxy'
@@ -44,7 +44,8 @@ complete -c snet -n "__fish_snet_using_subcommand check" -l dns-only -d 'Read it
 complete -c snet -n "__fish_snet_using_subcommand check" -s h -l help -d 'Print help'
 complete -c snet -n "__fish_snet_using_subcommand rules" -s c -l config -d 'The configuration file' -r -F
 complete -c snet -n "__fish_snet_using_subcommand rules" -l dns-only -d 'Read it as for `--dns-only`'
-complete -c snet -n "__fish_snet_using_subcommand rules" -s h -l help -d 'Print help'
+complete -c snet -n "__fish_snet_using_subcommand rules" -l sets -d 'The lists of addresses too, and everything in the order in which the kernel is told. With the backend nftables, `nft -c -f -` takes it'
+complete -c snet -n "__fish_snet_using_subcommand rules" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c snet -n "__fish_snet_using_subcommand reload" -l socket -d 'Its `control.socket`' -r -F
 complete -c snet -n "__fish_snet_using_subcommand reload" -s h -l help -d 'Print help'
 complete -c snet -n "__fish_snet_using_subcommand status" -l socket -d 'Its `control.socket`' -r -F
@@ -65,7 +66,7 @@ complete -c snet -n "__fish_snet_using_subcommand selftest" -l backend -d 'Only 
 nftables\t''"
 complete -c snet -n "__fish_snet_using_subcommand selftest" -s h -l help -d 'Print help'
 complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain top link cleanup selftest help" -f -a "check" -d 'Check a configuration file and print what it means'
-complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain top link cleanup selftest help" -f -a "rules" -d 'Print exactly what the kernel would be told; do nothing'
+complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain top link cleanup selftest help" -f -a "rules" -d 'Print what the kernel would be told; do nothing'
 complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain top link cleanup selftest help" -f -a "reload" -d 'Reload the configuration of the running daemon; connections live on'
 complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain top link cleanup selftest help" -f -a "status" -d 'Print how the running daemon is: capture, traffic, names, proxies, lists'
 complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain top link cleanup selftest help" -f -a "explain" -d 'Say why a name or an address goes where it goes: rules, lists, answers, verdict, proxy'

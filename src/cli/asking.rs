@@ -1,15 +1,17 @@
 //! What is asked of the running daemon over its control socket.
 
 use super::out::{fail, print};
-use crate::config::{CONTROL_SOCKET, Config, Purpose};
+use super::wrong::load;
+use crate::config::{CONTROL_SOCKET, Purpose};
 use crate::daemon;
-use crate::exit::{CONFIG, SOFTWARE, UNAVAILABLE};
+use crate::exit::{NOPERM, SOFTWARE, UNAVAILABLE};
 #[cfg(feature = "top")]
 use crate::top;
 use crate::view::{ExplainView, StatusView};
 use clap::{Args, value_parser};
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 #[cfg(feature = "top")]
@@ -90,8 +92,8 @@ fn show<View: DeserializeOwned + Display>(json: &str, as_json: bool) -> ExitCode
 pub fn explain(of: &ExplainArguments) -> ExitCode {
     let json = match &of.config {
         None => ask(&of.at, &daemon::Verb::Explain(of.subject.clone())),
-        Some(path) => match Config::load(path, Purpose::Daemon) {
-            Err(problems) => return fail(CONFIG, problems),
+        Some(path) => match load(path, Purpose::Daemon) {
+            Err(code) => return code,
             Ok(loaded) => {
                 let view = daemon::explain_by_file(&loaded.config, &of.subject);
                 serde_json::to_string(&view).map_err(|error| fail(SOFTWARE, error))
@@ -130,7 +132,14 @@ fn ask(at: &SocketArgument, verb: &daemon::Verb) -> Result<String, ExitCode> {
         Ok(daemon::ControlReply::Refused(code, why)) => Err(fail(code, why)),
         Err(failure) => {
             let socket = at.socket.display();
-            Err(fail(UNAVAILABLE, format_args!("no snet answers at {socket}: {failure}")))
+            let (code, remedy) = match (failure.kind(), verb) {
+                (io::ErrorKind::PermissionDenied, _) => (NOPERM, "; run this as root"),
+                (_, daemon::Verb::Explain(_)) => {
+                    (UNAVAILABLE, "; with -c FILE the file alone is asked")
+                }
+                _ => (UNAVAILABLE, ""),
+            };
+            Err(fail(code, format_args!("no snet answers at {socket}: {failure}{remedy}")))
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Proxies as links and as tables of the file.
 
 use super::out::{fail, print, say};
-use crate::config::{Config, ProxyConfig, Purpose, proxy_of_link};
+use super::wrong::load;
+use crate::config::{ProxyConfig, Purpose, proxy_of_link};
 use crate::exit::{CONFIG, USAGE};
 use clap::Args;
 use std::io::{self, BufRead, IsTerminal, Read};
@@ -22,9 +23,9 @@ pub struct LinkArguments {
 
 pub fn link(of: &LinkArguments) -> ExitCode {
     let proxies = match &of.config {
-        Some(path) => match Config::load(path, Purpose::DnsOnly) {
+        Some(path) => match load(path, Purpose::DnsOnly) {
             Ok(loaded) => loaded.config.proxies,
-            Err(problems) => return fail(CONFIG, problems),
+            Err(code) => return code,
         },
         None => match proxies_of_stdin() {
             Ok(proxies) => proxies,

@@ -5,6 +5,7 @@
 //! - `file` a configuration file: check, rules
 //! - `link` proxies as links
 //! - `asking` the running daemon: reload, status, explain, top
+//! - `wrong` what is wrong with a file, also for a terminal
 //! - `out` what is said, and how a command ends
 
 mod asking;
@@ -12,22 +13,34 @@ mod file;
 mod link;
 mod out;
 mod run;
+mod wrong;
 
 use crate::exit::{UNAVAILABLE, USAGE};
 use crate::plugin::child;
 use crate::selftest;
 use asking::{ExplainArguments, SocketArgument, StatusArguments, TopArguments};
 use clap::{CommandFactory, Parser, Subcommand};
-use file::FileArguments;
+use file::{FileArguments, RulesArguments};
 use link::LinkArguments;
 use run::RunArguments;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// What all commands end with; they are those of [`exit`](crate::exit).
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   all is well
+  1   selftest: a trial failed
+  64  the command line is wrong, or what came on standard input
+  69  something outside snet is missing or taken: a tool, a port, a kernel module, the running snet
+  70  a bug of snet
+  77  not root, or CAP_NET_ADMIN is missing
+  78  the configuration file is wrong, or not there";
+
 /// Transparent proxy: redirects this machine's TCP, sends domestic traffic direct and the rest
 /// through a proxy, and answers names without poison.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -39,8 +52,10 @@ struct Cli {
 enum Command {
     /// Check a configuration file and print what it means.
     Check(FileArguments),
-    /// Print exactly what the kernel would be told; do nothing.
-    Rules(FileArguments),
+    /// Print what the kernel would be told; do nothing.
+    ///
+    /// First the rules, then the sets, of which a long one is only counted; --sets prints all.
+    Rules(RulesArguments),
     /// Reload the configuration of the running daemon; connections live on.
     Reload(SocketArgument),
     /// Print how the running daemon is: capture, traffic, names, proxies, lists.

@@ -2,9 +2,9 @@
 
 use super::file::{advice, purpose};
 use super::out::{fail, print};
-use crate::config::{self, Config, Loaded, Purpose};
+use super::wrong::load;
+use crate::config::{self, CONFIG_FILE, Config, Loaded, Purpose};
 use crate::daemon;
-use crate::exit::{CONFIG, USAGE};
 use crate::log::{Log, LogSettings};
 use clap::{ArgAction, Args};
 use std::io;
@@ -16,8 +16,8 @@ use tracing::{error, info, warn};
 #[derive(Debug, Args)]
 pub struct RunArguments {
     /// The configuration file.
-    #[arg(short, long, value_name = "FILE", required = true)]
-    pub config: Option<PathBuf>,
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG_FILE)]
+    pub config: PathBuf,
     /// Only the split resolver: no root, no firewall rule.
     #[arg(long)]
     pub dns_only: bool,
@@ -27,11 +27,10 @@ pub struct RunArguments {
 }
 
 pub fn run(run: &RunArguments) -> ExitCode {
-    let Some(path) = &run.config else { return USAGE.into() };
-    let purpose = purpose(run.dns_only);
-    let loaded = match Config::load(path, purpose) {
+    let (path, purpose) = (&run.config, purpose(run.dns_only));
+    let loaded = match load(path, purpose) {
         Ok(loaded) => loaded,
-        Err(problems) => return fail(CONFIG, problems),
+        Err(code) => return code,
     };
     let log = Log::new(loaded.config.log, run.verbose);
     let _last_words = log.last_words();

@@ -108,6 +108,15 @@ pub(super) fn server(text: &str) -> Result<HostAndPort, String> {
         reachable(address)?;
         return Ok(HostAndPort { host: address.ip().to_string(), port: address.port() });
     }
+    if let Some(in_brackets) = with_brackets(text) {
+        return Err(match text.parse::<IpAddr>() {
+            Ok(address) => format!(
+                "the address in brackets and a port: {in_brackets}, or \"[{address}]:PORT\" if all \
+                 of it is the address"
+            ),
+            Err(_) => format!("the address in brackets: {in_brackets}"),
+        });
+    }
     if let Ok(address) = text.parse::<IpAddr>() {
         let example = SocketAddr::new(address, 8388);
         return Err(format!("the port too, for example \"{example}\""));
@@ -129,6 +138,14 @@ pub(super) fn server(text: &str) -> Result<HostAndPort, String> {
         return Err(format!("\"127.0.0.1:{port}\" or \"[::1]:{port}\""));
     }
     Ok(HostAndPort { host: name.to_string(), port })
+}
+
+/// An IPv6 address and a port, where brackets were forgotten: `2001:db8::1:8388` may be either.
+fn with_brackets(text: &str) -> Option<String> {
+    let (address, port) = text.rsplit_once(':')?;
+    let address: Ipv6Addr = address.parse().ok()?;
+    let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
+    Some(format!("\"[{address}]:{port}\""))
 }
 
 /// Reads `ip`, `ip:port`, `[v6]:port`, `tcp://ip`, `tls://name@ip` and `https://name/path@ip`.
@@ -225,6 +242,12 @@ mod tests {
             ("ss.example.com", "the port too, for example \"ss.example.com:8388\""),
             ("192.0.2.1", "the port too, for example \"192.0.2.1:8388\""),
             ("2001:db8::1", "the port too, for example \"[2001:db8::1]:8388\""),
+            (
+                "2001:db8::1:8388",
+                "the address in brackets and a port: \"[2001:db8::1]:8388\", or \
+                 \"[2001:db8::1:8388]:PORT\"",
+            ),
+            ("2001:db8:0:0:0:0:0:1:8388", "the address in brackets: \"[2001:db8::1]:8388\""),
             ("http://a.example:80", "\"a.example:80\", without a scheme"),
             ("localhost:1080", "\"127.0.0.1:1080\" or \"[::1]:1080\""),
             ("0.0.0.0:80", "the address of one host"),

@@ -62,7 +62,31 @@ pub(super) fn password(item: &Item<'_>) -> Option<Secret> {
         let found = format!("an empty first line in {}", path.display());
         return item.refuse_as(found, "a file whose first line is the password");
     }
+    let line = match line.strip_prefix("\u{feff}".as_bytes()) {
+        Some(rest) => {
+            let path = path.display();
+            item.warn(format!(
+                "{path} begins with a byte order mark, which is not taken for part of the password"
+            ));
+            rest
+        }
+        None => line,
+    };
+    if let Some(what) = odd_ends(line) {
+        item.warn(format!("the first line of {} {what}, which counts as its part", path.display()));
+    }
     Some(Secret::new(line))
+}
+
+/// What nobody sees in an editor, and no server forgives.
+fn odd_ends(line: &[u8]) -> Option<&'static str> {
+    let is_blank = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_whitespace);
+    match (is_blank(line.first()), is_blank(line.last())) {
+        (false, false) => None,
+        (true, false) => Some("begins with a space"),
+        (false, true) => Some("ends with a space"),
+        (true, true) => Some("begins and ends with a space"),
+    }
 }
 
 /// Reads the certificates of a `tls-ca-file`.

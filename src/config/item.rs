@@ -3,6 +3,7 @@
 use super::keys;
 use super::shown::{show, written};
 use super::source::SourceFile;
+use std::ops::Range;
 use toml::de::DeValue;
 
 /// A value of the file, and where it stands.
@@ -13,6 +14,8 @@ pub(super) struct Item<'a> {
     pub(super) key: String,
     /// Byte offset of the key or list element.
     pub(super) at: usize,
+    /// Where the value stands in the text.
+    pub(super) span: Range<usize>,
     pub(super) value: &'a DeValue<'a>,
 }
 
@@ -28,7 +31,7 @@ impl<'a> Item<'a> {
         found: impl std::fmt::Display,
         accepted: impl std::fmt::Display,
     ) -> Option<T> {
-        self.source.problem(self.at, &self.key, found, accepted);
+        self.source.problem(self.at, self.span.clone(), &self.key, found, accepted);
         None
     }
 
@@ -37,7 +40,7 @@ impl<'a> Item<'a> {
         let found = show(self.value);
         let what =
             format!("{}: found {found}, not yet supported; accepted for now: {accepted}", self.key);
-        self.source.problem_line(self.at, what);
+        self.source.problem_line(self.at, &self.key, what);
         None
     }
 
@@ -143,6 +146,7 @@ impl<'a> Item<'a> {
             source: self.source,
             key: self.key.clone(),
             at: value.span().start,
+            span: value.span(),
             value: value.get_ref(),
         };
         Some(array.iter().map(element).collect())
@@ -175,6 +179,7 @@ impl<'a> Item<'a> {
                 source: self.source,
                 key: format!("{}.{name:?}", self.key),
                 at: key.span().start,
+                span: value.span(),
                 value: value.get_ref(),
             };
             if item.value.is_table() {

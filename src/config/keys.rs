@@ -28,6 +28,11 @@ impl Keys {
         self.sections.iter().find(|(name, _)| *name == section).map_or(&[], |(_, keys)| keys)
     }
 
+    /// The names of the sections.
+    pub(super) fn sections(&self) -> impl Iterator<Item = &'static str> {
+        self.sections.iter().map(|(name, _)| *name)
+    }
+
     /// All of them, with their sections.
     #[cfg(test)]
     pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &'static str)> {

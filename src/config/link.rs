@@ -2,13 +2,13 @@
 //! are.
 
 use super::address::{HostAndPort, server};
+use super::method;
 use super::proxy_kind::{ProxyKind, http_username, is_reserved, socks_username};
 use super::tls::server_name;
 use crate::plugin::spec::PluginSpec;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::https::TlsServer;
 use crate::proxy::shadowsocks::cipher::master_key::{MasterKey, UnfitPassword};
-use crate::proxy::shadowsocks::cipher::method::Method;
 use crate::proxy::socks5::message::LONGEST_CREDENTIAL;
 use crate::proxy::tls::Trust;
 use crate::secret::Secret;
@@ -75,10 +75,7 @@ fn shadowsocks(
     password: Secret,
     plugin: Option<PluginSpec>,
 ) -> Result<ProxyKind, LinkProblem> {
-    let method: Method = method.parse().map_err(|_| LinkProblem {
-        found: format!("the method {method:?}"),
-        accepted: Method::ALL.map(|known| format!("{:?}", known.name())).join(", "),
-    })?;
+    let method = method::of_link(method)?;
     match MasterKey::new(method, &password) {
         Ok(key) => Ok(ProxyKind::Shadowsocks { key, plugin }),
         Err(UnfitPassword { found, accepted }) => Err(LinkProblem { found, accepted }),

@@ -16,8 +16,11 @@
 mod address;
 mod control;
 mod dns;
+mod error;
+mod excerpt;
 mod file;
 mod firewall;
+mod foreign;
 mod group;
 mod household;
 mod item;
@@ -26,7 +29,9 @@ mod link;
 mod list_files;
 mod listen;
 mod log;
+mod method;
 mod name_servers;
+mod placeholder;
 mod plugin;
 mod provided;
 mod proxy;
@@ -52,6 +57,7 @@ use std::path::{Path, PathBuf};
 
 pub use control::{CONTROL_SOCKET, HttpAccess};
 pub use dns::DnsConfig;
+pub use error::{Error, Excerpt};
 pub use firewall::{BackendChoice, DatagramPolicy, FirewallConfig, Offload};
 pub use group::GroupConfig;
 pub use listen::ListenConfig;
@@ -61,6 +67,9 @@ pub use proxy_kind::ProxyKind;
 pub use proxy_text::proxy_of_link;
 pub use rules::RulesConfig;
 pub use subscription::{BodyOrigin, FetchVia, KEPT_FOLDER, SubscriptionConfig};
+
+/// The configuration that is taken if no other is named.
+pub const CONFIG_FILE: &str = "/etc/snet/config.toml";
 
 /// The whole configuration.
 #[derive(Debug, Clone)]
@@ -135,14 +144,6 @@ pub struct Loaded {
     /// The keys that differ from their defaults, as `key = value`, in the order of the file; for
     /// [`Loaded::summary`]. Never a secret.
     changes: Vec<String>,
-}
-
-/// Everything that is wrong with a configuration file; at least one problem.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .problems.join("\n"))]
-pub struct Error {
-    /// One line each: file, line, key, what was found, what is accepted.
-    pub problems: Vec<String>,
 }
 
 impl Config {

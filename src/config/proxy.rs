@@ -4,6 +4,7 @@ use super::address::{HostAndPort, server};
 use super::file;
 use super::item::Item;
 use super::link::{self, LinkedProxy};
+use super::method;
 use super::plugin::PluginKeys;
 use super::proxy_kind::{ProxyKind, http_username, is_reserved, socks_username};
 use super::quantity::duration;
@@ -16,7 +17,6 @@ use crate::dns::settings::Via;
 use crate::net::dial::DialOptions;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::shadowsocks::cipher::master_key::{MasterKey, UnfitPassword};
-use crate::proxy::shadowsocks::cipher::method::Method;
 use crate::proxy::socks5::message::LONGEST_CREDENTIAL;
 use crate::secret::Secret;
 use crate::share_link::LinkProblem;
@@ -334,13 +334,9 @@ impl<'a> KeysOfType<'a> {
     }
 
     fn shadowsocks(&self) -> Option<ProxyKind> {
-        let methods = Method::ALL.map(|method| (method.name(), method));
         let method = match &self.method {
-            Some(item) => item.choice(&methods),
-            None => {
-                let names = methods.map(|(name, _)| format!("\"{name}\""));
-                self.section.missing("method", &names.join(", "))
-            }
+            Some(item) => method::read(item),
+            None => self.section.missing("method", &method::list()),
         };
         let plugin = self.plugin.read();
         if let Some(item) = &self.username {

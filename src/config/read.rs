@@ -1,16 +1,18 @@
 //! From the text of the file to a [`Config`]: section by section, then the report.
 
+use super::foreign::ForeignFile;
 use super::group::Groups;
 use super::keys::Keys;
 use super::rules::GroupNames;
 use super::section::Section;
-use super::source::SourceFile;
+use super::source::{BYTE_ORDER_MARK, SourceFile};
 use super::{
     Config, DnsConfig, Error, FirewallConfig, ListenConfig, Loaded, Mode, Purpose, RulesConfig,
-    Scope, SubscriptionConfig, control, file, household, log, proxy, subscription,
+    Scope, SubscriptionConfig, control, file, household, log, placeholder, proxy, subscription,
 };
 use std::collections::HashSet;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use toml::de::DeTable;
@@ -21,20 +23,42 @@ const MOST_SYNTAX_ERRORS: usize = 5;
 
 /// Reads a file and what it names.
 pub(super) fn load(path: &Path, purpose: Purpose) -> Result<Loaded, Error> {
-    let one = |problem: String| Error { problems: vec![problem] };
-    let content = file::config(path)
-        .map_err(|error| one(format!("{}: cannot read the file: {error}", path.display())))?;
+    let shown = path.display();
+    let content = file::config(path).map_err(|error| {
+        let problem = format!("{shown}: cannot read the file: {error}");
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                Error::forbidden(format!("{problem}; run this as root, or as its owner"))
+            }
+            _ => Error::whole(problem),
+        }
+    })?;
     let text = std::str::from_utf8(&content.bytes).map_err(|error| {
+        if content.bytes.starts_with(b"\xff\xfe") || content.bytes.starts_with(b"\xfe\xff") {
+            return Error::whole(format!(
+                "{shown}:1: found UTF-16, which some editors call \"Unicode\"; accepted: TOML, \
+                 which is UTF-8 text"
+            ));
+        }
         let before = &content.bytes[..error.valid_up_to()];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        one(format!(
-            "{}:{line}: found a byte that is not UTF-8; accepted: TOML, which is UTF-8 text",
-            path.display()
+        Error::whole(format!(
+            "{shown}:{line}: found a byte that is not UTF-8; accepted: TOML, which is UTF-8 text"
         ))
     })?;
     let (mut loaded, holds_password) = parse(path, text, purpose)?;
+    let placeholders = placeholder::problems(&loaded.config, path, text, keys());
+    if !placeholders.is_empty() {
+        return Err(Error::new(placeholders));
+    }
     if holds_password {
         loaded.warnings.extend(content.exposure(path));
+    }
+    if text.starts_with(BYTE_ORDER_MARK) {
+        loaded.warnings.push(format!(
+            "{shown}: it begins with a byte order mark, which some editors write; snet passes it \
+             over"
+        ));
     }
     Ok(loaded)
 }
@@ -44,6 +68,12 @@ pub(super) fn parse(path: &Path, text: &str, purpose: Purpose) -> Result<(Loaded
     let source = SourceFile::new(path, text, keys());
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
+        if let Some(other) = ForeignFile::of(text) {
+            let shown = path.display().to_string();
+            let accepted = other.remedy(&shown);
+            let problem = format!("{shown}:1: found {other}; accepted: {accepted}");
+            return Err(Error::whole(problem));
+        }
         let begin = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
         let mut errors: Vec<_> = errors.iter().map(|error| (begin(error), error)).collect();
         errors.sort_by_key(|(at, _)| *at);
@@ -177,5 +207,5 @@ fn syntax(source: &SourceFile<'_>, at: usize, message: &str) {
     };
     let column = source.column(at);
     let message = message.trim().replace('\n', ", ");
-    source.problem_line(at, format!("column {column}: found {found}; {message}"));
+    source.syntax_problem(at, format!("column {column}: found {found}; {message}"));
 }

@@ -48,7 +48,7 @@ impl<'a> Section<'a> {
             let prefix = format!("{name}[{}].", number + 1);
             let at = value.span().start;
             let DeValue::Table(table) = value.get_ref() else {
-                self.source.problem(at, name, show(value.get_ref()), &accepted);
+                self.source.problem(at, value.span(), name, show(value.get_ref()), &accepted);
                 continue;
             };
             sections.push(Section::open(self.source, name, prefix, Some(table), at));
@@ -74,7 +74,8 @@ impl<'a> Section<'a> {
                 };
                 let path = format!("{prefix}{}", show_key(text));
                 let found = format_args!("an unknown key{hint}");
-                source.problem(key.span().start, &path, found, known.join(", "));
+                let (at, meant) = (key.span().start, key.span());
+                source.problem(at, meant, &path, found, known.join(", "));
             }
         }
         Section { source, name, prefix, table, at }
@@ -94,6 +95,7 @@ impl<'a> Section<'a> {
             source: self.source,
             key: format!("{}{key}", self.prefix),
             at: name.span().start,
+            span: value.span(),
             value: value.get_ref(),
         })
     }
@@ -127,7 +129,8 @@ impl<'a> Section<'a> {
 
     /// Reports that a key ought to be here.
     pub(super) fn missing<T>(&self, key: &str, accepted: &str) -> Option<T> {
-        self.source.problem(self.at, &format!("{}{key}", self.prefix), "nothing", accepted);
+        let key = format!("{}{key}", self.prefix);
+        self.source.problem(self.at, self.at..self.at, &key, "nothing", accepted);
         None
     }
 }

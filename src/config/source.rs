@@ -3,13 +3,19 @@
 //! Problems may be found in any order; they come out in the order of the lines. A report never
 //! holds a secret: a value that might be one is described instead.
 
+use super::error::PlacedProblem;
+use super::excerpt::{ProblemPlace, excerpt, line_ends};
 use super::keys::Keys;
 use super::{Config, Error, Loaded};
 use crate::file_stamp::ListFile;
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+/// Some editors begin a file with it. TOML passes it over.
+pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A configuration file and the report on it.
 pub(super) struct SourceFile<'a> {
@@ -17,7 +23,7 @@ pub(super) struct SourceFile<'a> {
     text: &'a str,
     /// Where the newlines are, since a file may hold many rules and each wants its line.
     line_ends: Vec<usize>,
-    problems: RefCell<Vec<(usize, String)>>,
+    problems: RefCell<Vec<(usize, PlacedProblem)>>,
     warnings: RefCell<Vec<(usize, String)>>,
     /// What came of each list in a file.
     lists: RefCell<Vec<(usize, String)>>,
@@ -39,7 +45,7 @@ impl<'a> SourceFile<'a> {
         SourceFile {
             path,
             text,
-            line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
+            line_ends: line_ends(text),
             problems: RefCell::default(),
             warnings: RefCell::default(),
             lists: RefCell::default(),
@@ -52,27 +58,39 @@ impl<'a> SourceFile<'a> {
         }
     }
 
-    /// Something is wrong with the key that stands at byte `at`.
+    /// Something is wrong with the key that stands at byte `at`. `meant` is what of the text.
     pub(super) fn problem(
         &self,
         at: usize,
+        meant: Range<usize>,
         key: &str,
         found: impl Display,
         accepted: impl Display,
     ) {
-        self.problem_line(at, format!("{key}: found {found}; accepted: {accepted}"));
+        let what = format!("{key}: found {found}; accepted: {accepted}");
+        self.told(at, what, &ProblemPlace::OfKey { key, meant });
     }
 
     /// The same in other words; file and line are put in front.
-    pub(super) fn problem_line(&self, at: usize, what: impl Display) {
+    pub(super) fn problem_line(&self, at: usize, key: &str, what: impl Display) {
+        self.told(at, what, &ProblemPlace::OfKey { key, meant: at..at });
+    }
+
+    /// The text is no TOML from here on.
+    pub(super) fn syntax_problem(&self, at: usize, what: impl Display) {
+        self.told(at, what, &ProblemPlace::Syntax(at));
+    }
+
+    fn told(&self, at: usize, what: impl Display, place: &ProblemPlace<'_>) {
         let line = self.line(at);
         let text = format!("{}:{line}: {what}", self.path.display());
-        self.problems.borrow_mut().push((line, text));
+        let excerpt = excerpt(self.text, &self.line_ends, self.keys, place);
+        self.problems.borrow_mut().push((line, (text, excerpt)));
     }
 
     /// Something is wrong with another file, which the key at byte `at` names.
     pub(super) fn problem_elsewhere(&self, at: usize, what: String) {
-        self.problems.borrow_mut().push((self.line(at), what));
+        self.problems.borrow_mut().push((self.line(at), (what, None)));
     }
 
     /// The key at byte `at` is odd without being wrong.
@@ -129,7 +147,7 @@ impl<'a> SourceFile<'a> {
 
     /// The column of a byte in characters, counted from 1.
     pub(super) fn column(&self, at: usize) -> usize {
-        let before = self.text.get(..at).unwrap_or(self.text);
+        let before = self.text.get(..at).unwrap_or(self.text).trim_start_matches(BYTE_ORDER_MARK);
         before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1
     }
 
@@ -181,12 +199,12 @@ impl<'a> SourceFile<'a> {
     /// The same for a part of it.
     pub(super) fn unless_wrong<T>(self, part: T) -> Result<T, Error> {
         let problems = in_order(self.problems.into_inner());
-        if problems.is_empty() { Ok(part) } else { Err(Error { problems }) }
+        if problems.is_empty() { Ok(part) } else { Err(Error::new(problems)) }
     }
 
     /// The end of reading a file that is no TOML.
     pub(super) fn conclude_broken(self) -> Error {
-        Error { problems: in_order(self.problems.into_inner()) }
+        Error::new(in_order(self.problems.into_inner()))
     }
 }
 
@@ -199,7 +217,7 @@ pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     one == other || identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
-fn in_order(mut list: Vec<(usize, String)>) -> Vec<String> {
+fn in_order<T>(mut list: Vec<(usize, T)>) -> Vec<T> {
     list.sort_by_key(|(line, _)| *line);
-    list.into_iter().map(|(_, text)| text).collect()
+    list.into_iter().map(|(_, what)| what).collect()
 }

@@ -11,7 +11,7 @@
 //! | `subscriptions` | the bodies that providers hand out, fetched |
 //! | `shared_rules` | the installed rules and their owner |
 //! | `control`, `signals`, `notify` | operators and the service manager |
-//! | `seeing`, `explaining`, `insight`, `capture_board` | what is shown to them |
+//! | `seeing`, `explaining`, `insight`, `capture_board`, `here` | what is shown to them |
 //! | `limits`, `privileges`, `instance_lock` | what the process may, before anything else |
 //! | `network_watcher`, `origins` | what the kernel tells |
 //! | `list_watcher` | whether the file of a list has changed |
@@ -27,6 +27,7 @@ mod error;
 mod explaining;
 mod generation;
 mod heartbeat;
+mod here;
 mod insight;
 mod instance_lock;
 mod limits;
@@ -48,6 +49,7 @@ pub use control::{ControlReply, Look, Verb, ask};
 pub use error::Error;
 pub use explaining::{Subject, explain_by_file};
 pub use generation::ConfigSource;
+pub use here::here;
 
 use crate::config::{self, Config, Offload, Purpose};
 use crate::fault::Step;
@@ -110,17 +112,21 @@ pub fn cleanup(keep_closed: bool) -> Result<String, Error> {
     Ok(firewall::cleanup()?.to_string())
 }
 
-/// What `snet rules` prints. Sends nothing: host names of upstream servers are named as such.
+/// What `snet rules` prints; with `sets` exactly what is told to the kernel, else without what long
+/// sets hold, and the rules first. Sends nothing: host names of upstream servers are named as such.
 ///
 /// # Errors
 /// Router mode: the LAN side cannot be told.
-pub fn rules(config: &Config) -> Result<String, Error> {
+pub fn rules(config: &Config, sets: bool) -> Result<String, Error> {
     let Some(backend) = build::backend(config) else {
         return Ok("# backend = \"none\": no rule is installed\n".into());
     };
     let listeners: Vec<IpAddr> = config.listen.addresses.clone();
     let endpoints = build::endpoints(config, None);
     let mut text = firewall::render(backend, &build::ruleset(config, &listeners, &endpoints)?);
+    if !sets {
+        text = firewall::folded(&text);
+    }
     for endpoint in endpoints.iter().filter(|endpoint| endpoint.is_name()) {
         text.push_str(&format!(
             "# the addresses of {} join the set of upstream servers once they are resolved\n",
@@ -136,13 +142,6 @@ pub fn shortfalls(config: &Config) -> Vec<String> {
     let is_plain = !config.datagrams().captures() && config.firewall.offload == Offload::Off;
     let here = if is_plain { None } else { rules_here(config) };
     here.map(|(backend, ruleset)| firewall::shortfalls(backend, ruleset)).unwrap_or_default()
-}
-
-/// What `firewall.offload = "auto"` means on this machine, for `snet check`; `None`: nothing.
-pub fn offloaded(config: &Config) -> Option<String> {
-    let is_wanted = config.firewall.offload == Offload::Auto;
-    let (backend, ruleset) = rules_here(config).filter(|_| is_wanted)?;
-    firewall::offloaded(backend, ruleset)
 }
 
 /// What else is wrong with the network is told at the start.

@@ -104,6 +104,7 @@ pub use name_server::{NameServer, Transport};
 pub use persistence::obstacle;
 pub use server::{BoundResolver, Order, bind, spawn};
 pub use settings::Settings;
+pub use system::read as system_servers;
 
 /// The name that the daemon's proof asks for, see `daemon::proof`. It is answered from
 /// the hosts of its settings and leaves no line in the log.

@@ -34,7 +34,8 @@ impl SystemServers {
     }
 }
 
-fn read() -> Vec<SocketAddr> {
+/// The servers of this moment, read anew.
+pub fn read() -> Vec<SocketAddr> {
     for file in FILES {
         let servers = fs::read_to_string(file).map(|text| parse(&text)).unwrap_or_default();
         if !servers.is_empty() {

@@ -103,6 +103,74 @@ fn files_that_are_no_configuration() {
     assert!(load(Path::new("/dev/zero")).contains("it has more than 16 MiB"));
 }
 
+/// Other programs' files, and what editors do to one's own.
+#[test]
+fn files_of_others_are_named_and_byte_order_marks_passed_over() {
+    let folder = Folder::new("foreign");
+    let load = |content: &[u8]| Config::load(&folder.write("f", 0o600, content), Purpose::Daemon);
+    for (content, what) in [
+        ("{\"proxy-type\": \"ss\"}", "a configuration of SNET, in JSON"),
+        ("port: 1\nproxies:\n  - {name: a}\n", "a configuration of Clash or mihomo, in YAML"),
+        ("{\"outbounds\": []}", "a configuration of sing-box, in JSON"),
+    ] {
+        let said = load(content.as_bytes()).unwrap_err();
+        assert_eq!(said.problems.len(), 1, "{said}");
+        assert!(said.problems[0].contains(&format!("f:1: found {what}; accepted: ")), "{said}");
+        assert!(said.problems[0].contains("`snet config import "), "{said}");
+    }
+    let utf16: Vec<u8> = "\u{feff}mode".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert!(load(&utf16).unwrap_err().to_string().contains("f:1: found UTF-16"));
+    let marked = format!("\u{feff}mode = 5\n{PROXY}");
+    let said = load(marked.as_bytes()).unwrap_err().to_string();
+    assert!(
+        said.ends_with("f:1: mode: found the number 5; accepted: a string: \"local\", \"router\"")
+    );
+    let marked = format!("\u{feff}{PROXY}");
+    let warnings = load(marked.as_bytes()).unwrap().warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("a byte order mark"), "{warnings:?}");
+}
+
+/// Whoever starts with it would see every connection refused.
+#[test]
+fn the_example_has_to_be_edited() {
+    let folder = Folder::new("unedited");
+    let said = folder.problems(EXAMPLE);
+    let line = EXAMPLE.lines().position(|line| line.starts_with("server =")).unwrap() + 1;
+    let found = "found \"ss.example.com:8388\", which stands for yours in the example";
+    assert_eq!(
+        said,
+        [format!("snet.toml:{line}: proxy[1].server: {found}; accepted: your own server")]
+    );
+    let provider =
+        "[[subscription]]\nname = \"a\"\nurl = \"https://provider.example.com/x?token=y\"\n";
+    let said = folder.problems(provider);
+    assert!(said.len() == 1 && said[0].starts_with("snet.toml:3: subscription[1].url: found"));
+    assert!(!said[0].contains("token"), "{said:?}");
+    let edited = EXAMPLE.replace("server = \"ss.example.com:8388\"", "server = \"192.0.2.1:8388\"");
+    assert!(folder.load(&edited).is_ok());
+}
+
+#[test]
+fn what_nobody_sees_in_a_password_file_is_said() {
+    let folder = Folder::new("unseen");
+    let text = format!("{SHADOWSOCKS}password-file = \"pw\"\n");
+    for (content, password, said) in [
+        ("\u{feff}hunter2\n", "hunter2", "begins with a byte order mark"),
+        ("hunter2 \n", "hunter2 ", "ends with a space"),
+        ("\thunter2\r\n", "\thunter2", "begins with a space"),
+    ] {
+        folder.write("pw", 0o600, content);
+        let loaded = folder.load(&text).unwrap();
+        let ProxyKind::Shadowsocks { key, .. } = &loaded.config.proxies[0].kind else {
+            panic!("{:?}", loaded.config.proxies[0]);
+        };
+        assert_eq!(key.password().expose(), password.as_bytes());
+        let warnings = loaded.warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains(said), "{warnings:?}");
+        assert!(!warnings[0].contains("hunter2"), "{warnings:?}");
+    }
+}
+
 #[test]
 fn the_password_is_the_first_line_of_its_file() {
     let folder = Folder::new("password");
