@@ -39,4 +39,5 @@ pub mod target;
 pub mod top;
 pub mod udp;
 pub mod view;
+pub mod warnings;
 pub mod web;

@@ -6,12 +6,14 @@ use super::wrong::load;
 use crate::config::{self, CONFIG_FILE, Config, Loaded, Purpose};
 use crate::daemon;
 use crate::log::{Log, LogSettings};
+use crate::sync::lock;
+use crate::warnings::Complaints;
 use clap::{ArgAction, Args};
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use tracing::{error, info, warn};
+use std::sync::{Arc, Mutex};
+use tracing::{error, info};
 
 #[derive(Debug, Args)]
 pub struct RunArguments {
@@ -37,10 +39,11 @@ pub fn run(run: &RunArguments) -> ExitCode {
     for list in &loaded.config.rules.lists {
         info!("list {list}");
     }
-    for warning in loaded.warnings.iter().chain(&advice(&loaded.config, purpose)) {
-        warn!("{warning}");
-    }
-    let source = Watched { path: path.clone(), purpose, log };
+    let told = told(loaded.warnings, &loaded.config, purpose);
+    let mut warnings = Complaints::default();
+    warnings.set(told.clone());
+    let warnings = Mutex::new((told, warnings));
+    let source = Watched { path: path.clone(), purpose, log, warnings };
     match daemon::run(loaded.config, purpose, Arc::new(source)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -50,11 +53,19 @@ pub fn run(run: &RunArguments) -> ExitCode {
     }
 }
 
+/// What is odd about a configuration without being wrong.
+fn told(mut warnings: Vec<String>, config: &Config, purpose: Purpose) -> Vec<String> {
+    warnings.extend(advice(config, purpose));
+    warnings
+}
+
 /// The file that the daemon runs with, and the log, whose level it says.
 struct Watched {
     path: PathBuf,
     purpose: Purpose,
     log: Log,
+    /// What there is to say of the configuration that was read last, and what holds.
+    warnings: Mutex<(Vec<String>, Complaints)>,
 }
 
 impl daemon::ConfigSource for Watched {
@@ -67,9 +78,9 @@ impl daemon::ConfigSource for Watched {
         for list in &config.rules.lists {
             info!("list {list}");
         }
-        for warning in warnings.iter().chain(&advice(&config, self.purpose)) {
-            warn!("{warning}");
-        }
+        let (last, standing) = &mut *lock(&self.warnings);
+        *last = told(warnings, &config, self.purpose);
+        standing.add(last.clone());
         Ok(config)
     }
 
@@ -78,6 +89,8 @@ impl daemon::ConfigSource for Watched {
     }
 
     fn taken(&self, config: &Config) {
+        let (last, standing) = &mut *lock(&self.warnings);
+        standing.set(last.clone());
         self.log.set(config.log);
     }
 }

@@ -6,6 +6,7 @@
 //! whatever killed it. The kernel tells which process holds it (SO_PEERCRED).
 
 use super::error::Error;
+use crate::warnings::StandingWarning;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Shutdown, SockFlag, SockType, UnixAddr, UnixCredentials, connect, getsockopt,
@@ -17,7 +18,6 @@ use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::thread::{self, JoinHandle};
-use tracing::warn;
 
 const NAME: &str = "snet.the-one-with-the-rules";
 
@@ -70,7 +70,9 @@ fn claim_named(name: &str) -> Result<InstanceLock, Error> {
             Err(error) => return Err(Error::Lock(error)),
         }
     }
-    warn!("instance lock: another program holds @{name}, so a second snet would not be noticed");
+    let what = "so a second snet would not be noticed";
+    StandingWarning::raise(format!("instance lock: another program holds @{name}, {what}"))
+        .for_good();
     Ok(InstanceLock { lock: None, accept_thread: None })
 }
 

@@ -13,6 +13,7 @@
 use crate::net::allowance::Numbers;
 use crate::relay;
 use crate::udp::SessionLimits;
+use crate::warnings::StandingWarning;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
@@ -75,10 +76,11 @@ impl Budget {
             }
         };
         if files < FEWEST_FILES {
-            warn!(
+            StandingWarning::raise(format!(
                 "only {files} files may be open, and snet needs {FEWEST_FILES}: raise the limit \
                  (LimitNOFILE= of the service, ulimit -n), or connections will fail"
-            );
+            ))
+            .for_good();
         }
         let budget = Budget::of(files, per_session);
         debug!(files, ?budget, "limits");

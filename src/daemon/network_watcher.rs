@@ -5,11 +5,12 @@
 //! timer and no TTL looks at it.
 
 use crate::firewall::DefaultRoute;
+use crate::warnings::StandingWarning;
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::info;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -29,7 +30,9 @@ pub(super) async fn watch(
     mut stopped: watch::Receiver<bool>,
 ) -> bool {
     let mut route = DefaultRoute::look()
-        .inspect_err(|error| warn!("network: changes are not noticed: {error}"))
+        .inspect_err(|error| {
+            StandingWarning::raise(format!("network: changes are not noticed: {error}")).for_good()
+        })
         .ok();
     let mut apart = apart();
     let mut ticks = interval(INTERVAL);
@@ -46,7 +49,8 @@ pub(super) async fn watch(
             Some(Ok(changed)) => changed,
             None => false,
             Some(Err(error)) => {
-                warn!("network: changes are no longer noticed: {error}");
+                let told = format!("network: changes are no longer noticed: {error}");
+                StandingWarning::raise(told).for_good();
                 route = None;
                 false
             }

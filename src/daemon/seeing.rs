@@ -5,6 +5,7 @@ use crate::config::{Config, Purpose};
 use crate::ipset::IpSet;
 use crate::stats::{LiveFlow, LiveKind, NameOutcome, Stats};
 use crate::view::{FlowView, ProxyView, RuleView, StatusView, TrafficView};
+use crate::warnings;
 use std::collections::HashMap;
 use std::process;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub(super) fn status(generation: &Generation, parts: &Parts) -> StatusView {
         uptime: parts.began.elapsed().as_secs(),
         what: generation.describe(parts),
         capture,
+        warnings: warnings::standing(),
         traffic: traffic(&parts.stats, &live),
         names: names.into(),
         proxies: proxies.collect(),

@@ -6,12 +6,12 @@ use crate::dns::bootstrap::Exempt;
 use crate::firewall::{self, Family, Installed, Ruleset, Switches};
 use crate::route::{Route, Teach};
 use crate::sync::lock;
+use crate::warnings::Complaint;
 use std::net::IpAddr;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tracing::{info, warn};
+use tracing::info;
 
 /// A removal waits so long for a task that is just adding an address.
 const BUSY: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ const BUSY: Duration = Duration::from_secs(1);
 pub(super) struct SharedRules {
     handle: Mutex<Option<Arc<Box<dyn Installed>>>>,
     /// Switches cannot be set; said once.
-    fails: AtomicBool,
+    fails: Mutex<Complaint>,
 }
 
 /// The installed rules, whichever backend has installed them.
@@ -58,15 +58,18 @@ impl SharedRules {
     pub(super) async fn set_switches(self: &Arc<Self>, switches: Switches) -> bool {
         let failure = match self.blocking(move |handle| handle.beat(switches)).await {
             Ok(()) => {
-                if self.fails.swap(false, Ordering::Relaxed) {
+                if lock(&self.fails).clear() {
                     info!("firewall: the rules are kept active again");
                 }
                 return true;
             }
             Err(failure) => failure,
         };
-        if !self.fails.swap(true, Ordering::Relaxed) {
-            warn!("firewall: cannot keep the rules active, so nothing is captured: {failure}");
+        let mut fails = lock(&self.fails);
+        if !fails.holds() {
+            fails.set(Some(format!(
+                "firewall: cannot keep the rules active, so nothing is captured: {failure}"
+            )));
         }
         false
     }

@@ -15,6 +15,7 @@ use crate::proxy::tls::Tls;
 use crate::subscription::fetch::{Fetched, Way, Ways};
 use crate::subscription::kept::{self, KeptBody};
 use crate::subscription::url::ProviderUrl;
+use crate::warnings::Complaint;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -107,10 +108,10 @@ impl Task {
             }
             _ => Duration::ZERO,
         };
-        let (mut rest, mut said) = (SOONEST, String::new());
+        let (mut rest, mut failing) = (SOONEST, Complaint::default());
         loop {
             // A nudge is for what failed.
-            let has_failed = !said.is_empty();
+            let has_failed = failing.holds();
             tokio::select! {
                 () = sleep(due) => {}
                 () = self.nudge.notified(), if has_failed => {}
@@ -120,7 +121,7 @@ impl Task {
                     if has_failed {
                         info!("subscription {:?}: the provider answers again", self.name());
                     }
-                    said.clear();
+                    failing.clear();
                     (rest, due) = (SOONEST, self.subscription.update);
                     kept = Some(fetched);
                 }
@@ -130,12 +131,8 @@ impl Task {
                         false => "its last servers stay",
                     };
                     let line = format!("subscription {:?}: {stays}: {why}", self.name());
-                    if line == said {
-                        debug!("{line}")
-                    } else {
-                        warn!("{line}")
-                    }
-                    said = line;
+                    debug!("{line}");
+                    failing.set(Some(line));
                     due = rest.min(self.subscription.update);
                     rest = (rest * 2).min(LATEST);
                 }

@@ -24,6 +24,7 @@ use crate::exit::{SOFTWARE, UNAVAILABLE};
 use crate::fault::{self, Step};
 use crate::file_stamp::ListFile;
 use crate::firewall::OnFailure;
+use crate::warnings;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -307,6 +308,7 @@ impl Daemon {
 
     /// Tells the service manager how we are.
     fn brief(&self) {
+        warnings::repeat();
         if notify::is_wanted() {
             notify::status(&seeing::brief(&seeing::status(&self.generation, &self.parts)));
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{info, warn};
+use tracing::info;
 
 /// Who holds the root zone (RFC 1035, 4.1): every recursive name server answers it, and it tells a
 /// server along the way nothing of anybody. The recursion bit is set.
@@ -61,12 +61,11 @@ impl Upstream {
 
     fn unheard(&self, what: &str) {
         if self.datagrams.failed(Instant::now()) {
-            warn!(
-                proxy = self.name(),
+            self.datagrams_fail(format!(
                 "no trusted name server answers by its UDP ({what}): does the server carry UDP, on \
                  the same port, and does its firewall let it through? (if not: udp = false of this \
                  [[proxy]])"
-            );
+            ));
         }
     }
 }

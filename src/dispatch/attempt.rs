@@ -5,7 +5,7 @@ use crate::proxy::first_payload::FirstPayload;
 use crate::proxy::{Link, Progress};
 use crate::target::Target;
 use tokio::time::{Instant, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 /// Over which connection to the proxy's server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,7 @@ impl Upstream {
                 if !progress.was_connection_ready() {
                     self.knowledge().dials.add(now - began);
                 }
+                self.works();
                 if attempt.succeeded(now) && !self.is_watched() {
                     info!(proxy = self.name(), "answers again");
                 }
@@ -112,10 +113,9 @@ impl Upstream {
                 let after = self.timeout;
                 self.doubt(now + self.patience());
                 if attempt.target_was_silent(now) {
-                    warn!(
-                        proxy = self.name(),
+                    self.fails(format!(
                         "is down: no answer within {after:?} for several destinations"
-                    );
+                    ));
                 }
                 return Err(DialEnd::Silent(format!(
                     "it is there, but gave no answer within {after:?}; perhaps {target} is down"
@@ -129,7 +129,7 @@ impl Upstream {
             debug!(proxy = self.name(), destination = %target, "{cause}");
         } else if attempt.failed(now) {
             self.is_down(cause);
-            warn!(proxy = self.name(), "is down: {cause}");
+            self.fails(format!("is down: {cause}"));
         }
         Err(end)
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::asking::QUESTION;
 use std::sync::Arc;
@@ -143,6 +143,7 @@ impl Upstream {
             knowledge.delay = Some(*median);
         }
         drop(knowledge);
+        self.works();
         if was_down {
             self.answers_again();
         } else if is_first {
@@ -164,13 +165,12 @@ impl Upstream {
         knowledge.is_ambiguous = was_up && !is_sure;
         drop(knowledge);
         match (is_sure, was_sure, was_up) {
-            (true, false, _) => warn!(proxy = self.name(), "is down: {cause}"),
-            (false, _, true) => warn!(
-                proxy = self.name(),
+            (true, false, _) => self.fails(format!("is down: {cause}")),
+            (false, _, true) => self.fails(format!(
                 "does not answer: {cause}; or is whoever was asked for down? Nobody else has heard \
                  from there, and nothing else is known that could be asked (`probe` of a \
                  [[group]], or another trusted name server, would be)"
-            ),
+            )),
             _ => {}
         }
         if is_sure && failures >= SURELY {

@@ -13,6 +13,7 @@ use crate::stats::{Meter, ProxyTraffic};
 use crate::sync::lock;
 use crate::target::Target;
 use crate::view::ProxyView;
+use crate::warnings::Complaint;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -34,6 +35,9 @@ pub struct Upstream {
     pub(super) datagrams: DatagramHealth,
     knowledge: Mutex<Knowledge>,
     waiting: Mutex<AwaitedAnswers>,
+    /// What is wrong with it, and with its UDP, as the operator was told.
+    trouble: Mutex<Complaint>,
+    datagram_trouble: Mutex<Complaint>,
     /// Something was learned that may call for a question.
     pub(super) news: Notify,
     /// It is surely dead.
@@ -78,6 +82,8 @@ impl Upstream {
             datagrams: DatagramHealth::default(),
             knowledge: Mutex::default(),
             waiting: Mutex::default(),
+            trouble: Mutex::default(),
+            datagram_trouble: Mutex::default(),
             news: Notify::new(),
             death: Notify::new(),
         }
@@ -160,7 +166,29 @@ impl Upstream {
         }
     }
 
+    /// It does not work; this is said, and holds until [`works`](Self::works).
+    pub(super) fn fails(&self, how: String) {
+        lock(&self.trouble).set_of(Some(&self.label), Some(how));
+    }
+
+    /// Nothing is wrong with it any more.
+    pub(super) fn works(&self) {
+        lock(&self.trouble).clear();
+    }
+
+    /// Whether a warning of it holds.
+    #[cfg(test)]
+    pub(super) fn is_warned_of(&self) -> bool {
+        lock(&self.trouble).holds()
+    }
+
+    /// The same of its UDP.
+    pub(super) fn datagrams_fail(&self, how: String) {
+        lock(&self.datagram_trouble).set_of(Some(&self.label), Some(how));
+    }
+
     pub(super) fn answers_again(&self) {
+        self.works();
         self.health.forget();
         info!(proxy = self.name(), "answers again");
     }
@@ -200,6 +228,8 @@ impl Upstream {
 
     /// The network is another one: nothing is known of it any more.
     pub(super) fn forget(&self) {
+        self.works();
+        lock(&self.datagram_trouble).clear();
         self.health.forget();
         self.datagrams.forget();
         lock(&self.waiting).forget();
@@ -286,7 +316,7 @@ impl Upstream {
             endpoint.miss();
         }
         if self.datagrams.failed(Instant::now()) {
-            warn!(proxy = self.name(), "its UDP is down: {cause}");
+            self.datagrams_fail(format!("its UDP is down: {cause}"));
         }
     }
 
@@ -294,17 +324,17 @@ impl Upstream {
     /// rest.
     pub fn datagrams_unanswered(&self) {
         if self.datagrams.unanswered(Instant::now()) {
-            warn!(
-                proxy = self.name(),
+            self.datagrams_fail(format!(
                 "nothing ever came back on {SILENT_SESSIONS} UDP sessions in a row: does the \
                  server carry UDP, on the same port? (if not: udp = false of this [[proxy]])"
-            );
+            ));
         }
     }
 
     /// Tells that something came back by UDP.
     pub fn datagrams_answered(&self) {
         if self.datagrams.answered(Instant::now()) {
+            lock(&self.datagram_trouble).clear();
             info!(proxy = self.name(), "its UDP answers again");
         }
     }

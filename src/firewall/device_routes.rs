@@ -32,6 +32,7 @@ use super::netlink::route::{
 use super::netlink::{Attributes, NLM_F_CREATE, NLM_F_EXCL, attribute, u32_at};
 use super::network::NetworkLink;
 use super::policy::Policy;
+use crate::warnings::Complaint;
 use nix::errno::Errno;
 use std::io;
 use std::net::IpAddr;
@@ -65,22 +66,19 @@ impl Drop for Routes {
 #[derive(Debug, Default)]
 pub(super) struct RouteFollower {
     /// What was said of the last attempt.
-    told: Option<String>,
+    told: Complaint,
 }
 
 impl RouteFollower {
     /// To be called after every change of the network. Reads no routes: a router may have a
     /// million.
     pub(super) fn update(&mut self, policy: &Policy) {
-        let failure = add(policy).err().map(|error| error.to_string());
-        if let Some(error) = &failure
-            && self.told != failure
-        {
-            warn!(
-                "programs that are bound to a device are not captured, and reach nothing foreign: {error}"
-            );
-        }
-        self.told = failure;
+        self.told.set(add(policy).err().map(|error| {
+            format!(
+                "programs that are bound to a device are not captured, and reach nothing foreign: \
+                 {error}"
+            )
+        }));
     }
 }
 

@@ -1,12 +1,13 @@
 //! Listening sockets.
 
+use crate::warnings::Complaint;
 use nix::libc;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tracing::{debug, warn};
+use tracing::debug;
 
 /// Pending connections the kernel holds for us; it clips this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -105,13 +106,13 @@ impl AcceptError {
 /// A cause that stays is told once.
 #[derive(Debug, Default)]
 pub struct Errors {
-    told: bool,
+    told: Complaint,
 }
 
 impl Errors {
     /// It works again.
     pub fn over(&mut self) {
-        self.told = false;
+        self.told.clear();
     }
 
     /// Rests if that is called for. `what` could not be done; `beside` tells what else goes on.
@@ -127,8 +128,10 @@ impl Errors {
         match AcceptError::class(&error) {
             AcceptError::Transient => debug!("{what}: {error}"),
             AcceptError::Lasting => {
-                if !std::mem::replace(&mut self.told, true) {
-                    warn!("{what}: {error}; resting until that passes{}", beside());
+                if !self.told.holds() {
+                    let beside = beside();
+                    let told = format!("{what}: {error}; resting until that passes{beside}");
+                    self.told.set(Some(told));
                 }
                 tokio::time::sleep(REST).await;
             }

@@ -5,12 +5,13 @@ use super::output::LogLimit;
 use super::process::PluginProcess;
 use super::spec::PluginSpec;
 use super::{Launcher, ServerAddresses};
+use crate::warnings::StandingWarning;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::info;
 
 /// How long a plugin has until its port accepts.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -67,10 +68,10 @@ impl Keeper {
 
     pub(super) fn run(self) {
         let program = self.spec.program();
-        let mut rest = FIRST_REST;
+        let (mut rest, mut failing) = (FIRST_REST, None);
         while let Some(server) = self.server_address() {
             let began = Instant::now();
-            match self.run_once(server) {
+            match self.run_once(server, &mut failing) {
                 RunEnd::Stopped => return,
                 RunEnd::Moved => {
                     info!("plugin {program}: its server has another address now");
@@ -81,7 +82,8 @@ impl Keeper {
                         rest = FIRST_REST;
                     }
                     let seconds = rest.as_secs_f32();
-                    warn!("plugin {program}: {why}; started again in {seconds} s");
+                    let told = format!("plugin {program}: {why}; started again in {seconds} s");
+                    failing = Some(StandingWarning::raise(told));
                     self.state.send_replace(State::Down(why));
                     if self.is_stopped_within(rest) {
                         return;
@@ -106,7 +108,7 @@ impl Keeper {
         }
     }
 
-    fn run_once(&self, server: SocketAddr) -> RunEnd {
+    fn run_once(&self, server: SocketAddr, failing: &mut Option<StandingWarning>) -> RunEnd {
         let begun = PluginProcess::begin(&self.spec, &self.launcher, server, &self.limit);
         let mut process = match begun {
             Ok(process) => process,
@@ -123,6 +125,7 @@ impl Keeper {
             }
             if accepts && !is_ready {
                 is_ready = true;
+                *failing = None;
                 info!("plugin {}: ready on {} for {server}", self.spec.program(), process.local);
                 self.state.send_replace(State::Ready(process.local));
             }

@@ -28,6 +28,9 @@ pub struct StatusView {
     pub what: String,
     /// What the rules capture; empty without rules.
     pub capture: Vec<CaptureView>,
+    /// What the operator should know of while it lasts, the oldest first.
+    #[serde(default)]
+    pub warnings: Vec<WarningView>,
     /// Connections and UDP.
     pub traffic: TrafficView,
     /// Answered names, by where the answers came from (`local`, `cache`, `stale`, `domestic`,
@@ -56,6 +59,17 @@ pub struct CaptureView {
     /// Whether programs are served as the operator wants.
     pub is_good: bool,
     /// How long it has been so.
+    pub since: u64,
+}
+
+/// A warning that holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WarningView {
+    /// What is so, and what can be done about it.
+    pub text: String,
+    /// The proxy that it is about.
+    pub proxy: Option<String>,
+    /// How long it has held.
     pub since: u64,
 }
 

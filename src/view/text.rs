@@ -1,6 +1,8 @@
 //! What `snet status` prints: one subject a line, most important first.
 
-use super::{Bytes, CaptureView, FlowView, GroupView, ProxyView, Span, StatusView, TrafficView};
+use super::{
+    Bytes, CaptureView, FlowView, GroupView, ProxyView, Span, StatusView, TrafficView, WarningView,
+};
 use std::fmt;
 
 impl fmt::Display for StatusView {
@@ -12,6 +14,9 @@ impl fmt::Display for StatusView {
         writeln!(f, "snet {version}, process {pid}, for {}{memory}", Span(self.uptime))?;
         for capture in &self.capture {
             writeln!(f, "{capture}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "{warning}")?;
         }
         if !self.capture.is_empty() {
             writeln!(f, "{}", self.traffic)?;
@@ -59,6 +64,17 @@ impl fmt::Display for CaptureView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let CaptureView { what, state, since, .. } = self;
         write!(f, "capture of {what}: {state} (for {})", Span(*since))
+    }
+}
+
+impl fmt::Display for WarningView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WarningView { text, proxy, since } = self;
+        write!(f, "warning for {}: ", Span(*since))?;
+        if let Some(proxy) = proxy {
+            write!(f, "proxy {proxy}: ")?;
+        }
+        f.write_str(text)
     }
 }
 
@@ -173,6 +189,11 @@ mod tests {
             groups: vec![group],
             lists: vec!["/etc/names: 5 lines used".into()],
             memory: Some(9 << 20),
+            warnings: vec![WarningView {
+                text: "is down: refused".into(),
+                proxy: Some("tokyo".into()),
+                since: 90,
+            }],
             log_lines_lost: 7,
         };
         assert_eq!(
@@ -180,6 +201,7 @@ mod tests {
             "running: TCP port 1111\n\
              snet 1.2.3, process 77, for 2 h 5 min, 9.0 MiB of memory\n\
              capture of IPv4: captured (for 2 h 5 min)\n\
+             warning for 1 min 30 s: proxy tokyo: is down: refused\n\
              connections: 3 open of 50: 40 through a proxy, 6 directly, 4 refused; 5.0 MiB down, \
              2.0 KiB up\n\
              names: 80 answered: 71 from the cache, 9 by the trusted side\n\

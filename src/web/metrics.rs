@@ -24,6 +24,8 @@ pub(super) fn text(status: &StatusView) -> String {
     let ways = status.capture.iter();
     let ways = ways.map(|it| (vec![("what", it.what.clone())], u64::from(it.is_good)));
     page.family("snet_capture_good", "gauge", "1 where the rules do as the operator wants.", ways);
+    let warnings = status.warnings.len() as u64;
+    page.one("snet_warnings", "gauge", "Warnings that hold; `snet status` says them.", warnings);
 
     let traffic = &status.traffic;
     page.one("snet_connections_open", "gauge", "Connections open now.", traffic.open);

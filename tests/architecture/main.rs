@@ -27,7 +27,7 @@ mod known {
     /// Files above [`LONGEST_FILE`](super::LONGEST_FILE).
     pub const LONG_FILES: &[(&str, usize)] = &[];
     /// Lines above [`LONGEST_LINE`](super::LONGEST_LINE).
-    pub const LONG_LINES: &[(&str, usize)] = &[("firewall", 34)];
+    pub const LONG_LINES: &[(&str, usize)] = &[("firewall", 32)];
     /// Files beside the folder of their name.
     pub const BESIDE_THEIR_FOLDER: &[(&str, usize)] = &[];
     /// Files that lead back to themselves along their imports.

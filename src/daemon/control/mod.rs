@@ -11,6 +11,7 @@ use super::error::Error;
 use super::explaining::Subject;
 use crate::config::{Config, Purpose};
 use crate::exit::USAGE;
+use crate::warnings::StandingWarning;
 use nix::unistd::geteuid;
 use socket_file::{SocketFile, SocketFileError};
 use std::fmt;
@@ -23,7 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tracing::debug;
 
 /// A client that says nothing for so long is not listened to.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -133,17 +134,20 @@ impl ControlSocket {
             }
             // Without rules there may be many, each of its own user.
             Err(SocketFileError::Anothers(who)) => {
-                warn!("{} is {who}: `snet reload` reaches that one, not this", path.display());
+                let path = path.display();
+                let told = format!("{path} is {who}: `snet reload` reaches that one, not this");
+                StandingWarning::raise(told).for_good();
             }
             // An ordinary user has no place there.
             Err(SocketFileError::Io(error)) if purpose == Purpose::DnsOnly => {
                 debug!("{}: {error}", path.display());
             }
-            Err(SocketFileError::Io(error)) => warn!(
+            Err(SocketFileError::Io(error)) => StandingWarning::raise(format!(
                 "no control socket at {} ({error}): `snet reload` does not find this snet, \
                  SIGHUP does",
                 path.display()
-            ),
+            ))
+            .for_good(),
         }
         Ok(None)
     }

@@ -6,9 +6,11 @@ use super::judge::FamilyState;
 use crate::daemon::notify;
 use crate::daemon::proof::{CaptureWay, Finding, ProofFailure};
 use crate::firewall::{Family, Switch, probe};
-use std::sync::Arc;
+use crate::sync::lock;
+use crate::warnings::Complaint;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tracing::{info, warn};
+use std::sync::{Arc, Mutex};
+use tracing::info;
 
 #[derive(Debug)]
 pub(super) struct Report<A> {
@@ -28,6 +30,8 @@ struct Explanation {
     number: AtomicU64,
     /// Others' rules do.
     blames_others: AtomicBool,
+    /// What the operator was told.
+    told: Mutex<Complaint>,
 }
 
 impl<A: Effects> Report<A> {
@@ -66,15 +70,21 @@ impl<A: Effects> Report<A> {
             explanation.blames_others.store(false, Ordering::Relaxed);
             let what = self.way.subject(family);
             self.note(family, state, switches[place]);
+            // What is still lost is told anew, with what becomes of it now.
+            if state != FamilyState::Broken {
+                lock(&explanation.told).clear();
+            }
             match (state, &found[place]) {
                 (FamilyState::Broken, Some(Finding::Broken(broken))) => {
                     self.explain(place, number, broken.again(), self.effect(switches[place]));
                 }
-                (FamilyState::Unprovable, Some(Finding::Unprovable(error))) => warn!(
-                    "health check: {what} is taken for captured, which cannot be proven: there is \
-                     no way to {} ({error})",
-                    probe::address(family)
-                ),
+                (FamilyState::Unprovable, Some(Finding::Unprovable(error))) => {
+                    let address = probe::address(family);
+                    lock(&explanation.told).set(Some(format!(
+                        "health check: {what} is taken for captured, which cannot be proven: there \
+                         is no way to {address} ({error})"
+                    )));
+                }
                 (FamilyState::Captured, _) if matches!(before, Some((FamilyState::Broken, _))) => {
                     info!("health check: {what} is captured again");
                     notify::status(&format!("{what} is captured again"));
@@ -98,7 +108,8 @@ impl<A: Effects> Report<A> {
                 let state = told_of("not captured", &broken, why.clone());
                 effects.note(way, family, false, format!("{state}; what is foreign {effect}"));
                 let cause = told_of(&what, &broken, why);
-                warn!("health check: not captured: {cause}; foreign {what} {effect}");
+                let told = format!("health check: not captured: {cause}; foreign {what} {effect}");
+                lock(&explanation.told).set(Some(told));
                 notify::status(&format!("not captured: {cause}"));
             }
         });

@@ -268,3 +268,16 @@ async fn a_single_member_is_asked_once() {
     assert_eq!(setup.dials(), [1]);
     assert_eq!(setup.rank("a"), Rank::Good);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_warning_of_a_member_holds_until_it_works() {
+    let setup = setup(&[Act::RefuseTcp]);
+    let is_warned_of = || setup.upstream("a").is_warned_of();
+    assert!(!is_warned_of());
+    assert!(setup.connect(&foreign()).await.0.is_err());
+    assert!(is_warned_of());
+    setup.does(0, Act::Connect);
+    seconds(60).await;
+    setup.via().await;
+    assert!(!is_warned_of());
+}

@@ -5,12 +5,13 @@
 
 use super::trouble::Trouble;
 use crate::dns::name_server::NameServer;
+use crate::warnings::StandingWarning;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 /// A cause is said again after this.
 const QUIET: Duration = Duration::from_secs(3600);
@@ -28,7 +29,7 @@ struct TroubleState {
     /// Kinds that were said, and when: each kind is a word of this program.
     said: Vec<(&'static str, Instant)>,
     /// As whom it was spoken of, if it has not answered since.
-    open: Option<String>,
+    open: Option<(String, StandingWarning)>,
 }
 
 impl ServerTroubles {
@@ -40,8 +41,8 @@ impl ServerTroubles {
         }
         let (state, text) = (states.entry(server.address).or_default(), &trouble.text);
         if state.is_news(trouble, Instant::now()) {
-            warn!("the name server {server} {text}");
-            state.open = Some(server.to_string());
+            let told = StandingWarning::raise(format!("the name server {server} {text}"));
+            state.open = Some((server.to_string(), told));
         } else {
             debug!("the name server {server} {text}");
         }
@@ -73,7 +74,7 @@ impl TroubleState {
 
     fn over(&mut self) -> Option<String> {
         self.in_a_row = 0;
-        self.open.take()
+        self.open.take().map(|(server, _)| server)
     }
 }
 
@@ -94,7 +95,7 @@ mod tests {
         assert!(state.is_news(&status, now), "another cause");
         assert!(!state.is_news(&certificate, now + QUIET / 2), "it comes and goes");
         assert!(state.is_news(&certificate, now + QUIET));
-        state.open = Some("it".into());
+        state.open = Some(("it".into(), StandingWarning::raise("it does not work")));
         assert_eq!([state.over(), state.over()], [Some("it".into()), None]);
     }
 

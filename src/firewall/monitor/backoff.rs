@@ -5,6 +5,7 @@
 //! it all the time will not be outrun: each round would cost both, and fill the log. So the checks
 //! become rare while it goes on, and it is said once.
 
+use crate::warnings::Complaint;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tracing::{debug, warn};
@@ -45,7 +46,7 @@ impl Repair {
 pub(in crate::firewall) struct RepairBackoff {
     repaired: VecDeque<Instant>,
     /// What cannot be repaired, so that it is said once.
-    complaint: Option<String>,
+    complaint: Complaint,
 }
 
 impl RepairBackoff {
@@ -56,15 +57,12 @@ impl RepairBackoff {
             self.repaired.push_back(now);
             self.tell(&repair.repaired.join("; "), now);
         }
-        if let Some(error) = &repair.failed
-            && self.complaint.as_ref() != Some(error)
-        {
-            warn!(
+        self.complaint.set(repair.failed.map(|error| {
+            format!(
                 "another program changed the firewall, and the rules cannot be put back: {error}; \
                  restart snet"
-            );
-        }
-        self.complaint = repair.failed;
+            )
+        }));
     }
 
     fn tell(&self, what: &str, now: Instant) {

@@ -17,6 +17,7 @@ use super::policy::Policy;
 use super::policy_routes::PolicyRouteFollower;
 use super::ruleset::Ruleset;
 use super::tools::has_silent_tables;
+use crate::warnings::Complaint;
 use backoff::RepairBackoff;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -122,7 +123,7 @@ struct Changed {
 impl Watch {
     fn follow(&self, mut now: Environment, mut follow: impl Follow) -> io::Result<()> {
         let policy = &*self.policy;
-        let mut told = None;
+        let mut told = Complaint::default();
         // The rules have just been checked; the network, a moment before the subscription.
         let mut checked = Instant::now();
         let mut until = QUIET;
@@ -165,17 +166,13 @@ impl Watch {
                     follow.environment(&now, &next);
                     say(policy, &now, &next);
                     now = next;
-                    told = None;
+                    told.clear();
                 }
                 // What was known stays in force, for instance while the only uplink is redialled.
                 Err(error) => {
                     // And it is looked at again, whether there is an event or not.
                     network = true;
-                    let error = error.to_string();
-                    if told.as_ref() != Some(&error) {
-                        warn!("the rules stay as they are: {error}");
-                        told = Some(error);
-                    }
+                    told.set(Some(format!("the rules stay as they are: {error}")));
                 }
             }
             let rest = backoff.rest(Instant::now()).saturating_sub(checked.elapsed());

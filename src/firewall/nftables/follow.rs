@@ -9,8 +9,8 @@ use crate::firewall::iptables::admission::Admission;
 use crate::firewall::monitor::{Follow, Repair};
 use crate::firewall::ruleset::Ruleset;
 use crate::sync::lock;
+use crate::warnings::Complaint;
 use std::sync::{Arc, Mutex};
-use tracing::warn;
 
 /// Adapts the table to the changes around it.
 pub(super) struct TableFollower {
@@ -19,20 +19,17 @@ pub(super) struct TableFollower {
     pub(super) now: Arc<Mutex<Ruleset>>,
     pub(super) listener: Arc<ChangeListener>,
     /// A change of the network could not be followed, and why: it is said once, and made up for.
-    pub(super) behind: Option<String>,
+    pub(super) behind: Complaint,
 }
 
 impl TableFollower {
     fn tell(&mut self, result: Result<(), Error>) {
-        let complaint = result.err().map(|error| error.to_string());
-        if let Some(complaint) = &complaint
-            && self.behind.as_ref() != Some(complaint)
-        {
-            warn!(
-                "the nftables table does not follow the network: {complaint}; it is tried again within seconds"
-            );
-        }
-        self.behind = complaint;
+        self.behind.set(result.err().map(|error| {
+            format!(
+                "the nftables table does not follow the network: {error}; it is tried again within \
+                 seconds"
+            )
+        }));
     }
 }
 
@@ -59,14 +56,14 @@ impl Follow for TableFollower {
                 self.table.restore()?;
             }
             // What it missed of the network while it was gone.
-            if !intact || self.behind.is_some() {
+            if !intact || self.behind.holds() {
                 self.table.replace(&lock(&self.now).clone(), &[])?;
             }
             Ok::<_, Error>((!intact).then(|| "rules of the nftables table were gone".into()))
         };
         let repaired = attempt();
         if repaired.is_ok() {
-            self.behind = None;
+            self.behind.clear();
         }
         let mut repair = Repair::default();
         repair.record(repaired);

@@ -22,6 +22,7 @@ use crate::firewall::switch::{OnFailure, Switches};
 use crate::firewall::tools::Iptables;
 use crate::route::Route;
 use crate::sync::lock;
+use crate::warnings::Complaint;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -89,7 +90,7 @@ impl NftablesRules {
             admission: Arc::clone(&self.admission),
             now: Arc::clone(&self.now),
             listener: Arc::clone(&self.listener),
-            behind: None,
+            behind: Complaint::default(),
         };
         *lock(&self.monitor) = Monitor::start(now, follower)
             .inspect_err(|error| warn!("changes of the network are not followed: {error}"))

@@ -2,21 +2,21 @@
 
 use super::add;
 use crate::firewall::policy::Policy;
+use crate::warnings::Complaint;
 use std::time::{Duration, Instant};
-use tracing::warn;
 
 /// Puts them back as the devices come and go, and when another program removes them.
 #[derive(Debug)]
 pub(in crate::firewall) struct PolicyRouteFollower {
     /// What was said of the last attempt.
-    told: Option<String>,
+    told: Complaint,
     /// How many attempts of this while made something, and since when it counts.
     puts: (u32, Instant),
 }
 
 impl Default for PolicyRouteFollower {
     fn default() -> Self {
-        PolicyRouteFollower { told: None, puts: (0, Instant::now()) }
+        PolicyRouteFollower { told: Complaint::default(), puts: (0, Instant::now()) }
     }
 }
 
@@ -27,13 +27,9 @@ impl PolicyRouteFollower {
         if result.as_ref().is_ok_and(|made| *made > 0) {
             self.puts.0 += 1;
         }
-        let failure = result.err().map(|error| error.to_string());
-        if let Some(error) = &failure
-            && self.told != failure
-        {
-            warn!("the policy routes of captured UDP are not kept: {error}; it is tried again");
-        }
-        self.told = failure;
+        self.told.set(result.err().map(|error| {
+            format!("the policy routes of captured UDP are not kept: {error}; it is tried again")
+        }));
     }
 
     /// To be called after every change of the network. Another program that takes them away
