@@ -25,6 +25,8 @@ pub struct FirewallConfig {
     pub on_failure: OnFailure,
     /// `firewall.offload`
     pub offload: Offload,
+    /// `firewall.count-direct`: what the kernel sends directly is counted.
+    pub count_direct: bool,
 }
 
 /// `firewall.backend`: which firewall tool installs the rules.
@@ -59,6 +61,7 @@ impl Default for FirewallConfig {
             udp: None,
             on_failure: OnFailure::Open,
             offload: Offload::Off,
+            count_direct: true,
         }
     }
 }
@@ -128,6 +131,7 @@ impl FirewallConfig {
             item.choice(&[("open", OnFailure::Open), ("closed", OnFailure::Closed)])
         });
         section.key("offload", &mut firewall.offload, |item| offload(item, mode));
+        section.key("count-direct", &mut firewall.count_direct, |item| item.boolean());
         firewall
     }
 }

@@ -186,9 +186,14 @@ impl Config {
             OnFailure::Open => "flows directly",
             OnFailure::Closed => "is rejected",
         };
+        let counted = match self.firewall.count_direct {
+            true => "",
+            false => "; what goes directly is not counted",
+        };
         writeln!(
             out,
-            "firewall  {backend}; foreign IPv6 {ipv6}, foreign QUIC {quic}, other UDP {udp}"
+            "firewall  {backend}; foreign IPv6 {ipv6}, foreign QUIC {quic}, other UDP {udp}\
+             {counted}"
         )?;
         writeln!(out, "failure   while no living snet captures, foreign traffic {failure}")?;
         if self.mode == Mode::Local {

@@ -269,6 +269,7 @@ pub(super) fn ruleset(
         uncapturable_udp: datagrams.uncapturable_udp,
         udp_port: config.listen.tcp_port,
         on_failure: config.firewall.on_failure,
+        counts_direct: config.firewall.count_direct,
     };
     Ruleset::survey(policy, servers.map(|address| address.ip()).collect())
 }

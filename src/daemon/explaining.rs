@@ -5,13 +5,15 @@
 
 use super::build;
 use super::generation::ConfigSource;
+use super::shared_rules::SharedRules;
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::dns;
 use crate::domain::Name;
+use crate::firewall::KernelAnswer;
 use crate::route::{Decision, GroupPlace, Learned, Reason, Route, Rules};
 use crate::target::Target;
-use crate::view::{AddressView, ExplainView, NameView};
+use crate::view::{AddressView, ExplainView, KernelView, NameView};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -104,6 +106,7 @@ pub(super) struct Explaining {
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) orders: mpsc::UnboundedSender<dns::Order>,
     pub(super) source: Arc<dyn ConfigSource>,
+    pub(super) firewall: Arc<SharedRules>,
 }
 
 impl Explaining {
@@ -134,6 +137,7 @@ impl Explaining {
                 ));
             }
         }
+        self.ask_the_kernel(&mut view).await;
         let source = Arc::clone(&self.source);
         // A list of a hundred thousand names is not read on a thread that serves connections.
         match tokio::task::spawn_blocking(move || source.load()).await {
@@ -148,6 +152,23 @@ impl Explaining {
             Err(_) => {}
         }
         view
+    }
+
+    /// The kernel decides before snet does: what it does not capture never comes here.
+    async fn ask_the_kernel(&self, view: &mut ExplainView) {
+        let addresses = view.addresses.iter().map(|it| it.address).collect();
+        match self.firewall.look_up(addresses).await {
+            Some(Ok(answers)) => {
+                for (address, answer) in view.addresses.iter_mut().zip(answers) {
+                    address.kernel = Some(kernel_view(&answer, &address.route));
+                }
+            }
+            Some(Err(error)) => {
+                view.notes.push(format!("the kernel's sets cannot be read: {error}"))
+            }
+            None if view.addresses.is_empty() => {}
+            None => view.notes.push("no rules are installed: nothing is captured".into()),
+        }
     }
 
     async fn records(&self, name: &Name) -> Vec<crate::view::RecordView> {
@@ -186,6 +207,9 @@ fn changes(
         if before != after {
             let words = |route: Option<Route>| route.map_or("as each address says", route_word);
             changes.push(format!("{name}: {} instead of {}", words(after), words(before)));
+        } else {
+            let [before, after] = [rules, next].map(|rules| about_name(rules, name).group);
+            changes.extend(other_group(name, after, before));
         }
     }
     let forgotten = Learned::default();
@@ -198,9 +222,27 @@ fn changes(
         let after = route_word(by_name.unwrap_or(decision.route));
         if after != address.route {
             changes.push(format!("{}: {after} instead of {}", address.address, address.route));
+        } else if after == route_word(Route::Proxy) && by_name.is_none() {
+            let group = group_name(next, decision.group);
+            changes.extend(other_group(&address.address, group, address.group.clone()));
         }
     }
     changes
+}
+
+/// A change of the group of proxies that serves something.
+fn other_group(
+    what: &dyn fmt::Display,
+    after: Option<String>,
+    before: Option<String>,
+) -> Option<String> {
+    let words = |group: Option<String>| group.map_or("no group".into(), |it| format!("group {it}"));
+    (after != before).then(|| format!("{what}: {} instead of {}", words(after), words(before)))
+}
+
+/// `None`: the operator made no groups.
+fn group_name(rules: &Rules, GroupPlace(place): GroupPlace) -> Option<String> {
+    rules.via.groups().get(place).filter(|name| !name.is_empty()).cloned()
 }
 
 fn decide(rules: &Rules, ip: IpAddr, port: Option<u16>, learned: &Learned) -> Decision {
@@ -211,13 +253,12 @@ fn decide(rules: &Rules, ip: IpAddr, port: Option<u16>, learned: &Learned) -> De
 fn about_name(rules: &Rules, name: &Name) -> NameView {
     let wire = name.as_wire();
     let route = rules.name_route(wire);
-    let GroupPlace(place) = rules.via.of_name(wire);
-    let group = rules.via.groups().get(place).filter(|_| route == Some(Route::Proxy));
+    let group = group_name(rules, rules.via.of_name(wire));
     NameView {
         name: name.to_string(),
         matches: rules.mentions(wire),
         route: route.map(|route| route_word(route).to_owned()),
-        group: group.filter(|name| !name.is_empty()).cloned(),
+        group: group.filter(|_| route == Some(Route::Proxy)),
         records: Vec::new(),
     }
 }
@@ -239,6 +280,21 @@ fn about_address(rules: &Rules, ip: IpAddr, decision: Decision) -> AddressView {
         matches: matches.into_iter().map(str::to_owned).collect(),
         group: None,
         proxy: None,
+        kernel: None,
+    }
+}
+
+/// `route`: what the rules of the daemon say.
+fn kernel_view(answer: &KernelAnswer, route: &str) -> KernelView {
+    let KernelAnswer { sets, rung, route: taken, acts, is_closed } = answer;
+    let word = route_word(*taken);
+    KernelView {
+        sets: sets.iter().map(|set| (*set).to_owned()).collect(),
+        route: word.into(),
+        reason: rung.clone(),
+        acts: *acts,
+        is_closed: *is_closed,
+        agrees: word == route,
     }
 }
 
@@ -326,6 +382,53 @@ mod tests {
         // A rule for the address is stronger than one for the name.
         let next = rules("198.51.100.0/24", Some(("example.com", Route::Block)));
         assert_eq!(changed(&next, Some(&name))[1..], ["198.51.100.1: direct instead of proxy"]);
+    }
+
+    #[test]
+    fn another_group_is_told() {
+        let name: Name = "example.com".parse().unwrap();
+        let grouped = |place, net: &str| {
+            let mut rules = rules("", Some(("example.com", Route::Proxy)));
+            let proxied: [ipnet::IpNet; 2] =
+                ["198.51.100.0/24", "203.0.113.0/24"].map(|net| net.parse().unwrap());
+            rules.proxy = proxied.into_iter().collect::<crate::ipset::IpSet>();
+            rules.via = crate::route::GroupRules::new(["main", "video"].map(str::to_owned).into());
+            rules.via.add_name(&name, GroupPlace(place));
+            rules.via.add_prefix(net.parse().unwrap(), GroupPlace(1));
+            rules
+        };
+        let (before, learned) = (grouped(0, "203.0.113.0/24"), Learned::default());
+        let known = ["198.51.100.1", "203.0.113.1"].map(|ip| {
+            let decision = decide(&before, ip.parse().unwrap(), None, &learned);
+            let group = group_name(&before, decision.group);
+            AddressView { group, ..about(&before, &learned, ip) }
+        });
+        let changed = |next: &Rules, name| changes(&before, &learned, next, name, &known);
+        assert!(changed(&before, Some(&name)).is_empty());
+        let next = grouped(1, "198.51.100.0/24");
+        let told = changed(&next, Some(&name));
+        assert_eq!(told[0], "example.com: group video instead of group main");
+        assert_eq!(
+            changed(&next, None),
+            [
+                "198.51.100.1: group video instead of group main",
+                "203.0.113.1: group main instead of group video"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_kernel_that_does_otherwise_is_told() {
+        let answer = KernelAnswer {
+            sets: vec!["servers"],
+            rung: "its set servers has it".into(),
+            route: Route::Direct,
+            acts: true,
+            is_closed: false,
+        };
+        assert!(kernel_view(&answer, "direct").agrees);
+        assert!(!kernel_view(&answer, "proxy").agrees);
+        assert_eq!(kernel_view(&answer, "proxy").sets, ["servers"]);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use super::generation::{Generation, Parts};
 use crate::config::{Config, Purpose};
+use crate::firewall::{DirectBytes, DirectCounts, DirectReason, Family};
 use crate::ipset::IpSet;
 use crate::stats::{LiveFlow, LiveKind, NameOutcome, Stats};
-use crate::view::{FlowView, ProxyView, RuleView, StatusView, TrafficView};
+use crate::view::{DirectView, FlowView, ProxyView, RuleView, StatusView, TrafficView};
 use crate::warnings;
 use std::collections::HashMap;
 use std::process;
@@ -46,6 +47,8 @@ pub(super) fn status(generation: &Generation, parts: &Parts) -> StatusView {
         names: names.into(),
         proxies: proxies.collect(),
         groups,
+        // Whoever wants it reads the kernel's counters.
+        direct: None,
         lists: config.rules.lists.clone(),
         memory: resident(),
         log_lines_lost: parts.source.log().lost(),
@@ -146,6 +149,18 @@ fn traffic(stats: &Stats, live: &[Arc<LiveFlow>]) -> TrafficView {
         view.down += flow.meter.down.get();
     }
     view
+}
+
+/// What the kernel sent directly, as far as it sent anything.
+pub(super) fn direct(counts: &DirectCounts) -> Vec<DirectView> {
+    let sent = counts.all().filter(|(_, _, bytes)| *bytes != DirectBytes::default());
+    let view = |(reason, family, bytes): (DirectReason, Family, DirectBytes)| DirectView {
+        reason: reason.word().into(),
+        family: family.to_string(),
+        up: bytes.up,
+        down: bytes.down,
+    };
+    sent.map(view).collect()
 }
 
 /// What is open through one proxy.

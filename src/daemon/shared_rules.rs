@@ -3,14 +3,16 @@
 
 use super::error::Error;
 use crate::dns::bootstrap::Exempt;
-use crate::firewall::{self, Family, Installed, Ruleset, Switches};
+use crate::firewall::{
+    self, DirectCounts, DirectSums, Family, Installed, KernelAnswer, Ruleset, Switches,
+};
 use crate::route::{Route, Teach};
 use crate::sync::lock;
 use crate::warnings::Complaint;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::info;
 
 /// A removal waits so long for a task that is just adding an address.
@@ -22,7 +24,20 @@ pub(super) struct SharedRules {
     handle: Mutex<Option<Arc<Box<dyn Installed>>>>,
     /// Switches cannot be set; said once.
     fails: Mutex<Complaint>,
+    direct: Mutex<DirectLedger>,
 }
+
+/// What the kernel sent directly, and when it was last looked at.
+#[derive(Debug, Default)]
+struct DirectLedger {
+    sums: DirectSums,
+    looked: Option<Instant>,
+    is_counted: bool,
+}
+
+/// The counters are not read again before that: a page may ask each second, and a tool may have to
+/// be started.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// The installed rules, whichever backend has installed them.
 type InstalledRules = dyn Installed + 'static;
@@ -103,9 +118,50 @@ impl SharedRules {
         self.with(Installed::forgot).unwrap_or(false)
     }
 
-    /// Other rules, if there are some.
+    /// What the kernel sent directly since the start; `None`: it is not counted. Reads the counters
+    /// unless somebody has just done so.
+    pub(super) async fn direct(self: &Arc<Self>) -> Option<DirectCounts> {
+        let installed = Arc::clone(self);
+        let looking = tokio::task::spawn_blocking(move || installed.look_at_counters(FRESH));
+        looking.await.ok().flatten()
+    }
+
+    /// What the kernel makes of these addresses, each of them; `None`: no rules are installed.
+    pub(super) async fn look_up(
+        self: &Arc<Self>,
+        addresses: Vec<IpAddr>,
+    ) -> Option<Result<Vec<KernelAnswer>, Error>> {
+        let installed = Arc::clone(self);
+        let looking = tokio::task::spawn_blocking(move || {
+            installed.with(|handle| {
+                let answers = addresses.into_iter().map(|address| handle.look_up(address));
+                Ok(answers.collect::<Result<_, _>>()?)
+            })
+        });
+        looking.await.unwrap_or(Some(Err(Error::Died("firewall"))))
+    }
+
+    fn look_at_counters(&self, fresh: Duration) -> Option<DirectCounts> {
+        let mut ledger = lock(&self.direct);
+        if ledger.looked.is_none_or(|looked| looked.elapsed() >= fresh) {
+            let now = self.with(Installed::direct).flatten();
+            ledger.looked = Some(Instant::now());
+            ledger.is_counted = now.is_some();
+            if let Some(now) = now {
+                ledger.sums.take(&now);
+            }
+        }
+        ledger.is_counted.then(|| ledger.sums.sums().clone())
+    }
+
+    /// Other rules, if there are some. Their counters may begin anew.
     pub(super) async fn replace(self: &Arc<Self>, ruleset: Ruleset) -> Result<(), Error> {
-        self.blocking(move |handle| handle.replace(ruleset)).await
+        let installed = Arc::clone(self);
+        self.blocking(move |handle| {
+            installed.look_at_counters(Duration::ZERO);
+            handle.replace(ruleset)
+        })
+        .await
     }
 
     /// Captures nothing more; what was captured goes on until [`remove`](Self::remove).

@@ -267,6 +267,16 @@ impl Daemon {
     ) -> Result<(), Error> {
         let (said, result) = match verb {
             Verb::Reload => self.reload_file().await,
+            Verb::Look(Look::Status) => {
+                let mut view = seeing::status(&self.generation, &self.parts);
+                let firewall = Arc::clone(&self.parts.firewall);
+                // Tools may be slow.
+                tokio::spawn(async move {
+                    view.direct = firewall.direct().await.map(|counts| seeing::direct(&counts));
+                    let _ = answer.send(as_json(&view));
+                });
+                return Ok(());
+            }
             Verb::Look(what) => (self.look(&what), Ok(())),
             Verb::Close(id) => (self.close(id), Ok(())),
             Verb::Explain(subject) => {
@@ -275,6 +285,7 @@ impl Daemon {
                     dispatcher: self.parts.current.load(),
                     orders: self.parts.orders.clone(),
                     source: Arc::clone(&self.parts.source),
+                    firewall: Arc::clone(&self.parts.firewall),
                 };
                 // Name servers may be slow, and nobody else should wait for them.
                 tokio::spawn(async move {

@@ -216,7 +216,7 @@ impl RuleCounter {
 }
 
 fn counters(tools: &Iptables) -> Vec<RuleCounter> {
-    read(&tools.save_counted().unwrap_or_default())
+    read(&tools.save_counted(None).unwrap_or_default())
 }
 
 /// Reads the output of `iptables-save -c`.

@@ -1,8 +1,10 @@
 //! The rules while they are installed, whichever backend installed them.
 
+use super::direct::DirectCounts;
 use super::error::Error;
 use super::family::Family;
 use super::flow::Flow;
+use super::look_up::KernelAnswer;
 use super::ruleset::Ruleset;
 use super::switch::Switches;
 use crate::route::Route;
@@ -44,6 +46,18 @@ pub trait Installed: Debug + Send + Sync {
     /// # Errors
     /// The rules are gone, or the kernel does not let us.
     fn beat(&self, switches: Switches) -> Result<(), Error>;
+
+    /// What the kernel sent directly, as its counters say now; they may begin anew at any time.
+    /// `None`: it is not counted, or the counters cannot be read. May start a tool.
+    fn direct(&self) -> Option<DirectCounts> {
+        None
+    }
+
+    /// What the kernel makes of a TCP connection to this address, by its sets as they are now.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn look_up(&self, address: IpAddr) -> Result<KernelAnswer, Error>;
 
     /// Calls `listener` each time other programs have changed rules and ours were checked. The
     /// first listener stays.

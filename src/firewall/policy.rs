@@ -69,6 +69,8 @@ pub struct Policy {
     pub udp_port: u16,
     /// What becomes of foreign traffic while no heartbeat keeps the rules active.
     pub on_failure: OnFailure,
+    /// What the kernel sends directly is counted ([`super::direct`]).
+    pub counts_direct: bool,
 }
 
 /// What router mode needs beyond local mode.

@@ -71,6 +71,13 @@ impl Ruleset {
                 == (Datagrams::Proxy, Datagrams::Direct)
     }
 
+    /// The same without counters of what the kernel sends directly.
+    pub(super) fn without_counters(mut self) -> Self {
+        let policy = Policy { counts_direct: false, ..(*self.policy).clone() };
+        self.policy = Arc::new(policy);
+        self
+    }
+
     /// As far as iptables can: its targets of this kind (FLOWOFFLOAD) are OpenWrt's own.
     pub(super) fn without_flowtables(mut self) -> Self {
         if self.policy.offloads() {

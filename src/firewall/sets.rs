@@ -103,7 +103,12 @@ impl Set {
 
     /// Its name in the kernel; at most 31 characters (IPSET_MAXNAMELEN).
     pub(super) fn name(self, family: Family) -> String {
-        let name = match self {
+        format!("{PREFIX}{}{}", self.word(), family.digit())
+    }
+
+    /// Its name, whatever the family.
+    pub(super) fn word(self) -> &'static str {
+        match self {
             Set::Alive => "alive",
             Set::Rejected => "rejected",
             Set::AliveDatagrams => "alive-udp",
@@ -123,8 +128,7 @@ impl Set {
             Set::Sources => "sources",
             Set::Older => "older",
             Set::Taken => "taken",
-        };
-        format!("{PREFIX}{name}{}", family.digit())
+        }
     }
 
     pub(super) fn kind(self) -> SetKind {

@@ -93,6 +93,25 @@ pub struct AddressView {
     pub group: Option<String>,
     /// The proxy that would carry it now.
     pub proxy: Option<String>,
+    /// What the kernel's own sets say; none where it was not asked.
+    pub kernel: Option<KernelView>,
+}
+
+/// Where the kernel sends a TCP connection of a program, before snet sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KernelView {
+    /// Its sets that hold the address now, the strongest first.
+    pub sets: Vec<String>,
+    /// `direct`, `proxy` (it is captured) or `block`.
+    pub route: String,
+    /// What decided, in words.
+    pub reason: String,
+    /// Whether the rules act now.
+    pub acts: bool,
+    /// While they do not act, foreign connections are refused, not direct.
+    pub is_closed: bool,
+    /// Whether the daemon's rules say the same.
+    pub agrees: bool,
 }
 
 impl fmt::Display for ExplainView {
@@ -173,7 +192,7 @@ impl fmt::Display for ReplyView {
 
 impl fmt::Display for AddressView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let AddressView { address, route, reason, matches, group, proxy } = self;
+        let AddressView { address, route, reason, matches, group, proxy, kernel } = self;
         write!(f, "{address}: ")?;
         match (route.as_str(), group, proxy) {
             ("block", _, _) => write!(f, "refused")?,
@@ -184,9 +203,33 @@ impl fmt::Display for AddressView {
             (_, None, None) => write!(f, "through a proxy")?,
         }
         write!(f, ", since {reason}")?;
-        match matches.is_empty() {
-            true => Ok(()),
-            false => write!(f, " (it is in: {})", matches.join(", ")),
+        if !matches.is_empty() {
+            write!(f, " (it is in: {})", matches.join(", "))?;
+        }
+        kernel.as_ref().map_or(Ok(()), |kernel| write!(f, "\n  {kernel}"))
+    }
+}
+
+impl fmt::Display for KernelView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let KernelView { sets, route, reason, acts, is_closed, agrees } = self;
+        let does = match route.as_str() {
+            "block" => "refuses it",
+            "direct" => "lets it go directly",
+            _ => "captures it",
+        };
+        let but = if *agrees { "" } else { "BUT " };
+        write!(f, "{but}the kernel {does}, since {reason}")?;
+        // The first one is the reason already.
+        if let [_, others @ ..] = sets.as_slice()
+            && !others.is_empty()
+        {
+            write!(f, " (also: {})", others.join(", "))?;
+        }
+        match (acts, is_closed) {
+            (true, _) => Ok(()),
+            (false, false) => write!(f, "; its rules do not act now: all goes directly"),
+            (false, true) => write!(f, "; it captures nothing now: what is foreign is refused"),
         }
     }
 }
@@ -232,6 +275,14 @@ mod tests {
             matches: Vec::new(),
             group: Some("video".into()),
             proxy: Some("tokyo".into()),
+            kernel: Some(KernelView {
+                sets: vec!["learned-direct".into(), "china".into()],
+                route: "direct".into(),
+                reason: "its set learned-direct has it".into(),
+                acts: true,
+                is_closed: false,
+                agrees: false,
+            }),
         };
         let view = ExplainView {
             asked: "www.example.com".into(),
@@ -250,6 +301,8 @@ mod tests {
              \u{20} trusted: addresses: 203.0.113.10 (7 ms)\n\
              \u{20} programs get: 203.0.113.10 (the name is judged foreign)\n\
              203.0.113.10: through tokyo (group video), since nothing says that it is domestic\n\
+             \u{20} BUT the kernel lets it go directly, since its set learned-direct has it (also: \
+             china)\n\
              after a reload: 203.0.113.10: direct, since a rule says so\n\
              (sets of the kernel were not looked at)\n"
         );

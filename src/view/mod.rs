@@ -9,7 +9,9 @@ mod explained;
 mod text;
 
 pub use amount::{Bytes, Span};
-pub use explained::{AddressView, CachedView, ExplainView, NameView, RecordView, ReplyView};
+pub use explained::{
+    AddressView, CachedView, ExplainView, KernelView, NameView, RecordView, ReplyView,
+};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -33,6 +35,8 @@ pub struct StatusView {
     pub warnings: Vec<WarningView>,
     /// Connections and UDP.
     pub traffic: TrafficView,
+    /// What the kernel sent without the daemon; none: it is not counted.
+    pub direct: Option<Vec<DirectView>>,
     /// Answered names, by where the answers came from (`local`, `cache`, `stale`, `domestic`,
     /// `trusted`, `asked-server`, `failed`).
     pub names: BTreeMap<String, u64>,
@@ -95,6 +99,20 @@ pub struct TrafficView {
     /// Bytes from programs.
     pub up: u64,
     /// Bytes to programs.
+    pub down: u64,
+}
+
+/// What the kernel sent directly for one reason, in one family: bytes of packets that never came
+/// into the daemon, with their headers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DirectView {
+    /// `domestic`, `rule`, `name`, `private` or `foreign`.
+    pub reason: String,
+    /// `IPv4` or `IPv6`.
+    pub family: String,
+    /// Bytes in the direction in which the connections began.
+    pub up: u64,
+    /// Bytes in the other one.
     pub down: u64,
 }
 

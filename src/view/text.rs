@@ -1,7 +1,8 @@
 //! What `snet status` prints: one subject a line, most important first.
 
 use super::{
-    Bytes, CaptureView, FlowView, GroupView, ProxyView, Span, StatusView, TrafficView, WarningView,
+    Bytes, CaptureView, DirectView, FlowView, GroupView, ProxyView, Span, StatusView, TrafficView,
+    WarningView,
 };
 use std::fmt;
 
@@ -21,6 +22,7 @@ impl fmt::Display for StatusView {
         if !self.capture.is_empty() {
             writeln!(f, "{}", self.traffic)?;
         }
+        self.write_direct(f)?;
         self.write_names(f)?;
         for group in &self.groups {
             writeln!(f, "{group}")?;
@@ -39,6 +41,33 @@ impl fmt::Display for StatusView {
 }
 
 impl StatusView {
+    /// What the kernel sent directly, by reason; the families together.
+    fn write_direct(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(direct) = &self.direct else { return Ok(()) };
+        let sum = |of: &dyn Fn(&&DirectView) -> bool| {
+            let of = direct.iter().filter(of);
+            of.fold((0, 0), |(down, up), it| (down + it.down, up + it.up))
+        };
+        let (down, up) = sum(&|_| true);
+        write!(f, "past the daemon, by the kernel: {} down, {} up", Bytes(down), Bytes(up))?;
+        let reasons = [
+            ("domestic", "domestic"),
+            ("rule", "rules.direct"),
+            ("name", "names that go direct"),
+            ("private", "local networks"),
+            ("foreign", "foreign"),
+        ];
+        let reasons = reasons.map(|(word, says)| (says, sum(&|it| it.reason == word)));
+        let reasons = reasons.iter().filter(|(_, sums)| *sums != (0, 0));
+        let reasons: Vec<_> = reasons
+            .map(|(says, (down, up))| format!("{says} {} down, {} up", Bytes(*down), Bytes(*up)))
+            .collect();
+        match reasons.is_empty() {
+            true => writeln!(f),
+            false => writeln!(f, " ({})", reasons.join("; ")),
+        }
+    }
+
     fn write_names(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all: u64 = self.names.values().sum();
         write!(f, "names: {all} answered")?;
@@ -176,6 +205,17 @@ mod tests {
             down: 5 << 20,
             ..TrafficView::default()
         };
+        let direct = |reason: &str, family: &str, up, down| DirectView {
+            reason: reason.into(),
+            family: family.into(),
+            up,
+            down,
+        };
+        let direct = vec![
+            direct("domestic", "IPv4", 1024, 3 << 20),
+            direct("domestic", "IPv6", 1024, 1 << 20),
+            direct("foreign", "IPv4", 512, 0),
+        ];
         let names = [("cache", 70), ("stale", 1), ("trusted", 9)];
         let status = StatusView {
             version: "1.2.3".into(),
@@ -184,6 +224,7 @@ mod tests {
             what: "TCP port 1111".into(),
             capture: vec![capture],
             traffic,
+            direct: Some(direct),
             names: names.map(|(word, count)| (word.to_owned(), count)).into(),
             proxies: vec![proxy, idle],
             groups: vec![group],
@@ -204,6 +245,8 @@ mod tests {
              warning for 1 min 30 s: proxy tokyo: is down: refused\n\
              connections: 3 open of 50: 40 through a proxy, 6 directly, 4 refused; 5.0 MiB down, \
              2.0 KiB up\n\
+             past the daemon, by the kernel: 4.0 MiB down, 2.5 KiB up (domestic 4.0 MiB down, \
+             2.0 KiB up; foreign 0 B down, 512 B up)\n\
              names: 80 answered: 71 from the cache, 9 by the trusted side\n\
              group video: fastest of tokyo, spare; now tokyo\n\
              proxy tokyo: answers, 12 ms; 3 open of 42, 5.0 MiB down, 2.0 KiB up\n\

@@ -44,6 +44,20 @@ pub(super) fn text(status: &StatusView) -> String {
     let lost = status.log_lines_lost;
     page.one("snet_log_lost_lines", "counter", "Lines of the log that nobody read.", lost);
 
+    let sent = status.direct.iter().flatten().flat_map(|it| {
+        let way = |direction: &str, bytes| {
+            let labels = vec![
+                ("reason", it.reason.clone()),
+                ("family", it.family.clone()),
+                ("direction", direction.to_owned()),
+            ];
+            (labels, bytes)
+        };
+        [way("up", it.up), way("down", it.down)]
+    });
+    let help = "Bytes that the kernel sent directly, past the daemon.";
+    page.family("snet_kernel_direct_bytes", "counter", help, sent);
+
     let names = status.names.iter();
     let names = names.map(|(word, count)| (vec![("source", word.clone())], *count));
     page.family("snet_names_answered", "counter", "Names by where the answer came from.", names);
@@ -122,7 +136,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::{CaptureView, ProxyView};
+    use crate::view::{CaptureView, DirectView, ProxyView};
 
     #[test]
     fn each_family_is_whole() {
@@ -140,6 +154,12 @@ mod tests {
             version: "1.2.3".into(),
             capture: vec![capture],
             proxies: vec![proxy],
+            direct: Some(vec![DirectView {
+                reason: "domestic".into(),
+                family: "IPv6".into(),
+                up: 11,
+                down: 12,
+            }]),
             names: [("cache".to_owned(), 5)].into(),
             ..StatusView::default()
         };
@@ -149,6 +169,8 @@ mod tests {
             "# TYPE snet_connections counter",
             "snet_connections_total{route=\"refused\"} 0",
             "snet_capture_good{what=\"IPv6 UDP\"} 1",
+            "snet_kernel_direct_bytes_total{reason=\"domestic\",family=\"IPv6\",\
+             direction=\"up\"} 11",
             "snet_names_answered_total{source=\"cache\"} 5",
             "snet_proxy_up{proxy=\"a \\\"b\\\"\"} 0",
             "snet_proxy_carried_total{proxy=\"a \\\"b\\\"\"} 4",

@@ -1,6 +1,7 @@
 //! The filter table: what is rejected, what is dropped, and who comes in at our own ports. Pure.
 
 use super::datagrams::{is_flow_of, is_reply};
+use super::direct;
 use super::lan::of_the_lan;
 use super::matches::{exempt, loopback, marked, queries, to, to_probe};
 use super::table::{
@@ -8,7 +9,7 @@ use super::table::{
     REJECT, RUNGS, STRAY,
 };
 use crate::firewall::family::Family;
-use crate::firewall::ladder::{LADDER, LINK_LOCAL, Verdict};
+use crate::firewall::ladder::{Destination, LADDER, LINK_LOCAL, Verdict};
 use crate::firewall::names::CHAIN;
 use crate::firewall::policy::{Datagrams, Foreign, QUIC};
 use crate::firewall::ruleset::Ruleset;
@@ -60,7 +61,9 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Ipt
         let then = match (verdict, foreign) {
             (Verdict::Block, _) | (Verdict::Foreign, Foreign::Reject) => format!("-g {REJECT}"),
             (Verdict::Foreign, Foreign::Redirect { .. }) => format!("-g {FOREIGN}"),
-            (Verdict::Pass, _) | (Verdict::Foreign, Foreign::Pass) => "-j RETURN".into(),
+            (Verdict::Pass, _) | (Verdict::Foreign, Foreign::Pass) => {
+                direct::let_go(ruleset, *destination)
+            }
         };
         format!("{}{then}", to(*destination, family))
     });
@@ -104,8 +107,12 @@ pub(super) fn filter(ruleset: &Ruleset, family: Family, foreign: Foreign) -> Ipt
              --reject-with tcp-reset"
                 .into(),
         );
+        if ruleset.policy.counts_direct {
+            rules.push(direct::let_go(ruleset, Destination::Anywhere));
+        }
         chains.push(IptablesChain { name: FOREIGN, rules });
     }
+    chains.extend(direct::labels(ruleset));
     let mut jumps = Part::Filter.jumps(true);
     let datagrams = ruleset.captures_datagrams(family);
     if datagrams {

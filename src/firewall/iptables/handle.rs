@@ -1,6 +1,7 @@
 //! The installed rules: their owner holds an [`IptablesRules`].
 
 use super::adopt;
+use super::direct;
 use super::families::{of_families, warn_unfiltered};
 use super::follow::{RulesFollower, Sets};
 use super::parts;
@@ -10,11 +11,13 @@ use super::sets;
 use crate::fault::{self, Step};
 use crate::firewall::conflicts;
 use crate::firewall::device_routes;
+use crate::firewall::direct::DirectCounts;
 use crate::firewall::entry::Entry;
 use crate::firewall::error::Error;
 use crate::firewall::family::Family;
 use crate::firewall::flow::Flow;
 use crate::firewall::installed::Installed;
+use crate::firewall::look_up::{self, KernelAnswer};
 use crate::firewall::monitor::{Follow, Monitor};
 use crate::firewall::netlink::ipset::{Change, IpsetConnection};
 use crate::firewall::older_flows;
@@ -92,6 +95,7 @@ impl IptablesRules {
             return Err(Error::TooManyInterfaces { count });
         }
         let tools = of_families(&ruleset.policy)?;
+        let ruleset = direct::possible(ruleset, &tools);
         if ruleset.policy.lan.is_some() {
             info!("the LAN side: {}", ruleset.environment.lan.describe());
         }
@@ -290,6 +294,10 @@ impl Installed for IptablesRules {
         let result = new.succeeding(&old).and_then(|new| {
             let new = new.without_flowtables();
             let new = parts::possible(new, &self.ipset, &self.tools);
+            let new = match old.policy.counts_direct {
+                true => new,
+                false => direct::possible(new, &self.tools),
+            };
             self.policy_routes.precede(&new.policy)?;
             let (known, first) = older_flows::at_reload(&old, &new);
             self.exempt_flows(&known);
@@ -330,6 +338,21 @@ impl Installed for IptablesRules {
 
     fn on_change(&self, listener: Box<dyn Fn() + Send + Sync>) {
         self.sets.listener.connect(listener);
+    }
+
+    fn direct(&self) -> Option<DirectCounts> {
+        let counts = lock(&self.now).policy.counts_direct;
+        counts.then(|| direct::counted(&self.tools)).flatten()
+    }
+
+    fn look_up(&self, address: IpAddr) -> Result<KernelAnswer, Error> {
+        let now = lock(&self.now).clone();
+        let (address, family) = (address.to_canonical(), Family::of(address.to_canonical()));
+        let entry = Entry::Address(address);
+        look_up::answer(&now, address, |set| {
+            let held = self.sets.connection.holds(&set.name(family), family, &entry);
+            held.map_err(|source| Error::Netlink { source })
+        })
     }
 
     fn captures(&self, family: Family) -> bool {

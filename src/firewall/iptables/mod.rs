@@ -80,6 +80,7 @@
 pub(super) mod admission;
 pub(super) mod adopt;
 mod datagrams;
+mod direct;
 pub(super) mod families;
 mod filter;
 mod follow;

@@ -68,6 +68,26 @@ pub(in crate::firewall) fn possible(
     ruleset
 }
 
+/// Whether these tools and this kernel can count what goes directly by such rules; why not. `Ok`
+/// also where it cannot be told.
+pub(super) fn can_count(tools: &[(Family, Iptables)], rules: &[String]) -> Result<(), String> {
+    let name = "labels of connections (module xt_connlabel; on OpenWrt: kmod-ipt-conntrack-label \
+                and iptables-mod-conntrack-label)";
+    for (_, tools) in tools {
+        let table = Part::Mangle.table();
+        let rules: String = rules.iter().map(|rule| format!("-A {TRIAL} {rule}\n")).collect();
+        let made = tools.restore(&format!("*{table}\n:{TRIAL} - [0:0]\n{rules}COMMIT\n"));
+        // Where it was never made that fails; whatever is left, a start and a stop find it.
+        let _ = tools.restore(&format!("*{table}\n-F {TRIAL}\n-X {TRIAL}\nCOMMIT\n"));
+        if let Err(error) = made
+            && let Some(why) = lack(name, &error)
+        {
+            return Err(why);
+        }
+    }
+    Ok(())
+}
+
 /// The same with the tools of this system, where it has them.
 pub(in crate::firewall) fn possible_here(ruleset: Ruleset) -> Ruleset {
     let tools = |family| Some((family, Iptables::of_system(family).ok()?));

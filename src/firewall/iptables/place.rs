@@ -101,7 +101,10 @@ pub(in crate::firewall) fn repair(
     for table in [Part::Filter, Part::Mangle].map(Part::table) {
         let ours = wanted.iter().filter(|wanted| wanted.table == table);
         let jumps: Vec<&String> = ours.flat_map(|table| &table.jumps).collect();
-        let is_overtaken = |jump: &&String| !residue::is_first(&saved, table, jump, &jumps);
+        // To count, it does not matter who stands before us.
+        let counts = |jump: &String| Part::tally_jumps().contains(jump);
+        let is_overtaken =
+            |jump: &&String| !counts(jump) && !residue::is_first(&saved, table, jump, &jumps);
         let overtaken: Vec<&String> = jumps.iter().copied().filter(is_overtaken).collect();
         if overtaken.is_empty() {
             continue;

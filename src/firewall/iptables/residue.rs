@@ -93,6 +93,8 @@ pub(in crate::firewall) fn blind_removal(part: Part) -> Vec<String> {
     let stray = Family::ALL.into_iter().flat_map(every).flatten();
     let stray = stray.filter(|_| part == Part::Filter);
     let jumps = part.jumps(true).into_iter().chain(part.datagram_jumps(true)).chain(stray);
+    let tally = Part::tally_jumps().into_iter().filter(|_| part == Part::Mangle);
+    let jumps = jumps.chain(tally);
     let jumps = jumps.map(|jump| format!("-D {jump}"));
     let acts = jumps.chain(flushed).chain(deleted);
     acts.map(|act| format!("*{table}\n{act}\nCOMMIT\n")).collect()

@@ -7,6 +7,7 @@
 //! [`of_the_lan`](lan::of_the_lan) whether the packet is one of the LAN side.
 
 use super::datagrams;
+use super::direct;
 use super::filter::filter;
 use super::lan;
 use super::matches::{exempt, in_set, inactive, loopback, marked, queries, to, to_probe};
@@ -25,8 +26,13 @@ pub(in crate::firewall) fn tables(ruleset: &Ruleset, family: Family) -> Vec<Ipta
     let datagrams = ruleset.captures_datagrams(family);
     let foreign = ruleset.foreign(family);
     let mut tables = Vec::new();
+    let mut mangle = IptablesTable { part: Part::Mangle, jumps: Vec::new(), chains: Vec::new() };
     if datagrams {
-        tables.push(datagrams::mangle(ruleset, family));
+        mangle = datagrams::mangle(ruleset, family);
+    }
+    direct::tally(ruleset, &mut mangle);
+    if !mangle.chains.is_empty() {
+        tables.push(mangle);
     }
     if dns || datagrams {
         tables.push(raw(ruleset, family, dns));

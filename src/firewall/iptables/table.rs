@@ -1,5 +1,6 @@
 //! Our part of one table of iptables, as a value: its chains and the jumps that lead to them.
 
+use crate::firewall::direct::DirectReason;
 use crate::firewall::family::Family;
 use crate::firewall::names::CHAIN;
 use crate::mark::Fwmark;
@@ -47,6 +48,18 @@ pub(super) const OUTSIDE: &str = "SNET-OUTSIDE";
 pub(super) const OUTPUT: &str = "SNET-OUTPUT";
 /// Where it is tried what the kernel can; no jump leads to it.
 pub(super) const TRIAL: &str = "SNET-TRIAL";
+/// Counts what the kernel sends directly, in mangle: the gate, and the two directions.
+pub(super) const TALLY: &str = "SNET-TALLY";
+pub(super) const UP: &str = "SNET-UP";
+pub(super) const DOWN: &str = "SNET-DOWN";
+/// What labels a connection with the reason for which it goes directly, in filter.
+pub(super) const LABEL: [&str; DirectReason::ALL.len()] = [
+    "SNET-LABEL-DOMESTIC",
+    "SNET-LABEL-RULE",
+    "SNET-LABEL-NAME",
+    "SNET-LABEL-PRIVATE",
+    "SNET-LABEL-FOREIGN",
+];
 /// The guard at our ports, in filter.
 pub(in crate::firewall) const INPUT: &str = "SNET-INPUT";
 
@@ -114,6 +127,11 @@ impl Part {
         }
     }
 
+    /// The rules in mangle that lead to [`TALLY`].
+    pub(in crate::firewall) fn tally_jumps() -> [String; 2] {
+        ["INPUT", "POSTROUTING"].map(|chain| format!("{chain} -j {TALLY}"))
+    }
+
     /// The rules in filter that lead to [`STRAY`], in OUTPUT and FORWARD.
     ///
     /// A program whose socket is gone when the answer to its query comes has its kernel complain to
@@ -138,10 +156,10 @@ impl Part {
     pub(in crate::firewall) fn chains(self) -> &'static [&'static str] {
         match self {
             Part::Raw => &[CHAIN, UDP, DATAGRAMS, TAKE, LEARN, CAPTURE, LAN, LAN_UDP, TRIAL],
-            Part::Mangle => &[CHAIN, TPROXY, STRAY, TRIAL],
+            Part::Mangle => &[CHAIN, TPROXY, STRAY, TALLY, UP, DOWN, TRIAL],
             Part::Filter => &[
                 CHAIN, RUNGS, INACTIVE, CLOSED, FILTER, FOREIGN, REJECT, QUIC, STRAY, LAN, INPUT,
-                OUTPUT,
+                OUTPUT, LABEL[0], LABEL[1], LABEL[2], LABEL[3], LABEL[4],
             ],
             Part::Nat => &[CHAIN, PROBE, TCP, LINK, LAN, LAN_DNS, INBOUND, FORWARDED, OUTSIDE],
         }

@@ -2,7 +2,7 @@
 //! (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
 
 use super::expression;
-use super::expression::{nfproto, octets};
+use super::expression::nfproto;
 use super::message::{
     Act, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFTA_LIST_ELEM, bracket, request,
 };
@@ -11,6 +11,7 @@ use super::numbers::NFTA_DATA_VALUE;
 use super::sets::successor;
 use super::table::{BaseHook, Element, NftChain, NftSet, NftTable, SetKey, Shape};
 use super::text::line;
+use super::values::octets;
 use crate::firewall::family::Family;
 use crate::firewall::netlink::{Attributes, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use std::net::SocketAddr;
@@ -162,12 +163,18 @@ impl Batch {
                 delete.text(NFTA_CHAIN_NAME, &chain.name);
             });
         }
+        for counter in new.counters.iter().filter(|it| !old.counters.contains(it)) {
+            self.counter(Act::NewObject, NLM_F_CREATE, counter);
+        }
         self.exchange_flowtable(old.flowtable.as_ref(), new.flowtable.as_ref());
         for chain in new.chains.iter().filter(|chain| gone(chain, old)) {
             self.chain(chain);
         }
         for chain in new.chains.iter().filter(|chain| !same(chain, old)) {
             self.rules(chain);
+        }
+        for counter in old.counters.iter().filter(|it| !new.counters.contains(it)) {
+            self.counter(Act::DelObject, 0, counter);
         }
         for set in old.sets.iter().filter(|set| new.sets.iter().all(|new| new.name != set.name)) {
             self.push(Act::DelSet, 0, format!("set {}", set.name), |delete| {
@@ -284,8 +291,23 @@ impl Batch {
         }
     }
 
-    /// All chains before all rules: a jump needs its aim.
+    fn counter(&mut self, act: Act, flags: u16, name: &str) {
+        let table = self.table;
+        self.push(act, flags, format!("counter {name}"), |object| {
+            object.text(numbers::NFTA_OBJ_TABLE, table);
+            object.text(numbers::NFTA_OBJ_NAME, name);
+            object.number(numbers::NFTA_OBJ_TYPE, numbers::NFT_OBJECT_COUNTER);
+            if act == Act::NewObject {
+                object.nest(numbers::NFTA_OBJ_DATA, |_| {});
+            }
+        });
+    }
+
+    /// All chains before all rules: a jump needs its aim, and counting a counter.
     fn fill(&mut self, table: &NftTable) {
+        for counter in &table.counters {
+            self.counter(Act::NewObject, NLM_F_CREATE, counter);
+        }
         for chain in &table.chains {
             self.chain(chain);
         }

@@ -10,11 +10,12 @@
 use super::message::NFTA_LIST_ELEM;
 use super::numbers::*;
 use super::table::{AddressType, Expression, Is, Protocol, Way};
+use super::values::{LABELS, label_bits, octets};
 use crate::firewall::family::Family;
 use crate::firewall::netlink::Attributes;
 use crate::mark::Fwmark;
 use ipnet::IpNet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// enum nf_inet_hooks' neighbour: NFPROTO_IPV4, NFPROTO_IPV6.
 pub(super) fn nfproto(family: Family) -> u8 {
@@ -139,6 +140,16 @@ impl Program<'_> {
                 self.conntrack_bit(NFT_CT_STATE, STATE_ESTABLISHED);
                 self.conntrack_bit(NFT_CT_STATUS, IPS_ASSURED);
             }
+            Expression::Labelled(label) => {
+                let bits = label_bits(*label);
+                self.conntrack(NFT_CT_LABELS);
+                self.mask(&bits);
+                self.compare(NFT_CMP_NEQ, &[0; LABELS]);
+            }
+            Expression::Forth => {
+                self.conntrack(NFT_CT_DIRECTION);
+                self.compare(NFT_CMP_EQ, &[ORIGINAL]);
+            }
             Expression::Syn => {
                 self.require_protocol(Protocol::Tcp);
                 self.payload(NFT_PAYLOAD_TRANSPORT_HEADER, TCP_FLAGS, 1);
@@ -177,6 +188,17 @@ impl Program<'_> {
                     dynset.number(NFTA_DYNSET_SREG_KEY, NFT_REG_1);
                 });
             }
+            Expression::Label(label) => {
+                self.immediate(NFT_REG_1, &label_bits(*label));
+                self.push("ct", |ct| {
+                    ct.number(NFTA_CT_KEY, NFT_CT_LABELS);
+                    ct.number(NFTA_CT_SREG, NFT_REG_1);
+                });
+            }
+            Expression::Count(counter) => self.push("objref", |objref| {
+                objref.number(NFTA_OBJREF_IMM_TYPE, NFT_OBJECT_COUNTER);
+                objref.text(NFTA_OBJREF_IMM_NAME, counter);
+            }),
             Expression::Offload(flowtable) => {
                 self.push("flow_offload", |flow| flow.text(NFTA_FLOW_TABLE_NAME, flowtable));
             }
@@ -420,12 +442,5 @@ fn operation(is: Is) -> u32 {
     match is {
         Is::In => NFT_CMP_EQ,
         Is::NotIn => NFT_CMP_NEQ,
-    }
-}
-
-pub(super) fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
     }
 }

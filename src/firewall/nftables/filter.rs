@@ -1,6 +1,7 @@
 //! The filter of nf_tables: what is rejected, while the family is captured and while it is not.
 //! Pure.
 
+use super::direct::let_go;
 use super::exempt::{FILTER, ours, rungs_of};
 use super::matches::{
     BEFORE_FILTERS, base, capturing, chain, flow_in, link_local, listening, loopback, marked,
@@ -11,7 +12,7 @@ use super::table::{
     ChainKind, Expression, InterfaceName, Is, NftChain, NftRule, Point, Protocol, Way,
 };
 use crate::firewall::family::Family;
-use crate::firewall::ladder::{LADDER, Verdict};
+use crate::firewall::ladder::{Destination, LADDER, Verdict};
 use crate::firewall::policy::{Datagrams, Foreign, QUIC};
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
@@ -102,7 +103,7 @@ pub(super) fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> 
             (Verdict::Foreign, Foreign::Redirect { .. } | Foreign::Reject) => {
                 Expression::Goto(chain(FOREIGN, family))
             }
-            (Verdict::Pass, _) | (Verdict::Foreign, Foreign::Pass) => Expression::Return,
+            (Verdict::Pass, _) | (Verdict::Foreign, Foreign::Pass) => let_go(ruleset, destination),
         };
         ladder_rules.extend(rungs(destination, family, &then));
     }
@@ -117,6 +118,9 @@ pub(super) fn filter_of(ruleset: &Ruleset, family: Family, foreign: Foreign) -> 
         let mut rules = foreign_of(is_closed, foreign, older);
         let reject = rules.len().saturating_sub(1);
         rules.splice(reject..reject, lost(ruleset, family));
+        if foreign != Foreign::Reject && ruleset.policy.counts_direct {
+            rules.push(vec![let_go(ruleset, Destination::Anywhere)]);
+        }
         chains.push(named(chain(FOREIGN, family), rules));
     }
     chains

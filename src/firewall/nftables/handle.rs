@@ -9,10 +9,12 @@ use crate::fault::{self, Step};
 use crate::firewall::change_listener::ChangeListener;
 use crate::firewall::conflicts;
 use crate::firewall::device_routes;
+use crate::firewall::direct::DirectCounts;
 use crate::firewall::family::Family;
 use crate::firewall::flow::Flow;
 use crate::firewall::installed::Installed;
 use crate::firewall::iptables::admission::Admission;
+use crate::firewall::look_up::{self, KernelAnswer};
 use crate::firewall::monitor::Monitor;
 use crate::firewall::older_flows;
 use crate::firewall::policy::Policy;
@@ -27,7 +29,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// A [`KernelTable`] that is kept up to date. Its drop removes the table.
 #[derive(Debug)]
@@ -153,6 +155,18 @@ impl Installed for NftablesRules {
         self.listener.connect(listener);
     }
 
+    fn direct(&self) -> Option<DirectCounts> {
+        let counts = lock(&self.now).policy.counts_direct;
+        let read = || self.table.direct().inspect_err(|error| debug!("counters: {error}")).ok();
+        counts.then(read).flatten()
+    }
+
+    fn look_up(&self, address: IpAddr) -> Result<KernelAnswer, crate::firewall::Error> {
+        let now = lock(&self.now).clone();
+        let address = address.to_canonical();
+        look_up::answer(&now, address, |set| Ok(self.table.holds(set, address)?))
+    }
+
     fn captures(&self, family: Family) -> bool {
         lock(&self.now).policy.listens(family)
     }
@@ -213,6 +227,12 @@ pub(in crate::firewall) fn possible(mut ruleset: Ruleset) -> Result<Ruleset, Err
         && let Err(error) = reconcile::offload_available()
     {
         ruleset.environment.offload.without(&without_flowtables(&error));
+    }
+    if ruleset.policy.counts_direct
+        && let Err(error) = reconcile::counters_available()
+    {
+        info!("what the kernel sends directly is not counted: {error}");
+        ruleset = ruleset.without_counters();
     }
     if !Family::ALL.into_iter().any(|family| ruleset.captures_datagrams(family)) {
         return Ok(ruleset);

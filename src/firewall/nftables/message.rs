@@ -34,6 +34,9 @@ pub(super) enum Act {
     NewElement = 12,
     GetElement = 13,
     DelElement = 14,
+    NewObject = 18,
+    GetObject = 19,
+    DelObject = 20,
     NewFlowtable = 22,
     DelFlowtable = 24,
 }

@@ -56,8 +56,10 @@
 //! nft(8), linux/netfilter/nf_tables.h, net/netfilter/nf_tables_api.c (nf_tables_commit,
 //! nft_rcv_nl_event), nfnetlink.c, nft_ct.c, nf_nat_core.c (nf_nat_inet_fn).
 
+mod asked;
 mod batch;
 mod connection;
+mod direct;
 mod error;
 mod exempt;
 mod expression;
@@ -83,6 +85,7 @@ mod text;
 pub(super) mod trace;
 pub(super) mod translation;
 mod udp;
+mod values;
 
 use super::family::Family;
 use super::ruleset::Ruleset;

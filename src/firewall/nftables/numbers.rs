@@ -47,6 +47,7 @@ pub(super) const NFT_CT_STATUS: u32 = 2;
 /// enum ip_conntrack_status.
 pub(super) const IPS_DST_NAT: u32 = 0x20;
 pub(super) const IPS_ASSURED: u32 = 4;
+pub(super) const NFT_CT_LABELS: u32 = 13;
 pub(super) const NFT_CT_ZONE: u32 = 17;
 pub(super) const STATE_INVALID: u32 = 1;
 pub(super) const STATE_ESTABLISHED: u32 = 2;
@@ -139,6 +140,8 @@ pub(super) const NFTA_NAT_FLAGS: u16 = 7;
 pub(super) const NFTA_REJECT_TYPE: u16 = 1;
 pub(super) const NFTA_REJECT_ICMP_CODE: u16 = 2;
 pub(super) const NFTA_FLOW_TABLE_NAME: u16 = 1;
+pub(super) const NFTA_OBJREF_IMM_TYPE: u16 = 1;
+pub(super) const NFTA_OBJREF_IMM_NAME: u16 = 2;
 pub(super) const NFTA_FIB_DREG: u16 = 1;
 pub(super) const NFTA_FIB_RESULT: u16 = 2;
 pub(super) const NFTA_FIB_FLAGS: u16 = 3;
@@ -148,3 +151,11 @@ pub(super) const NFTA_DYNSET_SREG_KEY: u16 = 4;
 pub(super) const NFTA_TPROXY_FAMILY: u16 = 1;
 pub(super) const NFTA_TPROXY_REG_ADDR: u16 = 2;
 pub(super) const NFTA_TPROXY_REG_PORT: u16 = 3;
+
+// enum nft_object_attributes, nft_counter_attributes; NFT_OBJECT_COUNTER
+pub(super) const NFTA_OBJ_TABLE: u16 = 1;
+pub(super) const NFTA_OBJ_NAME: u16 = 2;
+pub(super) const NFTA_OBJ_TYPE: u16 = 3;
+pub(super) const NFTA_OBJ_DATA: u16 = 4;
+pub(super) const NFTA_COUNTER_BYTES: u16 = 1;
+pub(super) const NFT_OBJECT_COUNTER: u32 = 1;

@@ -118,6 +118,7 @@ pub(super) fn trial() -> NftTable {
         name: TABLE,
         sets: vec![sets::switch(sets::ALIVE, &[])],
         flowtable: Some(flowtable),
+        counters: Vec::new(),
         chains: vec![forward, shortcut()],
     }
 }

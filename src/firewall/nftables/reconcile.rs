@@ -3,6 +3,7 @@
 use super::batch;
 use super::batch::{Batch, Ownership};
 use super::connection::{BatchRefusal, TableConnection};
+use super::direct;
 use super::error::Error;
 use super::filter;
 use super::matches;
@@ -75,6 +76,14 @@ pub(super) fn datagrams_available() -> Result<(), Error> {
 /// As [`available`]; [`Error::Unsupported`] without flowtables.
 pub(super) fn offload_available() -> Result<(), Error> {
     attempted(&offload::trial())
+}
+
+/// Whether this kernel can count what it sends directly.
+///
+/// # Errors
+/// As [`available`]; [`Error::Unsupported`] without labels of connections.
+pub(super) fn counters_available() -> Result<(), Error> {
+    attempted(&direct::trial())
 }
 
 fn attempted(everything: &NftTable) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 //! The ladder of destinations and the sets are those of the other backend, so that both capture
 //! the same. Chains of one family end in its digit; a base chain only sorts packets into them.
 
+use super::direct;
 use super::exempt::ours;
 use super::filter::{filter, filter_of, refuse};
 use super::lan;
@@ -49,9 +50,11 @@ pub(in crate::firewall) fn table(ruleset: &Ruleset) -> NftTable {
         chains.extend(filter_of(ruleset, family, foreign));
     }
     chains.extend(udp::chains(ruleset));
+    chains.extend(direct::chains(ruleset));
     chains.push(refuse());
     let flowtable = offload::flowtable(ruleset);
-    NftTable { name: TABLE, sets: all_sets(ruleset), flowtable, chains }
+    let counters = direct::counters(ruleset);
+    NftTable { name: TABLE, sets: all_sets(ruleset), flowtable, counters, chains }
 }
 
 /// A table in which everything occurs that a table of ours may hold which does this with UDP.
@@ -70,6 +73,7 @@ pub(super) fn everything(udp: Datagrams) -> NftTable {
         uncapturable_udp: Datagrams::Reject,
         udp_port: 1,
         on_failure: OnFailure::Closed,
+        counts_direct: false,
     };
     let link_local = vec![("lo".into(), Ipv6Addr::LOCALHOST)];
     let environment = Environment { link_local, ..Environment::default() };

@@ -63,6 +63,19 @@ pub(super) fn china(address: IpAddr) -> String {
     set_name(sets::Set::China, Family::of(address))
 }
 
+/// What asks whether a set holds an address; a switch holds families. A tree of ranges is asked by
+/// one key, as if it were a set of values: of a key with an end it would be asked whether it has
+/// just that range (nft_get_set_elem).
+pub(super) fn single(set: sets::Set, address: IpAddr) -> NftSet {
+    let family = Family::of(address);
+    if set.kind() == sets::SetKind::Switch {
+        let name = set.word();
+        return NftSet { name: name.into(), ..switch(ALIVE, &[family]) };
+    }
+    let elements = vec![Element::Range(address, address)];
+    NftSet { shape: Shape::Values, elements, ..empty_set(set, family) }
+}
+
 /// The set of upstream servers, with these addresses of one family.
 pub(super) fn servers(addresses: &[IpAddr], family: Family) -> NftSet {
     let ours = addresses.iter().copied().filter(|address| Family::of(*address) == family);

@@ -16,6 +16,8 @@ pub(in crate::firewall) struct NftTable {
     pub(in crate::firewall) name: &'static str,
     pub(in crate::firewall) sets: Vec<NftSet>,
     pub(in crate::firewall) flowtable: Option<NftFlowtable>,
+    /// Their names. They count on when the rules that name them are exchanged.
+    pub(in crate::firewall) counters: Vec<String>,
     pub(in crate::firewall) chains: Vec<NftChain>,
 }
 
@@ -207,6 +209,10 @@ pub(in crate::firewall) enum Expression {
     /// Conntrack has seen both directions of the flow, and expects more of it; the packet goes the
     /// way of the first one.
     Lasts,
+    /// The connection of the packet has this label.
+    Labelled(u8),
+    /// It goes the way in which its connection began.
+    Forth,
     /// SYN without ACK, RST and FIN.
     Syn,
 
@@ -225,6 +231,10 @@ pub(in crate::firewall) enum Expression {
     Remember(Family, Way, String),
     /// The flow goes into this flowtable; one that cannot is no match.
     Offload(&'static str),
+    /// The connection of the packet gets this label beside those it has.
+    Label(u8),
+    /// The counter of this name counts the packet.
+    Count(String),
     /// To the transparent socket at this address; without one this is no match.
     Tproxy(SocketAddr),
     Drop,

@@ -39,6 +39,9 @@ impl Display for NftTable {
             writeln!(f, "\n\tflowtable {name} {{\n\t\thook ingress priority 0")?;
             writeln!(f, "\t\tdevices = {{ {} }}\n\t\tcounter\n\t}}", devices.join(", "))?;
         }
+        for name in &self.counters {
+            writeln!(f, "\n\tcounter {name} {{\n\t}}")?;
+        }
         self.chains.iter().try_for_each(|chain| write!(f, "\n{chain}"))?;
         writeln!(f, "}}")
     }
@@ -112,6 +115,8 @@ impl Display for Expression {
             Expression::Lasts => {
                 f.write_str("ct direction original ct state established ct status assured")
             }
+            Expression::Labelled(label) => write!(f, "ct label {label}"),
+            Expression::Forth => f.write_str("ct direction original"),
             Expression::Syn => f.write_str("tcp flags & (fin|syn|rst|ack) == syn"),
             Expression::Zone(zone) => write!(f, "ct zone set {zone}"),
             Expression::Redirect(port) => write!(f, "redirect to :{port}"),
@@ -123,6 +128,8 @@ impl Display for Expression {
             Expression::Remember(family, way, set) => {
                 write!(f, "update @{set} {{ {} }}", flow(*family, *way))
             }
+            Expression::Label(label) => write!(f, "ct label set {label}"),
+            Expression::Count(counter) => write!(f, "counter name {counter}"),
             Expression::Offload(flowtable) => write!(f, "flow add @{flowtable}"),
             Expression::Tproxy(socket) => {
                 let header = header(Family::of(socket.ip()));

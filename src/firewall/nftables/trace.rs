@@ -190,5 +190,5 @@ fn table(family: Family, ports: &[TracedPort]) -> NftTable {
         base("out", ChainKind::Filter, Point::Output, BEFORE_ALL, out.into_iter()),
         base("in", ChainKind::Filter, Point::Prerouting, BEFORE_ALL, inward.into_iter()),
     ];
-    NftTable { name: name(family), sets: Vec::new(), flowtable: None, chains }
+    NftTable { name: name(family), sets: Vec::new(), flowtable: None, counters: Vec::new(), chains }
 }

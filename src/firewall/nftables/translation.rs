@@ -77,5 +77,11 @@ fn table() -> NftTable {
         rules: vec![vec![Expression::Begins, Expression::Return]],
     };
     let nat = base("nat", ChainKind::Nat, Point::Output, BEHIND_DNAT, std::iter::empty());
-    NftTable { name: TABLE, sets: Vec::new(), flowtable: None, chains: vec![nat, conntrack] }
+    NftTable {
+        name: TABLE,
+        sets: Vec::new(),
+        flowtable: None,
+        counters: Vec::new(),
+        chains: vec![nat, conntrack],
+    }
 }

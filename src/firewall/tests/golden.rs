@@ -51,6 +51,11 @@ fn router_mode() {
 }
 
 #[test]
+fn what_goes_directly_is_counted() {
+    compare("counted.txt", &ruleset().with(|policy| policy.counts_direct = true));
+}
+
+#[test]
 fn udp_is_captured() {
     let ruleset = ruleset().with(|policy| policy.udp = Datagrams::Proxy);
     compare("udp.txt", &ruleset);

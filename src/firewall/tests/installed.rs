@@ -1,6 +1,6 @@
 //! Rules installed by the backend under test, whichever it is.
 
-use crate::firewall::{Backend, Error, Installed, Ruleset, Switches};
+use crate::firewall::{Backend, DirectCounts, Error, Installed, KernelAnswer, Ruleset, Switches};
 use crate::route::Route;
 use snet_lab::Variant;
 use snet_lab::kernel::{run, variant};
@@ -65,6 +65,18 @@ impl Handle {
 
     pub(super) fn learn(&self, address: IpAddr, route: Route, ttl: Duration) {
         self.rules().learn(address, route, ttl);
+    }
+
+    pub(super) fn direct(&self) -> DirectCounts {
+        self.rules().direct().unwrap()
+    }
+
+    pub(super) fn look_up(&self, address: IpAddr) -> KernelAnswer {
+        self.rules().look_up(address).unwrap()
+    }
+
+    pub(super) fn counts(&self) -> bool {
+        self.rules().direct().is_some()
     }
 
     pub(super) fn release(&self) -> Result<(), Error> {

@@ -39,6 +39,7 @@ fn learned(set: Set) -> Option<Route> {
 }
 
 /// An address, and the sets that hold it.
+#[derive(Clone)]
 struct Held<'a> {
     address: IpAddr,
     sets: &'a [Set],
@@ -154,7 +155,10 @@ fn every_pair(address: &str) -> usize {
                 continue;
             }
             let sets = [a, b];
-            agrees(&Held::new(address.parse().unwrap(), &sets));
+            let held = Held::new(address.parse().unwrap(), &sets);
+            agrees(&held);
+            let counted = held.ruleset.clone().with(|policy| policy.counts_direct = true);
+            agrees(&Held { ruleset: counted, ..held });
             count += 1;
         }
     }
@@ -172,6 +176,7 @@ fn agrees(held: &Held<'_>) {
         "SNET-REJECT" => Route::Block,
         "SNET-FOREIGN" => Route::Proxy,
         "RETURN" => Route::Direct,
+        other if other.starts_with("SNET-LABEL-") => Route::Direct,
         other => panic!("{other}"),
     };
     assert_eq!(filtered, route, "{what}");
@@ -187,6 +192,7 @@ fn agrees(held: &Held<'_>) {
     let filtered = match held.verdict_in("ladder") {
         Expression::Goto(chain) if chain == "refuse" => Route::Block,
         Expression::Goto(chain) if chain.starts_with("foreign") => Route::Proxy,
+        Expression::Goto(chain) if chain.starts_with("label-") => Route::Direct,
         Expression::Return => Route::Direct,
         other => panic!("{other:?}"),
     };

@@ -8,8 +8,10 @@
 mod backend;
 mod bound;
 mod coexistence;
+mod counted;
 mod datagrams;
 mod exempt_programs;
+mod explained;
 mod flushes;
 mod forwarding;
 mod golden;
@@ -69,6 +71,7 @@ pub(super) fn ruleset() -> Ruleset {
         uncapturable_udp: Datagrams::Reject,
         udp_port: 1111,
         on_failure: OnFailure::Open,
+        counts_direct: false,
     };
     let environment = Environment {
         servers: ["198.51.100.80", "198.51.100.81", "2001:db8:5::80"]

@@ -85,8 +85,11 @@ impl Iptables {
         run(&self.save, &[], "")
     }
 
-    /// The same with the packets and bytes of each rule, of the tables that exist.
-    pub(super) fn save_counted(&self) -> Result<String, Error> {
+    /// The same with the packets and bytes of each rule, of the tables that exist, or of this one.
+    pub(super) fn save_counted(&self, table: Option<&str>) -> Result<String, Error> {
+        if let Some(table) = table {
+            return run(&self.save, &["-c", "-t", table], "");
+        }
         if self.is_legacy() && has_legacy_tables(self.family).is_none() {
             let saves = TABLES.map(|table| run(&self.save, &["-c", "-t", table], ""));
             return saves.into_iter().collect();

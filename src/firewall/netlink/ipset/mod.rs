@@ -87,6 +87,31 @@ impl IpsetConnection {
         }
     }
 
+    /// Whether a set holds this entry. A set that is not there, of a family without rules, holds
+    /// none.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(in crate::firewall) fn holds(
+        &self,
+        set: &str,
+        family: Family,
+        entry: &Entry,
+    ) -> io::Result<bool> {
+        let mut socket = lock(&self.socket);
+        let test = |sequence| {
+            request(IPSET_CMD_TEST, NLM_F_ACK, sequence, inet(family), |all| {
+                all.text(IPSET_ATTR_SETNAME, set);
+                all.nest(IPSET_ATTR_DATA, |data| fill(data, entry, None));
+            })
+        };
+        match socket.converse(test) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes all changes, in order; one that fails does not hinder the next ones.
     ///
     /// # Errors
@@ -100,9 +125,12 @@ impl IpsetConnection {
 
 impl Socket {
     fn request(&mut self, change: &Change) -> io::Result<()> {
+        self.converse(|sequence| encode(change, sequence))
+    }
+
+    fn converse(&mut self, message: impl FnOnce(u32) -> Vec<u8>) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
-        let message = encode(change, self.sequence);
-        netlink::send(&self.fd, &message)?;
+        netlink::send(&self.fd, &message(self.sequence))?;
         let mut buffer = [0; 4096];
         loop {
             let length = netlink::receive(&self.fd, &mut buffer, MsgFlags::empty())?;
@@ -122,6 +150,7 @@ const IPSET_PROTOCOL: u8 = 6;
 const IPSET_CMD_FLUSH: u16 = 4;
 const IPSET_CMD_ADD: u16 = 9;
 const IPSET_CMD_DEL: u16 = 10;
+const IPSET_CMD_TEST: u16 = 11;
 const IPSET_ATTR_PROTOCOL: u16 = 1;
 const IPSET_ATTR_SETNAME: u16 = 2;
 const IPSET_ATTR_DATA: u16 = 7;
@@ -133,6 +162,8 @@ const IPSET_ATTR_IPADDR_IPV4: u16 = 1;
 const IPSET_ATTR_IPADDR_IPV6: u16 = 2;
 /// Errors from here on are ipset's own (IPSET_ERR_PRIVATE).
 const IPSET_ERR_PRIVATE: i32 = 4096;
+/// The entry is not in the set (ip_set_utest).
+const IPSET_ERR_EXIST: i32 = 4103;
 const IPSET_ERR_HASH_FULL: i32 = 4352;
 /// The kernel keeps milliseconds in 32 bits (IPSET_MAX_TIMEOUT).
 const IPSET_MAX_TIMEOUT: u64 = (u32::MAX as u64 >> 1) / 1000;
@@ -145,16 +176,19 @@ fn encode(change: &Change, sequence: u32) -> Vec<u8> {
         Change::Delete { set, entry, .. } => (IPSET_CMD_DEL, set, Some(entry), None),
         Change::Flush { set, .. } => (IPSET_CMD_FLUSH, set, None, None),
     };
-    let family = match change.family() {
-        Family::V4 => AddressFamily::Inet,
-        Family::V6 => AddressFamily::Inet6,
-    };
-    request(command, NLM_F_ACK, sequence, family, |all| {
+    request(command, NLM_F_ACK, sequence, inet(change.family()), |all| {
         all.text(IPSET_ATTR_SETNAME, set);
         if let Some(entry) = entry {
             all.nest(IPSET_ATTR_DATA, |data| fill(data, entry, timeout));
         }
     })
+}
+
+fn inet(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
 }
 
 fn request(
@@ -208,6 +242,7 @@ fn acknowledgement(datagram: &[u8], sequence: u32) -> Option<io::Result<()>> {
         messages.find(|message| message.kind == NLMSG_ERROR && message.sequence == sequence)?;
     Some(match answer.errno() {
         0 => Ok(()),
+        IPSET_ERR_EXIST => Err(io::ErrorKind::NotFound.into()),
         IPSET_ERR_HASH_FULL => Err(io::Error::other("the set is full")),
         number if number >= IPSET_ERR_PRIVATE => {
             Err(io::Error::other(format!("ipset error {number} (linux/netfilter/ipset/ip_set.h)")))

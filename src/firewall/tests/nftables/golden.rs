@@ -22,7 +22,7 @@ use std::path::Path;
 in_variants!([Native] nft_takes_the_text, the_kernel_has_what_the_text_says, cgroups_are_what_nft_takes_them_for);
 
 /// A name, and rules. Together they hold everything that a table of ours may hold.
-fn examples() -> [(&'static str, Ruleset); 11] {
+fn examples() -> [(&'static str, Ruleset); 12] {
     let listeners = vec!["127.0.0.1".parse().unwrap(), "2001:db8:2::2".parse().unwrap()];
     let open_end = set("224.0.0.0/3 198.51.100.0/31 198.51.100.2/32 ff00::/8");
     [
@@ -47,6 +47,7 @@ fn examples() -> [(&'static str, Ruleset); 11] {
                 .with(|policy| policy.listeners = listeners),
         ),
         ("router", router()),
+        ("router-counted", router().with(|policy| policy.counts_direct = true)),
         ("router-offload", offloading()),
         ("left-alone", ruleset().with(|policy| policy.exempt = users())),
         ("router-left-alone", router().with(|policy| policy.exempt = users())),
