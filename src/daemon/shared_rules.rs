@@ -147,19 +147,25 @@ impl SharedRules {
             let now = self.with(Installed::direct).flatten();
             ledger.looked = Some(Instant::now());
             ledger.is_counted = now.is_some();
-            if let Some(now) = now {
-                ledger.sums.take(&now);
+            match now {
+                Some(now) => {
+                    ledger.sums.take(&now);
+                }
+                None => ledger.sums.begin_anew(),
             }
         }
         ledger.is_counted.then(|| ledger.sums.sums().clone())
     }
 
-    /// Other rules, if there are some. Their counters may begin anew.
+    /// Other rules, if there are some. Their counters may begin anew: they are read before, and at
+    /// once afterwards, when those that did are small.
     pub(super) async fn replace(self: &Arc<Self>, ruleset: Ruleset) -> Result<(), Error> {
         let installed = Arc::clone(self);
         self.blocking(move |handle| {
             installed.look_at_counters(Duration::ZERO);
-            handle.replace(ruleset)
+            let result = handle.replace(ruleset);
+            installed.look_at_counters(Duration::ZERO);
+            result
         })
         .await
     }

@@ -133,6 +133,11 @@ impl DirectSums {
         &self.sums
     }
 
+    /// Nothing is counted now; what is, later, begins anew.
+    pub fn begin_anew(&mut self) {
+        self.last = DirectCounts::default();
+    }
+
     /// The sums as they were taken last.
     pub fn sums(&self) -> &DirectCounts {
         &self.sums
@@ -164,6 +169,10 @@ mod tests {
             assert_eq!((up, down), sum);
         }
         assert_eq!(sums.sums().of(reason, Family::V4), DirectBytes::default());
+        // By itself one that has begun anew and is large already cannot be told.
+        sums.begin_anew();
+        let DirectBytes { up, down } = sums.take(&counts(50, 500)).of(reason, family);
+        assert_eq!((up, down), (68, 661));
     }
 
     #[test]

@@ -139,27 +139,28 @@ fn sums_outlive_other_rules() {
     let handle = Handle::install(rules()).unwrap();
     let (mut stream, _) = connect(at(DOMESTIC[0], 80), None).unwrap();
     let mut sums = DirectSums::default();
-    let mut grown = |why: &str| {
+    let grown = |sums: &mut DirectSums, why: &str| {
         let before = sums.sums().of(DirectReason::Domestic, Family::V4);
         let now = sums.take(&handle.direct()).of(DirectReason::Domestic, Family::V4);
         let grown = DirectBytes { up: now.up - before.up, down: now.down - before.down };
         assert!(is_about(grown), "{why}: {grown:?}");
     };
     exchange(&mut stream);
-    grown("at first");
+    grown(&mut sums, "at first");
     handle.replace(rules().with_rules(|rules| rules.block = set("198.51.100.99/32"))).unwrap();
     exchange(&mut stream);
-    grown("other sets");
+    grown(&mut sums, "other sets");
     let quic = rules().with(|policy| policy.ipv6 = crate::firewall::Ipv6::Block);
     handle.replace(quic).unwrap();
     exchange(&mut stream);
-    grown("other rules");
+    grown(&mut sums, "other rules");
     let uncounted = ruleset();
     handle.replace(uncounted).unwrap();
     assert!(!handle.counts());
+    sums.begin_anew();
     exchange(&mut stream);
     handle.replace(rules()).unwrap();
     exchange(&mut stream);
-    grown("the label is still on the connection");
+    grown(&mut sums, "the label is still on the connection");
     handle.remove().unwrap();
 }
