@@ -101,6 +101,35 @@ fn the_dashboard_of_grafana_asks_for_metrics_that_are_there() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
+/// Who changes one of them changes the other: they have the same parts, the same blocks of commands,
+/// and name the same files, commands and keys.
+#[test]
+fn the_chinese_readme_keeps_step() {
+    let [english, chinese] = ["README.md", "README.zh-CN.md"].map(|it| text(Path::new(it)));
+    let parts = |text: &str| -> Vec<usize> {
+        let headings = prose(text).filter(|(_, line)| line.starts_with('#'));
+        headings.map(|(_, line)| line.chars().take_while(|c| *c == '#').count()).collect()
+    };
+    assert!(parts(&english).len() > 5);
+    assert_eq!(parts(&english), parts(&chinese), "the headings");
+    let code = |text: &str| -> Vec<String> {
+        let prose: BTreeSet<usize> = prose(text).map(|(number, _)| number).collect();
+        let lines = (1..).zip(text.lines());
+        lines.filter(|(number, _)| !prose.contains(number)).map(|(_, it)| it.to_owned()).collect()
+    };
+    assert!(code(&english).len() > 20);
+    assert_eq!(code(&english), code(&chinese), "the blocks of code");
+    let words = |text: &str| -> BTreeSet<String> {
+        backticks(text).map(|(_, word)| word.to_owned()).collect()
+    };
+    assert!(words(&english).len() > 30);
+    assert_eq!(words(&english), words(&chinese), "what stands in backticks");
+    let linked = |text: &str| -> BTreeSet<String> {
+        links(text).into_iter().map(|(_, link)| link).filter(|it| !it.contains("README.")).collect()
+    };
+    assert_eq!(linked(&english), linked(&chinese), "the links");
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -112,7 +141,9 @@ fn text(document: &Path) -> String {
 /// Relative to the root of the project.
 fn documents() -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> =
-        ["README.md", "ARCHITECTURE.md", "scripts/openwrt/README.md"].map(PathBuf::from).into();
+        ["README.md", "README.zh-CN.md", "ARCHITECTURE.md", "scripts/openwrt/README.md"]
+            .map(PathBuf::from)
+            .into();
     let docs = fs::read_dir(root().join("docs")).expect("the folder of the documents");
     let names = docs.flatten().map(|entry| Path::new("docs").join(entry.file_name()));
     all.extend(names.filter(|path| path.extension().is_some_and(|kind| kind == "md")));
