@@ -101,8 +101,8 @@ fn the_dashboard_of_grafana_asks_for_metrics_that_are_there() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// Who changes one of them changes the other: they have the same parts, the same blocks of commands,
-/// and name the same files, commands and keys.
+/// Who changes one of them changes the other: they have the same parts, the same blocks of
+/// commands, and name the same files, commands and keys.
 #[test]
 fn the_chinese_readme_keeps_step() {
     let [english, chinese] = ["README.md", "README.zh-CN.md"].map(|it| text(Path::new(it)));
