@@ -126,7 +126,7 @@ pub fn top(of: TopArguments) -> ExitCode {
 }
 
 /// What the daemon says; what it does not say is told here.
-fn ask(at: &SocketArgument, verb: &daemon::Verb) -> Result<String, ExitCode> {
+pub fn ask(at: &SocketArgument, verb: &daemon::Verb) -> Result<String, ExitCode> {
     match daemon::ask(&at.socket, verb) {
         Ok(daemon::ControlReply::Done(words)) => Ok(words),
         Ok(daemon::ControlReply::Refused(code, why)) => Err(fail(code, why)),

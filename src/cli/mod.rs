@@ -6,9 +6,11 @@
 //! - `link` proxies as links
 //! - `asking` the running daemon: reload, status, explain, top
 //! - `wrong` what is wrong with a file, also for a terminal
+//! - `choosing` its proxies: use, delay
 //! - `out` what is said, and how a command ends
 
 mod asking;
+mod choosing;
 mod file;
 mod link;
 mod out;
@@ -19,6 +21,7 @@ use crate::exit::{UNAVAILABLE, USAGE};
 use crate::plugin::child;
 use crate::selftest;
 use asking::{ExplainArguments, SocketArgument, StatusArguments, TopArguments};
+use choosing::{DelayArguments, UseArguments};
 use clap::{CommandFactory, Parser, Subcommand};
 use file::{FileArguments, RulesArguments};
 use link::LinkArguments;
@@ -62,6 +65,10 @@ enum Command {
     Status(StatusArguments),
     /// Say why a name or an address goes where it goes: rules, lists, answers, verdict, proxy.
     Explain(ExplainArguments),
+    /// Use this member of a group while it works; without a member: as the policy says.
+    Use(UseArguments),
+    /// Test how soon an answer comes through the proxies of the running daemon.
+    Delay(DelayArguments),
     /// Watch the connections of the running daemon: who talks to whom, how fast, by which way.
     Top(TopArguments),
     /// Print proxies as links and as tables of the file: those of a file, or that of a link on
@@ -118,6 +125,8 @@ pub fn main() -> ExitCode {
         Some(Command::Reload(at)) => asking::reload(&at),
         Some(Command::Status(of)) => asking::status(&of),
         Some(Command::Explain(of)) => asking::explain(&of),
+        Some(Command::Use(of)) => choosing::use_member(of),
+        Some(Command::Delay(of)) => choosing::delay(of),
         Some(Command::Top(of)) => asking::top(of),
         Some(Command::Link(of)) => link::link(&of),
         Some(Command::Cleanup { keep_closed }) => run::cleanup(keep_closed),

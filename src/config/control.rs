@@ -23,9 +23,11 @@ pub struct HttpAccess {
     pub address: SocketAddr,
     /// What a client has to know.
     pub secret: Secret,
+    /// `control.ui`: the files of a dashboard.
+    pub ui: Option<PathBuf>,
 }
 
-/// Reads `control.http` and `control.secret-file`.
+/// Reads `control.http`, `control.secret-file` and `control.ui`.
 pub(super) fn http(section: &Section<'_>) -> Option<HttpAccess> {
     let mut address = None;
     section.key("http", &mut address, |item| item.parse(http_address));
@@ -40,13 +42,15 @@ pub(super) fn http(section: &Section<'_>) -> Option<HttpAccess> {
         }
         Some(secret)
     });
+    let mut ui = None;
+    section.key("ui", &mut ui, |item| item.parse(ui_folder));
     let address = address?;
     if item.is_none() {
         let accepted = "secret-file: control.http needs one, since every program of this machine \
                         reaches it";
         return section.missing("secret-file", accepted);
     }
-    Some(HttpAccess { address, secret: secret? })
+    Some(HttpAccess { address, secret: secret?, ui })
 }
 
 /// The empty text means off.
@@ -59,6 +63,16 @@ fn http_address(text: &str) -> Result<Option<SocketAddr>, String> {
                        \"\" for none"
                 .into())
         }
+    }
+}
+
+/// The empty text means none.
+fn ui_folder(text: &str) -> Result<Option<PathBuf>, String> {
+    let path = Path::new(text);
+    match path.is_absolute() && path.join("index.html").is_file() {
+        true => Ok(Some(path.to_owned())),
+        false if text.is_empty() => Ok(None),
+        false => Err("the absolute path of a folder with an index.html, or \"\" for none".into()),
     }
 }
 

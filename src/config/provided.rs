@@ -59,6 +59,16 @@ pub(super) struct BodyReading<'a> {
 }
 
 impl Provided {
+    /// When the provider last said that this is its body, in seconds since the Unix epoch.
+    pub fn fetched(&self) -> Option<u64> {
+        self.known.as_ref().map(|known| known.fetched).filter(|fetched| *fetched > 0)
+    }
+
+    /// What the provider told of the contract.
+    pub fn usage(&self) -> Usage {
+        self.known.as_ref().map_or_else(Usage::default, |known| known.usage)
+    }
+
     /// Reads a body.
     ///
     /// # Errors

@@ -194,11 +194,15 @@ pub(super) fn dispatcher(
         before.servers == now.servers && before.answers == now.answers
     };
     let told = running.filter(same_answers).map(|running| Arc::clone(running.dispatcher.told()));
-    Dispatcher::new(rules, learned.unwrap_or_default(), direct, upstreams)
+    let dispatcher = Dispatcher::new(rules, learned.unwrap_or_default(), direct, upstreams)
         .grouped(groups)
         .remembering(told.unwrap_or_default())
         .exempting(config.rules.exempt_programs.clone())
-        .looking(config.rules.sniff)
+        .looking(config.rules.sniff);
+    if let Some(running) = running {
+        dispatcher.take_over_pins(&running.dispatcher.pins());
+    }
+    dispatcher
 }
 
 /// From which time of a dial on others are dialled ahead.

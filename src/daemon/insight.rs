@@ -1,10 +1,10 @@
 //! What `control.http` is told: the same as the control socket.
 
-use super::control::{ControlReply, ControlRequest, Look, Verb};
+use super::control::{ControlReply, ControlRequest, Look, PinOrder, Verb};
 use super::seeing;
 use crate::log::{Log, LogFollower, LogLevel};
 use crate::stats::Stats;
-use crate::view::{ExplainView, FlowView, RuleView, StatusView};
+use crate::view::{DelayAsk, DelayView, ExplainView, FlowView, RuleView, StatusView};
 use crate::web::{Insight, Told};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -23,6 +23,15 @@ impl DaemonInsight {
         let (answer, answered) = oneshot::channel();
         self.requests.send(ControlRequest { verb, answer }).await.ok()?;
         answered.await.ok()
+    }
+
+    /// What it says, or why nothing has happened.
+    async fn order(&self, verb: Verb) -> Result<String, String> {
+        match self.ask(verb).await {
+            Some(ControlReply::Done(words)) => Ok(words),
+            Some(ControlReply::Refused(_, why)) => Err(why),
+            None => Err("snet is stopping".into()),
+        }
     }
 
     async fn look<View: DeserializeOwned>(&self, verb: Verb) -> Option<View> {
@@ -69,12 +78,23 @@ impl Insight for DaemonInsight {
     }
 
     fn reload(&self) -> Told<'_, Result<(), String>> {
+        Box::pin(async move { self.order(Verb::Reload).await.map(drop) })
+    }
+
+    fn pin<'a>(&'a self, group: &'a str, member: Option<&'a str>) -> Told<'a, Result<(), String>> {
+        let order = PinOrder { group: group.into(), member: member.map(str::to_owned) };
+        Box::pin(async move { self.order(Verb::Use(order)).await.map(drop) })
+    }
+
+    fn delays(&self, ask: DelayAsk) -> Told<'_, Result<Vec<DelayView>, String>> {
         Box::pin(async move {
-            match self.ask(Verb::Reload).await {
-                Some(ControlReply::Done(_)) => Ok(()),
-                Some(ControlReply::Refused(_, why)) => Err(why),
-                None => Err("snet is stopping".into()),
-            }
+            let json = self.order(Verb::Delay(ask)).await?;
+            serde_json::from_str(&json).map_err(|error| error.to_string())
         })
+    }
+
+    fn update<'a>(&'a self, subscription: &'a str) -> Told<'a, Result<(), String>> {
+        let verb = Verb::Update(subscription.into());
+        Box::pin(async move { self.order(verb).await.map(drop) })
     }
 }

@@ -9,6 +9,7 @@
 //! | `build` | from the configuration to the parts, pure |
 //! | `heartbeat`, `proof`, `capture` | the health check that keeps the rules active |
 //! | `subscriptions` | the bodies that providers hand out, fetched |
+//! | `choosing`, `pins`, `delays` | what an operator pins, and tests |
 //! | `shared_rules` | the installed rules and their owner |
 //! | `control`, `signals`, `notify` | operators and the service manager |
 //! | `seeing`, `explaining`, `insight`, `capture_board`, `here` | what is shown to them |
@@ -22,7 +23,9 @@
 mod build;
 mod capture;
 mod capture_board;
+mod choosing;
 mod control;
+mod delays;
 mod error;
 mod explaining;
 mod generation;
@@ -35,6 +38,7 @@ mod list_watcher;
 mod network_watcher;
 mod notify;
 mod origins;
+mod pins;
 mod privileges;
 mod proof;
 mod reload;
@@ -45,7 +49,7 @@ mod start;
 mod subscriptions;
 mod supervise;
 
-pub use control::{ControlReply, Look, Verb, ask};
+pub use control::{ControlReply, Look, PinOrder, Verb, ask};
 pub use error::Error;
 pub use explaining::{Subject, explain_by_file};
 pub use generation::ConfigSource;

@@ -1,11 +1,14 @@
 //! What the daemon shows of itself, put together when somebody asks.
 
 use super::generation::{Generation, Parts};
-use crate::config::{Config, Purpose};
+use crate::config::{BodyOrigin, Config, Purpose, SubscriptionConfig};
 use crate::firewall::{DirectBytes, DirectCounts, DirectReason, Family};
 use crate::ipset::IpSet;
 use crate::stats::{LiveFlow, LiveKind, NameOutcome, Stats};
-use crate::view::{DirectView, FlowView, ProxyView, RuleView, StatusView, TrafficView};
+use crate::view::{
+    ALL_PROXIES, DirectView, FlowView, ProxyView, RuleView, StatusView, SubscriptionView,
+    TrafficView,
+};
 use crate::warnings;
 use std::collections::HashMap;
 use std::process;
@@ -28,9 +31,10 @@ pub(super) fn status(generation: &Generation, parts: &Parts) -> StatusView {
         }
         view
     });
-    let mut groups: Vec<_> = dispatcher.groups().iter().map(|group| group.view(now)).collect();
     // One without a name is that of all proxies, where the operator made none.
-    groups.retain(|group| !group.name.is_empty());
+    let (named, all): (Vec<_>, Vec<_>) =
+        dispatcher.groups().iter().partition(|group| !group.name().is_empty());
+    let groups = named.iter().map(|group| group.view(now));
     let capture = match parts.purpose {
         Purpose::Daemon => parts.board.view(),
         Purpose::DnsOnly => Vec::new(),
@@ -46,7 +50,9 @@ pub(super) fn status(generation: &Generation, parts: &Parts) -> StatusView {
         traffic: traffic(&parts.stats, &live),
         names: names.into(),
         proxies: proxies.collect(),
-        groups,
+        groups: groups.collect(),
+        all_proxies: all.first().map(|group| group.view(now)),
+        subscriptions: config.subscriptions.iter().map(subscription).collect(),
         // Whoever wants it reads the kernel's counters.
         direct: None,
         lists: config.rules.lists.clone(),
@@ -66,12 +72,12 @@ pub(super) fn rules(config: &Config) -> Vec<RuleView> {
     let prefixes = |set: &IpSet| (set.prefixes_v4().count() + set.prefixes_v6().count()) as u64;
     let of_addresses = [
         (&rules.block, "rules.block", "REJECT"),
-        (&rules.proxy, "rules.proxy", PROXY),
+        (&rules.proxy, "rules.proxy", ALL_PROXIES),
         (&rules.direct, "rules.direct", "DIRECT"),
     ];
     let of_names = [
         (rules.blocked_names.len(), "rules.block-domain-file", "REJECT"),
-        (rules.proxy_names.len(), "rules.proxy-domain-file", PROXY),
+        (rules.proxy_names.len(), "rules.proxy-domain-file", ALL_PROXIES),
         (rules.china_names.len(), "rules.china-domain-file", "DIRECT"),
     ];
     let rule = |kind: &str, payload: &str, proxy: &str, size| RuleView {
@@ -88,7 +94,7 @@ pub(super) fn rules(config: &Config) -> Vec<RuleView> {
     }
     if !rules.names.is_empty() {
         let size = Some(rules.names.len() as u64);
-        views.push(rule("DomainSuffix", "names of rules", PROXY, size));
+        views.push(rule("DomainSuffix", "names of rules", ALL_PROXIES, size));
     }
     for (size, key, proxy) in of_names {
         if size > 0 {
@@ -99,13 +105,24 @@ pub(super) fn rules(config: &Config) -> Vec<RuleView> {
     if !rules.china.is_empty() {
         views.push(rule("GeoIP", "CN", "DIRECT", Some(prefixes(&rules.china))));
     }
-    let rest = config.groups.first().map_or(PROXY, |group| &group.settings.name);
+    let rest = config.groups.first().map_or(ALL_PROXIES, |group| &group.settings.name);
     views.push(rule("Match", "", rest, None));
     views
 }
 
-/// The proxies as one, where the operator made no groups.
-const PROXY: &str = "PROXY";
+fn subscription(config: &SubscriptionConfig) -> SubscriptionView {
+    let (provided, usage) = (&config.provided, config.provided.usage());
+    SubscriptionView {
+        name: config.name.clone(),
+        is_fetched: matches!(config.origin, BodyOrigin::Url(_)),
+        fetched: provided.fetched(),
+        says: provided.to_string(),
+        proxies: provided.proxies.iter().map(|proxy| proxy.name.clone()).collect(),
+        used: usage.used,
+        total: usage.total,
+        expires: usage.expires,
+    }
+}
 
 fn view(flow: &LiveFlow) -> Option<FlowView> {
     let way = flow.way();

@@ -6,11 +6,13 @@
 
 use super::capture::Capture;
 use super::control::ControlSocket;
+use super::delays::DelayTests;
 use super::error::{Error, step};
 use super::generation::{ConfigSource, Generation, Parts};
 use super::heartbeat::{Heartbeat, Listeners, LossPolicy};
 use super::insight::DaemonInsight;
 use super::limits::Budget;
+use super::pins::KeptPins;
 use super::proof::Proof;
 use super::shared_rules::{RulesOwner, TeachKernel};
 use super::signals::Signals;
@@ -58,6 +60,10 @@ pub(super) async fn start(
     let generation = Generation { config, endpoints, plugins };
     let captures = prepared.is_some();
     let mut sockets = bind(&generation, purpose, captures, &budget)?;
+    let kept_pins = (purpose == Purpose::Daemon).then(KeptPins::here).flatten();
+    if let Some(kept) = &kept_pins {
+        sockets.current.load().take_over_pins(&kept.read());
+    }
     step(Step::Bootstrap)?;
     let web = sockets.web.take();
     let (parts, mut tasks, control) = serve(&generation, sockets, source, purpose, &budget).await;
@@ -73,10 +79,10 @@ pub(super) async fn start(
     tasks.spawn("list watcher", list_watcher::watch(watched, noticing, tasks.stopped()));
     tasks.spawn("heartbeat", heartbeat.run(tasks.stopped()));
     let (asking, requests) = mpsc::channel(1);
-    if let Some((HttpAccess { address, secret }, listener)) = web {
+    if let Some((HttpAccess { address, secret, ui }, listener)) = web {
         let (stats, log) = (Arc::clone(&parts.stats), parts.source.log().clone());
         let insight = DaemonInsight { requests: asking.clone(), stats, log };
-        let web = Arc::new(Web::new(Box::new(insight), secret));
+        let web = Arc::new(Web::new(Box::new(insight), secret).beside(ui));
         let serving = web.serve(listener, tasks.stopped());
         let address = address.ip();
         tasks.spawn_fallible(async move {
@@ -106,6 +112,8 @@ pub(super) async fn start(
         fetching,
         arrivals,
         unkept: Vec::new(),
+        kept_pins,
+        delay_tests: DelayTests::default(),
     })
 }
 

@@ -15,6 +15,7 @@ use crate::proxy::tls::Tls;
 use crate::subscription::fetch::{Fetched, Way, Ways};
 use crate::subscription::kept::{self, KeptBody};
 use crate::subscription::url::ProviderUrl;
+use std::collections::HashMap;
 use crate::warnings::Complaint;
 use std::fs::DirBuilder;
 use std::io;
@@ -22,7 +23,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
@@ -46,21 +47,30 @@ pub(super) struct Fetching {
     /// Another network: what failed is tried at once.
     nudge: Arc<Notify>,
     arrivals: mpsc::Sender<Arrival>,
+    /// To the task of each subscription.
+    orders: HashMap<String, mpsc::Sender<FetchOrder>>,
 }
+
+/// Somebody wants the body now, and what came of it.
+pub(super) type FetchOrder = oneshot::Sender<Result<(), String>>;
 
 impl Fetching {
     /// Nothing is fetched before [`begin`](Self::begin); what comes goes to the receiver.
     pub(super) fn new() -> (Self, mpsc::Receiver<Arrival>) {
         let (arrivals, arrived) = mpsc::channel(1);
-        (Fetching { tasks: JoinSet::new(), nudge: Arc::default(), arrivals }, arrived)
+        let (tasks, nudge, orders) = (JoinSet::new(), Arc::default(), HashMap::new());
+        (Fetching { tasks, nudge, arrivals, orders }, arrived)
     }
 
     /// Fetches for this generation, instead of a former one: what is old, or everything at once.
     pub(super) fn begin(&mut self, generation: &Generation, parts: &Parts, at_once: bool) {
         self.tasks = JoinSet::new();
+        self.orders.clear();
         let config = Arc::new(generation.config.clone());
         for subscription in &config.subscriptions {
             let BodyOrigin::Url(url) = &subscription.origin else { continue };
+            let (ordering, orders) = mpsc::channel(1);
+            self.orders.insert(subscription.name.clone(), ordering);
             let task = Task {
                 url: url.clone(),
                 subscription: subscription.clone(),
@@ -71,7 +81,30 @@ impl Fetching {
                 nudge: Arc::clone(&self.nudge),
                 arrivals: self.arrivals.clone(),
             };
-            self.tasks.spawn(task.run(at_once));
+            self.tasks.spawn(task.run(at_once, orders));
+        }
+    }
+
+    /// Has a subscription fetched now, whatever its age; in words why not, and how it went.
+    pub(super) fn fetch_now(
+        &self,
+        name: &str,
+    ) -> Result<oneshot::Receiver<Result<(), String>>, String> {
+        let Some(task) = self.orders.get(name) else {
+            let known: Vec<_> = self.orders.keys().map(String::as_str).collect();
+            return Err(format!(
+                "found {name:?}, which is no subscription with a URL; accepted: {}",
+                if known.is_empty() {
+                    "none, there is no such one".into()
+                } else {
+                    known.join(", ")
+                }
+            ));
+        };
+        let (order, done) = oneshot::channel();
+        match task.try_send(order) {
+            Ok(()) => Ok(done),
+            Err(_) => Err(format!("subscription {name:?} is being fetched already")),
         }
     }
 
@@ -100,7 +133,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run(self, at_once: bool) {
+    async fn run(self, at_once: bool, mut orders: mpsc::Receiver<FetchOrder>) {
         let mut kept = self.kept().await;
         let mut due = match &kept {
             Some(kept) if !at_once && kept.is_of(&self.url) => {
@@ -112,11 +145,18 @@ impl Task {
         loop {
             // A nudge is for what failed.
             let has_failed = failing.holds();
+            let mut order = None;
             tokio::select! {
                 () = sleep(due) => {}
                 () = self.nudge.notified(), if has_failed => {}
+                Some(given) = orders.recv() => order = Some(given),
             }
-            match self.fetch(kept.as_ref()).await {
+            let fetched = self.fetch(kept.as_ref()).await;
+            if let Some(order) = order {
+                // Who asked may have left.
+                let _ = order.send(fetched.as_ref().map(drop).map_err(String::clone));
+            }
+            match fetched {
                 Ok(fetched) => {
                     if has_failed {
                         info!("subscription {:?}: the provider answers again", self.name());

@@ -8,11 +8,13 @@
 
 use super::build;
 use super::control::{ControlReply, ControlRequest, Look, Verb};
+use super::delays::DelayTests;
 use super::error::Error;
 use super::explaining::Explaining;
 use super::generation::{Generation, Parts};
 use super::network_watcher::NetworkChange;
 use super::notify;
+use super::pins::KeptPins;
 use super::reload::{ReloadError, WantedConfig, reload};
 use super::seeing;
 use super::signals::{SignalMeaning, Signals};
@@ -62,6 +64,9 @@ pub(super) struct Daemon {
     pub(super) arrivals: mpsc::Receiver<Arrival>,
     /// Bodies that are in no file, so that a reading of the configuration does not find them.
     pub(super) unkept: Vec<Arrival>,
+    /// Where pins of groups outlive the process, if anywhere.
+    pub(super) kept_pins: Option<KeptPins>,
+    pub(super) delay_tests: DelayTests,
 }
 
 /// Accept loops, resolver, heartbeat and the like: none of them may end before it is told to.
@@ -294,6 +299,15 @@ impl Daemon {
                 });
                 return Ok(());
             }
+            Verb::Use(order) => (self.pin(&order).await, Ok(())),
+            Verb::Delay(ask) => {
+                self.test(&ask, answer);
+                return Ok(());
+            }
+            Verb::Update(name) => {
+                self.update(&name, answer);
+                return Ok(());
+            }
         };
         // The client may have left.
         let _ = answer.send(said);
@@ -402,7 +416,7 @@ impl Daemon {
     }
 }
 
-fn as_json(view: &impl Serialize) -> ControlReply {
+pub(super) fn as_json(view: &impl Serialize) -> ControlReply {
     match serde_json::to_string(view) {
         Ok(json) => ControlReply::Done(json),
         Err(error) => ControlReply::Refused(SOFTWARE, error.to_string()),

@@ -3,17 +3,21 @@
 //! The order is decided by what is known ([`Rank`]), and among equals by the policy. It changes
 //! only when something was learned, so that a group does not flap: delays are measured by questions
 //! that all members answer alike, and a member is left for a faster one only for a clear gain.
+//!
+//! A member that the operator has pinned comes first while nothing speaks against it. Where
+//! something does, the others carry as they would without it: a pin is a wish, never an outage.
 
 use super::Upstream;
 use super::standing::Rank;
 use crate::sync::lock;
 use crate::target::Target;
-use crate::view::GroupView;
+use crate::view::{ALL_PROXIES, GroupView};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
+use tracing::{info, warn};
 
 /// `[[group]] policy`: which of its members a group prefers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +69,11 @@ struct GroupState {
     chosen: Option<usize>,
     /// When a connection wanted the group last.
     wanted: Option<Instant>,
+    /// The name of the member that the operator prefers. It may be gone, and come back with the
+    /// next body of its subscription.
+    pinned: Option<Arc<str>>,
+    /// That the pinned member is passed over was said.
+    is_pin_passed_over: bool,
 }
 
 /// Who wants what, as far as "spread" has to tell it apart.
@@ -120,22 +129,47 @@ impl Group {
         lock(&self.state).wanted.is_some_and(|wanted| now - wanted < WANTED)
     }
 
+    /// Its name, for people and dashboards.
+    pub(super) fn shown_name(&self) -> &str {
+        if self.settings.name.is_empty() { ALL_PROXIES } else { &self.settings.name }
+    }
+
+    /// Prefers the member of this name from now on; `None`: as the policy says.
+    pub(super) fn pin(&self, member: Option<Arc<str>>) {
+        let mut state = lock(&self.state);
+        (state.pinned, state.is_pin_passed_over) = (member, false);
+    }
+
+    /// The name of the member that is pinned.
+    pub(super) fn pinned(&self) -> Option<Arc<str>> {
+        lock(&self.state).pinned.clone()
+    }
+
+    /// The place of the pinned member, if it is one now.
+    fn place_of_pinned(&self, state: &GroupState) -> Option<usize> {
+        let pinned = state.pinned.as_ref()?;
+        self.members.iter().position(|it| it.label() == pinned)
+    }
+
     /// What it is, and which member it prefers now.
     pub fn view(&self, now: Instant) -> GroupView {
-        let ranks = self.members.iter().map(|it| it.rank(now));
-        let best = match self.settings.policy {
-            GroupPolicy::First => first(ranks).first().copied(),
+        let ranks: Vec<_> = self.members.iter().map(|it| it.rank(now)).collect();
+        let state = lock(&self.state);
+        let pinned = self.place_of_pinned(&state).filter(|place| is_usable(ranks[*place]));
+        let best = pinned.or_else(|| match self.settings.policy {
+            GroupPolicy::First => first(ranks.into_iter()).first().copied(),
             GroupPolicy::Spread => None,
             GroupPolicy::Fastest => {
                 let delays = self.members.iter().map(|it| it.knowledge().delay);
-                fastest(lock(&self.state).chosen, ranks.zip(delays)).first().copied()
+                fastest(state.chosen, ranks.into_iter().zip(delays)).first().copied()
             }
-        };
+        });
         GroupView {
-            name: self.settings.name.clone(),
+            name: self.shown_name().into(),
             policy: self.settings.policy.word().into(),
             members: self.members.iter().map(|it| it.name().to_owned()).collect(),
             now: best.map(|place| self.members[place].name().to_owned()),
+            pinned: state.pinned.as_deref().map(str::to_owned),
         }
     }
 
@@ -150,6 +184,10 @@ impl Group {
                 carrying.sort_by_key(delay);
             }
             GroupPolicy::Spread => carrying.sort_by_key(|it| score(errand, it.name())),
+        }
+        let pinned = self.pinned();
+        if let Some(place) = carrying.iter().position(|it| Some(it.label()) == pinned.as_ref()) {
+            carrying[..=place].rotate_right(1);
         }
         carrying
     }
@@ -166,8 +204,9 @@ impl Group {
         if let [only] = &self.members[..] {
             return (vec![Arc::clone(only)], was_idle);
         }
+        let pinned = self.place_of_pinned(&state);
         let ranks = self.members.iter().map(|it| it.rank(now));
-        let order = match self.settings.policy {
+        let mut order = match self.settings.policy {
             GroupPolicy::First => first(ranks),
             GroupPolicy::Spread => {
                 spread(ranks.zip(self.members.iter().map(|it| score(errand, it.name()))))
@@ -179,9 +218,40 @@ impl Group {
                 order
             }
         };
+        if state.pinned.is_some() {
+            let usable = pinned.filter(|place| is_usable(self.members[*place].rank(now)));
+            if let Some(place) = usable {
+                order.retain(|it| *it != place);
+                order.insert(0, place);
+            }
+            self.tell_of_pin(&mut state, usable.is_none());
+        }
         drop(state);
         (order.into_iter().map(|place| Arc::clone(&self.members[place])).collect(), was_idle)
     }
+}
+
+impl Group {
+    /// Says once that another member carries than the pinned one, and once that it does again.
+    fn tell_of_pin(&self, state: &mut GroupState, is_passed_over: bool) {
+        if state.is_pin_passed_over == is_passed_over {
+            return;
+        }
+        state.is_pin_passed_over = is_passed_over;
+        let (group, pinned) = (self.shown_name(), state.pinned.as_deref().unwrap_or_default());
+        match is_passed_over {
+            true => warn!(
+                "group {group}: the pinned {pinned} does not work now, and others carry until it \
+                 does (`snet use {group}` ends the pin)"
+            ),
+            false => info!("group {group}: the pinned {pinned} carries again"),
+        }
+    }
+}
+
+/// Whether a pinned member is used: others are not better only because they have answered already.
+fn is_usable(rank: Rank) -> bool {
+    rank <= Rank::Unproven
 }
 
 /// How well a member suits an errand: the same client finds the same site through the same member,

@@ -10,12 +10,15 @@
 mod asking;
 mod attempt;
 mod datagrams;
+mod delay;
+mod delay_url;
 mod first_words;
 mod group;
 mod habit;
 mod health;
 mod hedge;
 mod naming;
+mod pins;
 mod question;
 mod refusals;
 mod standing;
@@ -34,11 +37,14 @@ use crate::route::{Decision, GroupPlace, Learned, Reason, Route, Rules, ToldName
 use crate::sync::{read, write};
 use crate::target::Target;
 use attempt::Over;
+pub use delay::{DelayError, direct_delay, is_local};
+pub use delay_url::DelayUrl;
 pub use first_words::FirstWords;
 use group::Errand;
 pub use group::{Group, GroupPolicy, GroupSettings};
 use naming::MemberTarget;
 pub use naming::SendNames;
+pub use pins::PinError;
 pub use question::MemberQuestions;
 pub use upstream::Upstream;
 

@@ -70,7 +70,7 @@ const LATE: Duration = Duration::from_secs(1);
 const SURELY: u32 = 2;
 
 /// What came of a question.
-enum MemberReply {
+pub(super) enum MemberReply {
     /// Bytes came back; the delays of the answers over the connection, the first one included.
     Heard(Vec<Duration>),
     /// The proxy is there and does not want this; that is an answer of its own.
@@ -129,7 +129,7 @@ impl Upstream {
         self.news.notify_one();
     }
 
-    fn has_answered(&self, mut delays: Vec<Duration>, took: Duration) {
+    pub(super) fn has_answered(&self, mut delays: Vec<Duration>, took: Duration) {
         let mut knowledge = self.knowledge();
         let is_first = !knowledge.standing.is_heard();
         let is_late = took > LATE && knowledge.usual_reply.is_some_and(|usual| took > usual * 4);
@@ -179,7 +179,11 @@ impl Upstream {
     }
 
     /// The first answer of any of them.
-    async fn ask_all(self: &Arc<Self>, inquiry: &Inquiry, is_compared: bool) -> MemberReply {
+    pub(super) async fn ask_all(
+        self: &Arc<Self>,
+        inquiry: &Inquiry,
+        is_compared: bool,
+    ) -> MemberReply {
         // Whoever has answered here before is asked when nobody else answers.
         let witness = self.witness().map(Target::addr);
         let witness = witness.iter().map(|it| (it, MemberQuestionKind::Tls));

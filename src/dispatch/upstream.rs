@@ -12,7 +12,7 @@ use crate::proxy::{self, Proxy};
 use crate::stats::{Meter, ProxyTraffic};
 use crate::sync::lock;
 use crate::target::Target;
-use crate::view::ProxyView;
+use crate::view::{ProxyView, TestView};
 use crate::warnings::Complaint;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -38,6 +38,8 @@ pub struct Upstream {
     /// What is wrong with it, and with its UDP, as the operator was told.
     trouble: Mutex<Complaint>,
     datagram_trouble: Mutex<Complaint>,
+    /// The last tests that were asked for, the oldest first.
+    pub(super) tests: Mutex<Vec<TestView>>,
     /// Something was learned that may call for a question.
     pub(super) news: Notify,
     /// It is surely dead.
@@ -84,6 +86,7 @@ impl Upstream {
             waiting: Mutex::default(),
             trouble: Mutex::default(),
             datagram_trouble: Mutex::default(),
+            tests: Mutex::default(),
             news: Notify::new(),
             death: Notify::new(),
         }
@@ -273,6 +276,7 @@ impl Upstream {
             sessions: self.traffic.sessions.get(),
             up: self.traffic.up.get(),
             down: self.traffic.down.get(),
+            tests: lock(&self.tests).clone(),
         }
     }
 

@@ -5,10 +5,12 @@
 //! seconds, sizes are bytes, both counted from the start unless they say otherwise.
 
 mod amount;
+mod delay;
 mod explained;
 mod text;
 
 pub use amount::{Bytes, Span};
+pub use delay::{DelayAsk, DelayView, TestView};
 pub use explained::{
     AddressView, CachedView, ExplainView, KernelView, NameView, RecordView, ReplyView,
 };
@@ -16,6 +18,12 @@ pub use explained::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+
+/// What the group of all proxies is called, where the operator made none.
+pub const ALL_PROXIES: &str = "PROXY";
+
+/// What the way without a proxy is called.
+pub const DIRECT: &str = "DIRECT";
 
 /// The whole daemon.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,6 +52,10 @@ pub struct StatusView {
     pub proxies: Vec<ProxyView>,
     /// Empty where the operator made none.
     pub groups: Vec<GroupView>,
+    /// The group of all proxies, where the operator made none.
+    pub all_proxies: Option<GroupView>,
+    /// In the order of the file.
+    pub subscriptions: Vec<SubscriptionView>,
     /// One line each.
     pub lists: Vec<String>,
     /// What the process holds of the machine's memory.
@@ -139,6 +151,29 @@ pub struct ProxyView {
     pub up: u64,
     /// Bytes to programs.
     pub down: u64,
+    /// The last tests that were asked for, the oldest first.
+    pub tests: Vec<TestView>,
+}
+
+/// A subscription.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SubscriptionView {
+    /// `[[subscription]] name`.
+    pub name: String,
+    /// Whether it is fetched; otherwise it is a file.
+    pub is_fetched: bool,
+    /// When the provider last said that this is its body: seconds since the Unix epoch.
+    pub fetched: Option<u64>,
+    /// What it gives, in words.
+    pub says: String,
+    /// Its proxies.
+    pub proxies: Vec<String>,
+    /// Bytes of the contract that are used.
+    pub used: Option<u64>,
+    /// Bytes of the contract.
+    pub total: Option<u64>,
+    /// The end of the contract: seconds since the Unix epoch.
+    pub expires: Option<u64>,
 }
 
 /// A group of proxies.
@@ -152,6 +187,8 @@ pub struct GroupView {
     pub members: Vec<String>,
     /// The member that is preferred now.
     pub now: Option<String>,
+    /// The member that the operator has pinned, whether or not it is used now.
+    pub pinned: Option<String>,
 }
 
 /// A rule, or a list of them.

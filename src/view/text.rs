@@ -24,7 +24,9 @@ impl fmt::Display for StatusView {
         }
         self.write_direct(f)?;
         self.write_names(f)?;
-        for group in &self.groups {
+        // Of all proxies it says nothing new, unless one is pinned.
+        let all = self.all_proxies.iter().filter(|it| it.pinned.is_some());
+        for group in self.groups.iter().chain(all) {
             writeln!(f, "{group}")?;
         }
         for proxy in &self.proxies {
@@ -128,23 +130,34 @@ impl fmt::Display for TrafficView {
 
 impl fmt::Display for ProxyView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ProxyView { says, open, connections, sessions, up, down, .. } = self;
+        let ProxyView { says, open, connections, sessions, up, down, tests, .. } = self;
         write!(f, "proxy {says}")?;
         let carried = connections + sessions;
         if carried > 0 {
             write!(f, "; {open} open of {carried}, {} down, {} up", Bytes(*down), Bytes(*up))?;
         }
-        Ok(())
+        match tests.last().map(|test| test.delay_ms) {
+            None => Ok(()),
+            Some(Some(delay)) => write!(f, "; last test: {delay} ms"),
+            Some(None) => write!(f, "; last test: failed"),
+        }
     }
 }
 
 impl fmt::Display for GroupView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let GroupView { name, policy, members, now } = self;
+        let GroupView { name, policy, members, now, pinned } = self;
         write!(f, "group {name}: {policy} of {}", members.join(", "))?;
-        match now {
-            Some(now) => write!(f, "; now {now}"),
-            None => Ok(()),
+        match (pinned, now) {
+            (Some(pinned), now) if now.as_ref() == Some(pinned) => {
+                write!(f, "; pinned to {pinned}")
+            }
+            (Some(pinned), Some(now)) => {
+                write!(f, "; pinned to {pinned}, which does not work; now {now}")
+            }
+            (Some(pinned), None) => write!(f, "; pinned to {pinned}, which does not work"),
+            (None, Some(now)) => write!(f, "; now {now}"),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -194,6 +207,7 @@ mod tests {
             policy: "fastest".into(),
             members: vec!["tokyo".into(), "spare".into()],
             now: Some("tokyo".into()),
+            pinned: None,
         };
         let traffic = TrafficView {
             open: 3,
@@ -227,7 +241,9 @@ mod tests {
             direct: Some(direct),
             names: names.map(|(word, count)| (word.to_owned(), count)).into(),
             proxies: vec![proxy, idle],
-            groups: vec![group],
+            groups: vec![group.clone()],
+            all_proxies: Some(GroupView { name: "PROXY".into(), pinned: None, ..group }),
+            subscriptions: Vec::new(),
             lists: vec!["/etc/names: 5 lines used".into()],
             memory: Some(9 << 20),
             warnings: vec![WarningView {
@@ -256,6 +272,34 @@ mod tests {
         );
         let json = serde_json::to_string(&status).unwrap();
         assert_eq!(serde_json::from_str::<StatusView>(&json).unwrap(), status);
+    }
+
+    #[test]
+    fn a_pin_and_a_test_are_told() {
+        let group = |pinned: &str, now: Option<&str>| GroupView {
+            name: "video".into(),
+            policy: "first".into(),
+            members: vec!["a".into(), "b".into()],
+            now: now.map(str::to_owned),
+            pinned: Some(pinned.into()),
+        };
+        for (now, said) in [
+            (Some("b"), "group video: first of a, b; pinned to b"),
+            (Some("a"), "group video: first of a, b; pinned to b, which does not work; now a"),
+            (None, "group video: first of a, b; pinned to b, which does not work"),
+        ] {
+            assert_eq!(group("b", now).to_string(), said);
+        }
+        let status =
+            StatusView { all_proxies: Some(group("b", Some("b"))), ..StatusView::default() };
+        assert!(status.to_string().contains("pinned to b"), "{status}");
+        let tested = |delay_ms| ProxyView {
+            says: "a: answers".into(),
+            tests: vec![TestView { at: 1, delay_ms }],
+            ..ProxyView::default()
+        };
+        assert_eq!(tested(Some(90)).to_string(), "proxy a: answers; last test: 90 ms");
+        assert_eq!(tested(None).to_string(), "proxy a: answers; last test: failed");
     }
 
     #[test]

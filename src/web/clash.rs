@@ -1,13 +1,11 @@
 //! The Clash API in the forms that mihomo and sing-box send, as far as dashboards read them.
 //!
-//! What snet has no counterpart for is left out, not invented: there is one mode, and no providers.
+//! What snet has no counterpart for is left out, not invented: there is one mode. Proxies, groups
+//! and subscriptions: [`super::clash_proxies`].
 
-use crate::view::{ExplainView, FlowView, ProxyView, RuleView, StatusView};
-use serde_json::{Map, Value, json};
+use crate::view::{ALL_PROXIES, DIRECT, ExplainView, FlowView, RuleView, StatusView};
+use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
-
-/// The group of all proxies, where the operator made none.
-pub(super) const ALL_PROXIES: &str = "PROXY";
 
 /// `/version`. By `meta` dashboards tell that proxies and rules have the fields of mihomo.
 pub(super) fn version(status: &StatusView) -> Value {
@@ -21,79 +19,6 @@ pub(super) fn configs() -> Value {
         "allow-lan": false, "bind-address": "*", "mode": "rule", "mode-list": ["rule"],
         "modes": ["rule"], "log-level": "info", "ipv6": true, "tun": null,
     })
-}
-
-/// The values of `/proxies`, by name: what is always there, the groups, the proxies.
-pub(super) fn proxies(status: &StatusView) -> Map<String, Value> {
-    let mut proxies = Map::new();
-    for (name, kind) in [("DIRECT", "Direct"), ("REJECT", "Reject")] {
-        proxies.insert(
-            name.into(),
-            json!({
-                "name": name, "type": kind, "udp": true, "alive": true, "history": [],
-            }),
-        );
-    }
-    let names: Vec<&str> = status.proxies.iter().map(|it| it.name.as_str()).collect();
-    let mut groups = Vec::new();
-    for group in &status.groups {
-        let members = group.members.iter().map(String::as_str).collect();
-        groups.push((group.name.as_str(), kind_of_group(&group.policy), members, &group.now));
-    }
-    let first = status.proxies.first().map(|it| it.name.clone());
-    if status.groups.is_empty() {
-        groups.push((ALL_PROXIES, "Fallback", names.clone(), &first));
-    }
-    for (name, kind, members, now) in groups {
-        proxies.insert(
-            name.into(),
-            json!({
-                "name": name, "type": kind, "udp": true, "alive": true, "history": [],
-                "all": members, "now": now.clone().unwrap_or_default(), "hidden": false, "icon": "",
-            }),
-        );
-    }
-    for proxy in &status.proxies {
-        proxies.insert(proxy.name.clone(), self::proxy(proxy));
-    }
-    let all: Vec<String> = proxies.keys().cloned().collect();
-    proxies.insert(
-        "GLOBAL".into(),
-        json!({
-            "name": "GLOBAL", "type": "Fallback", "udp": true, "alive": true, "history": [],
-            "all": all, "now": first.unwrap_or_else(|| "DIRECT".into()), "hidden": true,
-        }),
-    );
-    proxies
-}
-
-fn proxy(proxy: &ProxyView) -> Value {
-    let kind = match proxy.kind.as_str() {
-        "shadowsocks" => "Shadowsocks",
-        "socks5" => "Socks5",
-        _ => "Http",
-    };
-    // 0 is a failure.
-    let delay = match (proxy.state.as_str(), proxy.delay_ms) {
-        ("down", _) => Some(0),
-        (_, Some(delay)) => Some(delay.max(1)),
-        (_, None) => None,
-    };
-    let time = rfc3339(SystemTime::now());
-    let history: Vec<_> =
-        delay.iter().map(|delay| json!({ "time": time, "delay": delay })).collect();
-    json!({
-        "name": proxy.name, "type": kind, "udp": true, "alive": proxy.state != "down",
-        "history": history,
-    })
-}
-
-fn kind_of_group(policy: &str) -> &'static str {
-    match policy {
-        "fastest" => "URLTest",
-        "spread" => "LoadBalance",
-        _ => "Fallback",
-    }
 }
 
 /// `/connections`
@@ -111,7 +36,7 @@ pub(super) fn connections(status: &StatusView, flows: &[FlowView]) -> Value {
 fn connection(flow: &FlowView, now: SystemTime) -> Value {
     // From the server to the group.
     let chains: Vec<&str> = match (&flow.proxy, &flow.group) {
-        (None, _) => vec!["DIRECT"],
+        (None, _) => vec![DIRECT],
         (Some(proxy), Some(group)) => vec![proxy, group],
         (Some(proxy), None) => vec![proxy, ALL_PROXIES],
     };
@@ -183,7 +108,7 @@ pub(super) fn dns_query(explained: &ExplainView, kind: &str) -> Option<Value> {
 }
 
 /// Seconds of UTC, as RFC 3339 writes them.
-fn rfc3339(time: SystemTime) -> String {
+pub(super) fn rfc3339(time: SystemTime) -> String {
     // The form of HTTP has the same parts in another order: "Sun, 06 Nov 1994 08:49:37 GMT".
     let text = httpdate::fmt_http_date(time);
     let parts: Vec<&str> = text.split(' ').collect();
@@ -197,44 +122,6 @@ fn rfc3339(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::GroupView;
-
-    fn status() -> StatusView {
-        let proxy = |name: &str, state: &str, delay_ms| ProxyView {
-            name: name.into(),
-            kind: "shadowsocks".into(),
-            state: state.into(),
-            delay_ms,
-            ..ProxyView::default()
-        };
-        StatusView {
-            proxies: vec![proxy("tokyo", "good", Some(12)), proxy("osaka", "down", Some(9))],
-            ..StatusView::default()
-        }
-    }
-
-    #[test]
-    fn proxies_and_their_groups() {
-        let mut status = status();
-        let all = proxies(&status);
-        assert_eq!(all["tokyo"]["history"][0]["delay"], 12);
-        assert_eq!(all["osaka"]["history"][0]["delay"], 0, "it is down");
-        assert_eq!((&all["osaka"]["alive"], &all["tokyo"]["alive"]), (&false.into(), &true.into()));
-        assert_eq!(all[ALL_PROXIES]["all"], json!(["tokyo", "osaka"]));
-        status.groups = vec![GroupView {
-            name: "video".into(),
-            policy: "fastest".into(),
-            members: vec!["osaka".into()],
-            now: Some("osaka".into()),
-        }];
-        let all = proxies(&status);
-        assert_eq!(
-            (&all["video"]["type"], &all["video"]["now"]),
-            (&"URLTest".into(), &"osaka".into())
-        );
-        assert!(!all.contains_key(ALL_PROXIES));
-        assert!(all["GLOBAL"]["all"].as_array().unwrap().contains(&"video".into()));
-    }
 
     #[test]
     fn a_connection_has_its_chain() {
@@ -252,7 +139,7 @@ mod tests {
             up: 1,
             down: 2,
         };
-        let all = connections(&status(), std::slice::from_ref(&flow));
+        let all = connections(&StatusView::default(), std::slice::from_ref(&flow));
         let shown = &all["connections"][0];
         assert_eq!(shown["chains"], json!(["tokyo", "video"]));
         assert_eq!(
@@ -261,8 +148,12 @@ mod tests {
         );
         assert_eq!(shown["metadata"]["destinationPort"], "443", "ports are texts");
         flow.proxy = None;
-        assert_eq!(connections(&status(), &[flow])["connections"][0]["chains"], json!(["DIRECT"]));
-        assert_eq!(connections(&status(), &[])["connections"], json!([]));
+        let chains = |flows: &[FlowView]| -> Vec<Value> {
+            let all = connections(&StatusView::default(), flows);
+            all["connections"].as_array().unwrap().iter().map(|it| it["chains"].clone()).collect()
+        };
+        assert_eq!(chains(&[flow]), [json!(["DIRECT"])]);
+        assert_eq!(chains(&[]), [] as [Value; 0]);
     }
 
     #[test]

@@ -1,14 +1,22 @@
 //! `control.http`: what the running snet shows, over HTTP. The Clash API, as dashboards use it
 //! ([`clash`]), OpenMetrics ([`metrics`]), and the statistics of SNET ([`snet_stats`]).
 //!
-//! Nothing is answered without the secret ([`guard`]), `/version` included: other users of this
+//! Nothing of snet is told without the secret ([`guard`]), `/version` included: other users of this
 //! machine, web pages in its browsers and other hosts reach this port. The secret is never sent by
-//! a browser on its own, so that a page of another origin has no use for one that is stored.
+//! a browser on its own, so that a page of another origin has no use for one that is stored, and
+//! none is served because of the name by which it calls this host. Only the files of a dashboard
+//! ([`files`]) are everybody's, as they are where they were published.
 //!
-//! Bounds: connections ([`MOST_CLIENTS`]), headers, bodies, and the time that each of them and
-//! each write may take. What is shown is put together when it is asked for.
+//! Bounds: connections ([`admission`]: who has shown the secret is never in want of a place because
+//! of those who have not), headers, bodies, and the time that each of them and each write may take.
+//! What is shown is put together when it is asked for.
 
+mod admission;
+mod changes;
 mod clash;
+mod clash_proxies;
+mod delays;
+mod files;
 mod guard;
 mod log_stream;
 mod metrics;
@@ -20,7 +28,10 @@ mod visit;
 use crate::log::{LogFollower, LogLevel};
 use crate::net::listen::Errors;
 use crate::secret::Secret;
-use crate::view::{ExplainView, FlowView, RuleView, StatusView};
+use crate::view::{DelayAsk, DelayView, ExplainView, FlowView, RuleView, StatusView};
+use admission::Admission;
+pub use admission::MOST_CLIENTS;
+use files::UiFolder;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,19 +39,18 @@ use respond::respond;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tracing::debug;
 use visit::WebVisit;
 
-/// So many connections are served at a time; a browser with a dashboard has about ten.
-pub const MOST_CLIENTS: usize = 64;
-
-/// How long the headers of a request may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the headers of a request may take, and a body.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// All headers of a request together.
 const LARGEST_HEADER: usize = 16 * 1024;
@@ -73,12 +83,31 @@ pub trait Insight: Send + Sync + 'static {
     /// # Errors
     /// Why nothing has changed, in words.
     fn reload(&self) -> Told<'_, Result<(), String>>;
+
+    /// Pins a member of a group; `None`: its policy chooses.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    fn pin<'a>(&'a self, group: &'a str, member: Option<&'a str>) -> Told<'a, Result<(), String>>;
+
+    /// Tests proxies.
+    ///
+    /// # Errors
+    /// What of it is no such thing, in words.
+    fn delays(&self, ask: DelayAsk) -> Told<'_, Result<Vec<DelayView>, String>>;
+
+    /// Fetches a subscription now, and waits for it.
+    ///
+    /// # Errors
+    /// Why there is nothing new, in words.
+    fn update<'a>(&'a self, subscription: &'a str) -> Told<'a, Result<(), String>>;
 }
 
 /// The server, as all its connections share it.
 pub struct Web {
     insight: Box<dyn Insight>,
     secret: Secret,
+    ui: Option<UiFolder>,
     /// A client that sends no header for so long is not listened to.
     patience: Duration,
 }
@@ -92,7 +121,13 @@ impl fmt::Debug for Web {
 impl Web {
     /// Shows this to whoever has the secret.
     pub fn new(insight: Box<dyn Insight>, secret: Secret) -> Self {
-        Web { insight, secret, patience: PATIENCE }
+        Web { insight, secret, ui: None, patience: PATIENCE }
+    }
+
+    /// The same beside the files of this folder.
+    #[must_use]
+    pub fn beside(self, ui: Option<PathBuf>) -> Self {
+        Web { ui: ui.map(UiFolder::new), ..self }
     }
 
     /// Serves until `stop` turns true. Returns true.
@@ -104,7 +139,7 @@ impl Web {
         listener: TcpListener,
         mut stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
-        let places = Arc::new(Semaphore::new(MOST_CLIENTS));
+        let admission = Arc::new(Admission::default());
         let mut errors = Errors::default();
         loop {
             let accepted = tokio::select! {
@@ -113,12 +148,9 @@ impl Web {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, from)) => {
                     errors.over();
-                    // Beyond that newcomers are closed at once: a page that is open goes on.
-                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-                    let visit = WebVisit { web: Arc::clone(&self), _place: Arc::new(place) };
-                    tokio::spawn(converse(visit, stream, stop.clone()));
+                    self.admit(&admission, stream, from.ip(), &stop).await;
                 }
                 Err(error) => {
                     errors.after(error, "control.http: cannot accept", String::new).await?
@@ -126,9 +158,28 @@ impl Web {
             }
         }
     }
+
+    async fn admit(
+        self: &Arc<Self>,
+        admission: &Arc<Admission>,
+        stream: TcpStream,
+        from: IpAddr,
+        stop: &watch::Receiver<bool>,
+    ) {
+        let (place, displaced) = admission.enter(from).await;
+        let visit = WebVisit { web: Arc::clone(self), place: Arc::new(place) };
+        let (conversation, mut stop) = (converse(visit, stream), stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = conversation => {}
+                () = displaced => debug!("a client of control.http makes room for another"),
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        });
+    }
 }
 
-async fn converse(visit: WebVisit, stream: TcpStream, mut stop: watch::Receiver<bool>) {
+async fn converse(visit: WebVisit, stream: TcpStream) {
     let service = service_fn(|request| {
         let visit = visit.clone();
         async move { Ok::<_, Infallible>(respond(&visit, request).await) }
@@ -139,11 +190,8 @@ async fn converse(visit: WebVisit, stream: TcpStream, mut stop: watch::Receiver<
         .header_read_timeout(visit.web.patience)
         .max_buf_size(LARGEST_HEADER);
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    tokio::select! {
-        ended = connection => if let Err(error) = ended {
-            debug!("a client of control.http: {error}");
-        },
-        _ = stop.wait_for(|stop| *stop) => {}
+    if let Err(error) = connection.await {
+        debug!("a client of control.http: {error}");
     }
 }
 

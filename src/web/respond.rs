@@ -1,9 +1,10 @@
 //! From a request to its answer.
 
+use super::changes::change;
 use super::guard::{self, decoded, parameter};
 use super::streams::{self, StreamKind};
 use super::visit::{WebBody, WebVisit, empty};
-use super::{Web, clash, metrics, snet_stats};
+use super::{Web, clash, clash_proxies, delays, metrics, snet_stats};
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -13,7 +14,7 @@ use http::header::{
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -23,10 +24,20 @@ const RATE_OVER: Duration = Duration::from_secs(1);
 /// Answers one request.
 pub(super) async fn respond(visit: &WebVisit, request: Request<Incoming>) -> Response<WebBody> {
     let has_origin = request.headers().contains_key(ORIGIN);
+    let of_ui = match &visit.web.ui {
+        Some(ui) => ui.answer(&request).await,
+        None => None,
+    };
+    if let Some(response) = of_ui {
+        return response;
+    }
     let mut response = match request.method() {
         &Method::OPTIONS => preflight(&request),
         _ if !guard::may(&visit.web.secret, request.headers(), request.uri().query()) => {
             message(StatusCode::UNAUTHORIZED, "Unauthorized")
+        }
+        _ if !visit.place.has_shown_the_secret() => {
+            message(StatusCode::SERVICE_UNAVAILABLE, "too many connections have the secret")
         }
         _ => answer(visit, request).await,
     };
@@ -70,37 +81,50 @@ async fn answer(visit: &WebVisit, request: Request<Incoming>) -> Response<WebBod
     let query = request.uri().query().map(str::to_owned);
     match method {
         Method::GET => read(&visit.web, &parts, query.as_deref()).await,
-        _ => change(&visit.web, &method, &parts).await,
+        _ => change(&visit.web, &parts, request).await,
     }
 }
 
 async fn read(web: &Web, parts: &[&str], query: Option<&str>) -> Response<WebBody> {
-    let insight = &web.insight;
+    let (insight, query) = (&web.insight, query.unwrap_or_default());
     match parts {
         [""] => return object(&json!({ "hello": "snet" })),
         ["configs"] => return object(&clash::configs()),
-        ["providers", "proxies" | "rules"] => return object(&json!({ "providers": {} })),
+        ["providers", "rules"] => return object(&json!({ "providers": {} })),
         ["storage", _] => return object(&Value::Null),
         ["rules"] => {
             let rules = insight.rules().await;
             return rules.map_or_else(stopping, |rules| object(&clash::rules(&rules)));
         }
-        ["dns", "query"] => return dns_query(web, query.unwrap_or_default()).await,
+        ["dns", "query"] => return dns_query(web, query).await,
+        ["proxies", name, "delay"] | ["providers", "proxies", _, name, "healthcheck"] => {
+            return delays::of_proxy(web, name, query).await;
+        }
+        ["group", name, "delay"] => return delays::of_group(web, name, query).await,
+        ["providers", "proxies", name, "healthcheck"] => {
+            return delays::of_provider(web, name, query).await;
+        }
         _ => {}
     }
     let Some(status) = insight.status().await else { return stopping() };
     match parts {
         ["version"] => object(&clash::version(&status)),
-        ["proxies"] => object(&json!({ "proxies": clash::proxies(&status) })),
-        ["proxies", name] => match clash::proxies(&status).remove(*name) {
-            Some(proxy) => object(&proxy),
-            None => message(StatusCode::NOT_FOUND, "Resource not found"),
-        },
+        ["proxies"] => object(&json!({ "proxies": clash_proxies::proxies(&status) })),
+        ["proxies", name] => one_of(clash_proxies::proxies(&status), name),
         ["group"] => {
-            let all = clash::proxies(&status).into_iter().map(|(_, proxy)| proxy);
+            let all = clash_proxies::proxies(&status).into_iter().map(|(_, proxy)| proxy);
             let groups: Vec<_> = all.filter(|it| it.get("all").is_some()).collect();
             object(&json!({ "proxies": groups }))
         }
+        ["group", name] => {
+            let mut all = clash_proxies::proxies(&status);
+            all.retain(|_, proxy| proxy.get("all").is_some());
+            one_of(all, name)
+        }
+        ["providers", "proxies"] => {
+            object(&json!({ "providers": clash_proxies::providers(&status) }))
+        }
+        ["providers", "proxies", name] => one_of(clash_proxies::providers(&status), name),
         ["connections"] => object(&clash::connections(&status, &insight.flows())),
         ["metrics"] => text(metrics::text(&status), metrics::CONTENT_TYPE),
         ["stats"] => {
@@ -127,44 +151,23 @@ async fn dns_query(web: &Web, query: &str) -> Response<WebBody> {
     }
 }
 
-async fn change(web: &Web, method: &Method, parts: &[&str]) -> Response<WebBody> {
-    match (method, parts) {
-        (&Method::DELETE, ["connections"]) => {
-            web.insight.close(None);
-            empty(StatusCode::NO_CONTENT)
-        }
-        (&Method::DELETE, ["connections", id]) => {
-            // One that is gone already is no mistake.
-            if let Ok(id) = id.parse() {
-                web.insight.close(Some(id));
-            }
-            empty(StatusCode::NO_CONTENT)
-        }
-        (&Method::PUT, ["configs"]) => match web.insight.reload().await {
-            Ok(()) => empty(StatusCode::NO_CONTENT),
-            Err(why) => message(StatusCode::BAD_REQUEST, &why),
-        },
-        (&Method::PATCH, ["configs"]) => message(
-            StatusCode::BAD_REQUEST,
-            "snet has one mode, rule; what else there is stands in its file",
-        ),
-        (&Method::PUT, ["proxies", _]) => message(
-            StatusCode::BAD_REQUEST,
-            "Must be a Selector: the policy of the group chooses (see [[group]])",
-        ),
-        _ => empty(StatusCode::METHOD_NOT_ALLOWED),
-    }
+fn one_of(mut all: Map<String, Value>, name: &str) -> Response<WebBody> {
+    all.remove(name).map_or_else(not_found, |found| object(&found))
 }
 
-fn stopping() -> Response<WebBody> {
+pub(super) fn stopping() -> Response<WebBody> {
     message(StatusCode::SERVICE_UNAVAILABLE, "snet is stopping")
 }
 
-fn message(status: StatusCode, words: &str) -> Response<WebBody> {
+pub(super) fn not_found() -> Response<WebBody> {
+    message(StatusCode::NOT_FOUND, "Resource not found")
+}
+
+pub(super) fn message(status: StatusCode, words: &str) -> Response<WebBody> {
     object(&json!({ "message": words })).with(status)
 }
 
-fn object(value: &Value) -> Response<WebBody> {
+pub(super) fn object(value: &Value) -> Response<WebBody> {
     text(value.to_string(), "application/json")
 }
 

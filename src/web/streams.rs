@@ -170,7 +170,7 @@ fn in_chunks(
 }
 
 /// A body that comes bit by bit.
-struct Chunks(mpsc::Receiver<Bytes>);
+pub(super) struct Chunks(pub(super) mpsc::Receiver<Bytes>);
 
 impl Body for Chunks {
     type Data = Bytes;

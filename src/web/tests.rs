@@ -3,6 +3,7 @@
 use super::*;
 use crate::log::{CONNECTIONS, Log, LogSettings};
 use crate::net::listen;
+use crate::view::{GroupView, ProxyView, SubscriptionView};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -24,7 +25,25 @@ impl Noting {
 impl Insight for Noting {
     fn status(&self) -> Told<'_, Option<StatusView>> {
         self.note("status".into());
-        let status = StatusView { version: "1.2.3".into(), ..StatusView::default() };
+        let proxy = |name: &str| ProxyView { name: name.into(), ..ProxyView::default() };
+        let group = |name: &str, now: Option<&str>| GroupView {
+            name: name.into(),
+            members: vec!["a".into(), "b".into(), "c".into()],
+            now: now.map(str::to_owned),
+            ..GroupView::default()
+        };
+        let subscription = SubscriptionView {
+            name: "my provider".into(),
+            proxies: vec!["c".into()],
+            ..SubscriptionView::default()
+        };
+        let status = StatusView {
+            version: "1.2.3".into(),
+            proxies: ["a", "b", "c"].map(proxy).into(),
+            groups: vec![group("auto", Some("a")), group("all", None)],
+            subscriptions: vec![subscription],
+            ..StatusView::default()
+        };
         Box::pin(async { Some(status) })
     }
 
@@ -52,6 +71,39 @@ impl Insight for Noting {
         self.note("reload".into());
         Box::pin(async { Err("nothing has changed".into()) })
     }
+
+    fn pin<'a>(&'a self, group: &'a str, member: Option<&'a str>) -> Told<'a, Result<(), String>> {
+        self.note(format!("pin {group} {member:?}"));
+        let result = if member == Some("x") { Err("accepted: a".into()) } else { Ok(()) };
+        Box::pin(async { result })
+    }
+
+    fn delays(&self, ask: DelayAsk) -> Told<'_, Result<Vec<DelayView>, String>> {
+        self.note(format!("delays {:?} {:?} {:?}", ask.names, ask.url, ask.timeout));
+        let view = |name: &str, delay_ms, is_late| DelayView {
+            name: name.into(),
+            delay_ms,
+            why: Some("why".into()),
+            is_late,
+        };
+        let names = match &ask.names[..] {
+            [group] if group == "auto" => vec!["a".to_owned(), "b".into(), "c".into()],
+            names => names.to_vec(),
+        };
+        let views = names.iter().map(|name| match name.as_str() {
+            "a" => view(name, Some(5), false),
+            "b" => view(name, None, true),
+            _ => view(name, None, false),
+        });
+        let result =
+            if ask.timeout == Some(99_999) { Err("too long".into()) } else { Ok(views.collect()) };
+        Box::pin(async { result })
+    }
+
+    fn update<'a>(&'a self, subscription: &'a str) -> Told<'a, Result<(), String>> {
+        self.note(format!("update {subscription}"));
+        Box::pin(async { Ok(()) })
+    }
 }
 
 struct Site {
@@ -62,14 +114,14 @@ struct Site {
 }
 
 fn site() -> Site {
-    site_with(PATIENCE)
+    site_with(PATIENCE, None)
 }
 
-fn site_with(patience: Duration) -> Site {
+fn site_with(patience: Duration, ui: Option<PathBuf>) -> Site {
     let (log, logging) = Log::of_this_thread(LogSettings::default());
     let noted = Arc::default();
     let noting = Noting { noted: Arc::clone(&noted), log };
-    let web = Web::new(Box::new(noting), Secret::new("correct horse"));
+    let web = Web::new(Box::new(noting), Secret::new("correct horse")).beside(ui);
     let web = Arc::new(Web { patience, ..web });
     let listener = listen::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
@@ -90,8 +142,17 @@ impl Site {
 
     /// The whole answer to one request.
     async fn ask(&self, line: &str, headers: &str) -> String {
+        self.send(line, headers, "").await
+    }
+
+    /// The same with a body.
+    async fn send(&self, line: &str, headers: &str, body: &str) -> String {
         let mut client = self.client().await;
-        let text = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        let length = body.len();
+        let text = format!(
+            "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\
+             {headers}\r\n{body}"
+        );
         client.write_all(text.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         // What is refused early may be reset behind its answer.
@@ -266,25 +327,163 @@ async fn the_log_is_followed_with_connections_and_without_what_nobody_asked_for(
     assert!(site.ask("GET /logs?token=wrong", "").await.starts_with("HTTP/1.1 401 "));
 }
 
-/// One that sends nothing, or half a request, keeps a place for some seconds and no longer; those
-/// that find none are told at once.
+/// The status of an answer.
+fn code(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap_or_default()
+}
+
 #[tokio::test]
-async fn slow_clients_are_bounded() {
-    let site = site_with(Duration::from_secs(1));
+async fn a_member_is_pinned_and_released() {
+    let site = site();
+    for (line, body, expected) in [
+        ("PUT /proxies/auto", "{\"name\":\"b\"}", "204"),
+        ("PUT /proxies/auto", "{\"name\":\"x\"}", "400"),
+        ("DELETE /proxies/auto", "", "204"),
+        ("PUT /proxies/auto", "{\"name\":7}", "400"),
+        ("PUT /proxies/auto", "{}", "400"),
+        ("PUT /proxies/auto", "[", "400"),
+        ("PUT /proxies/nothing", "{\"name\":\"b\"}", "404"),
+        ("PUT /proxies/a", "{\"name\":\"b\"}", "400"),
+        ("DELETE /proxies/DIRECT", "", "400"),
+        ("PUT /providers/proxies/my%20provider", "", "204"),
+        ("PUT /providers/proxies/nothing", "", "404"),
+        ("PATCH /configs", "{\"mode\":\"Rule\"}", "204"),
+        ("PATCH /configs", "{\"mode\":\"global\"}", "400"),
+        ("PATCH /configs", "{\"tun\":{\"enable\":true}}", "400"),
+        ("PATCH /configs", "rule", "400"),
+    ] {
+        let answer = site.send(line, SECRET, body).await;
+        assert_eq!(code(&answer), expected, "{line} {body}: {answer}");
+    }
+    let large = format!("{{\"name\":\"{}\"}}", "b".repeat(100_000));
+    assert_eq!(code(&site.send("PUT /proxies/auto", SECRET, &large).await), "400");
+    let noted = site.noted.lock().unwrap();
+    let done: Vec<_> = noted.iter().filter(|it| *it != "status").collect();
+    assert_eq!(
+        done,
+        ["pin auto Some(\"b\")", "pin auto Some(\"x\")", "pin auto None", "update my provider"]
+    );
+}
+
+#[tokio::test]
+async fn a_test_has_the_codes_of_mihomo() {
+    let site = site();
+    let url = "url=https%3A%2F%2Fwww.gstatic.com%2Fgenerate_204&timeout=2000";
+    for (path, expected) in [
+        (format!("/proxies/a/delay?{url}"), "200"),
+        (format!("/proxies/b/delay?{url}"), "504"),
+        (format!("/proxies/c/delay?{url}"), "503"),
+        (format!("/proxies/auto/delay?{url}"), "200"),
+        (format!("/proxies/all/delay?{url}"), "200"),
+        (format!("/proxies/nothing/delay?{url}"), "404"),
+        (format!("/proxies/DIRECT/delay?{url}"), "503"),
+        ("/proxies/a/delay?timeout=99999".into(), "400"),
+        ("/proxies/a/delay?timeout=x".into(), "400"),
+        ("/proxies/a/delay".into(), "200"),
+        (format!("/group/auto/delay?{url}"), "200"),
+        (format!("/group/a/delay?{url}"), "404"),
+        (format!("/providers/proxies/my%20provider/healthcheck?{url}"), "204"),
+        (format!("/providers/proxies/nothing/healthcheck?{url}"), "404"),
+        (format!("/providers/proxies/my%20provider/a/healthcheck?{url}"), "200"),
+    ] {
+        let answer = site.ask(&format!("GET {path}"), SECRET).await;
+        assert_eq!(code(&answer), expected, "{path}: {answer}");
+    }
+    let delays = site.ask(&format!("GET /group/auto/delay?{url}"), SECRET).await;
+    assert_eq!(body(&delays), serde_json::json!({ "a": 5 }), "who fails is left out");
+    let first = "delays [\"a\"] Some(\"https://www.gstatic.com/generate_204\") Some(2000)";
+    assert_eq!(site.noted.lock().unwrap()[1], first);
+}
+
+/// What a page of another origin, or one that has made its name lead here, can send of itself.
+#[tokio::test]
+async fn a_name_that_leads_here_opens_nothing() {
+    let site = site();
+    for host in ["evil.example", "127.0.0.1", "localhost", "192.168.1.1:9090"] {
+        for line in ["GET /version", "GET /proxies", "DELETE /connections", "POST /configs"] {
+            let mut client = site.client().await;
+            let text = format!(
+                "{line} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n\
+                 Cookie: token=correct+horse\r\nConnection: close\r\n\r\n"
+            );
+            client.write_all(text.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            let _ = timeout(PATIENCE, client.read_to_end(&mut answer)).await;
+            let answer = String::from_utf8(answer).unwrap();
+            assert_eq!(code(&answer), "401", "{host} {line}: {answer}");
+            assert!(!answer.contains("snet"), "{answer}");
+        }
+    }
+    assert!(site.noted.lock().unwrap().is_empty(), "{:?}", site.noted);
+}
+
+#[tokio::test]
+async fn the_files_of_a_dashboard_need_no_secret_and_open_nothing_else() {
+    let folder = std::env::temp_dir().join(format!("snet-web-ui-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("index.html"), "<html>".repeat(50_000)).unwrap();
+    let site = site_with(PATIENCE, Some(folder.clone()));
+    let page = site.ask("GET /ui/", "").await;
+    assert_eq!(code(&page), "200");
+    assert!(page.ends_with(&"<html>".repeat(50_000)), "{} bytes", page.len());
+    assert!(!page.contains("chunked"), "its length is known");
+    assert!(site.ask("HEAD /ui/", "").await.ends_with("\r\n\r\n"));
+    assert_eq!(code(&site.ask("GET /", "Accept: text/html\r\n").await), "307");
+    for path in ["/", "/version", "/ui/../version", "/ui/%2e%2e/version", "/uix"] {
+        let answer = site.ask(&format!("GET {path}"), "").await;
+        assert!(["401", "404"].contains(&code(&answer)), "{path}: {answer}");
+        assert!(!answer.contains("1.2.3"), "{path}: {answer}");
+    }
+    assert_eq!(code(&site.ask("GET /version", SECRET).await), "200");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// One that sends nothing, or half a request, keeps a place for some seconds and no longer.
+#[tokio::test]
+async fn who_says_nothing_is_left() {
+    let site = site_with(Duration::from_secs(1), None);
     let mut slow = Vec::new();
-    for _ in 0..MOST_CLIENTS {
+    for half in ["", "GET /version HTTP/1.1\r\nHost"] {
         let mut client = site.client().await;
-        client.write_all(b"GET /version HTTP/1.1\r\nHost").await.unwrap();
+        client.write_all(half.as_bytes()).await.unwrap();
         slow.push(client);
     }
-    // The listener takes them in their order.
-    let mut late = site.client().await;
-    let ended = timeout(PATIENCE, late.read(&mut [0; 9])).await.expect("no wait");
-    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
     for mut client in slow {
         let mut answer = Vec::new();
         let ended = timeout(PATIENCE, client.read_to_end(&mut answer)).await;
         assert!(ended.is_ok(), "it was left: {}", String::from_utf8_lossy(&answer));
     }
-    assert!(site.ask("GET /version", SECRET).await.starts_with("HTTP/1.1 200 "));
+}
+
+/// However many there are of them, who has the secret is answered, and what it has open goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_says_nothing_keeps_nobody_out() {
+    const CROWD: usize = 2000;
+    // Nobody of the crowd is left for its silence.
+    let site = site_with(Duration::from_secs(600), None);
+    let mut open = site.client().await;
+    let stream = format!("GET /traffic?interval=200 HTTP/1.1\r\nHost: x\r\n{SECRET}\r\n");
+    open.write_all(stream.as_bytes()).await.unwrap();
+    assert!(open.read(&mut [0; 1024]).await.unwrap() > 0);
+    let mut crowd = std::collections::VecDeque::new();
+    for number in 0..CROWD {
+        let mut client = site.client().await;
+        // It may have been sent away already.
+        let _ = client.write_all(b"GET /version HTTP/1.1\r\nX: ").await;
+        crowd.push_back(client);
+        if crowd.len() > 400 {
+            crowd.pop_front();
+        }
+        if number % 100 == 0 {
+            let asking = timeout(Duration::from_secs(20), site.ask("GET /version", SECRET)).await;
+            assert_eq!(code(&asking.expect("an answer")), "200", "beside {number}");
+        }
+    }
+    let mut heard = String::new();
+    let mut buffer = [0; 1024];
+    while heard.matches("downTotal").count() < 2 {
+        let length = timeout(PATIENCE, open.read(&mut buffer)).await.expect("it goes on").unwrap();
+        assert!(length > 0, "it was closed");
+        heard.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
+    }
 }

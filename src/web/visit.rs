@@ -1,13 +1,13 @@
 //! One client, and what it is sent.
 
 use super::Web;
+use super::admission::WebPlace;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use std::convert::Infallible;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// What is sent.
 pub(super) type WebBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -17,7 +17,7 @@ pub(super) type WebBody = UnsyncBoxBody<Bytes, Infallible>;
 pub(super) struct WebVisit {
     pub(super) web: Arc<Web>,
     /// Held by the connection, and by a stream that outlives it.
-    pub(super) _place: Arc<OwnedSemaphorePermit>,
+    pub(super) place: Arc<WebPlace>,
 }
 
 /// An answer without a body.

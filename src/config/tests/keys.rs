@@ -91,7 +91,7 @@ const PROXIES: [&str; 6] = [
 
 /// One value at least is right for each key, and not its default. FOLDER holds the files that
 /// follow it. Some keys are right only together with others.
-const VALUES: [&str; 45] = [
+const VALUES: [&str; 46] = [
     "\"off\"",
     "false",
     "true",
@@ -137,6 +137,7 @@ const VALUES: [&str; 45] = [
     "{ \"p.example:80\" = [\"192.0.2.7\"] }",
     "\"127.0.0.1:9090\"\nsecret-file = \"FOLDER/secret\"",
     "\"FOLDER/secret\"",
+    "\"FOLDER/ui\"",
 ];
 
 #[test]
@@ -145,6 +146,8 @@ fn the_summary_shows_every_key_but_the_password() {
     folder.write("prefixes", 0o600, "192.0.2.0/24\n");
     folder.write("names", 0o600, "a.example\n");
     folder.write("secret", 0o600, "hunter2 and more\n");
+    std::fs::create_dir(folder.0.join("ui")).unwrap();
+    folder.write("ui/index.html", 0o644, "<html>");
     folder.write("authority", 0o600, AUTHORITY);
     folder.write("links", 0o600, "http://me:hunter2@7.example:81\n");
     for (name, text) in [

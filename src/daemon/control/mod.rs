@@ -12,7 +12,9 @@ use super::explaining::Subject;
 use crate::config::{Config, Purpose};
 use crate::exit::USAGE;
 use crate::warnings::StandingWarning;
+use crate::view::DelayAsk;
 use nix::unistd::geteuid;
+use serde::{Deserialize, Serialize};
 use socket_file::{SocketFile, SocketFileError};
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -32,8 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a command waits for its answer: a reload resolves the names of new servers first.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// No verb is longer.
-const LONGEST_LINE: u64 = 512;
+/// No verb is longer: a URL, and names.
+const LONGEST_LINE: u64 = 16 << 10;
 
 /// What can be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +48,21 @@ pub enum Verb {
     Close(u64),
     /// Say why something goes where it goes, as an [`ExplainView`](crate::view::ExplainView).
     Explain(Subject),
+    /// Pin a member of a group, or end that.
+    Use(PinOrder),
+    /// Test proxies; the answer is a list of [`DelayView`](crate::view::DelayView).
+    Delay(DelayAsk),
+    /// Fetch the subscription of this name now.
+    Update(String),
+}
+
+/// Which member a group shall use. Names may have spaces: it is sent as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinOrder {
+    /// The group.
+    pub group: String,
+    /// The member; `None`: as the policy says.
+    pub member: Option<String>,
 }
 
 /// What can be shown, as JSON: see [`crate::view`].
@@ -60,7 +77,8 @@ pub enum Look {
 }
 
 /// What a client that says something else is told.
-const ACCEPTED: &str = "reload, status, flows, rules, close NUMBER, explain NAME or ADDRESS";
+const ACCEPTED: &str = "reload, status, flows, rules, close NUMBER, explain NAME or ADDRESS, \
+                        use JSON, delay JSON, update SUBSCRIPTION";
 
 impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,8 +89,16 @@ impl fmt::Display for Verb {
             Verb::Look(Look::Rules) => f.write_str("rules"),
             Verb::Close(id) => write!(f, "close {id}"),
             Verb::Explain(subject) => write!(f, "explain {subject}"),
+            Verb::Use(order) => write!(f, "use {}", json(order)?),
+            Verb::Delay(ask) => write!(f, "delay {}", json(ask)?),
+            Verb::Update(name) => write!(f, "update {name}"),
         }
     }
+}
+
+/// One line: JSON escapes what would end it.
+fn json(order: &impl Serialize) -> Result<String, fmt::Error> {
+    serde_json::to_string(order).map_err(|_| fmt::Error)
 }
 
 impl FromStr for Verb {
@@ -89,6 +115,9 @@ impl FromStr for Verb {
             },
             Some(("close", id)) => id.parse().map(Verb::Close).map_err(|_| ()),
             Some(("explain", it)) => it.parse().map(Verb::Explain).map_err(|_| ()),
+            Some(("use", it)) => serde_json::from_str(it).map(Verb::Use).map_err(|_| ()),
+            Some(("delay", it)) => serde_json::from_str(it).map(Verb::Delay).map_err(|_| ()),
+            Some(("update", name)) if !name.is_empty() => Ok(Verb::Update(name.into())),
             Some(_) => Err(()),
         }
     }
@@ -229,7 +258,12 @@ impl ControlReply {
 /// Nothing answers there, or what answers is no snet.
 pub fn ask(socket: &Path, verb: &Verb) -> io::Result<ControlReply> {
     let mut daemon = Client::connect(socket)?;
-    daemon.set_read_timeout(Some(LONGEST))?;
+    let longest = match verb {
+        // Hundreds of proxies wait for their turn.
+        Verb::Delay(_) => LONGEST * 10,
+        _ => LONGEST,
+    };
+    daemon.set_read_timeout(Some(longest))?;
     writeln!(daemon, "{verb}")?;
     daemon.shutdown(std::net::Shutdown::Write)?;
     let mut text = String::new();
@@ -261,12 +295,23 @@ mod tests {
         let looks = [Look::Status, Look::Flows, Look::Rules].map(Verb::Look);
         let subjects = ["www.example.com", "[2001:db8::1]:443", "203.0.113.1"];
         let explain = subjects.map(|it| Verb::Explain(it.parse().unwrap()));
-        let others = [Verb::Reload, Verb::Close(u64::MAX)];
-        for verb in others.into_iter().chain(looks).chain(explain) {
+        let group = "香港 \n 1".to_owned();
+        let pins = [Some("a b".to_owned()), None]
+            .map(|member| Verb::Use(PinOrder { group: group.clone(), member }));
+        let delay = DelayAsk { names: vec!["a b".into()], ..DelayAsk::default() };
+        let others = [
+            Verb::Reload,
+            Verb::Close(u64::MAX),
+            Verb::Delay(delay),
+            Verb::Update("my provider".into()),
+        ];
+        for verb in others.into_iter().chain(looks).chain(explain).chain(pins) {
             assert_eq!(format!("{verb}\n").parse(), Ok(verb));
         }
         for line in
             ["", "stop", "status now", "close", "close x", "close -1", "explain ", "explain a b"]
+                .into_iter()
+                .chain(["use", "use a", "use {}", "delay", "delay []", "update", "update "])
         {
             assert_eq!(line.parse::<Verb>(), Err(()), "{line}");
         }

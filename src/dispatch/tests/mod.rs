@@ -7,9 +7,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 mod ahead;
+mod delay;
 mod first_words;
 mod life;
 mod naming;
+mod pins;
 mod scripted;
 
 use scripted::{Act, ScriptedProxy};

@@ -34,6 +34,8 @@ pub(super) enum Act {
     StaySilentBehindTcp,
     /// It connects after so long, and destinations answer at once.
     Answer(Duration),
+    /// It connects, and destinations say this after so long.
+    Say(&'static str, Duration),
     /// It connects, and nothing ever comes back.
     StayMute,
     /// It is sent the first bytes with the request, and no answer comes.
@@ -114,6 +116,16 @@ impl Proxy for ScriptedProxy {
                     sleep(after).await;
                     let (stream, destination) = tokio::io::duplex(1024);
                     tokio::spawn(answer(destination));
+                    let stream = Box::new(stream);
+                    return Ok(Link::Stream { stream, half_close: HalfClose::Forwarded });
+                }
+                Act::Say(words, after) => {
+                    let (stream, mut destination) = tokio::io::duplex(1024);
+                    tokio::spawn(async move {
+                        let _ = destination.read(&mut [0; 512]).await;
+                        sleep(after).await;
+                        let _ = destination.write_all(words.as_bytes()).await;
+                    });
                     let stream = Box::new(stream);
                     return Ok(Link::Stream { stream, half_close: HalfClose::Forwarded });
                 }

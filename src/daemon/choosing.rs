@@ -1,0 +1,63 @@
+//! What an operator orders of proxies: pin one, test some, fetch a subscription. Whatever takes long
+//! is answered by a task of its own, so that nobody else waits.
+
+use super::control::{ControlReply, PinOrder};
+use super::delays::DelayRound;
+use super::supervise::{Daemon, as_json};
+use crate::exit::{UNAVAILABLE, USAGE};
+use crate::view::DelayAsk;
+use tokio::sync::oneshot;
+use tracing::info;
+
+type Answer = oneshot::Sender<ControlReply>;
+
+impl Daemon {
+    /// The operator prefers a member of a group, or no longer.
+    pub(super) async fn pin(&self, PinOrder { group, member }: &PinOrder) -> ControlReply {
+        let dispatcher = self.parts.current.load();
+        if let Err(error) = dispatcher.pin(group, member.as_deref()) {
+            return ControlReply::Refused(USAGE, error.to_string());
+        }
+        let said = match member {
+            Some(member) => format!("group {group}: pinned to {member}"),
+            None => format!("group {group}: the policy chooses"),
+        };
+        info!("{said}");
+        if let Some(kept) = &self.kept_pins {
+            kept.write(&dispatcher.pins()).await;
+        }
+        ControlReply::Done(said)
+    }
+
+    /// Tests proxies.
+    pub(super) fn test(&self, ask: &DelayAsk, answer: Answer) {
+        match DelayRound::new(&self.delay_tests, &self.generation, &self.parts, ask) {
+            Ok(round) => {
+                tokio::spawn(async move { answer.send(as_json(&round.run().await)) });
+            }
+            Err(why) => {
+                // The client may have left, here and below.
+                let _ = answer.send(ControlReply::Refused(USAGE, why));
+            }
+        }
+    }
+
+    /// Fetches a subscription now.
+    pub(super) fn update(&self, name: &str, answer: Answer) {
+        let words = format!("subscription {name:?}: fetched");
+        match self.fetching.fetch_now(name) {
+            Ok(done) => {
+                tokio::spawn(async move {
+                    let done = done.await.unwrap_or(Err("snet has been reloaded meanwhile".into()));
+                    let _ = answer.send(match done {
+                        Ok(()) => ControlReply::Done(words),
+                        Err(why) => ControlReply::Refused(UNAVAILABLE, why),
+                    });
+                });
+            }
+            Err(why) => {
+                let _ = answer.send(ControlReply::Refused(UNAVAILABLE, why));
+            }
+        }
+    }
+}
