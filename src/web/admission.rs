@@ -141,7 +141,13 @@ impl Drop for WebPlace {
 mod tests {
     use super::*;
     use std::pin::pin;
+    use std::time::Duration;
     use tokio::task::yield_now;
+    use tokio::time::timeout;
+
+    async fn soon<T>(it: impl Future<Output = T>) -> T {
+        timeout(Duration::from_secs(20), it).await.expect("it comes")
+    }
 
     fn host(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
@@ -162,9 +168,9 @@ mod tests {
             () = yield_now() => {}
         }
         let (first, goes) = crowd.remove(0);
-        goes.await;
+        soon(goes).await;
         drop(first);
-        let (_late, _) = entering.await;
+        let (_late, _) = soon(entering).await;
         let mut quiet_goes = pin!(quiet_goes);
         tokio::select! {
             biased;
@@ -199,9 +205,9 @@ mod tests {
                 () = yield_now() => {}
             }
             let (place, goes) = crowd.remove(0);
-            goes.await;
+            soon(goes).await;
             drop(place);
-            let entered = entering.await;
+            let entered = soon(entering).await;
             crowd.push(entered);
         }
         for (_, goes) in holders {
