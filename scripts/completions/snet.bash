@@ -22,6 +22,9 @@ _snet() {
             snet,cleanup)
                 cmd="snet__subcmd__cleanup"
                 ;;
+            snet,delay)
+                cmd="snet__subcmd__delay"
+                ;;
             snet,explain)
                 cmd="snet__subcmd__explain"
                 ;;
@@ -46,11 +49,17 @@ _snet() {
             snet,top)
                 cmd="snet__subcmd__top"
                 ;;
+            snet,use)
+                cmd="snet__subcmd__use"
+                ;;
             snet__subcmd__help,check)
                 cmd="snet__subcmd__help__subcmd__check"
                 ;;
             snet__subcmd__help,cleanup)
                 cmd="snet__subcmd__help__subcmd__cleanup"
+                ;;
+            snet__subcmd__help,delay)
+                cmd="snet__subcmd__help__subcmd__delay"
                 ;;
             snet__subcmd__help,explain)
                 cmd="snet__subcmd__help__subcmd__explain"
@@ -76,6 +85,9 @@ _snet() {
             snet__subcmd__help,top)
                 cmd="snet__subcmd__help__subcmd__top"
                 ;;
+            snet__subcmd__help,use)
+                cmd="snet__subcmd__help__subcmd__use"
+                ;;
             *)
                 ;;
         esac
@@ -83,7 +95,7 @@ _snet() {
 
     case "${cmd}" in
         snet)
-            opts="-c -v -h -V --config --dns-only --verbose --help --version check rules reload status explain top link cleanup selftest help"
+            opts="-c -v -h -V --config --dns-only --verbose --help --version check rules reload status explain use delay top link cleanup selftest help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -140,6 +152,32 @@ _snet() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        snet__subcmd__delay)
+            opts="-h --url --timeout --json --socket --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         snet__subcmd__explain)
             opts="-c -h --config --json --socket --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -167,7 +205,7 @@ _snet() {
             return 0
             ;;
         snet__subcmd__help)
-            opts="check rules reload status explain top link cleanup selftest help"
+            opts="check rules reload status explain use delay top link cleanup selftest help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -195,6 +233,20 @@ _snet() {
             return 0
             ;;
         snet__subcmd__help__subcmd__cleanup)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        snet__subcmd__help__subcmd__delay)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -320,6 +372,20 @@ _snet() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        snet__subcmd__help__subcmd__use)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         snet__subcmd__link)
             opts="-c -h --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -429,6 +495,24 @@ _snet() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        snet__subcmd__use)
+            opts="-h --socket --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

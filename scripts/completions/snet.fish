@@ -34,6 +34,8 @@ complete -c snet -n "__fish_snet_needs_command" -f -a "rules" -d 'Print what the
 complete -c snet -n "__fish_snet_needs_command" -f -a "reload" -d 'Reload the configuration of the running daemon; connections live on'
 complete -c snet -n "__fish_snet_needs_command" -f -a "status" -d 'Print how the running daemon is: capture, traffic, names, proxies, lists'
 complete -c snet -n "__fish_snet_needs_command" -f -a "explain" -d 'Say why a name or an address goes where it goes: rules, lists, answers, verdict, proxy'
+complete -c snet -n "__fish_snet_needs_command" -f -a "use" -d 'Use this member of a group while it works; without a member: as the policy says'
+complete -c snet -n "__fish_snet_needs_command" -f -a "delay" -d 'Test how soon an answer comes through the proxies of the running daemon'
 complete -c snet -n "__fish_snet_needs_command" -f -a "top" -d 'Watch the connections of the running daemon: who talks to whom, how fast, by which way'
 complete -c snet -n "__fish_snet_needs_command" -f -a "link" -d 'Print proxies as links and as tables of the file: those of a file, or that of a link on standard input'
 complete -c snet -n "__fish_snet_needs_command" -f -a "cleanup" -d 'Remove whatever a killed snet has left in the kernel'
@@ -55,6 +57,13 @@ complete -c snet -n "__fish_snet_using_subcommand explain" -s c -l config -d 'As
 complete -c snet -n "__fish_snet_using_subcommand explain" -l socket -d 'Its `control.socket`' -r -F
 complete -c snet -n "__fish_snet_using_subcommand explain" -l json -d 'As JSON, for programs'
 complete -c snet -n "__fish_snet_using_subcommand explain" -s h -l help -d 'Print help'
+complete -c snet -n "__fish_snet_using_subcommand use" -l socket -d 'Its `control.socket`' -r -F
+complete -c snet -n "__fish_snet_using_subcommand use" -s h -l help -d 'Print help'
+complete -c snet -n "__fish_snet_using_subcommand delay" -l url -d 'Fetch this through them, and tell the time until the answer begins. Without it they are asked what snet itself asks, and the time is that of an answer over a connection that stands' -r
+complete -c snet -n "__fish_snet_using_subcommand delay" -l timeout -d 'Seconds that each may take' -r
+complete -c snet -n "__fish_snet_using_subcommand delay" -l socket -d 'Its `control.socket`' -r -F
+complete -c snet -n "__fish_snet_using_subcommand delay" -l json -d 'As JSON, for programs'
+complete -c snet -n "__fish_snet_using_subcommand delay" -s h -l help -d 'Print help'
 complete -c snet -n "__fish_snet_using_subcommand top" -l interval -d 'Seconds from one look to the next' -r
 complete -c snet -n "__fish_snet_using_subcommand top" -l socket -d 'Its `control.socket`' -r -F
 complete -c snet -n "__fish_snet_using_subcommand top" -s h -l help -d 'Print help'
@@ -75,3 +84,15 @@ complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subc
 complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain top link cleanup selftest help" -f -a "cleanup" -d 'Remove whatever a killed snet has left in the kernel'
 complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain top link cleanup selftest help" -f -a "selftest" -d 'Try everything in a sealed little internet on this very kernel; needs no root'
 complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain top link cleanup selftest help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain use delay top link cleanup selftest help" -f -a "check" -d 'Check a configuration file and print what it means'
+complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain use delay top link cleanup selftest help" -f -a "rules" -d 'Print exactly what the kernel would be told; do nothing'
+complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain use delay top link cleanup selftest help" -f -a "reload" -d 'Reload the configuration of the running daemon; connections live on'
+complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain use delay top link cleanup selftest help" -f -a "status" -d 'Print how the running daemon is: capture, traffic, names, proxies, lists'
+complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain use delay top link cleanup selftest help" -f -a "explain" -d 'Say why a name or an address goes where it goes: rules, lists, answers, verdict, proxy'
+complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain use delay top link cleanup selftest help" -f -a "use" -d 'Use this member of a group while it works; without a member: as the policy says'
+complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain use delay top link cleanup selftest help" -f -a "delay" -d 'Test how soon an answer comes through the proxies of the running daemon'
+complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain use delay top link cleanup selftest help" -f -a "top" -d 'Watch the connections of the running daemon: who talks to whom, how fast, by which way'
+complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain use delay top link cleanup selftest help" -f -a "link" -d 'Print proxies as links and as tables of the file: those of a file, or that of a link on standard input'
+complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain use delay top link cleanup selftest help" -f -a "cleanup" -d 'Remove whatever a killed snet has left in the kernel'
+complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain use delay top link cleanup selftest help" -f -a "selftest" -d 'Try everything in a sealed little internet on this very kernel; needs no root'
+complete -c snet -n "__fish_snet_using_subcommand help; and not __fish_seen_subcommand_from check rules reload status explain use delay top link cleanup selftest help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
