@@ -24,13 +24,18 @@ pub(super) async fn of_proxy(web: &Web, name: &str, query: &str) -> Response<Web
     }
 }
 
-/// `/group/NAME/delay`: of each member; those that fail are left out.
+/// `/group/NAME/delay`: of each member; those that fail are left out. As in mihomo it ends a pin.
 pub(super) async fn of_group(web: &Web, name: &str, query: &str) -> Response<WebBody> {
     let Some(status) = web.insight.status().await else { return stopping() };
-    if !groups(&status).any(|group| group.name == name) {
+    let Some(group) = groups(&status).find(|group| group.name == name) else {
         return not_found();
+    };
+    let tested = ask(web, vec![name.to_owned()], query).await;
+    if group.pinned.is_some() && tested.is_ok() {
+        // Dashboards know no other way to end a pin, and say so.
+        let _ = web.insight.pin(name, None).await;
     }
-    match ask(web, vec![name.to_owned()], query).await {
+    match tested {
         Ok(views) => {
             let delay = |view: &DelayView| Some((view.name.clone(), view.delay_ms?.into()));
             let delays: Map<String, Value> = views.iter().filter_map(delay).collect();

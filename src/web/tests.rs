@@ -30,6 +30,7 @@ impl Insight for Noting {
             name: name.into(),
             members: vec!["a".into(), "b".into(), "c".into()],
             now: now.map(str::to_owned),
+            pinned: now.map(str::to_owned),
             ..GroupView::default()
         };
         let subscription = SubscriptionView {
@@ -391,8 +392,10 @@ async fn a_test_has_the_codes_of_mihomo() {
     }
     let delays = site.ask(&format!("GET /group/auto/delay?{url}"), SECRET).await;
     assert_eq!(body(&delays), serde_json::json!({ "a": 5 }), "who fails is left out");
+    let noted = site.noted.lock().unwrap();
+    assert_eq!(noted.last().unwrap(), "pin auto None", "as dashboards promise");
     let first = "delays [\"a\"] Some(\"https://www.gstatic.com/generate_204\") Some(2000)";
-    assert_eq!(site.noted.lock().unwrap()[1], first);
+    assert_eq!(noted[1], first);
 }
 
 /// What a page of another origin, or one that has made its name lead here, can send of itself.
