@@ -1,10 +1,12 @@
 #!/bin/sh
-# A dashboard beside snet: zashboard, as it is published, in a headless Chromium, driven and looked at.
-# Then Prometheus, if it is installed. Everything happens in namespaces of its own; needs no root.
+# Dashboards beside snet: zashboard, as it is published and served by snet, in a headless Chromium, driven and
+# looked at; metacubexd too, if its files are here. Then Prometheus, if it is installed, and 10,000 clients that
+# say nothing. Everything happens in namespaces of its own; needs no root.
 #
-#   scripts/dashboard.sh [SNET [FOLDER]]
+#   [METACUBEXD=FILES] scripts/dashboard.sh [SNET [FOLDER]]
 #
-# SNET is the executable (target/release/snet), FOLDER gets a picture of each page (target/dashboard).
+# SNET is the executable (target/release/snet), FOLDER gets a picture of each page (target/dashboard). FILES is
+# a folder with metacubexd as it is published (branch gh-pages of the repository MetaCubeX/metacubexd).
 # Needs chromium, dnsmasq, curl, iproute2, python3 with websockets (Debian: python3-websockets), pip.
 set -eu
 
@@ -33,4 +35,4 @@ if [ ! -e "$files/index.html" ]; then
     rm -r "$work"
 fi
 exec unshare -Urnm --pid --fork --kill-child --mount-proc \
-    "$PWD/scripts/dashboard/world.sh" "$snet" "$PWD/$files" "$folder" "$python"
+    "$PWD/scripts/dashboard/world.sh" "$snet" "$PWD/$files" "$folder" "$python" "${METACUBEXD:+$(realpath "$METACUBEXD")}"

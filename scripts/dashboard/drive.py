@@ -1,6 +1,7 @@
-"""Opens each page of the dashboard in Chromium, by its DevTools protocol, and checks what it shows.
+"""Opens each page of the dashboards in Chromium, by its DevTools protocol, and checks what it shows.
 
-drive.py FOLDER: a picture of each page goes there. Exits with 1 if a page lacks something.
+drive.py FOLDER [METACUBEXD]: a picture of each page goes there. Exits with 1 if a page lacks something.
+snet serves zashboard itself; METACUBEXD is the address of metacubexd, if it is tried too.
 """
 
 import asyncio
@@ -8,7 +9,9 @@ import base64
 import json
 import os
 import re
+import resource
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +22,8 @@ import websockets
 
 SNET = "http://127.0.0.1:9090"
 SECRET = open("/run/lab/secret").read().strip()
-PAGE = "http://127.0.0.1:8000/#/"
+PAGE = SNET + "/ui/#/"
+TEST_URL = "http://foreign.example/generate_204"
 DEVTOOLS = 9333
 
 failures = []
@@ -71,9 +75,20 @@ class Browser:
                 return text
             await asyncio.sleep(0.3)
 
-    async def open(self, page):
-        await self.call("Page.navigate", url=PAGE + page)
+    async def open(self, page, at=PAGE):
+        await self.call("Page.navigate", url=at + page)
         await asyncio.sleep(1)
+
+    async def click(self, text):
+        """Clicks the innermost thing that says this; whether there is one."""
+        return await self.run(f"""(() => {{
+            const all = [...document.querySelectorAll('*')];
+            const fits = all.filter(it => it.innerText && it.innerText.trim().startsWith({text!r})
+                                          && it.getClientRects().length);
+            const it = fits[fits.length - 1];
+            if (it) it.click();
+            return Boolean(it);
+        }})()""")
 
     async def picture(self, folder, name):
         shot = await self.call("Page.captureScreenshot", format="png")
@@ -95,11 +110,6 @@ async def drive(browser, folder):
     check("overview: snet's version", re.search(r"snet \d+\.\d+", text), text[:300])
     check("overview: three connections", three.search(text), text[:600])
     await browser.picture(folder, "overview")
-
-    await browser.open("proxies")
-    text = await browser.until(lambda text: "tokyo" in text)
-    check("proxies: the group and its member", "PROXY" in text and "tokyo" in text, text[:300])
-    await browser.picture(folder, "proxies")
 
     await browser.open("connections")
     row = "foreign.example:80"
@@ -123,8 +133,150 @@ async def drive(browser, folder):
     check("rules: the domestic list", re.search(r"GeoIP\s*:\s*CN", text), text[:300])
     await browser.picture(folder, "rules")
 
+    await browser.open("logs")
+    fetch_through_snet(1, 2)
+    text = await browser.until(lambda text: "foreign.example" in text)
+    check("logs: a connection", "foreign.example" in text, text[:600])
+    await browser.picture(folder, "logs")
 
-async def with_browser(folder):
+    await proxies(browser, folder)
+
+
+def group():
+    return json.loads(ask("/proxies")[1])["proxies"]["PROXY"]
+
+
+def tested(name):
+    """The delays of the tests of a proxy; what snet measures by itself is the last of them or none."""
+    return [it["delay"] for it in json.loads(ask("/proxies/" + name)[1])["history"]]
+
+
+async def holds(what, seconds=10):
+    end = time.monotonic() + seconds
+    while not what() and time.monotonic() < end:
+        await asyncio.sleep(0.3)
+    return what()
+
+
+async def proxies(browser, folder):
+    await browser.run(f"localStorage.setItem('config/speedtest-url', {json.dumps(TEST_URL)})")
+    await browser.open("proxies")
+    await browser.call("Page.reload")
+    # It closes what it has been told of.
+    text = await browser.until(lambda text: "PROXY" in text and "tokyo" in text and "kB/s" in text)
+    await asyncio.sleep(3)
+    check("proxies: the group and its member", "PROXY" in text and "tokyo" in text, text[:300])
+    await browser.click("PROXY")
+    text = await browser.until(lambda text: "kyoto" in text)
+    check("proxies: the members of the group", "osaka" in text and "kyoto" in text, text[:300])
+    await browser.picture(folder, "proxies")
+
+    await browser.click("kyoto")
+    pinned = await holds(lambda: group()["fixed"] == "kyoto" == group()["now"])
+    check("proxies: a click pins a member", pinned, group())
+    moved = await holds(lambda: not json.loads(ask("/connections")[1])["connections"])
+    check("proxies: and ends what goes through the others", moved, ask("/connections")[1][:300])
+    await browser.picture(folder, "proxies-pinned")
+
+    before = len(tested("kyoto"))
+    await browser.run("[...document.querySelectorAll('.latency-tag')].pop().click()")
+    one = await holds(lambda: len(tested("kyoto")) > before or tested("kyoto")[-1] > 1)
+    check("proxies: one is tested", one, tested("kyoto"))
+    await browser.run("document.querySelector('.latency-tag').click()")
+    ended = await holds(lambda: group()["fixed"] == "")
+    check("proxies: a test of the group ends the pin", ended, group())
+    check("proxies: and fails for the one that is not there", tested("osaka")[-1:] == [0], tested("osaka"))
+    await asyncio.sleep(2)
+    await browser.picture(folder, "proxies-tested")
+
+
+async def drive_metacubexd(browser, folder, at):
+    secret = urllib.parse.quote(SECRET)
+    await browser.open(f"#/setup?hostname=127.0.0.1&port=9090&secret={secret}&http=1", at)
+    await browser.until(lambda text: "Traffic" in text)
+    streams = fetch_through_snet(2)
+    row = "foreign.example:80"
+    for page, what in (("overview", "Active Connections"), ("proxies", "PROXY"),
+                       ("connections", row), ("rules", "CN"), ("logs", "foreign.example"),
+                       ("config", "")):
+        await browser.open("#/" + page, at)
+        if page == "logs":
+            streams += fetch_through_snet(1, 2)
+        text = await browser.until(lambda text: what in text and len(text) > 50)
+        check(f"metacubexd, {page}", what in text and len(text) > 50, text[:600])
+        await asyncio.sleep(2)
+        await browser.picture(folder, "metacubexd-" + page)
+
+    await browser.open("#/proxies", at)
+    await browser.until(lambda text: "PROXY" in text)
+    await browser.click("PROXY")
+    await asyncio.sleep(1)
+    await browser.click("kyoto")
+    pinned = await holds(lambda: group()["fixed"] == "kyoto" == group()["now"])
+    check("metacubexd, proxies: a click pins a member", pinned, group())
+    await browser.picture(folder, "metacubexd-pinned")
+    await browser.open("#/connections", at)
+    await browser.until(lambda text: row in text)
+    await browser.run("""(() => {
+        const row = [...document.querySelectorAll('tr')].find(it => it.innerText.includes('foreign'));
+        const button = row && row.querySelector('button');
+        if (button) button.click();
+    })()""")
+    left = await holds(lambda: len(json.loads(ask("/connections")[1])["connections"]) < 3)
+    check("metacubexd, connections: one is closed by its button", left, ask("/connections")[1][:300])
+    for stream in streams:
+        stream.terminate()
+    ask("/proxies/PROXY", method="DELETE")
+
+
+def fetch_through_snet(count, seconds=100):
+    arguments = ["curl", "-s", "--max-time", str(seconds), "-o", "/dev/null",
+                 "--resolve", "foreign.example:80:203.0.113.10", "http://foreign.example/"]
+    return [subprocess.Popen(arguments) for _ in range(count)]
+
+
+def crowd(size=10_000):
+    """So many clients say half a request and nothing more; what goes through snet goes on."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    size = min(size, most - 200)
+    streams = fetch_through_snet(1)
+    time.sleep(1)
+    clients, slowest, answered, asked = [], 0.0, 0, 0
+
+    def carried():
+        return json.loads(ask("/connections")[1])["downloadTotal"]
+
+    before = carried()
+    for number in range(size):
+        client = socket.socket()
+        client.settimeout(10)
+        try:
+            client.connect(("127.0.0.1", 9090))
+            client.send(b"GET /version HTTP/1.1\r\nHost: ")
+        except OSError:
+            pass
+        clients.append(client)
+        if number % 500 == 499:
+            began = time.monotonic()
+            asked += 1
+            try:
+                answered += ask("/version")[0] == 200
+            except OSError as error:
+                print(f"     {error}")
+            slowest = max(slowest, time.monotonic() - began)
+    check(f"{size} clients that say nothing: the holder of the secret is answered",
+          answered == asked, (answered, asked))
+    print(f"     at the latest after {slowest * 1000:.0f} ms")
+    time.sleep(1)
+    check("... and what goes through snet goes on", carried() > before, before)
+    for client in clients:
+        client.close()
+    for stream in streams:
+        stream.terminate()
+
+
+async def with_browser(folder, metacubexd):
     arguments = ["chromium", "--headless", "--no-sandbox", "--disable-gpu",
                  f"--remote-debugging-port={DEVTOOLS}", "--user-data-dir=/run/lab/chromium",
                  "--window-size=1280,860", "about:blank"]
@@ -142,6 +294,8 @@ async def with_browser(folder):
             await asyncio.sleep(0.2)
         async with websockets.connect(pages[0]["webSocketDebuggerUrl"], max_size=None) as socket:
             await drive(Browser(socket), folder)
+            if metacubexd:
+                await drive_metacubexd(Browser(socket), folder, metacubexd)
     finally:
         chromium.terminate()
         chromium.wait()
@@ -193,7 +347,8 @@ def prometheus():
 
 
 guarded()
-asyncio.run(with_browser(sys.argv[1]))
+asyncio.run(with_browser(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""))
 prometheus()
+crowd()
 print(f"{len(failures)} of the checks failed" if failures else "all checks hold")
 sys.exit(bool(failures))

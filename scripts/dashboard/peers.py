@@ -1,4 +1,4 @@
-"""A site that sends without end, slowly, and an HTTP proxy that reaches it."""
+"""A site that sends without end, slowly, and two HTTP proxies that reach it."""
 
 import http.server
 import socket
@@ -16,6 +16,10 @@ class Site(http.server.BaseHTTPRequestHandler):
                 time.sleep(0.2)
         except OSError:
             pass
+
+    def do_HEAD(self):
+        self.send_response(204)
+        self.end_headers()
 
     def log_message(self, *_):
         pass
@@ -56,7 +60,14 @@ def serve(client):
 
 site = http.server.ThreadingHTTPServer(("203.0.113.10", 80), Site)
 threading.Thread(target=site.serve_forever, daemon=True).start()
-proxy = socket.create_server(("192.0.2.1", 8080))
-while True:
-    accepted, _ = proxy.accept()
-    threading.Thread(target=serve, args=(accepted,), daemon=True).start()
+
+
+def proxy(port):
+    listener = socket.create_server(("192.0.2.1", port))
+    while True:
+        accepted, _ = listener.accept()
+        threading.Thread(target=serve, args=(accepted,), daemon=True).start()
+
+
+threading.Thread(target=proxy, args=(8082,), daemon=True).start()
+proxy(8080)

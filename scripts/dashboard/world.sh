@@ -1,9 +1,9 @@
 #!/bin/sh
 # The world of scripts/dashboard.sh, inside its namespaces: a host with snet and a browser, and behind a
-# wire a site, a name server and two proxies, of which one is not there.
+# wire a site, a name server and three proxies, of which one is not there.
 set -eu
 
-snet=$1 files=$2 folder=$3 python=$4
+snet=$1 files=$2 folder=$3 python=$4 other=$5
 here=$(CDPATH='' dirname -- "$0")
 mount -t tmpfs none /run
 mkdir /run/lab
@@ -36,6 +36,10 @@ server = "192.0.2.1:8080"
 name = "osaka"
 type = "http"
 server = "192.0.2.1:8081"
+[[proxy]]
+name = "kyoto"
+type = "http"
+server = "192.0.2.1:8082"
 [dns]
 china = ["198.51.100.53"]
 trusted = ["198.51.100.54"]
@@ -44,6 +48,7 @@ backend = "nftables"
 [control]
 http = "127.0.0.1:9090"
 secret-file = "/run/lab/secret"
+ui = "$files"
 EOT
 chmod 600 /run/lab/secret /run/lab/snet.toml
 sleep 1
@@ -53,9 +58,11 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 grep -q ready: /run/lab/log || { cat /run/lab/log >&2; exit 1; }
-(cd "$files" && exec python3 -m http.server -b 127.0.0.1 8000 >/dev/null 2>&1) &
+if [ -n "$other" ]; then
+    (cd "$other" && exec python3 -m http.server -b 127.0.0.1 8000 >/dev/null 2>&1) &
+fi
 for _ in 1 2 3; do
     curl -s --resolve foreign.example:80:203.0.113.10 --max-time 200 -o /dev/null http://foreign.example/ &
 done
 sleep 1
-"$python" "$here/drive.py" "$folder"
+"$python" "$here/drive.py" "$folder" ${other:+http://127.0.0.1:8000/}

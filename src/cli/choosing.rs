@@ -25,7 +25,8 @@ pub struct DelayArguments {
     #[arg(value_name = "PROXY")]
     names: Vec<String>,
     /// Fetch this through them, and tell the time until the answer begins. Without it they are
-    /// asked what snet itself asks, and the time is that of an answer over a connection that stands.
+    /// asked what snet itself asks, and the time is that of an answer over a connection that
+    /// stands.
     #[arg(long)]
     url: Option<String>,
     /// Seconds that each may take.

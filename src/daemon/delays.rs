@@ -43,7 +43,7 @@ impl Default for DelayTests {
 /// What was asked for, understood.
 pub(super) struct DelayRound {
     tests: DelayTests,
-    subjects: Vec<Subject>,
+    subjects: Vec<DelaySubject>,
     url: Option<DelayUrl>,
     expected: Statuses,
     patience: Duration,
@@ -53,7 +53,7 @@ pub(super) struct DelayRound {
 }
 
 /// What is tested.
-enum Subject {
+enum DelaySubject {
     Proxy(Arc<Upstream>),
     Direct,
 }
@@ -108,19 +108,19 @@ impl DelayRound {
         views.into_iter().map(|(_, view)| view).collect()
     }
 
-    async fn test(&self, subject: &Subject) -> DelayView {
+    async fn test(&self, subject: &DelaySubject) -> DelayView {
         let tls = &self.tests.tls;
         let (name, result) = match (subject, &self.url) {
-            (Subject::Proxy(upstream), Some(url)) => {
+            (DelaySubject::Proxy(upstream), Some(url)) => {
                 let delay = upstream.delay_of(url, tls, self.patience).await;
                 (upstream.name(), self.expected.checked(delay))
             }
-            (Subject::Proxy(upstream), None) => {
+            (DelaySubject::Proxy(upstream), None) => {
                 let questions = self.questions.clone();
                 (upstream.name(), upstream.usual_delay(questions, self.patience).await)
             }
-            (Subject::Direct, Some(url)) => (DIRECT, self.test_direct(url).await),
-            (Subject::Direct, None) => {
+            (DelaySubject::Direct, Some(url)) => (DIRECT, self.test_direct(url).await),
+            (DelaySubject::Direct, None) => {
                 let why = "without a URL only proxies are tested".to_owned();
                 (DIRECT, Err(DelayError::Failed(why)))
             }
@@ -156,19 +156,19 @@ impl DelayRound {
     }
 }
 
-fn subjects(dispatcher: &Dispatcher, names: &[String]) -> Result<Vec<Subject>, String> {
+fn subjects(dispatcher: &Dispatcher, names: &[String]) -> Result<Vec<DelaySubject>, String> {
     let proxies = || dispatcher.upstreams().iter();
     if names.is_empty() {
-        return Ok(proxies().cloned().map(Subject::Proxy).collect());
+        return Ok(proxies().cloned().map(DelaySubject::Proxy).collect());
     }
     let mut subjects = Vec::new();
     for name in names {
         if let Some(upstream) = dispatcher.upstream(name) {
-            subjects.push(Subject::Proxy(Arc::clone(upstream)));
+            subjects.push(DelaySubject::Proxy(Arc::clone(upstream)));
         } else if let Some(members) = dispatcher.members_of(name) {
-            subjects.extend(members.iter().cloned().map(Subject::Proxy));
+            subjects.extend(members.iter().cloned().map(DelaySubject::Proxy));
         } else if name == DIRECT {
-            subjects.push(Subject::Direct);
+            subjects.push(DelaySubject::Direct);
         } else {
             let known: Vec<_> = proxies().map(|it| it.name()).collect();
             return Err(format!(

@@ -1,7 +1,7 @@
 //! A test that somebody asks for: how soon does an answer come through this one proxy?
 //!
-//! With a URL: the time from the begin of the dial until the first line of the answer, TLS included;
-//! the proxy resolves the name. Without: what snet itself asks through its members
+//! With a URL: the time from the begin of the dial until the first line of the answer, TLS
+//! included; the proxy resolves the name. Without: what snet itself asks through its members
 //! ([`super::question`]). The result is shown, and never compared with what [`super::watch`]
 //! measures: the two are not of one kind. But what it tells of the member counts: an answer is one,
 //! and without one the member is asked soon.

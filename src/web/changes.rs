@@ -3,7 +3,7 @@
 
 use super::Web;
 use super::clash_proxies::groups;
-use super::respond::{message, not_found, stopping};
+use super::reply::{message, not_found, stopping};
 use super::visit::{WebBody, empty};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};

@@ -1,7 +1,7 @@
 //! Proxies, groups and subscriptions in the forms of the Clash API.
 //!
-//! A group is of the type whose policy is nearest: `Fallback`, `URLTest`, `LoadBalance`. Its `fixed`
-//! is the member that the operator has pinned. A subscription is a provider; its proxies stand
+//! A group is of the type whose policy is nearest: `Fallback`, `URLTest`, `LoadBalance`. Its
+//! `fixed` is the member that the operator has pinned. A subscription is a provider; its proxies stand
 //! among the others too.
 
 use super::clash::rfc3339;

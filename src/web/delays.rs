@@ -1,10 +1,10 @@
-//! Tests of proxies: the codes are those of mihomo. 504: it took too long. 503: it failed. 400: what
-//! was asked for is no test. A test goes through the proxy that it names and nowhere else.
+//! Tests of proxies: the codes are those of mihomo. 504: it took too long. 503: it failed. 400:
+//! what was asked for is no test. A test goes through the proxy that it names and nowhere else.
 
 use super::Web;
 use super::clash_proxies::groups;
 use super::guard::parameter;
-use super::respond::{message, not_found, object, stopping};
+use super::reply::{message, not_found, object, stopping};
 use super::visit::{WebBody, empty};
 use crate::view::{DIRECT, DelayAsk, DelayView, StatusView};
 use http::{Response, StatusCode};

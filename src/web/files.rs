@@ -1,5 +1,5 @@
-//! `control.ui`: the files of a dashboard, at `/ui/`. They are read only, and nothing outside of the
-//! folder is: each part of a path is opened below the one before, and no symbolic link is followed.
+//! `control.ui`: the files of a dashboard, at `/ui/`. They are read only, and nothing outside of
+//! the folder is: each part of a path is opened below the one before, and no symbolic link is followed.
 //! (The folder itself may be one.)
 //!
 //! No secret is asked for: a browser cannot send one when it opens a page, and what is served is

@@ -20,6 +20,7 @@ mod files;
 mod guard;
 mod log_stream;
 mod metrics;
+mod reply;
 mod respond;
 mod snet_stats;
 mod streams;

@@ -2,17 +2,16 @@
 
 use super::changes::change;
 use super::guard::{self, decoded, parameter};
+use super::reply::{WithStatus, message, not_found, object, stopping, text};
 use super::streams::{self, StreamKind};
 use super::visit::{WebBody, WebVisit, empty};
 use super::{Web, clash, clash_proxies, delays, metrics, snet_stats};
-use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, CONTENT_TYPE, ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, ORIGIN,
     VARY,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -153,37 +152,4 @@ async fn dns_query(web: &Web, query: &str) -> Response<WebBody> {
 
 fn one_of(mut all: Map<String, Value>, name: &str) -> Response<WebBody> {
     all.remove(name).map_or_else(not_found, |found| object(&found))
-}
-
-pub(super) fn stopping() -> Response<WebBody> {
-    message(StatusCode::SERVICE_UNAVAILABLE, "snet is stopping")
-}
-
-pub(super) fn not_found() -> Response<WebBody> {
-    message(StatusCode::NOT_FOUND, "Resource not found")
-}
-
-pub(super) fn message(status: StatusCode, words: &str) -> Response<WebBody> {
-    object(&json!({ "message": words })).with(status)
-}
-
-pub(super) fn object(value: &Value) -> Response<WebBody> {
-    text(value.to_string(), "application/json")
-}
-
-fn text(text: String, kind: &'static str) -> Response<WebBody> {
-    let mut response = Response::new(Full::new(Bytes::from(text)).boxed_unsync());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
-}
-
-trait WithStatus {
-    fn with(self, status: StatusCode) -> Self;
-}
-
-impl WithStatus for Response<WebBody> {
-    fn with(mut self, status: StatusCode) -> Self {
-        *self.status_mut() = status;
-        self
-    }
 }
