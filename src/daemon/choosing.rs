@@ -9,7 +9,7 @@ use crate::view::DelayAsk;
 use tokio::sync::oneshot;
 use tracing::info;
 
-type ReplySender = oneshot::Sender<ControlReply>;
+type VerbAnswer = oneshot::Sender<ControlReply>;
 
 impl Daemon {
     /// The operator prefers a member of a group, or no longer.
@@ -30,7 +30,7 @@ impl Daemon {
     }
 
     /// Tests proxies.
-    pub(super) fn test(&self, ask: &DelayAsk, answer: ReplySender) {
+    pub(super) fn test(&self, ask: &DelayAsk, answer: VerbAnswer) {
         match DelayRound::new(&self.delay_tests, &self.generation, &self.parts, ask) {
             Ok(round) => {
                 tokio::spawn(async move { answer.send(as_json(&round.run().await)) });
@@ -43,7 +43,7 @@ impl Daemon {
     }
 
     /// Fetches a subscription now.
-    pub(super) fn update(&self, name: &str, answer: ReplySender) {
+    pub(super) fn update(&self, name: &str, answer: VerbAnswer) {
         let words = format!("subscription {name:?}: fetched");
         match self.fetching.fetch_now(name) {
             Ok(done) => {

@@ -1,8 +1,8 @@
 //! Proxies, groups and subscriptions in the forms of the Clash API.
 //!
 //! A group is of the type whose policy is nearest: `Fallback`, `URLTest`, `LoadBalance`. Its
-//! `fixed` is the member that the operator has pinned. A subscription is a provider; its proxies stand
-//! among the others too.
+//! `fixed` is the member that the operator has pinned. A subscription is a provider; its proxies
+//! stand among the others too.
 
 use super::clash::rfc3339;
 use crate::view::{DIRECT, GroupView, ProxyView, StatusView, SubscriptionView};

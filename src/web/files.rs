@@ -1,6 +1,6 @@
 //! `control.ui`: the files of a dashboard, at `/ui/`. They are read only, and nothing outside of
-//! the folder is: each part of a path is opened below the one before, and no symbolic link is followed.
-//! (The folder itself may be one.)
+//! the folder is: each part of a path is opened below the one before, and no symbolic link is
+//! followed. (The folder itself may be one.)
 //!
 //! No secret is asked for: a browser cannot send one when it opens a page, and what is served is
 //! what somebody has published. Files are read piece by piece.
