@@ -197,3 +197,55 @@ async fn ask(
     let status = status.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
     status.ok_or_else(|| format!("{authority} does not answer in HTTP"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::{RootCertStore, ServerConfig};
+    use tokio_rustls::TlsAcceptor;
+
+    const AUTHORITY: &[u8] = include_bytes!("../dns/tests/certificates/authority.der");
+    const CERTIFICATE: &[u8] = include_bytes!("../dns/tests/certificates/dns.example.der");
+    /// Protects nothing: it was made for tests.
+    const KEY: &[u8] = include_bytes!("../dns/tests/certificates/dns.example.key.der");
+
+    fn acceptor() -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(KEY));
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![CertificateDer::from(CERTIFICATE)], key)
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// What comes of a test of a site whose certificate is that of `dns.example`.
+    async fn asked(url: &str, tls: &Tls) -> Result<u16, String> {
+        let (client, site) = tokio::io::duplex(1 << 14);
+        tokio::spawn(async move {
+            let Ok(mut site) = acceptor().accept(site).await else { return };
+            let mut request = [0; 512];
+            let length = site.read(&mut request).await.unwrap();
+            assert!(request[..length].starts_with(b"HEAD /generate_204 HTTP/1.1\r\nHost: "));
+            site.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            let _ = site.read(&mut request).await;
+        });
+        let url = DelayUrl::parse(url).unwrap();
+        ask(Box::new(client), &url, tls, Duration::from_secs(20)).await
+    }
+
+    #[tokio::test]
+    async fn a_site_of_tls_shows_its_certificate() {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(AUTHORITY)).unwrap();
+        let tls = Tls::new(roots);
+        assert_eq!(asked("https://dns.example/generate_204", &tls).await, Ok(204));
+        let other = asked("https://other.example/generate_204", &tls).await;
+        assert!(other.as_ref().is_err_and(|it| it.contains("other.example: TLS: ")), "{other:?}");
+        let unknown = asked("https://dns.example/generate_204", &Tls::default()).await;
+        assert!(unknown.is_err(), "its authority is not known");
+    }
+}
