@@ -87,6 +87,13 @@ impl Budget {
         budget
     }
 
+    /// The same where so many descriptors are for `control.http`: connections leave them, half of
+    /// theirs at most.
+    pub(super) fn beside(self, descriptors: u64) -> Self {
+        let less = (descriptors.div_ceil(PER_CONNECTION) as u32).min(self.connections / 2);
+        Budget { connections: self.connections - less, ..self }
+    }
+
     /// The part of the relays.
     pub(super) fn relay(&self) -> relay::Limits {
         relay::Limits::new(self.pipes, LARGE_PIECES)
@@ -184,6 +191,14 @@ mod tests {
         for files in (FEWEST_FILES..300_000).step_by(7) {
             assert!(fits(files), "{files}: {:?}", Budget::of(files, 1));
         }
+    }
+
+    #[test]
+    fn dashboards_have_their_own() {
+        let budget = Budget::of(20_000, 0);
+        let beside = budget.beside(224);
+        assert_eq!(budget.descriptors() - beside.descriptors(), 224);
+        assert_eq!(Budget::of(FEWEST_FILES, 0).beside(224).connections, 32);
     }
 
     #[test]

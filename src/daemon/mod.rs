@@ -59,6 +59,7 @@ use crate::config::{self, Config, Offload, Purpose};
 use crate::fault::Step;
 use crate::firewall::{self, Backend, Ruleset};
 use crate::inbound::advice as advice_on;
+use crate::web::MOST_DESCRIPTORS;
 use error::step;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -86,6 +87,10 @@ pub fn run(config: Config, purpose: Purpose, source: Arc<dyn ConfigSource>) -> R
         true => build::descriptors_of_a_session(&config),
         false => 0,
     });
+    let budget = match config.control_http {
+        Some(_) => budget.beside(MOST_DESCRIPTORS as u64),
+        None => budget,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("snet")

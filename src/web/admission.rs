@@ -18,8 +18,8 @@ const MOST_HOLDERS: usize = 48;
 /// So many others.
 const MOST_NEWCOMERS: usize = 64;
 
-/// Connections at a time.
-pub const MOST_CLIENTS: usize = MOST_HOLDERS + MOST_NEWCOMERS;
+/// Descriptors at a time: each may have a connection, and a file that is read for it.
+pub const MOST_DESCRIPTORS: usize = 2 * (MOST_HOLDERS + MOST_NEWCOMERS);
 
 /// The places.
 #[derive(Debug)]

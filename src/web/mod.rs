@@ -31,7 +31,7 @@ use crate::net::listen::Errors;
 use crate::secret::Secret;
 use crate::view::{DelayAsk, DelayView, ExplainView, FlowView, RuleView, StatusView};
 use admission::Admission;
-pub use admission::MOST_CLIENTS;
+pub use admission::MOST_DESCRIPTORS;
 use files::UiFolder;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
