@@ -27,6 +27,11 @@ impl FileStamp {
         }
     }
 
+    /// When its content was written, in seconds since the Unix epoch.
+    pub fn written(&self) -> Option<u64> {
+        u64::try_from(self.modified.0).ok()
+    }
+
     /// Of what is there now, behind symbolic links. `None`: nothing that can be seen.
     pub fn at(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|metadata| FileStamp::of(&metadata))

@@ -15,6 +15,7 @@
 
 mod address;
 mod control;
+mod difference;
 mod dns;
 mod error;
 mod excerpt;
@@ -103,6 +104,9 @@ pub struct Config {
     pub control_socket: PathBuf,
     /// `control.http`
     pub control_http: Option<HttpAccess>,
+    /// The keys that differ from their defaults, as `key = value`, in the order of the file. Never a
+    /// secret.
+    settings: Vec<String>,
     /// What this was read from, with `rules.watch`.
     text: Option<ConfigText>,
 }

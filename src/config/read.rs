@@ -190,6 +190,7 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
         log,
         control_socket,
         control_http,
+        settings: Vec::new(),
         text: None,
     };
     config.take_provided();

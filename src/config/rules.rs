@@ -17,6 +17,7 @@ use nix::unistd::User;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// `[rules]`
 #[derive(Debug, Clone)]
@@ -25,7 +26,11 @@ pub struct RulesConfig {
     pub routes: Arc<route::Rules>,
     /// What came of each list in a file: one line each, for the log.
     pub lists: Vec<String>,
-    /// The files to look at, included ones too, as they were read; none without `rules.watch`.
+    /// The files of these lists, included ones too, as they were read.
+    pub files: Vec<ListFile>,
+    /// When they were read.
+    pub read_at: Instant,
+    /// The files to look at: the same with `rules.watch`, else none.
     pub watched: Vec<ListFile>,
     /// `rules.sniff`: whether the names in the first bytes of connections and flows count.
     pub sniff: bool,
@@ -84,9 +89,18 @@ impl RulesConfig {
         };
         let mut watch = false;
         section.key("watch", &mut watch, Item::boolean);
-        let watched = if watch { section.list_files() } else { Vec::new() };
-        let (routes, lists) = (Arc::new(routes), section.lists());
-        RulesConfig { routes, lists, watched, sniff, direct_sources, exempt_programs }
+        let (files, read_at) = (section.list_files(), Instant::now());
+        let watched = if watch { files.clone() } else { Vec::new() };
+        RulesConfig {
+            routes: Arc::new(routes),
+            lists: section.lists(),
+            files,
+            read_at,
+            watched,
+            sniff,
+            direct_sources,
+            exempt_programs,
+        }
     }
 }
 

@@ -191,8 +191,9 @@ impl<'a> SourceFile<'a> {
     }
 
     /// The end of reading: the configuration counts only if there was no problem.
-    pub(super) fn conclude(self, config: Config) -> Result<Loaded, Error> {
+    pub(super) fn conclude(self, mut config: Config) -> Result<Loaded, Error> {
         let (warnings, changes) = (in_order(self.warnings.take()), in_order(self.changes.take()));
+        config.settings = changes.clone();
         self.unless_wrong(config).map(|config| Loaded { config, warnings, changes })
     }
 

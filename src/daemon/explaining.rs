@@ -4,6 +4,7 @@
 //! groups. Nothing of it is decided here a second time.
 
 use super::build;
+use super::devices::TrafficSources;
 use super::generation::ConfigSource;
 use super::shared_rules::SharedRules;
 use crate::config::Config;
@@ -107,6 +108,7 @@ pub(super) struct Explaining {
     pub(super) orders: mpsc::UnboundedSender<dns::Order>,
     pub(super) source: Arc<dyn ConfigSource>,
     pub(super) firewall: Arc<SharedRules>,
+    pub(super) traffic: Arc<TrafficSources>,
 }
 
 impl Explaining {
@@ -138,6 +140,13 @@ impl Explaining {
             }
         }
         self.ask_the_kernel(&mut view).await;
+        self.tell_proxies(&mut view);
+        self.traffic.tell(&mut view, name);
+        if let Subject::Address(host, _) = subject {
+            let traffic = Arc::clone(&self.traffic);
+            let device = tokio::task::spawn_blocking(move || traffic.device(host));
+            view.device = device.await.ok().flatten();
+        }
         let source = Arc::clone(&self.source);
         // A list of a hundred thousand names is not read on a thread that serves connections.
         match tokio::task::spawn_blocking(move || source.load()).await {
@@ -169,6 +178,16 @@ impl Explaining {
             None if view.addresses.is_empty() => {}
             None => view.notes.push("no rules are installed: nothing is captured".into()),
         }
+    }
+
+    /// How those do that carry the addresses.
+    fn tell_proxies(&self, view: &mut ExplainView) {
+        let names = view.addresses.iter().filter_map(|address| address.proxy.as_deref());
+        let mut names: Vec<_> = names.collect();
+        names.sort_unstable();
+        names.dedup();
+        let upstreams = names.iter().filter_map(|name| self.dispatcher.upstream(name));
+        view.proxies = upstreams.map(|upstream| upstream.view(Instant::now())).collect();
     }
 
     async fn records(&self, name: &Name) -> Vec<crate::view::RecordView> {

@@ -6,6 +6,7 @@
 
 use super::build;
 use super::capture_board::CaptureBoard;
+use super::reload_history::ReloadHistory;
 use super::shared_rules::{ExemptServers, RulesOwner};
 use crate::config::{self, Config, Purpose};
 use crate::dispatch::Current;
@@ -80,6 +81,7 @@ pub(super) struct Parts {
     pub(super) board: Arc<CaptureBoard>,
     /// The start.
     pub(super) began: Instant,
+    pub(super) reloads: ReloadHistory,
     /// To the resolver.
     pub(super) orders: mpsc::UnboundedSender<dns::Order>,
     pub(super) firewall: RulesOwner,

@@ -1,6 +1,7 @@
 //! What the daemon shows of itself, put together when somebody asks.
 
 use super::generation::{Generation, Parts};
+use super::upkeep;
 use crate::config::{BodyOrigin, Config, Purpose, SubscriptionConfig};
 use crate::firewall::{DirectBytes, DirectCounts, DirectReason, Family};
 use crate::ipset::IpSet;
@@ -49,6 +50,7 @@ pub(super) fn status(generation: &Generation, parts: &Parts) -> StatusView {
         warnings: warnings::standing(),
         traffic: traffic(&parts.stats, &live),
         names: names.into(),
+        trust: upkeep::trust(&parts.stats.trust),
         proxies: proxies.collect(),
         groups: groups.collect(),
         all_proxies: all.first().map(|group| group.view(now)),
@@ -56,6 +58,9 @@ pub(super) fn status(generation: &Generation, parts: &Parts) -> StatusView {
         // Whoever wants it reads the kernel's counters.
         direct: None,
         lists: config.rules.lists.clone(),
+        sources: upkeep::lists(config),
+        reloads: parts.reloads.view(),
+        refusals: parts.stats.refusals.list().iter().map(upkeep::refusal).collect(),
         memory: resident(),
         log_lines_lost: parts.source.log().lost(),
     }

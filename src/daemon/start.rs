@@ -14,6 +14,7 @@ use super::insight::DaemonInsight;
 use super::limits::Budget;
 use super::pins::KeptPins;
 use super::proof::Proof;
+use super::reload_history::ReloadHistory;
 use super::shared_rules::{RulesOwner, TeachKernel};
 use super::signals::Signals;
 use super::subscriptions::Fetching;
@@ -273,6 +274,7 @@ async fn serve(
         stats,
         board: Arc::default(),
         began: Instant::now(),
+        reloads: ReloadHistory::default(),
         orders,
         firewall,
     };

@@ -9,6 +9,7 @@
 use super::build;
 use super::control::{ControlReply, ControlRequest, Look, Verb};
 use super::delays::DelayTests;
+use super::devices::TrafficSources;
 use super::error::Error;
 use super::explaining::Explaining;
 use super::generation::{Generation, Parts};
@@ -16,6 +17,7 @@ use super::network_watcher::NetworkChange;
 use super::notify;
 use super::pins::KeptPins;
 use super::reload::{ReloadError, WantedConfig, reload};
+use super::reload_history::ReloadCause;
 use super::seeing;
 use super::signals::{SignalMeaning, Signals};
 use super::subscriptions::{Arrival, Fetching};
@@ -165,14 +167,14 @@ impl Daemon {
                         info!("stopping on {signal}");
                         return Ok(());
                     }
-                    SignalMeaning::Reload => self.reload_file().await.1?,
+                    SignalMeaning::Reload => self.reload_file(ReloadCause::Signal).await.1?,
                 },
                 Some(request) = self.requests.recv() => self.serve(request).await?,
                 Some(arrival) = self.arrivals.recv() => self.arrived(arrival).await?,
                 Some(files) = self.list_changes.recv() => {
-                    let files: Vec<_> = files.iter().map(|it| it.display().to_string()).collect();
-                    info!("rules.watch: {} changed: the lists are read again", files.join(", "));
-                    self.reload(WantedConfig::Lists).await.1?;
+                    let shown: Vec<_> = files.iter().map(|it| it.display().to_string()).collect();
+                    info!("rules.watch: {} changed: the lists are read again", shown.join(", "));
+                    self.reload(WantedConfig::Lists, ReloadCause::Lists(files)).await.1?;
                 }
                 Some(change) = self.changes.recv() => self.network_changed(change).await,
                 _ = briefing.tick() => self.brief(),
@@ -185,11 +187,17 @@ impl Daemon {
     ///
     /// # Errors
     /// [`Error::Died`]: it broke off half-way, and the kernel may have rules of either generation.
-    async fn reload(&mut self, wanted: WantedConfig<'_>) -> (ControlReply, Result<(), Error>) {
+    async fn reload(
+        &mut self,
+        wanted: WantedConfig<'_>,
+        cause: ReloadCause,
+    ) -> (ControlReply, Result<(), Error>) {
         notify::reloading();
         let reply = match reload(&self.parts, &self.generation, wanted).await {
             Ok((next, bootstrap)) => {
                 self.tasks.keep_fresh(bootstrap);
+                let changes = next.config.changes_since(&self.generation.config);
+                self.parts.reloads.note(cause, Ok(changes));
                 self.generation = next;
                 let watched = &self.generation.config.rules.watched;
                 // If they are as they were read before, what was told of them holds.
@@ -214,6 +222,7 @@ impl Daemon {
                     ReloadError::Daemon(_) => error!("reload: {why}"),
                     ReloadError::Config(_) | ReloadError::Fixed(_) => warn!("reload: {why}"),
                 }
+                self.parts.reloads.note(cause, Err(why.clone()));
                 ControlReply::Refused(refused.exit_code(), why)
             }
         };
@@ -222,15 +231,20 @@ impl Daemon {
     }
 
     /// The operator's reload: the file, and then what the providers have now.
-    async fn reload_file(&mut self) -> (ControlReply, Result<(), Error>) {
+    async fn reload_file(&mut self, cause: ReloadCause) -> (ControlReply, Result<(), Error>) {
         let unkept = std::mem::take(&mut self.unkept);
-        let (mut reply, result) = self.reload(WantedConfig::File { unkept: &unkept }).await;
+        let (mut reply, result) = self.reload(WantedConfig::File { unkept: &unkept }, cause).await;
         self.unkept = unkept;
         let ControlReply::Done(words) = &mut reply else { return (reply, result) };
         self.unkept.retain(|body| self.generation.config.subscribes(&body.name));
         self.fetching.begin(&self.generation, &self.parts, true);
         if self.fetching.is_at_work() {
             words.push_str("; the subscriptions are fetched");
+        }
+        let changes = self.parts.reloads.view().into_iter().next().map(|it| it.changes);
+        match changes.unwrap_or_default() {
+            changes if changes.is_empty() => words.push_str("\nnothing is otherwise"),
+            changes => changes.iter().for_each(|change| words.push_str(&format!("\n{change}"))),
         }
         (reply, result)
     }
@@ -246,7 +260,8 @@ impl Daemon {
                 return Ok(());
             }
         };
-        let (_, result) = self.reload(WantedConfig::With(Box::new(config))).await;
+        let cause = ReloadCause::Subscription(arrival.name.clone());
+        let (_, result) = self.reload(WantedConfig::With(Box::new(config)), cause).await;
         self.tell_of_subscriptions();
         self.unkept.retain(|former| former.name != arrival.name);
         if !arrival.is_kept {
@@ -271,7 +286,7 @@ impl Daemon {
         ControlRequest { verb, answer }: ControlRequest,
     ) -> Result<(), Error> {
         let (said, result) = match verb {
-            Verb::Reload => self.reload_file().await,
+            Verb::Reload => self.reload_file(ReloadCause::Command).await,
             Verb::Look(Look::Status) => {
                 let mut view = seeing::status(&self.generation, &self.parts);
                 let firewall = Arc::clone(&self.parts.firewall);
@@ -291,6 +306,7 @@ impl Daemon {
                     orders: self.parts.orders.clone(),
                     source: Arc::clone(&self.parts.source),
                     firewall: Arc::clone(&self.parts.firewall),
+                    traffic: Arc::new(self.traffic_sources()),
                 };
                 // Name servers may be slow, and nobody else should wait for them.
                 tokio::spawn(async move {
@@ -320,6 +336,18 @@ impl Daemon {
             Look::Status => as_json(&seeing::status(&self.generation, &self.parts)),
             Look::Flows => as_json(&seeing::flows(&self.parts.stats)),
             Look::Rules => as_json(&seeing::rules(&self.generation.config)),
+        }
+    }
+
+    fn traffic_sources(&self) -> TrafficSources {
+        let Daemon { generation, parts, .. } = self;
+        TrafficSources {
+            stats: Arc::clone(&parts.stats),
+            config: generation.config.clone(),
+            purpose: parts.purpose,
+            listening: parts.listening.clone(),
+            endpoints: generation.endpoints.clone(),
+            capture: parts.board.view(),
         }
     }
 

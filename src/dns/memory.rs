@@ -9,8 +9,10 @@ use super::siblings::{Entered, Siblings};
 use super::split::{Event, Patience};
 use super::suspicion::Comparison;
 use super::wire::Query;
+use crate::stats::{Stats, TrustStats};
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
 
@@ -37,11 +39,12 @@ pub(super) struct Memory {
     /// Questions of this moment, by key, of which the domestic side has said what rules out a stale
     /// answer.
     doubted: RefCell<HashSet<Box<[u8]>>>,
+    stats: Arc<Stats>,
 }
 
 impl Memory {
     /// Remembers nothing yet.
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings, stats: Arc<Stats>) -> Self {
         Memory {
             cache: RefCell::new(Cache::new(settings.cache.size)),
             failures: RefCell::default(),
@@ -52,7 +55,13 @@ impl Memory {
             verdicts: RefCell::new(Verdicts::new(VERDICTS)),
             siblings: Siblings::default(),
             doubted: RefCell::default(),
+            stats,
         }
+    }
+
+    /// What is told of the domestic side's word.
+    pub(super) fn trust(&self) -> &TrustStats {
+        &self.stats.trust
     }
 
     /// Takes what other settings leave true out of a former memory: answers, of which `cache_size`
@@ -90,6 +99,13 @@ impl Memory {
     /// address, the judgement will not end with a stale answer.
     pub(super) fn heard_domestic(&self, query: &Query, verdict: DomesticVerdict) {
         use DomesticVerdict::{Bogus, NoIp, Nx};
+        let trust = self.trust();
+        trust.weighed.add(1);
+        match verdict {
+            Bogus => trust.forged.add(1),
+            DomesticVerdict::Foreign => trust.foreign.add(1),
+            _ => {}
+        }
         if matches!(verdict, Bogus | Nx | NoIp) {
             self.doubted.borrow_mut().insert(query.key().into());
         }

@@ -62,6 +62,7 @@ impl Present {
         next.memory.cache.borrow_mut().age(slept);
         let configured = ForgedAddresses::new(&next.policy.settings.answers.bogus);
         *next.memory.bogus.borrow_mut() = configured;
+        next.memory.trust().acquit(None);
         next.memory.suspicions.take();
         begin(&next, true);
         *self.resolver.borrow_mut() = next;

@@ -29,9 +29,9 @@ use super::upstream::Upstreams;
 use crate::dispatch::Current;
 use crate::net::Outbound;
 use crate::proxy::tls::Tls;
-use crate::stats::Stats;
+use crate::stats::{RefusedKind, Stats};
 use std::cell::RefCell;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl Resolver {
         stats: Arc<Stats>,
     ) -> Rc<Self> {
         let rate_limit = RateLimit::new(settings.answers.rate_limit);
-        let memory = Rc::new(Memory::new(&settings));
+        let memory = Rc::new(Memory::new(&settings, Arc::clone(&stats)));
         let policy = Rc::new(QueryPolicy::new(settings));
         let (upstreams, horizon) = (Rc::new(upstreams), Rc::new(horizon));
         let flights = Rc::new(Flights {
@@ -123,6 +123,8 @@ impl Resolver {
         let next = Self::assemble(settings, upstreams, steering, telling, horizon, stats);
         if inherits {
             next.memory.inherit(&self.memory, cache_size);
+        } else {
+            next.memory.trust().acquit(None);
         }
         next
     }
@@ -217,10 +219,19 @@ impl Resolver {
                 AnswerSource::Stale(hit.stored().side())
             }
             _ => {
+                self.note_failure(asked, ede);
                 out.extend(reply::servfail(asked.query, Some(ede)));
                 AnswerSource::Failed
             }
         }
+    }
+
+    /// Keeps it for those who ask why a name does not work.
+    fn note_failure(&self, asked: &ClientQuery<'_>, ede: Ede) {
+        let client = SocketAddr::new(asked.client.ip().to_canonical(), asked.client.port());
+        let name = asked.query.to_name().map(|name| name.to_string());
+        let (kind, cause) = (RefusedKind::Name, format_args!("SERVFAIL: {ede}"));
+        self.stats.refusals.note(kind, client, None, name.as_deref(), &cause);
     }
 
     /// Asks upstream servers, or waits for the flight of the same question.
@@ -229,6 +240,7 @@ impl Resolver {
         let sockets = self.upstreams.sockets();
         let Some(place) = self.pending.enter(asked.client.ip(), sockets, asked.at) else {
             const FLOODED: Ede = Ede::unreachable("too many queries wait for an answer");
+            self.note_failure(asked, FLOODED);
             return reply::servfail(query, Some(FLOODED));
         };
         let mut out = Vec::with_capacity(512);

@@ -53,6 +53,7 @@ pub(super) async fn detect(upstreams: Rc<Upstreams>, memory: Rc<Memory>) {
         "the domestic name servers answer for names that do not exist; such answers are forged: \
          {found:?}"
     );
+    memory.trust().forges(&found);
     memory.bogus.borrow_mut().add(&found.into_iter().collect());
 }
 
@@ -60,6 +61,7 @@ pub(super) async fn detect(upstreams: Rc<Upstreams>, memory: Rc<Memory>) {
 pub(super) fn note_domestic(memory: &Memory, query: &Query, reply: &Reply<'_>) {
     let acquitted = memory.bogus.borrow_mut().acquit(Instant::now());
     if let Some(address) = acquitted {
+        memory.trust().acquit(Some(address));
         memory.suspicions.borrow_mut().forget(address);
     }
     let finding = memory.suspicions.borrow_mut().domestic(query, reply);
@@ -86,6 +88,7 @@ fn conclude(memory: &Memory, finding: Option<Suspicion>) {
                  such answers count as forged for an hour (dns.bogus without \"detected\" believes \
                  them)"
             );
+            memory.trust().forges(&[address]);
             memory.bogus.borrow_mut().convict(address, Instant::now());
         }
         Some(Suspicion::WarningPage(address)) => info!(

@@ -38,6 +38,7 @@ mod sets;
 mod switch;
 mod third_party;
 mod tools;
+mod whereabouts;
 
 #[cfg(test)]
 mod tests;
@@ -65,3 +66,4 @@ pub use policy::{Datagrams, Ipv6, LanPolicy, Policy};
 pub use ruleset::Ruleset;
 pub use switch::{OnFailure, RULE_LIFETIME, Switch, Switches};
 pub use tools::{load_legacy_modules, needs_raw_sockets};
+pub use whereabouts::{HostCapture, HostRelation, Whereabouts};

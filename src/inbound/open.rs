@@ -87,6 +87,7 @@ impl<'a> Open<'a> {
         self.phase = Phase::Over;
         self.stats.refused.add(1);
         self.live.tell_refusal(cause, is_expected);
+        self.stats.refusals.note_flow(self.live, cause);
     }
 
     /// The relay has ended.

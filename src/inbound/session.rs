@@ -16,7 +16,7 @@ use crate::proxy::first_payload::{FirstPayload, MayLeave};
 use crate::relay::{self, Gate, relay};
 use crate::route::{ClientHost, Route, ToldName};
 use crate::sniff::{self, Sniffed};
-use crate::stats::{LiveFlow, Meter, Stats};
+use crate::stats::{LiveFlow, Meter, RefusedKind, Stats};
 use crate::target::Target;
 use std::io;
 use std::net::SocketAddr;
@@ -114,6 +114,12 @@ impl Sessions {
         }
         self.stats.accepted.add(1);
         self.stats.refused.add(1);
+        let destination = match rejected {
+            Rejected::Own(OrigDst(destination)) => Some(*destination),
+            _ => None,
+        };
+        let kind = RefusedKind::Connection;
+        self.stats.refusals.note(kind, client, destination, None, rejected);
         if matches!(rejected, Rejected::Own(_)) && !self.loop_reported.swap(true, Ordering::Relaxed)
         {
             error!(

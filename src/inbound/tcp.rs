@@ -15,7 +15,7 @@ use crate::dispatch::Current;
 use crate::net::listen::Errors;
 use crate::net::{Outbound, reset};
 use crate::relay;
-use crate::stats::{LiveFlow, LiveKind, Stats};
+use crate::stats::{LiveFlow, LiveKind, RefusedKind, Stats};
 use crate::sync::lock;
 use crate::target::canonical;
 use std::io;
@@ -124,9 +124,12 @@ impl Inbound {
         let permit = match Permit::take(self, client) {
             Ok(permit) => permit,
             Err(denied) => {
+                let stats = &self.sessions.stats;
+                stats.accepted.add(1);
+                stats.refused.add(1);
+                let cause = &denied.why;
+                stats.refusals.note(RefusedKind::Connection, client, None, None, cause);
                 self.tell(denied);
-                self.sessions.stats.accepted.add(1);
-                self.sessions.stats.refused.add(1);
                 return reset(stream);
             }
         };

@@ -5,9 +5,11 @@
 //! immutable: a reload builds new ones.
 
 mod list;
+mod origin;
 mod reserved;
 
 pub use list::ListProblem;
+pub use origin::{china_day, china_source, is_embedded_china};
 pub use reserved::reserved;
 
 use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};

@@ -3,10 +3,14 @@
 
 mod live;
 mod names;
+mod refusals;
 mod told;
+mod trust;
 
 pub use live::{FlowWay, LiveFlow, LiveFlows, LiveKind};
 pub use names::{NameOutcome, NameStats};
+pub use refusals::{Refusal, Refusals, RefusedKind};
+pub use trust::TrustStats;
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -86,8 +90,12 @@ pub struct Stats {
     pub datagrams: DatagramStats,
     /// Answered names.
     pub names: NameStats,
+    /// Which of the domestic answers were believed.
+    pub trust: TrustStats,
     /// What lives now.
     pub live: LiveFlows,
+    /// What was refused lately.
+    pub refusals: Refusals,
 }
 
 /// What went through one proxy, as far as it has ended.

@@ -96,6 +96,8 @@ impl DatagramSession {
         };
         let (client, destination) = (self.client, self.first);
         debug!(%client, %destination, "no proxy carries its datagrams: {refused}");
+        let cause = format_args!("no proxy carries its datagrams: {refused}");
+        shared.relay.stats.refusals.note_flow(&self.live, &cause);
         self.close_leg(shared);
         None
     }

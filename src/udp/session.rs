@@ -8,7 +8,7 @@ use super::leg::{Leg, Packets, Waiting};
 use crate::dispatch::Upstream;
 use crate::net::udp::train::Train;
 use crate::route::Route;
-use crate::stats::{DatagramStats, LiveFlow, LiveKind};
+use crate::stats::{DatagramStats, LiveFlow, LiveKind, RefusedKind};
 use crate::target::Target;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -194,6 +194,12 @@ impl DatagramSession {
         let decision = shared.relay.current.load().route_claimed(&target, claimed);
         let is_blocked = decision.route == Route::Block;
         self.judged.set(Some((destination, is_blocked)));
+        if is_blocked {
+            let (client, cause) = (self.client, &"blocked by rule");
+            let (to, name) = (Some(destination), claimed.map(ToString::to_string));
+            let refusals = &shared.relay.stats.refusals;
+            refusals.note(RefusedKind::Datagrams, client, to, name.as_deref(), cause);
+        }
         is_blocked
     }
 

@@ -1,6 +1,6 @@
 //! What `snet explain` shows: why a name or an address goes where it goes.
 
-use super::Span;
+use super::{DeviceView, FlowView, ProxyView, RefusalView, Span};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +14,18 @@ pub struct ExplainView {
     pub name: Option<NameView>,
     /// The addresses, each with its way.
     pub addresses: Vec<AddressView>,
+    /// The proxies that carry the addresses now.
+    #[serde(default)]
+    pub proxies: Vec<ProxyView>,
+    /// What it is as a device: one whose connections snet serves, or might serve.
+    #[serde(default)]
+    pub device: Option<DeviceView>,
+    /// What is open to it, the oldest first.
+    #[serde(default)]
+    pub open: Vec<FlowView>,
+    /// What was refused lately on the way to it, or to it as a device; the latest first.
+    #[serde(default)]
+    pub refusals: Vec<RefusalView>,
     /// What would be otherwise if the file on disk were in force; empty: nothing.
     pub changes: Vec<String>,
     /// What is not said here, and why.
@@ -122,6 +134,7 @@ impl fmt::Display for ExplainView {
         for address in &self.addresses {
             writeln!(f, "{address}")?;
         }
+        self.write_traffic(f)?;
         for change in &self.changes {
             writeln!(f, "after a reload: {change}")?;
         }
@@ -290,6 +303,7 @@ mod tests {
             addresses: vec![address],
             changes: vec!["203.0.113.10: direct, since a rule says so".into()],
             notes: vec!["sets of the kernel were not looked at".into()],
+            ..ExplainView::default()
         };
         assert_eq!(
             view.to_string(),

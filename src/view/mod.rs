@@ -6,14 +6,18 @@
 
 mod amount;
 mod delay;
+mod device;
 mod explained;
 mod text;
+mod upkeep;
 
 pub use amount::{Bytes, Span};
 pub use delay::{DelayAsk, DelayView, TestView};
+pub use device::{DeviceView, DeviceWayView};
 pub use explained::{
     AddressView, CachedView, ExplainView, KernelView, NameView, RecordView, ReplyView,
 };
+pub use upkeep::{ListView, RefusalView, ReloadView, TrustView};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -48,6 +52,9 @@ pub struct StatusView {
     /// Answered names, by where the answers came from (`local`, `cache`, `stale`, `domestic`,
     /// `trusted`, `asked-server`, `failed`).
     pub names: BTreeMap<String, u64>,
+    /// Which of the domestic answers were believed.
+    #[serde(default)]
+    pub trust: TrustView,
     /// In the operator's order.
     pub proxies: Vec<ProxyView>,
     /// Empty where the operator made none.
@@ -58,6 +65,15 @@ pub struct StatusView {
     pub subscriptions: Vec<SubscriptionView>,
     /// One line each.
     pub lists: Vec<String>,
+    /// The lists and the bodies of subscriptions, with their age.
+    #[serde(default)]
+    pub sources: Vec<ListView>,
+    /// The last reloads, the latest first.
+    #[serde(default)]
+    pub reloads: Vec<ReloadView>,
+    /// What was refused lately, the latest first.
+    #[serde(default)]
+    pub refusals: Vec<RefusalView>,
     /// What the process holds of the machine's memory.
     pub memory: Option<u64>,
     /// Lines of the log that were dropped, since nobody read them.

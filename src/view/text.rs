@@ -24,6 +24,7 @@ impl fmt::Display for StatusView {
         }
         self.write_direct(f)?;
         self.write_names(f)?;
+        self.write_trust(f)?;
         // Of all proxies it says nothing new, unless one is pinned.
         let all = self.all_proxies.iter().filter(|it| it.pinned.is_some());
         for group in self.groups.iter().chain(all) {
@@ -32,9 +33,8 @@ impl fmt::Display for StatusView {
         for proxy in &self.proxies {
             writeln!(f, "{proxy}")?;
         }
-        for list in &self.lists {
-            writeln!(f, "list {list}")?;
-        }
+        self.write_lists(f)?;
+        self.write_events(f)?;
         if self.log_lines_lost > 0 {
             writeln!(f, "log: {} lines were dropped, since nobody read them", self.log_lines_lost)?;
         }
@@ -252,6 +252,7 @@ mod tests {
                 since: 90,
             }],
             log_lines_lost: 7,
+            ..StatusView::default()
         };
         assert_eq!(
             status.to_string(),

@@ -41,7 +41,7 @@ fn a_list_that_changes_is_read_again_and_a_broken_one_changes_nothing() {
             let list = format!("\nlist {} (rules.block-domain-file): {lines}", list.display());
             assert!(said.starts_with("running: ") && said.contains(&list), "{said}");
         };
-        used("1 line used (hosts), 0 passed over\n");
+        used("1 line used (hosts), 0 passed over; ");
 
         let text = "0.0.0.0 foreign.example\n192.0.2.1 a.example\n";
         fs::write(&new, text).expect("the tmpfs is writable");
@@ -49,7 +49,7 @@ fn a_list_that_changes_is_read_again_and_a_broken_one_changes_nothing() {
         wait::until("the new list", SOON, is_blocked);
         assert!(daemon.lines("WARN").is_empty(), "{}", daemon.log());
         let passed_over = "1 that give a name an address (line 2 \"192.0.2.1 a.example\")";
-        used(&format!("1 line used (hosts), 1 passed over: {passed_over}\n"));
+        used(&format!("1 line used (hosts), 1 passed over: {passed_over}; "));
 
         fs::remove_file(&list).expect("the list is there");
         wait::until("a refusal", SOON, || !daemon.lines("WARN").is_empty());

@@ -10,6 +10,7 @@ use crate::dns::wire::{
     rr, u16_at,
 };
 use crate::domain::Name;
+use std::fmt;
 use std::net::IpAddr;
 
 /// The option that carries an extended error (RFC 8914).
@@ -47,6 +48,16 @@ impl Ede {
     /// "No reachable authority", in words.
     pub const fn unreachable(text: &'static str) -> Ede {
         Ede { code: Ede::UNREACHABLE, text }
+    }
+}
+
+impl fmt::Display for Ede {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ede { code, text } = self;
+        match text.is_empty() {
+            true => write!(f, "EDE {code}"),
+            false => write!(f, "{text} (EDE {code})"),
+        }
     }
 }
 

@@ -136,6 +136,12 @@ impl LanSide {
         captured.filter_map(shut).collect()
     }
 
+    /// Why this interface is no LAN side in this family although it might be.
+    pub(in crate::firewall) fn why_shut(&self, name: &str, family: Family) -> Option<&str> {
+        let mut shut = self.shut.iter().filter(|shut| shut.name == name && shut.family == family);
+        shut.next().map(|shut| &*shut.why)
+    }
+
     /// What the operator should know of the choice; one line each.
     pub(in crate::firewall) fn conflicts(&self, wanted: &LanPolicy) -> Vec<String> {
         let mut conflicts: Vec<String> =

@@ -166,6 +166,20 @@ fn sources(client: IpAddr) -> impl Iterator<Item = Claimant> {
     std::iter::once(Claimant::Host(client)).chain(network)
 }
 
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Shortage::Full => f.write_str("as many connections are open as may be"),
+            Shortage::Share { source, held } => {
+                write!(
+                    f,
+                    "{source} holds {held} connections, and those that are left are for others"
+                )
+            }
+        }
+    }
+}
+
 impl fmt::Display for Claimant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
