@@ -46,6 +46,9 @@ async fn forged_answers_never_pass() {
         for number in 0..20 {
             assert_eq!(world.a(&format!("n{number}.example")).await, [ABROAD]);
         }
+        let trust = &world.resolver.stats.trust;
+        let counts = [&trust.weighed, &trust.foreign, &trust.forged].map(|it| it.get());
+        assert_eq!(counts, [20, 20, 0], "what came first is what was weighed");
     })
     .await;
 }
@@ -79,6 +82,10 @@ async fn a_silent_trusted_side_means_servfail_and_never_the_doubtful_answer() {
         let again = world.ask("site.example", RecordType::A).await;
         assert_eq!(again.metadata.response_code, ResponseCode::ServFail);
         assert!(began.elapsed() < Duration::from_millis(400), "a failure is remembered");
+        let [refusal] = &world.resolver.stats.refusals.list()[..] else { panic!() };
+        assert_eq!((refusal.name.as_deref(), refusal.times), (Some("site.example"), 2));
+        let cause = "SERVFAIL: the trusted name servers do not answer; is the proxy up? (EDE 22)";
+        assert_eq!(&*refusal.cause, cause);
     })
     .await;
 }
@@ -146,6 +153,10 @@ async fn a_rewriting_provider_is_found_out() {
             let answer = world.ask("typo.example", kind).await;
             assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain, "{kind}");
         }
+        let trust = &world.resolver.stats.trust;
+        assert_eq!((trust.weighed.get(), trust.forged.get()), (2, 2));
+        let forging: Vec<_> = trust.forging().iter().map(ToString::to_string).collect();
+        assert_eq!(forging, ["198.51.100.66", "2001:db8:c::66"]);
     })
     .await;
 }

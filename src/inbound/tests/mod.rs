@@ -363,6 +363,8 @@ async fn a_dial_that_takes_too_long_is_a_reset() {
     assert_eq!(house.counts(), [1, 1, 0, 0]);
     assert_eq!(house.lines("client="), 1);
     assert_eq!(house.lines("refused: no proxy could connect"), 1);
+    let [refusal] = &house.stats.refusals.list()[..] else { panic!() };
+    assert!(refusal.cause.starts_with("no proxy could connect"), "{refusal:?}");
 }
 
 /// A half that breaks is told as that of the side that broke.

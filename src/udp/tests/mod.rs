@@ -270,6 +270,9 @@ fn what_is_not_to_be_carried() {
         street.send(&one, "203.0.113.66:1", "blocked");
         street.send(&one, "127.0.0.1:1111", "to the listener itself");
         assert_eq!(street.stats().rejected.get(), 2);
+        let [refusal] = &street.shared.relay.stats.refusals.list()[..] else { panic!() };
+        assert_eq!(refusal.destination, Some(at("203.0.113.66:1")));
+        assert_eq!(&*refusal.cause, "blocked by rule");
         street.send(&one, SITE, "huge");
         street.send(&one, SITE, "fine");
         let (packet, from) = street.at_the_server().await;
@@ -323,6 +326,9 @@ fn a_server_that_dies_and_comes_back() {
         street.send(&one, SITE, "dropped");
         assert_eq!(street.shared.waiting.get(), 0);
         assert!(street.stats().dropped.get() >= 1);
+        let [refusal] = &street.shared.relay.stats.refusals.list()[..] else { panic!() };
+        assert_eq!(refusal.destination, Some(at(SITE)));
+        assert!(refusal.cause.starts_with("no proxy carries its datagrams: "), "{refusal:?}");
         *street.place.lock().unwrap() = Some(street.server.local_addr().unwrap());
         let mut came = None;
         for _ in 0..100 {
