@@ -13,6 +13,7 @@
 //! | `shared_rules` | the installed rules and their owner |
 //! | `control`, `signals`, `notify` | operators and the service manager |
 //! | `seeing`, `explaining`, `insight`, `capture_board`, `here` | what is shown to them |
+//! | `upkeep`, `devices`, `reload_history`, `subject` | the same of lists, hosts and reloads |
 //! | `limits`, `privileges`, `instance_lock` | what the process may, before anything else |
 //! | `network_watcher`, `origins` | what the kernel tells |
 //! | `list_watcher` | whether the file of a list has changed |
@@ -48,15 +49,17 @@ mod seeing;
 mod shared_rules;
 mod signals;
 mod start;
+mod subject;
 mod subscriptions;
 mod supervise;
 mod upkeep;
 
 pub use control::{ControlReply, Look, PinOrder, Verb, ask};
 pub use error::Error;
-pub use explaining::{Subject, explain_by_file};
+pub use explaining::explain_by_file;
 pub use generation::ConfigSource;
 pub use here::here;
+pub use subject::Subject;
 
 use crate::config::{self, Config, Offload, Purpose};
 use crate::fault::Step;

@@ -8,7 +8,7 @@
 mod socket_file;
 
 use super::error::Error;
-use super::explaining::Subject;
+use super::subject::Subject;
 use crate::config::{Config, Purpose};
 use crate::exit::USAGE;
 use crate::view::DelayAsk;
