@@ -4,6 +4,7 @@
 use super::{Config, ProxyConfig};
 use crate::file_stamp::ListFile;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// So many names are told of a kind; a subscription may have hundreds.
 const MOST_SHOWN: usize = 5;
@@ -11,11 +12,22 @@ const MOST_SHOWN: usize = 5;
 impl Config {
     /// What is otherwise than in `former`, one subject each; empty: nothing that is read.
     pub fn changes_since(&self, former: &Config) -> Vec<String> {
-        let mut changes = keys(&former.settings, &self.settings);
+        let mut changes = keys(&former.settings.0, &self.settings.0);
         rules(former, self, &mut changes);
         files(&former.rules.files, &self.rules.files, &mut changes);
         proxies(&former.proxies, &self.proxies, &mut changes);
         changes
+    }
+}
+
+/// The keys that differ from their defaults, as `key = value`, in the order of the file. Never a
+/// secret.
+#[derive(Clone, Default)]
+pub(super) struct ShownSettings(pub(super) Vec<String>);
+
+impl fmt::Debug for ShownSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ShownSettings({})", self.0.len())
     }
 }
 

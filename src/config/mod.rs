@@ -52,6 +52,7 @@ mod tls;
 use crate::dns::household::Household;
 use crate::log::LogSettings;
 use crate::subscription::kept::KeptBody;
+use difference::ShownSettings;
 use provided::BodyReading;
 use read::ConfigText;
 use std::path::{Path, PathBuf};
@@ -104,9 +105,8 @@ pub struct Config {
     pub control_socket: PathBuf,
     /// `control.http`
     pub control_http: Option<HttpAccess>,
-    /// The keys that differ from their defaults, as `key = value`, in the order of the file. Never a
-    /// secret.
-    settings: Vec<String>,
+    /// What `snet check` shows of its keys.
+    settings: ShownSettings,
     /// What this was read from, with `rules.watch`.
     text: Option<ConfigText>,
 }

@@ -1,5 +1,6 @@
 //! From the text of the file to a [`Config`]: section by section, then the report.
 
+use super::difference::ShownSettings;
 use super::foreign::ForeignFile;
 use super::group::Groups;
 use super::keys::Keys;
@@ -190,7 +191,7 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
         log,
         control_socket,
         control_http,
-        settings: Vec::new(),
+        settings: ShownSettings::default(),
         text: None,
     };
     config.take_provided();

@@ -15,9 +15,10 @@ use crate::route::{self, GroupPlace, GroupRules, Route};
 use ipnet::IpNet;
 use nix::unistd::User;
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// `[rules]`
 #[derive(Debug, Clone)]
@@ -29,7 +30,7 @@ pub struct RulesConfig {
     /// The files of these lists, included ones too, as they were read.
     pub files: Vec<ListFile>,
     /// When they were read.
-    pub read_at: Instant,
+    pub read_at: ReadMoment,
     /// The files to look at: the same with `rules.watch`, else none.
     pub watched: Vec<ListFile>,
     /// `rules.sniff`: whether the names in the first bytes of connections and flows count.
@@ -38,6 +39,23 @@ pub struct RulesConfig {
     pub direct_sources: IpSet,
     /// `rules.direct-users` and `rules.direct-cgroups`
     pub exempt_programs: ExemptPrograms,
+}
+
+/// When something was read. Two readings of the same are the same.
+#[derive(Clone, Copy)]
+pub struct ReadMoment(Instant);
+
+impl ReadMoment {
+    /// How long ago that was.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+impl fmt::Debug for ReadMoment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReadMoment")
+    }
 }
 
 impl RulesConfig {
@@ -89,7 +107,7 @@ impl RulesConfig {
         };
         let mut watch = false;
         section.key("watch", &mut watch, Item::boolean);
-        let (files, read_at) = (section.list_files(), Instant::now());
+        let (files, read_at) = (section.list_files(), ReadMoment(Instant::now()));
         let watched = if watch { files.clone() } else { Vec::new() };
         RulesConfig {
             routes: Arc::new(routes),

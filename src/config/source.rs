@@ -3,6 +3,7 @@
 //! Problems may be found in any order; they come out in the order of the lines. A report never
 //! holds a secret: a value that might be one is described instead.
 
+use super::difference::ShownSettings;
 use super::error::PlacedProblem;
 use super::excerpt::{ProblemPlace, excerpt, line_ends};
 use super::keys::Keys;
@@ -193,7 +194,7 @@ impl<'a> SourceFile<'a> {
     /// The end of reading: the configuration counts only if there was no problem.
     pub(super) fn conclude(self, mut config: Config) -> Result<Loaded, Error> {
         let (warnings, changes) = (in_order(self.warnings.take()), in_order(self.changes.take()));
-        config.settings = changes.clone();
+        config.settings = ShownSettings(changes.clone());
         self.unless_wrong(config).map(|config| Loaded { config, warnings, changes })
     }
 
