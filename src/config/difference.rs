@@ -4,7 +4,6 @@
 use super::{Config, ProxyConfig};
 use crate::file_stamp::ListFile;
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// So many names are told of a kind; a subscription may have hundreds.
 const MOST_SHOWN: usize = 5;
@@ -17,17 +16,6 @@ impl Config {
         files(&former.rules.files, &self.rules.files, &mut changes);
         proxies(&former.proxies, &self.proxies, &mut changes);
         changes
-    }
-}
-
-/// The keys that differ from their defaults, as `key = value`, in the order of the file. Never a
-/// secret.
-#[derive(Clone, Default)]
-pub(super) struct ShownSettings(pub(super) Vec<String>);
-
-impl fmt::Debug for ShownSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ShownSettings({})", self.0.len())
     }
 }
 

@@ -52,9 +52,9 @@ mod tls;
 use crate::dns::household::Household;
 use crate::log::LogSettings;
 use crate::subscription::kept::KeptBody;
-use difference::ShownSettings;
 use provided::BodyReading;
 use read::ConfigText;
+use shown::ShownSettings;
 use std::path::{Path, PathBuf};
 
 pub use control::{CONTROL_SOCKET, HttpAccess};

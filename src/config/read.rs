@@ -1,11 +1,11 @@
 //! From the text of the file to a [`Config`]: section by section, then the report.
 
-use super::difference::ShownSettings;
 use super::foreign::ForeignFile;
 use super::group::Groups;
 use super::keys::Keys;
 use super::rules::GroupNames;
 use super::section::Section;
+use super::shown::ShownSettings;
 use super::source::{BYTE_ORDER_MARK, SourceFile};
 use super::{
     Config, DnsConfig, Error, FirewallConfig, ListenConfig, Loaded, Mode, Purpose, RulesConfig,

@@ -1,6 +1,7 @@
 //! How a value of the file is shown, in messages and in the summary: shortened, and never able to
 //! garble a terminal.
 
+use std::fmt;
 use toml::de::DeValue;
 
 /// So many elements of a list are in the summary.
@@ -55,6 +56,17 @@ pub(super) fn show_text(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{:?}...", &text[..end]),
         None => format!("{text:?}"),
+    }
+}
+
+/// The keys that differ from their defaults, as `key = value`, in the order of the file. Never a
+/// secret.
+#[derive(Clone, Default)]
+pub(super) struct ShownSettings(pub(super) Vec<String>);
+
+impl fmt::Debug for ShownSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ShownSettings({})", self.0.len())
     }
 }
 

@@ -3,10 +3,10 @@
 //! Problems may be found in any order; they come out in the order of the lines. A report never
 //! holds a secret: a value that might be one is described instead.
 
-use super::difference::ShownSettings;
 use super::error::PlacedProblem;
 use super::excerpt::{ProblemPlace, excerpt, line_ends};
 use super::keys::Keys;
+use super::shown::ShownSettings;
 use super::{Config, Error, Loaded};
 use crate::file_stamp::ListFile;
 use std::cell::{Cell, RefCell};

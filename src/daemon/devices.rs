@@ -1,7 +1,9 @@
 //! What is known of a host whose connections are served, or might be: `snet explain ADDRESS`, when
-//! a device does not work. Where it is and whether the rules take its connections says the firewall.
+//! a device does not work. The firewall says where it is, and whether the rules take its
+//! connections.
 
 use super::build;
+use super::generation::{Generation, Parts};
 use super::seeing;
 use super::upkeep;
 use crate::config::{BackendChoice, Config, Purpose};
@@ -28,6 +30,17 @@ pub(super) struct TrafficSources {
 }
 
 impl TrafficSources {
+    pub(super) fn of(generation: &Generation, parts: &Parts) -> Self {
+        TrafficSources {
+            stats: Arc::clone(&parts.stats),
+            config: generation.config.clone(),
+            purpose: parts.purpose,
+            listening: parts.listening.clone(),
+            endpoints: generation.endpoints.clone(),
+            capture: parts.board.view(),
+        }
+    }
+
     /// Adds what is open to a name or to the addresses, and what was refused.
     pub(super) fn tell(&self, view: &mut ExplainView, name: Option<&Name>) {
         let name = name.map(|name| name.to_string().trim_end_matches('.').to_owned());

@@ -306,7 +306,7 @@ impl Daemon {
                     orders: self.parts.orders.clone(),
                     source: Arc::clone(&self.parts.source),
                     firewall: Arc::clone(&self.parts.firewall),
-                    traffic: Arc::new(self.traffic_sources()),
+                    traffic: Arc::new(TrafficSources::of(&self.generation, &self.parts)),
                 };
                 // Name servers may be slow, and nobody else should wait for them.
                 tokio::spawn(async move {
@@ -336,18 +336,6 @@ impl Daemon {
             Look::Status => as_json(&seeing::status(&self.generation, &self.parts)),
             Look::Flows => as_json(&seeing::flows(&self.parts.stats)),
             Look::Rules => as_json(&seeing::rules(&self.generation.config)),
-        }
-    }
-
-    fn traffic_sources(&self) -> TrafficSources {
-        let Daemon { generation, parts, .. } = self;
-        TrafficSources {
-            stats: Arc::clone(&parts.stats),
-            config: generation.config.clone(),
-            purpose: parts.purpose,
-            listening: parts.listening.clone(),
-            endpoints: generation.endpoints.clone(),
-            capture: parts.board.view(),
         }
     }
 

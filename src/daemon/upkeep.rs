@@ -4,7 +4,7 @@
 use crate::config::{BodyOrigin, Config, SubscriptionConfig};
 use crate::file_stamp::{FileStamp, ListFile};
 use crate::ipset;
-use crate::stats::{Refusal, RefusedKind, TrustStats};
+use crate::stats::{RefusalNote, RefusedKind, TrustStats};
 use crate::view::{ListView, RefusalView, TrustView};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -72,7 +72,7 @@ pub(super) fn trust(stats: &TrustStats) -> TrustView {
 }
 
 /// One that is kept.
-pub(super) fn refusal(refusal: &Refusal) -> RefusalView {
+pub(super) fn refusal(refusal: &RefusalNote) -> RefusalView {
     RefusalView {
         network: match refusal.kind {
             RefusedKind::Connection => "tcp".into(),

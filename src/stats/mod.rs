@@ -9,7 +9,7 @@ mod trust;
 
 pub use live::{FlowWay, LiveFlow, LiveFlows, LiveKind};
 pub use names::{NameOutcome, NameStats};
-pub use refusals::{Refusal, Refusals, RefusedKind};
+pub use refusals::{RecentRefusals, RefusalNote, RefusedKind};
 pub use trust::TrustStats;
 
 use std::fmt;
@@ -95,7 +95,7 @@ pub struct Stats {
     /// What lives now.
     pub live: LiveFlows,
     /// What was refused lately.
-    pub refusals: Refusals,
+    pub refusals: RecentRefusals,
 }
 
 /// What went through one proxy, as far as it has ended.

@@ -31,7 +31,7 @@ pub enum RefusedKind {
 
 /// Something that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RefusalNote {
     /// What it was.
     pub kind: RefusedKind,
     /// When, the last time.
@@ -50,9 +50,9 @@ pub struct Refusal {
 
 /// The latest of them.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<VecDeque<Refusal>>);
+pub struct RecentRefusals(Mutex<VecDeque<RefusalNote>>);
 
-impl Refusals {
+impl RecentRefusals {
     /// A connection or a UDP session is not served.
     pub fn note_flow(&self, flow: &LiveFlow, cause: &dyn fmt::Display) {
         let kind = match flow.kind {
@@ -77,7 +77,7 @@ impl Refusals {
             cause.push_str(" ...");
         }
         let mut all = lock(&self.0);
-        let is_same = |known: &Refusal| {
+        let is_same = |known: &RefusalNote| {
             known.kind == kind
                 && known.client.ip() == client.ip()
                 && known.destination == destination
@@ -89,21 +89,23 @@ impl Refusals {
             all.pop_front();
         }
         all.push_back(match known {
-            Some(known) => Refusal { at, client, times: known.times.saturating_add(1), ..known },
+            Some(known) => {
+                RefusalNote { at, client, times: known.times.saturating_add(1), ..known }
+            }
             None => {
                 let (name, cause) = (name.map(Box::from), cause.into());
-                Refusal { kind, at, times: 1, client, destination, name, cause }
+                RefusalNote { kind, at, times: 1, client, destination, name, cause }
             }
         });
     }
 
     /// All that are kept, the latest first.
-    pub fn list(&self) -> Vec<Refusal> {
+    pub fn list(&self) -> Vec<RefusalNote> {
         lock(&self.0).iter().rev().cloned().collect()
     }
 }
 
-impl Refusal {
+impl RefusalNote {
     /// Whether it is of this name or of one below it.
     pub fn is_of_name(&self, name: &str) -> bool {
         let Some(own) = self.name.as_deref() else { return false };
@@ -128,7 +130,7 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    fn note(refusals: &Refusals, client: &str, name: &str, cause: &str) {
+    fn note(refusals: &RecentRefusals, client: &str, name: &str, cause: &str) {
         let to = "203.0.113.1:443".parse().ok();
         let client = client.parse().unwrap();
         refusals.note(RefusedKind::Connection, client, to, Some(name), &cause);
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_is_tried_again_is_one_entry_and_the_latest() {
-        let refusals = Refusals::default();
+        let refusals = RecentRefusals::default();
         note(&refusals, "192.0.2.7:1", "example.com", "blocked by rule");
         note(&refusals, "192.0.2.8:1", "example.com", "blocked by rule");
         note(&refusals, "192.0.2.7:2", "example.com", "blocked by rule");
@@ -156,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_latest_are_kept_and_texts_are_bounded() {
-        let refusals = Refusals::default();
+        let refusals = RecentRefusals::default();
         for port in 1..=u16::try_from(2 * MOST).unwrap() {
             note(&refusals, "192.0.2.7:1", &format!("host{port}.example"), &"\u{e9}".repeat(5000));
         }
@@ -168,7 +170,7 @@ mod tests {
 
     #[test]
     fn whose_they_are() {
-        let refusals = Refusals::default();
+        let refusals = RecentRefusals::default();
         note(&refusals, "[::ffff:192.0.2.7]:1", "www.Example.com", "blocked by rule");
         let refusal = &refusals.list()[0];
         for (name, is_it) in [

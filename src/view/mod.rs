@@ -8,6 +8,7 @@ mod amount;
 mod delay;
 mod device;
 mod explained;
+mod flowing;
 mod text;
 mod upkeep;
 
