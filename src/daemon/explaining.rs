@@ -146,9 +146,9 @@ impl Explaining {
         let GroupPlace(place) = decision.group;
         let groups = self.dispatcher.groups();
         let Some(group) = groups.get(place).or_else(|| groups.first()) else { return view };
-        let group = group.view(Instant::now());
-        let name = Some(group.name).filter(|name| !name.is_empty());
-        AddressView { group: name, proxy: group.now, ..view }
+        // That of all proxies has a name for dashboards only.
+        let name = Some(group.name().to_owned()).filter(|name| !name.is_empty());
+        AddressView { group: name, proxy: group.view(Instant::now()).now, ..view }
     }
 }
 

@@ -174,6 +174,7 @@ fn why_something_does_not_work() {
 
         // Why does this device not work?
         let device = said(&["explain", "192.168.7.10"]);
+        assert!(!of_site.contains("after a reload"), "{of_site}");
         let place = "as a device: a host on a link of this machine, at br-lan\n";
         assert!(device.contains(place) && device.contains(&line), "{device}");
         assert!(device.contains("connections and questions for names come to snet"), "{device}");
