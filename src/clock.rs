@@ -106,7 +106,7 @@ impl TimesPassed {
 }
 
 /// Goes on during a suspend, and when the clock is set (clock_gettime(2)).
-fn since_boot() -> Duration {
+pub fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
 }
 

@@ -19,6 +19,7 @@ pub mod inbound;
 pub mod ipset;
 pub mod kept_file;
 pub mod lists;
+pub mod local_time;
 pub mod log;
 pub mod mark;
 pub mod net;

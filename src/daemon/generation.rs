@@ -8,6 +8,7 @@ use super::build;
 use super::capture_board::CaptureBoard;
 use super::reload_history::ReloadHistory;
 use super::shared_rules::{ExemptServers, RulesOwner};
+use super::today::DayLedger;
 use crate::config::{self, Config, Purpose};
 use crate::dispatch::Current;
 use crate::dns;
@@ -82,6 +83,8 @@ pub(super) struct Parts {
     /// The start.
     pub(super) began: Instant,
     pub(super) reloads: ReloadHistory,
+    /// What today began with.
+    pub(super) today: Arc<DayLedger>,
     /// To the resolver.
     pub(super) orders: mpsc::UnboundedSender<dns::Order>,
     pub(super) firewall: RulesOwner,

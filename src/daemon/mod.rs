@@ -12,7 +12,7 @@
 //! | `choosing`, `pins`, `delays` | what an operator pins, and tests |
 //! | `shared_rules` | the installed rules and their owner |
 //! | `control`, `signals`, `notify` | operators and the service manager |
-//! | `seeing`, `explaining`, `insight`, `capture_board`, `here` | what is shown to them |
+//! | `seeing`, `explaining`, `insight`, `capture_board`, `here`, `today` | what is shown to them |
 //! | `upkeep`, `devices`, `reload_history`, `subject` | the same of lists, hosts and reloads |
 //! | `limits`, `privileges`, `instance_lock` | what the process may, before anything else |
 //! | `network_watcher`, `origins` | what the kernel tells |
@@ -52,6 +52,7 @@ mod start;
 mod subject;
 mod subscriptions;
 mod supervise;
+mod today;
 mod upkeep;
 
 pub use control::{ControlReply, Look, PinOrder, Verb, ask};

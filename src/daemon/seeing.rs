@@ -7,8 +7,8 @@ use crate::firewall::{DirectBytes, DirectCounts, DirectReason, Family};
 use crate::ipset::IpSet;
 use crate::stats::{LiveFlow, LiveKind, NameOutcome, Stats};
 use crate::view::{
-    ALL_PROXIES, DirectView, FlowView, ProxyView, RuleView, StatusView, SubscriptionView,
-    TrafficView,
+    ALL_PROXIES, Bytes, DirectView, FlowView, ProxyView, RuleView, StatusView, SubscriptionView,
+    TodayView, TrafficView,
 };
 use crate::warnings;
 use std::collections::HashMap;
@@ -57,6 +57,7 @@ pub(super) fn status(generation: &Generation, parts: &Parts) -> StatusView {
         subscriptions: config.subscriptions.iter().map(subscription).collect(),
         // Whoever wants it reads the kernel's counters.
         direct: None,
+        today: None,
         lists: config.rules.lists.clone(),
         sources: upkeep::lists(config),
         reloads: parts.reloads.view(),
@@ -239,12 +240,17 @@ pub(super) fn brief(status: &StatusView) -> String {
     let down = status.proxies.iter().filter(|proxy| proxy.state == "down");
     let down: Vec<_> = down.map(|proxy| proxy.name.as_str()).collect();
     let lost = status.capture.iter().find(|capture| !capture.is_good);
+    let today = status.today.as_ref().filter(|_| status.traffic.accepted > 0);
     let mut text = match lost {
         Some(capture) => format!("{}: {}", capture.what, capture.state),
         None => status.what.clone(),
     };
     if !down.is_empty() {
         text.push_str(&format!("; down: {}", down.join(", ")));
+    }
+    if let Some(TodayView { proxied_down, proxied_up, .. }) = today {
+        let (down, up) = (Bytes(*proxied_down), Bytes(*proxied_up));
+        text.push_str(&format!("; today through a proxy {down} down, {up} up"));
     }
     text
 }
@@ -321,5 +327,10 @@ mod tests {
             ..Default::default()
         }];
         assert_eq!(brief(&status), "IPv4: not captured: a rule of another program; down: tokyo");
+        status.today = Some(TodayView { proxied_up: 1, proxied_down: 2, ..TodayView::default() });
+        assert!(!brief(&status).contains("today"), "nothing has happened");
+        status.traffic.accepted = 1;
+        let says = brief(&status);
+        assert!(says.ends_with("; today through a proxy 2 B down, 1 B up"), "{says}");
     }
 }

@@ -19,6 +19,7 @@ use super::shared_rules::{RulesOwner, TeachKernel};
 use super::signals::Signals;
 use super::subscriptions::Fetching;
 use super::supervise::{Daemon, Tasks};
+use super::today::{DayLedger, DayMoment};
 use super::{build, list_watcher, network_watcher, notify, origins};
 use crate::config::{Config, HttpAccess, Mode, Purpose};
 use crate::dispatch::Current;
@@ -275,6 +276,7 @@ async fn serve(
         board: Arc::default(),
         began: Instant::now(),
         reloads: ReloadHistory::default(),
+        today: Arc::new(DayLedger::new(DayMoment::now())),
         orders,
         firewall,
     };

@@ -21,6 +21,7 @@ use super::reload_history::ReloadCause;
 use super::seeing;
 use super::signals::{SignalMeaning, Signals};
 use super::subscriptions::{Arrival, Fetching};
+use super::today::{DayBytes, DayMoment};
 use crate::config::Purpose;
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
@@ -28,6 +29,7 @@ use crate::exit::{SOFTWARE, UNAVAILABLE};
 use crate::fault::{self, Step};
 use crate::file_stamp::ListFile;
 use crate::firewall::OnFailure;
+use crate::view::StatusView;
 use crate::warnings;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -288,12 +290,10 @@ impl Daemon {
         let (said, result) = match verb {
             Verb::Reload => self.reload_file(ReloadCause::Command).await,
             Verb::Look(Look::Status) => {
-                let mut view = seeing::status(&self.generation, &self.parts);
-                let firewall = Arc::clone(&self.parts.firewall);
+                let view = self.whole_status(true);
                 // Tools may be slow.
                 tokio::spawn(async move {
-                    view.direct = firewall.direct().await.map(|counts| seeing::direct(&counts));
-                    let _ = answer.send(as_json(&view));
+                    let _ = answer.send(as_json(&view.await));
                 });
                 return Ok(());
             }
@@ -350,8 +350,32 @@ impl Daemon {
     /// Tells the service manager how we are.
     fn brief(&self) {
         warnings::repeat();
-        if notify::is_wanted() {
-            notify::status(&seeing::brief(&seeing::status(&self.generation, &self.parts)));
+        let is_new_day = self.parts.today.is_over(DayMoment::now());
+        if !is_new_day && !notify::is_wanted() {
+            return;
+        }
+        let view = self.whole_status(is_new_day);
+        tokio::spawn(async move {
+            let brief = seeing::brief(&view.await);
+            notify::status(&brief);
+        });
+    }
+
+    /// The state, with what has flowed today; with `of_kernel` also what the kernel sent directly.
+    fn whole_status(&self, of_kernel: bool) -> impl Future<Output = StatusView> + use<> {
+        let mut view = seeing::status(&self.generation, &self.parts);
+        let stats = Arc::clone(&self.parts.stats);
+        let today = Arc::clone(&self.parts.today);
+        let firewall = Arc::clone(&self.parts.firewall);
+        let is_daemon = self.parts.purpose == Purpose::Daemon;
+        async move {
+            if of_kernel {
+                view.direct = firewall.direct().await.map(|counts| seeing::direct(&counts));
+            }
+            let sums = DayBytes::of(&stats, &stats.live.list());
+            let today = today.today(DayMoment::now(), sums, view.direct.as_deref());
+            view.today = is_daemon.then_some(today);
+            view
         }
     }
 

@@ -113,8 +113,7 @@ impl<'a> Open<'a> {
     fn tell(&self, phase: &Phase, how: &str) {
         let Open { stats, live, .. } = self;
         stats.ended.add(1);
-        stats.bytes_up.add(live.meter.up.get());
-        stats.bytes_down.add(live.meter.down.get());
+        stats.add_bytes(live);
         match phase {
             Phase::Relaying(via) => {
                 if let Some(via) = via {

@@ -3,12 +3,12 @@
 
 use super::level::LogLevel;
 use super::line::LogLine;
+use crate::local_time;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
-use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tz::{DateTime, TimeZone, UtcDateTime};
+use tz::{TimeZone, UtcDateTime};
 
 /// How lines look.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ impl TextForm {
             return TextForm { has_colours: false, clock: LineClock::Utc };
         }
         let has_colours = has_colours(variable("NO_COLOR").as_deref(), variable("TERM").as_deref());
-        let zone = zone(variable("TZ").as_deref().and_then(OsStr::to_str));
-        TextForm { has_colours, clock: zone.map_or(LineClock::Utc, LineClock::Local) }
+        let clock = local_time::zone().map_or(LineClock::Utc, LineClock::Local);
+        TextForm { has_colours, clock }
     }
 
     /// Words alone.
@@ -62,15 +62,7 @@ impl TextForm {
 impl LogLine {
     /// The time of day by this machine's clock, or by UTC where its zone is not known.
     pub fn local_time(&self) -> String {
-        static ZONE: OnceLock<TimeZone> = OnceLock::new();
-        let zone = ZONE.get_or_init(|| {
-            let variable = std::env::var_os("TZ");
-            zone(variable.as_deref().and_then(OsStr::to_str)).unwrap_or_else(TimeZone::utc)
-        });
-        let since = self.at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let seconds = i64::try_from(since.as_secs()).unwrap_or_default();
-        let time = DateTime::from_timespec(seconds, 0, zone.as_ref()).ok();
-        time.map_or_else(String::new, |time| {
+        local_time::here(self.at).map_or_else(String::new, |time| {
             format!("{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second())
         })
     }
@@ -93,7 +85,7 @@ impl LineClock {
                 ))
             }
             LineClock::Local(zone) => {
-                let time = DateTime::from_timespec(seconds, 0, zone.as_ref()).ok()?;
+                let time = local_time::at(at, zone)?;
                 let (year, month, day) = (time.year(), time.month(), time.month_day());
                 let (hour, minute, second) = (time.hour(), time.minute(), time.second());
                 let millis = since.subsec_millis();
@@ -102,15 +94,6 @@ impl LineClock {
                 ))
             }
         }
-    }
-}
-
-/// The zone of this machine (tzset(3)): that of TZ, else of /etc/localtime; `None` where neither
-/// can be read.
-fn zone(variable: Option<&str>) -> Option<TimeZone> {
-    match variable.filter(|text| !text.is_empty()) {
-        Some(text) => TimeZone::from_posix_tz(text).ok(),
-        None => TimeZone::local().ok(),
     }
 }
 
@@ -149,7 +132,7 @@ mod tests {
             text(&form(false, LineClock::Utc)),
             "2026-11-29T00:00:00.123456Z  INFO is down proxy=\"tokyo\"\n"
         );
-        let shanghai = || LineClock::Local(zone(Some("CST-8")).unwrap());
+        let shanghai = || LineClock::Local(local_time::zone_of(Some("CST-8")).unwrap());
         assert_eq!(
             text(&form(false, shanghai())),
             "2026-11-29 08:00:00.123  INFO is down proxy=\"tokyo\"\n"
@@ -163,7 +146,7 @@ mod tests {
 
     #[test]
     fn summer_is_told_from_winter() {
-        let berlin = LineClock::Local(zone(Some("CET-1CEST,M3.5.0,M10.5.0/3")).unwrap());
+        let berlin = LineClock::Local(local_time::zone_of(Some("CET-1CEST,M3.5.0,M10.5.0/3")).unwrap());
         let at = |seconds| berlin.read(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
         assert_eq!(at(1_783_000_000), "2026-07-02 15:46:40.000");
         assert_eq!(at(1_795_910_400), "2026-11-29 01:00:00.000");
@@ -176,10 +159,5 @@ mod tests {
         };
         assert!(of(None, Some("xterm")) && of(Some(""), Some("xterm")) && of(None, None));
         assert!(!of(Some("1"), Some("xterm")) && !of(None, Some("dumb")));
-    }
-
-    #[test]
-    fn a_zone_that_is_none_is_no_zone() {
-        assert!(zone(Some("no zone at all")).is_none());
     }
 }

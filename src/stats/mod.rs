@@ -82,10 +82,14 @@ pub struct Stats {
     pub refused: Counter,
     /// Connections that have ended, or were cut.
     pub ended: Counter,
-    /// Bytes of all ended connections, from clients to destinations.
+    /// Bytes of all that has ended, from clients to destinations.
     pub bytes_up: Counter,
     /// And back.
     pub bytes_down: Counter,
+    /// Those of them that went through no proxy.
+    pub direct_up: Counter,
+    /// And back.
+    pub direct_down: Counter,
     /// Captured datagrams.
     pub datagrams: DatagramStats,
     /// Answered names.
@@ -96,6 +100,19 @@ pub struct Stats {
     pub live: LiveFlows,
     /// What was refused lately.
     pub refusals: RecentRefusals,
+}
+
+impl Stats {
+    /// The bytes of a flow that has ended.
+    pub fn add_bytes(&self, flow: &LiveFlow) {
+        let (up, down) = (flow.meter.up.get(), flow.meter.down.get());
+        self.bytes_up.add(up);
+        self.bytes_down.add(down);
+        if flow.way().is_some_and(|way| way.proxy.is_none()) {
+            self.direct_up.add(up);
+            self.direct_down.add(down);
+        }
+    }
 }
 
 /// What went through one proxy, as far as it has ended.

@@ -106,6 +106,7 @@ impl Drop for Ending {
         let live = &session.live;
         let stats = &shared.relay.stats;
         stats.datagrams.ended.add(1);
+        stats.add_bytes(live);
         stats.live.leave(live);
         if let Some(via) = session.via.take() {
             via.traffic.ended(live);

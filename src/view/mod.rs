@@ -50,6 +50,9 @@ pub struct StatusView {
     pub traffic: TrafficView,
     /// What the kernel sent without the daemon; none: it is not counted.
     pub direct: Option<Vec<DirectView>>,
+    /// What has flowed since midnight.
+    #[serde(default)]
+    pub today: Option<TodayView>,
     /// Answered names, by where the answers came from (`local`, `cache`, `stale`, `domestic`,
     /// `trusted`, `asked-server`, `failed`).
     pub names: BTreeMap<String, u64>,
@@ -143,6 +146,25 @@ pub struct DirectView {
     pub up: u64,
     /// Bytes in the other one.
     pub down: u64,
+}
+
+/// Bytes since midnight, by the clock on the wall of this machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TodayView {
+    /// snet has started since, and this is all.
+    pub since_start: bool,
+    /// From programs, through a proxy.
+    pub proxied_up: u64,
+    /// To programs, through a proxy.
+    pub proxied_down: u64,
+    /// From programs, directly, by the daemon.
+    pub direct_up: u64,
+    /// To programs, directly, by the daemon.
+    pub direct_down: u64,
+    /// What the kernel sent without the daemon, as [`DirectView`] has it; none: it is not counted.
+    pub kernel_up: Option<u64>,
+    /// The other direction.
+    pub kernel_down: Option<u64>,
 }
 
 /// A proxy.

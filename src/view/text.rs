@@ -1,8 +1,8 @@
 //! What `snet status` prints: one subject a line, most important first.
 
 use super::{
-    Bytes, CaptureView, DirectView, FlowView, GroupView, ProxyView, Span, StatusView, TrafficView,
-    WarningView,
+    Bytes, CaptureView, DirectView, FlowView, GroupView, ProxyView, Span, StatusView, TodayView,
+    TrafficView, WarningView,
 };
 use std::fmt;
 
@@ -23,6 +23,9 @@ impl fmt::Display for StatusView {
             writeln!(f, "{}", self.traffic)?;
         }
         self.write_direct(f)?;
+        if let Some(today) = &self.today {
+            writeln!(f, "{today}")?;
+        }
         self.write_names(f)?;
         self.write_trust(f)?;
         // Of all proxies it says nothing new, unless one is pinned.
@@ -125,6 +128,21 @@ impl fmt::Display for TrafficView {
             write!(f, ", {dropped_datagrams} datagrams dropped")?;
         }
         write!(f, "; {} down, {} up", Bytes(*down), Bytes(*up))
+    }
+}
+
+impl fmt::Display for TodayView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TodayView { proxied_up, proxied_down, direct_up, direct_down, .. } = self;
+        let amount = |down: u64, up: u64| format!("{} down, {} up", Bytes(down), Bytes(up));
+        let since = if self.since_start { ", since the start" } else { "" };
+        let proxied = amount(*proxied_down, *proxied_up);
+        write!(f, "today{since}: through a proxy {proxied}")?;
+        write!(f, "; directly {}", amount(*direct_down, *direct_up))?;
+        match (self.kernel_down, self.kernel_up) {
+            (Some(down), Some(up)) => write!(f, "; by the kernel {}", amount(down, up)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -239,6 +257,15 @@ mod tests {
             capture: vec![capture],
             traffic,
             direct: Some(direct),
+            today: Some(TodayView {
+                since_start: true,
+                proxied_up: 1024,
+                proxied_down: 4 << 20,
+                direct_up: 1,
+                direct_down: 2,
+                kernel_up: Some(512),
+                kernel_down: Some(3 << 20),
+            }),
             names: names.map(|(word, count)| (word.to_owned(), count)).into(),
             proxies: vec![proxy, idle],
             groups: vec![group.clone()],
@@ -264,6 +291,8 @@ mod tests {
              2.0 KiB up\n\
              past the daemon, by the kernel: 4.0 MiB down, 2.5 KiB up (domestic 4.0 MiB down, \
              2.0 KiB up; foreign 0 B down, 512 B up)\n\
+             today, since the start: through a proxy 4.0 MiB down, 1.0 KiB up; directly 2 B down, \
+             1 B up; by the kernel 3.0 MiB down, 512 B up\n\
              names: 80 answered: 71 from the cache, 9 by the trusted side\n\
              group video: fastest of tokyo, spare; now tokyo\n\
              proxy tokyo: answers, 12 ms; 3 open of 42, 5.0 MiB down, 2.0 KiB up\n\
