@@ -61,8 +61,7 @@ impl DayBytes {
     pub(super) fn of(stats: &Stats, live: &[Arc<LiveFlow>]) -> Self {
         let (all_up, all_down) = (stats.bytes_up.get(), stats.bytes_down.get());
         let mut direct = (stats.direct_up.get(), stats.direct_down.get());
-        let mut proxied =
-            (all_up.saturating_sub(direct.0), all_down.saturating_sub(direct.1));
+        let mut proxied = (all_up.saturating_sub(direct.0), all_down.saturating_sub(direct.1));
         for flow in live {
             let is_direct = flow.way().is_some_and(|way| way.proxy.is_none());
             let sums = if is_direct { &mut direct } else { &mut proxied };

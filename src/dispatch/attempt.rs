@@ -90,18 +90,18 @@ impl Upstream {
             }
             // No verdict on the proxy: it would rest for what it has not done.
             Ok(Err(error)) if error.is_shortage() => {
-                return Err(DialEnd::Shortage(error.to_string()));
+                return Err(DialEnd::Shortage(self.nameless(&error.to_string())));
             }
             // Nor that one connection to it is dead; whether it is itself has to be asked.
             Ok(Err(error)) if error.is_unanswered() => {
                 self.doubt(now + self.patience());
-                return Err(DialEnd::Silent(error.to_string()));
+                return Err(DialEnd::Silent(self.nameless(&error.to_string())));
             }
             Ok(Err(error)) => {
                 let proxys_fault = !error.is_targets_fault();
-                let cause = error.to_string();
+                let cause = self.nameless(&error.to_string());
                 if error.is_refusal() {
-                    self.refused(target, &error);
+                    self.refused(target, &cause);
                     (DialEnd::Refused(cause), proxys_fault)
                 } else if proxys_fault {
                     (DialEnd::Failed(cause), true)
@@ -132,6 +132,25 @@ impl Upstream {
             self.fails(format!("is down: {cause}"));
         }
         Err(end)
+    }
+
+    /// What the proxy's name stands before, without it: a proxy that was given no name has its
+    /// server's.
+    pub(super) fn nameless(&self, text: &str) -> String {
+        let name = self.name();
+        if !name.contains(':') {
+            return text.to_owned();
+        }
+        let mut told = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once(name) {
+            let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+            let is_whole = !before.ends_with(is_part) && !after.starts_with(is_part);
+            told.push_str(before);
+            told.push_str(if is_whole { "it" } else { name });
+            rest = after;
+        }
+        told + rest
     }
 
     fn is_watched(&self) -> bool {

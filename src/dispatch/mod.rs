@@ -301,7 +301,7 @@ impl Dispatcher {
                     cause
                 }
             };
-            causes.push(format!("{}: {cause}", upstream.name()));
+            causes.push(format!("{}: {}", upstream.name(), upstream.nameless(&cause)));
         }
         if causes.is_empty() {
             return Err(Error::NoDatagrams);

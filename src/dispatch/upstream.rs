@@ -7,8 +7,8 @@ use super::naming::SendNames;
 use super::refusals::{MOST_REFUSALS, Refusals};
 use super::standing::{MemberStanding, Rank};
 use super::waiting::AwaitedAnswers;
+use crate::proxy::Proxy;
 use crate::proxy::warm::WarmCounts;
-use crate::proxy::{self, Proxy};
 use crate::stats::{Meter, ProxyTraffic};
 use crate::sync::lock;
 use crate::target::Target;
@@ -320,7 +320,7 @@ impl Upstream {
             endpoint.miss();
         }
         if self.datagrams.failed(Instant::now()) {
-            self.datagrams_fail(format!("its UDP is down: {cause}"));
+            self.datagrams_fail(format!("its UDP is down: {}", self.nameless(cause)));
         }
     }
 
@@ -345,7 +345,7 @@ impl Upstream {
 
     /// It works, and does not allow a target. One that allows nothing at all earns one warning: its
     /// rules may want something, or it is no proxy.
-    pub(super) fn refused(&self, target: &Target, why: &proxy::Error) {
+    pub(super) fn refused(&self, target: &Target, why: &str) {
         if self.refusals.add(target) {
             warn!(
                 proxy = self.name(),

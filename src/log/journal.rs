@@ -1,8 +1,13 @@
 //! The journal's own protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): a datagram for each line, with
 //! a field for each thing that it is about, so that `journalctl -u snet SNET_PROXY=tokyo` finds it.
 //!
-//! It is spoken where standard error is the journal's. A line is bounded ([`super::line`]), so it
-//! always fits into a datagram. Where the socket is gone, lines go to standard error.
+//! It is spoken where standard error is the journal's. A line is bounded ([`super::line`]) and fits
+//! into a datagram; one that does not, of several long fields, goes to standard error, as all lines
+//! do where the socket is gone.
+//!
+//! The encoder is our own: the crate `tracing-journald` (0.3.2) sends from within the thread that
+//! logs, which would wait there for a journal that is slow, and has no way to hand it a line that
+//! was queued.
 
 use super::level::LogLevel;
 use super::line::LogLine;

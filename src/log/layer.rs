@@ -1,5 +1,6 @@
 //! What is logged: which lines are written, and which are handed to those who follow the log. A
-//! line that nobody wants costs nothing; tracing asks once for each place in the code.
+//! line that nobody wants is not formatted: tracing asks once for each place in the code, and again
+//! when a follower comes or goes.
 
 use super::CONNECTIONS;
 use super::level::{LogLevel, LogSettings};

@@ -97,6 +97,12 @@ impl Log {
         (log, tracing::subscriber::set_default(subscriber))
     }
 
+    /// What waits to be written, in words.
+    #[cfg(test)]
+    pub(crate) fn written(&self) -> Vec<String> {
+        self.lines.waiting().iter().map(|line| line.message.clone()).collect()
+    }
+
     /// Starts the thread that writes. Not before rights are given up: a thread copies those of the
     /// one that starts it (capabilities(7)).
     ///

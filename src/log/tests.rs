@@ -7,11 +7,6 @@ fn at(level: LogLevel, connections: bool) -> LogSettings {
     LogSettings { level, connections }
 }
 
-/// What waits to be written, in words.
-fn written(log: &Log) -> Vec<String> {
-    log.lines.waiting().iter().map(|line| line.message.clone()).collect()
-}
-
 fn connection_ends() {
     info!(target: CONNECTIONS, proxy = "tokyo", "closed");
 }
@@ -26,12 +21,12 @@ fn connections_are_written_if_asked_or_at_debug() {
     ] {
         let (log, _guard) = Log::of_this_thread(at(level, connections));
         connection_ends();
-        assert_eq!(written(&log).len(), expected, "{level:?} {connections}");
+        assert_eq!(log.written().len(), expected, "{level:?} {connections}");
     }
     let (log, _guard) = Log::of_this_thread(at(LogLevel::Info, false));
     log.set(at(LogLevel::Info, true));
     connection_ends();
-    assert_eq!(written(&log), ["closed"], "after a reload");
+    assert_eq!(log.written(), ["closed"], "after a reload");
 }
 
 fn next(follower: &mut LogFollower) -> Option<FollowedLine> {
@@ -69,7 +64,7 @@ fn a_follower_gets_what_it_wants_and_nobody_else_gets_more() {
     }
     assert_eq!(line(&mut curious), None);
     assert_eq!([line(&mut usual), line(&mut usual)].map(Option::unwrap), [wanted[0], wanted[2]]);
-    assert_eq!(written(&log), ["trouble"]);
+    assert_eq!(log.written(), ["trouble"]);
 }
 
 #[test]
@@ -91,5 +86,5 @@ fn a_follower_that_falls_behind_is_told_how_far() {
     (0..RING + 7).for_each(|number| info!("line {number}"));
     assert_eq!(line(&mut slow).as_deref(), Some("lost 7"));
     assert_eq!(line(&mut slow).as_deref(), Some("line 7"));
-    assert!(written(&log).is_empty());
+    assert!(log.written().is_empty());
 }

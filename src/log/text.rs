@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn summer_is_told_from_winter() {
-        let berlin = LineClock::Local(local_time::zone_of(Some("CET-1CEST,M3.5.0,M10.5.0/3")).unwrap());
+        let berlin =
+            LineClock::Local(local_time::zone_of(Some("CET-1CEST,M3.5.0,M10.5.0/3")).unwrap());
         let at = |seconds| berlin.read(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
         assert_eq!(at(1_783_000_000), "2026-07-02 15:46:40.000");
         assert_eq!(at(1_795_910_400), "2026-11-29 01:00:00.000");

@@ -5,13 +5,13 @@ use super::output::LogLimit;
 use super::process::PluginProcess;
 use super::spec::PluginSpec;
 use super::{Launcher, ServerAddresses};
-use crate::warnings::StandingWarning;
+use crate::warnings::Complaint;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{debug, info};
 
 /// How long a plugin has until its port accepts.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -68,7 +68,7 @@ impl Keeper {
 
     pub(super) fn run(self) {
         let program = self.spec.program();
-        let (mut rest, mut failing) = (FIRST_REST, None);
+        let (mut rest, mut failing) = (FIRST_REST, PluginFailures::default());
         while let Some(server) = self.server_address() {
             let began = Instant::now();
             match self.run_once(server, &mut failing) {
@@ -82,8 +82,8 @@ impl Keeper {
                         rest = FIRST_REST;
                     }
                     let seconds = rest.as_secs_f32();
-                    let told = format!("plugin {program}: {why}; started again in {seconds} s");
-                    failing = Some(StandingWarning::raise(told));
+                    debug!("plugin {program}: {why}; started again in {seconds} s");
+                    failing.add(program, why.clone(), rest);
                     self.state.send_replace(State::Down(why));
                     if self.is_stopped_within(rest) {
                         return;
@@ -108,15 +108,18 @@ impl Keeper {
         }
     }
 
-    fn run_once(&self, server: SocketAddr, failing: &mut Option<StandingWarning>) -> RunEnd {
+    fn run_once(&self, server: SocketAddr, failing: &mut PluginFailures) -> RunEnd {
         let begun = PluginProcess::begin(&self.spec, &self.launcher, server, &self.limit);
         let mut process = match begun {
             Ok(process) => process,
             Err(error) => return RunEnd::Failed(format!("it cannot be started: {error}")),
         };
         let deadline = Instant::now() + START_LIMIT;
-        let mut is_ready = false;
+        let (mut is_ready, mut ready_since) = (false, Instant::now());
         loop {
+            if is_ready && ready_since.elapsed() >= STEADY {
+                failing.are_over();
+            }
             // First: a port that accepts while the plugin is gone is another program's.
             let accepts = is_ready || process.accepts();
             if let Some(how) = process.ended() {
@@ -125,7 +128,8 @@ impl Keeper {
             }
             if accepts && !is_ready {
                 is_ready = true;
-                *failing = None;
+                ready_since = Instant::now();
+                failing.is_ready(self.spec.program());
                 info!("plugin {}: ready on {} for {server}", self.spec.program(), process.local);
                 self.state.send_replace(State::Ready(process.local));
             }
@@ -157,8 +161,71 @@ impl Keeper {
     }
 }
 
+/// A plugin that ends again and again: one warning, until it has run steadily.
+#[derive(Debug, Default)]
+struct PluginFailures {
+    times: u32,
+    last: String,
+    told: Complaint,
+}
+
+impl PluginFailures {
+    fn add(&mut self, program: &str, why: String, rest: Duration) {
+        (self.times, self.last) = (self.times.saturating_add(1), why);
+        self.tell(program, &format!("started again in {} s", rest.as_secs_f32()));
+    }
+
+    /// It runs, and may end again.
+    fn is_ready(&mut self, program: &str) {
+        if self.times > 0 {
+            self.tell(program, "it runs again for now");
+        }
+    }
+
+    fn are_over(&mut self) {
+        self.times = 0;
+        self.told.clear();
+    }
+
+    fn tell(&mut self, program: &str, now: &str) {
+        let PluginFailures { times, last, .. } = self;
+        let times = if *times > 1 { format!(" ({times} times by now)") } else { String::new() };
+        self.told.set_quietly(format!("plugin {program}: {last}{times}; {now}"));
+    }
+}
+
 impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keeper({})", self.spec.program())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Log, LogSettings};
+    use crate::warnings;
+
+    #[test]
+    fn a_plugin_that_fails_again_and_again_is_one_warning() {
+        let (log, _guard) = Log::of_this_thread(LogSettings::default());
+        let standing = || {
+            let all = warnings::standing().into_iter().map(|it| it.text);
+            all.filter(|it| it.starts_with("plugin flapping: ")).collect::<Vec<_>>()
+        };
+        let mut failures = PluginFailures::default();
+        failures.is_ready("flapping");
+        assert!(standing().is_empty());
+        failures.add("flapping", "it ended at 12:00".into(), FIRST_REST);
+        failures.is_ready("flapping");
+        failures.add("flapping", "it ended at 12:01".into(), FIRST_REST * 2);
+        let again = "plugin flapping: it ended at 12:01 (2 times by now); started again in 1 s";
+        assert_eq!(standing(), [again]);
+        failures.is_ready("flapping");
+        assert!(standing()[0].ends_with("; it runs again for now"), "{:?}", standing());
+        failures.are_over();
+        assert!(standing().is_empty());
+        failures.add("flapping", "it ended at 13:00".into(), FIRST_REST);
+        assert_eq!(log.written().len(), 2, "{:?}", log.written());
     }
 }

@@ -4,7 +4,8 @@ use crate::net;
 use crate::plugin::NotRunning;
 use std::io;
 
-/// Why a dial failed.
+/// Why a dial failed. No proxy's name is in it: whoever tells it has that before it, or in a field
+/// of the log.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// TCP to the server (or, for direct, to the destination) failed.
@@ -16,11 +17,8 @@ pub enum Error {
         source: io::Error,
     },
     /// Its protocol carries no datagrams, or it was said that its server does not.
-    #[error("{proxy} carries no UDP")]
-    NoDatagrams {
-        /// Its name.
-        proxy: String,
-    },
+    #[error("it carries no UDP")]
+    NoDatagrams,
     /// The server does not take datagrams.
     #[error("{server} carries no UDP: {status}; if it never does: udp = false of this [[proxy]]")]
     DatagramsRefused {
@@ -36,10 +34,8 @@ pub enum Error {
         host: String,
     },
     /// The program between snet and the server does not run.
-    #[error("the plugin {plugin} of {proxy} does not run: {source}")]
+    #[error("its plugin {plugin} does not run: {source}")]
     Plugin {
-        /// The proxy's name.
-        proxy: String,
         /// The program.
         plugin: String,
         /// What became of it.

@@ -68,8 +68,7 @@ pub trait Proxy: Debug + Send + Sync {
     /// Makes a way for the datagrams of one client socket. Its socket belongs to the runtime of the
     /// calling thread.
     fn associate(&self) -> BoxFuture<'_, Result<Association, Error>> {
-        let proxy = self.name().to_owned();
-        Box::pin(async move { Err(Error::NoDatagrams { proxy }) })
+        Box::pin(async move { Err(Error::NoDatagrams) })
     }
 
     /// Whether [`associate`](Self::associate) is worth a try: the protocol carries datagrams, and

@@ -110,11 +110,10 @@ impl ProxyServer {
             self.endpoint.dial(&self.outbound, &[]).await?;
             self.doubt.settle(Instant::now());
         }
-        let address = plugin.address().await.map_err(|source| Error::Plugin {
-            proxy: self.name.clone(),
-            plugin: plugin.name().to_owned(),
-            source,
-        })?;
+        let address = plugin
+            .address()
+            .await
+            .map_err(|source| Error::Plugin { plugin: plugin.name().to_owned(), source })?;
         let server = || format!("the plugin {} at {address}", plugin.name());
         let failed = |source| Error::Dial { server: server(), source };
         self.outbound.tcp_saying(&[address], first).await.map_err(failed)
@@ -169,7 +168,7 @@ mod tests {
         let failure = async |server: &ProxyServer| {
             server.dial(&[], &Progress::default()).await.unwrap_err().to_string()
         };
-        assert!(failure(&server).await.starts_with("the plugin obfs-local"), "no doubt");
+        assert!(failure(&server).await.starts_with("its plugin obfs-local"), "no doubt");
         server.was_unanswered();
         for _ in 0..2 {
             let said = failure(&server).await;
@@ -177,7 +176,7 @@ mod tests {
         }
         let _place = listen::tcp(at).unwrap();
         for _ in 0..2 {
-            assert!(failure(&server).await.starts_with("the plugin obfs-local"), "it is there");
+            assert!(failure(&server).await.starts_with("its plugin obfs-local"), "it is there");
             server.was_unanswered();
         }
         // By UDP perhaps: nothing of TCP says anything of its server.
@@ -201,7 +200,7 @@ mod tests {
         let error = server.dial(&[], &progress).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the plugin snet-no-such-plugin of tokyo does not run: it cannot be started: there is \
+            "its plugin snet-no-such-plugin does not run: it cannot be started: there is \
              no such program in PATH"
         );
         assert!(!error.is_targets_fault() && !error.is_shortage());

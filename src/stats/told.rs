@@ -4,7 +4,8 @@
 use super::LiveFlow;
 use crate::log::CONNECTIONS;
 use std::fmt;
-use tracing::{debug, info};
+use std::net::SocketAddr;
+use tracing::{Level, debug, enabled, info};
 
 /// What stands as the proxy of a flow that has none. No proxy has this name.
 const DIRECT: &str = "direct";
@@ -12,6 +13,10 @@ const DIRECT: &str = "direct";
 impl LiveFlow {
     /// It has ended, in these words.
     pub fn tell_end(&self, how: &str) {
+        // By the thousand, and mostly nobody wants them.
+        if !enabled!(target: CONNECTIONS, Level::INFO) {
+            return;
+        }
         let (client, destination, name) = (self.client, self.shown_destination(), self.name());
         let (up, down) = (self.meter.up.get(), self.meter.down.get());
         // Milliseconds are enough for a reader.
@@ -28,6 +33,9 @@ impl LiveFlow {
 
     /// It stands.
     pub fn tell_begin(&self, what: &str) {
+        if !enabled!(target: CONNECTIONS, Level::DEBUG) {
+            return;
+        }
         let (client, destination, name) = (self.client, self.shown_destination(), self.name());
         let way = self.way();
         let reason = way.as_ref().map(|way| way.reason);
@@ -50,7 +58,16 @@ impl LiveFlow {
         }
     }
 
-    fn shown_destination(&self) -> String {
-        self.destination().map(|it| it.to_string()).unwrap_or_default()
+    fn shown_destination(&self) -> ShownDestination {
+        ShownDestination(self.destination())
+    }
+}
+
+/// Formatted only if somebody wants the line.
+struct ShownDestination(Option<SocketAddr>);
+
+impl fmt::Display for ShownDestination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |address| address.fmt(f))
     }
 }

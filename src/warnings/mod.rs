@@ -35,6 +35,11 @@ impl StandingWarning {
         StandingWarning(BOARD.add(proxy, text, Instant::now()))
     }
 
+    /// It is so in other words now, and has been all the time. Not logged.
+    pub fn reword(&self, text: String) {
+        BOARD.reword(self.0, text);
+    }
+
     /// Nothing will change it before the process ends.
     pub fn for_good(self) {
         std::mem::forget(self);
@@ -52,16 +57,35 @@ impl Drop for StandingWarning {
 pub struct Complaint(Option<(String, StandingWarning)>);
 
 impl Complaint {
-    /// What is so now; `None`: nothing is wrong. What was said is not said again.
+    /// What is so now; `None`: nothing is wrong. What was said is not said again. Another cause is
+    /// said, and something has been wrong since the first one.
     pub fn set(&mut self, text: Option<String>) {
         self.set_of(None, text);
     }
 
     /// The same of a proxy.
     pub fn set_of(&mut self, proxy: Option<&Arc<str>>, text: Option<String>) {
-        if self.0.as_ref().map(|(said, _)| said) != text.as_ref() {
-            let raised = text.map(|text| (text.clone(), StandingWarning::raise_of(proxy, text)));
-            self.0 = raised;
+        let Some(text) = text else { return self.0 = None };
+        match &mut self.0 {
+            Some((said, _)) if *said == text => {}
+            Some((said, warning)) => {
+                say(proxy.map(|proxy| &**proxy), &text);
+                warning.reword(text.clone());
+                *said = text;
+            }
+            None => self.0 = Some((text.clone(), StandingWarning::raise_of(proxy, text))),
+        }
+    }
+
+    /// The same where the cause differs from time to time: only the first is logged, and the last
+    /// is shown.
+    pub fn set_quietly(&mut self, text: String) {
+        match &mut self.0 {
+            Some((said, warning)) => {
+                warning.reword(text.clone());
+                *said = text;
+            }
+            None => self.set(Some(text)),
         }
     }
 
@@ -96,6 +120,11 @@ impl Complaints {
             let warning = known.unwrap_or_else(|| StandingWarning::raise(text.clone()));
             self.0.insert(text, warning);
         }
+    }
+
+    /// Whether there is any.
+    pub fn hold(&self) -> bool {
+        !self.0.is_empty()
     }
 }
 
@@ -164,6 +193,12 @@ impl WarningBoard {
         number
     }
 
+    fn reword(&self, number: u64, text: String) {
+        if let Some(note) = lock(&self.0).all.get_mut(&number) {
+            note.text = text;
+        }
+    }
+
     fn view(&self, now: Instant) -> Vec<WarningView> {
         let mut notes = lock(&self.0);
         let views = notes.distinct().into_iter().map(|note| WarningView {
@@ -189,6 +224,7 @@ impl WarningBoard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::{Log, LogSettings};
 
     fn standing_with(part: &str) -> Vec<String> {
         let views = standing().into_iter().filter(|it| it.text.contains(part));
@@ -214,6 +250,26 @@ mod tests {
         assert_eq!(standing_with("condition: "), ["condition: other"]);
         assert!(condition.holds() && condition.clear() && !condition.clear());
         assert!(standing_with("condition: ").is_empty());
+    }
+
+    #[test]
+    fn another_cause_is_said_and_since_stays() {
+        let (log, _guard) = Log::of_this_thread(LogSettings::default());
+        let said = || log.written().iter().filter(|it| it.contains("cause: ")).count();
+        let mut complaint = Complaint::default();
+        complaint.set(Some("cause: one".into()));
+        let number = |complaint: &Complaint| complaint.0.as_ref().unwrap().1.0;
+        let first = number(&complaint);
+        complaint.set(Some("cause: one".into()));
+        assert_eq!(said(), 1);
+        complaint.set(Some("cause: other".into()));
+        assert_eq!((said(), standing_with("cause: ")), (2, vec!["cause: other".to_owned()]));
+        complaint.set_quietly("cause: third".into());
+        assert_eq!((said(), standing_with("cause: ")), (2, vec!["cause: third".to_owned()]));
+        assert_eq!(number(&complaint), first, "the same note, which knows since when");
+        complaint.clear();
+        complaint.set_quietly("cause: anew".into());
+        assert_eq!(said(), 3);
     }
 
     #[test]

@@ -281,3 +281,22 @@ async fn a_warning_of_a_member_holds_until_it_works() {
     setup.via().await;
     assert!(!is_warned_of());
 }
+
+/// A proxy that was given no name has its server's, and a line about it would say that twice.
+#[tokio::test]
+async fn a_name_is_said_once() {
+    let named = |name| {
+        let (act, dials) = (Arc::new(Mutex::new(AT_ONCE)), Arc::default());
+        Upstream::new(Box::new(ScriptedProxy { name, act, dials }), TIMEOUT)
+    };
+    let server = named("192.0.2.1:80");
+    for (told, expected) in [
+        ("cannot connect to 192.0.2.1:80: refused", "cannot connect to it: refused"),
+        ("192.0.2.1:80 does not speak HTTP", "it does not speak HTTP"),
+        ("no answer from 192.0.2.1:8080, [192.0.2.1:80]", "no answer from 192.0.2.1:8080, [it]"),
+        ("nothing", "nothing"),
+    ] {
+        assert_eq!(server.nameless(told), expected);
+    }
+    assert_eq!(named("a").nameless("a word with a"), "a word with a");
+}

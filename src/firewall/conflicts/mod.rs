@@ -1,6 +1,8 @@
 //! What around us will not work together with the rules, each in one line with its remedy.
 //!
-//! Looked at at the start, by a reload, and with iptables-nft when others change their rules.
+//! Looked at at the start, by a reload, and when others change their rules or the network does;
+//! where no notification tells of that (iptables-legacy), what was found is looked for again each
+//! minute. So each is a warning that stands until it is over.
 //! Nothing of it is an error: others may know what they do, and what is read here is a guess from
 //! their rules.
 

@@ -21,6 +21,7 @@ use crate::firewall::switch::RULE_LIFETIME;
 use crate::firewall::switch::Switches;
 use crate::firewall::tools::{Ipset, Iptables};
 use crate::sync::lock;
+use crate::warnings::Complaints;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -123,8 +124,8 @@ pub(in crate::firewall) struct RulesFollower {
     pub(in crate::firewall) ipset: Ipset,
     pub(in crate::firewall) tools: Vec<(Family, Iptables)>,
     pub(in crate::firewall) now: Arc<Mutex<Ruleset>>,
-    /// What was told already of what will not work beside others' rules.
-    pub(in crate::firewall) conflicts: Vec<String>,
+    /// What will not work beside others' rules.
+    pub(in crate::firewall) conflicts: Arc<Mutex<Complaints>>,
 }
 
 impl RulesFollower {
@@ -184,14 +185,6 @@ impl Follow for RulesFollower {
     fn repair(&mut self) -> Repair {
         // With the servers that were learned of since.
         let now = self.now();
-        // Third-party rules have changed: what was let in may be dropped now. Without notifications
-        // they would have to be read every few seconds.
-        if self.sends_notifications() {
-            let conflicts = conflicts::all(&now, &self.tools, true);
-            let new = conflicts.iter().filter(|conflict| !self.conflicts.contains(conflict));
-            new.for_each(|conflict| warn!("{conflict}"));
-            self.conflicts = conflicts;
-        }
         // A rule cannot name a set that is not there: the sets come first. But what of one part
         // cannot be repaired must not keep the others from it.
         let mut repair = Repair::default();
@@ -203,6 +196,15 @@ impl Follow for RulesFollower {
             self.sets.listener.notify();
         }
         repair
+    }
+
+    fn look_for_conflicts(&mut self) {
+        let conflicts = conflicts::all(&self.now(), &self.tools, true);
+        lock(&self.conflicts).set(conflicts);
+    }
+
+    fn has_conflicts(&self) -> bool {
+        lock(&self.conflicts).hold()
     }
 
     fn sends_notifications(&self) -> bool {

@@ -18,7 +18,7 @@ use crate::firewall::family::Family;
 use crate::firewall::flow::Flow;
 use crate::firewall::installed::Installed;
 use crate::firewall::look_up::{self, KernelAnswer};
-use crate::firewall::monitor::{Follow, Monitor};
+use crate::firewall::monitor::Monitor;
 use crate::firewall::netlink::ipset::{Change, IpsetConnection};
 use crate::firewall::older_flows;
 use crate::firewall::policy_routes::PolicyRoutes;
@@ -29,6 +29,7 @@ use crate::firewall::switch::{OnFailure, Switches};
 use crate::firewall::tools::{Ipset, Iptables};
 use crate::route::Route;
 use crate::sync::lock;
+use crate::warnings::Complaints;
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -48,6 +49,7 @@ pub(in crate::firewall) struct IptablesRules {
     monitor: Mutex<Option<Monitor>>,
     heartbeat: Mutex<SwitchConnection>,
     at_drop: Mutex<AtDrop>,
+    conflicts: Arc<Mutex<Complaints>>,
     // Dropped after the rules are removed.
     _routes: device_routes::Routes,
     policy_routes: PolicyRoutes,
@@ -100,10 +102,11 @@ impl IptablesRules {
             info!("the LAN side: {}", ruleset.environment.lan.describe());
         }
         ruleset.environment.absent_cgroups().for_each(|why| warn!("{why}"));
-        conflicts::all(&ruleset, &tools, true).iter().for_each(|conflict| warn!("{conflict}"));
+        let conflicts = Arc::<Mutex<Complaints>>::default();
+        lock(&conflicts).set(conflicts::all(&ruleset, &tools, true));
         // What the kernel refuses may be wanted for UDP alone.
         let has_datagrams = Family::ALL.into_iter().any(|it| ruleset.captures_datagrams(it));
-        let attempt = || Self::attempt(&ruleset, &ipset, &tools, !has_datagrams);
+        let attempt = || Self::attempt(&ruleset, &ipset, &tools, !has_datagrams, &conflicts);
         match attempt() {
             // A tool outlives a snet that is killed, and may finish its work after we looked.
             Err(error) if error.is_interference() => {
@@ -113,11 +116,8 @@ impl IptablesRules {
             Err(error @ Error::Failed { .. }) if has_datagrams => {
                 debug!("trying what is possible: {error}");
                 let possible = parts::possible(ruleset.clone(), &ipset, &tools);
-                let told: Vec<String> =
-                    ruleset.environment.datagrams.told(&ruleset.policy).collect();
-                let new = possible.environment.datagrams.told(&possible.policy);
-                new.filter(|it| !told.contains(it)).for_each(|why| warn!("{why}"));
-                Self::attempt(&possible, &ipset, &tools, true)
+                lock(&conflicts).add(possible.environment.datagrams.told(&possible.policy));
+                Self::attempt(&possible, &ipset, &tools, true, &conflicts)
             }
             result => result,
         }
@@ -137,6 +137,7 @@ impl IptablesRules {
         ipset: &Ipset,
         tools: &[(Family, Iptables)],
         may_lose_ipv6: bool,
+        conflicts: &Arc<Mutex<Complaints>>,
     ) -> Result<IptablesRules, Error> {
         let stays_closed =
             ruleset.policy.on_failure == OnFailure::Closed && adopt::is_anything_closed()?;
@@ -192,6 +193,7 @@ impl IptablesRules {
             monitor: Mutex::new(None),
             heartbeat: Mutex::new(heartbeat),
             at_drop: Mutex::new(at_drop),
+            conflicts: Arc::clone(conflicts),
             _routes: routes,
             policy_routes,
             last: None,
@@ -204,18 +206,14 @@ impl IptablesRules {
 
     /// Follows the network and the rules from now on.
     fn watch(&self) {
-        let mut follower = RulesFollower {
+        let follower = RulesFollower {
             sets: Arc::clone(&self.sets),
             ipset: self.ipset.clone(),
             tools: self.tools.clone(),
             now: Arc::clone(&self.now),
-            conflicts: Vec::new(),
+            conflicts: Arc::clone(&self.conflicts),
         };
         let now = lock(&self.now).clone();
-        if follower.sends_notifications() {
-            // At the start they have been told.
-            follower.conflicts = conflicts::all(&now, &follower.tools, true);
-        }
         match Monitor::start(now, follower) {
             Ok(monitor) => *lock(&self.monitor) = Some(monitor),
             Err(error) => warn!("changes of the network are not followed: {error}"),
@@ -303,8 +301,7 @@ impl Installed for IptablesRules {
             self.exempt_flows(&known);
             self.turn(&old, &new, &first)?;
             self.policy_routes.succeed(&new.policy);
-            let conflicts = conflicts::between(&old, &new, &self.tools, true);
-            conflicts.iter().for_each(|conflict| warn!("{conflict}"));
+            lock(&self.conflicts).add(conflicts::between(&old, &new, &self.tools, true));
             *lock(&self.now) = new;
             Ok(())
         });

@@ -47,9 +47,18 @@ pub(in crate::firewall) struct RepairBackoff {
     repaired: VecDeque<Instant>,
     /// What cannot be repaired, so that it is said once.
     complaint: Complaint,
+    /// A program that is not outrun.
+    rival: Complaint,
 }
 
 impl RepairBackoff {
+    /// Time has passed.
+    pub(in crate::firewall) fn look(&mut self, now: Instant) {
+        if self.rest(now) == INTERVAL {
+            self.rival.clear();
+        }
+    }
+
     /// Takes in what a check has found.
     pub(in crate::firewall) fn record(&mut self, now: Instant, repair: Repair) {
         if !repair.repaired.is_empty() {
@@ -65,18 +74,18 @@ impl RepairBackoff {
         }));
     }
 
-    fn tell(&self, what: &str, now: Instant) {
+    fn tell(&mut self, what: &str, now: Instant) {
         let (times, rest) = (self.repaired.len(), self.rest(now).as_secs());
         if times <= WITHOUT_BACKOFF {
             warn!("another program changed the firewall, {what}; they are in place again");
         } else if times == WITHOUT_BACKOFF + 1 {
-            warn!(
+            self.rival.set(Some(format!(
                 "another program keeps taking the rules away ({what}, {times} times within {} \
                  minutes): it is not outrun, they are put back after {rest} s and then less and \
                  less often, down to once in {} s; stop that program, or snet",
                 WINDOW.as_secs() / 60,
                 LONGEST.as_secs()
-            );
+            )));
         } else {
             debug!("{what}; they are in place again, for the {times}th time");
         }
@@ -130,6 +139,10 @@ mod tests {
         }
         assert_eq!(backoff.rest(begin), LONGEST);
         assert_eq!(backoff.rest(begin + WINDOW), INTERVAL);
+        backoff.look(begin + WINDOW - Duration::from_secs(1));
+        assert!(backoff.rival.holds(), "it is warned of as long as that");
+        backoff.look(begin + WINDOW);
+        assert!(!backoff.rival.holds());
         backoff.record(begin + WINDOW, repaired());
         assert_eq!(backoff.repaired.len(), 1);
     }

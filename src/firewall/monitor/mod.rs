@@ -43,6 +43,9 @@ const LATEST: Duration = Duration::from_secs(2);
 /// (iptables-legacy).
 const UNNOTIFIED: Duration = Duration::from_secs(10);
 
+/// How often it is asked there whether a conflict has ended.
+const UNNOTIFIED_CONFLICT: Duration = Duration::from_secs(60);
+
 /// What a backend does about changes.
 pub(super) trait Follow: Send {
     /// The network is no longer as in `before`; adapts the sets.
@@ -50,6 +53,12 @@ pub(super) trait Follow: Send {
 
     /// Checks whether the rules are still in place, and puts back whatever can be.
     fn repair(&mut self) -> Repair;
+
+    /// Looks again for what will not work together with the rules.
+    fn look_for_conflicts(&mut self);
+
+    /// Whether something was found.
+    fn has_conflicts(&self) -> bool;
 
     /// Whether the kernel notifies of changes of our own rules (nf_tables does).
     fn sends_notifications(&self) -> bool;
@@ -134,6 +143,7 @@ impl Watch {
         // All may have changed before the subscription.
         let (mut network, mut rules, mut third_party) = (true, true, true);
         let mut read = Instant::now();
+        let (mut looks, mut looked) = (true, Instant::now());
         routes.update(policy);
         self.listen();
         policy_routes.update(policy);
@@ -144,6 +154,7 @@ impl Watch {
             network |= changed.network;
             rules |= changed.rules || !follow.sends_notifications();
             third_party |= changed.rules;
+            looks |= changed.rules;
             let mut next = now.clone();
             // Router mode asks what third-party rules forward, UDP what they drop; like our own
             // rules not more often than that.
@@ -166,6 +177,7 @@ impl Watch {
                     follow.environment(&now, &next);
                     say(policy, &now, &next);
                     now = next;
+                    looks = true;
                     told.clear();
                 }
                 // What was known stays in force, for instance while the only uplink is redialled.
@@ -184,6 +196,12 @@ impl Watch {
                 let repair = follow.repair();
                 backoff.record(Instant::now(), repair);
             }
+            let unnotified = || looked.elapsed() >= UNNOTIFIED_CONFLICT && has_silent_tables();
+            if std::mem::take(&mut looks) || follow.has_conflicts() && unnotified() {
+                follow.look_for_conflicts();
+                looked = Instant::now();
+            }
+            backoff.look(Instant::now());
             policy_routes.update(policy);
             checked = Instant::now();
             until = backoff.rest(checked);
@@ -260,20 +278,15 @@ fn say(policy: &Policy, before: &Environment, after: &Environment) {
             None => info!("cgroup {} is gone", now.path),
         }
     }
-    let (offload, told) = (&after.offload, after.offload.told(policy));
-    if told != before.offload.told(policy) {
-        told.iter().for_each(|told| warn!("{told}"));
-    }
+    let offload = &after.offload;
     if offload.describe() != before.offload.describe() {
         offload.describe().iter().for_each(|now| info!("{now}"));
     }
-    let Some(wanted) = &policy.lan else { return };
+    if policy.lan.is_none() {
+        return;
+    }
     let (before, after) = (&before.lan, &after.lan);
     if before.describe() != after.describe() {
         info!("the LAN side is now: {}", after.describe());
-    }
-    let known = before.conflicts(wanted);
-    for conflict in after.conflicts(wanted).iter().filter(|conflict| !known.contains(conflict)) {
-        warn!("{conflict}");
     }
 }

@@ -4,12 +4,15 @@
 use super::error::Error;
 use super::kernel_table::KernelTable;
 use crate::firewall::change_listener::ChangeListener;
+use crate::firewall::conflicts;
 use crate::firewall::environment::Environment;
+use crate::firewall::family::Family;
 use crate::firewall::iptables::admission::Admission;
 use crate::firewall::monitor::{Follow, Repair};
 use crate::firewall::ruleset::Ruleset;
+use crate::firewall::tools::Iptables;
 use crate::sync::lock;
-use crate::warnings::Complaint;
+use crate::warnings::{Complaint, Complaints};
 use std::sync::{Arc, Mutex};
 
 /// Adapts the table to the changes around it.
@@ -20,6 +23,8 @@ pub(super) struct TableFollower {
     pub(super) listener: Arc<ChangeListener>,
     /// A change of the network could not be followed, and why: it is said once, and made up for.
     pub(super) behind: Complaint,
+    /// What will not work beside others' rules.
+    pub(super) conflicts: Arc<Mutex<Complaints>>,
 }
 
 impl TableFollower {
@@ -73,6 +78,16 @@ impl Follow for TableFollower {
         repair
     }
 
+    fn look_for_conflicts(&mut self) {
+        let now = lock(&self.now).clone();
+        let conflicts = conflicts::all(&now, &every_tool(), false);
+        lock(&self.conflicts).set(conflicts);
+    }
+
+    fn has_conflicts(&self) -> bool {
+        lock(&self.conflicts).hold()
+    }
+
     /// It does, of every heartbeat and every learned address as well. So the table is checked every
     /// now and then, which costs three questions to the kernel.
     fn sends_notifications(&self) -> bool {
@@ -83,4 +98,10 @@ impl Follow for TableFollower {
     fn is_disturbed(&self) -> bool {
         false
     }
+}
+
+/// iptables is third-party here.
+pub(super) fn every_tool() -> Vec<(Family, Iptables)> {
+    let tools = |family| Iptables::every(family).into_iter().map(move |tools| (family, tools));
+    Family::ALL.into_iter().flat_map(tools).collect()
 }

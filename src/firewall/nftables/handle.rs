@@ -1,7 +1,7 @@
 //! The installed rules of this backend: a table in the kernel, followed and kept up to date.
 
 use super::error::Error;
-use super::follow::TableFollower;
+use super::follow::{TableFollower, every_tool};
 use super::kernel_table::KernelTable;
 use super::owner::TableOwner;
 use super::reconcile;
@@ -21,10 +21,9 @@ use crate::firewall::policy::Policy;
 use crate::firewall::policy_routes::PolicyRoutes;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::switch::{OnFailure, Switches};
-use crate::firewall::tools::Iptables;
 use crate::route::Route;
 use crate::sync::lock;
-use crate::warnings::Complaint;
+use crate::warnings::{Complaint, Complaints};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -47,6 +46,7 @@ pub(in crate::firewall) struct NftablesRules {
     _routes: device_routes::Routes,
     policy_routes: PolicyRoutes,
     admission: Arc<Admission>,
+    conflicts: Arc<Mutex<Complaints>>,
 }
 
 impl NftablesRules {
@@ -63,8 +63,8 @@ impl NftablesRules {
         ruleset.environment.absent_cgroups().for_each(|why| warn!("{why}"));
         let admission = Arc::<Admission>::default();
         admission.follow(&ruleset);
-        let conflicts = conflicts::all(&ruleset, &every_tool(), false);
-        conflicts.iter().for_each(|conflict| warn!("{conflict}"));
+        let mut conflicts = Complaints::default();
+        conflicts.set(conflicts::all(&ruleset, &every_tool(), false));
         let is_closed = ruleset.policy.on_failure == OnFailure::Closed;
         let stays_closed = is_closed && reconcile::is_closed()?;
         let routes = device_routes::Routes::put(&ruleset.policy);
@@ -79,6 +79,7 @@ impl NftablesRules {
             _routes: routes,
             policy_routes,
             admission,
+            conflicts: Arc::new(Mutex::new(conflicts)),
         };
         fault::at(Step::Follow).map_err(|source| Error::Netlink { source })?;
         installed.watch();
@@ -93,6 +94,7 @@ impl NftablesRules {
             now: Arc::clone(&self.now),
             listener: Arc::clone(&self.listener),
             behind: Complaint::default(),
+            conflicts: Arc::clone(&self.conflicts),
         };
         *lock(&self.monitor) = Monitor::start(now, follower)
             .inspect_err(|error| warn!("changes of the network are not followed: {error}"))
@@ -130,8 +132,7 @@ impl Installed for NftablesRules {
             self.table.replace(&new, &first)?;
             self.policy_routes.succeed(&new.policy);
             self.admission.follow(&new);
-            let conflicts = conflicts::between(&old, &new, &every_tool(), false);
-            conflicts.iter().for_each(|conflict| warn!("{conflict}"));
+            lock(&self.conflicts).add(conflicts::between(&old, &new, &every_tool(), false));
             *lock(&self.now) = new;
             Ok(())
         });
@@ -255,10 +256,4 @@ fn without_flowtables(error: &Error) -> String {
         ),
         error => error.to_string(),
     }
-}
-
-/// iptables is third-party here.
-fn every_tool() -> Vec<(Family, Iptables)> {
-    let tools = |family| Iptables::every(family).into_iter().map(move |tools| (family, tools));
-    Family::ALL.into_iter().flat_map(tools).collect()
 }

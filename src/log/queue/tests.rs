@@ -142,6 +142,7 @@ fn without_a_thread_the_last_words_are_written_all_the_same() {
 #[test]
 fn pieces_are_whole_lines() {
     let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    theirs.set_read_timeout(Some(PATIENCE)).unwrap();
     let text = "x".repeat(993);
     let long = "x".repeat(9000);
     let lines = [&text, &text, &text, &text, &text, &long, &text]
@@ -162,6 +163,7 @@ fn what_the_journal_does_not_take_goes_to_standard_error() {
     let played = UnixDatagram::bind(&path).unwrap();
     played.set_read_timeout(Some(PATIENCE)).unwrap();
     let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.set_read_timeout(Some(PATIENCE)).unwrap();
     let queue = queue_to(Some(Journal::at(&path).unwrap()), MOST);
     queue.begin(ours).unwrap();
     say(&queue, "to the journal");

@@ -86,7 +86,7 @@ impl Shadowsocks {
 
     async fn make_association(&self) -> Result<Association, Error> {
         if !self.carries_datagrams {
-            return Err(Error::NoDatagrams { proxy: self.name().to_owned() });
+            return Err(Error::NoDatagrams);
         }
         let socket = self.server.datagrams().await?;
         let codec: Box<dyn DatagramCodec> = match self.key.method().edition() {

@@ -108,7 +108,7 @@ impl Socks5 {
 
     async fn make_association(&self) -> Result<Association, Error> {
         if !self.carries_datagrams {
-            return Err(Error::NoDatagrams { proxy: self.name().to_owned() });
+            return Err(Error::NoDatagrams);
         }
         let (greeter, server) = (&self.greeter, &self.greeter.server);
         let mut tcp = greeter.greet(&Progress::default()).await?;
