@@ -1,6 +1,7 @@
 //! What the daemon shows of itself, put together when somebody asks.
 
 use super::generation::{Generation, Parts};
+use super::today::{DayBytes, DayMoment};
 use super::upkeep;
 use crate::config::{BodyOrigin, Config, Purpose, SubscriptionConfig};
 use crate::firewall::{DirectBytes, DirectCounts, DirectReason, Family};
@@ -64,6 +65,27 @@ pub(super) fn status(generation: &Generation, parts: &Parts) -> StatusView {
         refusals: parts.stats.refusals.list().iter().map(upkeep::refusal).collect(),
         memory: resident(),
         log_lines_lost: parts.source.log().lost(),
+    }
+}
+
+/// The same with what has flowed today; with `of_kernel` also with what the kernel sent directly.
+pub(super) fn whole_status(
+    generation: &Generation,
+    parts: &Parts,
+    of_kernel: bool,
+) -> impl Future<Output = StatusView> + use<> {
+    let mut view = status(generation, parts);
+    let (stats, today) = (Arc::clone(&parts.stats), Arc::clone(&parts.today));
+    let firewall = Arc::clone(&parts.firewall);
+    let is_daemon = parts.purpose == Purpose::Daemon;
+    async move {
+        if of_kernel {
+            view.direct = firewall.direct().await.map(|counts| direct(&counts));
+        }
+        let sums = DayBytes::of(&stats, &stats.live.list());
+        let today = today.today(DayMoment::now(), sums, view.direct.as_deref());
+        view.today = is_daemon.then_some(today);
+        view
     }
 }
 

@@ -21,7 +21,7 @@ use super::reload_history::ReloadCause;
 use super::seeing;
 use super::signals::{SignalMeaning, Signals};
 use super::subscriptions::{Arrival, Fetching};
-use super::today::{DayBytes, DayMoment};
+use super::today::DayMoment;
 use crate::config::Purpose;
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;
@@ -29,7 +29,6 @@ use crate::exit::{SOFTWARE, UNAVAILABLE};
 use crate::fault::{self, Step};
 use crate::file_stamp::ListFile;
 use crate::firewall::OnFailure;
-use crate::view::StatusView;
 use crate::warnings;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -290,7 +289,7 @@ impl Daemon {
         let (said, result) = match verb {
             Verb::Reload => self.reload_file(ReloadCause::Command).await,
             Verb::Look(Look::Status) => {
-                let view = self.whole_status(true);
+                let view = seeing::whole_status(&self.generation, &self.parts, true);
                 // Tools may be slow.
                 tokio::spawn(async move {
                     let _ = answer.send(as_json(&view.await));
@@ -354,29 +353,11 @@ impl Daemon {
         if !is_new_day && !notify::is_wanted() {
             return;
         }
-        let view = self.whole_status(is_new_day);
+        let view = seeing::whole_status(&self.generation, &self.parts, is_new_day);
         tokio::spawn(async move {
             let brief = seeing::brief(&view.await);
             notify::status(&brief);
         });
-    }
-
-    /// The state, with what has flowed today; with `of_kernel` also what the kernel sent directly.
-    fn whole_status(&self, of_kernel: bool) -> impl Future<Output = StatusView> + use<> {
-        let mut view = seeing::status(&self.generation, &self.parts);
-        let stats = Arc::clone(&self.parts.stats);
-        let today = Arc::clone(&self.parts.today);
-        let firewall = Arc::clone(&self.parts.firewall);
-        let is_daemon = self.parts.purpose == Purpose::Daemon;
-        async move {
-            if of_kernel {
-                view.direct = firewall.direct().await.map(|counts| seeing::direct(&counts));
-            }
-            let sums = DayBytes::of(&stats, &stats.live.list());
-            let today = today.today(DayMoment::now(), sums, view.direct.as_deref());
-            view.today = is_daemon.then_some(today);
-            view
-        }
     }
 
     /// Asks every proxy whether it answers, and watches them from then on; also whether their UDP
