@@ -43,8 +43,7 @@ impl LocalDay {
     /// The day that this is a time of, and how much of it is over by then.
     pub fn of(time: &DateTime) -> (Self, Duration) {
         let day = LocalDay { year: time.year(), month: time.month(), day: time.month_day() };
-        let [hours, minutes, seconds] =
-            [time.hour(), time.minute(), time.second()].map(|it| u64::from(it));
+        let [hours, minutes, seconds] = [time.hour(), time.minute(), time.second()].map(u64::from);
         (day, Duration::from_secs(hours * 3600 + minutes * 60 + seconds))
     }
 }
