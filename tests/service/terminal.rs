@@ -78,7 +78,8 @@ fn a_mistake_is_marked_at_a_terminal_and_one_line_in_a_pipe() {
     let path = file.display();
     for marked in [
         format!(
-            "error: mode: found \"lokal\"\n --> {path}:1\n  |\n1 | mode = \"lokal\"\n  |        ^^^^^^^ "
+            "error: mode: found \"lokal\"\n --> {path}:1\n  |\n1 | mode = \"lokal\"\n  \
+             |        ^^^^^^^ "
         ),
         format!("\n --> {path}:3\n  |\n3 | [lisen]\n  |  ^^^^^ did you mean \"listen\"?\n"),
     ] {
