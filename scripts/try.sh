@@ -36,4 +36,18 @@ if ! command -v cargo >/dev/null; then
     exit 1
 fi
 cargo build --release
-exec "${CARGO_TARGET_DIR:-target}/release/snet" selftest
+snet=${CARGO_TARGET_DIR:-target}/release/snet
+"$snet" selftest
+cat <<EOF
+
+That was a network of its own: yours is as it was. Next, as root:
+
+    install -m 755 $snet /usr/local/bin/
+    mkdir -p /etc/snet
+    nano /etc/snet/config.toml          # your proxy: README.md, "On a desktop" or "On a router"
+    snet check                          # lists every mistake, or says what the file means
+    snet                                # runs until Ctrl-C; as a service: scripts/install.sh
+
+Of a file of SNET, Clash, sing-box or shadowsocks, or of links, snet makes its own:
+    snet config import FILE -o /etc/snet/config.toml
+EOF

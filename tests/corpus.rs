@@ -9,6 +9,8 @@ mod cache;
 mod config;
 #[path = "../fuzz/bodies/datagram.rs"]
 mod datagram;
+#[path = "../fuzz/bodies/import.rs"]
+mod import;
 #[path = "../fuzz/bodies/link.rs"]
 mod link;
 #[path = "../fuzz/bodies/lists.rs"]
@@ -74,6 +76,11 @@ fn links_to_proxies() {
 #[test]
 fn bodies_of_subscriptions() {
     damaged("subscription", COPIES / 4, subscription::run);
+}
+
+#[test]
+fn files_of_other_programs() {
+    damaged("import", COPIES / 20, import::run);
 }
 
 #[test]

@@ -22,6 +22,9 @@ _snet() {
             snet,cleanup)
                 cmd="snet__subcmd__cleanup"
                 ;;
+            snet,config)
+                cmd="snet__subcmd__config"
+                ;;
             snet,delay)
                 cmd="snet__subcmd__delay"
                 ;;
@@ -52,11 +55,26 @@ _snet() {
             snet,use)
                 cmd="snet__subcmd__use"
                 ;;
+            snet__subcmd__config,help)
+                cmd="snet__subcmd__config__subcmd__help"
+                ;;
+            snet__subcmd__config,import)
+                cmd="snet__subcmd__config__subcmd__import"
+                ;;
+            snet__subcmd__config__subcmd__help,help)
+                cmd="snet__subcmd__config__subcmd__help__subcmd__help"
+                ;;
+            snet__subcmd__config__subcmd__help,import)
+                cmd="snet__subcmd__config__subcmd__help__subcmd__import"
+                ;;
             snet__subcmd__help,check)
                 cmd="snet__subcmd__help__subcmd__check"
                 ;;
             snet__subcmd__help,cleanup)
                 cmd="snet__subcmd__help__subcmd__cleanup"
+                ;;
+            snet__subcmd__help,config)
+                cmd="snet__subcmd__help__subcmd__config"
                 ;;
             snet__subcmd__help,delay)
                 cmd="snet__subcmd__help__subcmd__delay"
@@ -88,6 +106,9 @@ _snet() {
             snet__subcmd__help,use)
                 cmd="snet__subcmd__help__subcmd__use"
                 ;;
+            snet__subcmd__help__subcmd__config,import)
+                cmd="snet__subcmd__help__subcmd__config__subcmd__import"
+                ;;
             *)
                 ;;
         esac
@@ -95,7 +116,7 @@ _snet() {
 
     case "${cmd}" in
         snet)
-            opts="-c -v -h -V --config --dns-only --verbose --help --version check rules reload status explain use delay top link cleanup selftest help"
+            opts="-c -v -h -V --config --dns-only --verbose --help --version check rules reload status explain use delay top link config cleanup selftest help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -145,6 +166,84 @@ _snet() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        snet__subcmd__config)
+            opts="-h --help import help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        snet__subcmd__config__subcmd__help)
+            opts="import help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        snet__subcmd__config__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        snet__subcmd__config__subcmd__help__subcmd__import)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        snet__subcmd__config__subcmd__import)
+            opts="-o -h --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -205,7 +304,7 @@ _snet() {
             return 0
             ;;
         snet__subcmd__help)
-            opts="check rules reload status explain use delay top link cleanup selftest help"
+            opts="check rules reload status explain use delay top link config cleanup selftest help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -235,6 +334,34 @@ _snet() {
         snet__subcmd__help__subcmd__cleanup)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        snet__subcmd__help__subcmd__config)
+            opts="import"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        snet__subcmd__help__subcmd__config__subcmd__import)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

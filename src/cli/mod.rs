@@ -4,6 +4,7 @@
 //! - `run` what changes this machine: the daemon, cleanup
 //! - `file` a configuration file: check, rules
 //! - `link` proxies as links
+//! - `import` another program's file
 //! - `asking` the running daemon: reload, status, explain, top
 //! - `wrong` what is wrong with a file, also for a terminal
 //! - `choosing` its proxies: use, delay
@@ -12,6 +13,7 @@
 mod asking;
 mod choosing;
 mod file;
+mod import;
 mod link;
 mod out;
 mod run;
@@ -24,6 +26,7 @@ use asking::{ExplainArguments, SocketArgument, StatusArguments, TopArguments};
 use choosing::{DelayArguments, UseArguments};
 use clap::{CommandFactory, Parser, Subcommand};
 use file::{FileArguments, RulesArguments};
+use import::ConfigCommand;
 use link::LinkArguments;
 use run::RunArguments;
 use std::path::PathBuf;
@@ -74,6 +77,9 @@ enum Command {
     /// Print proxies as links and as tables of the file: those of a file, or that of a link on
     /// standard input.
     Link(LinkArguments),
+    /// Configurations of other programs.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Remove whatever a killed snet has left in the kernel.
     Cleanup {
         /// Leave a network that firewall.on-failure = "closed" keeps closed.
@@ -129,6 +135,7 @@ pub fn main() -> ExitCode {
         Some(Command::Delay(of)) => choosing::delay(of),
         Some(Command::Top(of)) => asking::top(of),
         Some(Command::Link(of)) => link::link(&of),
+        Some(Command::Config(command)) => import::run(&command),
         Some(Command::Cleanup { keep_closed }) => run::cleanup(keep_closed),
         Some(Command::Selftest { backend }) => {
             selftest::run(backend.and_then(|word| word.parse().ok()))

@@ -154,7 +154,7 @@ fn allowed(plugin: &PluginSpec, plugins: bool) -> Result<(), LinkProblem> {
 }
 
 /// Providers give several servers the same name.
-fn unique(name: &str, names: &mut HashSet<String>) -> String {
+pub(super) fn unique(name: &str, names: &mut HashSet<String>) -> String {
     let numbered = |number: usize| match number {
         1 => name.to_owned(),
         number => format!("{name} #{number}"),

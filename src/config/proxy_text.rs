@@ -18,21 +18,25 @@ use zeroize::Zeroizing;
 /// # Errors
 /// It is none, or asks for what snet does not do.
 pub fn proxy_of_link(text: &str) -> Result<ProxyConfig, LinkProblem> {
-    let LinkedProxy { label, server, kind } = read(text)?;
-    Ok(ProxyConfig {
-        name: label,
-        host: server.host,
-        port: server.port,
-        connect_timeout: CONNECT_TIMEOUT,
-        udp: kind.udp_by_default(),
-        send_names: SendNames::default(),
-        dial_options: DialOptions::default(),
-        warm: true,
-        kind,
-    })
+    read(text).map(ProxyConfig::of_link)
 }
 
 impl ProxyConfig {
+    /// The proxy of a link, with what the file says by default.
+    pub(super) fn of_link(LinkedProxy { label, server, kind }: LinkedProxy) -> Self {
+        ProxyConfig {
+            name: label,
+            host: server.host,
+            port: server.port,
+            connect_timeout: CONNECT_TIMEOUT,
+            udp: kind.udp_by_default(),
+            send_names: SendNames::default(),
+            dial_options: DialOptions::default(),
+            warm: true,
+            kind,
+        }
+    }
+
     /// The link that means this proxy; it holds the password, and knows nothing of time-outs,
     /// options, authorities and pins.
     pub fn link(&self) -> ShareLink {
@@ -138,7 +142,7 @@ fn parts(credentials: Option<&Credentials>) -> Option<(Option<&str>, &Secret)> {
 
 /// A string of TOML. Bytes that are no text (they can only come from a password-file) are shown as
 /// such, and would have to stay in their file.
-fn quoted(bytes: &[u8]) -> Zeroizing<String> {
+pub(super) fn quoted(bytes: &[u8]) -> Zeroizing<String> {
     let text = Zeroizing::new(String::from_utf8_lossy(bytes).into_owned());
     let mut quoted = Zeroizing::new(String::with_capacity(text.len() + 2));
     quoted.push('"');

@@ -174,7 +174,7 @@ fn provided_by(
             Ok(provided) => Some(provided),
             Err(why) => item.refuse_as(
                 format!("{} ({why})", path.display()),
-                "SIP008, links (plain or in base64), or a Clash file with proxies",
+                "SIP008, links (plain or in base64), a Clash or a sing-box file",
             ),
         };
     }

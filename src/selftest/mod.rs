@@ -141,6 +141,8 @@ fn play_machine(host_network: &str, backend: Backend) -> Result<ExitCode, Unable
     let has_ipv6 = has_ipv6();
     let _internet = Internet::connect(has_ipv6)?;
 
+    // Which table is which, where there are two.
+    let _ = writeln!(io::stdout(), "\nWith the backend {backend}:\n");
     let mut table = TrialTable::new();
     let result = trials::run(&mut table, backend, has_ipv6);
     let is_well = result.is_ok() && table.count(TrialVerdict::Failed) == 0;

@@ -5,6 +5,8 @@
 //! |---|---|---|
 //! | SIP008, JSON | `{` with `servers`, or a list of them | `sip008` |
 //! | a Clash file, YAML (or JSON) | `proxies` at the top | `clash` |
+//! | a sing-box file, JSON | `outbounds` at the top | `sing_box` |
+//! | a configuration of shadowsocks, JSON | `server` and `method` at the top | `sip008` |
 //! | a list of links | a `scheme://` at the begin of a line | `links` |
 //! | any of these in base64 | no other character; any alphabet, padding, line length | |
 //!
@@ -17,16 +19,18 @@
 mod clash;
 mod entry;
 mod information;
-mod json;
+pub mod json;
 mod links;
+mod sing_box;
 mod sip008;
-mod tree;
+pub mod tree;
 mod yaml;
 
 use crate::share_link::encoding::base64_decoded;
 use crate::share_link::{LinkProblem, ShareLink};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
 use tree::Node;
 use zeroize::Zeroizing;
 
@@ -36,8 +40,14 @@ pub const LONGEST_BODY: usize = 8 << 20;
 /// What stands behind so many proxies is only counted.
 pub const MOST_PROXIES: usize = 4096;
 
-/// Names of other protocols that are told apart, and entries that are shown.
+/// Names of other protocols that are told apart, and pieces of information.
 const MOST_SHOWN: usize = 16;
+
+/// Entries that are named with what is wrong with them.
+const MOST_UNFIT: usize = 256;
+
+/// Keys at the top of a file that are named.
+const MOST_KEYS: usize = 32;
 
 /// What a body says.
 #[derive(Debug)]
@@ -50,6 +60,8 @@ pub struct SubscriptionBody {
     pub passed_over: PassedOver,
     /// What the body itself says of the traffic (SIP008).
     pub traffic: Traffic,
+    /// Keys beside the list of servers, which nobody reads here; the first few.
+    pub other_keys: Vec<String>,
 }
 
 /// How a body is written.
@@ -59,6 +71,10 @@ pub enum BodyFormat {
     Sip008,
     /// `proxies:` of Clash and mihomo.
     Clash,
+    /// `outbounds` of sing-box.
+    SingBox,
+    /// `config.json` of shadowsocks' own programs.
+    Shadowsocks,
     /// A link on each line.
     Links,
 }
@@ -99,7 +115,8 @@ pub struct Traffic {
 /// Why a body says nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "found {found}; accepted: SIP008, links (plain or in base64), or a Clash file with proxies"
+    "found {found}; accepted: SIP008, links (plain or in base64), a Clash file with proxies, or a \
+     sing-box file with outbounds"
 )]
 pub struct UnreadableBody {
     /// What came; never a secret.
@@ -143,6 +160,7 @@ impl SubscriptionBody {
             proxies: Vec::new(),
             passed_over: PassedOver::default(),
             traffic: Traffic::default(),
+            other_keys: Vec::new(),
         }
     }
 
@@ -174,7 +192,7 @@ impl SubscriptionBody {
             }
             BodyEntry::Unfit { name, problem } => {
                 passed_over.unfit_count += 1;
-                if passed_over.unfit.len() < MOST_SHOWN {
+                if passed_over.unfit.len() < MOST_UNFIT {
                     passed_over.unfit.push((name, problem));
                 }
             }
@@ -246,18 +264,42 @@ fn plain(body: &[u8]) -> Result<SubscriptionBody, Unknown> {
     Err(Unknown::Text)
 }
 
-fn of_tree(root: &Node, text: &str) -> Result<SubscriptionBody, UnreadableBody> {
+fn of_tree(root: &Rc<Node>, text: &str) -> Result<SubscriptionBody, UnreadableBody> {
     let read = if let Some(proxies) = root.get("proxies") {
         let no_list = || UnreadableBody::new("\"proxies\" that is no list");
         clash::read(proxies.list().ok_or_else(no_list)?)
+    } else if let Some(outbounds) = root.get("outbounds") {
+        let no_list = || UnreadableBody::new("\"outbounds\" that is no list");
+        let list = outbounds.list().ok_or_else(no_list)?;
+        if sing_box::are_of_xray(list) {
+            return Err(UnreadableBody::new("a configuration of Xray or V2Ray"));
+        }
+        sing_box::read(list)
     } else if root.get("servers").is_some() {
         sip008::read(root)?
     } else if let Some(servers) = root.list().filter(|list| sip008::are_servers(list)) {
         sip008::servers(servers)
+    } else if sip008::is_server(root) {
+        let body = sip008::servers(std::slice::from_ref(root));
+        SubscriptionBody { format: BodyFormat::Shadowsocks, ..body }
     } else {
         return Err(unknown(text.as_bytes()));
     };
+    let read = SubscriptionBody { other_keys: other_keys(root), ..read };
     Ok(read.information_last())
+}
+
+/// Keys at the top that say something of no server.
+fn other_keys(root: &Node) -> Vec<String> {
+    let Node::Map(entries) = root else { return Vec::new() };
+    let is_other = |key: &&str| {
+        !["proxies", "outbounds", "servers", "version", "bytes_used", "bytes_remaining"]
+            .iter()
+            .chain(&sip008::KEYS)
+            .any(|known| known == key)
+    };
+    let keys = entries.iter().map(|(key, _)| key.as_str()).filter(is_other);
+    keys.take(MOST_KEYS).map(shown).collect()
 }
 
 /// The whole body, or each of its lines by itself.
@@ -312,6 +354,8 @@ impl fmt::Display for BodyFormat {
         f.write_str(match self {
             BodyFormat::Sip008 => "SIP008",
             BodyFormat::Clash => "a Clash file",
+            BodyFormat::SingBox => "a sing-box file",
+            BodyFormat::Shadowsocks => "a configuration of shadowsocks",
             BodyFormat::Links => "a list of links",
         })
     }

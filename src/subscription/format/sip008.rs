@@ -21,9 +21,18 @@ pub(super) fn read(root: &Node) -> Result<SubscriptionBody, UnreadableBody> {
     Ok(SubscriptionBody { traffic, ..servers(list) })
 }
 
+/// The keys of a server.
+pub(super) const KEYS: [&str; 8] =
+    ["server", "server_port", "method", "password", "plugin", "plugin_opts", "remarks", "id"];
+
+/// Whether it is a server by itself, as shadowsocks' own programs have it.
+pub(super) fn is_server(root: &Node) -> bool {
+    root.get("server").is_some() && root.get("method").is_some()
+}
+
 /// Whether a list is one of servers.
 pub(super) fn are_servers(list: &[Rc<Node>]) -> bool {
-    list.iter().any(|entry| entry.get("server").is_some() && entry.get("method").is_some())
+    list.iter().any(|entry| is_server(entry))
 }
 
 /// Reads a list of servers.

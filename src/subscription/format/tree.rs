@@ -17,17 +17,21 @@ const MOST_MERGES: usize = 8;
 
 /// A value of a body.
 #[derive(Debug)]
-pub(super) enum Node {
+pub enum Node {
+    /// Nothing.
     Null,
+    /// The text of a scalar, whatever its type.
     Text(String),
+    /// Values in their order.
     List(Vec<Rc<Node>>),
+    /// Keys in their order.
     Map(Vec<(String, Rc<Node>)>),
 }
 
 impl Node {
     /// The value of a key, unless it is null. Of a key that stands there twice, the first one.
     /// `<<` brings in the keys of other maps (<https://yaml.org/type/merge.html>).
-    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+    pub fn get(&self, key: &str) -> Option<&Node> {
         let mut merges = MOST_MERGES;
         self.merged(key, &mut merges)
     }
@@ -51,14 +55,16 @@ impl Node {
         None
     }
 
-    pub(super) fn list(&self) -> Option<&[Rc<Node>]> {
+    /// The values, if it is a list.
+    pub fn list(&self) -> Option<&[Rc<Node>]> {
         match self {
             Node::List(list) => Some(list),
             _ => None,
         }
     }
 
-    pub(super) fn text(&self) -> Option<&str> {
+    /// The text, if it is one.
+    pub fn text(&self) -> Option<&str> {
         match self {
             Node::Text(text) => Some(text),
             _ => None,
@@ -66,17 +72,17 @@ impl Node {
     }
 
     /// The text of a key, unless it is empty.
-    pub(super) fn text_of(&self, key: &str) -> Option<&str> {
+    pub fn text_of(&self, key: &str) -> Option<&str> {
         self.get(key)?.text().filter(|text| !text.is_empty())
     }
 
     /// Whether a key says yes.
-    pub(super) fn is_on(&self, key: &str) -> bool {
+    pub fn is_on(&self, key: &str) -> bool {
         self.yes_or_no(key) == Some(true)
     }
 
     /// Yes or no, as YAML 1.1 has it.
-    pub(super) fn yes_or_no(&self, key: &str) -> Option<bool> {
+    pub fn yes_or_no(&self, key: &str) -> Option<bool> {
         match self.text_of(key)?.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => Some(true),
             "false" | "no" | "off" | "0" => Some(false),

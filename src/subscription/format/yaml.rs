@@ -10,7 +10,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Keys at the top of the file.
-const WANTED: [&str; 5] = ["proxies", "servers", "version", "bytes_used", "bytes_remaining"];
+const WANTED: [&str; 6] =
+    ["proxies", "outbounds", "servers", "version", "bytes_used", "bytes_remaining"];
+
+/// So many other keys are kept by their names.
+const MOST_OTHERS: usize = 64;
 
 /// Reads the first document of a text.
 pub(super) fn read(text: &str) -> Result<Rc<Node>, UnreadableBody> {
@@ -127,6 +131,7 @@ impl Tree {
             self.anchors.insert(anchor, finished.clone());
         }
         let keeps_next = self.keeps_next();
+        let is_root = self.open.len() == 1;
         let Some(parent) = self.open.last_mut() else { return Ok(Some(finished.node)) };
         match &mut parent.node {
             Node::Map(_) if parent.key.is_none() => {
@@ -138,6 +143,8 @@ impl Tree {
                 let key = parent.key.take().unwrap_or_default();
                 if keeps_next {
                     entries.push((key, finished.node));
+                } else if is_root && entries.len() < MOST_OTHERS {
+                    entries.push((key, Rc::new(Node::Null)));
                 }
             }
             Node::List(list) if keeps_next => list.push(finished.node),

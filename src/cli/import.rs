@@ -1,0 +1,93 @@
+//! `snet config import`: another program's file in, a file of snet's own out.
+
+use super::out::{fail, print, say};
+use crate::config::{ImportedConfig, import};
+use crate::exit::{CONFIG, NOPERM, UNAVAILABLE};
+use crate::subscription::format::LONGEST_BODY;
+use clap::{Args, Subcommand};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use zeroize::Zeroizing;
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Make a configuration of another program's file: SNET's config.json, the proxies of a Clash
+    /// file, the outbounds of a sing-box file, shadowsocks' config.json, links.
+    ///
+    /// What it prints holds the passwords. Its comments say what was not taken over, and why.
+    Import(ImportArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArguments {
+    /// The other program's file; "-" is standard input.
+    pub file: PathBuf,
+    /// Write here, readable only by its owner, instead of to standard output. A file that is there
+    /// is never replaced.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+pub fn run(command: &ConfigCommand) -> ExitCode {
+    let ConfigCommand::Import(of) = command;
+    let shown = of.file.display();
+    let bytes = match read(&of.file) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            return fail(code(&error), format_args!("{shown}: cannot read the file: {error}"));
+        }
+    };
+    let folder = of.file.parent().filter(|it| !it.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize().unwrap_or_default();
+    let ImportedConfig { text, proxies, left_out } = match import(&bytes, &folder) {
+        Ok(imported) => imported,
+        Err(why) => return fail(CONFIG, format_args!("{shown}: {why}")),
+    };
+    let rest = match left_out {
+        0 => String::new(),
+        count => format!("; its comments say what was not taken over ({count})"),
+    };
+    let plural = if proxies == 1 { "proxy" } else { "proxies" };
+    let Some(output) = &of.output else {
+        let code = print(&text);
+        say(format_args!("{proxies} {plural}{rest}"));
+        return code;
+    };
+    let path = output.display();
+    match write(output, &text) {
+        Ok(()) => {
+            say(format_args!("{path}: {proxies} {plural}{rest}"));
+            say(format_args!("next: snet check -c {path}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fail(UNAVAILABLE, format_args!("{path} is there already, and is not replaced"))
+        }
+        Err(error) => fail(code(&error), format_args!("{path}: cannot write the file: {error}")),
+    }
+}
+
+fn code(error: &io::Error) -> u8 {
+    if error.kind() == io::ErrorKind::PermissionDenied { NOPERM } else { UNAVAILABLE }
+}
+
+/// One byte more than is taken, so that too much is noticed.
+fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let most = LONGEST_BODY as u64 + 1;
+    if path.as_os_str() == "-" {
+        io::stdin().lock().take(most).read_to_end(&mut bytes)?;
+    } else {
+        File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
