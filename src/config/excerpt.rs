@@ -1,7 +1,8 @@
 //! Which line of the file is shown with a problem, and what on it is meant. Pure.
 //!
 //! Invariant: no excerpt shows what may be a secret, whatever is wrong around it. So the value is
-//! shown only of a key that is known and holds none, on a line that has nothing of a secret.
+//! shown only of a key that is known and holds none, on a line that has nothing of a secret and no
+//! other key; a comment never; and of a line that is no TOML nothing, unless it begins with a key.
 
 use super::Excerpt;
 use super::keys::Keys;
@@ -11,7 +12,8 @@ use std::ops::Range;
 const LONGEST: usize = 200;
 
 /// Words that stand where secrets do: keys, parts of links, options of plugins.
-const OF_SECRETS: [&str; 8] = ["pass", "link", "url", "option", "token", "secret", "user", "://"];
+const OF_SECRETS: [&str; 9] =
+    ["pass", "link", "url", "option", "token", "secret", "user", "://", "@"];
 
 /// Sections in which a value may be one.
 const WITH_SECRETS: [&str; 2] = ["proxy", "subscription"];
@@ -44,7 +46,9 @@ pub(super) fn excerpt(
     let number = line_ends.partition_point(|end| *end < at);
     let begin = if number == 0 { 0 } else { line_ends[number - 1] + 1 };
     let end = line_ends.get(number).copied().unwrap_or(text.len());
-    let line = text.get(begin..end)?.trim_end();
+    let line = text.get(begin..end)?;
+    // Where it stands in a value, that much less is shown.
+    let line = line.split_once('#').map_or(line, |(before, _)| before).trim_end();
     if line.trim().is_empty() || line.chars().count() > LONGEST {
         return None;
     }
@@ -52,6 +56,8 @@ pub(super) fn excerpt(
         ProblemPlace::OfKey { key, .. } if may_be_shown(line, key, keys) => line.len(),
         ProblemPlace::Syntax(_) if is_harmless(line, keys) => line.len(),
         _ if line.trim_start().starts_with('[') && !holds_secret(line) => line.len(),
+        // A password by itself may end with a `=`.
+        ProblemPlace::Syntax(_) if !begins_with_key(line, keys) => return None,
         _ => line.find('=')? + 1,
     };
     let meant = match place {
@@ -85,18 +91,24 @@ fn may_be_shown(line: &str, key: &str, keys: &Keys) -> bool {
     let of_operator = key.contains('"');
     let is_known = |section: &str, name: &str| keys.of(section).contains(&name);
     if WITH_SECRETS.contains(&section) {
-        return (is_known(section, name) || name == key) && !holds_secret(line);
+        // What stands beside it may be one under a name that nobody knows.
+        let is_alone = line.matches('=').count() <= 1;
+        return is_alone && (is_known(section, name) || name == key) && !holds_secret(line);
     }
     (is_known(section, name) || is_known("", name) || of_operator) && !holds_secret(line)
 }
 
 /// The same of a line that is no TOML: its section is not known.
 fn is_harmless(line: &str, keys: &Keys) -> bool {
+    let is_section = line.trim_start_matches(['\u{feff}', ' ', '\t']).starts_with('[');
+    (is_section || begins_with_key(line, keys)) && !holds_secret(line)
+}
+
+fn begins_with_key(line: &str, keys: &Keys) -> bool {
     let line = line.trim_start_matches(['\u{feff}', ' ', '\t']);
     let end = line.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
     let word = &line[..end.unwrap_or(line.len())];
-    (line.starts_with('[') || keys.sections().any(|section| keys.of(section).contains(&word)))
-        && !holds_secret(line)
+    keys.sections().any(|section| keys.of(section).contains(&word))
 }
 
 fn holds_secret(line: &str) -> bool {
@@ -153,5 +165,15 @@ mod tests {
             let shown = shown(line, ProblemPlace::Syntax(line.len() - 1)).unwrap_or_default();
             assert!(!shown.contains("hunter2"), "{shown}");
         }
+        // Keys of shadowsocks are base64, which may end with such signs.
+        for line in ["aHVudGVyMg==", "  \"aHVudGVyMg==\"", "mode\naHVudGVyMg="] {
+            assert_eq!(shown(line, ProblemPlace::Syntax(line.len() - 1)), None, "{line}");
+        }
+        let server = "server = \"me:hunter2@a.example:1\"";
+        assert_eq!(shown(server, of("proxy[1].server", 9..33)).unwrap(), "1 server = ...|^^^^^^");
+        let inline = "proxy = [{ server = 5, pw = \"hunter2\" }]";
+        assert_eq!(shown(inline, of("proxy[1].server", 20..21)).unwrap(), "1 proxy = ...|^^^^^");
+        let comment = "udp = 7 # hunter2";
+        assert_eq!(shown(comment, of("proxy[1].udp", 6..7)).unwrap(), "1 udp = 7|      ^");
     }
 }
