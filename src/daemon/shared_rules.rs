@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tracing::info;
+use tracing::{debug, info};
 
 /// A removal waits so long for a task that is just adding an address.
 const BUSY: Duration = Duration::from_secs(1);
@@ -33,6 +33,19 @@ struct DirectLedger {
     sums: DirectSums,
     looked: Option<Instant>,
     is_counted: bool,
+}
+
+impl DirectLedger {
+    /// The counters say this now. Where they cannot be read they go on all the same: what they say
+    /// next counts from where they were.
+    fn look(&mut self, now: Option<Result<DirectCounts, firewall::Error>>) {
+        self.is_counted = now.is_some();
+        match now {
+            Some(Ok(now)) => drop(self.sums.take(&now)),
+            Some(Err(error)) => debug!("counters: {error}"),
+            None => self.sums.begin_anew(),
+        }
+    }
 }
 
 /// The counters are not read again before that: a page may ask each second, and a tool may have to
@@ -146,13 +159,7 @@ impl SharedRules {
         if ledger.looked.is_none_or(|looked| looked.elapsed() >= fresh) {
             let now = self.with(Installed::direct).flatten();
             ledger.looked = Some(Instant::now());
-            ledger.is_counted = now.is_some();
-            match now {
-                Some(now) => {
-                    ledger.sums.take(&now);
-                }
-                None => ledger.sums.begin_anew(),
-            }
+            ledger.look(now);
         }
         ledger.is_counted.then(|| ledger.sums.sums().clone())
     }
@@ -231,5 +238,28 @@ pub(super) struct TeachKernel(pub(super) Arc<SharedRules>);
 impl Teach for TeachKernel {
     fn teach(&self, address: IpAddr, route: Route, ttl: Duration) {
         self.0.with(|handle| handle.learn(address, route, ttl));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firewall::DirectReason;
+
+    #[test]
+    fn counters_that_cannot_be_read_for_once_go_on() {
+        let counts = |up| {
+            let mut counts = DirectCounts::default();
+            counts.at(DirectReason::Rule, Family::V4).up = up;
+            Some(Ok(counts))
+        };
+        let failure = firewall::Error::Missing { tool: "iptables-save".into() };
+        let mut ledger = DirectLedger::default();
+        let mut sums = Vec::new();
+        for now in [counts(1000), Some(Err(failure)), counts(1500), None, counts(30)] {
+            ledger.look(now);
+            sums.push(ledger.sums.sums().of(DirectReason::Rule, Family::V4).up);
+        }
+        assert_eq!(sums, [1000, 1000, 1500, 1500, 1530]);
     }
 }

@@ -105,7 +105,8 @@ impl DirectCounts {
         self.0[reason as usize][family as usize]
     }
 
-    pub(super) fn at(&mut self, reason: DirectReason, family: Family) -> &mut DirectBytes {
+    /// The same, to be changed.
+    pub fn at(&mut self, reason: DirectReason, family: Family) -> &mut DirectBytes {
         &mut self.0[reason as usize][family as usize]
     }
 }

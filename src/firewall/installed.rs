@@ -48,8 +48,11 @@ pub trait Installed: Debug + Send + Sync {
     fn beat(&self, switches: Switches) -> Result<(), Error>;
 
     /// What the kernel sent directly, as its counters say now; they may begin anew at any time.
-    /// `None`: it is not counted, or the counters cannot be read. May start a tool.
-    fn direct(&self) -> Option<DirectCounts> {
+    /// `None`: it is not counted. May start a tool.
+    ///
+    /// # Errors
+    /// The counters cannot be read at this moment.
+    fn direct(&self) -> Option<Result<DirectCounts, Error>> {
         None
     }
 

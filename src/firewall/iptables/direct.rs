@@ -5,11 +5,12 @@
 use super::parts;
 use super::table::{DOWN, IptablesChain, IptablesTable, LABEL, Part, TALLY, UP};
 use crate::firewall::direct::{COUNTED, DirectCounts, DirectReason};
+use crate::firewall::error::Error;
 use crate::firewall::family::Family;
 use crate::firewall::ladder::Destination;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::tools::Iptables;
-use tracing::{debug, info};
+use tracing::info;
 
 /// The target of a rung of the ladder that lets pass: the connection gets its label on the way.
 pub(super) fn let_go(ruleset: &Ruleset, destination: Destination) -> String {
@@ -79,19 +80,16 @@ pub(super) fn possible(ruleset: Ruleset, tools: &[(Family, Iptables)]) -> Rulese
     }
 }
 
-/// What the counters say now. `None`: they cannot be read.
-pub(super) fn counted(tools: &[(Family, Iptables)]) -> Option<DirectCounts> {
+/// What the counters say now.
+///
+/// # Errors
+/// A tool says no.
+pub(super) fn counted(tools: &[(Family, Iptables)]) -> Result<DirectCounts, Error> {
     let mut counts = DirectCounts::default();
     for (family, tools) in tools {
-        match tools.save_counted(Some(Part::Mangle.table())) {
-            Ok(saved) => read(&saved, *family, &mut counts),
-            Err(error) => {
-                debug!("counters: {error}");
-                return None;
-            }
-        }
+        read(&tools.save_counted(Some(Part::Mangle.table()))?, *family, &mut counts);
     }
-    Some(counts)
+    Ok(counts)
 }
 
 /// What the counters of one family say, from the text of `iptables-save -c`.

@@ -337,9 +337,9 @@ impl Installed for IptablesRules {
         self.sets.listener.connect(listener);
     }
 
-    fn direct(&self) -> Option<DirectCounts> {
+    fn direct(&self) -> Option<Result<DirectCounts, Error>> {
         let counts = lock(&self.now).policy.counts_direct;
-        counts.then(|| direct::counted(&self.tools)).flatten()
+        counts.then(|| direct::counted(&self.tools))
     }
 
     fn look_up(&self, address: IpAddr) -> Result<KernelAnswer, Error> {

@@ -28,7 +28,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// A [`KernelTable`] that is kept up to date. Its drop removes the table.
 #[derive(Debug)]
@@ -156,10 +156,9 @@ impl Installed for NftablesRules {
         self.listener.connect(listener);
     }
 
-    fn direct(&self) -> Option<DirectCounts> {
+    fn direct(&self) -> Option<Result<DirectCounts, crate::firewall::Error>> {
         let counts = lock(&self.now).policy.counts_direct;
-        let read = || self.table.direct().inspect_err(|error| debug!("counters: {error}")).ok();
-        counts.then(read).flatten()
+        counts.then(|| Ok(self.table.direct()?))
     }
 
     fn look_up(&self, address: IpAddr) -> Result<KernelAnswer, crate::firewall::Error> {

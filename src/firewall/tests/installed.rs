@@ -68,7 +68,7 @@ impl Handle {
     }
 
     pub(super) fn direct(&self) -> DirectCounts {
-        self.rules().direct().unwrap()
+        self.rules().direct().unwrap().unwrap()
     }
 
     pub(super) fn look_up(&self, address: IpAddr) -> KernelAnswer {
