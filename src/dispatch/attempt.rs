@@ -82,9 +82,14 @@ impl Upstream {
                 if !progress.was_connection_ready() {
                     self.knowledge().dials.add(now - began);
                 }
-                self.works();
-                if attempt.succeeded(now) && !self.is_watched() {
-                    info!(proxy = self.name(), "answers again");
+                let has_recovered = attempt.succeeded(now);
+                // Where questions are asked, only an answer tells that it works: a server behind
+                // which all is silent takes connections too.
+                if !self.is_watched() {
+                    self.works();
+                    if has_recovered {
+                        info!(proxy = self.name(), "answers again");
+                    }
                 }
                 return Ok(DialSuccess { link, was_ready: progress.was_connection_ready() });
             }

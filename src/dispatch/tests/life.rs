@@ -1,6 +1,7 @@
 //! What becomes of connections when a member dies, lives and comes back, with somebody who watches.
 //! Hours pass in no time.
 
+use super::super::attempt::Over;
 use super::super::question::MemberQuestions;
 use super::super::standing::Rank;
 use super::*;
@@ -267,6 +268,24 @@ async fn a_single_member_is_asked_once() {
     seconds(24 * 3600).await;
     assert_eq!(setup.dials(), [1]);
     assert_eq!(setup.rank("a"), Rank::Good);
+}
+
+/// A server whose port is open says nothing by that of what is behind it.
+#[tokio::test(start_paused = true)]
+async fn a_dial_alone_ends_no_warning_of_a_member_that_is_asked() {
+    let setup = setup(&[Act::RefuseTcp, AT_ONCE]);
+    let _watching = setup.watch();
+    seconds(60).await;
+    let member = setup.upstream("a");
+    assert!(member.is_warned_of());
+    setup.does(0, Act::StayMute);
+    while member.dial(&foreign(), Over::Fresh, None).await.is_err() {
+        seconds(1).await;
+    }
+    assert!(member.is_warned_of() && setup.rank("a") == Rank::Down);
+    setup.does(0, AT_ONCE);
+    seconds(3600).await;
+    assert!(!member.is_warned_of());
 }
 
 #[tokio::test(start_paused = true)]
