@@ -100,7 +100,10 @@ fn is_near(host: &str) -> bool {
     );
     let is_special =
         ["localhost", "local", "internal", "lan", "home", "arpa", "test"].contains(&last);
-    !host.contains('.') || is_number || is_special
+    // What is no name, an address with a zone for one (`::1.2.3.4%1`), is read by the proxy, if at
+    // all, as it likes.
+    let is_name = host.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_.".contains(&it));
+    !host.contains('.') || is_number || is_special || !is_name
 }
 
 /// Whether an address is this machine's, or of a network that is not the internet.
@@ -136,6 +139,8 @@ mod tests {
             "127.0.0.1:9090",
             "[::1]:9090",
             "[::ffff:127.0.0.1]",
+            "[::ffff:127.0.0.1%1]:9090",
+            "[::ffff:192.168.1.1%251]",
             "0.0.0.0",
             "10.0.0.1",
             "192.168.1.1",
