@@ -30,10 +30,14 @@ impl Daemon {
     }
 
     /// Tests proxies.
-    pub(super) fn test(&self, ask: &DelayAsk, answer: VerbAnswer) {
+    pub(super) fn test(&self, ask: &DelayAsk, mut answer: VerbAnswer) {
         match DelayRound::new(&self.delay_tests, &self.generation, &self.parts, ask) {
             Ok(round) => {
-                tokio::spawn(async move { answer.send(as_json(&round.run().await)) });
+                tokio::spawn(async move {
+                    if let Some(views) = while_wanted(&mut answer, round.run()).await {
+                        let _ = answer.send(as_json(&views));
+                    }
+                });
             }
             Err(why) => {
                 // The client may have left, here and below.
@@ -59,5 +63,28 @@ impl Daemon {
                 let _ = answer.send(ControlReply::Refused(UNAVAILABLE, why));
             }
         }
+    }
+}
+
+/// What comes of the work; `None`: whoever asked has left. Then it ends, as others wait for their
+/// turn.
+async fn while_wanted<T>(answer: &mut VerbAnswer, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        result = work => Some(result),
+        () = answer.closed() => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{pending, ready};
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_ends() {
+        let (mut answer, answered) = oneshot::channel();
+        assert_eq!(while_wanted(&mut answer, ready(7)).await, Some(7));
+        drop(answered);
+        assert_eq!(while_wanted(&mut answer, pending::<u8>()).await, None);
     }
 }
