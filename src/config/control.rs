@@ -43,7 +43,16 @@ pub(super) fn http(section: &Section<'_>) -> Option<HttpAccess> {
         Some(secret)
     });
     let mut ui = None;
-    section.key("ui", &mut ui, |item| item.parse(ui_folder));
+    section.key("ui", &mut ui, |item| {
+        let folder = item.parse(ui_folder)?;
+        match folder.as_ref().and_then(|folder| item.source.role_within(folder)) {
+            None => Some(folder),
+            Some(role) => item.refuse_as(
+                format!("a folder with {role} in it"),
+                "one with nothing but a dashboard, since all that is in it is shown to everybody",
+            ),
+        }
+    });
     let address = address?;
     if item.is_none() {
         let accepted = "secret-file: control.http needs one, since every program of this machine \

@@ -182,6 +182,18 @@ impl<'a> SourceFile<'a> {
             .map(|(key, _)| format!("the file of {key}"))
     }
 
+    /// What lies in this folder, or below it, of that which was read.
+    pub(super) fn role_within(&self, folder: &Path) -> Option<String> {
+        let folder = folder.canonicalize().ok()?;
+        let is_within =
+            |path: &Path| path.canonicalize().is_ok_and(|path| path.starts_with(&folder));
+        if is_within(self.path) {
+            return Some("the configuration file itself".into());
+        }
+        let read = self.read.borrow();
+        read.iter().find(|(_, path)| is_within(path)).map(|(key, _)| format!("the file of {key}"))
+    }
+
     /// From now on the permissions of this file matter.
     pub(super) fn password_seen(&self) {
         self.holds_password.set(true);

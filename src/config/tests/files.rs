@@ -375,3 +375,31 @@ fn what_is_read_is_not_made() {
              for nothing else"]
     );
 }
+
+#[test]
+fn a_dashboard_stands_beside_no_secret() {
+    let folder = Folder::new("ui");
+    let text = |ui: &Path, secret: &Path| {
+        format!(
+            "{PROXY}[control]\nhttp = \"127.0.0.1:9090\"\nsecret-file = {secret:?}\nui = {ui:?}\n"
+        )
+    };
+    let (ui, other) = (folder.0.join("ui"), folder.0.join("other"));
+    for place in [&ui, &ui.join("deep"), &other] {
+        fs::create_dir(place).unwrap();
+    }
+    for index in ["index.html", "ui/index.html"] {
+        folder.write(index, 0o644, "<html>");
+    }
+    let (outside, inside) = ("other/secret", "ui/deep/secret");
+    let [outside, inside] = [outside, inside].map(|name| folder.write(name, 0o600, "long enough"));
+    folder.load(&text(&ui, &outside)).unwrap();
+    for (text, role) in [
+        (text(&folder.0, &outside), "the configuration file itself"),
+        (text(&ui, &inside), "the file of control.secret-file"),
+    ] {
+        let problems = folder.problems(&text);
+        let found = format!("snet.toml:7: control.ui: found a folder with {role} in it");
+        assert!(problems.len() == 1 && problems[0].starts_with(&found), "{problems:?}");
+    }
+}
