@@ -32,8 +32,7 @@ pub(super) async fn of_group(web: &Web, name: &str, query: &str) -> Response<Web
     };
     let tested = ask(web, vec![name.to_owned()], query).await;
     if group.pinned.is_some() && tested.is_ok() {
-        // One that was pinned meanwhile is meant. Dashboards know no other way to end a pin, and say
-        // so.
+        // Dashboards know no other way to end a pin, and say so. One of the meantime stays.
         let now = web.insight.status().await;
         let pinned = now.as_ref().and_then(|now| groups(now).find(|it| it.name == name));
         if pinned.is_some_and(|now| now.pinned == group.pinned) {
