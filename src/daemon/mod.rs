@@ -45,6 +45,7 @@ mod privileges;
 mod proof;
 mod reload;
 mod reload_history;
+mod rule_views;
 mod seeing;
 mod shared_rules;
 mod signals;

@@ -1,15 +1,14 @@
 //! What the daemon shows of itself, put together when somebody asks.
 
 use super::generation::{Generation, Parts};
+use super::rule_views;
 use super::today::{DayBytes, DayMoment};
 use super::upkeep;
 use crate::config::{BodyOrigin, Config, Purpose, SubscriptionConfig};
 use crate::firewall::{DirectBytes, DirectCounts, DirectReason, Family};
-use crate::ipset::IpSet;
 use crate::stats::{LiveFlow, LiveKind, NameOutcome, Stats};
 use crate::view::{
-    ALL_PROXIES, Bytes, DirectView, FlowView, ProxyView, RuleView, StatusView, SubscriptionView,
-    TodayView, TrafficView,
+    Bytes, DirectView, FlowView, ProxyView, StatusView, SubscriptionView, TodayView, TrafficView,
 };
 use crate::warnings;
 use std::collections::HashMap;
@@ -56,9 +55,10 @@ pub(super) fn status(generation: &Generation, parts: &Parts) -> StatusView {
         groups: groups.collect(),
         all_proxies: all.first().map(|group| group.view(now)),
         subscriptions: config.subscriptions.iter().map(subscription).collect(),
-        // Whoever wants it reads the kernel's counters.
+        // Whoever wants it reads the kernel's counters: `add_direct`.
         direct: None,
         today: None,
+        rules: rule_views::rules(config, &parts.stats.hits),
         lists: config.rules.lists.clone(),
         sources: upkeep::lists(config),
         reloads: parts.reloads.view(),
@@ -80,7 +80,7 @@ pub(super) fn whole_status(
     let is_daemon = parts.purpose == Purpose::Daemon;
     async move {
         if of_kernel {
-            view.direct = firewall.direct().await.map(|counts| direct(&counts));
+            add_direct(&mut view, firewall.direct().await.as_ref());
         }
         let sums = DayBytes::of(&stats, &stats.live.list());
         let today = today.today(DayMoment::now(), sums, view.direct.as_deref());
@@ -92,50 +92,6 @@ pub(super) fn whole_status(
 /// Every connection and UDP session, the oldest first.
 pub(super) fn flows(stats: &Stats) -> Vec<FlowView> {
     stats.live.list().iter().filter_map(|flow| view(flow)).collect()
-}
-
-/// What decides, the strongest first; a set is one rule.
-pub(super) fn rules(config: &Config) -> Vec<RuleView> {
-    let rules = &*config.rules.routes;
-    let prefixes = |set: &IpSet| (set.prefixes_v4().count() + set.prefixes_v6().count()) as u64;
-    let of_addresses = [
-        (&rules.block, "rules.block", "REJECT"),
-        (&rules.proxy, "rules.proxy", ALL_PROXIES),
-        (&rules.direct, "rules.direct", "DIRECT"),
-    ];
-    let of_names = [
-        (rules.blocked_names.len(), "rules.block-domain-file", "REJECT"),
-        (rules.proxy_names.len(), "rules.proxy-domain-file", ALL_PROXIES),
-        (rules.china_names.len(), "rules.china-domain-file", "DIRECT"),
-    ];
-    let rule = |kind: &str, payload: &str, proxy: &str, size| RuleView {
-        kind: kind.into(),
-        payload: payload.into(),
-        proxy: proxy.into(),
-        size,
-    };
-    let mut views = Vec::new();
-    for (set, key, proxy) in of_addresses {
-        if !set.is_empty() {
-            views.push(rule("IPCIDR", key, proxy, Some(prefixes(set))));
-        }
-    }
-    if !rules.names.is_empty() {
-        let size = Some(rules.names.len() as u64);
-        views.push(rule("DomainSuffix", "names of rules", ALL_PROXIES, size));
-    }
-    for (size, key, proxy) in of_names {
-        if size > 0 {
-            views.push(rule("DomainSet", key, proxy, Some(size as u64)));
-        }
-    }
-    views.push(rule("IPCIDR", "local networks", "DIRECT", Some(prefixes(&rules.reserved))));
-    if !rules.china.is_empty() {
-        views.push(rule("GeoIP", "CN", "DIRECT", Some(prefixes(&rules.china))));
-    }
-    let rest = config.groups.first().map_or(ALL_PROXIES, |group| &group.settings.name);
-    views.push(rule("Match", "", rest, None));
-    views
 }
 
 fn subscription(config: &SubscriptionConfig) -> SubscriptionView {
@@ -196,8 +152,14 @@ fn traffic(stats: &Stats, live: &[Arc<LiveFlow>]) -> TrafficView {
     view
 }
 
+/// Adds what the kernel's counters say.
+fn add_direct(status: &mut StatusView, counts: Option<&DirectCounts>) {
+    status.direct = counts.map(direct);
+    rule_views::add_direct(&mut status.rules, status.direct.as_deref());
+}
+
 /// What the kernel sent directly, as far as it sent anything.
-pub(super) fn direct(counts: &DirectCounts) -> Vec<DirectView> {
+fn direct(counts: &DirectCounts) -> Vec<DirectView> {
     let sent = counts.all().filter(|(_, _, bytes)| *bytes != DirectBytes::default());
     let view = |(reason, family, bytes): (DirectReason, Family, DirectBytes)| DirectView {
         reason: reason.word().into(),

@@ -288,11 +288,15 @@ impl Daemon {
     ) -> Result<(), Error> {
         let (said, result) = match verb {
             Verb::Reload => self.reload_file(ReloadCause::Command).await,
-            Verb::Look(Look::Status) => {
+            Verb::Look(what @ (Look::Status | Look::Rules)) => {
                 let view = seeing::whole_status(&self.generation, &self.parts, true);
                 // Tools may be slow.
                 tokio::spawn(async move {
-                    let _ = answer.send(as_json(&view.await));
+                    let view = view.await;
+                    let _ = answer.send(match what {
+                        Look::Rules => as_json(&view.rules),
+                        _ => as_json(&view),
+                    });
                 });
                 return Ok(());
             }
@@ -334,7 +338,7 @@ impl Daemon {
         match what {
             Look::Status => as_json(&seeing::status(&self.generation, &self.parts)),
             Look::Flows => as_json(&seeing::flows(&self.parts.stats)),
-            Look::Rules => as_json(&seeing::rules(&self.generation.config)),
+            Look::Rules => as_json(&seeing::status(&self.generation, &self.parts).rules),
         }
     }
 

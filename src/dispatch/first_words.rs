@@ -255,7 +255,7 @@ impl Again<'_> {
             }
         };
         let Ok(mut second) = second else { return first };
-        (second.resets, second.reason) = (first.resets, first.reason);
+        (second.resets, second.reason, second.by) = (first.resets, first.reason, first.by);
         second.group.clone_from(&first.group);
         // A proxy that answers at the dial has answered.
         if let Some(second_tcp) = tcp(&second) {

@@ -34,6 +34,7 @@ use crate::proxy::endpoint::Endpoint;
 use crate::proxy::first_payload::FirstPayload;
 use crate::proxy::{self, Link, Progress, Proxy};
 use crate::route::{Decision, GroupPlace, Learned, Reason, Route, Rules, ToldName, ToldNames};
+use crate::stats::DecidedBy;
 use crate::sync::{read, write};
 use crate::target::Target;
 use attempt::Over;
@@ -90,6 +91,8 @@ pub struct Connected {
     pub group: Option<Arc<str>>,
     /// What decided about the target.
     pub reason: Reason,
+    /// The rule or list that did.
+    pub by: Option<DecidedBy>,
 }
 
 /// A way for datagrams that stands.
@@ -142,7 +145,7 @@ pub enum Error {
 impl Connected {
     fn new(link: Link, via: Option<Arc<Upstream>>) -> Self {
         let (was_ready, resets, reason) = (false, false, Reason::Asked);
-        Connected { link, via, was_ready, resets, group: None, reason }
+        Connected { link, via, was_ready, resets, group: None, reason, by: None }
     }
 }
 
@@ -255,6 +258,14 @@ impl Dispatcher {
         self.upstreams.iter().for_each(|upstream| upstream.forget());
     }
 
+    /// What decides about a UDP session that was captured. There is no direct way here for it: a
+    /// name may choose a group only.
+    pub fn route_datagrams(&self, first: SocketAddr, claimed: Option<&Name>) -> Decision {
+        let target = Target::addr(first);
+        let by_name = self.route_claimed(&target, claimed);
+        if by_name.route == Route::Proxy { by_name } else { self.route(&target) }
+    }
+
     /// Makes a way for the datagrams of one client socket, through the first proxy of the group
     /// that carries UDP and is not known to be down for it; if all are, through the first that can
     /// be asked. `first`: where it wants to go first, which decides on the group, and `claimed`:
@@ -270,10 +281,7 @@ impl Dispatcher {
     ) -> Result<Associated, Error> {
         let now = Instant::now();
         let target = Target::addr(first);
-        // There is no direct way here for what was captured: a name may choose a group only.
-        let by_name = self.route_claimed(&target, claimed);
-        let is_proxied = by_name.route == Route::Proxy;
-        let decision = if is_proxied { by_name } else { self.route(&target) };
+        let decision = self.route_datagrams(first, claimed);
         let group = self.group(decision.group);
         let carrying = group.carrying(Errand { client, target: &target });
         let (resting, healthy): (Vec<_>, Vec<_>) =
@@ -345,7 +353,7 @@ impl Dispatcher {
                 self.connect_through(self.group(decision.group), errand, told, payload).await?
             }
         };
-        Ok(Connected { reason: decision.reason, ..connected })
+        Ok(Connected { reason: decision.reason, by: decision.by, ..connected })
     }
 
     /// Dials without a proxy, whatever the router thinks of the target.

@@ -87,7 +87,7 @@ impl Flights {
     /// The addresses of a stale answer have to be steered as when they were fresh.
     fn steer_stale(&self, query: &Query) {
         if let Some(hit) = self.memory.cache.borrow_mut().get_stale(query, Instant::now()) {
-            self.steering.learn(self.policy.rule(query), self.policy.group(query), hit.stored());
+            self.steering.learn(self.policy.way(query), hit.stored());
         }
     }
 
@@ -207,7 +207,7 @@ impl Flights {
         if self.policy.keeps(query, verdict) {
             self.memory.cache.borrow_mut().insert(query, stored.clone(), now);
         }
-        self.steering.learn(self.policy.rule(query), self.policy.group(query), &stored);
+        self.steering.learn(self.policy.way(query), &stored);
         Resolution::Reply { stored, ttls }
     }
 

@@ -299,7 +299,11 @@ impl Resolver {
         match is_local.then(|| OwnQuestion::of(asked.query)).flatten() {
             Some(OwnQuestion::Proof) => return,
             Some(OwnQuestion::Localhost) => {}
-            None => self.stats.names.answered(source.outcome()),
+            None => {
+                self.stats.names.answered(source.outcome());
+                let by = self.policy.decided_by(asked.query);
+                by.into_iter().for_each(|by| self.stats.hits.decided(by));
+            }
         }
         if !self.policy.settings.privacy.log_queries {
             return;

@@ -5,7 +5,7 @@ use super::policy::LEARNED_AT_MOST;
 use super::reply::Stored;
 use crate::dispatch::Current;
 use crate::ipset::{self, IpSet};
-use crate::route::{GroupPlace, Route};
+use crate::route::{NamedWay, Route};
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -35,18 +35,18 @@ impl Steering {
         Steering::new(self.current.clone())
     }
 
-    /// Learns the addresses in an answer about a name with this route, and this group of proxies.
-    pub(super) fn learn(&self, rule: Option<Route>, group: GroupPlace, stored: &Stored) {
+    /// Learns the addresses in an answer about a name that has this way by a rule.
+    pub(super) fn learn(&self, way: Option<NamedWay>, stored: &Stored) {
         if self.retired.get() {
             return;
         }
-        let Some(route @ (Route::Direct | Route::Proxy)) = rule else { return };
+        let Some(way) = way.filter(|way| way.route != Route::Block) else { return };
         let ttl = Duration::from_secs(stored.lifetime().min(LEARNED_AT_MOST).into());
         let dispatcher = self.current.load();
         // The owner of the name chooses the addresses: it must not steer those of local networks.
         let addresses = stored.destinations().into_iter().filter(|ip| !self.reserved.contains(*ip));
         for address in addresses.take(MOST_LEARNED) {
-            dispatcher.learned().learn_via(address, route, group, ttl + LEARNED_BEYOND_TTL);
+            dispatcher.learned().learn_via(address, way, ttl + LEARNED_BEYOND_TTL);
         }
     }
 }

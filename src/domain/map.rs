@@ -96,6 +96,11 @@ impl<T> DomainMap<T> {
         self.entries.shrink_to_fit();
     }
 
+    /// The values, in the order in which their names were added.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().map(|(_, value)| value)
+    }
+
     /// The number of suffixes.
     pub fn len(&self) -> usize {
         self.entries.len()

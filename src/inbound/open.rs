@@ -4,7 +4,7 @@ use crate::dispatch::Upstream;
 use crate::domain::Name;
 use crate::relay::End;
 use crate::route::Reason;
-use crate::stats::{FlowWay, LiveFlow, Stats};
+use crate::stats::{DecidedBy, FlowWay, LiveFlow, Stats};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -67,6 +67,11 @@ impl<'a> Open<'a> {
         if via.is_some() { &stats.proxied } else { &stats.direct }.add(1);
         live.tell_begin("connected");
         self.phase = Phase::Relaying(via);
+    }
+
+    /// This rule or list decided about it: once for each way that it was sent.
+    pub(super) fn decided(&self, by: Option<DecidedBy>) {
+        by.into_iter().for_each(|by| self.stats.hits.decided(by));
     }
 
     /// It stays on its way: what comes back, or does not, tells of the proxy.

@@ -16,7 +16,7 @@ use crate::proxy::first_payload::{FirstPayload, MayLeave};
 use crate::relay::{self, Gate, relay};
 use crate::route::{ClientHost, Route, ToldName};
 use crate::sniff::{self, Sniffed};
-use crate::stats::{LiveFlow, Meter, RefusedKind, Stats};
+use crate::stats::{DecidedBy, LiveFlow, Meter, RefusedKind, Stats};
 use crate::target::Target;
 use std::io;
 use std::net::SocketAddr;
@@ -70,12 +70,16 @@ impl Sessions {
                     open.has_sent(sent);
                     let said = self.say(stream, connected, &errand, &open, live, &mut look);
                     let Some(connected) = Box::pin(said).await else { continue };
-                    let Connected { link, via, resets, group, reason, .. } = connected;
+                    let Connected { link, via, resets, group, reason, by, .. } = connected;
                     let mortal = via.clone().filter(|_| resets);
                     open.connected(via, group, reason);
+                    open.decided(by);
                     (link, mortal)
                 }
-                Err(cause) => return open.refused(&cause, cause.is_expected()),
+                Err(cause) => {
+                    open.decided(self.decided_by(&errand));
+                    return open.refused(&cause, cause.is_expected());
+                }
             };
             let stays = |first: &[u8]| self.stays(&errand, &open, live, first);
             let gate = (look == FirstLook::Untouched).then_some(&stays as Gate<'_>);
@@ -207,6 +211,14 @@ impl Sessions {
             cut.disarm();
         }
         result
+    }
+
+    /// What decided about a connection that is refused.
+    fn decided_by(&self, errand: &SessionErrand) -> Option<DecidedBy> {
+        let Intercepted { destination: OrigDst(destination), is_own } = errand.intercepted;
+        let target = Target::addr(destination);
+        let decision = self.current.load().route_claimed(&target, errand.claimed.get());
+        decision.by.filter(|_| !is_own)
     }
 
     /// Dials the way that address and name say.

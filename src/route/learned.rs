@@ -1,6 +1,7 @@
 //! The addresses of names that a rule sends one way, in this process and in the kernel.
 
 use super::{GroupPlace, Route};
+use crate::stats::DecidedBy;
 use crate::sync::lock;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,11 +23,23 @@ pub struct Learned {
     kernel: Mutex<Option<Box<dyn Teach>>>,
 }
 
+/// The way of a name that a rule or a list sends one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedWay {
+    /// What becomes of its connections.
+    pub route: Route,
+    /// The group of proxies that carries them, if one does.
+    pub group: GroupPlace,
+    /// What says so.
+    pub by: DecidedBy,
+}
+
 /// The way of one address.
 #[derive(Clone, Copy, PartialEq)]
 struct LearnedWay {
     route: Route,
     group: GroupPlace,
+    by: DecidedBy,
     expiry: Instant,
 }
 
@@ -89,17 +102,13 @@ impl Learned {
 
     /// Remembers that `address` takes `route` for `ttl`. Returns whether it was taken.
     pub fn learn(&self, address: IpAddr, route: Route, ttl: Duration) -> bool {
-        self.learn_via(address, route, GroupPlace::default(), ttl)
+        let by = super::by_name_of(route);
+        self.learn_via(address, NamedWay { route, group: GroupPlace::default(), by }, ttl)
     }
 
     /// The same with the group of proxies that carries it, where the route is the proxy.
-    pub fn learn_via(
-        &self,
-        address: IpAddr,
-        route: Route,
-        group: GroupPlace,
-        ttl: Duration,
-    ) -> bool {
+    pub fn learn_via(&self, address: IpAddr, way: NamedWay, ttl: Duration) -> bool {
+        let NamedWay { route, group, by } = way;
         let now = Instant::now();
         {
             let mut entries = lock(&self.entries);
@@ -109,7 +118,7 @@ impl Learned {
                     return false;
                 }
             }
-            entries.insert(address, LearnedWay { route, group, expiry: now + ttl });
+            entries.insert(address, LearnedWay { route, group, by, expiry: now + ttl });
         }
         if let Some(kernel) = &*lock(&self.kernel) {
             kernel.teach(address, route, ttl);
@@ -118,13 +127,14 @@ impl Learned {
     }
 
     /// The way of this address, unless it has expired.
-    pub(super) fn route(&self, address: IpAddr, now: Instant) -> Option<(Route, GroupPlace)> {
+    pub(super) fn route(&self, address: IpAddr, now: Instant) -> Option<NamedWay> {
         let entries = lock(&self.entries);
         if entries.is_empty() {
             return None;
         }
         let entry = entries.get(&address).filter(|entry| entry.expiry > now)?;
-        Some((entry.route, entry.group))
+        let LearnedWay { route, group, by, .. } = *entry;
+        Some(NamedWay { route, group, by })
     }
 }
 

@@ -14,11 +14,12 @@ mod via;
 
 use crate::domain::{DomainMap, Name, NameList, Specificity};
 use crate::ipset::IpSet;
+use crate::stats::DecidedBy;
 use crate::target::Target;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use learned::{Learned, Teach};
+pub use learned::{Learned, NamedWay, Teach};
 pub use told::{ClientHost, Telling, ToldName, ToldNames};
 pub use via::{GroupPlace, GroupRules};
 
@@ -69,6 +70,8 @@ pub struct Decision {
     pub reason: Reason,
     /// Which group of proxies carries it, if one does.
     pub group: GroupPlace,
+    /// The rule or list that said so; none: nothing of the file did.
+    pub by: Option<DecidedBy>,
 }
 
 /// What decided about a destination; the first that applies, in this order.
@@ -112,29 +115,38 @@ impl Rules {
     /// Decides for one destination at this moment. A name is not resolved here: it takes the proxy,
     /// whose far end resolves it.
     pub fn route(&self, target: &Target, learned: &Learned, now: Instant) -> Decision {
-        let because = |reason, route| Decision { route, reason, group: GroupPlace::default() };
-        let Some(address) = target.address() else { return because(Reason::Name, Route::Proxy) };
+        let because = |reason, route, by| Decision {
+            route,
+            reason,
+            group: GroupPlace::default(),
+            by: Some(by),
+        };
+        let Some(address) = target.address() else {
+            let (route, group) = (Route::Proxy, GroupPlace::default());
+            return Decision { route, reason: Reason::Name, group, by: None };
+        };
         let ip = address.ip().to_canonical();
         let group = self.via.of_address(ip);
         if self.block.contains(ip) {
-            return because(Reason::Rule, Route::Block);
+            return because(Reason::Rule, Route::Block, DecidedBy::BlockPrefixes);
         }
         if self.proxy.contains(ip) {
-            return Decision { group, ..because(Reason::Rule, Route::Proxy) };
+            let by_rule = because(Reason::Rule, Route::Proxy, DecidedBy::ProxyPrefixes);
+            return Decision { group, ..by_rule };
         }
         if self.direct.contains(ip) {
-            return because(Reason::Rule, Route::Direct);
+            return because(Reason::Rule, Route::Direct, DecidedBy::DirectPrefixes);
         }
-        if let Some((route, group)) = learned.route(ip, now) {
-            return Decision { group, ..because(Reason::Learned, route) };
+        if let Some(NamedWay { route, group, by }) = learned.route(ip, now) {
+            return Decision { group, ..because(Reason::Learned, route, by) };
         }
         if self.reserved.contains(ip) {
-            return because(Reason::Reserved, Route::Direct);
+            return because(Reason::Reserved, Route::Direct, DecidedBy::LocalNetworks);
         }
         if self.china.contains(ip) {
-            return because(Reason::China, Route::Direct);
+            return because(Reason::China, Route::Direct, DecidedBy::ChinaAddresses);
         }
-        because(Reason::Foreign, Route::Proxy)
+        because(Reason::Foreign, Route::Proxy, DecidedBy::Rest)
     }
 }
 
@@ -154,13 +166,9 @@ impl Rules {
         if matches!(by_address.reason, Reason::Rule | Reason::Reserved | Reason::Name) {
             return by_address;
         }
-        let claimed = claimed.as_wire();
-        match self.name_route(claimed) {
-            Some(route @ Route::Proxy) => {
-                Decision { route, reason: Reason::Claimed, group: self.via.of_name(claimed) }
-            }
-            Some(route) => {
-                Decision { route, reason: Reason::Claimed, group: GroupPlace::default() }
+        match self.name_way(claimed.as_wire()) {
+            Some(NamedWay { route, group, by }) => {
+                Decision { route, reason: Reason::Claimed, group, by: Some(by) }
             }
             None => by_address,
         }
@@ -173,16 +181,30 @@ impl Rules {
 impl Rules {
     /// The route of a name.
     pub fn name_route(&self, name: &[u8]) -> Option<Route> {
+        self.name_decision(name).map(|(route, _)| route)
+    }
+
+    /// The same, with the group of proxies and with what says so.
+    pub fn name_way(&self, name: &[u8]) -> Option<NamedWay> {
+        let (route, by) = self.name_decision(name)?;
+        let group = match route {
+            Route::Proxy => self.via.of_name(name),
+            Route::Direct | Route::Block => GroupPlace::default(),
+        };
+        Some(NamedWay { route, group, by })
+    }
+
+    fn name_decision(&self, name: &[u8]) -> Option<(Route, DecidedBy)> {
         let written = self.names.longest(name);
         let by_operator = written.map(|(suffix, _)| Specificity::of(suffix));
         if self.blocked_names.find(name) > by_operator {
-            return Some(Route::Block);
+            return Some((Route::Block, DecidedBy::BlockList));
         }
         let foreign = self.proxy_names.find(name);
         if foreign > by_operator && foreign >= self.china_names.find(name) {
-            return Some(Route::Proxy);
+            return Some((Route::Proxy, DecidedBy::ProxyList));
         }
-        written.map(|(_, route)| *route)
+        written.map(|(_, route)| (*route, by_name_of(*route)))
     }
 
     /// Whether only the domestic side is asked for a name that has no route.
@@ -197,6 +219,15 @@ impl Rules {
             && self.proxy_names == other.proxy_names
             && self.china_names == other.china_names
             && self.via == other.via
+    }
+}
+
+/// Whose names have this route, of those that the operator wrote.
+fn by_name_of(route: Route) -> DecidedBy {
+    match route {
+        Route::Block => DecidedBy::BlockNames,
+        Route::Proxy => DecidedBy::ProxyNames,
+        Route::Direct => DecidedBy::DirectNames,
     }
 }
 
@@ -273,14 +304,19 @@ mod tests {
         let decision = rules().route(&target, &Learned::default(), Instant::now());
         assert_eq!(
             decision,
-            Decision { group: GroupPlace(0), route: Route::Proxy, reason: Reason::Name }
+            Decision { group: GroupPlace(0), route: Route::Proxy, reason: Reason::Name, by: None }
         );
         let address = "192.0.2.1:80".parse().unwrap();
         let target = Target::Named { address, name: "example.com".into() };
         let decision = rules().route(&target, &Learned::default(), Instant::now());
         assert_eq!(
             decision,
-            Decision { group: GroupPlace(0), route: Route::Direct, reason: Reason::China }
+            Decision {
+                group: GroupPlace(0),
+                route: Route::Direct,
+                reason: Reason::China,
+                by: Some(DecidedBy::ChinaAddresses)
+            }
         );
     }
 
@@ -298,6 +334,35 @@ mod tests {
             ("198.51.100.200", Reason::Foreign),
         ] {
             assert_eq!(decide(ip, &learned).reason, reason, "{ip}");
+        }
+    }
+
+    /// What was learned was learned because of something.
+    #[test]
+    fn a_decision_tells_what_decided() {
+        let listed: Name = "listed.example".parse().unwrap();
+        let written: Name = "written.example".parse().unwrap();
+        let mut names = Rules {
+            proxy_names: [(listed.clone(), crate::domain::Listed::In)].into_iter().collect(),
+            ..Rules::default()
+        };
+        names.names.insert(&written, Route::Direct);
+        let (learned, minute) = (Learned::default(), Duration::from_secs(60));
+        for (name, ip) in [(&listed, "192.0.2.1"), (&written, "203.0.113.200")] {
+            let way = names.name_way(name.as_wire()).unwrap();
+            learned.learn_via(ip.parse().unwrap(), way, minute);
+        }
+        for (ip, by) in [
+            ("203.0.113.1", DecidedBy::BlockPrefixes),
+            ("192.0.2.200", DecidedBy::ProxyPrefixes),
+            ("198.51.100.1", DecidedBy::DirectPrefixes),
+            ("192.0.2.1", DecidedBy::ProxyList),
+            ("203.0.113.200", DecidedBy::DirectNames),
+            ("192.168.1.1", DecidedBy::LocalNetworks),
+            ("192.0.2.2", DecidedBy::ChinaAddresses),
+            ("198.51.100.200", DecidedBy::Rest),
+        ] {
+            assert_eq!(decide(ip, &learned).by, Some(by), "{ip}");
         }
     }
 

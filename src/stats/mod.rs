@@ -1,12 +1,14 @@
 //! What is known of what happens: counters, and what lives. Counters are plain atomics, relaxed:
 //! they inform, they do not synchronise.
 
+mod hits;
 mod live;
 mod names;
 mod refusals;
 mod told;
 mod trust;
 
+pub use hits::{DecidedBy, HitStats};
 pub use live::{FlowWay, LiveFlow, LiveFlows, LiveKind};
 pub use names::{NameOutcome, NameStats};
 pub use refusals::{RecentRefusals, RefusalNote, RefusedKind};
@@ -96,6 +98,8 @@ pub struct Stats {
     pub names: NameStats,
     /// Which of the domestic answers were believed.
     pub trust: TrustStats,
+    /// What decided about connections, UDP sessions and names.
+    pub hits: HitStats,
     /// What lives now.
     pub live: LiveFlows,
     /// What was refused lately.

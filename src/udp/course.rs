@@ -5,6 +5,7 @@ use super::leg::{Leg, Waiting};
 use super::session::{DatagramSession, SessionPhase};
 use crate::dispatch::{Associated, Upstream};
 use crate::net::udp::leg::LegSocket;
+use crate::route::Route;
 use crate::stats::FlowWay;
 use crate::target::Target;
 use std::future::poll_fn;
@@ -64,6 +65,7 @@ struct NewLeg {
 impl DatagramSession {
     /// From its begin to its end.
     pub(super) async fn run(&self, shared: &Rc<SharedState>) {
+        self.count_rule(shared);
         loop {
             let opened = self.associate(shared).await;
             let end = match opened {
@@ -76,6 +78,17 @@ impl DatagramSession {
                     *self.phase.borrow_mut() = SessionPhase::Associating(Waiting::default())
                 }
             }
+        }
+    }
+
+    /// Counts the rule or list that decided about it. One that blocks is counted where it drops.
+    fn count_rule(&self, shared: &SharedState) {
+        let (dispatcher, target) = (shared.relay.current.load(), Target::addr(self.first));
+        let name = self.name.borrow();
+        let claimed = name.claimed();
+        if dispatcher.route_claimed(&target, claimed).route != Route::Block {
+            let by = dispatcher.route_datagrams(self.first, claimed).by;
+            by.into_iter().for_each(|by| shared.relay.stats.hits.decided(by));
         }
     }
 

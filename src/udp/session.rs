@@ -194,6 +194,9 @@ impl DatagramSession {
         let target = Target::addr(destination);
         let decision = shared.relay.current.load().route_claimed(&target, claimed);
         let is_blocked = decision.route == Route::Block;
+        if is_blocked {
+            decision.by.into_iter().for_each(|by| shared.relay.stats.hits.decided(by));
+        }
         self.judged.set(Some((destination, is_blocked)));
         if is_blocked {
             let (client, cause) = (self.client, &"blocked by rule");

@@ -67,6 +67,9 @@ pub struct StatusView {
     pub all_proxies: Option<GroupView>,
     /// In the order of the file.
     pub subscriptions: Vec<SubscriptionView>,
+    /// What decides, the strongest first.
+    #[serde(default)]
+    pub rules: Vec<RuleView>,
     /// One line each.
     pub lists: Vec<String>,
     /// The lists and the bodies of subscriptions, with their age.
@@ -241,6 +244,24 @@ pub struct RuleView {
     pub proxy: String,
     /// How many entries it has, where that is known.
     pub size: Option<u64>,
+    /// How often it decided in the daemon: about a connection, a UDP session, a query of a program.
+    #[serde(default)]
+    pub hits: u64,
+    /// How long ago it did last.
+    #[serde(default)]
+    pub last_hit: Option<u64>,
+    /// What the kernel sent directly because of it; none: it is not counted, or never goes so.
+    #[serde(default)]
+    pub past: Option<RuleTrafficView>,
+}
+
+/// Bytes of packets that a rule let pass the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleTrafficView {
+    /// Bytes in the direction in which the connections began.
+    pub up: u64,
+    /// Bytes in the other one.
+    pub down: u64,
 }
 
 /// A connection or a UDP session.

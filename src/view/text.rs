@@ -1,8 +1,8 @@
 //! What `snet status` prints: one subject a line, most important first.
 
 use super::{
-    Bytes, CaptureView, DirectView, FlowView, GroupView, ProxyView, Span, StatusView, TodayView,
-    TrafficView, WarningView,
+    Bytes, CaptureView, DirectView, FlowView, GroupView, ProxyView, RuleTrafficView, RuleView,
+    Span, StatusView, TodayView, TrafficView, WarningView,
 };
 use std::fmt;
 
@@ -35,6 +35,9 @@ impl fmt::Display for StatusView {
         }
         for proxy in &self.proxies {
             writeln!(f, "{proxy}")?;
+        }
+        for rule in self.rules.iter().filter(|rule| rule.has_decided()) {
+            writeln!(f, "{rule}")?;
         }
         self.write_lists(f)?;
         self.write_events(f)?;
@@ -180,6 +183,34 @@ impl fmt::Display for GroupView {
     }
 }
 
+impl RuleView {
+    /// Whether anything has gone its way.
+    fn has_decided(&self) -> bool {
+        self.hits > 0 || self.past.as_ref().is_some_and(|past| *past != RuleTrafficView::default())
+    }
+}
+
+impl fmt::Display for RuleView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RuleView { kind, payload, hits, last_hit, past, .. } = self;
+        match &**kind {
+            "DomainSuffix" => write!(f, "rule names of {payload}: {hits} times")?,
+            "GeoIP" => write!(f, "rule domestic list: {hits} times")?,
+            "Match" => write!(f, "rule for the rest: {hits} times")?,
+            _ => write!(f, "rule {payload}: {hits} times")?,
+        }
+        if let Some(ago) = last_hit {
+            write!(f, ", last {} ago", Span(*ago))?;
+        }
+        match past {
+            Some(RuleTrafficView { up: 0, down: 0 }) | None => Ok(()),
+            Some(RuleTrafficView { up, down }) => {
+                write!(f, "; past the daemon {} down, {} up", Bytes(*down), Bytes(*up))
+            }
+        }
+    }
+}
+
 impl FlowView {
     /// The way it takes, in a word or two.
     pub fn route(&self) -> String {
@@ -200,6 +231,24 @@ impl FlowView {
 #[cfg(test)]
 mod tests {
     use super::super::*;
+
+    fn rules() -> Vec<RuleView> {
+        let rule =
+            |kind: &str, payload: &str, hits, last_hit, bytes: Option<(u64, u64)>| RuleView {
+                kind: kind.into(),
+                payload: payload.into(),
+                hits,
+                last_hit,
+                past: bytes.map(|(down, up)| RuleTrafficView { up, down }),
+                ..RuleView::default()
+            };
+        vec![
+            rule("IPCIDR", "rules.direct", 0, None, Some((0, 0))),
+            rule("DomainSuffix", "rules.block", 4, Some(90), None),
+            rule("GeoIP", "CN", 0, None, Some((4 << 20, 2048))),
+            rule("Match", "", 40, Some(1), Some((0, 0))),
+        ]
+    }
 
     #[test]
     fn a_status_for_people() {
@@ -271,6 +320,7 @@ mod tests {
             groups: vec![group.clone()],
             all_proxies: Some(GroupView { name: "PROXY".into(), pinned: None, ..group }),
             subscriptions: Vec::new(),
+            rules: rules(),
             lists: vec!["/etc/names: 5 lines used".into()],
             memory: Some(9 << 20),
             warnings: vec![WarningView {
@@ -297,6 +347,9 @@ mod tests {
              group video: fastest of tokyo, spare; now tokyo\n\
              proxy tokyo: answers, 12 ms; 3 open of 42, 5.0 MiB down, 2.0 KiB up\n\
              proxy spare: not asked yet\n\
+             rule names of rules.block: 4 times, last 1 min 30 s ago\n\
+             rule domestic list: 0 times; past the daemon 4.0 MiB down, 2.0 KiB up\n\
+             rule for the rest: 40 times, last 1 s ago\n\
              list /etc/names: 5 lines used\n\
              log: 7 lines were dropped, since nobody read them\n"
         );

@@ -71,10 +71,17 @@ fn connection(flow: &FlowView, now: SystemTime) -> Value {
 
 /// `/rules`
 pub(super) fn rules(rules: &[RuleView]) -> Value {
+    let now = SystemTime::now();
     let rules = rules.iter().enumerate().map(|(index, rule)| {
+        let last = rule.last_hit.and_then(|ago| now.checked_sub(Duration::from_secs(ago)));
         json!({
             "index": index, "type": rule.kind, "payload": rule.payload, "proxy": rule.proxy,
             "size": rule.size.map_or(-1, |size| i64::try_from(size).unwrap_or(i64::MAX)),
+            "extra": {
+                "disabled": false,
+                "hitCount": rule.hits,
+                "hitAt": rfc3339(last.unwrap_or(SystemTime::UNIX_EPOCH)),
+            },
         })
     });
     json!({ "rules": rules.collect::<Vec<_>>() })
@@ -154,6 +161,19 @@ mod tests {
         };
         assert_eq!(chains(&[flow]), [json!(["DIRECT"])]);
         assert_eq!(chains(&[]), [] as [Value; 0]);
+    }
+
+    #[test]
+    fn a_rule_has_its_hits() {
+        let hit = RuleView { kind: "GeoIP".into(), hits: 7, last_hit: Some(0), ..<_>::default() };
+        let shown = rules(&[hit, RuleView::default()]);
+        let [hit, never] = [0, 1].map(|place| &shown["rules"][place]["extra"]);
+        assert_eq!((&hit["hitCount"], &hit["disabled"]), (&7.into(), &false.into()));
+        assert!(hit["hitAt"].as_str().unwrap() > "2020", "{hit}");
+        assert_eq!(
+            (&never["hitCount"], &never["hitAt"]),
+            (&0.into(), &"1970-01-01T00:00:00Z".into())
+        );
     }
 
     #[test]

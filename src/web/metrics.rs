@@ -1,9 +1,10 @@
 //! `/metrics`: text of OpenMetrics 1.0, for Prometheus and its kin.
 //!
-//! Labels have bounded values only: proxies, groups, routes, ways of capture, sources of answers. A
-//! destination or a client is never one, so that a host that scans the network fills no database.
+//! Labels have bounded values only: proxies, groups, routes, ways of capture, sources of answers,
+//! keys of rules. A destination or a client is never one, so that a host that scans the network
+//! fills no database.
 
-use crate::view::StatusView;
+use crate::view::{RuleView, StatusView};
 use std::fmt::Write;
 
 /// What OpenMetrics is called.
@@ -57,6 +58,15 @@ pub(super) fn text(status: &StatusView) -> String {
     });
     let help = "Bytes that the kernel sent directly, past the daemon.";
     page.family("snet_kernel_direct_bytes", "counter", help, sent);
+
+    let rules = || status.rules.iter();
+    let labels = |it: &RuleView| {
+        let rule = if it.payload.is_empty() { "rest" } else { &it.payload };
+        vec![("rule", rule.to_owned()), ("kind", it.kind.clone())]
+    };
+    let help = "Connections, UDP sessions and queries by the rules or the list that decided.";
+    let hits = rules().map(|it| (labels(it), it.hits));
+    page.family("snet_rule_hits", "counter", help, hits);
 
     let names = status.names.iter();
     let names = names.map(|(word, count)| (vec![("source", word.clone())], *count));
@@ -161,6 +171,15 @@ mod tests {
                 down: 12,
             }]),
             names: [("cache".to_owned(), 5)].into(),
+            rules: vec![
+                RuleView {
+                    kind: "IPCIDR".into(),
+                    payload: "rules.block".into(),
+                    hits: 8,
+                    ..RuleView::default()
+                },
+                RuleView { kind: "Match".into(), hits: 9, ..RuleView::default() },
+            ],
             ..StatusView::default()
         };
         let text = text(&status);
@@ -171,6 +190,8 @@ mod tests {
             "snet_capture_good{what=\"IPv6 UDP\"} 1",
             "snet_kernel_direct_bytes_total{reason=\"domestic\",family=\"IPv6\",\
              direction=\"up\"} 11",
+            "snet_rule_hits_total{rule=\"rules.block\",kind=\"IPCIDR\"} 8",
+            "snet_rule_hits_total{rule=\"rest\",kind=\"Match\"} 9",
             "snet_names_answered_total{source=\"cache\"} 5",
             "snet_proxy_up{proxy=\"a \\\"b\\\"\"} 0",
             "snet_proxy_carried_total{proxy=\"a \\\"b\\\"\"} 4",

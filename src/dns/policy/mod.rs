@@ -14,7 +14,8 @@ use super::settings::{HttpsRecords, Settings};
 use super::special::{self, Special};
 use super::wire::{Query, rcode, rr};
 use crate::ipset::IpSet;
-use crate::route::{GroupPlace, Route};
+use crate::route::{NamedWay, Route};
+use crate::stats::DecidedBy;
 use std::net::SocketAddr;
 
 /// The bound, in seconds, of what one answer teaches: it may be a lie. Such an answer is not kept
@@ -171,9 +172,23 @@ impl QueryPolicy {
         self.settings.rules.name_route(query.name())
     }
 
-    /// The group of proxies that carries what the name leads to, if a proxy does.
-    pub(super) fn group(&self, query: &Query) -> GroupPlace {
-        self.settings.rules.via.of_name(query.name())
+    /// The same, with the group of proxies that carries what the name leads to, if one does.
+    pub(super) fn way(&self, query: &Query) -> Option<NamedWay> {
+        self.settings.rules.name_way(query.name())
+    }
+
+    /// The rule or list that decides on what becomes of the query, if one does.
+    pub(super) fn decided_by(&self, query: &Query) -> Option<DecidedBy> {
+        if self.hosts.has(query) || self.special(query).is_some() {
+            return None;
+        }
+        let way = self.way(query);
+        let is_blocked = way.is_some_and(|way| way.route == Route::Block);
+        if !is_blocked && (self.forward(query).is_some() || self.is_local(query)) {
+            return None;
+        }
+        let is_domestic = || self.settings.rules.is_domestic_name(query.name());
+        way.map(|way| way.by).or_else(|| is_domestic().then_some(DecidedBy::ChinaList))
     }
 
     fn forward(&self, query: &Query) -> Option<&[SocketAddr]> {

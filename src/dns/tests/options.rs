@@ -160,3 +160,48 @@ async fn answers_are_counted_by_where_they_came_from() {
     })
     .await;
 }
+
+/// By rules and lists that decide, with an answer from the cache or without; not by those that
+/// hosts or servers for a domain come before.
+#[tokio::test]
+async fn queries_are_counted_by_what_decided() {
+    use crate::stats::DecidedBy;
+    run(async || {
+        let trusted = always(|query| addresses(query, 60, &[ABROAD]));
+        let domestic = always(|query| addresses(query, 60, &[CN]));
+        let world = world(domestic, trusted, |settings| {
+            let direct =
+                [("near.example", Some(Route::Direct)), ("far.example", Some(Route::Proxy))];
+            list(settings, &[&direct[..], &[("bad.example", Some(Route::Block))]].concat());
+            let listed = ["cn.example", "near.example"].map(|it| (it.parse().unwrap(), Listed::In));
+            let rules = Arc::make_mut(&mut settings.rules);
+            rules.china_names = listed.into_iter().collect();
+            let here = "far.example".parse().unwrap();
+            settings.answers.hosts = [(here, vec!["192.0.2.1".parse().unwrap()])].into();
+        });
+        for (name, times) in [
+            ("other.example", 1),
+            ("near.example", 2),
+            ("www.far.example", 3),
+            ("bad.example", 4),
+            ("cn.example", 5),
+            ("far.example", 6),
+        ] {
+            for _ in 0..times {
+                world.a(name).await;
+            }
+        }
+        let hits = DecidedBy::ALL.map(|by| (by, world.resolver.stats.hits.get(by)));
+        let hits: Vec<_> = hits.into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(
+            hits,
+            [
+                (DecidedBy::ProxyNames, 3),
+                (DecidedBy::DirectNames, 2),
+                (DecidedBy::BlockList, 4),
+                (DecidedBy::ChinaList, 5),
+            ]
+        );
+    })
+    .await;
+}

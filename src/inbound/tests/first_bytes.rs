@@ -5,6 +5,7 @@ use super::*;
 use crate::net::stream::is_acknowledged;
 use crate::route::GroupPlace;
 use crate::sniff::tests::{ECH, extended, hello};
+use crate::stats::DecidedBy;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -88,6 +89,9 @@ async fn the_way_of_the_name_is_dialled_instead() {
             assert_eq!(house.lines(&format!("name=\"{name}\" proxy=\"{way}\"")), 1, "{name}");
         }
         assert_eq!(house.counts(), [2, 0, 2, 0]);
+        let hits = [DecidedBy::DirectNames, DecidedBy::ProxyNames, DecidedBy::Rest];
+        let hits = hits.map(|by| house.stats.hits.get(by));
+        assert_eq!(hits, [1, 1, 0], "the way that was given up is none");
         let mut blocked = house.client().await;
         blocked.write_all(&hello("www.block.example", 15)).await.unwrap();
         assert!(is_reset(blocked).await);

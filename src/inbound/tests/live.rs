@@ -1,6 +1,7 @@
 //! What those who look see of a connection, and how they end it.
 
 use super::*;
+use crate::stats::DecidedBy;
 
 /// Whoever looks sees it, and can end it; no other is touched.
 #[tokio::test]
@@ -26,4 +27,30 @@ async fn the_operator_ends_one_connection() {
     let traffic = &upstream.traffic;
     let counted = [&traffic.connections, &traffic.up, &traffic.down].map(|it| it.get());
     assert_eq!(counted, [1, 5, 5], "what has ended is counted for the proxy");
+}
+
+/// Refused or not, with a proxy that works or one that does not: the rule has decided.
+#[tokio::test]
+async fn what_decided_is_counted() {
+    for (act, blocks, by) in [
+        (Act::Connect, false, DecidedBy::Rest),
+        (Act::Refuse, false, DecidedBy::Rest),
+        (Act::Connect, true, DecidedBy::BlockPrefixes),
+    ] {
+        let net: ipnet::IpNet = "203.0.113.0/24".parse().unwrap();
+        let block = blocks.then_some(net).into_iter().collect();
+        let rules = Rules { block, ..Rules::default() };
+        let house = house_at("203.0.113.10:80".parse().unwrap(), rules, &[act], 16);
+        for count in 1..=2 {
+            let mut client = house.client().await;
+            // Whether it is served or reset.
+            let _ = client.write_all(b"hello").await;
+            let _ = client.read(&mut [0; 5]).await;
+            drop(client);
+            house.inbound.drained().await;
+            let hits = DecidedBy::ALL.map(|by| house.stats.hits.get(by));
+            assert_eq!(hits.iter().sum::<u64>(), count, "{act:?}");
+            assert_eq!(house.stats.hits.get(by), count, "{act:?}");
+        }
+    }
 }

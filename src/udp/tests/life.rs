@@ -1,6 +1,7 @@
 //! When sessions end, on a clock that stands still but where the test moves it.
 
 use super::*;
+use crate::stats::DecidedBy;
 use crate::udp::idle::Activity;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -147,5 +148,28 @@ fn the_operator_ends_one_session() {
         street.send(&one, "203.0.113.10:443", "again");
         let (_, another) = street.at_the_server().await;
         assert_ne!(mapped, another);
+    });
+}
+
+/// A session once, by its first destination; what is blocked where it is dropped.
+#[test]
+fn what_decided_about_a_session_is_counted() {
+    let blocked: ipnet::IpNet = "203.0.113.99/32".parse().unwrap();
+    let block = [blocked].into_iter().collect();
+    on_a_street(Rules { block, ..Rules::default() }, ROOMY, async |street| {
+        let hits = |by| street.shared.relay.stats.hits.get(by);
+        for (count, one) in [(1, client()), (2, client())] {
+            for _ in 0..3 {
+                street.send(&one, "203.0.113.99:443", "dropped");
+            }
+            street.send(&one, SITE, "sent");
+            assert_eq!(street.at_the_server().await.0, format!("{SITE} sent"));
+            assert_eq!(hits(DecidedBy::BlockPrefixes), count);
+            assert_eq!(hits(DecidedBy::Rest), count - 1);
+            let other = client();
+            street.send(&other, SITE, "sent too");
+            assert_eq!(street.at_the_server().await.0, format!("{SITE} sent too"));
+            assert_eq!(hits(DecidedBy::Rest), count);
+        }
     });
 }
