@@ -1,8 +1,9 @@
-//! What is explained is what happens: random rules, lists, groups, pins and proxies, and connections
-//! through the real dispatcher.
+//! What is explained is what happens: random rules, lists, groups, pins and proxies, and
+//! connections through the real dispatcher.
 //!
 //! 10,000 connections; `SNET_CASES` is how many. What the kernel does has its own test
-//! (`firewall/tests/explained.rs`), and so have answers of name servers (`dns/tests/explaining.rs`).
+//! (`firewall/tests/explained.rs`), and so have answers of name servers
+//! (`dns/tests/explaining.rs`).
 
 use super::*;
 use crate::dispatch::{Error, Group, GroupPolicy, GroupSettings, Upstream};
