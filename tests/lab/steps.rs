@@ -173,7 +173,9 @@ fn each_time(scene: &Scene, act: &str) {
 /// Unless it could not fail there.
 fn a_failure_is_one_line(status: ExitStatus, log: &str, what: &str) {
     let told = log.lines().filter(|line| line.contains("failed on purpose")).count();
-    let went_on = log.contains("snet goes on as before") || log.contains(" WARN ");
+    // The name servers of this world do not all answer, which is said sooner or later.
+    let is_warning = |line: &str| line.contains(" WARN ") && !line.contains("the name server ");
+    let went_on = log.contains("snet goes on as before") || log.lines().any(is_warning);
     if went_on {
         // A reload, or left-overs of the other backend; the start and the stop were as usual.
         assert_eq!((status.code(), told), (Some(0), 1), "{what}: {log}");

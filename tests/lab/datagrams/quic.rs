@@ -70,7 +70,8 @@ fn a_rule_for_the_name_in_the_hello() {
         }
         let log = snet.log();
         let lines = log.lines().filter(|line| line.contains("UDP session "));
-        let named = lines.filter(|line| line.contains("name=\"dns.example\" proxy=\"two\""));
+        let way = "name=\"dns.example\" group=\"two\" proxy=\"two\"";
+        let named = lines.filter(|line| line.contains(way));
         assert_eq!(named.count(), 2, "{log}");
         assert_eq!(counters.leaked(), 0, "something left directly");
         snet.stop();
