@@ -1,7 +1,8 @@
 //! `snet config import`: another program's file in, a file of snet's own out.
 
+use super::file::advice;
 use super::out::{fail, print, say};
-use crate::config::{ImportedConfig, import};
+use crate::config::{Config, ImportedConfig, Purpose, import};
 use crate::exit::{CONFIG, NOPERM, UNAVAILABLE};
 use crate::subscription::format::LONGEST_BODY;
 use clap::{Args, Subcommand};
@@ -42,7 +43,7 @@ pub fn run(command: &ConfigCommand) -> ExitCode {
     };
     let folder = of.file.parent().filter(|it| !it.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new(".")).canonicalize().unwrap_or_default();
-    let ImportedConfig { text, proxies, left_out } = match import(&bytes, &folder) {
+    let ImportedConfig { text, config, left_out } = match import(&bytes, &folder) {
         Ok(imported) => imported,
         Err(why) => return fail(CONFIG, format_args!("{shown}: {why}")),
     };
@@ -50,16 +51,19 @@ pub fn run(command: &ConfigCommand) -> ExitCode {
         0 => String::new(),
         count => format!("; its comments say what was not taken over ({count})"),
     };
+    let proxies = config.proxies.len();
     let plural = if proxies == 1 { "proxy" } else { "proxies" };
     let Some(output) = &of.output else {
         let code = print(&text);
         say(format_args!("{proxies} {plural}{rest}"));
+        warn_of(&config);
         return code;
     };
     let path = output.display();
     match write(output, &text) {
         Ok(()) => {
             say(format_args!("{path}: {proxies} {plural}{rest}"));
+            warn_of(&config);
             say(format_args!("next: snet check -c {path}"));
             ExitCode::SUCCESS
         }
@@ -67,6 +71,13 @@ pub fn run(command: &ConfigCommand) -> ExitCode {
             fail(UNAVAILABLE, format_args!("{path} is there already, and is not replaced"))
         }
         Err(error) => fail(code(&error), format_args!("{path}: cannot write the file: {error}")),
+    }
+}
+
+/// A server on this machine, a plugin that is not here: as `snet check` says it.
+fn warn_of(config: &Config) {
+    for warning in advice(config, Purpose::Daemon) {
+        say(format_args!("warning: {warning}"));
     }
 }
 

@@ -164,7 +164,7 @@ pub(super) fn unique(name: &str, names: &mut HashSet<String>) -> String {
 }
 
 fn others(passed_over: &PassedOver, excluded: usize) -> String {
-    let PassedOver { protocols, unfit, unfit_count, information, beyond } = passed_over;
+    let PassedOver { protocols, others: _, unfit, unfit_count, information, beyond } = passed_over;
     let mut text = String::new();
     let mut add = |part: String| {
         text.push_str("; ");

@@ -14,9 +14,9 @@ mod draft;
 mod servers;
 mod snet_json;
 
-use super::Purpose;
 use super::foreign::ForeignFile;
 use super::read::parse;
+use super::{Config, Loaded, Purpose};
 use crate::subscription::format::{LONGEST_BODY, UnreadableBody};
 use draft::{DraftPart, ImportDraft};
 use std::path::Path;
@@ -29,8 +29,8 @@ const TRIED: &str = "snet.toml";
 pub struct ImportedConfig {
     /// The text of the file; it holds passwords.
     pub text: Zeroizing<String>,
-    /// How many proxies it has; at least one.
-    pub proxies: usize,
+    /// What it means.
+    pub config: Config,
     /// How many lines of its comments say what was not taken over.
     pub left_out: usize,
 }
@@ -73,9 +73,11 @@ fn settled(mut draft: ImportDraft) -> Result<ImportedConfig, String> {
             return Err(lines.join("\n  "));
         }
         let (text, parts) = draft.text();
-        let Err(error) = parse(Path::new(TRIED), &text, Purpose::Daemon) else {
-            let (proxies, left_out) = (draft.proxies.len(), draft.left_out.len());
-            return Ok(ImportedConfig { text, proxies, left_out });
+        let error = match parse(Path::new(TRIED), &text, Purpose::Daemon) {
+            Ok((Loaded { config, .. }, _)) => {
+                return Ok(ImportedConfig { text, config, left_out: draft.left_out.len() });
+            }
+            Err(error) => error,
         };
         let mut refused: Vec<(DraftPart, String)> = Vec::new();
         for problem in &error.problems {

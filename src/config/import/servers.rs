@@ -5,8 +5,15 @@ use super::draft::ImportDraft;
 use crate::config::ProxyConfig;
 use crate::config::link;
 use crate::config::provided::unique;
-use crate::subscription::format::{BodyFormat, PassedOver, SubscriptionBody, UnreadableBody};
+use crate::subscription::format::{
+    BodyFormat, ELSEWHERE, PassedOver, SubscriptionBody, UnreadableBody,
+};
 use std::collections::HashSet;
+
+/// A server that is a program here dials on by itself, and would be captured.
+const OF_THIS_MACHINE: &str = "take over the server that this program dials instead; or, to go \
+     through it, write a [[proxy]] of its address, and the user that it runs as into \
+     rules.direct-users";
 
 /// Reads a file.
 pub(super) fn read(bytes: &[u8]) -> Result<ImportDraft, UnreadableBody> {
@@ -39,9 +46,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<ImportDraft, UnreadableBody> {
 }
 
 fn passed_over(draft: &mut ImportDraft, passed_over: &PassedOver) {
-    let PassedOver { protocols, unfit, unfit_count, information, beyond } = passed_over;
+    let PassedOver { protocols, others, unfit, unfit_count, information, beyond } = passed_over;
     for (name, problem) in unfit {
-        draft.leave_out(&format!("{name:?}"), &problem.to_string());
+        let why = match problem.accepted == ELSEWHERE {
+            true => format!("found {}, which is on this machine: {OF_THIS_MACHINE}", problem.found),
+            false => problem.to_string(),
+        };
+        draft.leave_out(&format!("{name:?}"), &why);
     }
     let more = |count: usize| format!("{count} more entries");
     if *unfit_count > unfit.len() {
@@ -49,7 +60,18 @@ fn passed_over(draft: &mut ImportDraft, passed_over: &PassedOver) {
     }
     for (protocol, count) in protocols {
         let plural = if *count == 1 { "y" } else { "ies" };
-        draft.leave_out(&format!("{count} entr{plural} of {protocol}"), "snet does not speak it");
+        let named = others.iter().filter(|(of, _)| of == protocol);
+        let mut named: Vec<String> = named.map(|(_, name)| format!("{name:?}")).collect();
+        if !named.is_empty() && named.len() < *count {
+            named.push("...".into());
+        }
+        let named = named.join(", ");
+        let colon = if named.is_empty() { "" } else { " (" };
+        let end = if named.is_empty() { "" } else { ")" };
+        draft.leave_out(
+            &format!("{count} entr{plural} of {protocol}{colon}{named}{end}"),
+            "snet does not speak it",
+        );
     }
     for text in information {
         draft.leave_out(&format!("{text:?}"), "information, maybe no server");

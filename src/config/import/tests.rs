@@ -159,7 +159,7 @@ fn servers_of_other_programs() {
     let left_out = comments(&text);
     assert_eq!(left_out.len(), 3, "{text}");
     assert!(left_out[0].starts_with("\"O\": found the method \"rc4-md5\", an old cipher"));
-    assert_eq!(left_out[1], "1 entry of vmess: snet does not speak it");
+    assert_eq!(left_out[1], "1 entry of vmess (\"V\"): snet does not speak it");
     assert!(left_out[2].starts_with("mixed-port, rules: only its proxies are taken"));
 
     let sing_box = r#"{"log": {}, "outbounds": [
@@ -175,7 +175,7 @@ fn servers_of_other_programs() {
     assert!(!config.proxies[0].udp && text.contains("tls-name = \"c.example\""), "{text}");
     let left_out = comments(&text);
     assert!(left_out[0].starts_with("\"outbound 3\": found detour \"S\""), "{text}");
-    assert_eq!(left_out[1], "1 entry of direct: snet does not speak it");
+    assert_eq!(left_out[1], "1 entry of direct (\"direct\"): snet does not speak it");
     assert!(left_out[2].starts_with("log: only its outbounds are taken"), "{text}");
 
     let redir = r#"{"server": "a.example", "server_port": 8388, "local_port": 1080,
@@ -185,6 +185,22 @@ fn servers_of_other_programs() {
     assert_eq!(comments(&text), ["local_port, timeout: only servers are taken"]);
     let (_, config) = imported("ss://aes-256-gcm:hunter2@a.example:1\nhttp://b.example:2\n");
     assert_eq!(config.proxies.len(), 2);
+}
+
+#[test]
+fn what_is_left_out_is_named() {
+    let vless: String = (1..=20)
+        .map(|number| format!("vless://hunter2@c.example:{number}#City%20{number}\n"))
+        .collect();
+    let links = format!("vmess://hunter2\n{vless}http://b.example:2\nhttp://127.0.0.1:3#Here\n");
+    let (text, _) = imported(&links);
+    let left_out = comments(&text);
+    assert!(left_out[0].starts_with("\"Here\": found the server \"127.0.0.1\", which is on this"));
+    assert!(left_out[0].contains("into rules.direct-users"), "{text}");
+    assert!(left_out[1].starts_with("20 entries of vless (\"City 1\", \"City 2\", "), "{text}");
+    assert!(left_out[1].ends_with("\"City 15\", ...): snet does not speak it"), "{text}");
+    assert_eq!(left_out[2], "1 entry of vmess (\"line 1\"): snet does not speak it");
+    assert!(!text.contains("hunter2"), "{text}");
 }
 
 #[test]
@@ -291,7 +307,7 @@ proptest! {
         };
         let (Loaded { config, .. }, _) =
             parse(Path::new("made.toml"), &made.text, Purpose::Daemon).unwrap();
-        prop_assert_eq!(config.proxies.len(), made.proxies);
+        prop_assert_eq!(config.proxies.len(), made.config.proxies.len());
         for (proxy, (host, port, password, _)) in config.proxies.iter().zip(&servers) {
             prop_assert_eq!((&proxy.host, proxy.port), (host, *port));
             let crate::config::ProxyKind::Shadowsocks { key, .. } = &proxy.kind else {

@@ -31,7 +31,12 @@ fn proxy(entry: &Node, place: impl Fn() -> String) -> BodyEntry {
         "http" if entry.is_on("tls") => ("https", "username"),
         "http" => ("http", "username"),
         "socks5" => ("socks5", "username"),
-        _ => return BodyEntry::OtherProtocol(shown(kind).to_lowercase()),
+        _ => {
+            return BodyEntry::OtherProtocol {
+                protocol: shown(kind).to_lowercase(),
+                entry: name.and_then(crate::share_link::fit_name).unwrap_or_else(&place),
+            };
+        }
     };
     // Without it, what the proxy is told would take another way than the provider meant.
     if let Some(dialer) = entry.text_of("dialer-proxy") {

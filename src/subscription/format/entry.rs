@@ -1,6 +1,6 @@
 //! An entry of any format, by way of the link that means the same.
 
-use super::{BodyEntry, ProvidedProxy, information};
+use super::{BodyEntry, ELSEWHERE, ProvidedProxy, information};
 use crate::share_link::encoding::percent_encoded;
 use crate::share_link::{LinkProblem, LinkedProtocol, ShareLink};
 use std::fmt::Write;
@@ -20,8 +20,7 @@ pub(super) fn of_link(text: &str, udp: Option<bool>, place: impl Fn() -> String)
                     name: name.unwrap_or_else(&place),
                     problem: LinkProblem {
                         found: format!("the server {:?}", link.host),
-                        accepted: "a server elsewhere: a subscription knows none of this machine"
-                            .into(),
+                        accepted: ELSEWHERE.into(),
                     },
                 },
             }

@@ -12,7 +12,12 @@ pub(super) fn read(text: &str) -> SubscriptionBody {
         let Some(scheme) = scheme(line) else { continue };
         body.take(match PROXY_SCHEMES.contains(&scheme.as_str()) {
             true => entry::of_link(line, None, || format!("line {}", number + 1)),
-            false => BodyEntry::OtherProtocol(scheme),
+            false => {
+                let name = line.split_once('#').map(|(_, tag)| tag);
+                let name = name.and_then(crate::share_link::name_of_tag);
+                let entry = name.unwrap_or_else(|| format!("line {}", number + 1));
+                BodyEntry::OtherProtocol { protocol: scheme, entry }
+            }
         });
     }
     body

@@ -40,6 +40,9 @@ pub const LONGEST_BODY: usize = 8 << 20;
 /// What stands behind so many proxies is only counted.
 pub const MOST_PROXIES: usize = 4096;
 
+/// What a server is to be, of a body that was fetched.
+pub const ELSEWHERE: &str = "a server elsewhere: a subscription knows none of this machine";
+
 /// Names of other protocols that are told apart, and pieces of information.
 const MOST_SHOWN: usize = 16;
 
@@ -93,6 +96,8 @@ pub struct ProvidedProxy {
 pub struct PassedOver {
     /// Entries of protocols that snet does not speak, by their names.
     pub protocols: BTreeMap<String, usize>,
+    /// The first few of these entries: the protocol, and the name.
+    pub others: Vec<(String, String)>,
     /// Entries that want what snet does not do, or make no sense: the first few, with their names.
     pub unfit: Vec<(String, LinkProblem)>,
     /// The number of all of these.
@@ -185,7 +190,10 @@ impl SubscriptionBody {
                     passed_over.information.push(note);
                 }
             }
-            BodyEntry::OtherProtocol(name) => {
+            BodyEntry::OtherProtocol { protocol: name, entry } => {
+                if passed_over.others.len() < MOST_SHOWN {
+                    passed_over.others.push((name.clone(), entry));
+                }
                 let protocols = &mut passed_over.protocols;
                 let is_shown = protocols.len() < MOST_SHOWN || protocols.contains_key(&name);
                 *protocols.entry(if is_shown { name } else { "others".into() }).or_default() += 1;
@@ -215,7 +223,11 @@ enum BodyEntry {
     Proxy(ProvidedProxy),
     /// Text for the customer in the place of a server.
     Information(String),
-    OtherProtocol(String),
+    OtherProtocol {
+        protocol: String,
+        /// Its name, or its place.
+        entry: String,
+    },
     Unfit {
         name: String,
         problem: LinkProblem,

@@ -37,7 +37,12 @@ fn outbound(entry: &Node, place: impl Fn() -> String) -> BodyEntry {
         "http" if tls.is_some() => "https",
         "http" => "http",
         "socks" => "socks5",
-        _ => return BodyEntry::OtherProtocol(shown(kind).to_lowercase()),
+        _ => {
+            return BodyEntry::OtherProtocol {
+                protocol: shown(kind).to_lowercase(),
+                entry: name.and_then(crate::share_link::fit_name).unwrap_or_else(&place),
+            };
+        }
     };
     if let Err((found, accepted)) = check(entry, scheme, tls) {
         return unfit(name, place, found, accepted);
