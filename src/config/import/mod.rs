@@ -82,6 +82,7 @@ fn settled(mut draft: ImportDraft) -> Result<ImportedConfig, String> {
         let mut refused: Vec<(DraftPart, String)> = Vec::new();
         for problem in &error.problems {
             let (part, why) = of_problem(problem, &parts)
+                .or_else(|| of_list(problem, &text, &parts))
                 .ok_or_else(|| format!("{} cannot be made a file: {problem}", draft.origin))?;
             if !refused.iter().any(|(other, _)| *other == part) {
                 refused.push((part, why));
@@ -100,6 +101,20 @@ fn of_problem(problem: &str, parts: &[Option<DraftPart>]) -> Option<(DraftPart, 
     // The key stands in the line of the comment already.
     let what = what.split_once(": ").map_or(what, |(_, what)| what);
     Some((part, what.to_owned()))
+}
+
+/// The same of a list file that the text names. What stands in it is not repeated: the file that
+/// is imported may name any other.
+fn of_list(problem: &str, text: &str, parts: &[Option<DraftPart>]) -> Option<(DraftPart, String)> {
+    let lines = text.lines().zip(parts);
+    let part = lines.filter_map(|(line, part)| {
+        let (_, quoted) = line.split_once('"')?;
+        let path = quoted.strip_suffix('"').filter(|path| path.starts_with('/'))?;
+        part.filter(|_| problem.strip_prefix(path).is_some_and(|rest| rest.starts_with(':')))
+    });
+    let why = "found a list with lines that snet does not read; accepted: hosts, names, dnsmasq's \
+               and the other formats of lists";
+    Some((part.into_iter().next()?, why.into()))
 }
 
 #[cfg(test)]

@@ -105,6 +105,20 @@ fn snets_file_is_taken_over_key_by_key() {
     assert!(!text.contains("hunter1"), "of a proxy that is not used:\n{text}");
 }
 
+/// The file may name any other, and be a stranger's: nothing of that is repeated.
+#[test]
+fn a_list_that_cannot_be_read_is_left_out_in_silence() {
+    let folder = std::env::temp_dir().join(format!("snet-import-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("shadow"), "root:$y$hash of it:19000:0:99999:7:::\n").unwrap();
+    let file = r#"{"proxy-type": "http", "http-proxy-host": "p.example", "http-proxy-port": 80,
+        "cn-dns": "", "fq-dns": "", "block-host-file": "shadow"}"#;
+    let made = import(file.as_bytes(), &folder).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(made.text.contains("block-host-file: found a list with lines"), "{}", *made.text);
+    assert!(!made.text.contains("hash of it"), "{}", *made.text);
+}
+
 #[test]
 fn snets_other_proxies() {
     let file = |keys: &str| format!("{{{keys}, \"cn-dns\": \"\", \"fq-dns\": \"\"}}");
