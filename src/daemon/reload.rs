@@ -115,6 +115,7 @@ pub(super) async fn reload(
     let next = Generation { config, endpoints, plugins };
     let bootstrap = next.bootstrap(&parts.outbound, &parts.firewall).await;
     exchange(parts, present, &next, Arc::new(dispatcher), &former).await?;
+    former.is_succeeded_by(&parts.current.load());
     next.start_plugins();
     // A resolver that died ends the daemon elsewhere.
     let settings = build::dns(&next.config, &parts.listening, Some(&parts.token));

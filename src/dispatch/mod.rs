@@ -209,6 +209,12 @@ impl Dispatcher {
         &self.upstreams
     }
 
+    /// Another one serves from now on. Proxies that it has not are gone.
+    pub fn is_succeeded_by(&self, next: &Dispatcher) {
+        let stays = |it: &&Arc<Upstream>| next.upstreams.iter().any(|other| Arc::ptr_eq(it, other));
+        self.upstreams.iter().filter(|it| !stays(it)).for_each(|gone| gone.goes());
+    }
+
     /// The groups, in the order that the rules know.
     pub fn groups(&self) -> &[Group] {
         &self.groups

@@ -15,6 +15,7 @@ use crate::target::Target;
 use crate::view::{ProxyView, TestView};
 use crate::warnings::Complaint;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -38,6 +39,8 @@ pub struct Upstream {
     /// What is wrong with it, and with its UDP, as the operator was told.
     trouble: Mutex<Complaint>,
     datagram_trouble: Mutex<Complaint>,
+    /// The configuration has it no more; connections that are open may.
+    is_gone: AtomicBool,
     /// The last tests that were asked for, the oldest first.
     pub(super) tests: Mutex<Vec<TestView>>,
     /// Something was learned that may call for a question.
@@ -86,6 +89,7 @@ impl Upstream {
             waiting: Mutex::default(),
             trouble: Mutex::default(),
             datagram_trouble: Mutex::default(),
+            is_gone: AtomicBool::new(false),
             tests: Mutex::default(),
             news: Notify::new(),
             death: Notify::new(),
@@ -171,7 +175,22 @@ impl Upstream {
 
     /// It does not work; this is said, and holds until [`works`](Self::works).
     pub(super) fn fails(&self, how: String) {
-        lock(&self.trouble).set_of(Some(&self.label), Some(how));
+        self.complain(&self.trouble, how);
+    }
+
+    fn complain(&self, trouble: &Mutex<Complaint>, how: String) {
+        let mut trouble = lock(trouble);
+        if !self.is_gone.load(Ordering::Relaxed) {
+            trouble.set_of(Some(&self.label), Some(how));
+        }
+    }
+
+    /// A reload has taken it away: nobody is to be warned of it any more.
+    pub(super) fn goes(&self) {
+        self.is_gone.store(true, Ordering::Relaxed);
+        for trouble in [&self.trouble, &self.datagram_trouble] {
+            lock(trouble).clear();
+        }
     }
 
     /// Nothing is wrong with it any more.
@@ -187,7 +206,7 @@ impl Upstream {
 
     /// The same of its UDP.
     pub(super) fn datagrams_fail(&self, how: String) {
-        lock(&self.datagram_trouble).set_of(Some(&self.label), Some(how));
+        self.complain(&self.datagram_trouble, how);
     }
 
     pub(super) fn answers_again(&self) {

@@ -301,6 +301,20 @@ async fn a_warning_of_a_member_holds_until_it_works() {
     assert!(!is_warned_of());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_member_that_a_reload_takes_away_is_warned_of_no_more() {
+    let (gone, stays) = (setup(&[Act::RefuseTcp]), setup(&[Act::RefuseTcp]));
+    assert!(gone.connect(&foreign()).await.0.is_err());
+    assert!(stays.connect(&foreign()).await.0.is_err());
+    gone.dispatcher.is_succeeded_by(&stays.dispatcher);
+    assert!(!gone.upstream("a").is_warned_of());
+    // A connection that was on its way fails later.
+    gone.upstream("a").fails("late".into());
+    assert!(!gone.upstream("a").is_warned_of());
+    stays.dispatcher.is_succeeded_by(&stays.dispatcher);
+    assert!(stays.upstream("a").is_warned_of());
+}
+
 /// A proxy that was given no name has its server's, and a line about it would say that twice.
 #[tokio::test]
 async fn a_name_is_said_once() {
