@@ -1,9 +1,10 @@
 #!/bin/sh
 # The world of scripts/dashboard.sh, inside its namespaces: a host with snet and a browser, and behind a
-# wire a site, a name server and three proxies, of which one is not there.
+# wire a site, a name server and three proxies, of which one is not there. Further arguments are a command.
 set -eu
 
 snet=$1 files=$2 folder=$3 python=$4 other=$5
+shift 5
 here=$(CDPATH='' dirname -- "$0")
 mount -t tmpfs none /run
 mkdir /run/lab
@@ -22,9 +23,11 @@ there ip link set lo up
 there ip addr add 192.0.2.1/24 dev far
 there ip link set far up
 for address in 203.0.113.10 198.51.100.53 198.51.100.54; do there ip addr add $address/32 dev lo; done
-there dnsmasq --conf-file=/dev/null --no-daemon --no-resolv --no-hosts --user=root --bind-interfaces \
-    --listen-address=198.51.100.53,198.51.100.54 --address=/foreign.example/203.0.113.10 \
-    >/run/lab/dnsmasq 2>&1 &
+# Two: one that stays in the foreground serves a connection over TCP to its end before it serves others.
+for address in 198.51.100.53 198.51.100.54; do
+    there dnsmasq --conf-file=/dev/null --no-daemon --no-resolv --no-hosts --user=root --bind-interfaces \
+        --listen-address=$address --address=/example/203.0.113.10 --local=/example/ >/run/lab/dnsmasq 2>&1 &
+done
 there python3 "$here/peers.py" &
 echo 'a secret for an hour' >/run/lab/secret
 cat >/run/lab/snet.toml <<EOT
@@ -53,6 +56,7 @@ EOT
 chmod 600 /run/lab/secret /run/lab/snet.toml
 sleep 1
 "$snet" -c /run/lab/snet.toml >/run/lab/log 2>&1 &
+echo $! >/run/lab/pid
 for _ in $(seq 100); do
     ! grep -qs ready: /run/lab/log || break
     sleep 0.1
@@ -62,7 +66,9 @@ if [ -n "$other" ]; then
     (cd "$other" && exec python3 -m http.server -b 127.0.0.1 8000 >/dev/null 2>&1) &
 fi
 for _ in 1 2 3; do
-    curl -s --resolve foreign.example:80:203.0.113.10 --max-time 200 -o /dev/null http://foreign.example/ &
+    curl -s --retry 9 --retry-all-errors --resolve foreign.example:80:203.0.113.10 --max-time 200 -o /dev/null http://foreign.example/ &
 done
 sleep 1
-"$python" "$here/drive.py" "$folder" ${other:+http://127.0.0.1:8000/}
+# What is done in this world; without a command the dashboard is driven.
+[ $# -gt 0 ] || set -- "$python" "$here/drive.py" "$folder" ${other:+http://127.0.0.1:8000/}
+"$@"

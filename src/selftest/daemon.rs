@@ -14,8 +14,8 @@ const CONFIG: &str = "/run/snet.toml";
 const CHINA: &str = "/run/china.txt";
 const LOG: &str = "/run/snet.log";
 
-/// More than a start takes on the slowest router.
-const START: Duration = Duration::from_secs(8);
+/// More than a start takes on the slowest router, which loads modules of the kernel meanwhile.
+const START: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(8);
 
 /// How a start went.

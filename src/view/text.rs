@@ -193,11 +193,12 @@ impl RuleView {
 impl fmt::Display for RuleView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RuleView { kind, payload, hits, last_hit, past, .. } = self;
+        let times = if *hits == 1 { "once".into() } else { format!("{hits} times") };
         match &**kind {
-            "DomainSuffix" => write!(f, "rule names of {payload}: {hits} times")?,
-            "GeoIP" => write!(f, "rule domestic list: {hits} times")?,
-            "Match" => write!(f, "rule for the rest: {hits} times")?,
-            _ => write!(f, "rule {payload}: {hits} times")?,
+            "DomainSuffix" => write!(f, "rule names of {payload}: {times}")?,
+            "GeoIP" => write!(f, "rule domestic list: {times}")?,
+            "Match" => write!(f, "rule for the rest: {times}")?,
+            _ => write!(f, "rule {payload}: {times}")?,
         }
         if let Some(ago) = last_hit {
             write!(f, ", last {} ago", Span(*ago))?;
