@@ -132,14 +132,45 @@ pub fn ask(at: &SocketArgument, verb: &daemon::Verb) -> Result<String, ExitCode>
         Ok(daemon::ControlReply::Refused(code, why)) => Err(fail(code, why)),
         Err(failure) => {
             let socket = at.socket.display();
-            let (code, remedy) = match (failure.kind(), verb) {
-                (io::ErrorKind::PermissionDenied, _) => (NOPERM, "; run this as root"),
-                (_, daemon::Verb::Explain(_)) => {
-                    (UNAVAILABLE, "; with -c FILE the file alone is asked")
-                }
-                _ => (UNAVAILABLE, ""),
-            };
+            let (code, mut remedy) = remedy(failure.kind());
+            if code == UNAVAILABLE && matches!(verb, daemon::Verb::Explain(_)) {
+                remedy.push_str("; with -c FILE the file alone is asked");
+            }
             Err(fail(code, format_args!("no snet answers at {socket}: {failure}{remedy}")))
+        }
+    }
+}
+
+/// What to do when nobody answers at the socket.
+fn remedy(failure: io::ErrorKind) -> (u8, String) {
+    let (code, remedy) = match failure {
+        io::ErrorKind::PermissionDenied => (NOPERM, "; run this as root"),
+        io::ErrorKind::NotFound => {
+            (UNAVAILABLE, "; is snet running? `sudo snet` runs it, --socket names another socket")
+        }
+        io::ErrorKind::ConnectionRefused => (
+            UNAVAILABLE,
+            "; the snet that made this socket was killed: `sudo snet` starts anew, `sudo snet \
+             cleanup` removes rules that are left",
+        ),
+        _ => (UNAVAILABLE, ""),
+    };
+    (code, remedy.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_is_told_what_to_do() {
+        for (failure, code, word) in [
+            (io::ErrorKind::PermissionDenied, NOPERM, "as root"),
+            (io::ErrorKind::NotFound, UNAVAILABLE, "is snet running?"),
+            (io::ErrorKind::ConnectionRefused, UNAVAILABLE, "snet cleanup"),
+        ] {
+            let (found, said) = remedy(failure);
+            assert!(found == code && said.contains(word), "{failure}: {said}");
         }
     }
 }

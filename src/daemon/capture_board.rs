@@ -7,6 +7,9 @@ use crate::view::CaptureView;
 use std::sync::Mutex;
 use tokio::time::Instant;
 
+/// The state of a family in which this machine has no route.
+pub(super) const NO_ROUTE: &str = "nothing to capture: there is no route";
+
 /// The present state of both ways of both families.
 #[derive(Debug, Default)]
 pub(super) struct CaptureBoard(Mutex<[Option<CaptureNote>; 4]>);

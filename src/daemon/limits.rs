@@ -15,6 +15,7 @@ use crate::relay;
 use crate::udp::SessionLimits;
 use crate::warnings::StandingWarning;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::fmt;
 use tracing::{debug, warn};
 
 /// Kept beside the connections; at most half of all.
@@ -83,7 +84,7 @@ impl Budget {
             .for_good();
         }
         let budget = Budget::of(files, per_session);
-        debug!(files, ?budget, "limits");
+        debug!("{files} files may be open: {budget}");
         budget
     }
 
@@ -143,6 +144,21 @@ impl Budget {
     }
 }
 
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Budget { connections, sockets, datagrams, per_session: _, pipes } = self;
+        let Numbers { questions, fallbacks, clients, races, warm } = sockets;
+        let SessionLimits { sessions, reply_sockets } = datagrams;
+        write!(
+            f,
+            "{connections} connections, {pipes} pipes, {sessions} UDP sessions with \
+             {reply_sockets} sockets for replies, {questions} questions to name servers over UDP \
+             and {fallbacks} over TCP, {clients} clients of the resolver over TCP, {races} \
+             further dials at a time and {warm} ahead"
+        )
+    }
+}
+
 const fn rest(reserved: u64) -> u64 {
     if reserved / 8 > REST { reserved / 8 } else { REST }
 }
@@ -191,6 +207,13 @@ mod tests {
         for files in (FEWEST_FILES..300_000).step_by(7) {
             assert!(fits(files), "{files}: {:?}", Budget::of(files, 1));
         }
+    }
+
+    #[test]
+    fn the_log_has_words() {
+        let text = Budget::of(20_000, 0).to_string();
+        assert!(text.starts_with("9488 connections, 112 pipes, 0 UDP sessions"), "{text}");
+        assert!(!text.contains(['{', ':', '_']), "{text}");
     }
 
     #[test]

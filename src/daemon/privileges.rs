@@ -84,8 +84,16 @@ pub(super) fn keep_only(needed: CapabilitySet) -> Result<(), Error> {
         // SECBIT_NO_CAP_AMBIENT_RAISE; root's children do without.
         debug!("the firewall tools may lack rights: {error}");
     }
-    debug!(?kept, "capabilities");
+    debug!("rights that are kept: {}", in_words(kept));
     Ok(())
+}
+
+fn in_words(rights: CapabilitySet) -> String {
+    let names: Vec<_> = rights.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
+    match names.is_empty() {
+        true => "none".into(),
+        false => names.join(", "),
+    }
 }
 
 fn no_core_dumps() -> io::Result<()> {

@@ -7,9 +7,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use tokio::time::Instant;
+use tracing::info;
 
 /// Reloads that are remembered.
 const MOST: usize = 8;
+
+/// Changes that a line of the log holds: a provider may hand out hundreds of other servers.
+const MOST_TOLD: usize = 20;
 
 /// Who asks for a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,9 @@ pub(super) struct ReloadHistory(Mutex<VecDeque<ReloadRecord>>);
 impl ReloadHistory {
     /// One has ended: what it changed, or why nothing.
     pub(super) fn note(&self, cause: ReloadCause, outcome: Result<Vec<String>, String>) {
+        if let Some(line) = outcome.as_ref().ok().and_then(|changes| told(&cause, changes)) {
+            info!("{line}");
+        }
         let mut records = lock(&self.0);
         if records.len() >= MOST {
             records.pop_back();
@@ -55,6 +62,19 @@ impl ReloadHistory {
         };
         lock(&self.0).iter().map(view).collect()
     }
+}
+
+/// For the log. `None`: nothing is otherwise.
+fn told(cause: &ReloadCause, changes: &[String]) -> Option<String> {
+    if changes.is_empty() {
+        return None;
+    }
+    let shown = &changes[..changes.len().min(MOST_TOLD)];
+    let more = match changes.len() - shown.len() {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    Some(format!("reload by {cause}: {}{more}", shown.join("; ")))
 }
 
 impl fmt::Display for ReloadCause {
@@ -89,6 +109,18 @@ mod tests {
         assert_eq!(view.len(), MOST);
         assert_eq!(view[0].refused.as_deref(), Some("mistake 15"));
         assert_eq!((view[1].changes.join(""), &view[1].refused), ("change 14".into(), &None));
+    }
+
+    #[test]
+    fn the_log_has_what_is_otherwise() {
+        let told = |count: usize| {
+            let changes: Vec<_> = (0..count).map(|number| format!("change {number}")).collect();
+            told(&ReloadCause::Signal, &changes)
+        };
+        assert_eq!(told(0), None);
+        assert_eq!(told(2).as_deref(), Some("reload by a signal: change 0; change 1"));
+        let long = told(MOST_TOLD + 3).unwrap();
+        assert!(long.ends_with("; change 19; and 3 more"), "{long}");
     }
 
     #[test]

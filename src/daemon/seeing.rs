@@ -5,6 +5,7 @@ use super::rule_views;
 use super::today::{DayBytes, DayMoment};
 use super::upkeep;
 use crate::config::{BodyOrigin, Config, Purpose, SubscriptionConfig};
+use crate::dispatch::Upstream;
 use crate::firewall::{DirectBytes, DirectCounts, DirectReason, Family};
 use crate::stats::{LiveFlow, LiveKind, NameOutcome, Stats};
 use crate::view::{
@@ -25,8 +26,7 @@ pub(super) fn status(generation: &Generation, parts: &Parts) -> StatusView {
     let now = Instant::now();
     let open = open_through(&live);
     let proxies = dispatcher.upstreams().iter().map(|upstream| {
-        let mut view = upstream.view(now);
-        view.kind = kind(config, &view.name);
+        let mut view = proxy(config, upstream, now);
         if let Some(open) = open.get(upstream.label()) {
             open.add_to(&mut view);
         }
@@ -206,9 +206,11 @@ fn open_through(live: &[Arc<LiveFlow>]) -> HashMap<Arc<str>, OpenThrough> {
     open
 }
 
-fn kind(config: &Config, name: &str) -> String {
-    let proxy = config.proxies.iter().find(|proxy| proxy.name == name);
-    proxy.map(|proxy| proxy.kind.word().to_owned()).unwrap_or_default()
+/// What is known of a proxy, with what the file says of it.
+pub(super) fn proxy(config: &Config, upstream: &Upstream, now: Instant) -> ProxyView {
+    let configured = config.proxies.iter().find(|proxy| proxy.name == upstream.name());
+    let kind = configured.map(|proxy| proxy.kind.word().to_owned()).unwrap_or_default();
+    ProxyView { kind, ..upstream.view(now) }
 }
 
 /// VmRSS of proc_pid_status(5), in bytes.

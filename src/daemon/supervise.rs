@@ -410,11 +410,11 @@ impl Daemon {
         let _ = self.tasks.stop.send(true);
         let open = inbound.open();
         if open > 0 {
-            info!("waiting up to {} s for {open} connections", DRAIN.as_secs());
+            info!("open connections: {open}; waiting up to {} s for them", DRAIN.as_secs());
         }
         tokio::select! {
             drained = timeout(DRAIN, inbound.drained()) => if drained.is_err() {
-                info!("{} connections are cut", inbound.open());
+                info!("connections that are cut: {}", inbound.open());
             },
             signal = self.signals.stop() => info!("{signal} again: not waiting"),
         }

@@ -2,6 +2,7 @@
 //! parts of `snet status` that answer "how old", "whom to believe" and "why not".
 
 use crate::config::{BodyOrigin, Config, SubscriptionConfig};
+use crate::dns;
 use crate::file_stamp::{FileStamp, ListFile};
 use crate::ipset;
 use crate::stats::{RefusalNote, RefusedKind, TrustStats};
@@ -77,7 +78,11 @@ pub(super) fn refusal(refusal: &RefusalNote) -> RefusalView {
         network: match refusal.kind {
             RefusedKind::Connection => "tcp".into(),
             RefusedKind::Datagrams => "udp".into(),
-            RefusedKind::Name => "name".into(),
+            RefusedKind::Name(_) => "name".into(),
+        },
+        record: match refusal.kind {
+            RefusedKind::Name(qtype) => Some(dns::type_name(qtype)),
+            RefusedKind::Connection | RefusedKind::Datagrams => None,
         },
         age: refusal.at.elapsed().as_secs(),
         times: refusal.times,

@@ -90,6 +90,16 @@ enum Unheard {
     Unanswered,
 }
 
+impl fmt::Display for Unheard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unheard::Broken => "the connection ended",
+            Unheard::Undelivered => "the server did not get it",
+            Unheard::Unanswered => "nothing came back",
+        })
+    }
+}
+
 /// What a wait ended with.
 enum FirstAnswer {
     Answer,
@@ -152,7 +162,7 @@ impl Dispatcher {
         if why == Unheard::Broken {
             begun.has_broken(words);
         }
-        debug!(destination = %words.target, proxy = begun.via.name(), "said once more: {why:?}");
+        debug!(destination = %words.target, proxy = begun.via.name(), "said once more: {why}");
         let again = Again { hello: &hello, why, words };
         again.say(connected, others).await
     }

@@ -12,7 +12,7 @@ use crate::proxy::warm::WarmCounts;
 use crate::stats::{Meter, ProxyTraffic};
 use crate::sync::lock;
 use crate::target::Target;
-use crate::view::{ProxyView, TestView};
+use crate::view::{ProxyView, Span, TestView};
 use crate::warnings::Complaint;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -321,7 +321,7 @@ impl Upstream {
         match (rank, since) {
             (Rank::Down, Some(seconds)) => {
                 let what = if knowledge.is_sure { "down" } else { "no answer" };
-                format!("{name}: {what} for {seconds} s: {}", knowledge.cause)
+                format!("{name}: {what} for {}: {}", Span(seconds), knowledge.cause)
             }
             (Rank::Down, None) => format!("{name}: down"),
             (Rank::Doubted, _) => format!("{name}: slow or silent, and being asked"),

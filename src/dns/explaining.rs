@@ -12,9 +12,11 @@ use super::reply::{
 use super::resolution::Resolution;
 use super::resolver::Resolver;
 use super::upstream::domestic::DomesticServer;
+use super::upstream::stagger::Unhelpful;
 use super::wire::{Query, TCP_SIZE, rcode, rr};
 use crate::domain::Name;
 use crate::view::{CachedView, RecordView, ReplyView};
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -141,22 +143,26 @@ impl Resolver {
             }
             _ => trusted_text(classify_trusted(&reply)),
         };
-        ReplyView { addresses: reply.addresses(), ..found(says.into()) }
+        let says = says.map_or_else(|| error_text(&reply), str::to_owned);
+        ReplyView { addresses: reply.addresses(), ..found(says) }
     }
 
     async fn trusted_reply(&self, query: &Query) -> ReplyView {
         let began = Instant::now();
-        let message = self.upstreams.ask_trusted(query, self.policy.settings.servers.timeout).await;
-        let reply = message.as_deref().and_then(Reply::parse);
-        let says = match &reply {
-            Some(reply) => trusted_text(classify_trusted(reply)),
-            None => "no answer of use (does the proxy reach them?)",
+        let patience = self.policy.settings.servers.timeout;
+        let (server, message) = self.upstreams.ask_trusted_naming(query, patience).await;
+        let reply = message.as_deref().ok().and_then(Reply::parse);
+        let says = match (&reply, &message) {
+            (Some(reply), _) => trusted_text(classify_trusted(reply))
+                .map_or_else(|| error_text(reply), str::to_owned),
+            (None, Err(error)) => failure_text(error),
+            (None, Ok(_)) => "no DNS reply".into(),
         };
         ReplyView {
             side: "trusted".into(),
-            server: None,
+            server,
             ms: milliseconds(began.elapsed()),
-            says: says.into(),
+            says,
             addresses: reply.map(|reply| reply.addresses()).unwrap_or_default(),
         }
     }
@@ -169,8 +175,7 @@ fn with_answer(record: RecordView, message: &[u8]) -> RecordView {
         (false, _) => None,
         (true, rcode::NXDOMAIN) => Some("no such name".into()),
         (true, rcode::NOERROR) => Some("no such record".into()),
-        (true, rcode::SERVFAIL) => Some("SERVFAIL".into()),
-        (true, code) => Some(format!("error {code}")),
+        (true, code) => Some(rcode::word(code)),
     };
     RecordView { answer, instead, ..record }
 }
@@ -210,22 +215,39 @@ fn ask_text(ask: Ask<'_>) -> &'static str {
     }
 }
 
-fn domestic_text(verdict: DomesticVerdict) -> &'static str {
-    match verdict {
+/// `None`: an error, which [`error_text`] names.
+fn domestic_text(verdict: DomesticVerdict) -> Option<&'static str> {
+    Some(match verdict {
         DomesticVerdict::Cn => "domestic, so it is believed",
         DomesticVerdict::Foreign => "foreign, perhaps forged, so the trusted side counts",
         DomesticVerdict::Bogus => "forged",
         DomesticVerdict::NoIp => "no address",
         DomesticVerdict::Nx => "no such name",
-        DomesticVerdict::Err => "an error",
-    }
+        DomesticVerdict::Err => return None,
+    })
 }
 
-fn trusted_text(verdict: TrustedVerdict) -> &'static str {
-    match verdict {
+/// `None`: as of [`domestic_text`].
+fn trusted_text(verdict: TrustedVerdict) -> Option<&'static str> {
+    Some(match verdict {
         TrustedVerdict::Addresses => "addresses",
         TrustedVerdict::NoIp => "no address",
         TrustedVerdict::Nx => "no such name",
-        TrustedVerdict::Err => "an error",
+        TrustedVerdict::Err => return None,
+    })
+}
+
+/// A server that answers, and has no answer.
+fn error_text(reply: &Reply<'_>) -> String {
+    match reply.rcode() {
+        rcode::NOERROR | rcode::NXDOMAIN => "a reply that is of no use".into(),
+        code => rcode::word(code),
+    }
+}
+
+fn failure_text(error: &io::Error) -> String {
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<Unhelpful>()) {
+        Some(Unhelpful(code)) => rcode::word(*code),
+        None => format!("no answer ({error}; does the proxy reach it?)"),
     }
 }

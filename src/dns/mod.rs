@@ -102,6 +102,7 @@ mod upstream;
 pub use horizon::Origins;
 pub use name_server::{NameServer, Transport};
 pub use persistence::obstacle;
+pub use query_log::type_name;
 pub use server::{BoundResolver, Order, bind, spawn};
 pub use settings::Settings;
 pub use system::read as system_servers;

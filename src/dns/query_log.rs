@@ -137,6 +137,11 @@ impl fmt::Display for AnswerSource {
     }
 }
 
+/// The name of a record type, for people.
+pub fn type_name(qtype: u16) -> String {
+    TypeName(qtype).to_string()
+}
+
 /// A record type for people.
 struct TypeName(u16);
 

@@ -230,7 +230,8 @@ impl Resolver {
     fn note_failure(&self, asked: &ClientQuery<'_>, ede: Ede) {
         let client = SocketAddr::new(asked.client.ip().to_canonical(), asked.client.port());
         let name = asked.query.to_name().map(|name| name.to_string());
-        let (kind, cause) = (RefusedKind::Name, format_args!("SERVFAIL: {ede}"));
+        let kind = RefusedKind::Name(asked.query.qtype());
+        let cause = format_args!("SERVFAIL: {ede}");
         self.stats.refusals.note(kind, client, None, name.as_deref(), &cause);
     }
 

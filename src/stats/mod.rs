@@ -173,9 +173,10 @@ impl fmt::Display for Stats {
         let [accepted, proxied, direct, refused, up, down] =
             [accepted, proxied, direct, refused, &self.bytes_up, &self.bytes_down]
                 .map(Counter::get);
+        let were = if accepted == 1 { "connection was" } else { "connections were" };
         write!(
             f,
-            "{accepted} connections were accepted: {proxied} relayed through a proxy, \
+            "{accepted} {were} accepted: {proxied} relayed through a proxy, \
              {direct} directly, {refused} refused; {up} bytes went up and {down} down"
         )?;
         if datagrams.sessions.get() == 0 {
@@ -216,7 +217,7 @@ mod tests {
         }
         assert_eq!(
             stats.to_string(),
-            "1 connections were accepted: 2 relayed through a proxy, 3 directly, 4 refused; \
+            "1 connection was accepted: 2 relayed through a proxy, 3 directly, 4 refused; \
              6 bytes went up and 7 down"
         );
     }

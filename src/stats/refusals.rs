@@ -25,8 +25,8 @@ pub enum RefusedKind {
     Connection,
     /// The datagrams of one socket of a client.
     Datagrams,
-    /// A question for a name.
-    Name,
+    /// A question for a name, with the type of record that was asked for.
+    Name(u16),
 }
 
 /// Something that was refused.

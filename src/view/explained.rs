@@ -153,7 +153,7 @@ impl fmt::Display for NameView {
             false => writeln!(f, "{name}: {}", matches.join("; "))?,
         }
         match route.as_deref() {
-            Some("block") => writeln!(f, "  its connections: none, there is no such name")?,
+            Some("block") => writeln!(f, "  its connections: none, since it is blocked")?,
             Some("direct") => writeln!(f, "  its connections: direct")?,
             Some(_) => {
                 let group = group.as_ref().map(|group| format!(" of group {group}"));
@@ -205,8 +205,27 @@ impl fmt::Display for ReplyView {
 
 impl fmt::Display for AddressView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let AddressView { address, route, reason, matches, group, proxy, kernel } = self;
+        let AddressView { address, kernel, .. } = self;
         write!(f, "{address}: ")?;
+        match kernel {
+            // It does so before snet sees anything.
+            Some(kernel) if kernel.overrules() => {
+                write!(f, "{kernel}\n  snet would send it otherwise: ")?;
+                self.write_way(f)
+            }
+            Some(kernel) => {
+                self.write_way(f)?;
+                write!(f, "\n  {kernel}")
+            }
+            None => self.write_way(f),
+        }
+    }
+}
+
+impl AddressView {
+    /// The way that snet takes with it.
+    fn write_way(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AddressView { address: _, route, reason, matches, group, proxy, kernel: _ } = self;
         match (route.as_str(), group, proxy) {
             ("block", _, _) => write!(f, "refused")?,
             ("direct", _, _) => write!(f, "direct")?,
@@ -216,10 +235,21 @@ impl fmt::Display for AddressView {
             (_, None, None) => write!(f, "through a proxy")?,
         }
         write!(f, ", since {reason}")?;
-        if !matches.is_empty() {
-            write!(f, " (it is in: {})", matches.join(", "))?;
+        // One may be the reason already.
+        let others: Vec<_> =
+            matches.iter().map(String::as_str).filter(|it| !reason.contains(it)).collect();
+        match (others.is_empty(), others.len() < matches.len()) {
+            (true, _) => Ok(()),
+            (false, true) => write!(f, " (also in: {})", others.join(", ")),
+            (false, false) => write!(f, " (it is in: {})", others.join(", ")),
         }
-        kernel.as_ref().map_or(Ok(()), |kernel| write!(f, "\n  {kernel}"))
+    }
+}
+
+impl KernelView {
+    /// It decides by itself, and otherwise than snet would.
+    fn overrules(&self) -> bool {
+        self.acts && !self.agrees && self.route != "proxy"
     }
 }
 
@@ -231,7 +261,7 @@ impl fmt::Display for KernelView {
             "direct" => "lets it go directly",
             _ => "captures it",
         };
-        let but = if *agrees { "" } else { "BUT " };
+        let but = if *agrees || self.overrules() { "" } else { "BUT " };
         write!(f, "{but}the kernel {does}, since {reason}")?;
         // The first one is the reason already.
         if let [_, others @ ..] = sets.as_slice()
@@ -254,6 +284,37 @@ fn listed(addresses: &[IpAddr]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_said_once() {
+        let way = |reason: &str, matches: &[&str]| AddressView {
+            address: "192.0.2.1".parse().unwrap(),
+            route: "direct".into(),
+            reason: reason.into(),
+            matches: matches.iter().map(|it| (*it).to_owned()).collect(),
+            group: None,
+            proxy: None,
+            kernel: None,
+        };
+        let listed = "it is on the domestic list";
+        for (view, said) in [
+            (way(listed, &["the domestic list"]), ""),
+            (
+                way("rules.direct has it", &["rules.direct", "the domestic list"]),
+                " (also in: the \
+             domestic list)",
+            ),
+            (way("a name led there", &["the domestic list"]), " (it is in: the domestic list)"),
+        ] {
+            assert_eq!(view.to_string(), format!("192.0.2.1: direct, since {}{said}", view.reason));
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_blocked_is_said_to_be() {
+        let name = NameView { route: Some("block".into()), ..NameView::default() };
+        assert!(name.to_string().contains("its connections: none, since it is blocked\n"));
+    }
 
     #[test]
     fn an_explanation_for_people() {
@@ -314,9 +375,10 @@ mod tests {
              \u{20} domestic 192.0.2.53:53: forged or foreign: 198.51.100.6 (7 ms)\n\
              \u{20} trusted: addresses: 203.0.113.10 (7 ms)\n\
              \u{20} programs get: 203.0.113.10 (the name is judged foreign)\n\
-             203.0.113.10: through tokyo (group video), since nothing says that it is domestic\n\
-             \u{20} BUT the kernel lets it go directly, since its set learned-direct has it (also: \
-             china)\n\
+             203.0.113.10: the kernel lets it go directly, since its set learned-direct has it \
+             (also: china)\n\
+             \u{20} snet would send it otherwise: through tokyo (group video), since nothing says \
+             that it is domestic\n\
              after a reload: 203.0.113.10: direct, since a rule says so\n\
              (sets of the kernel were not looked at)\n"
         );

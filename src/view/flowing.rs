@@ -117,6 +117,7 @@ mod tests {
             client: "192.0.2.7:1".parse().unwrap(),
             destination: None,
             name: None,
+            record: None,
             cause: "no".into(),
         };
         let view = ExplainView {

@@ -68,6 +68,9 @@ pub struct RefusalView {
     pub destination: Option<SocketAddr>,
     /// The name of that, or the one that was asked for.
     pub name: Option<String>,
+    /// The type of record that was asked for, where it was a question for a name.
+    #[serde(default)]
+    pub record: Option<String>,
     /// Why, in the words of the log.
     pub cause: String,
 }
@@ -161,7 +164,7 @@ impl fmt::Display for ReloadView {
 
 impl fmt::Display for RefusalView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RefusalView { network, age, times, client, destination, name, cause } = self;
+        let RefusalView { network, age, times, client, destination, name, record, cause } = self;
         write!(f, "{} ago", Span(*age))?;
         if *times > 1 {
             write!(f, ", {times} times")?;
@@ -179,6 +182,9 @@ impl fmt::Display for RefusalView {
             (_, Some(name), None) => write!(f, ": {client}{what} {name}")?,
             (_, None, Some(to)) => write!(f, ": {client}{what} {to}")?,
             (_, Some(name), Some(to)) => write!(f, ": {client}{what} {name} ({to})")?,
+        }
+        if let Some(record) = record {
+            write!(f, " {record}")?;
         }
         write!(f, ": {}", one_line(cause))
     }
@@ -201,6 +207,7 @@ mod tests {
             client: "[::ffff:192.168.1.7]:40000".parse().unwrap(),
             destination: to.map(|to| to.parse().unwrap()),
             name: name.map(str::to_owned),
+            record: (network == "name").then(|| "AAAA".into()),
             cause: "blocked by rule".into(),
         }
     }
@@ -215,7 +222,7 @@ mod tests {
                 format!(", 3 times: {who} to example.com ({})", "203.0.113.9:443"),
             ),
             (refusal("udp", None, to, 1), format!(": {who} to (UDP) 203.0.113.9:443")),
-            (refusal("name", name, None, 1), format!(": {who} asked for example.com")),
+            (refusal("name", name, None, 1), format!(": {who} asked for example.com AAAA")),
             (refusal("tcp", None, None, 1), format!(": a connection of {who}")),
         ] {
             assert_eq!(refusal.to_string(), format!("8 s ago{said}: blocked by rule"));

@@ -170,7 +170,7 @@ fn why_something_does_not_work() {
         let line = format!(" to {site}: {cause}\n");
         assert!(of_site.contains("\nrefused lately: ") && of_site.contains(&line), "{of_site}");
         let of_name = said(&["explain", "foreign.example"]);
-        assert!(of_name.contains(" asked for foreign.example: SERVFAIL"), "{of_name}");
+        assert!(of_name.contains(" asked for foreign.example A: SERVFAIL"), "{of_name}");
 
         // Why does this device not work?
         let device = said(&["explain", "192.168.7.10"]);

@@ -299,3 +299,19 @@ async fn what_is_explained_is_what_happens() {
         }
     }
 }
+
+/// As `snet status` says it.
+#[test]
+fn a_proxy_has_its_kind() {
+    let name = format!("snet-explained-kind-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let text = "[[proxy]]\nname = \"a\"\ntype = \"http\"\nserver = \"192.0.2.1:8080\"\n";
+    std::fs::write(&path, text).unwrap();
+    let loaded = Config::load(&path, crate::config::Purpose::Daemon);
+    std::fs::remove_file(&path).unwrap();
+    let config = loaded.unwrap().config;
+    for (name, kind) in [("a", "http"), ("b", "")] {
+        let upstream = Upstream::new(fake(name).0, Duration::from_secs(5));
+        assert_eq!(seeing::proxy(&config, &upstream, Instant::now()).kind, kind, "{name}");
+    }
+}

@@ -7,8 +7,10 @@ mod changes;
 mod decided;
 
 use super::build;
+use super::capture_board::NO_ROUTE;
 use super::devices::TrafficSources;
 use super::generation::ConfigSource;
+use super::seeing;
 use super::shared_rules::SharedRules;
 use super::subject::Subject;
 use crate::config::Config;
@@ -16,7 +18,7 @@ use crate::dispatch::Dispatcher;
 use crate::dns;
 use crate::domain::Name;
 use crate::route::{GroupPlace, Learned, Route, Rules};
-use crate::view::{AddressView, ExplainView};
+use crate::view::{AddressView, CaptureView, ExplainView};
 use changes::changes;
 use decided::{about_address, about_name, decide, destination, kernel_view};
 use std::net::IpAddr;
@@ -37,6 +39,7 @@ pub fn explain_by_file(config: &Config, subject: &Subject) -> ExplainView {
             let decision = decide(rules, *ip, *port, &Learned::default());
             view.addresses.push(about_address(rules, *ip, decision));
             view.notes.push("no running snet was asked: what it learned is not known".into());
+            view.notes.extend(port.and_then(port_note).map(str::to_owned));
         }
     }
     view
@@ -79,6 +82,8 @@ impl Explaining {
         }
         self.ask_the_kernel(&mut view).await;
         self.tell_proxies(&mut view);
+        tell_missing_routes(&self.traffic.capture, &mut view);
+        view.notes.extend(port.and_then(port_note).map(str::to_owned));
         self.traffic.tell(&mut view, name);
         if let Subject::Address(host, _) = subject {
             let traffic = Arc::clone(&self.traffic);
@@ -125,7 +130,8 @@ impl Explaining {
         names.sort_unstable();
         names.dedup();
         let upstreams = names.iter().filter_map(|name| self.dispatcher.upstream(name));
-        view.proxies = upstreams.map(|upstream| upstream.view(Instant::now())).collect();
+        let (config, now) = (&self.traffic.config, Instant::now());
+        view.proxies = upstreams.map(|it| seeing::proxy(config, it, now)).collect();
     }
 
     async fn records(&self, name: &Name) -> Vec<crate::view::RecordView> {
@@ -133,6 +139,28 @@ impl Explaining {
         // A resolver that died ends the daemon elsewhere.
         let _ = self.orders.send(dns::Order::Explain { name: name.clone(), answer });
         answered.await.unwrap_or_default()
+    }
+}
+
+/// Where this machine has no route, its programs fail before the kernel could capture anything.
+fn tell_missing_routes(capture: &[CaptureView], view: &mut ExplainView) {
+    for ip in view.addresses.iter().map(|it| it.address) {
+        let family = if ip.to_canonical().is_ipv4() { "IPv4" } else { "IPv6" };
+        if capture.iter().any(|it| it.what == family && it.state == NO_ROUTE) {
+            view.notes.push(format!(
+                "this machine has no route for {family}: its own connections to {ip} fail before \
+                 the kernel could capture them"
+            ));
+        }
+    }
+}
+
+/// What is said of an address is of TCP; some ports have rules of their own.
+fn port_note(port: u16) -> Option<&'static str> {
+    match port {
+        53 => Some("questions for names, to port 53, have rules of their own: not looked at here"),
+        443 => Some("this is of TCP; foreign UDP to port 443 goes as firewall.quic says"),
+        _ => None,
     }
 }
 

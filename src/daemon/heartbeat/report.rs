@@ -3,6 +3,7 @@
 
 use super::Effects;
 use super::judge::FamilyState;
+use crate::daemon::capture_board::NO_ROUTE;
 use crate::daemon::notify;
 use crate::daemon::proof::{CaptureWay, Finding, ProofFailure};
 use crate::firewall::{Family, Switch, probe};
@@ -118,7 +119,7 @@ impl<A: Effects> Report<A> {
     fn note(&self, family: Family, state: FamilyState, switch: Switch) {
         let (is_good, words) = match state {
             FamilyState::Captured => (true, "captured, and proven"),
-            FamilyState::NoRoute => (true, "nothing to capture: there is no route"),
+            FamilyState::NoRoute => (true, NO_ROUTE),
             FamilyState::Unprovable => (true, "taken for captured, which cannot be proven"),
             // UDP that nobody wants captured is not worth a line.
             FamilyState::NotRedirected if self.way == CaptureWay::Datagrams => return,

@@ -307,7 +307,9 @@ const UNCONFIRMED: Ede =
 const FORGED: Ede = Ede::unreachable(
     "the domestic answer is forged, and the trusted name servers do not answer; is the proxy up?",
 );
-const SILENT: Ede = Ede::unreachable("neither domestic nor trusted name servers answer");
+const SILENT: Ede = Ede::unreachable(
+    "neither domestic nor trusted name servers have an answer; snet explain NAME says why",
+);
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! What is said of a name agrees with what then happens to it.
 
-use super::servers::{addresses, always, silent};
+use super::servers::{addresses, always, nothing, silent};
 use super::{ABROAD, CN, FORGED, World, list, run, world};
 use crate::route::Route;
 use crate::view::RecordView;
@@ -85,6 +85,20 @@ async fn a_side_that_is_silent_is_named() {
         assert_eq!(record.replies[0].says, "no such name");
         assert!(record.replies[1].says.starts_with("no answer"), "{:?}", record.replies[1]);
         assert!(record.instead.is_some_and(|it| it.starts_with("SERVFAIL")));
+    })
+    .await;
+}
+
+/// A server that refuses is there: to call it silent sends people to look for it.
+#[tokio::test]
+async fn a_server_that_refuses_is_not_called_silent() {
+    run(async || {
+        let refusing = || always(|query| nothing(query, ResponseCode::Refused));
+        let world = world(refusing(), refusing(), |_| {});
+        let record = explained(&world, "www.example").await;
+        let said: Vec<_> = record.replies.iter().map(|it| (&*it.side, &*it.says)).collect();
+        assert_eq!(said, [("domestic", "REFUSED"), ("trusted", "REFUSED")]);
+        assert_eq!(record.replies[1].server, Some(world.trusted.address), "the only one");
     })
     .await;
 }

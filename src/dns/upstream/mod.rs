@@ -31,7 +31,7 @@ mod pool;
 mod request;
 mod silent_proxy;
 mod sockets;
-mod stagger;
+pub(super) mod stagger;
 mod standing;
 pub(super) mod tcp;
 mod trouble;
@@ -161,6 +161,17 @@ impl Upstreams {
     /// for longer, to know that it is there.
     pub(super) async fn ask_trusted(&self, query: &Query, patience: Duration) -> Option<Vec<u8>> {
         timeout(patience, self.trusted.ask(query, self.timeout)).await.ok()?.ok()
+    }
+
+    /// The same for those who ask why: with the server whose word it is, where that is one.
+    pub(super) async fn ask_trusted_naming(
+        &self,
+        query: &Query,
+        patience: Duration,
+    ) -> (Option<SocketAddr>, io::Result<Vec<u8>>) {
+        let asking = self.trusted.ask_naming(query, self.timeout);
+        let asked = timeout(patience, asking).await;
+        asked.unwrap_or_else(|_| (None, Err(io::ErrorKind::TimedOut.into())))
     }
 
     /// Whether no trusted server answers such questions, so that none is worth a wait where there

@@ -67,9 +67,15 @@ pub(super) async fn first_success(
 pub(super) fn useful(message: Vec<u8>) -> io::Result<Vec<u8>> {
     match Reply::parse(&message).map(|reply| reply.rcode()) {
         Some(rcode::NOERROR | rcode::NXDOMAIN) => Ok(message),
-        code => Err(io::Error::other(format!("the server answers {code:?}"))),
+        Some(code) => Err(io::Error::other(Unhelpful(code))),
+        None => Err(io::Error::other("no DNS reply")),
     }
 }
+
+/// A server is there, and its reply has this code instead of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it answers {}", rcode::word(*.0))]
+pub(in crate::dns) struct Unhelpful(pub(in crate::dns) u16);
 
 #[cfg(test)]
 mod tests {

@@ -48,17 +48,37 @@ impl TrustedServers {
     /// # Errors
     /// No server has one.
     pub(super) async fn ask(&self, query: &Query, patience: Duration) -> io::Result<Vec<u8>> {
+        self.ask_naming(query, patience).await.1
+    }
+
+    /// The same, with the server whose word it is; none if several have failed.
+    pub(super) async fn ask_naming(
+        &self,
+        query: &Query,
+        patience: Duration,
+    ) -> (Option<SocketAddr>, io::Result<Vec<u8>>) {
         let (kind, began) = (QuestionKind::of(query), Instant::now());
         let failed = Rc::default();
         let turns = self.standings.turns(&self.addresses, kind, HEDGE_DELAY, patience);
+        let order: Vec<_> = turns.iter().map(|turn| self.addresses[turn.number]).collect();
         let attempt =
             |turn: Turn| (turn.head_start, self.attempt(turn, query, patience, Rc::clone(&failed)));
-        let (_, reply) = first_success(turns.into_iter().map(attempt).collect()).await?;
+        let heard = first_success(turns.into_iter().map(attempt).collect()).await;
+        let (place, reply) = match heard {
+            Ok(heard) => heard,
+            Err(error) => {
+                let only = match self.addresses[..] {
+                    [only] => Some(only),
+                    _ => None,
+                };
+                return (only, Err(error));
+            }
+        };
         // A name that no server has an answer for says nothing of them.
         for server in failed.borrow().iter() {
             self.standings.missed(*server, kind, began);
         }
-        Ok(reply)
+        (order.get(place).copied(), Ok(reply))
     }
 
     /// Whether all of them count as down for such questions.

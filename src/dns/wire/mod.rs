@@ -94,4 +94,19 @@ pub mod rcode {
     pub const REFUSED: u16 = 5;
     /// EDNS version not known (RFC 6891); needs EDNS to be said.
     pub const BADVERS: u16 = 16;
+
+    /// As people know it.
+    pub fn word(code: u16) -> String {
+        let word = match code {
+            NOERROR => "NOERROR",
+            FORMERR => "FORMERR",
+            SERVFAIL => "SERVFAIL",
+            NXDOMAIN => "NXDOMAIN",
+            NOTIMP => "NOTIMP",
+            REFUSED => "REFUSED",
+            BADVERS => "BADVERS",
+            _ => return format!("error {code}"),
+        };
+        word.into()
+    }
 }
