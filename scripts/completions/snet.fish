@@ -60,12 +60,12 @@ complete -c snet -n "__fish_snet_using_subcommand explain" -l json -d 'As JSON, 
 complete -c snet -n "__fish_snet_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c snet -n "__fish_snet_using_subcommand use" -l socket -d 'Its `control.socket`' -r -F
 complete -c snet -n "__fish_snet_using_subcommand use" -s h -l help -d 'Print help'
-complete -c snet -n "__fish_snet_using_subcommand delay" -l url -d 'Fetch this through them, and tell the time until the answer begins. Without it they are asked what snet itself asks, and the time is that of an answer over a connection that stands' -r
-complete -c snet -n "__fish_snet_using_subcommand delay" -l timeout -d 'Seconds that each may take' -r
+complete -c snet -n "__fish_snet_using_subcommand delay" -l url -d 'Fetch this through them, and tell the time until the answer begins. Without it they are asked what snet itself asks, and the time is that of an answer over a connection that stands' -r -f
+complete -c snet -n "__fish_snet_using_subcommand delay" -l timeout -d 'Seconds that each may take' -r -f
 complete -c snet -n "__fish_snet_using_subcommand delay" -l socket -d 'Its `control.socket`' -r -F
 complete -c snet -n "__fish_snet_using_subcommand delay" -l json -d 'As JSON, for programs'
 complete -c snet -n "__fish_snet_using_subcommand delay" -s h -l help -d 'Print help'
-complete -c snet -n "__fish_snet_using_subcommand top" -l interval -d 'Seconds from one look to the next' -r
+complete -c snet -n "__fish_snet_using_subcommand top" -l interval -d 'Seconds from one look to the next' -r -f
 complete -c snet -n "__fish_snet_using_subcommand top" -l socket -d 'Its `control.socket`' -r -F
 complete -c snet -n "__fish_snet_using_subcommand top" -s h -l help -d 'Print help'
 complete -c snet -n "__fish_snet_using_subcommand link" -s c -l config -d 'The proxies of this file. Without it, links are read from standard input, one on each line: an argument would show their passwords to everyone on this machine' -r -F

@@ -8,7 +8,7 @@ use crate::exit::{NOPERM, SOFTWARE, UNAVAILABLE};
 #[cfg(feature = "top")]
 use crate::top;
 use crate::view::{ExplainView, StatusView};
-use clap::{Args, value_parser};
+use clap::{Args, ValueHint, value_parser};
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::io;
@@ -29,10 +29,10 @@ pub struct StatusArguments {
 #[derive(Debug, Args)]
 pub struct ExplainArguments {
     /// A name, an address, either with a port, or a URL.
-    #[arg(value_name = "NAME|ADDRESS")]
+    #[arg(value_name = "NAME|ADDRESS", value_hint = ValueHint::Other)]
     pub subject: daemon::Subject,
     /// Ask no running snet, only this file: what it decides by itself.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
     /// As JSON, for programs.
     #[arg(long)]
@@ -44,7 +44,7 @@ pub struct ExplainArguments {
 #[derive(Debug, Args)]
 pub struct TopArguments {
     /// Seconds from one look to the next.
-    #[arg(long, value_name = "SECONDS", default_value = "1")]
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_hint = ValueHint::Other)]
     #[arg(value_parser = value_parser!(u64).range(1..=3600))]
     pub interval: u64,
     #[command(flatten)]
@@ -55,6 +55,7 @@ pub struct TopArguments {
 pub struct SocketArgument {
     /// Its `control.socket`.
     #[arg(long, value_name = "PATH", default_value = CONTROL_SOCKET)]
+    #[arg(value_hint = ValueHint::FilePath)]
     pub socket: PathBuf,
 }
 

@@ -5,15 +5,16 @@ use super::out::{fail, print};
 use crate::daemon::{PinOrder, Verb};
 use crate::exit::UNAVAILABLE;
 use crate::view::{DelayAsk, DelayView};
-use clap::{Args, value_parser};
+use clap::{Args, ValueHint, value_parser};
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 pub struct UseArguments {
     /// The group; PROXY where the file has none.
+    #[arg(value_hint = ValueHint::Other)]
     group: String,
     /// Its member; without it the policy of the group chooses again.
-    #[arg(value_name = "PROXY")]
+    #[arg(value_name = "PROXY", value_hint = ValueHint::Other)]
     member: Option<String>,
     #[command(flatten)]
     at: SocketArgument,
@@ -21,16 +22,17 @@ pub struct UseArguments {
 
 #[derive(Debug, Args)]
 pub struct DelayArguments {
-    /// Proxies, groups (their members), or DIRECT with --url; without any, every proxy.
-    #[arg(value_name = "PROXY")]
+    /// Proxies, groups (their members), or DIRECT with --url; without any, every proxy. The command
+    /// ends with 0 if one of them answers, with 69 if none does.
+    #[arg(value_name = "PROXY", value_hint = ValueHint::Other)]
     names: Vec<String>,
     /// Fetch this through them, and tell the time until the answer begins. Without it they are
     /// asked what snet itself asks, and the time is that of an answer over a connection that
     /// stands.
-    #[arg(long)]
+    #[arg(long, value_hint = ValueHint::Url)]
     url: Option<String>,
     /// Seconds that each may take.
-    #[arg(long, value_name = "SECONDS", default_value = "5")]
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_hint = ValueHint::Other)]
     #[arg(value_parser = value_parser!(u64).range(1..=30))]
     timeout: u64,
     /// As JSON, for programs.

@@ -4,7 +4,7 @@ use super::out::{fail, print, say};
 use super::wrong::load;
 use crate::config::{CONFIG_FILE, Config, Loaded, Purpose};
 use crate::daemon;
-use clap::Args;
+use clap::{Args, ValueHint};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,6 +12,7 @@ use std::process::ExitCode;
 pub struct FileArguments {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE", default_value = CONFIG_FILE)]
+    #[arg(value_hint = ValueHint::FilePath)]
     pub config: PathBuf,
     /// Read it as for `--dns-only`.
     #[arg(long)]

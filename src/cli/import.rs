@@ -5,7 +5,7 @@ use super::out::{fail, print, say};
 use crate::config::{Config, ImportedConfig, Purpose, import};
 use crate::exit::{CONFIG, NOPERM, UNAVAILABLE};
 use crate::subscription::format::LONGEST_BODY;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -25,10 +25,11 @@ pub enum ConfigCommand {
 #[derive(Debug, Args)]
 pub struct ImportArguments {
     /// The other program's file; "-" is standard input.
+    #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// Write here, readable only by its owner, instead of to standard output. A file that is there
     /// is never replaced.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
 }
 
@@ -70,7 +71,7 @@ pub fn run(command: &ConfigCommand) -> ExitCode {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fail(UNAVAILABLE, format_args!("{path} is there already, and is not replaced"))
         }
-        Err(error) => fail(code(&error), format_args!("{path}: cannot write the file: {error}")),
+        Err(error) => fail(code(&error), format_args!("{path}: {}", unwritable(output, &error))),
     }
 }
 
@@ -97,8 +98,34 @@ fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
+/// The file itself is to be made, so what is not there is its folder.
+fn unwritable(path: &Path, error: &io::Error) -> String {
+    match path.parent() {
+        Some(folder) if error.kind() == io::ErrorKind::NotFound && folder.is_absolute() => {
+            let folder = folder.display();
+            format!("there is no folder {folder}: make it first (`sudo mkdir -p {folder}`)")
+        }
+        _ => format!("cannot write the file: {error}"),
+    }
+}
+
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_missing_is_named() {
+        let why = |path: &str| unwritable(Path::new(path), &io::ErrorKind::NotFound.into());
+        assert_eq!(
+            why("/nowhere/at/all/config.toml"),
+            "there is no folder /nowhere/at/all: make it first (`sudo mkdir -p /nowhere/at/all`)"
+        );
+        assert!(why("config.toml").starts_with("cannot write the file: "));
+    }
 }

@@ -4,7 +4,7 @@ use super::out::{fail, print, say};
 use super::wrong::load;
 use crate::config::{ProxyConfig, Purpose, proxy_of_link};
 use crate::exit::{CONFIG, USAGE};
-use clap::Args;
+use clap::{Args, ValueHint};
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,10 +14,10 @@ use zeroize::Zeroizing;
 pub struct LinkArguments {
     /// The proxies of this file. Without it, links are read from standard input, one on each line:
     /// an argument would show their passwords to everyone on this machine.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
     /// Only the proxy of this name.
-    #[arg(requires = "config")]
+    #[arg(requires = "config", value_hint = ValueHint::Other)]
     pub name: Option<String>,
 }
 

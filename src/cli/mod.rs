@@ -24,6 +24,7 @@ use crate::plugin::child;
 use crate::selftest;
 use asking::{ExplainArguments, SocketArgument, StatusArguments, TopArguments};
 use choosing::{DelayArguments, UseArguments};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use file::{FileArguments, RulesArguments};
 use import::ConfigCommand;
@@ -37,11 +38,11 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   all is well
   1   selftest: a trial failed
-  64  the command line is wrong, or what came on standard input
+  64  the command line is wrong, or standard input has nothing to read
   69  something outside snet is missing or taken: a tool, a port, a kernel module, the running snet
   70  a bug of snet
   77  not root, or CAP_NET_ADMIN is missing
-  78  the configuration file is wrong, or not there";
+  78  the configuration file is wrong, or not there; a link is wrong";
 
 /// Transparent proxy: redirects this machine's TCP, sends domestic traffic direct and the rest
 /// through a proxy, and answers names without poison.
@@ -121,6 +122,9 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version go to stdout and are no error; a closed pipe is no error either.
             let _ = error.print();
+            if let Some(hint) = usage_hint(&error, std::env::args().nth(1).as_deref()) {
+                out::say(hint);
+            }
             return if error.use_stderr() { USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
@@ -148,9 +152,51 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What to write instead, where clap cannot know. `first` is the first word behind `snet`.
+fn usage_hint(error: &clap::Error, first: Option<&str>) -> Option<&'static str> {
+    let word = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) => word.as_str(),
+        _ => "",
+    };
+    match (error.kind(), first) {
+        (ErrorKind::UnknownArgument, Some("check" | "rules")) if !word.starts_with('-') => {
+            Some("tip: the file is an option: write -c FILE")
+        }
+        (ErrorKind::UnknownArgument, Some("status" | "reload" | "top" | "use" | "delay"))
+            if ["-c", "--config"].contains(&word) =>
+        {
+            Some(ASKS)
+        }
+        (ErrorKind::InvalidSubcommand, Some(file)) if file.contains(['/', '.']) => {
+            Some("tip: the file is an option: write -c FILE")
+        }
+        (ErrorKind::ArgumentConflict, Some("-c" | "--config")) => Some(ASKS),
+        _ => None,
+    }
+}
+
+const ASKS: &str = "tip: status, reload, top, use and delay ask the running snet, whose file they \
+                    need not know; --socket PATH names another one. Options of check, rules, \
+                    explain and link stand behind the command";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_in_the_wrong_place_is_told_its_place() {
+        let hint = |words: &[&str]| {
+            let error = Cli::try_parse_from([&["snet"], words].concat()).unwrap_err();
+            usage_hint(&error, words.first().copied()).unwrap_or_default()
+        };
+        for words in [&["check", "a.toml"][..], &["rules", "a.toml"], &["a.toml"]] {
+            assert!(hint(words).contains("-c FILE"), "{words:?}");
+        }
+        for words in [&["-c", "a.toml", "status"][..], &["status", "-c", "a.toml"]] {
+            assert!(hint(words).contains("--socket"), "{words:?}");
+        }
+        assert_eq!(hint(&["check", "--colour"]), "");
+    }
 
     /// clap looks at a definition only where it is built without optimisation.
     #[test]

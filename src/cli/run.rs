@@ -8,7 +8,7 @@ use crate::daemon;
 use crate::log::{Log, LogSettings};
 use crate::sync::lock;
 use crate::warnings::Complaints;
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueHint};
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,6 +19,7 @@ use tracing::{error, info};
 pub struct RunArguments {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE", default_value = CONFIG_FILE)]
+    #[arg(value_hint = ValueHint::FilePath)]
     pub config: PathBuf,
     /// Only the split resolver: no root, no firewall rule.
     #[arg(long)]

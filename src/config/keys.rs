@@ -95,17 +95,21 @@ fn plain(word: &str) -> Vec<char> {
     word.chars().map(|c| if c == '_' { '-' } else { c.to_ascii_lowercase() }).collect()
 }
 
-/// Levenshtein's: insertions, deletions and replacements.
+/// Insertions, deletions, replacements and swaps of two neighbours ("optimal string alignment").
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
+    // The one above that one.
+    let mut before = row.clone();
     for (i, left) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
+        let mut next = vec![i + 1; b.len() + 1];
         for (j, right) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+            let replaced = row[j] + usize::from(left != right);
+            next[j + 1] = replaced.min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && *left == b[j - 1] && a[i - 1] == *right {
+                next[j + 1] = next[j + 1].min(before[j - 1] + 1);
+            }
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }
@@ -120,6 +124,8 @@ mod tests {
         assert_eq!(between("kitten", "sitting"), 3);
         assert_eq!(between("", "abc"), 3);
         assert_eq!(between("TCP_port", "tcp-port"), 0);
+        assert_eq!(between("chnia", "china"), 1, "swapped letters are one slip");
+        assert_eq!(between("ca", "abc"), 3);
     }
 
     #[test]

@@ -198,6 +198,9 @@ fn config(top: &Section<'_>, purpose: Purpose) -> Config {
     config
 }
 
+/// Sections of which there may be several.
+const TABLES: [&str; 3] = ["proxy", "subscription", "group"];
+
 /// The text itself is shown only where it can be no password.
 fn syntax(source: &SourceFile<'_>, at: usize, message: &str) {
     let rest = source.text().get(at..).unwrap_or_default();
@@ -208,6 +211,14 @@ fn syntax(source: &SourceFile<'_>, at: usize, message: &str) {
         Some(c) => format!("{c:?}"),
     };
     let column = source.column(at);
+    let line = source.line_text(at).trim();
+    let name = line.trim_start_matches('[').trim_end_matches(']').trim();
+    if message.contains("duplicate key") && TABLES.contains(&name) && line.starts_with('[') {
+        let accepted = format!("[[{name}]] before each of them");
+        let found = format!("[{name}], and [[{name}]] above");
+        source.syntax_problem(at, format!("{name}: found {found}; accepted: {accepted}"));
+        return;
+    }
     let message = message.trim().replace('\n', ", ");
     source.syntax_problem(at, format!("column {column}: found {found}; {message}"));
 }

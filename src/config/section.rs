@@ -4,6 +4,7 @@
 //! finds every problem. Unknown keys are reported as soon as a section is opened.
 
 use super::item::Item;
+use super::keys;
 use super::shown::{show, show_text};
 use super::source::SourceFile;
 use crate::file_stamp::ListFile;
@@ -129,9 +130,22 @@ impl<'a> Section<'a> {
 
     /// Reports that a key ought to be here.
     pub(super) fn missing<T>(&self, key: &str, accepted: &str) -> Option<T> {
+        if self.has_misspelled(key) {
+            return None;
+        }
         let key = format!("{}{key}", self.prefix);
         self.source.problem(self.at, self.at..self.at, &key, "nothing", accepted);
         None
+    }
+
+    /// Whether an unknown key stands here that was said to mean this one: it is there, then.
+    fn has_misspelled(&self, key: &str) -> bool {
+        let known = self.source.keys().of(self.name);
+        let mut unknown = self.table.into_iter().flat_map(|table| table.keys());
+        unknown.any(|it| {
+            let text: &str = it.get_ref();
+            !known.contains(&text) && keys::nearest(text, known) == Some(key)
+        })
     }
 }
 

@@ -178,6 +178,7 @@ impl Config {
             Datagrams::Direct => "direct",
         };
         let udp = match self.datagrams().udp {
+            Datagrams::Direct if self.firewall.udp.is_none() => "direct, as no proxy carries UDP",
             Datagrams::Reject => "rejected",
             Datagrams::Proxy => "by proxy",
             Datagrams::Direct => "direct",

@@ -4,9 +4,11 @@
 use super::control::{ControlReply, PinOrder};
 use super::delays::DelayRound;
 use super::supervise::{Daemon, as_json};
+use crate::config::KEPT_FOLDER;
 use crate::exit::{UNAVAILABLE, USAGE};
 use crate::view::DelayAsk;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::info;
 
 type VerbAnswer = oneshot::Sender<ControlReply>;
@@ -19,7 +21,12 @@ impl Daemon {
             return ControlReply::Refused(USAGE, error.to_string());
         }
         let said = match member {
-            Some(member) => format!("group {group}: pinned to {member}"),
+            Some(member) => {
+                let view = dispatcher.groups().iter().map(|it| it.view(Instant::now()));
+                let works =
+                    view.filter(|it| it.name == *group).any(|it| it.now.as_ref() == Some(member));
+                pinned_text(group, member, works, self.kept_pins.is_some())
+            }
             None => format!("group {group}: the policy chooses"),
         };
         info!("{said}");
@@ -66,6 +73,16 @@ impl Daemon {
     }
 }
 
+/// What a pin comes to: whether the member works now, and whether the pin outlives this process.
+fn pinned_text(group: &str, member: &str, works: bool, is_kept: bool) -> String {
+    let idle = if works { "" } else { ", which does not work now: others carry until it does" };
+    let ends = match is_kept {
+        true => String::new(),
+        false => format!("; a restart ends that, as there is no {KEPT_FOLDER}"),
+    };
+    format!("group {group}: pinned to {member}{idle}{ends}")
+}
+
 /// What comes of the work; `None`: whoever asked has left. Then it ends, as others wait for their
 /// turn.
 async fn while_wanted<T>(answer: &mut VerbAnswer, work: impl Future<Output = T>) -> Option<T> {
@@ -79,6 +96,13 @@ async fn while_wanted<T>(answer: &mut VerbAnswer, work: impl Future<Output = T>)
 mod tests {
     use super::*;
     use std::future::{pending, ready};
+
+    #[test]
+    fn a_pin_says_what_it_comes_to() {
+        assert_eq!(pinned_text("tv", "tokyo", true, true), "group tv: pinned to tokyo");
+        let text = pinned_text("tv", "tokyo", false, false);
+        assert!(text.contains("does not work now") && text.contains("restart"), "{text}");
+    }
 
     #[tokio::test]
     async fn what_nobody_waits_for_ends() {

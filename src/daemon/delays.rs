@@ -9,6 +9,7 @@ use crate::net::Outbound;
 use crate::proxy::direct::Direct;
 use crate::proxy::tls::Tls;
 use crate::view::{DIRECT, DelayAsk, DelayView};
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -58,6 +59,15 @@ enum DelaySubject {
     Direct,
 }
 
+impl DelaySubject {
+    fn name(&self) -> &str {
+        match self {
+            DelaySubject::Proxy(upstream) => upstream.name(),
+            DelaySubject::Direct => DIRECT,
+        }
+    }
+}
+
 impl DelayRound {
     /// Looks what is meant.
     ///
@@ -80,7 +90,7 @@ impl DelayRound {
         let url = ask.url.as_deref().map(DelayUrl::parse).transpose();
         Ok(DelayRound {
             tests: tests.clone(),
-            subjects: subjects(&dispatcher, &ask.names)?,
+            subjects: subjects(&dispatcher, &ask.names, ask.url.is_some())?,
             url: url.map_err(|why| format!("url: {why}"))?,
             expected: Statuses::parse(ask.expected.as_deref().unwrap_or("*"))?,
             patience: Duration::from_millis(milliseconds),
@@ -156,28 +166,39 @@ impl DelayRound {
     }
 }
 
-fn subjects(dispatcher: &Dispatcher, names: &[String]) -> Result<Vec<DelaySubject>, String> {
+/// Each once, however often it is named, by itself or as a member.
+fn subjects(
+    dispatcher: &Dispatcher,
+    names: &[String],
+    has_url: bool,
+) -> Result<Vec<DelaySubject>, String> {
     let proxies = || dispatcher.upstreams().iter();
     if names.is_empty() {
         return Ok(proxies().cloned().map(DelaySubject::Proxy).collect());
     }
     let mut subjects = Vec::new();
+    let accepted = || {
+        let known: Vec<_> = proxies().map(|it| it.name()).collect();
+        let direct = if has_url { format!(", {DIRECT}") } else { String::new() };
+        format!("accepted: {}, the name of a group{direct}", known.join(", "))
+    };
     for name in names {
         if let Some(upstream) = dispatcher.upstream(name) {
             subjects.push(DelaySubject::Proxy(Arc::clone(upstream)));
         } else if let Some(members) = dispatcher.members_of(name) {
             subjects.extend(members.iter().cloned().map(DelaySubject::Proxy));
-        } else if name == DIRECT {
+        } else if name == DIRECT && has_url {
             subjects.push(DelaySubject::Direct);
+        } else if name == DIRECT {
+            let accepted = accepted();
+            return Err(format!("found {name}, which only a test of a URL can take; {accepted}"));
         } else {
-            let known: Vec<_> = proxies().map(|it| it.name()).collect();
-            return Err(format!(
-                "found {name:?}, which is no proxy and no group; accepted: {}, the name of a \
-                 group, {DIRECT}",
-                known.join(", ")
-            ));
+            let accepted = accepted();
+            return Err(format!("found {name:?}, which is no proxy and no group; {accepted}"));
         }
     }
+    let mut seen = HashSet::new();
+    subjects.retain(|subject| seen.insert(subject.name().to_owned()));
     subjects.truncate(MOST_ASKED);
     Ok(subjects)
 }

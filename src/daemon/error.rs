@@ -29,9 +29,11 @@ pub enum Error {
          --dns-only"
     )]
     Mark(io::Error),
-    /// The redirect port cannot be bound.
-    #[error("cannot listen on {address} (listen.tcp-port): {source}{}", hint(source))]
+    /// A port cannot be bound.
+    #[error("cannot listen on {address} ({key}): {source}{}", hint(source))]
     Listen {
+        /// The key that names it.
+        key: &'static str,
         /// Where.
         address: SocketAddr,
         /// What the kernel said.
@@ -139,5 +141,18 @@ fn hint(error: &io::Error) -> &'static str {
         io::ErrorKind::AddrInUse => "; is another snet running? `ss -lntup` names who has the port",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_is_that_of_its_key() {
+        let source = io::Error::from(io::ErrorKind::AddrInUse);
+        let address = SocketAddr::from(([127, 0, 0, 1], 9090));
+        let text = Error::Listen { key: "control.http", address, source }.to_string();
+        assert!(text.starts_with("cannot listen on 127.0.0.1:9090 (control.http): "), "{text}");
     }
 }

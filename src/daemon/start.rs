@@ -155,8 +155,7 @@ fn bind(
     };
     let web = config.control_http.clone().map(|access| {
         let address = access.address;
-        let listener = listen::tcp(address).map_err(|source| Error::Listen { address, source })?;
-        Ok::<_, Error>((access, listener))
+        Ok::<_, Error>((access, listen_on("control.http", address)?))
     });
     let web = web.transpose()?;
     let listening = match purpose {
@@ -194,10 +193,14 @@ fn listen_tcp(config: &Config) -> Result<Vec<(IpAddr, TcpListener)>, Error> {
             warn!("{ip} is no address of this machine now; it is listened on as soon as it is");
         }
         let address = SocketAddr::new(*ip, config.listen.tcp_port);
-        let listener = listen::tcp(address);
-        Ok((*ip, listener.map_err(|source| Error::Listen { address, source })?))
+        Ok((*ip, listen_on("listen.tcp-port", address)?))
     };
     config.listen.addresses.iter().map(bind).collect()
+}
+
+/// Binds what this key names.
+fn listen_on(key: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
+    listen::tcp(address).map_err(|source| Error::Listen { key, address, source })
 }
 
 /// Binds the port that captured datagrams are taken to.

@@ -24,6 +24,8 @@ pub fn folded(text: &str) -> String {
         if line.starts_with("\tset ") {
             let rest = lines.by_ref().take_while(|line| *line != "\t}");
             let block: Vec<&str> = std::iter::once(line).chain(rest).chain(["\t}"]).collect();
+            // The empty line before it goes along.
+            folded.rules.pop_if(|line| line.is_empty());
             folded.sets.push(nftables_set(&block));
         } else if line.starts_with("create ") || (line == IPSET && folded.rules.is_empty()) {
             folded.sets.push(line.to_owned());
@@ -110,6 +112,7 @@ mod tests {
             };
             let (rules, sets) = (place(&["*filter", "\tchain "]), place(&["create ", "\tset "]));
             assert!(rules < sets, "{folded}");
+            assert!(!folded.contains("\n\n\n"), "{folded}");
         }
     }
 
