@@ -1,0 +1,173 @@
+#!/bin/sh
+# The selftest on other kernels: boots Debian's in qemu, each with the tools of Debian 12 in a small
+# initramfs, and runs the selftest with each backend. The last lines are a table.
+#
+#   scripts/kernels.sh SNET [SUITE/ARCHITECTURE...]
+#
+# SNET is an executable of that architecture, best a static one. SUITE is a release of Debian, whose
+# kernel it is (bullseye 5.10, bookworm 6.1, trixie 6.12, sid the newest; all four by default),
+# ARCHITECTURE amd64, arm64 or armhf. Output of each goes to target/kernels/SUITE-ARCHITECTURE.txt.
+#
+# Needs, of Debian: qemu-system-x86 or qemu-system-arm, cpio, kmod, and apt for the packages, which are
+# unpacked and not installed, from the mirror that this machine uses. Nothing of the host's network is
+# touched. Everything is emulated.
+set -eu
+
+[ $# -gt 0 ] || { sed -n '2,/^set -eu/s/^# \{0,1\}//p' "$0" | sed '$d' >&2; exit 64; }
+snet=$(realpath "$1")
+shift
+[ $# -gt 0 ] || set -- bullseye/amd64 bookworm/amd64 trixie/amd64 sid/amd64
+cd -- "$(CDPATH='' dirname -- "$0")/.."
+PATH=$PATH:/usr/sbin:/sbin
+here=$PWD/scripts/kernels
+work=$PWD/target/kernels
+mkdir -p "$work"
+for tool in apt-get cpio depmod dpkg-deb; do
+    command -v $tool >/dev/null || { echo "$tool is not installed" >&2; exit 69; }
+done
+
+mirror=$(apt-get indextargets --format '$(SITE)' | grep '/debian/*$' | head -n 1)
+[ -n "$mirror" ] || { echo "apt of this machine has no mirror of Debian" >&2; exit 69; }
+
+# apt with an empty system of its own, of architecture $1.
+prepare_apt() {
+    apt=$work/apt-$1
+    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/state"
+    : >>"$apt/state/status"
+    for release in bullseye bookworm trixie sid; do
+        echo "deb $mirror $release main"
+    done >"$apt/sources.list"
+    cat >"$apt/apt.conf" <<EOT
+Dir::State "$apt/state";
+Dir::State::status "$apt/state/status";
+Dir::State::lists "$apt/lists";
+Dir::Cache "$apt/cache";
+Dir::Etc::SourceList "$apt/sources.list";
+Dir::Etc::SourceParts "/nonexistent";
+APT::Architecture "$1";
+APT::Architectures { "$1"; };
+APT::Default-Release "bookworm";
+APT::Install-Recommends "false";
+APT::Sandbox::User "root";
+EOT
+    export APT_CONFIG="$apt/apt.conf"
+    [ -e "$apt/fresh" ] || { apt-get -q update && touch "$apt/fresh"; }
+}
+
+# The tools that snet uses, with all that they need.
+unpack_tools() {
+    tools=$work/tools-$1
+    [ ! -e "$tools/done" ] || return 0
+    rm -rf "$tools"
+    mkdir -p "$tools"
+    apt-get -q -y install --download-only iptables ipset iproute2 kmod busybox-static >&2
+    for package in "$apt"/cache/archives/*.deb; do
+        dpkg-deb -x "$package" "$tools"
+    done
+    # /bin is a link into /usr only once the base system is set up.
+    for folder in bin sbin lib lib64; do
+        [ ! -d "$tools/$folder" ] || [ -L "$tools/$folder" ] || {
+            mkdir -p "$tools/usr/$folder"
+            cp -a "$tools/$folder/." "$tools/usr/$folder/"
+            rm -r "${tools:?}/$folder"
+        }
+        [ ! -d "$tools/usr/$folder" ] || ln -sfn "usr/$folder" "$tools/$folder"
+    done
+    rm -rf "$tools/usr/share" "$tools"/usr/lib/*/gconv "$tools"/usr/lib/*/perl* "$tools/var"
+    # As Debian's alternatives have it.
+    for name in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do
+        ln -sf xtables-nft-multi "$tools/usr/sbin/$name"
+    done
+    touch "$tools/done"
+}
+
+# The kernel of a suite, and of its modules those of the network.
+unpack_kernel() {
+    kernel=$work/kernel-$1-$2
+    [ ! -e "$kernel/done" ] || return 0
+    case $2 in armhf) flavour=armmp ;; *) flavour=$2 ;; esac
+    rm -rf "$kernel"
+    mkdir -p "$kernel/whole"
+    # The package of that name only depends on the one of a version, and that, of newer ones, on its parts.
+    (
+        cd "$kernel"
+        wanted=linux-image-$flavour
+        for _ in 1 2 3; do
+            next=
+            for package in $wanted; do
+                apt-get -q download "$package/$1" >&2
+                next="$next $(dpkg-deb -f "$package"_*.deb Depends | tr ',' '\n' |
+                    sed -n 's/^ *\(linux-\(image\|binary\|modules\)-[^ ]*\).*/\1/p' | tr '\n' ' ')"
+            done
+            wanted=$next
+        done
+        for package in *.deb; do dpkg-deb -x "$package" whole; done
+        rm ./*.deb
+    )
+    touch "$kernel/done"
+}
+
+initramfs() {
+    root=$work/root
+    rm -rf "$root"
+    mkdir -p "$root"
+    cp -a "$work/tools-$1/." "$root/"
+    mkdir -p "$root/proc" "$root/sys" "$root/dev" "$root/run" "$root/tmp" "$root/etc" "$root/root" "$root/var"
+    modules=$(find "$kernel/whole" -type d -path '*/lib/modules/*' -name kernel | head -n 1)
+    version=$(basename "$(dirname "$modules")")
+    mkdir -p "$root/usr/lib/modules/$version/kernel"
+    for part in net lib crypto drivers/net/veth.ko drivers/net/tun.ko drivers/net/dummy.ko arch; do
+        for found in "$modules/$part" "$modules/$part.xz" "$modules/$part.zst"; do
+            [ -e "$found" ] || continue
+            mkdir -p "$root/usr/lib/modules/$version/kernel/$(dirname "$part")"
+            cp -a "$found" "$root/usr/lib/modules/$version/kernel/$(dirname "$part")/"
+        done
+    done
+    cp -a "$(dirname "$modules")"/modules.builtin* "$(dirname "$modules")/modules.order" \
+        "$root/usr/lib/modules/$version/" 2>/dev/null || true
+    depmod -b "$root/usr" "$version" 2>/dev/null || depmod -b "$root" "$version"
+    install -m 755 "$snet" "$root/usr/bin/snet"
+    install -m 755 "$here/init" "$root/init"
+    (cd "$root" && find . -print0 | cpio --null --quiet -o -H newc | gzip -1) >"$work/initramfs"
+}
+
+boot() {
+    image=$(find "$kernel/whole" -name 'vmlinuz*' -type f | head -n 1)
+    case $1 in
+    amd64) machine="qemu-system-x86_64 -machine q35 -cpu max" console=ttyS0 ;;
+    arm64)
+        machine="qemu-system-aarch64 -machine virt -cpu cortex-a72" console=ttyAMA0
+        ;;
+    armhf)
+        machine="qemu-system-arm -machine virt -cpu cortex-a15" console=ttyAMA0
+        ;;
+    *) echo "no machine for $1" >&2; return 1 ;;
+    esac
+    # shellcheck disable=SC2086 # lists of words
+    timeout 1800 $machine -smp 2 -m 1024 -nographic -no-reboot -nic none -kernel "$image" \
+        -initrd "$work/initramfs" -append "console=$console quiet panic=-1" </dev/null
+}
+
+failed=0
+for each; do
+    suite=${each%%/*} architecture=${each##*/}
+    output=$work/$suite-$architecture.txt
+    prepare_apt "$architecture" >"$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2; exit 69; }
+    unpack_tools "$architecture" 2>>"$work/apt.log"
+    unpack_kernel "$suite" "$architecture" 2>>"$work/apt.log"
+    initramfs "$architecture"
+    echo "booting $version"
+    boot "$architecture" | tr -d '\r' >"$output" || true
+    if ! grep -q '^done ' "$output"; then
+        echo "  it did not come to its end: $output" >&2
+        failed=1
+    fi
+done
+echo
+echo '| kernel | backend | selftest |'
+echo '|---|---|---|'
+for each; do
+    sed -n 's/^done \([^ ]*\) \([^ ]*\) \(.*\)$/| \1 | \2 | \3 |/p' "$work/${each%%/*}-${each##*/}.txt"
+    ! grep -q '^done .* failed' "$work/${each%%/*}-${each##*/}.txt" || failed=1
+done
+exit $failed

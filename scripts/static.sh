@@ -1,0 +1,102 @@
+#!/bin/sh
+# One static executable for each processor, from the registries alone: std for musl, zig as linker and
+# C compiler. Puts target/static/snet-TARGET there and prints size and hash of each.
+#
+#   scripts/static.sh [--small] [TARGET...]
+#
+# TARGET is a target of Rust (x86_64-unknown-linux-musl by default; aarch64-unknown-linux-musl,
+# armv7-unknown-linux-musleabihf, riscv64gc-unknown-linux-musl). --small leaves out what a router with
+# little flash can do without (docs/building.md).
+#
+# A toolchain without std for the target gets it by `rustup target add`; where that cannot be, std is
+# built from its source (rust-src). Debian's rustc has that; as root with debootstrap this script takes
+# rustc, cargo and rust-src of Debian's sid into target/static/debian and goes on in there.
+set -eu
+
+zig=0.15.2 zigbuild=0.24.1
+
+cd -- "$(CDPATH='' dirname -- "$0")/.."
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-$HOME/.cargo}/bin
+features= kind=
+if [ "${1-}" = --small ]; then
+    features=--no-default-features kind=-small
+    shift
+fi
+[ $# -gt 0 ] || set -- x86_64-unknown-linux-musl
+place=target/static
+mkdir -p $place
+tools=$place/tools${SNET_STATIC_INSIDE:+-inside}
+
+# zig and what makes cargo use it, of PyPI.
+if [ ! -x $tools/bin/cargo-zigbuild ]; then
+    rm -rf $tools
+    python3 -m venv $tools
+    $tools/bin/pip --quiet install "ziglang==$zig" "cargo-zigbuild==$zigbuild"
+fi
+PATH=$PWD/$tools/bin:$PATH
+export PATH
+
+has_std() { [ -d "$(rustc --print target-libdir --target "$1" 2>/dev/null)" ]; }
+has_source() { [ -d "$(rustc --print sysroot)/lib/rustlib/src/rust/library/std" ]; }
+
+# Debian's toolchain, in a folder of its own.
+in_debian() {
+    root=$place/debian
+    if [ "$(id -u)" -ne 0 ] || ! command -v debootstrap >/dev/null; then
+        echo "this toolchain has no std for $1: rustup target add $1, or rustup component add rust-src;" >&2
+        echo "or run this script as root with debootstrap installed" >&2
+        exit 69
+    fi
+    if [ ! -e $root/done ]; then
+        echo "Taking rustc, cargo and rust-src of Debian's sid into $root"
+        rm -rf $root
+        debootstrap --variant=minbase \
+            --include=rustc,cargo,rust-src,gcc,libc6-dev,ca-certificates,python3-venv \
+            sid $root >$place/debootstrap.txt
+        touch $root/done
+    fi
+    mkdir -p $root/src
+    unshare --mount sh -eu -c '
+        root=$1
+        shift
+        mount --rbind . "$root/src"
+        mount --rbind /dev "$root/dev"
+        mount -t proc proc "$root/proc"
+        cp /etc/resolv.conf "$root/etc/resolv.conf"
+        mkdir -p "$root/etc/ssl/certs"
+        cat "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" >"$root/etc/ssl/certs/ca-certificates.crt"
+        certificates=/etc/ssl/certs/ca-certificates.crt
+        exec env -i HOME=/root PATH=/usr/bin:/bin SNET_STATIC_INSIDE=1 SSL_CERT_FILE=$certificates \
+            PIP_CERT=$certificates CARGO_HTTP_CAINFO=$certificates \
+            chroot "$root" /src/scripts/static.sh "$@"' sh "$PWD/$root" "$@"
+}
+
+build() {
+    target=$1
+    remap="--remap-path-prefix=$PWD=/snet --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+    if has_std "$target"; then
+        RUSTFLAGS=$remap cargo zigbuild --release $features --target "$target"
+    else
+        # The objects that begin and end a program are zig's.
+        RUSTC_BOOTSTRAP=1 RUSTFLAGS="$remap -C link-self-contained=no" cargo zigbuild --release \
+            $features --target "$target" -Zbuild-std=std,panic_unwind
+    fi
+    built=${CARGO_TARGET_DIR:-target}/$target/release/snet
+    install -m 755 "$built" "$place/snet-$target$kind"
+}
+
+export CARGO_TARGET_DIR="$place/build$kind"
+for target; do
+    if ! has_std "$target" && command -v rustup >/dev/null; then
+        rustup target add "$target" || true
+    fi
+    if ! has_std "$target" && ! has_source; then
+        [ -z "${SNET_STATIC_INSIDE-}" ] || { echo "Debian's toolchain has no source of std" >&2; exit 69; }
+        in_debian ${features:+--small} "$@"
+        exit
+    fi
+    build "$target"
+done
+for target; do
+    (cd $place && ls -l "snet-$target$kind" && sha256sum "snet-$target$kind")
+done
