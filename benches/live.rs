@@ -1,5 +1,5 @@
 //! What the registry of live flows costs a connection and a datagram while nobody looks: beside the
-//! CPU time of the rows `conn-ss` and `udp-ss` of `scripts/bench.sh` it has to vanish.
+//! CPU time of a connection and of a datagram (`scripts/bench.sh`) it has to vanish.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use snet::stats::{FlowWay, LiveKind, Stats};
