@@ -10,10 +10,10 @@ use std::path::Path;
 
 /// Counters of the machine.
 ///
-/// A connection is known by its `ct id`, its source port and its first sequence number. The id alone
-/// is a hash of 32 bits (`nf_ct_get_id` in net/netfilter/nf_conntrack_core.c), and one that takes the
-/// place in conntrack and the port of one that has ended has the same: of 11,000 in a minute 21 had.
-/// A first packet that is sent again has the number too.
+/// A connection is known by its `ct id`, its source port and its first sequence number. The id
+/// alone is a hash of 32 bits (`nf_ct_get_id` in net/netfilter/nf_conntrack_core.c), and one that
+/// takes the place in conntrack and the port of one that has ended has the same: of 11,000 in a
+/// minute 21 had. A first packet that is sent again has the number too.
 #[derive(Debug)]
 pub struct Counters(());
 
