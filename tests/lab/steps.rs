@@ -83,33 +83,28 @@ impl Scene {
         fs::write(&self.file, self.usual.text()).expect("the tmpfs is writable");
         let mut command = snet::snet(self.variant);
         let mut daemon = Snet::spawn(command.env("SNET_STEP", act).arg("-c").arg(&self.file));
-        let said = |daemon: &Snet, word: &str| daemon.log().contains(word);
-        let mut end = None;
-        let mut come = |daemon: &mut Snet, word: &str| {
-            wait::until(&format!("{act}: {word}"), Duration::from_secs(30), || {
-                end = daemon.ended().map(End::Ended);
-                if end.is_none() && is_stopped(daemon) {
-                    end = Some(End::Hangs);
-                }
-                end.is_some() || said(daemon, word)
-            });
-            end.take()
-        };
-        if let Some(end) = come(&mut daemon, "INFO ready") {
+        let said = |word: &'static str| move |daemon: &Snet| daemon.log().contains(word);
+        let long = Duration::from_secs(30);
+        if let Some(end) = ended_before(&mut daemon, act, long, said("INFO ready")) {
             return (daemon, end);
         }
         let ready = snapshot();
         fs::write(&self.file, self.other.text()).expect("the tmpfs is writable");
         daemon.signal(Signal::SIGHUP);
-        if let Some(end) = come(&mut daemon, " reload") {
+        if let Some(end) = ended_before(&mut daemon, act, long, said(" reload")) {
             return (daemon, end);
         }
-        through(&format!("{act}: after the reload"));
+        // The last step of a reload follows its line in the log.
+        let what = format!("{act}: after the reload");
+        let through = |_: &Snet| reaches(FOREIGN_SITE, Family::V4);
+        if let Some(end) = ended_before(&mut daemon, &what, AT_ONCE, through) {
+            return (daemon, end);
+        }
         if daemon.log().contains("snet goes on as before") {
             assert_same(&lasting(&ready), &lasting(&snapshot()));
         }
         daemon.signal(Signal::SIGTERM);
-        let end = come(&mut daemon, "never said").expect("it ends");
+        let end = ended_before(&mut daemon, act, long, |_| false).expect("it ends");
         (daemon, end)
     }
 
@@ -232,6 +227,21 @@ fn hung(variant: Variant) {
 
 fn is_thorough() -> bool {
     std::env::var("SNET_STEPS").is_ok_and(|word| word == "all")
+}
+
+/// How its life ended, if it did before this was so.
+fn ended_before(
+    daemon: &mut Snet,
+    what: &str,
+    limit: Duration,
+    is_so: impl Fn(&Snet) -> bool,
+) -> Option<End> {
+    let mut end = None;
+    wait::until(what, limit, || {
+        end = daemon.ended().map(End::Ended).or(is_stopped(daemon).then_some(End::Hangs));
+        end.is_some() || is_so(daemon)
+    });
+    end
 }
 
 fn is_stopped(daemon: &Snet) -> bool {

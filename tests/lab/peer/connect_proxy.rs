@@ -42,7 +42,8 @@ pub fn listening(family: Family, after: After) -> (SocketAddr, String) {
     })
 }
 
-/// One that notes each destination as it is told, and takes every name for that of `site`.
+/// One that notes each destination as it is told, and takes every name for that of `site`. The name
+/// servers are not noted: snet asks them when it likes.
 pub fn noting(family: Family, site: Host) -> (String, Arc<Mutex<Vec<String>>>) {
     noting_after(family, site, Duration::ZERO)
 }
@@ -56,7 +57,9 @@ pub fn noting_after(
     let noted: Arc<Mutex<Vec<String>>> = Arc::default();
     let notes = Arc::clone(&noted);
     let (_, proxy) = listen(family, b"", pause, move |stream, target| {
-        notes.lock().expect("no test holds it").push(target.to_owned());
+        if !target.ends_with(":53") {
+            notes.lock().expect("no test holds it").push(target.to_owned());
+        }
         let by_name = target.rsplit_once(':').filter(|_| target.parse::<SocketAddr>().is_err());
         match by_name.and_then(|(_, port)| port.parse().ok()) {
             Some(port) => carry(stream, &site.port(family, port).to_string()),
