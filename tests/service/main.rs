@@ -21,6 +21,7 @@ use std::time::Duration;
 
 mod files;
 mod openwrt;
+mod packages;
 mod plugins;
 mod ports;
 mod terminal;
