@@ -4,11 +4,11 @@
 #
 #   scripts/packages/parts.sh [TARGET]
 #
-# TARGET is a target of Rust, x86_64-unknown-linux-musl by default: crates for other systems are left out. Two tools
-# of crates.io are built first, once.
+# TARGET is a target of Rust, x86_64-unknown-linux-musl by default: crates for other systems are left out. A tool of
+# crates.io, cargo-cyclonedx, is built first, once. Needs python3.
 set -eu
 
-cyclonedx=0.5.9 about=0.9.3
+cyclonedx=0.5.9
 
 cd -- "$(CDPATH='' dirname -- "$0")/../.."
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
@@ -18,13 +18,9 @@ tools=$PWD/target/packages/tools
 mkdir -p "$parts"
 export CARGO_TARGET_DIR="$PWD/target/packages/build"
 
-tool() {
-    if [ ! -x "$tools/bin/$1" ]; then
-        cargo install --quiet --locked --root "$tools" "$@"
-    fi
-}
-tool cargo-cyclonedx --version $cyclonedx
-tool cargo-about --version $about --features cli
+if [ ! -x "$tools/bin/cargo-cyclonedx" ]; then
+    cargo install --quiet --locked --root "$tools" cargo-cyclonedx --version $cyclonedx
+fi
 PATH=$tools/bin:$PATH
 
 # Without a number and a time of its own, so that it can be made again.
@@ -38,7 +34,5 @@ cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$target" --no
 # Nothing of this machine in it.
 sed "s|file://$PWD|file:///snet|g" snet.bom.json >"$parts/sbom.cdx.json"
 
-cargo about generate --fail --locked --target "$target" --config scripts/packages/licences.toml \
-    scripts/packages/licences.hbs >"$parts/licences.txt"
-gzip -9nf "$parts/licences.txt"
+python3 scripts/packages/licences.py "$target" | gzip -9n >"$parts/licences.txt.gz"
 ls -l "$parts"
