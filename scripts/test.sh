@@ -20,7 +20,7 @@ peers='
     obfs-local:simple-obfs ss-v2ray-plugin:shadowsocks-v2ray-plugin
     strace:strace ufw:ufw firewalld:firewalld dbus-daemon:dbus-daemon
     unbound:unbound drill:ldnsutils kdig:knot-dnsutils getent:libc-bin musl-gcc:musl-tools
-    turnserver:coturn'
+    turnserver:coturn python3:python3'
 # ssserver forwards the end of one half of a connection; Debian has no package of it.
 ssserver=1.25.0
 threads=${SNET_TEST_THREADS:-4}
