@@ -65,7 +65,8 @@ boot() {
     timeout -s KILL 600 sh -c 'echo 0 >"$0/cgroup.procs"; exec "$@"' "$group" \
         unshare --mount --pid --net --ipc --uts --cgroup --fork --kill-child \
         "$here/try/boot.sh" "$1" "$lower" "$work/try/$1" || true
-    rmdir "$group" 2>/dev/null || true
+    # systemd has made groups of its own in it.
+    find "$group" -depth -type d -exec rmdir {} + || true
 }
 
 failed=0
