@@ -13,6 +13,7 @@ mod client_hello;
 mod crypto_stream;
 mod http_host;
 mod quic;
+mod quic_keys;
 mod quic_packet;
 mod tls;
 

@@ -2,15 +2,15 @@
 //! post-quantum key does not fit into one.
 
 use super::crypto_stream::{CryptoStream, TooMuch};
-use super::quic_packet::{LongPacket, QuicVersion, Rest, client_keys};
+use super::quic_keys::{InitialKeys, QuicVersion};
+use super::quic_packet::{LongPacket, Rest};
 use super::{MOST_DATAGRAMS, Sniffed, client_hello};
-use rustls::quic::DirectionalKeys;
 
 /// Looks at the first datagrams that a client sends to one destination, in whatever order.
 #[derive(Default)]
 pub struct QuicSniffer {
     /// Of the last packet: the next one has the same.
-    keys: Option<(QuicVersion, Vec<u8>, DirectionalKeys)>,
+    keys: Option<(QuicVersion, Vec<u8>, InitialKeys)>,
     handshake: CryptoStream,
     datagrams: usize,
     end: Option<Sniffed>,
@@ -62,14 +62,14 @@ impl QuicSniffer {
         if is_quic { Ok(()) } else { Err(Hopeless) }
     }
 
-    fn keys_of(&mut self, packet: &LongPacket<'_>) -> Option<&DirectionalKeys> {
+    fn keys_of(&mut self, packet: &LongPacket<'_>) -> Option<&InitialKeys> {
         let known = self.keys.take().filter(|(version, destination, _)| {
             (*version, &**destination) == (packet.version, packet.destination)
         });
         let keys = match known {
             Some(known) => known,
             None => {
-                let keys = client_keys(packet.version, packet.destination)?;
+                let keys = InitialKeys::of_client(packet.version, packet.destination)?;
                 (packet.version, packet.destination.to_vec(), keys)
             }
         };

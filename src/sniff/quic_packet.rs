@@ -2,9 +2,7 @@
 //! client sends first. Their keys come from the connection id that they carry, so whoever sees
 //! them can open them.
 
-use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
-use rustls::quic::{DirectionalKeys, Version};
-use rustls::{Side, SupportedCipherSuite};
+use super::quic_keys::{InitialKeys, QuicVersion};
 
 /// The bits of the first byte: a long header, and the one that is always set.
 const LONG: u8 = 0xc0;
@@ -12,6 +10,9 @@ const LONG: u8 = 0xc0;
 /// In a long header: the type of the packet, its length of the packet number.
 const KIND: u8 = 0x30;
 const NUMBER_LENGTH: u8 = 0x03;
+
+/// What a long header's protection hides of the first byte (RFC 9001, 5.4.1).
+pub(super) const HIDDEN: u8 = 0x0f;
 
 const LONGEST_ID: usize = 20;
 
@@ -29,31 +30,6 @@ pub(super) struct LongPacket<'a> {
     bytes: &'a [u8],
     /// Where its number stands.
     number_at: usize,
-}
-
-/// A version whose packets can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum QuicVersion {
-    One,
-    Two,
-}
-
-impl QuicVersion {
-    fn of(number: u32) -> Option<Self> {
-        match number {
-            1 => Some(QuicVersion::One),
-            0x6b33_43cf => Some(QuicVersion::Two),
-            _ => None,
-        }
-    }
-
-    /// The type of its Initial packets and of its Retry packets, which have no length.
-    fn kinds(self) -> (u8, u8) {
-        match self {
-            QuicVersion::One => (0x00, 0x30),
-            QuicVersion::Two => (0x10, 0x00),
-        }
-    }
 }
 
 impl<'a> LongPacket<'a> {
@@ -86,13 +62,17 @@ impl<'a> LongPacket<'a> {
     }
 
     /// Its frames, if it is what the keys are for and was not damaged.
-    pub(super) fn open(&self, keys: &DirectionalKeys) -> Option<Vec<u8>> {
+    pub(super) fn open(&self, keys: &InitialKeys) -> Option<Vec<u8>> {
         let mut packet = self.bytes.to_vec();
         let (header, body) = packet.split_at_mut_checked(self.number_at)?;
         let (number, sampled) = body.split_at_mut_checked(LONGEST_NUMBER)?;
-        let sample = sampled.get(..keys.header.sample_len())?;
-        keys.header.decrypt_in_place(sample, header.first_mut()?, number).ok()?;
-        let length = usize::from(*header.first()? & NUMBER_LENGTH) + 1;
+        let [of_first, of_number @ ..] = keys.mask(*sampled.first_chunk()?);
+        let first = header.first_mut()?;
+        *first ^= of_first & HIDDEN;
+        let length = usize::from(*first & NUMBER_LENGTH) + 1;
+        for (byte, mask) in number.iter_mut().zip(of_number) {
+            *byte ^= mask;
+        }
         let number = number.get(..length)?.iter();
         // A client's first packets have numbers that fit (RFC 9000, A.3).
         let number = number.fold(0, |sum, byte| sum << 8 | u64::from(*byte));
@@ -100,18 +80,8 @@ impl<'a> LongPacket<'a> {
         let original = self.bytes.get(self.number_at + length..self.number_at + LONGEST_NUMBER)?;
         packet[self.number_at + length..self.number_at + LONGEST_NUMBER].copy_from_slice(original);
         let (header, payload) = packet.split_at_mut_checked(self.number_at + length)?;
-        keys.packet.decrypt_in_place(number, header, payload).ok().map(|frames| frames.to_vec())
+        keys.open(number, header, payload).map(<[u8]>::to_vec)
     }
-}
-
-/// The keys of what a client sends first to this connection id.
-pub(super) fn client_keys(version: QuicVersion, destination: &[u8]) -> Option<DirectionalKeys> {
-    let SupportedCipherSuite::Tls13(suite) = TLS13_AES_128_GCM_SHA256 else { return None };
-    let version = match version {
-        QuicVersion::One => Version::V1,
-        QuicVersion::Two => Version::V2,
-    };
-    Some(suite.quic_suite()?.keys(destination, Side::Server, version).remote)
 }
 
 /// Bytes that are read from the front.

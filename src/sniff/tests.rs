@@ -1,6 +1,7 @@
 //! Names from real hellos, published packets, and whatever else comes.
 
-use super::quic_packet::{QuicVersion, client_keys};
+use super::quic_keys::{InitialKeys, QuicVersion};
+use super::quic_packet::HIDDEN;
 use super::*;
 use proptest::prelude::*;
 use rustls::pki_types::ServerName;
@@ -191,11 +192,12 @@ fn initial(version: QuicVersion, number: u32, frames: &[u8], padded: usize) -> V
     packet.extend([0, 0]);
     packet.extend(length.to_be_bytes());
     packet.extend(number.to_be_bytes());
-    let keys = client_keys(version, &CONNECTION).unwrap();
-    let tag = keys.packet.encrypt_in_place(number.into(), &packet, &mut payload).unwrap();
-    let (head, numbers) = packet.split_at_mut(18);
-    keys.header.encrypt_in_place(&payload[..16], &mut head[0], numbers).unwrap();
-    [packet, payload, tag.as_ref().to_vec()].concat()
+    let keys = InitialKeys::of_client(version, &CONNECTION).unwrap();
+    let tag = keys.seal(number.into(), &packet, &mut payload);
+    let mask = keys.mask(*payload.first_chunk().unwrap());
+    packet[0] ^= mask[0] & HIDDEN;
+    packet[18..].iter_mut().zip(&mask[1..]).for_each(|(byte, mask)| *byte ^= mask);
+    [packet, payload, tag.to_vec()].concat()
 }
 
 /// The keys are those of the RFCs: what is sealed with them are the packets that they print.
