@@ -141,6 +141,11 @@ pub fn main() -> ExitCode {
         Some(Command::Link(of)) => link::link(&of),
         Some(Command::Config(command)) => import::run(&command),
         Some(Command::Cleanup { keep_closed }) => run::cleanup(keep_closed),
+        Some(Command::Selftest { .. } | Command::SelftestHost { .. })
+            if cfg!(not(feature = "selftest")) =>
+        {
+            out::fail(UNAVAILABLE, "this build of snet has no selftest")
+        }
         Some(Command::Selftest { backend }) => {
             selftest::run(backend.and_then(|word| word.parse().ok()))
         }

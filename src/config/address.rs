@@ -2,6 +2,7 @@
 //!
 //! A reader returns what would be accepted instead, in words that follow "accepted: ".
 
+use super::tls;
 use crate::dns::{NameServer, Transport};
 use crate::domain::Name;
 use crate::target::canonical;
@@ -153,6 +154,9 @@ pub(super) fn name_server(text: &str) -> Result<NameServer, String> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return plain_name_server(text, Transport::Plain.port()).map(NameServer::from);
     };
+    if matches!(scheme, "tls" | "https") {
+        tls::spoken()?;
+    }
     let is_domain = |text: &str| domain(text).is_ok();
     let (transport, address, form) = match (scheme, rest.rsplit_once('@')) {
         ("tcp", None) => (Some(Transport::Tcp), rest, "tcp://ip"),

@@ -66,6 +66,9 @@ pub(super) fn http(section: &Section<'_>) -> Option<HttpAccess> {
 fn http_address(text: &str) -> Result<Option<SocketAddr>, String> {
     match text.parse() {
         _ if text.is_empty() => Ok(None),
+        _ if cfg!(not(feature = "web")) => {
+            Err("\"\", which is off: this build of snet serves no HTTP".into())
+        }
         Ok(address) => Ok(Some(address)),
         Err(_) => {
             Err("an address of this machine with a port, for example \"127.0.0.1:9090\", or \

@@ -4,7 +4,8 @@
 
 use super::item::Item;
 use crate::file_stamp::FileStamp;
-use crate::proxy::tls::Trust;
+use crate::proxy::tls;
+use crate::proxy::trust::Trust;
 use crate::secret::Secret;
 use std::fs::File;
 use std::io::{self, Read};
@@ -93,7 +94,7 @@ fn odd_ends(line: &[u8]) -> Option<&'static str> {
 pub(super) fn authorities(item: &Item<'_>) -> Option<Trust> {
     let path = item.parse(file_name)?;
     let (path, content) = open(item, &path, LONGEST_CERTIFICATES)?;
-    match Trust::authorities(path.clone(), &content.bytes) {
+    match tls::authorities(path.clone(), &content.bytes) {
         Ok(trust) => Some(trust),
         Err(found) => item.refuse_as(
             format!("{found} in {}", path.display()),

@@ -5,8 +5,10 @@ use super::address::{address, prefix};
 use super::file;
 use super::item::Item;
 use super::section::Section;
+use super::tls;
 use crate::dns::household::Household;
-use crate::dns::identity::{IdentityError, ServerIdentity};
+use crate::dns::identity::ServerIdentity;
+use crate::dns::identity_error::IdentityError;
 use crate::dns::reply::is_private;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -24,7 +26,10 @@ pub(super) fn read(section: &Section<'_>, listen: &ListenConfig) -> Household {
         ("dns-over-tls", &mut household.tls, TLS_PORT),
         ("dns-over-https", &mut household.https, HTTPS_PORT),
     ] {
-        section.key(key, addresses, |item| listeners(item, port, listen, &mut taken));
+        section.key(key, addresses, |item| match tls::spoken() {
+            Err(accepted) if port != PORT => item.refuse(accepted),
+            _ => listeners(item, port, listen, &mut taken),
+        });
     }
     section.key("clients", &mut household.clients, |item| {
         Some(item.list(prefix)?.into_iter().map(|(_, net)| net).collect())

@@ -4,13 +4,13 @@
 use super::address::{HostAndPort, server};
 use super::method;
 use super::proxy_kind::{ProxyKind, http_username, is_reserved, socks_username};
-use super::tls::server_name;
+use super::tls::{self, server_name};
 use crate::plugin::spec::PluginSpec;
 use crate::proxy::credentials::Credentials;
-use crate::proxy::https::TlsServer;
 use crate::proxy::shadowsocks::cipher::master_key::{MasterKey, UnfitPassword};
 use crate::proxy::socks5::message::LONGEST_CREDENTIAL;
-use crate::proxy::tls::Trust;
+use crate::proxy::trust::TlsServer;
+use crate::proxy::trust::Trust;
 use crate::secret::Secret;
 use crate::share_link::{LinkProblem, LinkedProtocol, ShareLink};
 
@@ -48,6 +48,8 @@ fn linked(link: ShareLink) -> Result<LinkedProxy, LinkProblem> {
             ProxyKind::Http { credentials }
         }
         LinkedProtocol::Https { credentials, tls_name } => {
+            let found = || "a link to a proxy that speaks TLS".to_owned();
+            tls::spoken().map_err(|accepted| LinkProblem { found: found(), accepted })?;
             check(credentials.as_ref(), http_username)?;
             let name = tls_name.unwrap_or_else(|| server.host.clone());
             let found = || format!("the name {name:?} for TLS");

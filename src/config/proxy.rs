@@ -10,7 +10,7 @@ use super::proxy_kind::{ProxyKind, http_username, is_reserved, socks_username};
 use super::quantity::duration;
 use super::section::Section;
 use super::shown::show_text;
-use super::tls::TlsKeys;
+use super::tls::{self, TlsKeys};
 use super::{ListenConfig, Purpose};
 use crate::dispatch::SendNames;
 use crate::dns::settings::Via;
@@ -309,6 +309,11 @@ impl<'a> KeysOfType<'a> {
             return self.section.missing("type", &accepted);
         };
         let kind = item.choice(&TYPES)?;
+        if kind == Type::Https
+            && let Err(accepted) = tls::spoken()
+        {
+            return item.refuse(accepted);
+        }
         if kind != Type::Https {
             self.tls.refuse();
         }

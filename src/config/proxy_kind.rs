@@ -2,9 +2,9 @@
 
 use crate::plugin::spec::PluginSpec;
 use crate::proxy::credentials::Credentials;
-use crate::proxy::https::TlsServer;
 use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
 use crate::proxy::socks5::message::LONGEST_CREDENTIAL;
+use crate::proxy::trust::TlsServer;
 
 /// What routes are called in logs.
 const RESERVED_NAMES: &[&str] = &["direct", "block"];

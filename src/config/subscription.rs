@@ -214,6 +214,9 @@ fn origin(section: &Section<'_>) -> Option<BodyOrigin> {
             url.source.password_seen();
             match ProviderUrl::parse(url.secret()?) {
                 Ok(address) => {
+                    if cfg!(not(feature = "tls")) {
+                        return url.refuse("file: this build of snet fetches nothing");
+                    }
                     if !address.is_https {
                         url.warn(
                             "without TLS everyone on the way reads the passwords of the servers, \

@@ -12,7 +12,7 @@ use crate::dns::settings::Via;
 use crate::firewall::{Datagrams, Ipv6, OnFailure};
 use crate::ipset::IpSet;
 use crate::plugin::spec::PluginSpec;
-use crate::proxy::tls::Trust;
+use crate::proxy::trust::Trust;
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
 

@@ -3,9 +3,17 @@
 use super::file;
 use super::item::Item;
 use super::section::Section;
-use crate::proxy::https::TlsServer;
-use crate::proxy::tls::Trust;
-use rustls::pki_types::ServerName;
+use crate::proxy::trust::TlsServer;
+use crate::proxy::trust::Trust;
+use rustls_pki_types::ServerName;
+
+/// Whether this build speaks TLS, and if not, what is said of it where it is wanted.
+pub(super) fn spoken() -> Result<(), String> {
+    match cfg!(feature = "tls") {
+        true => Ok(()),
+        false => Err("nothing with TLS: this build of snet speaks none".into()),
+    }
+}
 
 /// The keys, which only some types take.
 pub(super) struct TlsKeys<'a> {

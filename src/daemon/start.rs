@@ -81,7 +81,9 @@ pub(super) async fn start(
     tasks.spawn("list watcher", list_watcher::watch(watched, noticing, tasks.stopped()));
     tasks.spawn("heartbeat", heartbeat.run(tasks.stopped()));
     let (asking, requests) = mpsc::channel(1);
-    if let Some((HttpAccess { address, secret, ui }, listener)) = web {
+    if let Some((HttpAccess { address, secret, ui }, listener)) = web
+        && cfg!(feature = "web")
+    {
         let (stats, log) = (Arc::clone(&parts.stats), parts.source.log().clone());
         let insight = DaemonInsight { requests: asking.clone(), stats, log };
         let web = Arc::new(Web::new(Box::new(insight), secret).beside(ui));

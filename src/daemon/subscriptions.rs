@@ -66,6 +66,9 @@ impl Fetching {
     pub(super) fn begin(&mut self, generation: &Generation, parts: &Parts, at_once: bool) {
         self.tasks = JoinSet::new();
         self.orders.clear();
+        if cfg!(not(feature = "tls")) {
+            return;
+        }
         let config = Arc::new(generation.config.clone());
         for subscription in &config.subscriptions {
             let BodyOrigin::Url(url) = &subscription.origin else { continue };

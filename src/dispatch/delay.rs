@@ -199,6 +199,7 @@ async fn ask(
 }
 
 #[cfg(test)]
+#[cfg(feature = "tls")]
 mod tests {
     use super::*;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};

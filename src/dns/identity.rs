@@ -1,10 +1,15 @@
 //! What snet shows to the programs that ask it over TLS or HTTPS.
 
+use super::identity_error::IdentityError;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
+use std::io;
 use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// DNS over TLS, in ALPN (RFC 7858 has none, IANA registered it later). Who offers nothing is
 /// served too.
@@ -58,14 +63,14 @@ impl ServerIdentity {
         Ok(ServerIdentity { tls: speaking(TLS), https: speaking(HTTPS), chain })
     }
 
-    /// For DNS over TLS.
-    pub(super) fn tls(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.tls)
+    /// Shakes hands with a client of DNS over TLS. Has no time-out.
+    pub(super) async fn accept_tls(&self, client: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        TlsAcceptor::from(Arc::clone(&self.tls)).accept(client).await
     }
 
-    /// For DNS over HTTPS.
-    pub(super) fn https(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.https)
+    /// The same over HTTPS.
+    pub(super) async fn accept_https(&self, client: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        TlsAcceptor::from(Arc::clone(&self.https)).accept(client).await
     }
 }
 
@@ -79,13 +84,4 @@ impl fmt::Debug for ServerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ServerIdentity({} certificates)", self.chain.len())
     }
-}
-
-/// Which of the two files is of no use, and what was found in it.
-#[derive(Debug, PartialEq, Eq)]
-pub enum IdentityError {
-    /// That of the certificates.
-    Certificate(String),
-    /// That of the key.
-    Key(String),
 }

@@ -59,7 +59,9 @@ pub mod bootstrap;
 pub mod cache;
 pub mod hosts;
 pub mod household;
+#[cfg(feature = "tls")]
 pub mod identity;
+pub mod identity_error;
 pub mod limit;
 pub mod name_server;
 pub mod reply;
@@ -79,6 +81,8 @@ mod in_flight;
 mod judge;
 mod loops;
 mod memory;
+#[cfg(not(feature = "tls"))]
+pub mod no_identity;
 mod no_leak;
 mod one_side;
 mod pending;
@@ -101,6 +105,8 @@ mod upstream;
 
 pub use horizon::Origins;
 pub use name_server::{NameServer, Transport};
+#[cfg(not(feature = "tls"))]
+pub use no_identity as identity;
 pub use persistence::obstacle;
 pub use query_log::type_name;
 pub use server::{BoundResolver, Order, bind, spawn};

@@ -13,11 +13,16 @@ pub mod endpoint;
 mod error;
 pub mod first_payload;
 pub mod http;
+#[cfg(feature = "tls")]
 pub mod https;
+#[cfg(not(feature = "tls"))]
+mod no_tls;
 pub mod server;
 pub mod shadowsocks;
 pub mod socks5;
+#[cfg(feature = "tls")]
 pub mod tls;
+pub mod trust;
 pub mod warm;
 
 use crate::target::Target;
@@ -25,6 +30,8 @@ use association::Association;
 use endpoint::Endpoint;
 pub use error::Error;
 use first_payload::FirstPayload;
+#[cfg(not(feature = "tls"))]
+pub use no_tls::{https, tls};
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;

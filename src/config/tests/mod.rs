@@ -6,6 +6,8 @@ mod files;
 mod good;
 mod groups;
 mod keys;
+#[cfg(not(any(feature = "tls", feature = "web")))]
+mod small;
 mod subscriptions;
 mod summary;
 mod tls;

@@ -3,7 +3,7 @@
 use super::files::{AUTHORITY, Folder};
 use super::read;
 use crate::config::ProxyKind;
-use crate::proxy::tls::Trust;
+use crate::proxy::trust::Trust;
 
 #[test]
 fn https_and_who_its_server_is() {

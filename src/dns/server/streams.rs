@@ -20,7 +20,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 /// A client that says nothing for so long has left (RFC 7766, 6.2.3: a few seconds will do).
@@ -78,21 +77,22 @@ impl Guest {
         }
         let resolver = self.present.load();
         let household = &resolver.policy.settings.household;
-        let identity = match (door, &household.identity) {
-            (Door::Tls, Some(identity)) => identity.tls(),
-            (Door::Https, Some(identity)) => identity.https(),
-            (_, None) if door != Door::Plain => return Err(io::Error::other("no certificate")),
+        let identity = match (door, household.identity.clone()) {
+            (Door::Tls | Door::Https, Some(identity)) if cfg!(feature = "tls") => identity,
+            (Door::Tls | Door::Https, _) => return Err(io::Error::other("no certificate")),
             _ => {
                 let (source, sink) = stream.into_split();
                 return serve(self, source, sink, Came::ToUs, IDLE).await;
             }
         };
         drop(resolver);
-        let shaking_hands = timeout(HANDSHAKE, TlsAcceptor::from(identity).accept(stream));
-        let stream = shaking_hands.await.map_err(io::Error::other)??;
         if door == Door::Https {
+            let shaking_hands = timeout(HANDSHAKE, identity.accept_https(stream));
+            let stream = shaking_hands.await.map_err(io::Error::other)??;
             return https::serve(self, stream).await;
         }
+        let shaking_hands = timeout(HANDSHAKE, identity.accept_tls(stream));
+        let stream = shaking_hands.await.map_err(io::Error::other)??;
         let (source, sink) = tokio::io::split(stream);
         serve(self, source, sink, Came::ToUs, ENCRYPTED_IDLE).await
     }

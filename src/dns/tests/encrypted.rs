@@ -3,15 +3,16 @@
 
 use super::servers::{Script, Server, addresses, always, silent};
 use super::{ABROAD, CN, run, world};
-use crate::dns::identity::{IdentityError, ServerIdentity};
+use crate::dns::identity::ServerIdentity;
+use crate::dns::identity_error::IdentityError;
 use crate::dns::{NameServer, Transport};
 use crate::proxy::tls::Tls;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
+use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{RootCertStore, ServerConfig};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,10 +26,16 @@ const CERTIFICATE: &[u8] = include_bytes!("certificates/dns.example.der");
 /// Protects nothing: it was made for these tests.
 const KEY: &[u8] = include_bytes!("certificates/dns.example.key.der");
 
+#[cfg(feature = "tls")]
 pub(super) fn tls() -> Tls {
-    let mut roots = RootCertStore::empty();
+    let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from(AUTHORITY)).unwrap();
     Tls::new(roots)
+}
+
+#[cfg(not(feature = "tls"))]
+pub(super) fn tls() -> Tls {
+    Tls::default()
 }
 
 pub(super) fn acceptor(protocol: &[u8]) -> TlsAcceptor {

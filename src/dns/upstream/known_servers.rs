@@ -26,7 +26,7 @@ pub(in crate::dns) fn name(server: IpAddr) -> Option<&'static str> {
 /// The same server over HTTPS, if it is asked over bare TCP at its usual port now.
 pub(super) fn over_https(server: &NameServer, names: ServerNames) -> Option<NameServer> {
     let is_bare = matches!(server.transport, Transport::Plain | Transport::Tcp);
-    if !is_bare || server.address.port() != server.transport.port() {
+    if cfg!(not(feature = "tls")) || !is_bare || server.address.port() != server.transport.port() {
         return None;
     }
     let name = names(server.address.ip())?.to_owned();

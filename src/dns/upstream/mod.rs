@@ -34,6 +34,8 @@ mod sockets;
 pub(super) mod stagger;
 mod standing;
 pub(super) mod tcp;
+#[cfg(feature = "tls")]
+mod tls_trouble;
 mod trouble;
 pub(super) mod troubles;
 mod trusted;

@@ -40,6 +40,9 @@ async fn over_stream(
     let stream: Box<dyn Stream> = Box::new(outbound.tcp(&[server.address]).await?);
     match &server.transport {
         Transport::Plain | Transport::Tcp => tcp::ask_over(stream, query).await,
+        Transport::Tls { .. } | Transport::Https { .. } if cfg!(not(feature = "tls")) => {
+            Err(io::ErrorKind::Unsupported.into())
+        }
         Transport::Tls { name } => {
             tcp::ask_over(tls.connect(name, b"dot", stream, patience).await?, query).await
         }

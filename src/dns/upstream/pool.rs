@@ -284,7 +284,7 @@ async fn connect(
     }
     let outcome = match stream {
         Ok(stream) => Ok(match &server.transport {
-            Transport::Https { name, path } => {
+            Transport::Https { name, path } if cfg!(feature = "tls") => {
                 let url = format!("https://{name}{path}");
                 let (troubles, named) = (Rc::clone(&dialler.troubles), server.clone());
                 let report: TroubleReport = Rc::new(move |it| troubles.met(&named, it));

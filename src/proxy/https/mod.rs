@@ -40,7 +40,8 @@ use super::first_payload::FirstPayload;
 use super::http::response;
 use super::http::tunnel::{Tunnel, request};
 use super::server::ProxyServer;
-use super::tls::{Tls, Trust};
+use super::tls::Tls;
+use super::trust::TlsServer;
 use super::warm::{DialledAhead, Warm, WarmRequest};
 use super::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::target::Target;
@@ -74,16 +75,6 @@ const TRIES: u32 = 2;
 
 /// Connections that are opened at a time to a server that may speak HTTP/2.
 const OPENING: usize = 2;
-
-/// Who the server of an HTTPS proxy has to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsServer {
-    /// The name that its certificate has to be for, and that it is told (SNI): a host name, or an
-    /// address without brackets, which it is not told.
-    pub name: String,
-    /// What proves it.
-    pub trust: Trust,
-}
 
 /// A proxy that speaks HTTP CONNECT over TLS.
 #[derive(Debug)]

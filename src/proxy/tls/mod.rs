@@ -4,15 +4,17 @@
 //! authority that Mozilla trusts (the list is compiled in: a router has none), unless the operator
 //! trusts something else ([`Trust`]). TLS 1.2 or 1.3.
 
+mod authorities;
 mod own_certificate;
 mod pin;
 mod shown_certificate;
 mod timely;
-mod trust;
+mod unspoken;
 
-pub use trust::{Trust, pin_text};
+pub use authorities::authorities;
 
 use super::Stream;
+use super::trust::Trust;
 use crate::fault;
 use own_certificate::OwnCertificate;
 use rustls::pki_types::ServerName;

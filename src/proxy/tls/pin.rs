@@ -4,7 +4,7 @@
 //! the certificate's public key is all that has to be compared.
 
 use super::shown_certificate::{CertificateCheck, ShownCertificate};
-use super::trust::pin_text;
+use crate::proxy::trust::pin_text;
 use rustls::client::danger::ServerCertVerified;
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::server::ParsedCertificate;

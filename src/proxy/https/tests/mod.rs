@@ -10,6 +10,7 @@ mod warm;
 use super::*;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal, listen};
+use crate::proxy::trust::Trust;
 use crate::secret::Secret;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};

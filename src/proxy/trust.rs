@@ -2,13 +2,21 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls_pki_types::CertificateDer;
 use std::path::PathBuf;
 
 /// Bytes of a SHA-256.
 const HASH: usize = 32;
+
+/// Who a server that speaks TLS has to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsServer {
+    /// The name that its certificate has to be for, and that it is told (SNI): a host name, or an
+    /// address without brackets, which it is not told.
+    pub name: String,
+    /// What proves it.
+    pub trust: Trust,
+}
 
 /// What proves that a server is the one that is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,25 +37,6 @@ pub enum Trust {
 }
 
 impl Trust {
-    /// The authorities of a file in PEM.
-    ///
-    /// # Errors
-    /// What was found instead.
-    pub fn authorities(file: PathBuf, text: &[u8]) -> Result<Self, String> {
-        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(text)
-            .collect::<Result<_, _>>()
-            .map_err(|error| format!("no PEM ({error})"))?;
-        if certificates.is_empty() {
-            return Err("no certificate".into());
-        }
-        let mut roots = RootCertStore::empty();
-        for (number, certificate) in certificates.iter().enumerate() {
-            let unfit = |error| format!("a certificate (number {}) with {error}", number + 1);
-            roots.add(certificate.clone()).map_err(unfit)?;
-        }
-        Ok(Trust::Authorities { file, certificates })
-    }
-
     /// A key by its pin in base64, with curl's `sha256//` before it or without.
     ///
     /// # Errors
@@ -76,15 +65,5 @@ mod tests {
         assert_eq!(Trust::key(&format!("sha256//{text}")), Ok(Trust::Key([7; HASH])));
         assert_eq!(Trust::key(&STANDARD.encode([7; 20])), Err("base64 of 20 bytes".into()));
         assert_eq!(Trust::key("ab:cd"), Err("a text that is no base64".into()));
-    }
-
-    #[test]
-    fn a_file_of_authorities_has_some() {
-        let read = |text: &str| Trust::authorities("ca.pem".into(), text.as_bytes());
-        assert_eq!(read("hello"), Err("no certificate".into()));
-        let cut = "-----BEGIN CERTIFICATE-----\nMIIB\n";
-        assert!(read(cut).is_err_and(|found| found.contains("PEM")));
-        let senseless = format!("{cut}-----END CERTIFICATE-----\n");
-        assert!(read(&senseless).is_err_and(|found| found.contains("number 1")));
     }
 }
