@@ -6,7 +6,8 @@
 #
 # TARGET is a target of Rust (x86_64-unknown-linux-musl by default; aarch64-unknown-linux-musl,
 # armv7-unknown-linux-musleabihf, riscv64gc-unknown-linux-musl). --small leaves out what a router with
-# little flash can do without (docs/building.md).
+# little flash can do without (docs/building.md). To try something, CARGO_PROFILE_RELEASE_LTO=off in the
+# environment makes a larger executable in less time.
 #
 # A toolchain without std for the target gets it by `rustup target add`; where that cannot be, std is
 # built from its source (rust-src). Debian's rustc has that; as root with debootstrap this script takes
@@ -70,7 +71,8 @@ in_debian() {
         certificates=/etc/ssl/certs/ca-certificates.crt
         exec env -i HOME=/root PATH=/usr/bin:/bin SNET_STATIC_INSIDE=1 SSL_CERT_FILE=$certificates \
             PIP_CERT=$certificates CARGO_HTTP_CAINFO=$certificates \
-            chroot "$root" /src/scripts/static.sh "$@"' sh "$PWD/$root" "$@"
+            $(env | grep "^CARGO_PROFILE_[A-Z_]*=[a-z0-9]*\$") \
+            "$(command -v chroot)" "$root" /src/scripts/static.sh "$@"' sh "$PWD/$root" "$@"
 }
 
 build() {

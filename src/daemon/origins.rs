@@ -15,7 +15,7 @@ pub(super) fn open() -> Option<Box<dyn Origins>> {
         warn!(
             "names that only a container's, cluster's or VPN's name server knows are not found: \
              conntrack does not tell which server was asked ({error}); is the kernel module \
-             nf_conntrack_netlink there?"
+             nf_conntrack_netlink there (on OpenWrt: kmod-nf-conntrack-netlink)?"
         );
     });
     opened.ok().map(|conntrack| -> Box<dyn Origins> { Box::new(FromConntrack(conntrack)) })

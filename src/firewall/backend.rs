@@ -7,6 +7,7 @@ use super::iptables::families::{has_tools, unreadable_tables};
 use super::iptables::parts;
 use super::iptables::reconcile;
 use super::iptables::{self, IptablesRules, adopt};
+use super::netlink::ipset::IpsetConnection;
 use super::nftables;
 use super::nftables::translation;
 use super::nftables::translation::Translation;
@@ -33,10 +34,17 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// iptables where iptables and ipset are installed and can work with the tables that are there,
-    /// else nftables. It says so if it is the tables.
+    /// iptables where iptables and ipset are installed, the kernel has sets, and they can work with
+    /// the tables that are there, else nftables. It says so if it is the kernel or the tables.
     pub fn of_system() -> Self {
         if !has_tools() {
+            return Backend::Nftables;
+        }
+        if IpsetConnection::is_absent() {
+            warn!(
+                "this kernel has no ipset (module ip_set; on OpenWrt: kmod-ipt-ipset), so the \
+                 rules go in through nftables; to say so yourself: firewall.backend = \"nftables\""
+            );
             return Backend::Nftables;
         }
         match unreadable_tables().as_slice() {

@@ -41,7 +41,7 @@ pub enum Error {
         said: String,
     },
     /// A tool refused.
-    #[error("{command} failed: {said}{}", hint(said))]
+    #[error("{command} failed: {said}{}", hint(command, said))]
     Failed {
         /// The command line.
         command: String,
@@ -185,10 +185,25 @@ const KERNEL_LACKS: [&str; 5] = [
     "Protocol not supported",
 ];
 
+/// The names of matches and targets, the module of the kernel that each is in, and OpenWrt's
+/// package of it (include/netfilter.mk).
+const EXTENSIONS: [(&str, &str, &str); 10] = [
+    ("set", "xt_set", "kmod-ipt-ipset"),
+    ("SET", "xt_set", "kmod-ipt-ipset"),
+    ("CT", "xt_CT", "kmod-ipt-conntrack"),
+    ("conntrack", "xt_conntrack", "kmod-ipt-conntrack"),
+    ("REDIRECT", "xt_REDIRECT", "kmod-ipt-nat"),
+    ("REJECT", "ipt_REJECT", "kmod-ipt-core"),
+    ("addrtype", "xt_addrtype", "kmod-ipt-extra"),
+    ("owner", "xt_owner", "kmod-ipt-extra"),
+    ("mark", "xt_mark", "kmod-ipt-core"),
+    ("MARK", "xt_mark", "kmod-ipt-core"),
+];
+
 /// What the operator can do.
-fn hint(said: &str) -> &'static str {
+fn hint(command: &str, said: &str) -> String {
     let any = |needles: &[&str]| needles.iter().any(|needle| said.contains(needle));
-    if any(&["is incompatible, use 'nft' tool"]) {
+    let hint = if any(&["is incompatible, use 'nft' tool"]) {
         "; it holds native nft rules, set firewall.backend = \"nftables\""
     } else if any(&[XTABLES_LOCK]) {
         "; another program is changing the firewall, try again"
@@ -197,14 +212,26 @@ fn hint(said: &str) -> &'static str {
     } else if any(&KERNEL_LACKS) {
         "; the kernel lacks a module, try `modprobe -a iptable_nat iptable_raw iptable_filter \
          ip6table_nat ip6table_raw ip6table_filter`"
+    } else if let Some((_, module, package)) =
+        EXTENSIONS.iter().find(|(name, ..)| said.contains(&format!("Extension {name} ")))
+    {
+        return format!(
+            "; the kernel lacks the module {module}, try `modprobe {module}`; on OpenWrt: \
+             {package}; or firewall.backend = \"nftables\""
+        );
     } else if any(&["No chain/target/match by that name", "Extension", "Couldn't load"]) {
         "; the kernel lacks a module, try `modprobe -a xt_set xt_CT xt_REDIRECT xt_conntrack \
-         xt_addrtype xt_mark`"
-    } else if any(&["Cannot open session to kernel", "Kernel support protocol"]) {
-        "; the kernel lacks a module, try `modprobe -a ip_set ip_set_hash_net ip_set_hash_ip`"
+         xt_addrtype xt_mark`; on OpenWrt: kmod-ipt-ipset kmod-ipt-conntrack kmod-ipt-nat \
+         kmod-ipt-extra kmod-ipt-core"
+    } else if any(&["Cannot open session to kernel", "Kernel support protocol"])
+        || command.starts_with("ipset list") && any(&["Kernel error received: Invalid argument"])
+    {
+        "; the kernel lacks a module, try `modprobe -a ip_set ip_set_hash_net ip_set_hash_ip`; on \
+         OpenWrt: kmod-ipt-ipset; or firewall.backend = \"nftables\""
     } else {
         ""
-    }
+    };
+    hint.into()
 }
 
 #[cfg(test)]
@@ -227,6 +254,21 @@ mod tests {
         );
         assert!(legacy.is_unsupported());
         assert!(legacy.to_string().contains("modprobe"));
+    }
+
+    #[test]
+    fn what_the_kernel_lacks_is_named() {
+        let said = "Warning: Extension CT revision 0 not supported, missing kernel module?";
+        let told = error(said).to_string();
+        assert!(told.contains("`modprobe xt_CT`; on OpenWrt: kmod-ipt-conntrack;"), "{told}");
+        let legacy = error("iptables-restore: No chain/target/match by that name").to_string();
+        assert!(legacy.contains("xt_CT") && legacy.contains("kmod-ipt-ipset"), "{legacy}");
+        let said = "ipset v7.17: Kernel error received: Invalid argument";
+        let told = Error::of_tool("ipset list -name".into(), said.into()).to_string();
+        assert!(told.contains("-a ip_set") && told.contains("kmod-ipt-ipset"), "{told}");
+        // A wrong entry is no missing module.
+        let told = Error::of_tool("ipset restore".into(), said.into()).to_string();
+        assert!(!told.contains("modprobe"), "{told}");
     }
 
     #[test]

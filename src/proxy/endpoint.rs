@@ -5,11 +5,11 @@
 
 use super::Error;
 use crate::net::Outbound;
-use crate::sync::{read, write};
+use crate::sync::{AtomicU64, read, write};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::RwLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Notify;
 

@@ -1,7 +1,10 @@
 //! What was tried, expected and seen, row by row.
 
+use crate::sync::lock;
 use std::fmt;
 use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// One trial.
 #[derive(Debug)]
@@ -43,16 +46,38 @@ impl Row {
     }
 }
 
+/// When the last row came; clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct TrialProgress(Arc<Mutex<Instant>>);
+
+impl Default for TrialProgress {
+    fn default() -> Self {
+        TrialProgress(Arc::new(Mutex::new(Instant::now())))
+    }
+}
+
+impl TrialProgress {
+    fn made(&self) {
+        *lock(&self.0) = Instant::now();
+    }
+
+    /// How long ago.
+    pub(super) fn since(&self) -> Duration {
+        lock(&self.0).elapsed()
+    }
+}
+
 /// Prints as it goes, so that a reader sees where it stands.
 pub(super) struct TrialTable {
     rows: Vec<Row>,
     colour: bool,
+    progress: TrialProgress,
 }
 
 impl TrialTable {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(progress: TrialProgress) -> Self {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let table = TrialTable { rows: Vec::new(), colour };
+        let table = TrialTable { rows: Vec::new(), colour, progress };
         table.line(["tried", "expected", "seen", ""]);
         table
     }
@@ -66,6 +91,7 @@ impl TrialTable {
         let word = if self.colour { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.into() };
         self.line([&row.tried, &row.expected, &row.seen, &word]);
         self.rows.push(row);
+        self.progress.made();
     }
 
     pub(super) fn count(&self, verdict: TrialVerdict) -> usize {
@@ -98,9 +124,19 @@ mod tests {
     #[test]
     fn what_was_skipped_is_not_ok() {
         let rows = vec![Row::compare("a", "b", "b"), Row::skipped("a", "why")];
-        let mut table = TrialTable { rows, colour: false };
+        let mut table = TrialTable { rows, colour: false, progress: TrialProgress::default() };
         assert_eq!(table.to_string(), "1 of 2 ok, 1 skipped,");
         table.rows = vec![Row::compare("a", "b", "b"), Row::compare("a", "b", "c")];
         assert_eq!(table.to_string(), "1 of 2 ok");
+    }
+
+    #[test]
+    fn a_row_is_progress() {
+        let progress = TrialProgress::default();
+        let mut table = TrialTable::new(progress.clone());
+        std::thread::sleep(Duration::from_millis(30));
+        let before = progress.since();
+        table.add(Row::compare("a", "b", "b"));
+        assert!(progress.since() < before, "{before:?}");
     }
 }

@@ -5,7 +5,8 @@
 //! (`firewall/direct.rs`). The rules of one key are one row, so that a reload begins nothing anew.
 
 use super::Counter;
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// What decided: the rules of one key, or a list.

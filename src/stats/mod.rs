@@ -14,9 +14,10 @@ pub use names::{NameOutcome, NameStats};
 pub use refusals::{RecentRefusals, RefusalNote, RefusedKind};
 pub use trust::TrustStats;
 
+use crate::sync::AtomicU64;
 use std::fmt;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 /// The bytes of one connection.

@@ -7,9 +7,9 @@ use crate::daemon::capture_board::NO_ROUTE;
 use crate::daemon::notify;
 use crate::daemon::proof::{CaptureWay, Finding, ProofFailure};
 use crate::firewall::{Family, Switch, probe};
-use crate::sync::lock;
+use crate::sync::{AtomicU64, lock};
 use crate::warnings::Complaint;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tracing::info;
 

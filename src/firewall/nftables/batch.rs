@@ -340,7 +340,7 @@ impl Batch {
 
     fn chain(&mut self, chain: &NftChain) {
         let name = self.table;
-        self.push(Act::NewChain, NLM_F_CREATE, format!("chain {}", chain.name), |new| {
+        self.push(Act::NewChain, NLM_F_CREATE, chain.in_words(), |new| {
             new.text(NFTA_CHAIN_TABLE, name);
             new.text(NFTA_CHAIN_NAME, &chain.name);
             if let Some(BaseHook { kind, point, priority }) = chain.hook {

@@ -1,6 +1,7 @@
 //! What goes wrong between us and nf_tables.
 
 use super::holder::Holder;
+use std::fmt::{self, Display, Formatter};
 use std::io;
 
 /// Why a table could not be installed, changed or removed.
@@ -20,10 +21,8 @@ pub enum Error {
     },
     /// The kernel lacks one thing that we need.
     #[error(
-        "this kernel cannot do {what} ({source}); try `modprobe -a nf_tables nft_chain_nat \
-         nft_ct nft_fib_inet nft_redir nft_reject_inet{}`, or firewall.backend = \"iptables\"{}",
-        if needs_tproxy(what) { " nft_tproxy" } else { "" },
-        if needs_tproxy(what) { "; on OpenWrt the package is kmod-nft-tproxy" } else { "" },
+        "this kernel cannot do {what} ({source}){}; or firewall.backend = \"iptables\"",
+        Brought(what)
     )]
     Unsupported {
         /// What was asked for.
@@ -74,9 +73,61 @@ impl Error {
     }
 }
 
-/// Whether it was a rule that gives datagrams to the transparent listener.
-fn needs_tproxy(what: &str) -> bool {
-    what.contains(" tproxy ")
+/// A piece of nf_tables that is a module of its own, as a rule.
+struct KernelPiece {
+    /// How it shows in what was asked for.
+    sign: &'static str,
+    module: &'static str,
+    /// Of OpenWrt (package/kernel/linux/modules/netfilter.mk).
+    package: &'static str,
+    /// The first Linux that has it, if that is newer than 4.14.
+    since: Option<&'static str>,
+}
+
+impl KernelPiece {
+    const fn new(sign: &'static str, module: &'static str, package: &'static str) -> Self {
+        KernelPiece { sign, module, package, since: None }
+    }
+
+    const fn since(self, linux: &'static str) -> Self {
+        KernelPiece { since: Some(linux), ..self }
+    }
+}
+
+const PIECES: [KernelPiece; 9] = [
+    KernelPiece::new(" tproxy ", "nft_tproxy", "kmod-nft-tproxy").since("4.19"),
+    KernelPiece::new("socket cgroupv2", "nft_socket", "kmod-nft-socket").since("5.13"),
+    KernelPiece::new("fib ", "nft_fib_inet", "kmod-nft-fib"),
+    KernelPiece::new("redirect to", "nft_redir", "kmod-nft-core"),
+    KernelPiece::new("dnat ip6 to", "nft_nat", "kmod-nft-nat"),
+    KernelPiece::new("reject", "nft_reject_inet", "kmod-nft-core"),
+    KernelPiece::new("notrack", "nft_ct", "kmod-nft-core"),
+    KernelPiece::new("ct ", "nft_ct", "kmod-nft-core"),
+    KernelPiece::new("type nat", "nft_chain_nat", "kmod-nft-nat").since("5.2"),
+];
+
+/// Where that comes from which was asked for in these words. The kernel refuses a whole rule, so
+/// each of its pieces may be the missing one.
+struct Brought<'a>(&'a str);
+
+impl Display for Brought<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let rule = self.0.split('`').nth(1).unwrap_or(self.0);
+        let found = PIECES.iter().filter(|piece| rule.contains(piece.sign)).collect::<Vec<_>>();
+        let mut modules: Vec<_> = found.iter().map(|piece| piece.module).collect();
+        let mut packages: Vec<_> = found.iter().map(|piece| piece.package).collect();
+        if found.is_empty() {
+            (modules, packages) = (vec!["nf_tables"], vec!["kmod-nft-core"]);
+        }
+        modules.dedup();
+        packages.dedup();
+        let (modules, packages) = (modules.join(" "), packages.join(" "));
+        write!(f, "; try `modprobe -a {modules}`; on OpenWrt: {packages}")?;
+        match found.iter().find_map(|piece| piece.since) {
+            Some(linux) => write!(f, "; there since Linux {linux}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What the operator can do.

@@ -277,9 +277,33 @@ mod tests {
             (0, "the batch", Errno::EOPNOTSUPP, "no nf_tables for the family inet"),
             (1, "table snet", Errno::EAFNOSUPPORT, "cannot do table snet"),
             (4, "set alive", Errno::EOPNOTSUPP, "cannot do set alive"),
-            (9, "chain nat", Errno::ENOENT, "cannot do chain nat"),
-            (20, "rule of zone4", Errno::ENOENT, "cannot do rule of zone4"),
-            (30, "the rule `udp tproxy ip to [::1]:1`", Errno::ENOENT, "kmod-nft-tproxy"),
+            (
+                4,
+                "set alive",
+                Errno::EOPNOTSUPP,
+                "`modprobe -a nf_tables`; on OpenWrt: kmod-nft-core;",
+            ),
+            (9, "chain nat (type nat, family inet)", Errno::ENOENT, "cannot do chain nat"),
+            (
+                9,
+                "chain nat (type nat, family inet)",
+                Errno::ENOENT,
+                "kmod-nft-nat; there since Linux 5.2;",
+            ),
+            (30, "the rule `udp tproxy ip to [::1]:1`", Errno::ENOENT, "OpenWrt: kmod-nft-tproxy;"),
+            (
+                31,
+                "the rule `fib daddr type local ct zone set 5`",
+                Errno::ENOENT,
+                "-a nft_fib_inet nft_ct`",
+            ),
+            (
+                32,
+                "the rule `ct state new reject`",
+                Errno::ENOENT,
+                "-a nft_reject_inet nft_ct`; on OpenWrt: kmod-nft-core;",
+            ),
+            (33, "the rule `return` of chain reject6", Errno::ENOENT, "-a nf_tables`"),
         ] {
             let error = unsupported(BatchRefusal { place, what: what.into(), errno }).to_string();
             assert!(error.contains(told) && !error.contains('\n'), "{errno} at {place}: {error}");

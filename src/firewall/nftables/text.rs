@@ -47,6 +47,18 @@ impl Display for NftTable {
     }
 }
 
+impl NftChain {
+    /// For an error.
+    pub(super) fn in_words(&self) -> String {
+        match self.hook {
+            Some(hook) if hook.kind == ChainKind::Nat => {
+                format!("chain {} (type nat, family inet)", self.name)
+            }
+            _ => format!("chain {}", self.name),
+        }
+    }
+}
+
 impl Display for NftChain {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "\tchain {} {{", self.name)?;

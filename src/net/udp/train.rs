@@ -14,13 +14,14 @@ use crate::target::canonical;
 use nix::cmsg_space;
 use nix::libc::{in_pktinfo, sockaddr_in6};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage,
-    recvmmsg, sendmsg,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockFlag,
+    SockType, SockaddrStorage, recvmmsg, sendmsg, setsockopt, socket, sockopt,
 };
 use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::RawFd;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Messages for each system call.
@@ -213,9 +214,26 @@ impl Sent {
     }
 }
 
-/// Whether the kernel takes trains (UDP_SEGMENT). Where it does not it says so once (EINVAL: older
-/// than Linux 4.18; EIO: the way cannot do it), and they leave one by one from then on.
+/// Whether trains leave (UDP_SEGMENT). Where the way cannot do it the kernel says so once (EIO,
+/// EINVAL), and they leave one by one from then on.
 static TAKES_TRAINS: AtomicBool = AtomicBool::new(true);
+
+/// Whether this kernel knows of trains. One before Linux 4.18 passes over what it does not know
+/// beside a message (ip_cmsg_send), and would send a whole train as one long datagram: it is asked
+/// before the first one.
+fn knows_trains() -> bool {
+    static KNOWS: OnceLock<bool> = OnceLock::new();
+    *KNOWS.get_or_init(|| {
+        let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+        // 0 is what every socket begins with: single datagrams.
+        is_known(socket.and_then(|socket| setsockopt(&socket, sockopt::UdpGsoSegment, &0)))
+    })
+}
+
+/// What the kernel said to the option; without a socket nothing is known against it.
+fn is_known(said: nix::Result<()>) -> bool {
+    said != Err(nix::Error::ENOPROTOOPT)
+}
 
 /// Sends datagrams that lie one behind the other, `lengths` in their order, over a socket; `to` is
 /// `None` if it is connected. Never waits: what finds no room is lost, as any datagram may be.
@@ -232,7 +250,8 @@ pub(super) fn send(
     let mut sent = Sent::default();
     let (mut bytes, mut lengths) = (bytes, lengths);
     while !lengths.is_empty() {
-        let count = if TAKES_TRAINS.load(Ordering::Relaxed) { run(lengths) } else { 1 };
+        let takes = TAKES_TRAINS.load(Ordering::Relaxed) && knows_trains();
+        let count = if takes { run(lengths) } else { 1 };
         let (now, later) = lengths.split_at(count);
         let (train, rest) = bytes.split_at(now.iter().sum());
         (bytes, lengths) = (rest, later);
@@ -324,9 +343,15 @@ pub(super) fn receive(
 #[expect(clippy::disallowed_methods, reason = "these sockets stay on loopback")]
 mod tests {
     use super::*;
-    use nix::sys::socket::{setsockopt, sockopt};
     use std::net::UdpSocket;
     use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_kernel_without_trains_is_recognised() {
+        assert!(is_known(Ok(())));
+        assert!(!is_known(Err(nix::Error::ENOPROTOOPT)), "Linux 4.14");
+        assert!(is_known(Err(nix::Error::EMFILE)), "nothing was asked");
+    }
 
     #[test]
     fn what_leaves_as_one() {

@@ -1,9 +1,10 @@
 //! Counts what comes over a connection, whatever it means: a sign of life.
 
+use crate::sync::AtomicU64;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 

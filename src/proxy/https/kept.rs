@@ -15,6 +15,7 @@
 use super::heard::Heard;
 use super::windows::{CONNECTION, Windows};
 use crate::net;
+use crate::sync::AtomicU64;
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use h2::{Ping, PingPong};
@@ -22,7 +23,7 @@ use std::fmt;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;

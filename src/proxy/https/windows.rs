@@ -12,9 +12,9 @@
 //! - of the process, windows grow no more beyond [`ALL`]. Beyond half of it connections begin with
 //!   [`LEAST`].
 
-use crate::sync::lock;
+use crate::sync::{AtomicU64, lock};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;

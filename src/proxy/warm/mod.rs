@@ -38,13 +38,13 @@ mod unspoken;
 
 use super::server::ProxyServer;
 use super::{BoxFuture, Error, Progress};
-use crate::sync::lock;
+use crate::sync::{AtomicU64, lock};
 use demand::Demand;
 use dialling::DiallingAhead;
 pub(super) use request::WarmRequest;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpStream;

@@ -10,6 +10,7 @@ use crate::firewall::entry::Entry;
 use crate::firewall::family::Family;
 use crate::firewall::netlink;
 use crate::sync::lock;
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockProtocol, setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 use std::collections::HashMap;
@@ -87,6 +88,12 @@ impl IpsetConnection {
         }
     }
 
+    /// Whether the kernel has no ipset at all. `false` also where it cannot be told, for example
+    /// without the rights.
+    pub(in crate::firewall) fn is_absent() -> bool {
+        is_absence(&Self::open().and_then(|connection| connection.counts("").map(drop)))
+    }
+
     /// Whether a set holds this entry. A set that is not there, of a family without rules, holds
     /// none.
     ///
@@ -121,6 +128,14 @@ impl IpsetConnection {
         let results = changes.iter().map(|change| socket.request(change)).collect::<Vec<_>>();
         results.into_iter().collect()
     }
+}
+
+/// What nfnetlink says of a subsystem that no module brings (nfnetlink_rcv_msg), or a kernel that
+/// has no nfnetlink.
+fn is_absence(said: &io::Result<()>) -> bool {
+    const ABSENT: [Errno; 2] = [Errno::EINVAL, Errno::EPROTONOSUPPORT];
+    let number = said.as_ref().err().and_then(io::Error::raw_os_error);
+    number.is_some_and(|number| ABSENT.contains(&Errno::from_raw(number)))
 }
 
 impl Socket {
@@ -286,6 +301,13 @@ mod tests {
                 8, 0, 6, 0x40,  0, 0, 0, 60,
         ];
         assert_eq!(encode(&change, 7), expected);
+    }
+
+    #[test]
+    fn a_kernel_without_sets_is_recognised() {
+        let said = |errno: Errno| is_absence(&Err(errno.into()));
+        assert!(said(Errno::EINVAL) && said(Errno::EPROTONOSUPPORT));
+        assert!(!said(Errno::EPERM) && !is_absence(&Ok(())));
     }
 
     #[test]
