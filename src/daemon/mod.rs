@@ -37,6 +37,7 @@ mod insight;
 mod instance_lock;
 mod limits;
 mod list_watcher;
+mod memory;
 mod network_watcher;
 mod notify;
 mod origins;

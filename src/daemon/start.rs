@@ -265,7 +265,7 @@ async fn serve(
         });
     }
     let (orders, ordered) = mpsc::unbounded_channel();
-    let resolver = resolver.counting(Arc::clone(&stats));
+    let resolver = resolver.counting(Arc::clone(&stats)).asking_for(budget.names);
     tasks.spawn_resolver(dns::spawn(resolver, ordered, tasks.stopped()));
     tasks.keep_fresh(bootstrap);
     let parts = Parts {

@@ -21,8 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 use tracing::warn;
 
-/// Queries that wait at one moment. More than a household ever has; above that it is a flood, and
-/// memory is worth more than answers.
+/// Queries that wait at one moment, unless the daemon says another number.
 const MOST: u32 = 4096;
 
 /// A line in the log at most so often.
@@ -74,6 +73,16 @@ pub(super) struct PendingPlace<'a> {
 }
 
 impl PendingQueries {
+    /// With so many places.
+    pub(super) fn new(places: u32) -> Self {
+        PendingQueries { places, ..PendingQueries::default() }
+    }
+
+    /// As many places, and nobody there.
+    pub(super) fn afresh(&self) -> Self {
+        PendingQueries::new(self.places)
+    }
+
     /// A place for one more query of this client, if there is one for it.
     pub(super) fn enter(
         &self,

@@ -63,11 +63,11 @@ impl Resolver {
         current: Current,
         tls: Tls,
         horizon: Horizon,
-        stats: Arc<Stats>,
+        counts: (PendingQueries, Arc<Stats>),
     ) -> Rc<Self> {
         let upstreams = Upstreams::new(&settings.servers, outbound, current.clone(), tls);
         let telling = ClientTelling::new(current.clone());
-        Self::assemble(settings, upstreams, Steering::new(current), telling, horizon, stats)
+        Self::assemble(settings, upstreams, Steering::new(current), telling, horizon, counts)
     }
 
     fn assemble(
@@ -76,7 +76,7 @@ impl Resolver {
         steering: Steering,
         telling: ClientTelling,
         horizon: Horizon,
-        stats: Arc<Stats>,
+        (pending, stats): (PendingQueries, Arc<Stats>),
     ) -> Rc<Self> {
         let rate_limit = RateLimit::new(settings.answers.rate_limit);
         let memory = Rc::new(Memory::new(&settings, Arc::clone(&stats)));
@@ -104,7 +104,7 @@ impl Resolver {
             flights,
             split_horizon,
             rate_limit: RefCell::new(rate_limit),
-            pending: PendingQueries::default(),
+            pending,
             telling,
             stats,
         })
@@ -119,8 +119,8 @@ impl Resolver {
         let upstreams = self.upstreams.succeed(&settings.servers, tls);
         let horizon = self.split_horizon.horizon.afresh();
         let telling = self.telling.clone();
-        let stats = Arc::clone(&self.stats);
-        let next = Self::assemble(settings, upstreams, steering, telling, horizon, stats);
+        let counts = (self.pending.afresh(), Arc::clone(&self.stats));
+        let next = Self::assemble(settings, upstreams, steering, telling, horizon, counts);
         if inherits {
             next.memory.inherit(&self.memory, cache_size);
         } else {

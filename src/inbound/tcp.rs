@@ -152,8 +152,9 @@ impl Inbound {
         let limit = self.limit;
         match why {
             Shortage::Full => warn!(
-                "{} connections are open of at most {limit}; newcomers are refused (the limit of \
-                 open files allows no more: LimitNOFILE= of the service, or ulimit -n)",
+                "{} connections are open of at most {limit}; newcomers are refused (open \
+                 files or memory allow no more: LimitNOFILE= and MemoryMax= of the service, \
+                 ulimit -n)",
                 self.open()
             ),
             Shortage::Share { source, held } => {

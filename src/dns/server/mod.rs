@@ -8,6 +8,7 @@ pub(super) mod streams;
 
 use super::client_query::{Came, ClientQuery};
 use super::horizon::{Horizon, Origins};
+use super::pending::PendingQueries;
 use super::present::Present;
 use super::reply;
 use super::resolver::Resolver;
@@ -50,6 +51,7 @@ pub struct BoundResolver {
     current: Current,
     origins: Option<Box<dyn Origins>>,
     stats: Arc<Stats>,
+    pending: PendingQueries,
 }
 
 impl BoundResolver {
@@ -57,6 +59,12 @@ impl BoundResolver {
     #[must_use]
     pub fn with_origins(self, origins: Box<dyn Origins>) -> Self {
         BoundResolver { origins: Some(origins), ..self }
+    }
+
+    /// So many names are asked of name servers at a time.
+    #[must_use]
+    pub fn asking_for(self, names: u32) -> Self {
+        BoundResolver { pending: PendingQueries::new(names), ..self }
     }
 
     /// Answers are counted there.
@@ -109,6 +117,7 @@ pub fn bind(settings: Settings, outbound: Outbound, current: Current) -> io::Res
         current,
         origins: None,
         stats: Arc::default(),
+        pending: PendingQueries::default(),
     })
 }
 
@@ -172,10 +181,12 @@ fn run(
     // Tasks of its own thread are woken without a system call.
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
-        let BoundResolver { udp, tcp, settings, outbound, current, origins, stats } = bound;
+        let BoundResolver { udp, tcp, settings, outbound, current, origins, stats, pending } =
+            bound;
         let horizon = Horizon::new(origins.map(Rc::from));
         let room = room::Room::new(outbound.allowance());
-        let resolver = Resolver::new(settings, outbound, current, Tls::default(), horizon, stats);
+        let counts = (pending, stats);
+        let resolver = Resolver::new(settings, outbound, current, Tls::default(), horizon, counts);
         let present = Present::new(resolver);
         let restoring = spawn_local(Rc::clone(&present).restore_cache());
         // It goes on; the first queries wait for no slow disk.

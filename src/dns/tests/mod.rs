@@ -139,7 +139,7 @@ fn world(domestic: Script, trusted: Script, adjust: impl FnOnce(&mut Settings)) 
         current.clone(),
         encrypted::tls(),
         horizon,
-        Arc::default(),
+        Default::default(),
     );
     World { resolver, current, domestic, trusted, asked: Cell::new(None) }
 }

@@ -163,7 +163,7 @@ fn guest(
         current,
         tls,
         Horizon::new(None),
-        Arc::default(),
+        Default::default(),
     );
     let present = Present::new(resolver);
     let (client, server) = tokio::io::duplex(600);
