@@ -98,6 +98,9 @@ fn a_provider_behind_its_own_servers() {
         provider.says(Reply::ok(&format!("{ss}{one}")));
         reload(&snet, "\"p\": 2 servers of a list of links, of now\n");
         echo(&mut living, b"after").expect("its server stayed");
+        // A server that has not answered yet stands behind one that has.
+        let answers = |line: &str| line.contains("INFO answers, ") && line.contains("\"p/Two\"");
+        assert!(wait::quietly(PATIENCE, || snet.log().lines().any(answers)), "{}", snet.log());
         works("through another server");
         let via = || snet.log().contains("\"p/Two\" up=");
         assert!(wait::quietly(PATIENCE, via), "{}", snet.log());
