@@ -9,8 +9,7 @@ use crate::plugin::spec::PluginSpec;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::shadowsocks::cipher::master_key::{MasterKey, UnfitPassword};
 use crate::proxy::socks5::message::LONGEST_CREDENTIAL;
-use crate::proxy::trust::TlsServer;
-use crate::proxy::trust::Trust;
+use crate::proxy::trust::{TlsServer, Trust};
 use crate::secret::Secret;
 use crate::share_link::{LinkProblem, LinkedProtocol, ShareLink};
 
