@@ -3,8 +3,7 @@
 use super::file;
 use super::item::Item;
 use super::section::Section;
-use crate::proxy::trust::TlsServer;
-use crate::proxy::trust::Trust;
+use crate::proxy::trust::{TlsServer, Trust};
 use rustls_pki_types::ServerName;
 
 /// Whether this build speaks TLS, and if not, what is said of it where it is wanted.
