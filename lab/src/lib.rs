@@ -24,6 +24,7 @@ pub mod internet;
 pub mod kernel;
 pub mod process;
 pub mod seal;
+pub mod small_machine;
 pub mod stillness;
 pub mod stop;
 pub mod tools;

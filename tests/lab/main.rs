@@ -71,6 +71,7 @@ mod seeing;
 mod shares;
 mod shortage;
 mod sip022;
+mod small_machine;
 mod soak;
 mod socks;
 mod split_horizon;

@@ -8,6 +8,8 @@
 mod batch;
 pub mod connected;
 pub mod leg;
+#[cfg(all(target_env = "musl", target_pointer_width = "64"))]
+mod musl;
 mod options;
 pub mod train;
 pub mod transparent;

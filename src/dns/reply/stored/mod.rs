@@ -89,6 +89,8 @@ pub struct Stored {
     side: Side,
     authentic: bool,
     truncated: bool,
+    /// Some address in the answer section is of another name than those asked for.
+    has_strangers: bool,
     lifetime: u32,
 }
 
@@ -119,15 +121,18 @@ impl Stored {
         if !is_readable_at_any_age(&message, &ttls) {
             return Self::failure(reply, side);
         }
-        Stored {
+        let mut stored = Stored {
             message,
             ttls: ttls.into(),
             rcode: reply.rcode,
             side,
             authentic: side == Side::Trusted && reply.flags & flag::AD != 0,
             truncated: reply.truncated(),
+            has_strangers: false,
             lifetime: lifetime.unwrap_or(0),
-        }
+        };
+        stored.has_strangers = stored.records_of_addresses().count() != reply.addresses().len();
+        stored
     }
 
     /// SERVFAIL, and nothing of what the reply says.
@@ -141,6 +146,7 @@ impl Stored {
             side,
             authentic: false,
             truncated: false,
+            has_strangers: false,
             lifetime: 0,
         }
     }
@@ -157,6 +163,9 @@ impl Stored {
 
     /// The addresses in it, see [`Reply::addresses`].
     pub fn addresses(&self) -> Vec<IpAddr> {
+        if !self.has_strangers {
+            return self.records_of_addresses().collect();
+        }
         Reply::parse(&self.message).map(|reply| reply.addresses()).unwrap_or_default()
     }
 

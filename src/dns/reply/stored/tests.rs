@@ -86,6 +86,16 @@ fn ttls_are_capped() {
 }
 
 #[test]
+fn addresses_are_those_of_the_reply() {
+    let stranger = format!("{CHAIN}\nc.example 60 A 192.0.2.2");
+    for answers in [CHAIN, &stranger, "www.example.com 60 AAAA 2001:db8::1", ""] {
+        let wire = wire(rr::A, 0, [answers, "", "x.example 3 A 192.0.2.9"]);
+        let reply = Reply::parse(&wire).unwrap();
+        assert_eq!(stored(&wire, clamp(0, 100)).addresses(), reply.addresses(), "{answers}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_goes() {
     let answers = |count: u8| {
         (0..count)

@@ -12,7 +12,7 @@ use crate::firewall::netlink;
 use crate::sync::lock;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockProtocol, setsockopt, sockopt};
-use nix::sys::time::TimeVal;
+use nix::sys::time::{TimeVal, TimeValLike};
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
@@ -63,7 +63,7 @@ impl IpsetConnection {
     /// What the kernel says of the socket.
     pub(in crate::firewall) fn open() -> io::Result<Self> {
         let fd = netlink::open(SockProtocol::NetlinkNetFilter, 0)?;
-        setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(ACK_TIMEOUT, 0))?;
+        setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::seconds(ACK_TIMEOUT))?;
         Ok(IpsetConnection { socket: Mutex::new(Socket { fd, sequence: 0 }) })
     }
 
