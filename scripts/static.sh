@@ -2,12 +2,13 @@
 # One static executable for each processor, from the registries alone: std for musl, zig as linker and
 # C compiler. Puts target/static/snet-TARGET there and prints size and hash of each.
 #
-#   scripts/static.sh [--small] [TARGET...]
+#   scripts/static.sh [--small | --tests] [TARGET...]
 #
 # TARGET is a target of Rust (x86_64-unknown-linux-musl by default; aarch64-unknown-linux-musl,
-# armv7-unknown-linux-musleabihf, riscv64gc-unknown-linux-musl). --small leaves out what a router with
-# little flash can do without (docs/building.md). To try something, CARGO_PROFILE_RELEASE_LTO=off in the
-# environment makes a larger executable in less time.
+# armv7-unknown-linux-musleabihf, riscv64gc-unknown-linux-musl; small: mipsel-unknown-linux-musl too).
+# --small leaves out what a router with little flash can do without (docs/building.md). --tests builds the
+# tests of the library instead, for scripts/emulated.sh. To try something, CARGO_PROFILE_RELEASE_LTO=off
+# in the environment makes a larger executable in less time.
 #
 # A toolchain without std for the target gets it by `rustup target add`; where that cannot be, std is
 # built from its source (rust-src). Debian's rustc has that; as root with debootstrap this script takes
@@ -18,13 +19,16 @@ zig=0.15.2 zigbuild=0.24.1
 
 cd -- "$(CDPATH='' dirname -- "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-$HOME/.cargo}/bin
-features= kind=
-if [ "${1-}" = --small ]; then
-    features=--no-default-features kind=-small
+features='' kind='' what=snet option=''
+case ${1-} in
+--small)
+    features=--no-default-features kind=-small option=$1
     # Slower by a tenth where much flows, and smaller.
     export CARGO_PROFILE_RELEASE_OPT_LEVEL=z
-    shift
-fi
+    ;;
+--tests) what=tests option=$1 ;;
+esac
+[ -z "$option" ] || shift
 [ $# -gt 0 ] || set -- x86_64-unknown-linux-musl
 place=target/static
 mkdir -p $place
@@ -77,16 +81,25 @@ in_debian() {
 
 build() {
     target=$1
-    remap="--remap-path-prefix=$PWD=/snet --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
-    if has_std "$target"; then
-        RUSTFLAGS=$remap cargo zigbuild --release $features --target "$target"
-    else
+    unset RUSTC_BOOTSTRAP
+    flags="--remap-path-prefix=$PWD=/snet --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" std=
+    if ! has_std "$target"; then
         # The objects that begin and end a program are zig's.
-        RUSTC_BOOTSTRAP=1 RUSTFLAGS="$remap -C link-self-contained=no" cargo zigbuild --release \
-            $features --target "$target" -Zbuild-std=std,panic_unwind -Zbuild-std-features=optimize_for_size
+        flags="$flags -C link-self-contained=no"
+        std="-Zbuild-std=std,panic_unwind -Zbuild-std-features=optimize_for_size"
+        export RUSTC_BOOTSTRAP=1
     fi
-    built=${CARGO_TARGET_DIR:-target}/$target/release/snet
-    install -m 755 "$built" "$place/snet-$target$kind"
+    export RUSTFLAGS="$flags"
+    # shellcheck disable=SC2086 # lists of words
+    if [ $what = tests ]; then
+        # The last line with an executable is that of the tests.
+        built=$(cargo-zigbuild test --lib --no-run $std --target "$target" --message-format json |
+            sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+    else
+        cargo zigbuild --release $features $std --target "$target"
+        built=${CARGO_TARGET_DIR:-target}/$target/release/snet
+    fi
+    install -m 755 "$built" "$place/$what-$target$kind"
 }
 
 export CARGO_TARGET_DIR="$place/build$kind"
@@ -96,11 +109,11 @@ for target; do
     fi
     if ! has_std "$target" && ! has_source; then
         [ -z "${SNET_STATIC_INSIDE-}" ] || { echo "Debian's toolchain has no source of std" >&2; exit 69; }
-        in_debian ${features:+--small} "$@"
+        in_debian ${option:+"$option"} "$@"
         exit
     fi
     build "$target"
 done
 for target; do
-    (cd $place && ls -l "snet-$target$kind" && sha256sum "snet-$target$kind")
+    (cd $place && ls -l "$what-$target$kind" && sha256sum "$what-$target$kind")
 done
