@@ -61,6 +61,9 @@ const _: () = assert!(LARGE_PIECES * relay::LARGE_PIECE <= LARGE_MEMORY);
 /// has; above that it is a flood, and memory is worth more than answers.
 const NAMES: u64 = 4096;
 
+/// Bytes of the windows of HTTP/2, where there is memory enough.
+const WINDOWS: u64 = 64 * MIB;
+
 /// With less there is no budget to speak of, in bytes.
 const LEAST_MEMORY: u64 = 24 * MIB;
 
@@ -89,6 +92,8 @@ pub(super) struct Budget {
     per_session: u64,
     pipes: usize,
     large_pieces: usize,
+    /// Bytes that servers of HTTP/2 may send ahead of slow readers.
+    pub(super) windows: usize,
     /// Names that are asked for at a time.
     pub(super) names: u32,
 }
@@ -156,6 +161,7 @@ impl Budget {
             pipes: least(4 * sixteenth / PER_PIPE, memory / 16 / PIPE_MEMORY) as usize,
             large_pieces: least(LARGE_PIECES as u64, memory / 32 / relay::LARGE_PIECE as u64)
                 as usize,
+            windows: least(WINDOWS, memory / 16) as usize,
             names: least(NAMES, memory / 16 / NAME_MEMORY) as u32,
             sockets: Numbers {
                 questions: 6 * sixteenth as usize,
@@ -181,15 +187,15 @@ impl Budget {
 
 impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Budget { connections, sockets, datagrams, per_session: _, pipes, large_pieces, names } =
+        let Budget { connections, sockets, datagrams, pipes, large_pieces, windows, names, .. } =
             self;
         let Numbers { questions, fallbacks, clients, races, warm } = sockets;
         let SessionLimits { sessions, reply_sockets } = datagrams;
         write!(
             f,
             "{connections} connections, {pipes} pipes, {large_pieces} large pieces of memory, \
-             {sessions} UDP sessions with {reply_sockets} sockets for replies, {names} names at a \
-             time, {questions} questions to name servers over UDP and {fallbacks} over TCP, \
+             {windows} bytes ahead of slow readers, {sessions} UDP sessions with {reply_sockets} \
+             sockets for replies, {names} names at a time, {questions} questions to name servers over UDP and {fallbacks} over TCP, \
              {clients} clients of the resolver over TCP, {races} further dials at a time and \
              {warm} ahead"
         )
@@ -315,6 +321,7 @@ mod tests {
                 + budget.datagrams.sessions as u64 * SESSION_MEMORY
                 + budget.pipes as u64 * PIPE_MEMORY
                 + budget.large_pieces as u64 * relay::LARGE_PIECE as u64
+                + budget.windows as u64
                 + u64::from(budget.names) * NAME_MEMORY;
             assert!(parts <= memory / 3 * 2, "{mebibytes} MiB: {parts}");
         }

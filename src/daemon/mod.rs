@@ -68,6 +68,7 @@ use crate::config::{self, Config, Offload, Purpose};
 use crate::fault::Step;
 use crate::firewall::{self, Backend, Ruleset};
 use crate::inbound::advice as advice_on;
+use crate::proxy::https;
 use crate::web::MOST_DESCRIPTORS;
 use error::step;
 use std::net::{IpAddr, SocketAddr};
@@ -100,6 +101,7 @@ pub fn run(config: Config, purpose: Purpose, source: Arc<dyn ConfigSource>) -> R
         Some(_) => budget.beside(MOST_DESCRIPTORS as u64),
         None => budget,
     };
+    https::bound_windows(budget.windows);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("snet")

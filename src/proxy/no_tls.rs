@@ -68,6 +68,9 @@ pub mod https {
     use crate::proxy::{BoxFuture, Error, Link, Progress, Proxy};
     use crate::target::Target;
 
+    /// There are none.
+    pub fn bound_windows(_: usize) {}
+
     /// A proxy through which nothing goes.
     #[derive(Debug)]
     pub struct NoHttps(ProxyServer);

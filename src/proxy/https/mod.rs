@@ -34,6 +34,8 @@ mod spare;
 mod tls_tunnel;
 mod windows;
 
+pub use windows::bound as bound_windows;
+
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::first_payload::FirstPayload;

@@ -9,8 +9,8 @@
 //!
 //! - of a connection, all windows together are at most [`CONNECTION`], which is its own window too,
 //!   so that such a client stops no other. One with larger windows has room for fewer tunnels;
-//! - of the process, windows grow no more beyond [`ALL`]. Beyond half of it connections begin with
-//!   [`LEAST`].
+//! - of the process, windows grow no more beyond what memory allows ([`bound`]), [`ALL`] at most.
+//!   Beyond half of it connections begin with [`LEAST`], or with [`SMALLEST`] where memory is short.
 
 use crate::sync::{AtomicU64, lock};
 use std::sync::Mutex;
@@ -31,19 +31,62 @@ const FIRST: u32 = 256 << 10;
 /// The same where there are many. It is the size that a server assumes.
 const LEAST: u32 = 64 << 10;
 
+/// The same with less than [`AMPLE`] for all windows.
+const SMALLEST: u32 = 16 << 10;
+const AMPLE: usize = 16 << 20;
+
 /// Bytes of a window at most: at 150 ms 56 MB/s.
 const LARGEST: u32 = 8 << 20;
 
-/// Bytes of all windows of the process, beyond which none grows.
-const ALL: usize = 64 << 20;
+/// Bytes of all windows of the process at most, beyond which none grows.
+pub const ALL: usize = 64 << 20;
 
-static ALL_WINDOWS: AtomicUsize = AtomicUsize::new(0);
+static POOL: Pool = Pool::of(ALL);
+
+/// Lets all windows of the process together grow to so many bytes, [`ALL`] at most.
+pub fn bound(bytes: usize) {
+    POOL.most.store(bytes.min(ALL), Ordering::Relaxed);
+}
+
+/// Bytes of all windows, of all connections.
+#[derive(Debug)]
+struct Pool {
+    taken: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Pool {
+    const fn of(most: usize) -> Self {
+        Pool { taken: AtomicUsize::new(0), most: AtomicUsize::new(most) }
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// With how many bytes a window begins.
+    fn first(&self) -> u32 {
+        let most = self.most();
+        if self.taken() < most / 2 {
+            // All that a connection may have fit.
+            let each = u32::try_from(most / MOST_STREAMS).unwrap_or(FIRST);
+            each.clamp(SMALLEST, FIRST)
+        } else if most < AMPLE {
+            SMALLEST
+        } else {
+            LEAST
+        }
+    }
+}
 
 /// The windows of one connection's tunnels.
 #[derive(Debug)]
 pub(super) struct Windows {
-    /// Bytes of all windows, of all connections.
-    all: &'static AtomicUsize,
+    pool: &'static Pool,
     tunnels: Mutex<usize>,
     /// Bytes of one; changes under the lock only.
     size: AtomicU32,
@@ -54,15 +97,14 @@ pub(super) struct Windows {
 
 impl Windows {
     pub(super) fn new() -> Self {
-        Windows::among(&ALL_WINDOWS)
+        Windows::among(&POOL)
     }
 
-    fn among(all: &'static AtomicUsize) -> Self {
-        let first = if all.load(Ordering::Relaxed) < ALL / 2 { FIRST } else { LEAST };
+    fn among(pool: &'static Pool) -> Self {
         Windows {
-            all,
+            pool,
             tunnels: Mutex::new(0),
-            size: AtomicU32::new(first),
+            size: AtomicU32::new(pool.first()),
             round_trip: AtomicU64::new(0),
             has_grown: Notify::new(),
         }
@@ -86,7 +128,7 @@ impl Windows {
         let is_free = *tunnels < allowed.min(MOST_STREAMS) && fits;
         if is_free {
             *tunnels += 1;
-            self.all.fetch_add(size, Ordering::Relaxed);
+            self.pool.taken.fetch_add(size, Ordering::Relaxed);
         }
         is_free
     }
@@ -103,7 +145,7 @@ impl Windows {
     pub(super) fn give_back(&self) {
         let mut tunnels = lock(&self.tunnels);
         *tunnels -= 1;
-        self.all.fetch_sub(self.size() as usize, Ordering::Relaxed);
+        self.pool.taken.fetch_sub(self.size() as usize, Ordering::Relaxed);
     }
 
     /// A PING was answered after so long.
@@ -121,9 +163,9 @@ impl Windows {
         let tunnels = lock(&self.tunnels);
         let more = *tunnels * from as usize;
         let fits = from < LARGEST && 2 * more <= CONNECTION as usize;
-        if self.size() == from && fits && self.all.load(Ordering::Relaxed) + more <= ALL {
+        if self.size() == from && fits && self.pool.taken() + more <= self.pool.most() {
             self.size.store(2 * from, Ordering::Relaxed);
-            self.all.fetch_add(more, Ordering::Relaxed);
+            self.pool.taken.fetch_add(more, Ordering::Relaxed);
             self.has_grown.notify_one();
         }
     }
@@ -167,8 +209,12 @@ mod tests {
 
     const ROUND_TRIP: Duration = Duration::from_millis(100);
 
+    fn pool(most: usize) -> &'static Pool {
+        Box::leak(Box::new(Pool::of(most)))
+    }
+
     fn windows() -> Windows {
-        let windows = Windows::among(Box::leak(Box::default()));
+        let windows = Windows::among(pool(ALL));
         windows.measured(ROUND_TRIP);
         windows.measured(2 * ROUND_TRIP);
         windows
@@ -194,9 +240,9 @@ mod tests {
         assert_eq!(windows.size(), FIRST);
         read_at(&windows, 1);
         assert_eq!(windows.size(), LARGEST);
-        assert_eq!(windows.all.load(Ordering::Relaxed), LARGEST as usize);
+        assert_eq!(windows.pool.taken(), LARGEST as usize);
         windows.give_back();
-        assert_eq!(windows.all.load(Ordering::Relaxed), 0);
+        assert_eq!(windows.pool.taken(), 0);
     }
 
     #[test]
@@ -234,21 +280,33 @@ mod tests {
         assert!(!windows.has_room(0));
     }
 
-    #[test]
-    fn all_connections_together_have_a_bound() {
-        let all: &'static AtomicUsize = Box::leak(Box::default());
+    /// 40 connections with as many readers as they can have, all fast: the sizes of the first and
+    /// the last one's windows, and the bytes of all.
+    fn crowd(most: usize) -> (u32, u32, usize) {
+        let pool = pool(most);
         let connections: Vec<_> = (0..40)
             .map(|_| {
-                let windows = Windows::among(all);
+                let windows = Windows::among(pool);
                 windows.measured(ROUND_TRIP);
                 assert!((0..MOST_STREAMS).all(|_| windows.take(100)));
                 read_at(&windows, 1);
                 windows
             })
             .collect();
-        assert_eq!(connections[0].size(), 2 * FIRST);
-        assert_eq!(connections[39].size(), LEAST);
-        let bound = ALL + connections.len() * MOST_STREAMS * LEAST as usize;
-        assert!(all.load(Ordering::Relaxed) <= bound);
+        (connections[0].size(), connections[39].size(), pool.taken())
+    }
+
+    #[test]
+    fn all_connections_together_have_a_bound() {
+        let (first, last, all) = crowd(ALL);
+        assert_eq!((first, last), (2 * FIRST, LEAST));
+        assert!(all <= ALL + 40 * MOST_STREAMS * LEAST as usize);
+    }
+
+    #[test]
+    fn with_little_memory_the_bound_is_near() {
+        let (first, last, all) = crowd(4 << 20);
+        assert_eq!((first, last), (64 << 10, SMALLEST));
+        assert!(all <= (4 << 20) + 39 * MOST_STREAMS * SMALLEST as usize);
     }
 }
