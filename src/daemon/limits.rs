@@ -195,8 +195,9 @@ impl fmt::Display for Budget {
             f,
             "{connections} connections, {pipes} pipes, {large_pieces} large pieces of memory, \
              {windows} bytes ahead of slow readers, {sessions} UDP sessions with {reply_sockets} \
-             sockets for replies, {names} names at a time, {questions} questions to name servers over UDP and {fallbacks} over TCP, \
-             {clients} clients of the resolver over TCP, {races} further dials at a time and \
+             sockets for replies, {names} names at a time, {questions} questions to name servers \
+             over UDP and {fallbacks} over TCP, {clients} clients of the resolver over TCP, \
+             {races} further dials at a time and \
              {warm} ahead"
         )
     }

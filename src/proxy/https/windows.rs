@@ -9,8 +9,8 @@
 //!
 //! - of a connection, all windows together are at most [`CONNECTION`], which is its own window too,
 //!   so that such a client stops no other. One with larger windows has room for fewer tunnels;
-//! - of the process, windows grow no more beyond what memory allows ([`bound`]), [`ALL`] at most.
-//!   Beyond half of it connections begin with [`LEAST`], or with [`SMALLEST`] where memory is short.
+//! - of the process, windows grow no more beyond [`bound`], what memory allows, [`ALL`] at most.
+//!   Beyond half of it connections begin with [`LEAST`], or with [`SMALLEST`].
 
 use crate::sync::{AtomicU64, lock};
 use std::sync::Mutex;
