@@ -179,7 +179,8 @@ for each; do
     unpack_kernel "$suite" "$architecture" 2>>"$work/apt.log"
     initramfs "$architecture"
     echo "booting $version"
-    boot "$architecture" | sed -u 's,\r,,g' >"$output" || true
+    # What the firmware says to a terminal goes.
+    boot "$architecture" | sed -u -e 's,\r,,g' -e 's,\x1bc,,g' -e 's,\x1b\[[?0-9;]*[A-Za-z],,g' >"$output" || true
     if ! grep -q '^done ' "$output"; then
         echo "  it did not come to its end: $output" >&2
         failed=1
