@@ -93,7 +93,7 @@ build() {
     # shellcheck disable=SC2086 # lists of words
     if [ $what = tests ]; then
         # The last line with an executable is that of the tests.
-        built=$(cargo-zigbuild test --lib --no-run $std --target "$target" --message-format json |
+        built=$(cargo-zigbuild test --lib --no-run $std --target "$target" --message-format json-render-diagnostics |
             sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
     else
         cargo zigbuild --release $features $std --target "$target"
