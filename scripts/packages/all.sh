@@ -4,7 +4,7 @@
 #   scripts/packages/all.sh [FOLDER]
 #
 # FOLDER is where they go, target/packages/all by default. Routers get the small executable where there is one.
-# scripts/packages/parts.sh goes first. A processor without an executable is left out, and said so.
+# scripts/packages/parts.sh goes first. What has no executable is left out, and said so.
 set -eu
 
 cd -- "$(CDPATH='' dirname -- "$0")/../.."
@@ -14,14 +14,13 @@ made=0
 
 # KIND=PROCESSOR for each package of a target of Rust.
 while read -r target packages; do
-    whole=target/static/snet-$target
-    if [ ! -f "$whole" ]; then
-        echo "left out: $target, as there is no $whole" >&2
-        continue
-    fi
     for package in $packages; do
-        executable=$whole
-        case $package in openwrt-*) [ ! -f "$whole-small" ] || executable=$whole-small ;; esac
+        executable=target/static/snet-$target
+        case $package in openwrt-*) [ ! -f "$executable-small" ] || executable=$executable-small ;; esac
+        if [ ! -f "$executable" ]; then
+            echo "left out: $package, as there is no $executable" >&2
+            continue
+        fi
         scripts/packages.sh "${package%%=*}" "${package#*=}" "$executable" "$folder"
         made=$((made + 1))
     done
