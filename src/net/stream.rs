@@ -2,11 +2,12 @@
 //! empty, and waking only for many bytes.
 
 use nix::errno::Errno;
-use nix::libc::{self, IPPROTO_TCP, SO_RCVLOWAT, SOL_SOCKET, TCP_INFO};
+use nix::libc::{self, IPPROTO_TCP, SO_RCVLOWAT, SOL_SOCKET, TCP_INFO, tcp_info};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, getsockopt, recv, setsockopt};
 use nix::sys::uio::readv;
 use std::io::{self, IoSliceMut};
+use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -73,7 +74,7 @@ pub fn read_now(stream: &TcpStream, piece: &mut [u8]) -> io::Result<usize> {
 
 /// Whether the other end has acknowledged all that was sent (TCP_INFO, tcp(7)).
 pub fn is_acknowledged(stream: &TcpStream) -> bool {
-    getsockopt(stream, TcpInformation).is_ok_and(|tcp| tcp.tcpi_unacked == 0)
+    getsockopt(stream, TcpInformation).is_ok_and(|words| words[UNACKED] == 0)
 }
 
 /// Whether nothing waits to be read from `source`, and `sink` has room for it.
@@ -114,14 +115,21 @@ nix::setsockopt_impl!(
     nix::sys::socket::sockopt::SetStruct<i32>
 );
 
-/// Nor is this one.
+/// Nor is this one. Of struct tcp_info (linux/tcp.h) only the beginning is asked for: the kernel
+/// writes as much as it is asked for, but no more than it has, and each few versions it has more.
+/// nix panics if that is less. musl's struct is that of Linux 5.4.
 #[derive(Clone, Copy, Debug)]
 struct TcpInformation;
+
+/// The place of tcpi_unacked among the words of it.
+const UNACKED: usize = 6;
+type TcpWords = [u32; UNACKED + 1];
+const _: () = assert!(offset_of!(tcp_info, tcpi_unacked) == UNACKED * size_of::<u32>());
 
 nix::getsockopt_impl!(
     TcpInformation,
     IPPROTO_TCP,
     TCP_INFO,
-    libc::tcp_info,
-    nix::sys::socket::sockopt::GetStruct<libc::tcp_info>
+    TcpWords,
+    nix::sys::socket::sockopt::GetStruct<TcpWords>
 );
