@@ -1,7 +1,7 @@
 //! HTTPS proxies, over HTTP/1.1 and over HTTP/2: everything that a program sees of a connection,
 //! and what TLS adds to it.
 
-use crate::client::{connect, curl, echo};
+use crate::client::{connect, curl, echo, try_connect};
 use crate::digest::Digest;
 use crate::peer::connect_proxy::{self, After, BANNER};
 use crate::peer::https_proxy::{HTTPS_PROXIES, HttpsProxy, PORT};
@@ -228,6 +228,11 @@ fn an_idle_connection_over_tls_holds_little() {
                 });
                 held.collect()
             };
+            // A server that has only just begun may refuse the first tunnel.
+            wait::until("the first one", Duration::from_secs(10), || {
+                let site = FOREIGN_SITE.port(Family::V4, service::ECHO);
+                try_connect(site).is_ok_and(|mut stream| echo(&mut stream, b"first").is_ok())
+            });
             // Threads, arenas and pools reach their size.
             let _few = hold(FEW);
             let before = snet.memory();
