@@ -12,8 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Both ends are on this machine: what is not there by then is lost.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// For an answer that must come. Both ends are on this machine, but a neighbour that missed the first
+/// solicitation is asked again after a second only (RFC 4861, RETRANS_TIMER), and a virtual machine
+/// may stand still for as long.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// For an answer that a dead proxy, or one without UDP, does not give.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Of a kernel without TPROXY or policy routing.
 const NO_CAPTURE: &str = "no capture of UDP";
@@ -149,6 +154,7 @@ impl DatagramTrials {
             }
             // What is sent to a dead proxy is lost, and tells of the death.
             let caller = Caller::new(peers.first)?;
+            caller.0.set_read_timeout(Some(SILENCE))?;
             let tries = if expected == "silence" { 1 } else { ProxyHost::ALL.len() };
             let mut ways = (0..tries).map(|_| caller.try_way(peers.first));
             let way = ways.find(|way| way != "silence").unwrap_or_else(|| "silence".into());
