@@ -36,6 +36,7 @@ pub mod stats;
 pub mod subscription;
 pub mod sync;
 pub mod target;
+pub mod task;
 #[cfg(feature = "top")]
 pub mod top;
 pub mod udp;

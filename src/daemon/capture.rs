@@ -8,6 +8,7 @@ use super::proof::CaptureWay;
 use super::shared_rules::SharedRules;
 use crate::dispatch::Current;
 use crate::firewall::{self, Family, Switches};
+use crate::task;
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Effects for Capture {
         let learned = Arc::clone(self.current.load().learned());
         // In the middle of a reload none is connected: then at the next heartbeat.
         if learned.is_connected() && self.firewall.forgot() {
-            tokio::task::spawn_blocking(move || learned.teach_again());
+            task::spawn_blocking(move || learned.teach_again());
         }
         is_set
     }
@@ -45,7 +46,7 @@ impl Effects for Capture {
     async fn explain(&self, way: CaptureWay, family: Family) -> Option<String> {
         let ports = self.ports;
         // It runs tools and waits for packets.
-        let looking = tokio::task::spawn_blocking(move || match way {
+        let looking = task::spawn_blocking(move || match way {
             CaptureWay::Redirect => firewall::culprit(family, ports),
             CaptureWay::Datagrams => firewall::culprit_of_datagrams(family),
         });

@@ -6,6 +6,7 @@ use super::delays::DelayRound;
 use super::supervise::{Daemon, as_json};
 use crate::config::KEPT_FOLDER;
 use crate::exit::{UNAVAILABLE, USAGE};
+use crate::task;
 use crate::view::DelayAsk;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -40,7 +41,7 @@ impl Daemon {
     pub(super) fn test(&self, ask: &DelayAsk, mut answer: VerbAnswer) {
         match DelayRound::new(&self.delay_tests, &self.generation, &self.parts, ask) {
             Ok(round) => {
-                tokio::spawn(async move {
+                task::spawn(async move {
                     if let Some(views) = while_wanted(&mut answer, round.run()).await {
                         let _ = answer.send(as_json(&views));
                     }
@@ -58,7 +59,7 @@ impl Daemon {
         let words = format!("subscription {name:?}: fetched");
         match self.fetching.fetch_now(name) {
             Ok(done) => {
-                tokio::spawn(async move {
+                task::spawn(async move {
                     let done = done.await.unwrap_or(Err("snet has been reloaded meanwhile".into()));
                     let _ = answer.send(match done {
                         Ok(()) => ControlReply::Done(words),

@@ -8,6 +8,7 @@ use crate::dns;
 use crate::net::Outbound;
 use crate::proxy::direct::Direct;
 use crate::proxy::tls::Tls;
+use crate::task::JoinSet;
 use crate::view::{DIRECT, DelayAsk, DelayView};
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -15,7 +16,6 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 /// So many tests run at a time, whoever asks; others wait for their turn.
 const MOST_AT_ONCE: usize = 16;

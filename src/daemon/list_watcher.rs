@@ -10,10 +10,10 @@
 //! since reading takes time. What was told is not told again, also if it could not be used.
 
 use crate::file_stamp::{FileStamp, ListFile};
+use crate::task::spawn_blocking;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 const INTERVAL: Duration = Duration::from_secs(2);

@@ -3,9 +3,9 @@
 
 use crate::config::KEPT_FOLDER;
 use crate::kept_file::{self, KeptFormat, Piece};
+use crate::task::spawn_blocking;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tokio::task::spawn_blocking;
 use tracing::{debug, warn};
 
 /// How the file begins. A JSON object follows: members by groups.

@@ -32,6 +32,7 @@ use crate::dns::bootstrap::Bootstrap;
 use crate::fault::{self, Step};
 use crate::firewall::{self, Family, Ruleset};
 use crate::plugin::child;
+use crate::task;
 use crate::{dns, exit};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -156,7 +157,7 @@ async fn with_lists(present: &Config) -> Result<Config, ReloadError> {
 async fn read(
     reading: impl FnOnce() -> Result<Config, config::Error> + Send + 'static,
 ) -> Result<Config, ReloadError> {
-    tokio::task::spawn_blocking(reading)
+    task::spawn_blocking(reading)
         .await
         .map_err(|_| Error::Died("the reading of the configuration"))?
         .map_err(ReloadError::Config)

@@ -8,6 +8,7 @@ use crate::firewall::{
 };
 use crate::route::{Route, Teach};
 use crate::sync::lock;
+use crate::task;
 use crate::warnings::Complaint;
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -117,7 +118,7 @@ impl SharedRules {
     /// closed ([`firewall::OnFailure`]); else they are removed.
     pub(super) async fn abandon(self: &Arc<Self>) {
         let installed = Arc::clone(self);
-        let abandoned = tokio::task::spawn_blocking(move || {
+        let abandoned = task::spawn_blocking(move || {
             if installed.with(Installed::abandon) == Some(false) {
                 let _ = installed.with(Installed::release);
             }
@@ -135,7 +136,7 @@ impl SharedRules {
     /// unless somebody has just done so.
     pub(super) async fn direct(self: &Arc<Self>) -> Option<DirectCounts> {
         let installed = Arc::clone(self);
-        let looking = tokio::task::spawn_blocking(move || installed.look_at_counters(FRESH));
+        let looking = task::spawn_blocking(move || installed.look_at_counters(FRESH));
         looking.await.ok().flatten()
     }
 
@@ -145,7 +146,7 @@ impl SharedRules {
         addresses: Vec<IpAddr>,
     ) -> Option<Result<Vec<KernelAnswer>, Error>> {
         let installed = Arc::clone(self);
-        let looking = tokio::task::spawn_blocking(move || {
+        let looking = task::spawn_blocking(move || {
             installed.with(|handle| {
                 let answers = addresses.into_iter().map(|address| handle.look_up(address));
                 Ok(answers.collect::<Result<_, _>>()?)
@@ -184,7 +185,7 @@ impl SharedRules {
 
     pub(super) async fn remove(self: &Arc<Self>) -> Result<(), Error> {
         let installed = Arc::clone(self);
-        let removal = tokio::task::spawn_blocking(move || match installed.take() {
+        let removal = task::spawn_blocking(move || match installed.take() {
             Some(handle) => handle.remove(),
             None => Ok(()),
         });
@@ -197,7 +198,7 @@ impl SharedRules {
         act: impl FnOnce(&InstalledRules) -> Result<(), firewall::Error> + Send + 'static,
     ) -> Result<(), Error> {
         let installed = Arc::clone(self);
-        let acting = tokio::task::spawn_blocking(move || installed.with(act).unwrap_or(Ok(())));
+        let acting = task::spawn_blocking(move || installed.with(act).unwrap_or(Ok(())));
         Ok(acting.await.map_err(|_| Error::Died("firewall"))??)
     }
 }

@@ -33,6 +33,8 @@ use crate::mark::Fwmark;
 use crate::net::allowance::Allowance;
 use crate::net::{Outbound, Refusal, listen};
 use crate::stats::Stats;
+use crate::task;
+use crate::task::JoinSet;
 use crate::udp::{self, BoundDatagrams, DatagramRelay};
 use crate::web::Web;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -40,7 +42,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -297,7 +298,7 @@ async fn install(
     let Generation { config, endpoints, .. } = generation;
     let Parts { firewall, listening, current, .. } = parts;
     let ruleset = build::ruleset(config, listening, endpoints)?;
-    let installing = tokio::task::spawn_blocking(move || prepared.install(ruleset));
+    let installing = task::spawn_blocking(move || prepared.install(ruleset));
     firewall.hold(installing.await.map_err(|_| Error::Died("firewall"))??);
     step(Step::Installed)?;
     // What was resolved since the ruleset was built.

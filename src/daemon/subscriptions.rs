@@ -15,6 +15,7 @@ use crate::proxy::tls::Tls;
 use crate::subscription::fetch::{Fetched, Way, Ways};
 use crate::subscription::kept::{self, KeptBody};
 use crate::subscription::url::ProviderUrl;
+use crate::task::{JoinSet, spawn_blocking};
 use crate::warnings::Complaint;
 use std::collections::HashMap;
 use std::fs::DirBuilder;
@@ -24,7 +25,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 

@@ -29,13 +29,15 @@ use crate::exit::{SOFTWARE, UNAVAILABLE};
 use crate::fault::{self, Step};
 use crate::file_stamp::ListFile;
 use crate::firewall::OnFailure;
+use crate::task;
+use crate::task::JoinSet;
 use crate::warnings;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::{error, info, warn};
 
@@ -291,7 +293,7 @@ impl Daemon {
             Verb::Look(what @ (Look::Status | Look::Rules)) => {
                 let view = seeing::whole_status(&self.generation, &self.parts, true);
                 // Tools may be slow.
-                tokio::spawn(async move {
+                task::spawn(async move {
                     let view = view.await;
                     let _ = answer.send(match what {
                         Look::Rules => as_json(&view.rules),
@@ -312,7 +314,7 @@ impl Daemon {
                     traffic: Arc::new(TrafficSources::of(&self.generation, &self.parts)),
                 };
                 // Name servers may be slow, and nobody else should wait for them.
-                tokio::spawn(async move {
+                task::spawn(async move {
                     let view = explaining.explain(subject).await;
                     let _ = answer.send(as_json(&view));
                 });
@@ -358,7 +360,7 @@ impl Daemon {
             return;
         }
         let view = seeing::whole_status(&self.generation, &self.parts, is_new_day);
-        tokio::spawn(async move {
+        task::spawn(async move {
             let brief = seeing::brief(&view.await);
             notify::status(&brief);
         });

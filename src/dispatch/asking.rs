@@ -4,11 +4,11 @@
 use super::{Dispatcher, Upstream};
 use crate::proxy::association::Association;
 use crate::target::Target;
+use crate::task::JoinSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::info;
 

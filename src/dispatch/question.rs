@@ -9,11 +9,11 @@ use super::attempt::{DialEnd, Over};
 use super::unanswered::{MemberQuestionKind, Respondents, UnansweredQuestions};
 use crate::proxy::{Stream, tls};
 use crate::target::Target;
+use crate::task::JoinSet;
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info};
 

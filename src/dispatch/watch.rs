@@ -5,6 +5,7 @@ use super::question::{Inquiry, MemberQuestions};
 use super::standing::MemberUse;
 use super::unanswered::SPEAKS;
 use super::{Dispatcher, Upstream};
+use crate::task::JoinSet;
 use rand::RngExt;
 use std::future::poll_fn;
 use std::mem::take;
@@ -12,7 +13,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 /// While connections wait for an answer they are looked at so often.

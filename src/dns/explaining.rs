@@ -15,12 +15,12 @@ use super::upstream::domestic::DomesticServer;
 use super::upstream::stagger::Unhelpful;
 use super::wire::{Query, TCP_SIZE, rcode, rr};
 use crate::domain::Name;
+use crate::task::JoinSet;
 use crate::view::{CachedView, RecordView, ReplyView};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
 
 impl Resolver {
     /// What is known of its addresses.

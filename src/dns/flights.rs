@@ -19,10 +19,10 @@ use super::wire::{Query, rr};
 use super::{judge, no_leak, one_side, service_hints};
 use crate::domain::Name;
 use crate::route::Route;
+use crate::task::spawn_local;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::task::spawn_local;
 
 /// A good answer is at hand: the trusted side has so long for one with signatures, and none if it
 /// has not answered lately.

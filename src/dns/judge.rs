@@ -13,11 +13,11 @@ use super::upstream::Upstreams;
 use super::upstream::domestic::DomesticServer;
 use super::wire::Query;
 use crate::fault::{self, Fault};
+use crate::task::spawn_local;
 use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 use tokio::sync::mpsc;
-use tokio::task::spawn_local;
 use tokio::time::sleep_until;
 
 /// Asks the domestic servers that are there and the trusted side at once.

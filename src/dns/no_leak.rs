@@ -20,9 +20,9 @@ use super::resolution::{Resolution, TRUSTED_SILENT};
 use super::upstream::Upstreams;
 use super::wire::Query;
 use crate::ipset::IpSet;
+use crate::task::spawn_local;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 /// A domestic side that seems to be down is still given a moment, to notice its return.

@@ -10,12 +10,13 @@ use super::present::Present;
 use super::resolver::Resolver;
 use super::wire::Query;
 use crate::kept_file::{self, Piece};
+use crate::task::spawn_blocking;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::task::yield_now;
 use tracing::{debug, warn};
 
 /// So much is forgotten at most when the power fails.

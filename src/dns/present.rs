@@ -9,11 +9,11 @@ use super::resolver::Resolver;
 use super::rewriting;
 use super::settings::Settings;
 use crate::proxy::tls::Tls;
+use crate::task::spawn_local;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio::task::spawn_local;
 use tracing::debug;
 
 /// Shared by all listeners of the thread.

@@ -13,10 +13,10 @@ use super::upstream::Upstreams;
 use super::wire::{Query, rr};
 use crate::domain::Name;
 use crate::ipset::IpSet;
+use crate::task::JoinSet;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 /// Before and behind the random label.

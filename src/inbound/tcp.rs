@@ -18,6 +18,7 @@ use crate::relay;
 use crate::stats::{LiveFlow, LiveKind, RefusedKind, Stats};
 use crate::sync::lock;
 use crate::target::canonical;
+use crate::task;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -133,7 +134,7 @@ impl Inbound {
                 return reset(stream);
             }
         };
-        tokio::spawn(async move {
+        task::spawn(async move {
             tokio::select! {
                 () = permit.inbound.sessions.serve(&mut stream, &permit.live) => {}
                 () = permit.live.ends() => {}

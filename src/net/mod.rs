@@ -20,6 +20,7 @@ mod own;
 
 use crate::fault::{self, Fault};
 use crate::mark::Fwmark;
+use crate::task;
 use allowance::Allowance;
 use dial::DialOptions;
 use own::Own;
@@ -140,7 +141,7 @@ impl Outbound {
     }
 
     async fn race(&self, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-        let mut attempts = tokio::task::JoinSet::new();
+        let mut attempts = task::JoinSet::new();
         let mut waiting = addresses.iter();
         let mut first_error = None;
         loop {

@@ -42,6 +42,7 @@ use crate::net::udp::train::TrainInbox;
 use crate::net::udp::transparent::{BoundTransparent, ReplySocket};
 use crate::stats::Stats;
 use crate::sync::lock;
+use crate::task::JoinSet;
 use listener::listen;
 use pace::Pace;
 use replies::ReplySockets;
@@ -57,7 +58,6 @@ use std::time::Duration;
 use table::Table;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, error};
 

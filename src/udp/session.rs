@@ -10,13 +10,14 @@ use crate::net::udp::train::Train;
 use crate::route::Route;
 use crate::stats::{DatagramStats, LiveFlow, LiveKind, RefusedKind};
 use crate::target::Target;
+use crate::task::spawn_local;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// The flow of one client socket.

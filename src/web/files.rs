@@ -8,6 +8,8 @@
 use super::guard::decoded;
 use super::streams::Chunks;
 use super::visit::{WebBody, empty};
+use crate::task;
+use crate::task::spawn_blocking;
 use bytes::Bytes;
 use http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION,
@@ -23,7 +25,6 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// So much is read at a time.
@@ -180,7 +181,7 @@ fn kind_of(name: &str) -> &'static str {
 /// Piece by piece, as the client takes them.
 fn read(file: File, length: u64) -> Chunks {
     let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
+    task::spawn(async move {
         let (mut file, mut left) = (file, length);
         while left > 0 {
             let reading = spawn_blocking(move || {

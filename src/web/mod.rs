@@ -29,6 +29,7 @@ mod visit;
 use crate::log::{LogFollower, LogLevel};
 use crate::net::listen::Errors;
 use crate::secret::Secret;
+use crate::task;
 use crate::view::{DelayAsk, DelayView, ExplainView, FlowView, RuleView, StatusView};
 use admission::Admission;
 pub use admission::MOST_DESCRIPTORS;
@@ -170,7 +171,7 @@ impl Web {
         let (place, displaced) = admission.enter(from).await;
         let visit = WebVisit { web: Arc::clone(self), place: Arc::new(place) };
         let (conversation, mut stop) = (converse(visit, stream), stop.clone());
-        tokio::spawn(async move {
+        task::spawn(async move {
             tokio::select! {
                 () = conversation => {}
                 () = displaced => debug!("a client of control.http makes room for another"),

@@ -5,6 +5,7 @@ use super::guard::parameter;
 use super::log_stream::{LogRequest, LogStream};
 use super::visit::{WebBody, WebVisit, empty};
 use super::{Web, clash};
+use crate::task;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -85,7 +86,7 @@ pub(super) async fn begin(
     };
     let accept = accept_key(key.as_bytes());
     let visit = visit.clone();
-    tokio::spawn(async move {
+    task::spawn(async move {
         // A client that leaves in the middle has what it wants.
         let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
         let config = WebSocketConfig::default()
@@ -149,7 +150,7 @@ fn in_chunks(
 ) -> Response<WebBody> {
     let (sender, receiver) = mpsc::channel::<Bytes>(1);
     let visit = visit.clone();
-    tokio::spawn(async move {
+    task::spawn(async move {
         loop {
             let text = match first.take() {
                 Some(first) => Some(first),

@@ -11,6 +11,7 @@ use super::error::Error;
 use super::subject::Subject;
 use crate::config::{Config, Purpose};
 use crate::exit::USAGE;
+use crate::task;
 use crate::view::DelayAsk;
 use crate::warnings::StandingWarning;
 use nix::unistd::geteuid;
@@ -192,7 +193,7 @@ impl ControlSocket {
             match self.listener.accept().await {
                 Ok((client, _)) => {
                     let requests = requests.clone();
-                    tokio::spawn(async move {
+                    task::spawn(async move {
                         if let Err(error) = converse(client, requests).await {
                             debug!("a client of the control socket: {error}");
                         }

@@ -18,6 +18,7 @@ use crate::dispatch::Dispatcher;
 use crate::dns;
 use crate::domain::Name;
 use crate::route::{GroupPlace, Learned, Route, Rules};
+use crate::task;
 use crate::view::{AddressView, CaptureView, ExplainView};
 use changes::changes;
 use decided::{about_address, about_name, decide, destination, kernel_view};
@@ -87,12 +88,12 @@ impl Explaining {
         self.traffic.tell(&mut view, name);
         if let Subject::Address(host, _) = subject {
             let traffic = Arc::clone(&self.traffic);
-            let device = tokio::task::spawn_blocking(move || traffic.device(host));
+            let device = task::spawn_blocking(move || traffic.device(host));
             view.device = device.await.ok().flatten();
         }
         let source = Arc::clone(&self.source);
         // A list of a hundred thousand names is not read on a thread that serves connections.
-        match tokio::task::spawn_blocking(move || source.load()).await {
+        match task::spawn_blocking(move || source.load()).await {
             Ok(Ok(next)) => {
                 let next = build::possible(next);
                 let (learned, next) = (self.dispatcher.learned(), &next.rules.routes);

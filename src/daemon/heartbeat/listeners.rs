@@ -5,10 +5,10 @@ use crate::daemon::proof::{ProofFailure, ProofPart, asked, bounded};
 use crate::firewall::Family;
 use crate::inbound::token::Token;
 use crate::net::Outbound;
+use crate::task::JoinSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::io::AsyncReadExt;
-use tokio::task::JoinSet;
 
 /// `localhost. A IN`, recursion desired: the resolver answers it by itself.
 const QUESTION: &[u8] =

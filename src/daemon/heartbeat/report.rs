@@ -8,6 +8,7 @@ use crate::daemon::notify;
 use crate::daemon::proof::{CaptureWay, Finding, ProofFailure};
 use crate::firewall::{Family, Switch, probe};
 use crate::sync::{AtomicU64, lock};
+use crate::task;
 use crate::warnings::Complaint;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -101,7 +102,7 @@ impl<A: Effects> Report<A> {
         let (effects, explanations) = (Arc::clone(&self.effects), Arc::clone(&self.explanations));
         let (way, family) = (self.way, Family::ALL[place]);
         let what = self.way.subject(family);
-        tokio::spawn(async move {
+        task::spawn(async move {
             let why = effects.explain(way, family).await;
             let explanation = &explanations[place];
             if explanation.number.load(Ordering::Relaxed) == number {

@@ -28,11 +28,11 @@ use crate::ipset::IpSet;
 use crate::net::Outbound;
 use crate::proxy::tls::Tls;
 use crate::sync::lock;
+use crate::task::JoinSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 

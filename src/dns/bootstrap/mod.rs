@@ -12,12 +12,12 @@ use crate::domain::Name;
 use crate::net::Outbound;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::tls::Tls;
+use crate::task::JoinSet;
 use endpoint_lookup::EndpointLookup;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 

@@ -6,6 +6,7 @@ use super::room::{ENCRYPTED_IDLE as IDLE, MOST_PIPELINED, RoomPlace};
 use crate::dns::client_query::{Came, ClientQuery};
 use crate::dns::reply::Reply;
 use crate::dns::wire::{Query, TCP_SIZE};
+use crate::task;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -97,7 +98,7 @@ struct OwnThread;
 
 impl<F: Future + 'static> Executor<F> for OwnThread {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async {
+        task::spawn_local(async {
             future.await;
         });
     }

@@ -22,6 +22,7 @@ use crate::net::udp::{self, Asker, UdpListener};
 use crate::proxy::tls::Tls;
 use crate::stats::Stats;
 use crate::target::canonical;
+use crate::task::{JoinSet, spawn_local};
 use crate::view::RecordView;
 use std::io;
 use std::net::SocketAddr;
@@ -31,7 +32,6 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinSet, spawn_local};
 use tokio::time::timeout;
 use tracing::{debug, error};
 

@@ -11,6 +11,7 @@ use crate::dns::wire::{Query, TCP_SIZE};
 use crate::net::listen::Errors;
 use crate::net::origin::{self, OrigDst};
 use crate::target::canonical;
+use crate::task;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -48,7 +49,7 @@ pub(super) async fn serve_all(
                     continue;
                 };
                 let present = Rc::clone(&present);
-                tokio::task::spawn_local(async move {
+                task::spawn_local(async move {
                     let guest = Guest { present, client, at: None, place };
                     if let Err(error) = guest.enter(stream, door).await {
                         debug!(%client, "a client of the resolver broke off: {error}");
@@ -107,7 +108,7 @@ async fn serve(
     idle: Duration,
 ) -> io::Result<()> {
     let (answers, queue) = mpsc::channel(MOST_PIPELINED);
-    let writing = tokio::task::spawn_local(write(sink, queue));
+    let writing = task::spawn_local(write(sink, queue));
     let pipelined = Arc::new(Semaphore::new(MOST_PIPELINED));
     let mut incoming = Incoming::default();
     let all = u32::try_from(MOST_PIPELINED).unwrap_or(u32::MAX);
@@ -146,7 +147,7 @@ async fn serve(
         };
         let slot = Arc::clone(&pipelined).acquire_owned().await.map_err(io::Error::other)?;
         let (resolver, client, answers) = (guest.present.load(), guest.client, answers.clone());
-        tokio::task::spawn_local(async move {
+        task::spawn_local(async move {
             let at = Instant::now();
             let asked = ClientQuery { query: &query, limit: TCP_SIZE, client, came, at };
             let mut answer = Vec::new();

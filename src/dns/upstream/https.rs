@@ -12,6 +12,7 @@ use crate::clock;
 use crate::dns::reply::Reply;
 use crate::dns::wire::{Query, TCP_SIZE, upstream_query};
 use crate::proxy::Stream;
+use crate::task::JoinSet;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Ping, PingPong, Reason};
@@ -21,7 +22,6 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// Servers close what is unused about then.

@@ -12,6 +12,7 @@ use super::pool;
 use super::request::{Unanswered, UpstreamRequest};
 use crate::dns::name_server::NameServer;
 use crate::dns::wire::Query;
+use crate::task;
 use std::io;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -40,7 +41,7 @@ impl PersistentConnection {
     /// A server; nothing is dialled yet. Runs on the calling thread's `LocalSet`.
     pub(in crate::dns) fn new(server: NameServer, dialler: Dialler) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE);
-        tokio::task::spawn_local(pool::run(server.clone(), dialler, queue));
+        task::spawn_local(pool::run(server.clone(), dialler, queue));
         PersistentConnection { server, requests }
     }
 

@@ -15,6 +15,7 @@ use super::trouble::Trouble;
 use super::{https, known_servers, pipelined};
 use crate::dispatch::{self, Upstream};
 use crate::dns::name_server::{NameServer, Transport};
+use crate::task::JoinSet;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -22,7 +23,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{Id, JoinError};
 use tracing::{debug, info, warn};
 
 /// Connections that take queries at a time: for a server that closes after each.

@@ -2,12 +2,12 @@
 
 use crate::dns::reply::Reply;
 use crate::dns::wire::rcode;
+use crate::task::spawn_local;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 /// An attempt that has not begun, and may not last for ever.

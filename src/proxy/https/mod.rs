@@ -47,6 +47,7 @@ use super::trust::TlsServer;
 use super::warm::{DialledAhead, Warm, WarmRequest};
 use super::{BoxFuture, Error, HalfClose, Link, Progress, Proxy};
 use crate::target::Target;
+use crate::task::JoinSet;
 use http2::{OptimisticPayload, Outcome};
 use kept::{Kept, KeptConnection, Place, cut};
 use optimism::Optimism;
@@ -64,7 +65,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 

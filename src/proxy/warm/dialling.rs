@@ -3,6 +3,7 @@
 use super::{Ready, Unspoken, WarmState};
 use crate::proxy::{BoxFuture, Error};
 use crate::sync::lock;
+use crate::task;
 use std::sync::Weak;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -33,7 +34,7 @@ impl<C: Unspoken> DiallingAhead<C> {
             Ok(Ok(connection)) => {
                 let ready = Ready { connection, born: self.born, _lent: lent };
                 if state.keep(ready, self.turn) {
-                    tokio::spawn(watch(self.state.clone()));
+                    task::spawn(watch(self.state.clone()));
                 }
             }
             Ok(Err(_)) | Err(_) => state.could_not_dial(),

@@ -5,13 +5,13 @@
 use crate::net::udp::{Asker, UdpListener};
 use crate::proxy::association::DatagramCodec;
 use crate::target::Target;
+use crate::task::JoinSet;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use tokio::net::UdpSocket;
-use tokio::task::JoinSet;
 
 /// The longest datagram there is.
 const LONGEST: usize = 65_535;

@@ -6,6 +6,7 @@
 use super::{Tally, count, is_machine};
 use crate::net::{listen, udp};
 use crate::selftest::world::{self, at};
+use crate::task;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{RData, Record, RecordType};
@@ -33,7 +34,7 @@ pub(super) fn serve_all(tally: &Rc<Tally>) -> io::Result<()> {
 fn over_udp(address: Ipv4Addr, side: NameSide, tally: &Rc<Tally>) -> io::Result<()> {
     let socket = udp::bind(at(address, world::DNS))?.listen()?;
     let tally = Rc::clone(tally);
-    tokio::task::spawn_local(async move {
+    task::spawn_local(async move {
         let mut buffer = [0; 1500];
         while socket.readable().await.is_ok() {
             let Ok((length, asker)) = socket.try_receive(&mut buffer) else { continue };
@@ -52,10 +53,10 @@ fn over_udp(address: Ipv4Addr, side: NameSide, tally: &Rc<Tally>) -> io::Result<
 fn over_tcp(address: Ipv4Addr, side: NameSide, tally: &Rc<Tally>) -> io::Result<()> {
     let listener = listen::tcp(at(address, world::DNS))?;
     let tally = Rc::clone(tally);
-    tokio::task::spawn_local(async move {
+    task::spawn_local(async move {
         while let Ok((stream, peer)) = listener.accept().await {
             tally_direct(&tally, side, peer);
-            tokio::task::spawn_local(answer_all(stream, side));
+            task::spawn_local(answer_all(stream, side));
         }
     });
     Ok(())

@@ -13,6 +13,8 @@ use crate::proxy::socks5::datagram::SocksDatagrams;
 use crate::secret::Secret;
 use crate::selftest::world::{self, ProxyHost};
 use crate::target::Target;
+use crate::task;
+use crate::task::JoinSet;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::io;
@@ -20,7 +22,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 
 /// The longest header and address that a client of ours sends.
 const LONGEST_HEADER: usize = 1024;
@@ -46,7 +47,7 @@ pub(super) fn serve(proxy: ProxyHost, tally: &Rc<Tally>) -> io::Result<()> {
         });
     }
     let counters = Rc::clone(tally);
-    let listening = tokio::task::spawn_local(async move {
+    let listening = task::spawn_local(async move {
         while let Ok((tcp, _)) = listener.accept().await {
             *counters.proxied.borrow_mut().entry(proxy).or_default() += 1;
             match &key {

@@ -6,6 +6,7 @@ use super::{Tally, count, is_machine};
 use crate::net::udp::UdpListener;
 use crate::net::{listen, udp};
 use crate::selftest::world::{self, at};
+use crate::task;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -31,12 +32,12 @@ pub(super) fn serve_all(tally: &Rc<Tally>, has_ipv6: bool) -> io::Result<()> {
 
 fn web(address: SocketAddr, is_foreign: bool, tally: Rc<Tally>) -> io::Result<()> {
     let listener = listen::tcp(address)?;
-    tokio::task::spawn_local(async move {
+    task::spawn_local(async move {
         while let Ok((stream, peer)) = listener.accept().await {
             if is_foreign && is_machine(peer) {
                 count(&tally.direct_foreign);
             }
-            tokio::task::spawn_local(visit(stream, peer));
+            task::spawn_local(visit(stream, peer));
         }
     });
     Ok(())
@@ -53,7 +54,7 @@ async fn visit(mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
 /// Something that answers on UDP 443; a selftest needs no more of QUIC.
 fn quic(address: SocketAddr, is_foreign: bool, tally: Rc<Tally>) -> io::Result<()> {
     let socket = udp::bind(address)?.listen()?;
-    tokio::task::spawn_local(async move {
+    task::spawn_local(async move {
         let mut buffer = [0; 1500];
         while socket.readable().await.is_ok() {
             let Ok((length, asker)) = socket.try_receive(&mut buffer) else { continue };
@@ -77,7 +78,7 @@ fn calls(site: IpAddr, twin: IpAddr, tally: &Rc<Tally>) -> io::Result<()> {
 }
 
 fn call(asked: Rc<UdpListener>, other: Rc<UdpListener>, tally: Rc<Tally>) {
-    tokio::task::spawn_local(async move {
+    task::spawn_local(async move {
         let mut buffer = [0; 1500];
         while asked.readable().await.is_ok() {
             let Ok((length, asker)) = asked.try_receive(&mut buffer) else { continue };

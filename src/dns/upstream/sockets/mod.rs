@@ -28,6 +28,7 @@ use crate::dns::loops::{OwnSocket, QueryLoops};
 use crate::dns::wire::u16_at;
 use crate::net::Outbound;
 use crate::net::udp::connected::{ConnectedInbox, ConnectedSocket};
+use crate::task::spawn_local;
 use rand::RngExt;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -39,7 +40,6 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
-use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 /// So long a socket is given questions. It stays open until the last of them is answered.
