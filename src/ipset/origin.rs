@@ -1,14 +1,13 @@
 //! Where the embedded China list comes from, and of which day it is: its first lines say so.
 
-use super::{IpSet, china};
+use super::{CHINA_TEXT, IpSet, china};
 use std::sync::Arc;
 
 const HEAD: &str = "# Source: ";
 
 /// In the words of its file, which has the licence too. Empty if it does not say.
 pub fn china_source() -> &'static str {
-    let text = include_str!("../data/china-ipv4.txt");
-    let source = text.lines().take(9).find_map(|line| line.strip_prefix(HEAD)).unwrap_or_default();
+    let source = CHINA_TEXT.lines().take(9).find_map(|line| line.strip_prefix(HEAD)).unwrap_or_default();
     source.split(". Licence").next().unwrap_or_default()
 }
 
