@@ -10,8 +10,9 @@
 # tests of the library instead, for scripts/emulated.sh. To try something, CARGO_PROFILE_RELEASE_LTO=off
 # in the environment makes a larger executable in less time.
 #
-# A toolchain without std for the target gets it by `rustup target add`; where that cannot be, std is
-# built from its source (rust-src). Debian's rustc has that; as root with debootstrap this script takes
+# std is built from its source (rust-src), for size and without backtraces, which an executable without
+# symbols has no names for: 0.5 MiB less. A toolchain without the source gets it by `rustup component add`,
+# or std as it comes by `rustup target add`. Without either, as root with debootstrap, this script takes
 # rustc, cargo and rust-src of Debian's sid into target/static/debian and goes on in there.
 set -eu
 
@@ -83,7 +84,7 @@ build() {
     target=$1
     unset RUSTC_BOOTSTRAP
     flags="--remap-path-prefix=$PWD=/snet --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" std=
-    if ! has_std "$target"; then
+    if has_source; then
         # The objects that begin and end a program are zig's.
         flags="$flags -C link-self-contained=no"
         std="-Zbuild-std=std,panic_unwind -Zbuild-std-features=optimize_for_size"
@@ -104,8 +105,8 @@ build() {
 
 export CARGO_TARGET_DIR="$place/build$kind"
 for target; do
-    if ! has_std "$target" && command -v rustup >/dev/null; then
-        rustup target add "$target" || true
+    if ! has_source && command -v rustup >/dev/null; then
+        rustup component add rust-src || rustup target add "$target" || true
     fi
     if ! has_std "$target" && ! has_source; then
         [ -z "${SNET_STATIC_INSIDE-}" ] || { echo "Debian's toolchain has no source of std" >&2; exit 69; }

@@ -28,7 +28,7 @@ mod waiting;
 mod watch;
 
 use crate::domain::Name;
-use crate::firewall::ExemptPrograms;
+use crate::exempt_programs::ExemptPrograms;
 use crate::proxy::association::Association;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::first_payload::FirstPayload;

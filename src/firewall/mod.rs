@@ -13,8 +13,6 @@ mod direct;
 mod entry;
 mod environment;
 mod error;
-mod exempt_programs;
-mod family;
 mod flow;
 mod folded;
 mod installed;
@@ -29,7 +27,6 @@ mod nftables;
 mod older_flows;
 mod policy;
 mod policy_routes;
-pub mod probe;
 #[doc(hidden)]
 pub mod reading;
 mod ruleset;
@@ -40,9 +37,14 @@ mod third_party;
 mod tools;
 mod whereabouts;
 
+use crate::{exempt_programs, family};
+
 #[cfg(test)]
 mod tests;
 
+pub use crate::exempt_programs::{Cgroup, ExemptPrograms, cgroup_path};
+pub use crate::family::Family;
+pub use crate::probe;
 pub use backend::{
     Backend, Cleaned, Prepared, cleanup, has_table, is_closed, offloaded, render, shortfalls,
     try_nftables,
@@ -55,8 +57,6 @@ pub use environment::default_route::DefaultRoute;
 pub use environment::lan::{Interface, LanSide};
 pub use environment::offload::OffloadLimits;
 pub use error::Error;
-pub use exempt_programs::{Cgroup, ExemptPrograms, cgroup_path};
-pub use family::Family;
 pub use flow::Flow;
 pub use folded::folded;
 pub use installed::Installed;

@@ -22,7 +22,7 @@
 
 use super::neighbour::Neighbour;
 use crate::dispatch::Dispatcher;
-use crate::firewall::ExemptPrograms;
+use crate::exempt_programs::ExemptPrograms;
 use crate::net::is_own;
 use crate::net::owner::{self, SocketOwner};
 use crate::stats::Meter;

@@ -1,7 +1,7 @@
 //! A proxy server that is a program of this machine: who runs it, and what the operator can write
 //! so that its own connections do not come back to it.
 
-use crate::firewall::{ExemptPrograms, cgroup_path};
+use crate::exempt_programs::{ExemptPrograms, cgroup_path};
 use crate::net::is_own;
 use crate::net::owner::{self, SocketOwner};
 use nix::unistd::{Uid, User};

@@ -7,7 +7,8 @@ const HEAD: &str = "# Source: ";
 
 /// In the words of its file, which has the licence too. Empty if it does not say.
 pub fn china_source() -> &'static str {
-    let source = CHINA_TEXT.lines().take(9).find_map(|line| line.strip_prefix(HEAD)).unwrap_or_default();
+    let source =
+        CHINA_TEXT.lines().take(9).find_map(|line| line.strip_prefix(HEAD)).unwrap_or_default();
     source.split(". Licence").next().unwrap_or_default()
 }
 

@@ -89,17 +89,15 @@ impl Log {
     }
 
     /// One of a test's own, of this thread alone.
-    #[cfg(test)]
-    pub(crate) fn of_this_thread(
-        settings: LogSettings,
-    ) -> (Self, tracing::subscriber::DefaultGuard) {
+    #[doc(hidden)]
+    pub fn of_this_thread(settings: LogSettings) -> (Self, tracing::subscriber::DefaultGuard) {
         let (log, subscriber) = Self::build(settings, 0, LogOutput::of_stderr());
         (log, tracing::subscriber::set_default(subscriber))
     }
 
-    /// What waits to be written, in words.
-    #[cfg(test)]
-    pub(crate) fn written(&self) -> Vec<String> {
+    /// What waits to be written, in words; for tests.
+    #[doc(hidden)]
+    pub fn written(&self) -> Vec<String> {
         self.lines.waiting().iter().map(|line| line.message.clone()).collect()
     }
 

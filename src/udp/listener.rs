@@ -2,11 +2,12 @@
 
 use super::SharedState;
 use super::session::{DatagramSession, begin};
+use crate::family::Family;
 use crate::fault::{self, Fault};
-use crate::firewall::{Family, probe};
 use crate::net::listen::Errors;
 use crate::net::udp::train::{Train, TrainInbox};
 use crate::net::udp::transparent::TransparentListener;
+use crate::probe;
 use crate::sync::lock;
 use std::io;
 use std::net::SocketAddr;

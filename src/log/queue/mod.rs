@@ -178,7 +178,6 @@ impl Queue {
     }
 
     /// What nobody has taken yet.
-    #[cfg(test)]
     pub(super) fn waiting(&self) -> Vec<Arc<LogLine>> {
         self.lock().lines.clone()
     }

@@ -36,18 +36,19 @@ pub struct Cgroup {
 
 impl Cgroup {
     /// How many levels it lies below the root.
-    pub(super) fn level(&self) -> u32 {
+    pub fn level(&self) -> u32 {
         u32::try_from(self.path.split('/').count()).unwrap_or(u32::MAX)
     }
 }
 
 impl ExemptPrograms {
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether nothing is exempt.
+    pub fn is_empty(&self) -> bool {
         self.users.is_empty() && self.cgroups.is_empty()
     }
 
     /// Looks which of the cgroups there are.
-    pub(super) fn observe(&self) -> Vec<Cgroup> {
+    pub fn observe(&self) -> Vec<Cgroup> {
         let root = if self.cgroups.is_empty() { None } else { root() };
         let observe = |path: &String| {
             let directory = root.as_ref().map(|root| root.join(path));
@@ -60,7 +61,7 @@ impl ExemptPrograms {
 }
 
 /// Where the cgroups of version 2 are to be seen (also beside those of version 1).
-pub(super) fn root() -> Option<PathBuf> {
+pub fn root() -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
     // One may be hidden by another that was mounted over it.
     mount_points(&mounts).find(|place| place.join("cgroup.procs").exists())
@@ -102,18 +103,18 @@ fn mount_points(mounts: &str) -> impl Iterator<Item = PathBuf> {
 
 /// Tells that cgroups come and go.
 #[derive(Debug)]
-pub(super) struct CgroupEvents(Inotify);
+pub struct CgroupEvents(Inotify);
 
 impl CgroupEvents {
     /// # Errors
     /// What inotify_init1(2) says.
-    pub(super) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         Ok(CgroupEvents(Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?))
     }
 
     /// Listens to the directories in which these cgroups, and those above them, may appear. To be
     /// called again after each event, and before [`ExemptPrograms::observe`].
-    pub(super) fn listen(&self, exempt: &ExemptPrograms) {
+    pub fn listen(&self, exempt: &ExemptPrograms) {
         let Some(root) = root() else { return };
         let events =
             AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_ONLYDIR;
@@ -128,7 +129,7 @@ impl CgroupEvents {
     }
 
     /// Takes what has come; never waits.
-    pub(super) fn drain(&self) {
+    pub fn drain(&self) {
         while self.0.read_events().is_ok_and(|events| !events.is_empty()) {}
     }
 }

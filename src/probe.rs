@@ -9,7 +9,7 @@
 //! dummy address (RFC 7600), 100::/64 is for discarding (RFC 6666). The sockets have a hop limit of
 //! 1 besides (`net::probe`).
 
-use super::family::Family;
+use crate::family::Family;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -30,6 +30,7 @@ pub const fn address(family: Family) -> IpAddr {
     }
 }
 
-pub(super) fn prefix(family: Family) -> IpNet {
+/// The address in this family, as a prefix.
+pub fn prefix(family: Family) -> IpNet {
     IpNet::from(address(family))
 }

@@ -15,12 +15,13 @@ impl Family {
     /// Both.
     pub const ALL: [Family; 2] = [Family::V4, Family::V6];
 
-    pub(super) fn of(address: IpAddr) -> Self {
+    /// That of an address.
+    pub fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Family::V4 } else { Family::V6 }
     }
 
     /// As ipset(8) spells it.
-    pub(super) fn inet(self) -> &'static str {
+    pub fn inet(self) -> &'static str {
         match self {
             Family::V4 => "inet",
             Family::V6 => "inet6",
@@ -28,7 +29,7 @@ impl Family {
     }
 
     /// The last character of the names of its sets.
-    pub(super) fn digit(self) -> char {
+    pub fn digit(self) -> char {
         match self {
             Family::V4 => '4',
             Family::V6 => '6',
@@ -36,7 +37,7 @@ impl Family {
     }
 
     /// The beginning of the names of its tools.
-    pub(super) fn tool(self) -> &'static str {
+    pub fn tool(self) -> &'static str {
         match self {
             Family::V4 => "iptables",
             Family::V6 => "ip6tables",
