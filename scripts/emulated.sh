@@ -37,9 +37,11 @@ failed=0
 for target; do
     output=$place/tests-$target.txt
     # One that hangs is a failure; the emulator is about ten times as slow as the processor.
-    timeout 1800 "$(emulator "$target")" "$place/tests-$target" --test-threads "$threads" \
-        --skip firewall::tests >"$output" 2>&1 || true
-    if ! grep -q '^test result: ' "$output"; then
+    for tests in "$place/tests-$target" "$place/tests-$target-engine"; do
+        timeout 1800 "$(emulator "$target")" "$tests" --test-threads "$threads" \
+            --skip firewall::tests 2>&1 || true
+    done >"$output"
+    if [ "$(grep -c '^test result: ' "$output")" -ne 2 ]; then
         echo "$target: the tests did not come to their end: $output" >&2
         failed=1
         continue
@@ -51,7 +53,10 @@ for target; do
         name != "" && /invalid getsockopt implementation/ { reason = "TCP_INFO (four bytes of it)" }
         name != "" && /Protocol not supported|EPROTONOSUPPORT/ { reason = "netlink (EPROTONOSUPPORT)" }
         name != "" && /Function not implemented|ENOSYS/ { reason = "system calls (ENOSYS)" }
-        /^test result: / { sub(/^test result: [^ ]* /, ""); result = $0 }
+        /^test result: / {
+            sub(/^test result: [^ ]* /, "")
+            result = result (result == "" ? "" : " and ") $0
+        }
         function close_one() {
             if (name == "") return
             if (reason == "") broken = broken "\n  " name

@@ -84,6 +84,7 @@ build() {
     target=$1
     unset RUSTC_BOOTSTRAP
     flags="--remap-path-prefix=$PWD=/snet --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" std=
+    flags="$flags --remap-path-prefix=$(rustc --print sysroot)=/rust"
     if has_source; then
         # The objects that begin and end a program are zig's.
         flags="$flags -C link-self-contained=no"
@@ -93,14 +94,17 @@ build() {
     export RUSTFLAGS="$flags"
     # shellcheck disable=SC2086 # lists of words
     if [ $what = tests ]; then
-        # The last line with an executable is that of the tests.
-        built=$(cargo-zigbuild test --lib --no-run $std --target "$target" --message-format json-render-diagnostics |
-            sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+        for crate in snet snet-engine; do
+            # The last line with an executable is that of the tests.
+            built=$(cargo-zigbuild test -p $crate --lib --no-run $std --target "$target" \
+                --message-format json-render-diagnostics |
+                sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+            install -m 755 "$built" "$place/tests-$target${crate#snet}"
+        done
     else
         cargo zigbuild --release $features $std --target "$target"
-        built=${CARGO_TARGET_DIR:-target}/$target/release/snet
+        install -m 755 "${CARGO_TARGET_DIR:-target}/$target/release/snet" "$place/snet-$target$kind"
     fi
-    install -m 755 "$built" "$place/$what-$target$kind"
 }
 
 export CARGO_TARGET_DIR="$place/build$kind"

@@ -1,6 +1,6 @@
-//! tokio's tasks behind one type for each result. For every type of future that it runs, tokio makes
-//! some fifteen functions, 2 KiB; snet has close to two hundred. In a box they share them, which costs
-//! one more allocation for a task.
+//! tokio's tasks behind one type for each result. For every type of future that it runs, tokio
+//! makes some fifteen functions, 2 KiB; snet has close to two hundred. In a box they share them,
+//! which costs one more allocation for a task.
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};

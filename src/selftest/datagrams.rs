@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// For an answer that must come. Both ends are on this machine, but a neighbour that missed the first
-/// solicitation is asked again after a second only (RFC 4861, RETRANS_TIMER), and a virtual machine
-/// may stand still for as long.
+/// For an answer that must come. Both ends are on this machine, but a neighbour that missed the
+/// first solicitation is asked again after a second only (RFC 4861, RETRANS_TIMER), and a virtual
+/// machine may stand still for as long.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// For an answer that a dead proxy, or one without UDP, does not give.

@@ -8,8 +8,7 @@
 use super::guard::decoded;
 use super::streams::Chunks;
 use super::visit::{WebBody, empty};
-use crate::task;
-use crate::task::spawn_blocking;
+use crate::task::{self, spawn_blocking};
 use bytes::Bytes;
 use http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION,

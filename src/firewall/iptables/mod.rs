@@ -41,7 +41,7 @@
 //! - **One family beside the other**: one that cannot be captured is rejected while the other one
 //!   is (`Switch::Reject` in `firewall/switch.rs`), by a second set that has to be renewed like the
 //!   first.
-//! - **The proof** (`firewall/probe.rs`): one foreign address is redirected at any time, whether
+//! - **The proof** (`probe.rs`): one foreign address is redirected at any time, whether
 //!   the rules are active or not, so that the daemon sees whether others let through what we
 //!   redirect before it activates the rules, and at every beat.
 //!

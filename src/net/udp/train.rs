@@ -45,9 +45,10 @@ const LONGEST: usize = 65_000;
 pub const LARGEST_DATAGRAM: usize = 65_507;
 
 /// Trains that came in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TrainInbox {
-    /// Room for each, one behind the other. The kernel gives memory only to what is written to.
+    /// Room for each, one behind the other, for as many as were ever wanted at once: some
+    /// allocators clear the memory, and what was written to is no longer free.
     buffers: Box<[u8]>,
     received: Vec<Received>,
     /// Datagrams of all of them.
@@ -100,13 +101,6 @@ impl Train<'_> {
     }
 }
 
-impl Default for TrainInbox {
-    fn default() -> Self {
-        let buffers = vec![0; MOST * STRIDE].into_boxed_slice();
-        TrainInbox { buffers, received: Vec::with_capacity(MOST), datagrams: 0 }
-    }
-}
-
 impl Default for Wanted {
     fn default() -> Self {
         Wanted(Cell::new(FEWEST))
@@ -136,6 +130,9 @@ impl TrainInbox {
     pub(super) fn fill(&mut self, fd: RawFd, wanted: &Wanted) -> io::Result<bool> {
         self.received.clear();
         let (last, wanted) = (wanted, wanted.0.get());
+        if self.buffers.len() < wanted * STRIDE {
+            self.buffers = vec![0; wanted * STRIDE].into_boxed_slice();
+        }
         let control = cmsg_space!(sockaddr_in6, i32, in_pktinfo);
         let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(wanted, Some(control));
         let mut pieces: Vec<[IoSliceMut<'_>; 1]> = self
@@ -372,6 +369,23 @@ mod tests {
         }
         assert_eq!(run(&[9; 100]), MOST_SEGMENTS);
         assert_eq!(run(&[1350; 100]), LONGEST / 1350);
+    }
+
+    /// An allocator that clears what it gives would make it resident, 2 MiB on every router.
+    #[test]
+    fn an_inbox_is_as_large_as_what_was_wanted() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (mut inbox, wanted) = (TrainInbox::default(), Wanted::default());
+        assert!(inbox.buffers.is_empty());
+        inbox.fill(receiver.as_raw_fd(), &wanted).unwrap_err();
+        assert_eq!(inbox.buffers.len(), FEWEST * STRIDE);
+        for _ in 0..FEWEST {
+            let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+            sender.send_to(b"one", receiver.local_addr().unwrap()).unwrap();
+        }
+        assert!(!inbox.fill(receiver.as_raw_fd(), &wanted).unwrap(), "there may be more");
+        inbox.fill(receiver.as_raw_fd(), &wanted).unwrap_err();
+        assert_eq!(inbox.buffers.len(), 2 * FEWEST * STRIDE);
     }
 
     /// Whatever the lengths, all come, whole and in order, also to a receiver that takes trains.
