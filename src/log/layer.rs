@@ -43,7 +43,8 @@ impl LogWants {
     /// They see snet's own lines, and connections in any case. What its libraries say at "debug"
     /// and "trace" is not made for a web page: headers may be in it.
     fn follows(self, place: &Metadata<'_>) -> bool {
-        let is_own = place.target().starts_with(env!("CARGO_PKG_NAME"));
+        // Both crates' names begin so.
+        let is_own = place.target().starts_with("snet");
         is_own && self.followed.is_some_and(|most| LogLevel::of(place.level()) <= most)
     }
 }
