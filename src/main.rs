@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-#[cfg(all(target_env = "musl", feature = "dlmalloc"))]
+#[cfg(any(test, all(target_env = "musl", feature = "dlmalloc")))]
 mod allocator;
 
 fn main() -> ExitCode {
