@@ -36,13 +36,7 @@ struct Range<T> {
     last: T,
 }
 
-/// One of its kind: each `include_str!` of a file is a copy in the executable.
-static CHINA_TEXT: &str =
-    concat!(include_str!("../data/china-ipv4.txt"), include_str!("../data/china-ipv6.txt"));
-
-// A test parses the same text, so that an error cannot be reached.
-static CHINA: LazyLock<Arc<IpSet>> =
-    LazyLock::new(|| Arc::new(IpSet::parse_list(CHINA_TEXT).unwrap_or_default()));
+static CHINA: LazyLock<Arc<IpSet>> = LazyLock::new(|| Arc::new(origin::unpacked().collect()));
 
 /// The embedded China list; `src/data` says where it comes from.
 pub fn china() -> Arc<IpSet> {

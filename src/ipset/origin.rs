@@ -1,15 +1,33 @@
-//! Where the embedded China list comes from, and of which day it is: its first lines say so.
+//! The embedded China list, where it comes from, and of which day it is: the first lines of its
+//! file say so.
 
-use super::{CHINA_TEXT, IpSet, china};
+use super::{IpSet, china};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-const HEAD: &str = "# Source: ";
+// Made of src/data by engine/build.rs.
+static PACKED_V4: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/china-ipv4"));
+static PACKED_V6: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/china-ipv6"));
+static SOURCE: &str = include_str!(concat!(env!("OUT_DIR"), "/china-source"));
+
+/// Its prefixes. (A length that is none would be left out; a test holds them against the text.)
+pub(super) fn unpacked() -> impl Iterator<Item = IpNet> {
+    let (v4, v6) = (PACKED_V4.as_chunks().0, PACKED_V6.as_chunks().0);
+    let v4 = v4.iter().filter_map(|[a, b, c, d, length]| {
+        Ipv4Net::new(Ipv4Addr::new(*a, *b, *c, *d), *length).ok().map(IpNet::from)
+    });
+    let v6 = v6.iter().filter_map(|[a, b, c, d, e, f, g, h, length]| {
+        let network = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+        let address = Ipv6Addr::from_bits(u128::from(network) << 64);
+        Ipv6Net::new(address, *length).ok().map(IpNet::from)
+    });
+    v4.chain(v6)
+}
 
 /// In the words of its file, which has the licence too. Empty if it does not say.
 pub fn china_source() -> &'static str {
-    let source =
-        CHINA_TEXT.lines().take(9).find_map(|line| line.strip_prefix(HEAD)).unwrap_or_default();
-    source.split(". Licence").next().unwrap_or_default()
+    SOURCE.split(". Licence").next().unwrap_or_default()
 }
 
 /// The day of its data, in seconds since the Unix epoch.
