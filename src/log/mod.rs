@@ -146,7 +146,7 @@ impl Drop for LastWords {
     fn drop(&mut self) {
         // What ended before there was a thread has something to say too.
         match self.0.begin(io::stderr()) {
-            Ok(()) => drop(self.0.flush(LAST_LINES)),
+            Ok(()) => drop(self.0.flush_to(LAST_LINES, || queue::would_take(&io::stderr()))),
             Err(_) => self.0.write_here(&io::stderr()),
         }
     }

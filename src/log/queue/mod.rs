@@ -30,6 +30,9 @@ use tracing::{debug, warn};
 /// What is kept for a reader that does not read: some 3,000 lines.
 const MOST: usize = 1 << 20;
 
+/// How many times the limit a slow writer has.
+const MOST_LIMITS: u32 = 10;
+
 /// Up to here a pipe takes all or waits, so that the lines of others do not stand inside ours
 /// (pipe(7), PIPE_BUF).
 const PIECE: usize = 4096;
@@ -163,6 +166,20 @@ impl Queue {
         true
     }
 
+    /// The same, and on as long as the reader would take more: then it is the writer that is slow,
+    /// on a processor that has no time for it.
+    pub(super) fn flush_to(&self, limit: Duration, would_take: impl Fn() -> bool) -> bool {
+        for _ in 0..MOST_LIMITS {
+            if self.flush(limit) {
+                return true;
+            }
+            if !would_take() {
+                return false;
+            }
+        }
+        false
+    }
+
     /// The same for callers that may come often: the second does not wait for a reader that let the
     /// first wait in vain.
     pub(super) fn flush_unless_stalled(&self, limit: Duration) {
@@ -248,6 +265,12 @@ impl QueueState {
     fn is_done(&self) -> bool {
         self.lines.is_empty() && self.dropped == 0 && !self.is_writing
     }
+}
+
+/// Whether it can be written to now.
+pub(super) fn would_take(out: &impl AsFd) -> bool {
+    let mut wanted = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut wanted, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// Writes it all, however long that takes. A reader that is gone is no reason to stop, and there is

@@ -57,6 +57,24 @@ fn lines_come_out_in_order_and_those_from_before_the_writer_too() {
 }
 
 #[test]
+fn a_slow_writer_is_waited_for_and_a_reader_that_does_not_read_is_not() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (queue, slow) = (queue(MOST), Duration::from_millis(30));
+    say(&queue, "the reason of the end");
+    assert!(!queue.flush_to(slow, || false), "no writer, and nobody who reads");
+    let late = Arc::clone(&queue);
+    let beginning = thread::spawn(move || {
+        thread::sleep(3 * slow);
+        late.begin(ours).unwrap();
+    });
+    assert!(queue.flush_to(slow, || would_take(&theirs)));
+    beginning.join().unwrap();
+    let mut read = String::new();
+    BufReader::new(theirs).read_line(&mut read).unwrap();
+    assert_eq!(read, said("the reason of the end"));
+}
+
+#[test]
 fn what_nobody_reads_is_dropped_counted_and_told_when_somebody_reads_again() {
     let (mut ours, mut theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
