@@ -27,7 +27,7 @@ PATH=$tools/bin:$PATH
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || date +%s)
 export SOURCE_DATE_EPOCH
 # It writes beside the manifest of each crate of the workspace.
-clear() { rm -f snet.bom.json lab/snet.bom.json; }
+clear() { rm -f snet.bom.json engine/snet.bom.json lab/snet.bom.json; }
 trap clear EXIT
 cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$target" --no-build-deps \
     --override-filename snet.bom
