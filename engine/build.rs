@@ -1,4 +1,4 @@
-//! Packs the China list, whose text is five times as large: each prefix by its address (the first
+//! Packs the China list, whose text is 2.5 times as large: each prefix by its address (the first
 //! eight bytes of one of IPv6) and its length. `src/ipset/origin.rs` reads it.
 
 use std::error::Error;
@@ -36,8 +36,8 @@ fn pack<const N: usize>(
     let mut packed = Vec::new();
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (address, length) = line.split_once('/').ok_or(format!("no prefix: {line}"))?;
-        packed.extend(octets(address)?);
-        packed.push(length.parse()?);
+        packed.extend(octets(address).map_err(|error| format!("{line}: {error}"))?);
+        packed.push(length.parse().map_err(|error| format!("{line}: {error}"))?);
     }
     Ok(packed)
 }

@@ -84,7 +84,7 @@ build() {
     target=$1
     unset RUSTC_BOOTSTRAP
     flags="--remap-path-prefix=$PWD=/snet --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" std=
-    flags="$flags --remap-path-prefix=$(rustc --print sysroot)=/rust"
+    flags="$flags --remap-path-prefix=$(rustc --print sysroot)=/rust --remap-path-prefix=engine/../src=src"
     if has_source; then
         # The objects that begin and end a program are zig's.
         flags="$flags -C link-self-contained=no"
@@ -120,5 +120,5 @@ for target; do
     build "$target"
 done
 for target; do
-    (cd $place && ls -l "$what-$target$kind" && sha256sum "$what-$target$kind")
+    (cd $place && ls -l "$what-$target$kind"* && sha256sum "$what-$target$kind"*)
 done

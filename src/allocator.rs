@@ -1,7 +1,7 @@
 //! Memory where the C library is musl. Its own allocator maps and unmaps memory at every other
-//! connection, so what is small comes from dlmalloc. That one never gives back what it has once
-//! taken and clears all that shall be zero, so what is large comes from musl, which maps it alone:
-//! the kernel gives pages only to what is written to, and has them back at once.
+//! connection, so what is small comes from dlmalloc. That one gives back only the top of its heap
+//! and clears all that shall be zero, so what is large comes from musl, which maps it alone: the
+//! kernel gives pages only to what is written to, and has them back at once.
 
 use dlmalloc::GlobalDlmalloc;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -9,9 +9,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 #[global_allocator]
 static ALLOCATOR: BySize = BySize;
 
-/// From so many bytes on musl maps memory for one allocation alone (MMAP_THRESHOLD in
-/// src/malloc/mallocng/meta.h is a little less).
-const LARGE: usize = 128 << 10;
+/// From here on musl maps memory for one allocation alone (MMAP_THRESHOLD in
+/// src/malloc/mallocng/meta.h is 128 KiB). More than the largest buffer of a connection, which
+/// comes and goes (`relay::buffer`).
+const LARGE: usize = 144 << 10;
 
 struct BySize;
 

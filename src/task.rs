@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
+use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinHandle};
 
 type BoxedTask<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -12,16 +13,19 @@ type LocalTask<T> = Pin<Box<dyn Future<Output = T>>>;
 type BoxedWork<T> = Box<dyn FnOnce() -> T + Send>;
 
 /// As [`tokio::spawn`].
+#[track_caller]
 pub fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     tokio::spawn(Box::pin(task) as BoxedTask<T>)
 }
 
 /// As [`tokio::task::spawn_local`].
+#[track_caller]
 pub fn spawn_local<T: 'static>(task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
     tokio::task::spawn_local(Box::pin(task) as LocalTask<T>)
 }
 
 /// As [`tokio::task::spawn_blocking`].
+#[track_caller]
 pub fn spawn_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
@@ -39,6 +43,7 @@ impl<T: 'static> JoinSet<T> {
     }
 
     /// As [`tokio::task::JoinSet::spawn`].
+    #[track_caller]
     pub fn spawn(&mut self, task: impl Future<Output = T> + Send + 'static) -> AbortHandle
     where
         T: Send,
@@ -46,7 +51,21 @@ impl<T: 'static> JoinSet<T> {
         self.0.spawn(Box::pin(task) as BoxedTask<T>)
     }
 
+    /// As [`tokio::task::JoinSet::spawn_on`].
+    #[track_caller]
+    pub fn spawn_on(
+        &mut self,
+        task: impl Future<Output = T> + Send + 'static,
+        runtime: &Handle,
+    ) -> AbortHandle
+    where
+        T: Send,
+    {
+        self.0.spawn_on(Box::pin(task) as BoxedTask<T>, runtime)
+    }
+
     /// As [`tokio::task::JoinSet::spawn_local`].
+    #[track_caller]
     pub fn spawn_local(&mut self, task: impl Future<Output = T> + 'static) -> AbortHandle {
         self.0.spawn_local(Box::pin(task) as LocalTask<T>)
     }

@@ -41,7 +41,8 @@ def parts(known):
                 if dependency["pkg"] not in found:
                     found.add(dependency["pkg"])
                     waiting.append(dependency["pkg"])
-    return sorted((packages[id] for id in found), key=lambda it: (it["name"], it["version"]))
+    others = (packages[id] for id in found if packages[id]["source"])
+    return sorted(others, key=lambda it: (it["name"], it["version"]))
 
 
 def texts(package):

@@ -3,8 +3,9 @@
 use crate::config::{BackendChoice, Config, Mode, Offload, ProxyConfig, ProxyKind, Scope};
 use crate::dispatch::{Dispatcher, Group, MemberQuestions, Upstream};
 use crate::dns::household::Household;
+use crate::family::Family;
 use crate::fault::{self, Fault};
-use crate::firewall::{Family, LanPolicy, Policy, Ruleset};
+use crate::firewall::{LanPolicy, Policy, Ruleset};
 use crate::inbound::token::Token;
 use crate::mark::Fwmark;
 use crate::net::Outbound;
@@ -217,7 +218,7 @@ pub(super) fn dns(config: &Config, addresses: &[IpAddr], token: Option<&Token>) 
     let mut answers = dns.answers.clone();
     // It is a name: a token is one label.
     if let Some(Ok(name)) = token.map(|token| crate::dns::proof_name(token.text()).parse()) {
-        answers.hosts.insert(name, Family::ALL.map(firewall::probe::address).into());
+        answers.hosts.insert(name, Family::ALL.map(crate::probe::address).into());
     }
     dns::Settings {
         listen: addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),

@@ -7,7 +7,8 @@ use super::notify;
 use super::proof::CaptureWay;
 use super::shared_rules::SharedRules;
 use crate::dispatch::Current;
-use crate::firewall::{self, Family, Switches};
+use crate::family::Family;
+use crate::firewall::{self, Switches};
 use crate::task;
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! What the heartbeat found last of each way of capture, for those who ask.
 
 use super::proof::CaptureWay;
-use crate::firewall::Family;
+use crate::family::Family;
 use crate::sync::lock;
 use crate::view::CaptureView;
 use std::sync::Mutex;

@@ -2,15 +2,16 @@
 //! program's, through all programs' hooks and our very redirect, and come back with our answer.
 //! Where foreign UDP is captured, so does a datagram, on its own way.
 //!
-//! They go to an address that our rules redirect at any time ([`firewall::probe`]), from sockets
+//! They go to an address that our rules redirect at any time ([`crate::probe`]), from sockets
 //! without our mark ([`net::probe`](crate::net::probe)). Only this process knows what they are
 //! answered with ([`Token`]), so that another program's redirect is no proof.
 
 use crate::dns;
-use crate::firewall::{Family, probe};
+use crate::family::Family;
 use crate::inbound::tcp::Inbound;
 use crate::inbound::token::Token;
 use crate::net::{self, is_no_memory_or_descriptor};
+use crate::probe;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -6,7 +6,8 @@ use super::today::{DayBytes, DayMoment};
 use super::upkeep;
 use crate::config::{BodyOrigin, Config, Purpose, SubscriptionConfig};
 use crate::dispatch::Upstream;
-use crate::firewall::{DirectBytes, DirectCounts, DirectReason, Family};
+use crate::family::Family;
+use crate::firewall::{DirectBytes, DirectCounts, DirectReason};
 use crate::stats::{LiveFlow, LiveKind, NameOutcome, Stats};
 use crate::view::{
     Bytes, DirectView, FlowView, ProxyView, StatusView, SubscriptionView, TodayView, TrafficView,

@@ -3,9 +3,8 @@
 
 use super::error::Error;
 use crate::dns::bootstrap::Exempt;
-use crate::firewall::{
-    self, DirectCounts, DirectSums, Family, Installed, KernelAnswer, Ruleset, Switches,
-};
+use crate::family::Family;
+use crate::firewall::{self, DirectCounts, DirectSums, Installed, KernelAnswer, Ruleset, Switches};
 use crate::route::{Route, Teach};
 use crate::sync::lock;
 use crate::task;

@@ -5,13 +5,13 @@
 //! is changed; what is found is a line for the operator, with the command that lets our packets
 //! pass.
 
-use super::family::Family;
 use super::nftables::table::Protocol;
 use super::nftables::trace::{Dropped, TracedPort, Tracer};
-use super::probe;
 use super::tools::Iptables;
 use super::tools::command;
+use crate::family::Family;
 use crate::net;
+use crate::probe;
 use crate::search_path;
 use socket2::Socket;
 use std::net::SocketAddr;

@@ -23,7 +23,6 @@
 //! the table says (martian destinations, RFC 4291 section 2.5.3). They are known by their protocol
 //! number, so that a cleanup needs no memory.
 
-use super::family::Family;
 use super::netlink::route;
 use super::netlink::route::{
     PROTOCOL, RT_SCOPE_HOST, RT_SCOPE_UNIVERSE, RTA_DST, RTA_OIF, RTA_PRIORITY, RTM_DELROUTE,
@@ -32,6 +31,7 @@ use super::netlink::route::{
 use super::netlink::{Attributes, NLM_F_CREATE, NLM_F_EXCL, attribute, u32_at};
 use super::network::NetworkLink;
 use super::policy::Policy;
+use crate::family::Family;
 use crate::warnings::Complaint;
 use nix::errno::Errno;
 use std::io;

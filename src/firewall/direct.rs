@@ -19,8 +19,8 @@
 //! conntrack did not know until then), what exempt programs and hosts send, what snet sends itself,
 //! and packets of offloaded flows, which no chain sees.
 
-use super::family::Family;
 use super::sets::Set;
+use crate::family::Family;
 
 /// Why the kernel sends a connection directly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What a set holds, in the terms of ipset and of nf_tables alike.
 
-use super::family::Family;
+use crate::family::Family;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::fmt;
 use std::net::IpAddr;

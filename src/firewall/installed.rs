@@ -2,11 +2,11 @@
 
 use super::direct::DirectCounts;
 use super::error::Error;
-use super::family::Family;
 use super::flow::Flow;
 use super::look_up::KernelAnswer;
 use super::ruleset::Ruleset;
 use super::switch::Switches;
+use crate::family::Family;
 use crate::route::Route;
 use std::fmt::Debug;
 use std::net::IpAddr;

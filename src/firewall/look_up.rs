@@ -4,13 +4,13 @@
 //! packet is sent, and a rule that another program has put before ours is not seen here.
 
 use super::error::Error;
-use super::family::Family;
 use super::ladder::{Destination, LADDER, Verdict};
 use super::netlink::route;
 use super::policy::Foreign;
 use super::ruleset::Ruleset;
 use super::sets::Set;
 use super::switch::OnFailure;
+use crate::family::Family;
 use crate::route::Route;
 use std::net::{IpAddr, Ipv4Addr};
 

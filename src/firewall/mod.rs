@@ -37,14 +37,9 @@ mod third_party;
 mod tools;
 mod whereabouts;
 
-use crate::{exempt_programs, family};
-
 #[cfg(test)]
 mod tests;
 
-pub use crate::exempt_programs::{Cgroup, ExemptPrograms, cgroup_path};
-pub use crate::family::Family;
-pub use crate::probe;
 pub use backend::{
     Backend, Cleaned, Prepared, cleanup, has_table, is_closed, offloaded, render, shortfalls,
     try_nftables,

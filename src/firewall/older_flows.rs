@@ -11,13 +11,13 @@
 //! flow to a foreign destination like any other. What begins outside later is noted by the packets
 //! as well.
 
-use super::family::Family;
 use super::flow::Flow;
 use super::netlink::flows;
 use super::policy::{Datagrams, Foreign, QUIC};
-use super::probe::DNS_PORT;
 use super::ruleset::Ruleset;
 use super::switch::OnFailure;
+use crate::family::Family;
+use crate::probe::DNS_PORT;
 use crate::route::{Learned, Route};
 use crate::target::Target;
 use std::collections::HashSet;

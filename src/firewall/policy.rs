@@ -1,8 +1,8 @@
 //! What the operator wants of the kernel: read from the configuration, and never changed.
 
-use super::exempt_programs::ExemptPrograms;
-use super::family::Family;
 use super::switch::OnFailure;
+use crate::exempt_programs::ExemptPrograms;
+use crate::family::Family;
 use crate::ipset::IpSet;
 use crate::mark::Fwmark;
 use crate::route::Rules;

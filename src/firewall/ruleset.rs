@@ -3,8 +3,8 @@
 use super::environment::Environment;
 use super::environment::lan::Interface;
 use super::error::Error;
-use super::family::Family;
 use super::policy::{Datagrams, Foreign, Policy};
+use crate::family::Family;
 use std::net::IpAddr;
 use std::sync::Arc;
 

@@ -2,9 +2,9 @@
 
 use super::entry::{Entry, halves_v4, halves_v6};
 use super::environment::lan::{Interface, anywhere};
-use super::family::Family;
 use super::names::PREFIX;
 use super::ruleset::Ruleset;
+use crate::family::Family;
 use crate::ipset::IpSet;
 use crate::route::Route;
 use ipnet::IpNet;

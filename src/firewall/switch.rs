@@ -7,7 +7,7 @@
 //! [`RULE_LIFETIME`](super::RULE_LIFETIME) only. So a daemon that is dead or hangs leaves both on
 //! [`Switch::Off`], and then [`OnFailure`] decides.
 
-use super::family::Family;
+use crate::family::Family;
 use std::time::Duration;
 
 /// The rules act for so long after a beat.

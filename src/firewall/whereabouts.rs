@@ -1,10 +1,10 @@
 //! Where a host is, seen from this machine, and whether the rules take its connections: for those
 //! who ask why a device does not work.
 
-use super::family::Family;
 use super::netlink::route::survey;
 use super::network::Network;
 use super::ruleset::Ruleset;
+use crate::family::Family;
 use std::io;
 use std::net::IpAddr;
 

@@ -4,7 +4,7 @@
 //! A script is random sizes, pauses, half-closes and resets for either program. The model: without
 //! a reset, each program receives all that the other one sent, then the end; with one, what was
 //! received is a prefix of what was sent, and the other program sees a reset or an end, never
-//! silence. 500 cases by default; `SNET_CASES=100000 cargo test --release --lib
+//! silence. 500 cases by default; `SNET_CASES=100000 cargo test --release -p snet-engine
 //! relay::property` is the full run.
 
 use super::tests::{Kind, SEALED, SEALED_2022, far_end, seal, stream, tcp_pair};

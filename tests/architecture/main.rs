@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Folders with Rust of ours.
-const FOLDERS: [&str; 6] = ["src", "tests", "benches", "examples", "fuzz", "lab"];
+const FOLDERS: [&str; 7] = ["src", "engine", "tests", "benches", "examples", "fuzz", "lab"];
 
 const LONGEST_FILE: usize = 450;
 

@@ -2,7 +2,7 @@
 //! answered.
 
 use crate::daemon::proof::{ProofFailure, ProofPart, asked, bounded};
-use crate::firewall::Family;
+use crate::family::Family;
 use crate::inbound::token::Token;
 use crate::net::Outbound;
 use crate::task::JoinSet;

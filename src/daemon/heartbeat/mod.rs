@@ -16,7 +16,8 @@ pub(super) use judge::LossPolicy;
 pub(super) use listeners::Listeners;
 
 use super::proof::{CaptureWay, Finding, PATIENCE, Proof, ProofFailure};
-use crate::firewall::{Family, Switch, Switches};
+use crate::family::Family;
+use crate::firewall::{Switch, Switches};
 use judge::{FamilyState, Judge};
 use report::{Report, told_of};
 use std::sync::Arc;

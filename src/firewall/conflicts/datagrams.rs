@@ -1,8 +1,8 @@
 //! What keeps UDP from being captured, or its replies from coming back.
 
 use super::{closed, shut};
+use crate::family::Family;
 use crate::firewall::environment::lan::LanSide;
-use crate::firewall::family::Family;
 use crate::firewall::names::CHAIN;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::third_party::reverse_path::tunnel_guards;

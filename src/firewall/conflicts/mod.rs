@@ -8,8 +8,8 @@
 
 mod datagrams;
 
+use crate::family::Family;
 use crate::firewall::environment::lan::LanSide;
-use crate::firewall::family::Family;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::third_party::from_tools::native_rules;
 use crate::firewall::tools::Iptables;

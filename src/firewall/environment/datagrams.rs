@@ -1,7 +1,7 @@
 //! What keeps UDP from being captured here, although the policy wants it.
 
 use super::lan::LanSide;
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::policy::Policy;
 use crate::firewall::policy_routes;
 use crate::firewall::third_party::from_tools::native_rules;

@@ -4,8 +4,8 @@
 //! uplink until it goes away, and a glob does not make one LAN side; its own name does (a machine
 //! with one interface that routes for its neighbours).
 
+use crate::family::Family;
 use crate::firewall::error::Error;
-use crate::firewall::family::Family;
 use crate::firewall::network::{Network, NetworkLink};
 use crate::firewall::policy::{LanPolicy, Policy};
 use crate::firewall::third_party::{Hook, Packet, ThirdParty};

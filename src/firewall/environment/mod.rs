@@ -6,11 +6,11 @@ pub(super) mod lan;
 pub(super) mod offload;
 
 use super::error::Error;
-use super::exempt_programs::Cgroup;
 use super::netlink::route::survey;
 use super::network::Network;
 use super::policy::Policy;
 use super::third_party::ThirdParty;
+use crate::exempt_programs::Cgroup;
 use crate::ipset::IpSet;
 use datagrams::DatagramLimits;
 use lan::LanSide;

@@ -32,15 +32,15 @@ use super::table::{
     CAPTURE, DATAGRAMS, FORWARDED, INBOUND, IptablesChain, IptablesTable, LAN_UDP, LEARN, OUTSIDE,
     Part, STRAY, TAKE, TPROXY, UDP,
 };
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::ladder::{Destination, LADDER, Verdict};
 use crate::firewall::names::CHAIN;
 use crate::firewall::policy::{Datagrams, Foreign, QUIC};
-use crate::firewall::probe;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::{OLDER_LIFETIME, Set, TAKEN_LIFETIME};
 use crate::firewall::switch::OnFailure;
 use crate::mark::Fwmark;
+use crate::probe;
 
 /// The rules that stand before all others in the chain of OUTPUT: replies to what was captured.
 pub(super) fn replies(ruleset: &Ruleset) -> [String; 2] {

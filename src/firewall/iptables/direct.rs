@@ -4,9 +4,9 @@
 
 use super::parts;
 use super::table::{DOWN, IptablesChain, IptablesTable, LABEL, Part, TALLY, UP};
+use crate::family::Family;
 use crate::firewall::direct::{COUNTED, DirectCounts, DirectReason};
 use crate::firewall::error::Error;
-use crate::firewall::family::Family;
 use crate::firewall::ladder::Destination;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::tools::Iptables;

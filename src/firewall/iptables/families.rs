@@ -2,8 +2,8 @@
 
 use super::residue;
 use super::table::Part;
+use crate::family::Family;
 use crate::firewall::error::Error;
-use crate::firewall::family::Family;
 use crate::firewall::policy::{Ipv6, Policy};
 use crate::firewall::switch::OnFailure;
 use crate::firewall::tools::{Ipset, Iptables, kernel_has};

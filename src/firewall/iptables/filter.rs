@@ -8,7 +8,7 @@ use super::table::{
     CLOSED, FILTER, FOREIGN, INACTIVE, INPUT, IptablesChain, IptablesTable, LAN, OUTPUT, Part,
     REJECT, RUNGS, STRAY,
 };
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::ladder::{Destination, LADDER, LINK_LOCAL, Verdict};
 use crate::firewall::names::CHAIN;
 use crate::firewall::policy::{Datagrams, Foreign, QUIC};

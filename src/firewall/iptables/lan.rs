@@ -2,7 +2,7 @@
 
 use super::matches::{in_set, inactive, marked};
 use super::table::{IptablesChain, LAN, LAN_DNS, TCP};
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::names::ZONE;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;

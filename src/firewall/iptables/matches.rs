@@ -1,10 +1,10 @@
 //! The matches of iptables that several tables ask. Pure.
 
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::ladder::Destination;
-use crate::firewall::probe;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
+use crate::probe;
 
 /// The match, with a space behind it if there is one.
 pub(super) fn to(destination: Destination, family: Family) -> String {

@@ -1,7 +1,7 @@
 //! What another program emptied or destroyed, by the number of entries in each set. Pure.
 
 use super::sets::create;
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::{Set, SetKind};
 use std::collections::HashMap;

@@ -101,7 +101,7 @@ mod turn;
 
 pub(super) use handle::IptablesRules;
 
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::ruleset::Ruleset;
 use std::fmt::Write;
 

@@ -7,8 +7,8 @@
 
 use super::sets;
 use super::table::{Part, TRIAL};
+use crate::family::Family;
 use crate::firewall::error::Error;
-use crate::firewall::family::Family;
 use crate::firewall::names::PREFIX;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::tools::{Ipset, Iptables};

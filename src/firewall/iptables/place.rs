@@ -12,9 +12,9 @@ use super::residue::Residue;
 use super::rules;
 use super::table::Part;
 use super::text;
+use crate::family::Family;
 use crate::fault::{self, Step};
 use crate::firewall::error::Error;
-use crate::firewall::family::Family;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::tools::Iptables;
 

@@ -5,9 +5,9 @@
 use super::residue;
 use super::residue::Residue;
 use super::sets;
+use crate::family::Family;
 use crate::fault::{self, Step};
 use crate::firewall::error::Error;
-use crate::firewall::family::Family;
 use crate::firewall::names::PREFIX;
 use crate::firewall::tools::{Ipset, Iptables};
 use std::fmt;

@@ -19,7 +19,7 @@
 use super::residue::Residue;
 use super::rules;
 use super::table::{IptablesTable, Part};
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::policy::Foreign;
 use crate::firewall::ruleset::Ruleset;
 use std::fmt::Write;
@@ -56,7 +56,7 @@ pub(in crate::firewall) fn text(
     new: &Ruleset,
     family: Family,
 ) -> Option<String> {
-    // The same path may be another cgroup by now, see [`crate::firewall::exempt_programs`].
+    // The same path may be another cgroup by now, see [`crate::exempt_programs`].
     let is_stale = old.environment.cgroups != new.environment.cgroups;
     let of = |ruleset: &Ruleset| {
         let mut tables = rules::tables(ruleset, family);

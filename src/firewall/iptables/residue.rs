@@ -6,7 +6,7 @@
 
 use super::table::INPUT;
 use super::table::{IptablesTable, Part};
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::names::is_ours;
 use crate::firewall::third_party::words::Words;
 use std::fmt::Write;

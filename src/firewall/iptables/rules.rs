@@ -12,7 +12,7 @@ use super::filter::filter;
 use super::lan;
 use super::matches::{exempt, in_set, inactive, loopback, marked, queries, to, to_probe};
 use super::table::{IptablesChain, IptablesTable, LAN_UDP, LINK, PROBE, Part, TCP, UDP};
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::ladder::{LADDER, LINK_LOCAL, Verdict};
 use crate::firewall::names::{CHAIN, ZONE};
 use crate::firewall::policy::Foreign;

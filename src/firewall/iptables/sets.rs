@@ -3,7 +3,7 @@
 //! Each exists once for a family, since an ipset holds one family only. Format: ipset(8),
 //! "restore".
 
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::flow::Flow;
 use crate::firewall::netlink::ipset::Change;
 use crate::firewall::ruleset::Ruleset;

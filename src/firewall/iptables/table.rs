@@ -1,7 +1,7 @@
 //! Our part of one table of iptables, as a value: its chains and the jumps that lead to them.
 
+use crate::family::Family;
 use crate::firewall::direct::DirectReason;
-use crate::firewall::family::Family;
 use crate::firewall::names::CHAIN;
 use crate::mark::Fwmark;
 

@@ -1,7 +1,7 @@
 //! The tables of one family as text for `iptables-restore`. Pure.
 
 use super::rules::tables;
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::tools::LOCK_SECONDS;
 use std::fmt::Write;

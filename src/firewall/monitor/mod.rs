@@ -9,14 +9,14 @@ pub(super) mod backoff;
 
 use super::device_routes;
 use super::environment::Environment;
-use super::exempt_programs::CgroupEvents;
-use super::family::Family;
 use super::netlink::route::Changes;
 use super::netlink::tables::TableChanges;
 use super::policy::Policy;
 use super::policy_routes::PolicyRouteFollower;
 use super::ruleset::Ruleset;
 use super::tools::has_silent_tables;
+use crate::exempt_programs::CgroupEvents;
+use crate::family::Family;
 use crate::warnings::Complaint;
 use backoff::RepairBackoff;
 use nix::errno::Errno;

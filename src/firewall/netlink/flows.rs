@@ -14,7 +14,7 @@ use super::conntrack::{
 };
 use super::{Attributes, Message, NFGENMSG, NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR, attribute};
 use super::{nfgenmsg, route};
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::flow::Flow;
 use crate::firewall::names::ZONE;
 use crate::firewall::netlink;

@@ -8,7 +8,7 @@ use super::{
     Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, attribute,
     attributes, u16_at, u32_at,
 };
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::netlink;
 use crate::firewall::network::{Address, LinkRoute, Network, NetworkLink};
 use ipnet::IpNet;

@@ -12,7 +12,7 @@ use super::sets::successor;
 use super::table::{BaseHook, Element, NftChain, NftSet, NftTable, SetKey, Shape};
 use super::text::line;
 use super::values::octets;
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::netlink::{Attributes, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use std::net::SocketAddr;
 use std::time::Duration;

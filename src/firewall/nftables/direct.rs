@@ -8,8 +8,8 @@ use super::numbers::{
 };
 use super::table::{ChainKind, Expression, NftChain, NftRule, NftTable, Point};
 use super::{connection::TableConnection, error::Error, numbers};
+use crate::family::Family;
 use crate::firewall::direct::{COUNTED, DirectCounts, DirectReason};
-use crate::firewall::family::Family;
 use crate::firewall::ladder::Destination;
 use crate::firewall::names::TABLE;
 use crate::firewall::netlink::{Message, NFGENMSG, attribute};

@@ -4,7 +4,7 @@
 use super::matches::marked;
 use super::sets::set_name;
 use super::table::{Expression, Is, NftRule};
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets;
 

@@ -11,7 +11,7 @@ use super::message::NFTA_LIST_ELEM;
 use super::numbers::*;
 use super::table::{AddressType, Expression, Is, Protocol, Way};
 use super::values::{LABELS, label_bits, octets};
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::netlink::Attributes;
 use crate::mark::Fwmark;
 use ipnet::IpNet;

@@ -11,7 +11,7 @@ use super::sets::{ALIVE, ALIVE_DATAGRAMS, REJECTED, REJECTED_DATAGRAMS, SETTLED,
 use super::table::{
     ChainKind, Expression, InterfaceName, Is, NftChain, NftRule, Point, Protocol, Way,
 };
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::ladder::{Destination, LADDER, Verdict};
 use crate::firewall::policy::{Datagrams, Foreign, QUIC};
 use crate::firewall::ruleset::Ruleset;

@@ -3,10 +3,10 @@
 
 use super::error::Error;
 use super::kernel_table::KernelTable;
+use crate::family::Family;
 use crate::firewall::change_listener::ChangeListener;
 use crate::firewall::conflicts;
 use crate::firewall::environment::Environment;
-use crate::firewall::family::Family;
 use crate::firewall::iptables::admission::Admission;
 use crate::firewall::monitor::{Follow, Repair};
 use crate::firewall::ruleset::Ruleset;

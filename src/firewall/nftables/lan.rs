@@ -18,8 +18,8 @@ use super::sets::ALIVE;
 use super::table::{
     AddressType, ChainKind, Expression, InterfaceName, Is, NftChain, NftRule, Point, Protocol,
 };
+use crate::family::Family;
 use crate::firewall::environment::lan::LanSide;
-use crate::firewall::family::Family;
 use crate::firewall::names::ZONE;
 use crate::firewall::policy::Foreign;
 use crate::firewall::ruleset::Ruleset;

@@ -4,11 +4,11 @@ use super::sets::{ALIVE, set_name};
 use super::table::{
     AddressType, BaseHook, ChainKind, Expression, Is, NftChain, NftRule, Point, Protocol, Way,
 };
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::ladder::{Destination, LINK_LOCAL};
-use crate::firewall::probe;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
+use crate::probe;
 use ipnet::IpNet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -87,8 +87,8 @@ pub(super) mod translation;
 mod udp;
 mod values;
 
-use super::family::Family;
 use super::ruleset::Ruleset;
+use crate::family::Family;
 use std::fmt::Write;
 
 pub use error::Error;

@@ -29,7 +29,7 @@ use super::sets;
 use super::table::{
     ChainKind, Expression, InterfaceName, NftChain, NftFlowtable, NftTable, Point, Protocol,
 };
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::ladder::{Destination, LADDER};
 use crate::firewall::names::TABLE;
 use crate::firewall::ruleset::Ruleset;

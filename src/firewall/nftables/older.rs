@@ -11,7 +11,7 @@ use super::error::Error;
 use super::message::{Act, NFTA_LIST_ELEM};
 use super::numbers::NFTA_DATA_VALUE;
 use super::sets::set_name;
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::flow::Flow;
 use crate::firewall::names::TABLE;
 use crate::firewall::netlink::{Message, NFGENMSG, attribute, attributes};

@@ -14,7 +14,7 @@ use super::owner::FoundTable;
 use super::rules;
 use super::sets;
 use super::table::{NftTable, Shape};
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::names::TABLE;
 use crate::firewall::policy::Datagrams;
 use crate::firewall::switch::RULE_LIFETIME;

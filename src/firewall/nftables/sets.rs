@@ -1,9 +1,9 @@
 //! The sets of the table. Pure.
 
 use super::table::{Element, InterfaceName, NftSet, SetKey, Shape};
+use crate::family::Family;
 use crate::firewall::entry::Entry;
 use crate::firewall::environment::lan::LanSide;
-use crate::firewall::family::Family;
 use crate::firewall::flow::Flow;
 use crate::firewall::names::PREFIX;
 use crate::firewall::ruleset::Ruleset;

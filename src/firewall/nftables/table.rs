@@ -4,7 +4,7 @@
 //! [`batch`](super::batch) and [`expression`](super::expression) give it to the kernel. Only what
 //! we say can be said: an [`Expression`] is one of ours, not one of nft's.
 
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::mark::Fwmark;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

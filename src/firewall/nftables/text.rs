@@ -4,7 +4,7 @@ use super::table::{
     AddressType, ChainKind, Element, Expression, InterfaceName, Is, NftChain, NftFlowtable,
     NftTable, Protocol, SetKey, Shape, Way,
 };
-use crate::firewall::family::Family;
+use crate::family::Family;
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 

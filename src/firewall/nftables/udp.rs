@@ -41,14 +41,14 @@ use super::sets::{ALIVE_DATAGRAMS, REJECTED_DATAGRAMS, set_name};
 use super::table::{
     AddressType, ChainKind, Expression, InterfaceName, Is, NftChain, NftRule, Point, Protocol, Way,
 };
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::ladder::{Destination, LADDER, Verdict};
 use crate::firewall::policy::{Datagrams, Foreign, QUIC};
-use crate::firewall::probe;
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::sets::Set;
 use crate::firewall::switch::OnFailure;
 use crate::mark::Fwmark;
+use crate::probe;
 use std::net::SocketAddr;
 
 const LATE: &str = "udp-late";

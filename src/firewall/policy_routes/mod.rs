@@ -35,8 +35,8 @@
 mod follower;
 mod rule;
 
+use crate::family::Family;
 use crate::firewall::error::Error;
-use crate::firewall::family::Family;
 use crate::firewall::netlink::route;
 use crate::firewall::netlink::route::{
     PROTOCOL, RT_SCOPE_HOST, RT_SCOPE_UNIVERSE, RTA_OIF, RTA_PRIORITY, RTM_DELROUTE, RTM_NEWROUTE,

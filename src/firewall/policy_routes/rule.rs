@@ -1,6 +1,6 @@
 //! The rules of policy routing, as they are written to the kernel and read from it.
 
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::netlink::route::{self, PROTOCOL, number};
 use crate::firewall::netlink::{Attributes, attributes, u32_at};
 use crate::mark::Fwmark;

@@ -3,8 +3,8 @@
 use super::installed::Handle;
 use super::traffic::redirect_port;
 use super::{router_of_the_network, ruleset, set};
+use crate::family::Family;
 use crate::firewall::direct::{DirectBytes, DirectCounts, DirectReason, DirectSums};
-use crate::firewall::family::Family;
 use crate::firewall::policy::Policy;
 use crate::firewall::ruleset::Ruleset;
 use crate::mark::Fwmark;

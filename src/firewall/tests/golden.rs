@@ -2,7 +2,7 @@
 //! writes them anew; read the difference before you commit it.
 
 use super::{router, ruleset, set};
-use crate::firewall::exempt_programs::{Cgroup, ExemptPrograms};
+use crate::exempt_programs::{Cgroup, ExemptPrograms};
 use crate::firewall::iptables::render;
 use crate::firewall::policy::{Datagrams, Ipv6};
 use crate::firewall::ruleset::Ruleset;

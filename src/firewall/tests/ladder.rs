@@ -6,8 +6,8 @@
 //! of its links, and the proxy servers.
 
 use super::{ruleset, set};
+use crate::family::Family;
 use crate::firewall::entry::Entry;
-use crate::firewall::family::Family;
 use crate::firewall::iptables;
 use crate::firewall::nftables;
 use crate::firewall::nftables::table::{Expression, Is};

@@ -1,7 +1,7 @@
 //! From every state to installed, and back to what was there before.
 
 use super::{router, ruleset};
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::iptables::IptablesRules;
 use crate::firewall::iptables::reconcile::cleanup;
 use crate::firewall::iptables::{sets, text};

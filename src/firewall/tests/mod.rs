@@ -31,9 +31,9 @@ mod replace;
 mod router;
 mod traffic;
 
+use crate::exempt_programs::ExemptPrograms;
 use crate::firewall::environment::Environment;
 use crate::firewall::environment::lan::{Interface, LanSide};
-use crate::firewall::exempt_programs::ExemptPrograms;
 use crate::firewall::policy::{Datagrams, Ipv6, LanPolicy, Policy};
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::switch::OnFailure;

@@ -1,7 +1,7 @@
 //! Asks the tools for the rules of others.
 
 use super::{ThirdParty, listed, saved};
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::tools::Iptables;
 use crate::firewall::tools::command::run;
 use crate::search_path::find;

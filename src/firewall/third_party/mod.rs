@@ -14,7 +14,7 @@ pub(crate) mod reverse_path;
 mod saved;
 pub(super) mod words;
 
-use super::family::Family;
+use crate::family::Family;
 use crate::ipset::{IpSet, reserved};
 use ipnet::IpNet;
 use std::collections::BTreeMap;

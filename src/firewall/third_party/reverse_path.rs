@@ -1,7 +1,7 @@
 //! Chains of nf_tables that ask whether a packet came in the right way, as `nft list ruleset`
 //! prints them: firewalld has one (IPv6_rpfilter), NixOS another, wg-quick a third.
 
-use crate::firewall::family::Family;
+use crate::family::Family;
 
 /// A chain at prerouting that drops what came in the wrong way, and does not except `lo`.
 #[derive(Clone, Debug, PartialEq, Eq)]

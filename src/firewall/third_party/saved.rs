@@ -5,7 +5,7 @@ use super::{
     Base, Condition, Hook, InterfacePattern, Sense, Then, ThirdPartyChain, ThirdPartyRule,
     ThirdPartyTable,
 };
-use crate::firewall::family::Family;
+use crate::family::Family;
 use crate::firewall::names::is_ours;
 
 /// Modules that ask nothing by themselves, only by their options.

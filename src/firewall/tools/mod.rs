@@ -1,7 +1,7 @@
 //! Which firewall tools this machine has.
 
 use super::error::Error;
-use super::family::Family;
+use crate::family::Family;
 use command::run;
 pub(super) mod command;
 

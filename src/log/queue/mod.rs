@@ -167,13 +167,13 @@ impl Queue {
     }
 
     /// The same, and on as long as the reader would take more: then it is the writer that is slow,
-    /// on a processor that has no time for it.
+    /// on a processor that has no time for it. (What the journal would take nobody can ask.)
     pub(super) fn flush_to(&self, limit: Duration, would_take: impl Fn() -> bool) -> bool {
         for _ in 0..MOST_LIMITS {
             if self.flush(limit) {
                 return true;
             }
-            if !would_take() {
+            if self.output.journal.is_some() || !would_take() {
                 return false;
             }
         }

@@ -59,7 +59,7 @@ fn lines_come_out_in_order_and_those_from_before_the_writer_too() {
 #[test]
 fn a_slow_writer_is_waited_for_and_a_reader_that_does_not_read_is_not() {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let (queue, slow) = (queue(MOST), Duration::from_millis(30));
+    let (queue, slow) = (queue(MOST), Duration::from_millis(200));
     say(&queue, "the reason of the end");
     assert!(!queue.flush_to(slow, || false), "no writer, and nobody who reads");
     let late = Arc::clone(&queue);

@@ -21,14 +21,15 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use tokio::io::Interest;
 
-/// Datagrams for each system call.
+/// Datagrams for each system call, at the most and at first.
 const BATCH: usize = 32;
+const FEWEST: usize = 4;
 
 /// Datagrams that came in.
 #[derive(Debug)]
 pub struct Inbox {
     headers: MultiHeaders<SockaddrStorage>,
-    /// Room for each datagram, one behind the other.
+    /// Room for each datagram, one behind the other, for as many as were ever wanted at once.
     buffers: Box<[u8]>,
     room: usize,
     received: Vec<(usize, Asker)>,
@@ -56,7 +57,7 @@ impl UdpListener {
     pub fn inbox(&self, room: usize) -> Inbox {
         Inbox {
             headers: self.headers(),
-            buffers: vec![0; room * BATCH].into_boxed_slice(),
+            buffers: vec![0; room * FEWEST].into_boxed_slice(),
             room,
             received: Vec::with_capacity(BATCH),
         }
@@ -89,7 +90,7 @@ impl UdpListener {
     /// # Errors
     /// `WouldBlock`: none is there. Pending ICMP errors of former replies come here too.
     pub fn try_receive_all(&self, inbox: &mut Inbox) -> io::Result<()> {
-        inbox.received.clear();
+        inbox.clear();
         let taken = self.socket.try_io(Interest::READABLE, || {
             inbox.fill(self.socket.as_raw_fd())?;
             // This tells the runtime that the socket is empty.
@@ -124,7 +125,19 @@ impl UdpListener {
 impl Inbox {
     /// Whether the last call filled it, so that more datagrams may wait.
     pub fn is_full(&self) -> bool {
-        self.received.len() == BATCH
+        self.received.len() == self.most()
+    }
+
+    fn most(&self) -> usize {
+        self.buffers.len() / self.room
+    }
+
+    /// Empties it, and makes it larger if it was full.
+    fn clear(&mut self) {
+        if self.is_full() && self.most() < BATCH {
+            self.buffers = vec![0; 2 * self.buffers.len()].into_boxed_slice();
+        }
+        self.received.clear();
     }
 
     /// The datagrams of the last call.
@@ -134,11 +147,12 @@ impl Inbox {
     }
 
     fn fill(&mut self, fd: RawFd) -> io::Result<()> {
+        let most = self.most();
         let mut buffers = self.buffers.chunks_exact_mut(self.room);
         let mut pieces: [[IoSliceMut<'_>; 1]; BATCH] =
             std::array::from_fn(|_| [IoSliceMut::new(buffers.next().unwrap_or_default())]);
-        let messages =
-            recvmmsg(fd, &mut self.headers, pieces.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
+        let (pieces, flags) = (pieces.iter_mut().take(most), MsgFlags::MSG_DONTWAIT);
+        let messages = recvmmsg(fd, &mut self.headers, pieces, flags, None)?;
         for message in messages {
             // A datagram without sender is not to be had over UDP: it cannot be answered.
             let unknown = std::net::SocketAddr::from(([0, 0, 0, 0], 0));

@@ -6,8 +6,8 @@
 mod listing;
 
 use super::{Attributes, Message, NLA_F_NET_BYTEORDER, NLM_F_ACK, NLMSG_ERROR, nfgenmsg};
+use crate::family::Family;
 use crate::firewall::entry::Entry;
-use crate::firewall::family::Family;
 use crate::firewall::netlink;
 use crate::sync::lock;
 use nix::errno::Errno;

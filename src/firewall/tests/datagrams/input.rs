@@ -1,8 +1,8 @@
 //! Beside a firewall that drops what comes in: captured UDP of LAN hosts is let in.
 
 use super::{FOREIGN, Handle, Listener, PORT, asked, house, serve, with_udp};
+use crate::family::Family;
 use crate::firewall::conflicts;
-use crate::firewall::family::Family;
 use crate::firewall::tests::life_cycle::state;
 use crate::firewall::tests::router_of_the_network;
 use crate::firewall::tools::Iptables;

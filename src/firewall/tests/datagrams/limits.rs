@@ -1,8 +1,9 @@
 //! Where something here keeps UDP from being captured: it is rejected, and all else goes on.
 
 use super::{FOREIGN, Handle, Listener, PORT, asked, house, serve, with_udp};
+use crate::family::Family;
+use crate::firewall::Datagrams;
 use crate::firewall::tests::router_of_the_network;
-use crate::firewall::{Datagrams, Family};
 use snet_lab::internet::{Host, Seen, any, at, greet, tcp, udp};
 use snet_lab::kernel::{run, sealed_for, until, variant};
 use snet_lab::{Variant, in_every_variant};

@@ -10,9 +10,11 @@ mod upkeep;
 
 use super::installed::{Handle, backend};
 use super::{of_the_network, router_of_the_network, ruleset, set};
+use crate::family::Family;
 use crate::firewall::policy::Datagrams;
-use crate::firewall::{Family, Flow, LanPolicy, Ruleset, Switches, probe};
+use crate::firewall::{Flow, LanPolicy, Ruleset, Switches};
 use crate::mark::Fwmark;
+use crate::probe;
 use listener::{Listener, asked, send};
 use snet_lab::Variant;
 use snet_lab::house::House;

@@ -2,14 +2,13 @@
 
 use super::listener::{Listener, asked};
 use super::{FOREIGN, PORT, house, serve, with_udp};
+use crate::exempt_programs::ExemptPrograms;
 use crate::firewall::iptables::IptablesRules;
 use crate::firewall::tests::installed::{Handle, backend};
 use crate::firewall::tests::life_cycle::state;
 use crate::firewall::tests::policy_routes::routing;
 use crate::firewall::tests::{of_the_network, router_of_the_network, ruleset};
-use crate::firewall::{
-    Backend, ExemptPrograms, Flow, Installed, OnFailure, Ruleset, Switches, cleanup,
-};
+use crate::firewall::{Backend, Flow, Installed, OnFailure, Ruleset, Switches, cleanup};
 use snet_lab::house::House;
 use snet_lab::internet::{Internet, Seen, any, at, udp};
 use snet_lab::kernel::{run, sealed_for, until};

@@ -5,8 +5,8 @@
 use super::super::router;
 use super::offload::has_flowtables;
 use super::{ruleset, run, set};
-use crate::firewall::Family;
-use crate::firewall::exempt_programs::ExemptPrograms;
+use crate::exempt_programs::ExemptPrograms;
+use crate::family::Family;
 use crate::firewall::nftables::kernel_table::KernelTable;
 use crate::firewall::nftables::{TableOwner, render};
 use crate::firewall::policy::{Datagrams, Ipv6};
