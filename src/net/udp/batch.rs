@@ -128,7 +128,8 @@ impl Inbox {
         self.received.len() == self.most()
     }
 
-    fn most(&self) -> usize {
+    /// As many as one call brings now.
+    pub(super) fn most(&self) -> usize {
         self.buffers.len() / self.room
     }
 

@@ -294,6 +294,7 @@ mod tests {
                     client.socket.send_to(&query, address).await.unwrap();
                 }
             }
+            let most_at_first = inbox.most();
             let mut seen = 0;
             while seen < 2 * MANY {
                 timeout(Duration::from_secs(5), listener.readable()).await.unwrap().unwrap();
@@ -311,6 +312,7 @@ mod tests {
                 }
                 listener.reply_all(&mut outbox, |asker, error| panic!("{asker:?}: {error}"));
             }
+            assert_eq!(inbox.most(), 8 * most_at_first, "it grows while it is full");
             for (client, address) in clients.iter().zip(asked) {
                 for number in 0..MANY {
                     let mut buffer = [0; 100];
