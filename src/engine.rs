@@ -1,8 +1,8 @@
 //! The engine of snet: what every connection, datagram and query passes, and what that needs.
 //!
 //! A crate of its own so that it is made small only where that costs no speed, and the rest as
-//! small as can be (`Cargo.toml`). The modules of both lie side by side, and `src/lib.rs` re-exports
-//! these.
+//! small as can be (`Cargo.toml`). The modules of both lie side by side, and `src/lib.rs`
+//! re-exports these.
 
 pub mod clock;
 pub mod dispatch;
