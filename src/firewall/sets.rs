@@ -178,7 +178,10 @@ impl Set {
                 return self.at_interfaces(&environment.lan.interfaces, family);
             }
         };
-        prefixes(set, family).map(Entry::Prefix).collect()
+        // Counted first: what a vector leaves behind as it grows stays with the allocator.
+        let mut entries = Vec::with_capacity(prefixes(set, family).count());
+        entries.extend(prefixes(set, family).map(Entry::Prefix));
+        entries
     }
 
     /// How many entries [`content`](Self::content) has.
