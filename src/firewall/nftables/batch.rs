@@ -57,12 +57,11 @@ const NFTA_SET_ELEM_FLAGS: u16 = 3;
 const NFTA_SET_ELEM_TIMEOUT: u16 = 4;
 const NFT_SET_ELEM_INTERVAL_END: u32 = 1;
 
-/// About what a range takes, so that a batch that brings a China list grows at once.
-const ELEMENT: usize = 64;
-
 /// Elements in a message: a range of IPv6 with a time-out has 76 bytes, and the list of them at
 /// most 65,535.
 const CHUNK: usize = 800;
+/// About what one takes.
+const ELEMENT: usize = 64;
 
 /// Where struct nlmsghdr keeps its flags.
 const FLAGS: usize = 6;
@@ -121,8 +120,8 @@ impl Batch {
     /// there.
     pub(super) fn create(&mut self, table: &NftTable, ownership: Ownership) {
         let name = self.table;
-        let elements: usize = table.sets.iter().map(|set| set.elements.len()).sum();
-        self.bytes.reserve(elements * ELEMENT);
+        let elements = table.sets.iter().map(|set| set.elements.len());
+        self.bytes.reserve(ELEMENT * elements.sum::<usize>());
         self.push(Act::NewTable, NLM_F_CREATE | NLM_F_EXCL, format!("table {name}"), |new| {
             new.text(NFTA_TABLE_NAME, name);
             new.number(NFTA_TABLE_FLAGS, ownership.flags());
