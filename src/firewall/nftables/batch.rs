@@ -120,8 +120,7 @@ impl Batch {
     /// there.
     pub(super) fn create(&mut self, table: &NftTable, ownership: Ownership) {
         let name = self.table;
-        let elements = table.sets.iter().map(|set| set.elements.len());
-        self.bytes.reserve(ELEMENT * elements.sum::<usize>());
+        self.bytes.reserve(table.sets.iter().map(|set| ELEMENT * set.elements.len()).sum());
         self.push(Act::NewTable, NLM_F_CREATE | NLM_F_EXCL, format!("table {name}"), |new| {
             new.text(NFTA_TABLE_NAME, name);
             new.number(NFTA_TABLE_FLAGS, ownership.flags());
