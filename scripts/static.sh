@@ -120,5 +120,8 @@ for target; do
     build "$target"
 done
 for target; do
-    (cd $place && ls -l "$what-$target$kind"* && sha256sum "$what-$target$kind"*)
+    # The engine's tests are a second file.
+    for file in "$what-$target$kind" "$what-$target-engine"; do
+        [ ! -e "$place/$file" ] || (cd $place && ls -l "$file" && sha256sum "$file")
+    done
 done
