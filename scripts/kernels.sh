@@ -7,6 +7,8 @@
 # SNET is an executable of that architecture, best a static one. SUITE is a release of Debian, whose
 # kernel it is (bullseye 5.10, bookworm 6.1, trixie 6.12, sid the newest; all four by default),
 # ARCHITECTURE amd64, arm64 or armhf. Output of each goes to target/kernels/SUITE-ARCHITECTURE.txt.
+# For another kernel than Debian's put boot/vmlinuz and lib/modules into
+# target/kernels/kernel-NAME-ARCHITECTURE/whole, a file `done` beside, and say NAME/ARCHITECTURE.
 #
 # --without leaves modules out of the machine, as a router's maker does: snet has to come up with what
 # remains, and to say what is missing. The output is then SUITE-ARCHITECTURE-without-MODULES.txt.

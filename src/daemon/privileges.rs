@@ -45,7 +45,7 @@ const UNPRIVILEGED_PORTS: u16 = 1024;
 pub(super) fn needed(config: &Config, purpose: Purpose) -> CapabilitySet {
     let has_rules = purpose == Purpose::Daemon && config.firewall.backend != BackendChoice::None;
     if has_rules {
-        firewall::load_legacy_modules();
+        firewall::load_iptables_modules();
     }
     let lowest_port = match purpose {
         Purpose::Daemon => config.listen.tcp_port.min(config.listen.dns_port),

@@ -60,5 +60,5 @@ pub use netlink::conntrack::Conntrack;
 pub use policy::{Datagrams, Ipv6, LanPolicy, Policy};
 pub use ruleset::Ruleset;
 pub use switch::{OnFailure, RULE_LIFETIME, Switch, Switches};
-pub use tools::{load_legacy_modules, needs_raw_sockets};
+pub use tools::{load_iptables_modules, needs_raw_sockets};
 pub use whereabouts::{HostCapture, HostRelation, Whereabouts};

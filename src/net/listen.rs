@@ -37,7 +37,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     // A port left in TIME_WAIT by the former daemon must not stop the next one.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    free(&socket, address)?;
+    free(&socket)?;
     socket.bind(&address.into())?;
     super::tune(&socket)?;
     socket.listen(BACKLOG)?;
@@ -46,11 +46,11 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// Lets a socket be bound to an address that this machine does not have now (IP_FREEBIND, ip(7)):
 /// it may come, and go, while the socket listens.
-pub(super) fn free(socket: &Socket, address: SocketAddr) -> io::Result<()> {
-    match address {
-        SocketAddr::V4(_) => socket.set_freebind_v4(true),
-        SocketAddr::V6(_) => socket.set_freebind_v6(true),
-    }
+///
+/// The option of IPv4 is heeded by sockets of both families. IPV6_FREEBIND is only there since
+/// Linux 4.15, for raw sockets (84e14fe353de).
+pub(super) fn free(socket: &Socket) -> io::Result<()> {
+    socket.set_freebind_v4(true)
 }
 
 /// Whether this machine has the address now, or it is unspecified.
@@ -188,6 +188,17 @@ mod tests {
         let socket = socket2::SockRef::from(&accepted);
         assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(120));
+    }
+
+    /// Kernels before 4.15 know only the option of IPv4, so it has to do for both families.
+    #[test]
+    fn an_address_may_come_later() {
+        for address in ["192.0.2.77:0", "[2001:db8::77]:0"] {
+            let address: SocketAddr = address.parse().unwrap();
+            assert!(!is_here(address.ip()));
+            assert_eq!(bind(address).unwrap().local_addr().unwrap().ip(), address.ip());
+            assert!(crate::net::udp::bind(address).is_ok());
+        }
     }
 
     #[tokio::test]

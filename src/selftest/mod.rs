@@ -98,6 +98,10 @@ fn run_with(backend: Backend) -> ExitCode {
     if let Err(missing) = tools::require(backend) {
         return unable(&missing);
     }
+    if backend == Backend::Iptables {
+        // As the daemon does; in the cell nothing can be loaded.
+        firewall::load_iptables_modules();
+    }
     let cell = cell::network()
         .and_then(|host| host_command(["cell", &host, &backend.to_string()]).spawn())
         .and_then(|mut cell| cell.wait());

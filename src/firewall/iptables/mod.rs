@@ -88,6 +88,7 @@ mod handle;
 mod lan;
 mod matches;
 mod missing;
+mod old_nat;
 pub(super) mod parts;
 mod place;
 pub(super) mod reconcile;

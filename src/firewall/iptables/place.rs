@@ -6,6 +6,7 @@
 //! first, since a rule of another program that accepts ends the walk; in nat whoever stands before
 //! us is let be.
 
+use super::old_nat;
 use super::renew;
 use super::residue;
 use super::residue::Residue;
@@ -29,7 +30,7 @@ pub(in crate::firewall) fn put(
 ) -> Result<(), Error> {
     refuse_foreign(&iptables.save()?, ruleset, family)?;
     step(Step::PutTables)?;
-    iptables.restore(&text::restore(ruleset, family))?;
+    iptables.restore(&old_nat::completed(text::restore(ruleset, family), family, iptables))?;
     verify(ruleset, family, iptables)
 }
 
@@ -49,7 +50,8 @@ pub(in crate::firewall) fn turn(
     for table in rules::tables(ruleset, family) {
         let nothing = Residue { table: table.part.table().into(), ..Residue::default() };
         let there = found.iter().find(|there| there.table == nothing.table);
-        iptables.restore(&renew::mended(there.unwrap_or(&nothing), &table))?;
+        let text = renew::mended(there.unwrap_or(&nothing), &table);
+        iptables.restore(&old_nat::completed(text, family, iptables))?;
     }
     verify(ruleset, family, iptables)
 }

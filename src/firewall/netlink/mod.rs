@@ -9,6 +9,7 @@ pub(super) mod conntrack;
 pub(super) mod flows;
 pub(super) mod flowtables;
 pub(super) mod ipset;
+pub(super) mod nat_chains;
 pub(super) mod route;
 pub(super) mod tables;
 

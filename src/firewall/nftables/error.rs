@@ -1,6 +1,7 @@
 //! What goes wrong between us and nf_tables.
 
 use super::holder::Holder;
+use crate::firewall::tools::kernel;
 use std::fmt::{self, Display, Formatter};
 use std::io;
 
@@ -106,6 +107,9 @@ const PIECES: [KernelPiece; 9] = [
     KernelPiece::new("type nat", "nft_chain_nat", "kmod-nft-nat").since("5.2"),
 ];
 
+/// The first Linux that has all that snet cannot do without.
+const WHOLE_SINCE: (u32, u32) = (5, 2);
+
 /// Where that comes from which was asked for in these words. The kernel refuses a whole rule, so
 /// each of its pieces may be the missing one.
 struct Brought<'a>(&'a str);
@@ -125,6 +129,10 @@ impl Display for Brought<'_> {
         write!(f, "; try `modprobe -a {modules}`; on OpenWrt: {packages}")?;
         match found.iter().find_map(|piece| piece.since) {
             Some(linux) => write!(f, "; there since Linux {linux}"),
+            None if kernel::is_before(WHOLE_SINCE) => {
+                let (major, minor) = WHOLE_SINCE;
+                write!(f, "; snet needs Linux {major}.{minor} for nftables")
+            }
             None => Ok(()),
         }
     }

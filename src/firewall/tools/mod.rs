@@ -4,12 +4,13 @@ use super::error::Error;
 use crate::family::Family;
 use command::run;
 pub(super) mod command;
+pub(super) mod kernel;
 
 use crate::search_path;
 use rustix::thread::{CapabilitySet, capabilities};
 use std::fmt;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// Seconds to wait for the lock that iptables-legacy takes (/run/xtables.lock).
@@ -24,6 +25,10 @@ pub(super) struct Iptables {
     save: PathBuf,
     restore: PathBuf,
 }
+
+/// A Linux that finds ip_tables by the name of the match icmp, which is in it. (4.14.141 does not,
+/// 4.19.191 does; to load it where it is not needed does no harm.)
+const MATCHES_ARE_FOUND: (u32, u32) = (4, 19);
 
 /// Every table that rules like ours can be in.
 const TABLES: [&str; 4] = ["raw", "mangle", "nat", "filter"];
@@ -71,6 +76,11 @@ impl Iptables {
 
     pub(super) fn is_legacy(&self) -> bool {
         program(&self.save).to_string_lossy().contains("legacy")
+    }
+
+    /// Whether iptables-legacy has a table nat, as far as the kernel says.
+    pub(super) fn is_nat_of_legacy_there(&self) -> bool {
+        legacy_tables(self.family).is_ok_and(|names| names.lines().any(|name| name == "nat"))
     }
 
     /// All tables that exist; none is created by looking.
@@ -141,11 +151,15 @@ pub fn needs_raw_sockets() -> bool {
     Ipset::find().is_ok()
 }
 
-/// Where iptables-legacy is what iptables is, loads what it asks of the kernel. It does that by
-/// itself, but only with CAP_SYS_MODULE; the kernel does not (nf_sockopt.c).
-pub fn load_legacy_modules() {
+/// Loads what iptables asks of the kernel and the kernel does not load by itself: all of it where
+/// iptables-legacy is what iptables is, which does so too, but only with CAP_SYS_MODULE
+/// (nf_sockopt.c); for iptables-nft on an old kernel the match icmp.
+pub fn load_iptables_modules() {
     let is_legacy = |family| Iptables::of_system(family).is_ok_and(|tools| tools.is_legacy());
-    if !Family::ALL.into_iter().any(is_legacy) {
+    let is_there = |family| Iptables::of_system(family).is_ok();
+    let is_needed = Family::ALL.into_iter().any(is_legacy)
+        || kernel::is_before(MATCHES_ARE_FOUND) && Family::ALL.into_iter().any(is_there);
+    if !is_needed {
         return;
     }
     if let Some(modprobe) = search_path::find("modprobe") {
@@ -172,15 +186,19 @@ fn program(tool: &Path) -> PathBuf {
 /// Whether there are legacy tables. `None`: the kernel does not say, since its list belongs to the
 /// real root even inside a user namespace (seen on 6.18: EACCES).
 fn has_legacy_tables(family: Family) -> Option<bool> {
-    let names = match family {
-        Family::V4 => "ip_tables_names",
-        Family::V6 => "ip6_tables_names",
-    };
-    match fs::read_to_string(net(names)) {
+    match legacy_tables(family) {
         Ok(names) => Some(!names.trim().is_empty()),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
         Err(_) => Some(false),
     }
+}
+
+fn legacy_tables(family: Family) -> io::Result<String> {
+    let names = match family {
+        Family::V4 => "ip_tables_names",
+        Family::V6 => "ip6_tables_names",
+    };
+    fs::read_to_string(net(names))
 }
 
 /// /proc/net is that of the process's first thread; this is that of the calling one.

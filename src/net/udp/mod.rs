@@ -99,7 +99,7 @@ pub fn bind(address: SocketAddr) -> io::Result<Bound> {
         None => {}
     }
     socket.set_nonblocking(true)?;
-    super::listen::free(&socket, address)?;
+    super::listen::free(&socket)?;
     socket.bind(&address.into())?;
     Ok(Bound { socket: socket.into(), wildcard })
 }
