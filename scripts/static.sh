@@ -20,12 +20,10 @@ zig=0.15.2 zigbuild=0.24.1
 
 cd -- "$(CDPATH='' dirname -- "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-$HOME/.cargo}/bin
-features='' kind='' what=snet option=''
+features='' profile=release kind='' what=snet option=''
 case ${1-} in
 --small)
-    features=--no-default-features kind=-small option=$1
-    # Slower by a tenth where much flows, and smaller.
-    export CARGO_PROFILE_RELEASE_OPT_LEVEL=z
+    features=--no-default-features profile=small kind=-small option=$1
     ;;
 --tests) what=tests option=$1 ;;
 esac
@@ -89,6 +87,8 @@ build() {
         # The objects that begin and end a program are zig's.
         flags="$flags -C link-self-contained=no"
         std="-Zbuild-std=std,panic_unwind -Zbuild-std-features=optimize_for_size"
+        # A panic ends its connection, as in every build; but one in a destructor ends the small one.
+        [ $profile != small ] || flags="$flags -Zpanic-in-drop=abort"
         export RUSTC_BOOTSTRAP=1
     fi
     export RUSTFLAGS="$flags"
@@ -102,8 +102,8 @@ build() {
             install -m 755 "$built" "$place/tests-$target${crate#snet}"
         done
     else
-        cargo zigbuild --release $features $std --target "$target"
-        install -m 755 "${CARGO_TARGET_DIR:-target}/$target/release/snet" "$place/snet-$target$kind"
+        cargo zigbuild --profile $profile $features $std --target "$target"
+        install -m 755 "${CARGO_TARGET_DIR:-target}/$target/$profile/snet" "$place/snet-$target$kind"
     fi
 }
 

@@ -15,6 +15,7 @@ pub mod share_link;
 pub mod subscription;
 #[cfg(feature = "top")]
 pub mod top;
+#[cfg(feature = "web")]
 pub mod web;
 
 pub use snet_engine::{

@@ -139,6 +139,9 @@ pub fn main() -> ExitCode {
         Some(Command::Delay(of)) => choosing::delay(of),
         Some(Command::Top(of)) => asking::top(of),
         Some(Command::Link(of)) => link::link(&of),
+        Some(Command::Config(_)) if cfg!(not(feature = "import")) => {
+            out::fail(UNAVAILABLE, "this build of snet reads no files of other programs")
+        }
         Some(Command::Config(command)) => import::run(&command),
         Some(Command::Cleanup { keep_closed }) => run::cleanup(keep_closed),
         Some(Command::Selftest { .. } | Command::SelftestHost { .. })

@@ -25,11 +25,18 @@ pub fn load(path: &Path, purpose: Purpose) -> Result<Loaded, ExitCode> {
     })
 }
 
+#[cfg(feature = "import")]
 const ABSENT: &str = "
 It is the file that is taken if none is named: write your proxy into it (README.md has the few lines
 it needs, config.example.toml every key), make it of another program's file with
 `sudo mkdir -p /etc/snet` and `sudo snet config import FILE -o /etc/snet/config.toml`, or name one
 with -c FILE. `snet --help` has all commands.";
+
+#[cfg(not(feature = "import"))]
+const ABSENT: &str = "
+It is the file that is taken if none is named: write your proxy into it (README.md has the few lines
+it needs, config.example.toml every key), or name one with -c FILE. `snet --help` has all
+commands.";
 
 /// Colours, or none.
 #[derive(Clone, Copy)]

@@ -62,9 +62,8 @@ impl ForeignFile {
     /// What to do with it.
     pub(super) fn remedy(self, path: &str) -> String {
         match self {
-            ForeignFile::Xray | ForeignFile::Json => {
-                "snet's own file, in TOML: config.example.toml has every key".into()
-            }
+            ForeignFile::Xray | ForeignFile::Json => OWN.into(),
+            _ if cfg!(not(feature = "import")) => OWN.into(),
             _ => format!(
                 "snet's own file, in TOML; `snet config import {path}` prints one with what this \
                  file says"
@@ -72,6 +71,8 @@ impl ForeignFile {
         }
     }
 }
+
+const OWN: &str = "snet's own file, in TOML: config.example.toml has every key";
 
 /// `[dns]` and `[[proxy]]` are TOML's; `["a"]`, `[{` and `[` alone are not.
 fn is_section(text: &str) -> bool {

@@ -74,6 +74,9 @@ impl Provided {
     /// # Errors
     /// What it is instead, or why none of its servers can be used. Never a secret.
     pub(super) fn of(kept: &KeptBody, reading: BodyReading<'_>) -> Result<Self, String> {
+        if cfg!(not(feature = "import")) {
+            return Err("a subscription, and this build of snet takes none".into());
+        }
         let BodyReading { name: subscription, names: filter, plugins, warm, listen, own } = reading;
         let body = SubscriptionBody::read(&kept.body).map_err(|error| error.to_string())?;
         let mut passed_over = body.passed_over;

@@ -85,6 +85,15 @@ pub(super) fn read(
     listen: &ListenConfig,
     own: &HashSet<String>,
 ) -> Vec<SubscriptionConfig> {
+    if cfg!(not(feature = "import")) {
+        if let Some(item) = top.item("subscription") {
+            item.refuse_as::<()>(
+                "[[subscription]]",
+                "[[proxy]]: this build of snet takes no other",
+            );
+        }
+        return Vec::new();
+    }
     let mut names = HashSet::new();
     let tables = top.tables("subscription").unwrap_or_default();
     let mut subscriptions: Vec<SubscriptionConfig> = Vec::new();

@@ -125,6 +125,7 @@ impl Budget {
 
     /// The same where so many descriptors are for `control.http`: connections leave them, half of
     /// theirs at most.
+    #[cfg_attr(not(any(feature = "web", test)), expect(dead_code, reason = "control.http has it"))]
     pub(super) fn beside(self, descriptors: u64) -> Self {
         let less = (descriptors.div_ceil(PER_CONNECTION) as u32).min(self.connections / 2);
         Budget { connections: self.connections - less, ..self }

@@ -21,6 +21,7 @@
 //! Whatever fails on the way, the rules are removed: they belong to a [`firewall::Installed`],
 //! whose drop removes them, also when a panic unwinds.
 
+mod arrival;
 mod build;
 mod capture;
 mod capture_board;
@@ -33,6 +34,7 @@ mod explaining;
 mod generation;
 mod heartbeat;
 mod here;
+#[cfg(feature = "web")]
 mod insight;
 mod instance_lock;
 mod limits;
@@ -52,6 +54,8 @@ mod shared_rules;
 mod signals;
 mod start;
 mod subject;
+#[cfg(feature = "tls")]
+mod subscription_task;
 mod subscriptions;
 mod supervise;
 mod today;
@@ -69,6 +73,7 @@ use crate::fault::Step;
 use crate::firewall::{self, Backend, Ruleset};
 use crate::inbound::advice as advice_on;
 use crate::proxy::https;
+#[cfg(feature = "web")]
 use crate::web::MOST_DESCRIPTORS;
 use error::step;
 use std::net::{IpAddr, SocketAddr};
@@ -97,6 +102,7 @@ pub fn run(config: Config, purpose: Purpose, source: Arc<dyn ConfigSource>) -> R
         true => build::descriptors_of_a_session(&config),
         false => 0,
     });
+    #[cfg(feature = "web")]
     let budget = match config.control_http {
         Some(_) => budget.beside(MOST_DESCRIPTORS as u64),
         None => budget,

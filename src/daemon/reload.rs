@@ -20,12 +20,12 @@
 //!
 //! What is bound, or chosen once, cannot change: see [`needs_restart`].
 
+use super::arrival::Arrival;
 use super::build;
 use super::error::{Error, step};
 use super::generation::{Generation, Parts};
 use super::proof::{CaptureWay, Finding, Proof};
 use super::shared_rules::TeachKernel;
-use super::subscriptions::Arrival;
 use crate::config::{self, BackendChoice, Config, Mode, Purpose};
 use crate::dispatch::Dispatcher;
 use crate::dns::bootstrap::Bootstrap;

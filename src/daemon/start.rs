@@ -10,6 +10,7 @@ use super::delays::DelayTests;
 use super::error::{Error, step};
 use super::generation::{ConfigSource, Generation, Parts};
 use super::heartbeat::{Heartbeat, Listeners, LossPolicy};
+#[cfg(feature = "web")]
 use super::insight::DaemonInsight;
 use super::limits::Budget;
 use super::pins::KeptPins;
@@ -21,7 +22,9 @@ use super::subscriptions::Fetching;
 use super::supervise::{Daemon, Tasks};
 use super::today::{DayLedger, DayMoment};
 use super::{build, list_watcher, network_watcher, notify, origins};
-use crate::config::{Config, HttpAccess, Mode, Purpose};
+#[cfg(feature = "web")]
+use crate::config::HttpAccess;
+use crate::config::{Config, Mode, Purpose};
 use crate::dispatch::Current;
 use crate::dns;
 use crate::fault::Step;
@@ -35,6 +38,7 @@ use crate::net::{Outbound, Refusal, listen};
 use crate::stats::Stats;
 use crate::task::{self, JoinSet};
 use crate::udp::{self, BoundDatagrams, DatagramRelay};
+#[cfg(feature = "web")]
 use crate::web::Web;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -61,13 +65,14 @@ pub(super) async fn start(
     let plugins = build::plugins(&config, &endpoints, None);
     let generation = Generation { config, endpoints, plugins };
     let captures = prepared.is_some();
-    let mut sockets = bind(&generation, purpose, captures, &budget)?;
+    let sockets = bind(&generation, purpose, captures, &budget)?;
+    #[cfg(feature = "web")]
+    let web = listen_web(&generation.config)?;
     let kept_pins = (purpose == Purpose::Daemon).then(KeptPins::here).flatten();
     if let Some(kept) = &kept_pins {
         sockets.current.load().take_over_pins(&kept.read());
     }
     step(Step::Bootstrap)?;
-    let web = sockets.web.take();
     let (parts, mut tasks, control) = serve(&generation, sockets, source, purpose, &budget).await;
     step(Step::Rules)?;
     if let Some(prepared) = prepared {
@@ -81,9 +86,8 @@ pub(super) async fn start(
     tasks.spawn("list watcher", list_watcher::watch(watched, noticing, tasks.stopped()));
     tasks.spawn("heartbeat", heartbeat.run(tasks.stopped()));
     let (asking, requests) = mpsc::channel(1);
-    if let Some((HttpAccess { address, secret, ui }, listener)) = web
-        && cfg!(feature = "web")
-    {
+    #[cfg(feature = "web")]
+    if let Some((HttpAccess { address, secret, ui }, listener)) = web {
         let (stats, log) = (Arc::clone(&parts.stats), parts.source.log().clone());
         let insight = DaemonInsight { requests: asking.clone(), stats, log };
         let web = Arc::new(Web::new(Box::new(insight), secret).beside(ui));
@@ -133,8 +137,6 @@ struct BoundSockets {
     resolver: dns::BoundResolver,
     /// Where rules are installed.
     datagrams: Option<BoundDatagrams>,
-    /// `control.http`
-    web: Option<(HttpAccess, TcpListener)>,
 }
 
 fn bind(
@@ -155,11 +157,6 @@ fn bind(
         Purpose::Daemon => listen_tcp(config)?,
         Purpose::DnsOnly => Vec::new(),
     };
-    let web = config.control_http.clone().map(|access| {
-        let address = access.address;
-        Ok::<_, Error>((access, listen_on("control.http", address)?))
-    });
-    let web = web.transpose()?;
     let listening = match purpose {
         Purpose::Daemon => redirect.iter().map(|(address, _)| *address).collect(),
         Purpose::DnsOnly => config.listen.addresses.clone(),
@@ -175,17 +172,7 @@ fn bind(
         Some(origins) => resolver.with_origins(origins),
         None => resolver,
     };
-    Ok(BoundSockets {
-        outbound,
-        token,
-        control,
-        redirect,
-        listening,
-        current,
-        resolver,
-        datagrams,
-        web,
-    })
+    Ok(BoundSockets { outbound, token, control, redirect, listening, current, resolver, datagrams })
 }
 
 /// Binds the redirect port on every address, also on one that this machine does not have now.
@@ -198,6 +185,14 @@ fn listen_tcp(config: &Config) -> Result<Vec<(IpAddr, TcpListener)>, Error> {
         Ok((*ip, listen_on("listen.tcp-port", address)?))
     };
     config.listen.addresses.iter().map(bind).collect()
+}
+
+/// Binds the port of `control.http`.
+#[cfg(feature = "web")]
+fn listen_web(config: &Config) -> Result<Option<(HttpAccess, TcpListener)>, Error> {
+    let Some(access) = config.control_http.clone() else { return Ok(None) };
+    let listener = listen_on("control.http", access.address)?;
+    Ok(Some((access, listener)))
 }
 
 /// Binds what this key names.
@@ -229,7 +224,6 @@ async fn serve(
         current,
         resolver,
         datagrams,
-        web: _,
     } = sockets;
     let firewall = RulesOwner::default();
     let bootstrap = generation.bootstrap(&outbound, &firewall).await;

@@ -6,7 +6,7 @@
 //! drain: with the last rule conntrack may leave, and with it the redirection of living
 //! connections.
 
-use super::build;
+use super::arrival::Arrival;
 use super::control::{ControlReply, ControlRequest, Look, Verb};
 use super::delays::DelayTests;
 use super::devices::TrafficSources;
@@ -14,14 +14,13 @@ use super::error::Error;
 use super::explaining::Explaining;
 use super::generation::{Generation, Parts};
 use super::network_watcher::NetworkChange;
-use super::notify;
 use super::pins::KeptPins;
 use super::reload::{ReloadError, WantedConfig, reload};
 use super::reload_history::ReloadCause;
-use super::seeing;
 use super::signals::{SignalMeaning, Signals};
-use super::subscriptions::{Arrival, Fetching};
+use super::subscriptions::Fetching;
 use super::today::DayMoment;
+use super::{build, notify, seeing};
 use crate::config::Purpose;
 use crate::dns;
 use crate::dns::bootstrap::Bootstrap;

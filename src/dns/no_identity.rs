@@ -1,8 +1,6 @@
 //! In the place of [`identity`](super::identity) where a build has no TLS: there is none.
 
 use super::identity_error::IdentityError;
-use std::io;
-use tokio::net::TcpStream;
 
 /// A certificate that cannot be shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,15 +15,5 @@ impl NoIdentity {
     /// Always.
     pub fn new(_certificates: &[u8], _key: &[u8]) -> Result<Self, IdentityError> {
         Err(IdentityError::Certificate("a certificate, and this build speaks no TLS".into()))
-    }
-
-    /// Fails.
-    pub(super) async fn accept_tls(&self, _client: TcpStream) -> io::Result<TcpStream> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    /// Fails.
-    pub(super) async fn accept_https(&self, _client: TcpStream) -> io::Result<TcpStream> {
-        Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -1,8 +1,10 @@
 //! Parts of names and regular expressions, as lists in v2fly's format have them. Both are bounded:
 //! a list comes from elsewhere, and every query that no cache answers is held against them.
 
-use aho_corasick::AhoCorasick;
-use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
+#[cfg(not(feature = "regex"))]
+use super::lite_search::{Keywords, Regexps};
+#[cfg(feature = "regex")]
+use super::search::{Keywords, Regexps};
 
 /// Parts of names, and their bytes together.
 const MOST_KEYWORDS: usize = 10_000;
@@ -11,9 +13,6 @@ const KEYWORD_BYTES: usize = 256 << 10;
 /// Regular expressions, and the bytes that each takes when it is compiled.
 const MOST_REGEXPS: usize = 512;
 const REGEXP_BYTES: usize = 32 << 10;
-
-/// What a thread keeps of a set of expressions to be fast.
-const REGEXP_CACHE: usize = 512 << 10;
 
 /// Why a pattern is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +51,9 @@ impl PatternsBuilder {
         if self.regexps.len() == MOST_REGEXPS {
             return Err(PatternError::TooMany);
         }
-        let one = RegexBuilder::new(text)
-            .unicode(false)
-            .case_insensitive(true)
-            .size_limit(REGEXP_BYTES)
-            .build();
-        one.map_err(|_| PatternError::Unusable)?;
+        if !Regexps::is_one(text, REGEXP_BYTES) {
+            return Err(PatternError::Unusable);
+        }
         self.regexps.push(text.to_owned());
         Ok(())
     }
@@ -71,14 +67,9 @@ impl PatternsBuilder {
         if self.keywords.is_empty() && self.regexps.is_empty() {
             return None;
         }
-        let regexps = RegexSetBuilder::new(&self.regexps)
-            .unicode(false)
-            .case_insensitive(true)
-            .size_limit((MOST_REGEXPS + 1) * REGEXP_BYTES)
-            .dfa_size_limit(REGEXP_CACHE)
-            .build();
         // Both are made of parts that were tried, within limits that hold all of them.
-        let found = AhoCorasick::new(&self.keywords).ok().zip(regexps.ok());
+        let found = Keywords::new(&self.keywords)
+            .zip(Regexps::new(&self.regexps, (MOST_REGEXPS + 1) * REGEXP_BYTES));
         found.map(|(keywords, regexps)| Patterns {
             keywords,
             regexps,
@@ -90,8 +81,8 @@ impl PatternsBuilder {
 /// Parts of names and regular expressions, ready to be looked for.
 #[derive(Clone)]
 pub(super) struct Patterns {
-    keywords: AhoCorasick,
-    regexps: RegexSet,
+    keywords: Keywords,
+    regexps: Regexps,
     texts: [Vec<String>; 2],
 }
 
@@ -117,7 +108,7 @@ impl Patterns {
             at += length + 1;
         }
         let text = &dotted[..end.saturating_sub(1)];
-        self.keywords.is_match(text) || self.regexps.is_match(text)
+        self.keywords.are_in(text) || self.regexps.are_in(text)
     }
 }
 

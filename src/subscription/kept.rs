@@ -108,6 +108,7 @@ pub fn age(moment: u64) -> Duration {
 }
 
 /// A header that is sent back as it came.
+#[cfg_attr(not(any(feature = "tls", test)), expect(dead_code, reason = "fetching has it"))]
 pub(super) fn validator(text: &str) -> Option<String> {
     let is_fit = text.len() <= LONGEST_VALIDATOR && !text.contains(char::is_control);
     (is_fit && !text.is_empty()).then(|| text.to_owned())

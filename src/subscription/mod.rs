@@ -26,6 +26,7 @@
 //! middle of an edit. It is a reload like any other, in which a proxy whose settings are equal
 //! keeps its connections and what is known of its health.
 
+#[cfg(feature = "tls")]
 pub mod fetch;
 pub mod format;
 pub mod kept;

@@ -84,6 +84,7 @@ impl ProviderUrl {
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
+    #[cfg_attr(not(any(feature = "tls", test)), expect(dead_code, reason = "fetching has it"))]
     pub(super) fn joined(&self, location: &str) -> Result<Self, (&'static str, &'static str)> {
         let scheme = if self.is_https { "https" } else { "http" };
         let has_scheme = location.split(['/', '?', '#']).next().is_some_and(|it| it.contains(':'));

@@ -8,6 +8,7 @@ mod groups;
 mod keys;
 #[cfg(not(any(feature = "tls", feature = "web")))]
 mod small;
+#[cfg(feature = "import")]
 mod subscriptions;
 mod summary;
 mod tls;

@@ -20,6 +20,21 @@ fn whatever_needs_tls_is_refused() {
     }
 }
 
+#[cfg(not(feature = "import"))]
+#[test]
+fn a_subscription_is_refused() {
+    for origin in
+        ["url = \"https://p.example/\"", "url = \"http://p.example/\"", "file = \"a.yaml\""]
+    {
+        let text = format!("[[subscription]]\nname = \"a\"\n{origin}\n");
+        let wanted =
+            ["snet.toml:1: subscription: found [[subscription]]; accepted: [[proxy]]: this \
+                       build of snet takes no other"];
+        assert_eq!(problems(&text), wanted);
+    }
+}
+
+#[cfg(feature = "import")]
 #[test]
 fn what_is_fetched_is_refused() {
     for scheme in ["https", "http"] {

@@ -2,6 +2,7 @@
 //! asks directly ([`Household`](super::household::Household)).
 
 mod guest;
+#[cfg(feature = "tls")]
 mod https;
 mod room;
 pub(super) mod streams;

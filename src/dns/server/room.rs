@@ -15,11 +15,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Those who negotiated a key first are given longer (RFC 7858, 3.4).
-pub(super) const ENCRYPTED_IDLE: Duration = Duration::from_secs(120);
+#[cfg(feature = "tls")]
+pub(super) const ENCRYPTED_IDLE: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// Unanswered queries of one client; beyond, it is not read.
 pub(super) const MOST_PIPELINED: usize = 64;
@@ -127,6 +127,7 @@ impl Drop for RoomPlace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
     use tokio::task::{LocalSet, spawn_local};
 
     fn room() -> Rc<Room> {

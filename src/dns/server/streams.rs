@@ -1,8 +1,12 @@
 //! Clients over TCP (RFC 7766), and those of the household over TLS (RFC 7858) and HTTPS.
 
+use super::Door;
 use super::guest::{Guest, unwelcome};
-use super::room::{ENCRYPTED_IDLE, MOST_PIPELINED, Room};
-use super::{Door, https};
+#[cfg(feature = "tls")]
+use super::https;
+#[cfg(feature = "tls")]
+use super::room::ENCRYPTED_IDLE;
+use super::room::{MOST_PIPELINED, Room};
 use crate::dns::client_query::{Came, ClientQuery};
 use crate::dns::horizon;
 use crate::dns::present::Present;
@@ -27,6 +31,7 @@ use tracing::debug;
 const IDLE: Duration = Duration::from_secs(20);
 
 /// A client on a slow phone takes a second or two.
+#[cfg(feature = "tls")]
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Accepts clients and serves them.
@@ -76,17 +81,22 @@ impl Guest {
         if !self.is_welcome() {
             return Err(unwelcome());
         }
-        let resolver = self.present.load();
-        let household = &resolver.policy.settings.household;
-        let identity = match (door, household.identity.clone()) {
-            (Door::Tls | Door::Https, Some(identity)) if cfg!(feature = "tls") => identity,
-            (Door::Tls | Door::Https, _) => return Err(io::Error::other("no certificate")),
-            _ => {
-                let (source, sink) = stream.into_split();
-                return serve(self, source, sink, Came::ToUs, IDLE).await;
-            }
-        };
-        drop(resolver);
+        if matches!(door, Door::Tls | Door::Https) {
+            return self.enter_encrypted(stream, door).await;
+        }
+        let (source, sink) = stream.into_split();
+        serve(self, source, sink, Came::ToUs, IDLE).await
+    }
+
+    #[cfg(not(feature = "tls"))]
+    async fn enter_encrypted(self, _stream: TcpStream, _door: Door) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "this build of snet speaks no TLS"))
+    }
+
+    #[cfg(feature = "tls")]
+    async fn enter_encrypted(self, stream: TcpStream, door: Door) -> io::Result<()> {
+        let identity = self.present.load().policy.settings.household.identity.clone();
+        let identity = identity.ok_or_else(|| io::Error::other("no certificate"))?;
         if door == Door::Https {
             let shaking_hands = timeout(HANDSHAKE, identity.accept_https(stream));
             let stream = shaking_hands.await.map_err(io::Error::other)??;
@@ -187,6 +197,9 @@ pub(in crate::dns) async fn serve_one(
     let room = Room::new(&crate::net::allowance::Allowance::default());
     let place = room.enter(client).await?.ok_or(io::ErrorKind::ResourceBusy)?;
     let guest = Guest { present, client, at: Some(own), place };
+    #[cfg(not(feature = "tls"))]
+    assert!(!is_http, "there is none");
+    #[cfg(feature = "tls")]
     if is_http {
         return https::serve(guest, stream).await;
     }

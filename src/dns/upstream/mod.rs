@@ -20,6 +20,7 @@ mod closing_habit;
 mod dial;
 pub(super) mod domestic;
 mod edns;
+#[cfg(feature = "tls")]
 mod https;
 pub(super) mod known_servers;
 mod letter_case;

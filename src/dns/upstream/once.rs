@@ -1,7 +1,9 @@
 //! One question to one server in whatever way it wants to be asked, over a socket of its own: for
 //! questions that are rare, from any thread.
 
-use super::{https, tcp, udp};
+#[cfg(feature = "tls")]
+use super::https;
+use super::{tcp, udp};
 use crate::dns::name_server::{NameServer, Transport};
 use crate::dns::wire::Query;
 use crate::net::Outbound;
@@ -40,12 +42,12 @@ async fn over_stream(
     let stream: Box<dyn Stream> = Box::new(outbound.tcp(&[server.address]).await?);
     match &server.transport {
         Transport::Plain | Transport::Tcp => tcp::ask_over(stream, query).await,
-        Transport::Tls { .. } | Transport::Https { .. } if cfg!(not(feature = "tls")) => {
-            Err(io::ErrorKind::Unsupported.into())
-        }
         Transport::Tls { name } => {
             tcp::ask_over(tls.connect(name, b"dot", stream, patience).await?, query).await
         }
+        #[cfg(not(feature = "tls"))]
+        Transport::Https { .. } => Err(io::ErrorKind::Unsupported.into()),
+        #[cfg(feature = "tls")]
         Transport::Https { name, path } => {
             let url = format!("https://{name}{path}");
             https::ask_once(&url, tls.connect(name, b"h2", stream, patience).await?, query).await

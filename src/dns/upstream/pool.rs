@@ -8,11 +8,12 @@
 
 use super::closing_habit::ClosingHabit;
 use super::dial::{Dialled, Dialler, dial};
-use super::https::TroubleReport;
+#[cfg(feature = "tls")]
+use super::https::{self, TroubleReport};
 use super::request::{ConnectionState, Ended, Unanswered, UpstreamRequest};
 use super::silent_proxy::ProxyEvidence;
 use super::trouble::Trouble;
-use super::{https, known_servers, pipelined};
+use super::{known_servers, pipelined};
 use crate::dispatch::{self, Upstream};
 use crate::dns::name_server::{NameServer, Transport};
 use crate::task::JoinSet;
@@ -285,7 +286,8 @@ async fn connect(
     }
     let outcome = match stream {
         Ok(stream) => Ok(match &server.transport {
-            Transport::Https { name, path } if cfg!(feature = "tls") => {
+            #[cfg(feature = "tls")]
+            Transport::Https { name, path } => {
                 let url = format!("https://{name}{path}");
                 let (troubles, named) = (Rc::clone(&dialler.troubles), server.clone());
                 let report: TroubleReport = Rc::new(move |it| troubles.met(&named, it));

@@ -58,6 +58,7 @@ impl UpstreamRequest {
     }
 
     /// Waits for that; of several that wait, the last one is told.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "HTTPS has it"))]
     pub(super) async fn over(&self) {
         poll_fn(|task| match self.0.reply.borrow_mut().as_mut() {
             Some(reply) => reply.poll_closed(task),
@@ -84,6 +85,7 @@ impl UpstreamRequest {
         }
     }
 
+    #[cfg_attr(not(any(feature = "tls", test)), expect(dead_code, reason = "HTTPS has it"))]
     pub(super) fn downgrade(&self) -> WeakRequest {
         WeakRequest(Rc::downgrade(&self.0))
     }
@@ -91,6 +93,7 @@ impl UpstreamRequest {
 
 impl WeakRequest {
     /// It, if it still waits.
+    #[cfg_attr(not(any(feature = "tls", test)), expect(dead_code, reason = "HTTPS has it"))]
     pub(super) fn waiting(&self) -> Option<UpstreamRequest> {
         let request = UpstreamRequest(self.0.upgrade()?);
         (!request.is_over()).then_some(request)
@@ -105,6 +108,7 @@ pub(super) enum Unanswered {
     /// The connection ended first. `useful`: it had answered other queries, or was asked too many.
     Ended { useful: bool },
     /// The server cannot answer at this moment; it may be asked again, so many times at most.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "HTTPS has it"))]
     Busy { cause: io::Error, most: u32 },
 }
 

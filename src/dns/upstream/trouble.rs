@@ -5,6 +5,7 @@ use super::tls_trouble::{self, TlsTrouble};
 use crate::dns::reply::Reply;
 use crate::dns::wire::rcode;
 use crate::{dispatch, proxy};
+#[cfg(feature = "tls")]
 use http::StatusCode;
 use std::io::{self, ErrorKind};
 
@@ -39,6 +40,7 @@ impl Trouble {
     }
 
     /// It answers over HTTP, and not to the question.
+    #[cfg(feature = "tls")]
     pub(super) fn status(status: StatusCode) -> Self {
         let (kind, patience, hint) = match status {
             StatusCode::NOT_FOUND => ("404", 1, "; is the path of its URL right?"),
@@ -54,6 +56,7 @@ impl Trouble {
     }
 
     /// What it says is no DNS.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "HTTPS has it"))]
     pub(super) fn senseless(what: &str) -> Self {
         Trouble::new("senseless", PATIENCE, format!("makes no sense: {what}"))
     }
@@ -127,6 +130,7 @@ fn of_kernel(error: &io::Error) -> Option<Trouble> {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "tls")]
     #[test]
     fn statuses_tell_what_to_look_at() {
         let of = |code| Trouble::status(StatusCode::from_u16(code).unwrap());
