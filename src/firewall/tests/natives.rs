@@ -2,6 +2,8 @@
 
 use super::installed::Handle;
 use super::ruleset;
+use crate::family::Family;
+use crate::firewall::netlink::nat_chains;
 use crate::firewall::{Backend, saved_files};
 use snet_lab::Variant;
 use snet_lab::kernel::{run, sealed_for, variant};
@@ -12,6 +14,7 @@ use std::process::{Command, Output, Stdio};
 
 in_variants!([Nft] a_table_that_iptables_cannot_read_means_nftables);
 in_variants!([Legacy] legacy_tables_do_not_mind_native_rules);
+in_variants!([Nft] a_masquerade_of_a_table_of_nft_is_seen);
 in_every_variant!(rules_saved_while_snet_runs_are_refused_until_they_are_mended);
 
 /// One that iptables-nft has no word for.
@@ -45,6 +48,21 @@ fn legacy_tables_do_not_mind_native_rules() {
     run(&format!("nft add rule ip nat OUTPUT {RULE}"));
     assert_eq!(Backend::of_system(), Backend::Iptables);
     Handle::install(ruleset()).unwrap().remove().unwrap();
+}
+
+/// An old kernel must not get a second one in front of it.
+fn a_masquerade_of_a_table_of_nft_is_seen() {
+    let seen = || Family::ALL.map(|family| nat_chains::are_elsewhere(family).unwrap());
+    run("iptables -t nat -A POSTROUTING -j MASQUERADE");
+    run("ip6tables -t nat -A POSTROUTING -j MASQUERADE");
+    assert_eq!(seen(), [false, false], "iptables' own");
+    run("nft add table ip home");
+    run("nft add chain ip home out { type nat hook postrouting priority srcnat ; }");
+    run("nft add rule ip home out masquerade");
+    assert_eq!(seen(), [true, false]);
+    run("nft add table inet both");
+    run("nft add chain inet both out { type nat hook postrouting priority srcnat ; }");
+    assert_eq!(seen(), [true, true]);
 }
 
 /// `iptables-restore < file`, as at a boot.
