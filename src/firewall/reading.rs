@@ -7,6 +7,7 @@ use super::iptables::residue;
 use super::netlink::flows;
 use super::netlink::flowtables;
 use super::netlink::ipset;
+use super::netlink::nat_chains;
 use super::netlink::route;
 use super::netlink::{Message, attributes};
 use crate::ipset::IpSet;
@@ -25,6 +26,7 @@ pub fn netlink(datagram: &[u8]) {
         super::nftables::read(message);
         flows::read_any(message.body);
         flowtables::read_any(message.body);
+        nat_chains::read_any(message.body);
         assert!(attributes(message.body).map(|(_, value)| value.len()).sum::<usize>() <= bytes);
     }
     assert!(bytes <= datagram.len(), "a byte was read twice");
