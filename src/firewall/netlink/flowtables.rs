@@ -6,28 +6,19 @@
 //!
 //! Source: linux/netfilter/nf_tables.h (enum nft_flowtable_attributes).
 
-use super::{Message, NFGENMSG, NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR, attribute, attributes};
+use super::{NFGENMSG, attribute, attributes, dump};
 use crate::firewall::names::TABLE;
-use crate::firewall::netlink;
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, SockProtocol};
 use std::io;
 
 /// NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWFLOWTABLE and NFT_MSG_GETFLOWTABLE.
 const FLOWTABLE: u16 = 10 << 8 | 22;
 const GET: u16 = 10 << 8 | 23;
 
-/// NFPROTO_UNSPEC: the tables of every family.
-const EVERY_FAMILY: u8 = 0;
-
 pub(in crate::firewall) const NFTA_FLOWTABLE_TABLE: u16 = 1;
 pub(in crate::firewall) const NFTA_FLOWTABLE_NAME: u16 = 2;
 pub(in crate::firewall) const NFTA_FLOWTABLE_HOOK: u16 = 3;
 pub(in crate::firewall) const NFTA_FLOWTABLE_HOOK_DEVS: u16 = 3;
 pub(in crate::firewall) const NFTA_DEVICE_NAME: u16 = 1;
-
-/// A dump comes in pieces of at most 32 KiB (NLMSG_GOODSIZE and netlink_dump).
-const BUFFER: usize = 64 * 1024;
 
 /// A flowtable of another program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,24 +35,9 @@ pub(in crate::firewall) struct ThirdPartyFlowtable {
 /// # Errors
 /// What the kernel says, for instance that it has no nf_tables.
 pub(in crate::firewall) fn third_party() -> io::Result<Vec<ThirdPartyFlowtable>> {
-    let socket = netlink::open(SockProtocol::NetlinkNetFilter, 0)?;
-    let body: [&[u8]; 1] = [&super::nfgenmsg(EVERY_FAMILY, 0)];
-    netlink::send(&socket, &netlink::request(GET, NLM_F_DUMP, 0, &body))?;
-    let mut buffer = vec![0; BUFFER];
     let mut found = Vec::new();
-    loop {
-        let length = netlink::receive(&socket, &mut buffer, MsgFlags::empty())?;
-        for message in Message::all(&buffer[..length]) {
-            match message.kind {
-                NLMSG_DONE | NLMSG_ERROR => match message.errno() {
-                    0 => return Ok(found),
-                    number => return Err(Errno::from_raw(number).into()),
-                },
-                FLOWTABLE => found.extend(read(message.body)),
-                _ => {}
-            }
-        }
-    }
+    dump(GET, FLOWTABLE, |body| found.extend(read(body)))?;
+    Ok(found)
 }
 
 /// `None`: it is ours, or cut off.

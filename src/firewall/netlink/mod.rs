@@ -18,6 +18,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto,
     socket,
 };
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 // linux/netlink.h
@@ -91,6 +92,33 @@ pub(super) fn request(kind: u16, flags: u16, sequence: u32, body: &[&[u8]]) -> V
     message.extend(0u32.to_ne_bytes()); // to the kernel
     body.iter().for_each(|part| message.extend(*part));
     message
+}
+
+/// A dump comes in pieces of at most 32 KiB (NLMSG_GOODSIZE and netlink_dump).
+const DUMP: usize = 64 * 1024;
+
+/// Asks nfnetlink for all of a kind, in tables of every family (NFPROTO_UNSPEC), and hands on the
+/// body of each answer.
+///
+/// # Errors
+/// What the kernel says, for instance that it has no nf_tables.
+pub(super) fn dump(get: u16, answer: u16, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    let socket = open(SockProtocol::NetlinkNetFilter, 0)?;
+    send(&socket, &request(get, NLM_F_DUMP, 0, &[&nfgenmsg(0, 0)]))?;
+    let mut buffer = vec![0; DUMP];
+    loop {
+        let length = receive(&socket, &mut buffer, MsgFlags::empty())?;
+        for message in Message::all(&buffer[..length]) {
+            match message.kind {
+                NLMSG_DONE | NLMSG_ERROR => match message.errno() {
+                    0 => return Ok(()),
+                    number => return Err(Errno::from_raw(number).into()),
+                },
+                kind if kind == answer => take(message.body),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// struct nfgenmsg.

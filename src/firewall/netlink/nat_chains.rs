@@ -2,19 +2,13 @@
 //!
 //! Source: linux/netfilter/nf_tables.h (enum nft_chain_attributes).
 
-use super::{Message, NFGENMSG, NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR, attribute};
+use super::{NFGENMSG, attribute, dump};
 use crate::family::Family;
-use crate::firewall::netlink;
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, SockProtocol};
 use std::io;
 
 /// NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWCHAIN and NFT_MSG_GETCHAIN.
 const CHAIN: u16 = 10 << 8 | 3;
 const GET: u16 = 10 << 8 | 4;
-
-/// NFPROTO_UNSPEC: the tables of every family.
-const EVERY_FAMILY: u8 = 0;
 
 const NFTA_CHAIN_TABLE: u16 = 1;
 const NFTA_CHAIN_HOOK: u16 = 4;
@@ -27,31 +21,14 @@ const POSTROUTING: u32 = 4;
 /// The table that iptables-nft has.
 const OF_IPTABLES: &[u8] = b"nat\0";
 
-/// A dump comes in pieces of at most 32 KiB (NLMSG_GOODSIZE and netlink_dump).
-const BUFFER: usize = 64 * 1024;
-
 /// Whether another table than that of iptables-nft has a chain of nat at POSTROUTING.
 ///
 /// # Errors
 /// What the kernel says, for instance that it has no nf_tables.
 pub(in crate::firewall) fn are_elsewhere(family: Family) -> io::Result<bool> {
-    let socket = netlink::open(SockProtocol::NetlinkNetFilter, 0)?;
-    let body: [&[u8]; 1] = [&super::nfgenmsg(EVERY_FAMILY, 0)];
-    netlink::send(&socket, &netlink::request(GET, NLM_F_DUMP, 0, &body))?;
-    let (mut buffer, mut found) = (vec![0; BUFFER], false);
-    loop {
-        let length = netlink::receive(&socket, &mut buffer, MsgFlags::empty())?;
-        for message in Message::all(&buffer[..length]) {
-            match message.kind {
-                NLMSG_DONE | NLMSG_ERROR => match message.errno() {
-                    0 => return Ok(found),
-                    number => return Err(Errno::from_raw(number).into()),
-                },
-                CHAIN => found |= is_elsewhere(message.body, family).unwrap_or(false),
-                _ => {}
-            }
-        }
-    }
+    let mut found = false;
+    dump(GET, CHAIN, |body| found |= is_elsewhere(body, family).unwrap_or(false))?;
+    Ok(found)
 }
 
 /// `None`: it is no base chain, or cut off.
