@@ -95,12 +95,8 @@ class Process:
 
     def cpu(self):
         """Seconds of processor time used so far, its own and the kernel's for it."""
-        total = 0
-        for pid in self.processes():
-            with open(f"/proc/{pid}/stat") as file:
-                fields = file.read().rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
-        return total / TICK
+        # clock_getcpuclockid(3): to the nanosecond, where /proc/PID/stat counts hundredths.
+        return sum(time.clock_gettime((~pid << 3) | 2) for pid in self.processes())
 
     def memory(self):
         """KiB in RAM (VmRSS)."""
