@@ -1,4 +1,4 @@
-//! What a subscription that is fetched hands over, and is asked.
+//! What the task of a subscription sends to the daemon, and the order that it takes.
 
 use crate::subscription::kept::KeptBody;
 use tokio::sync::oneshot;

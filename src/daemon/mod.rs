@@ -3,18 +3,18 @@
 //! | file | subject |
 //! |---|---|
 //! | `start` | bind, build, serve, install the rules, prove, watch |
-//! | `supervise` | what is waited for while it runs, and the stop |
+//! | `supervise`, `tasks` | what is waited for while it runs, and the stop |
 //! | `generation` | what a configuration becomes, and what outlives it |
 //! | `reload` | from one generation to the next |
 //! | `build` | from the configuration to the parts, pure |
 //! | `heartbeat`, `proof`, `capture` | the health check that keeps the rules active |
-//! | `subscriptions` | the bodies that providers hand out, fetched |
+//! | `subscriptions`, `subscription_task`, `arrival` | what providers hand out, fetched |
 //! | `choosing`, `pins`, `delays` | what an operator pins, and tests |
 //! | `shared_rules` | the installed rules and their owner |
 //! | `control`, `signals`, `notify` | operators and the service manager |
 //! | `seeing`, `explaining`, `insight`, `capture_board`, `here`, `today` | what is shown to them |
 //! | `upkeep`, `devices`, `reload_history`, `subject` | the same of lists, hosts and reloads |
-//! | `limits`, `privileges`, `instance_lock` | what the process may, before anything else |
+//! | `limits`, `memory`, `privileges`, `instance_lock` | what the process may, before all else |
 //! | `network_watcher`, `origins` | what the kernel tells |
 //! | `list_watcher` | whether the file of a list has changed |
 //!
@@ -58,6 +58,7 @@ mod subject;
 mod subscription_task;
 mod subscriptions;
 mod supervise;
+mod tasks;
 mod today;
 mod upkeep;
 

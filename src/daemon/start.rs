@@ -19,7 +19,8 @@ use super::reload_history::ReloadHistory;
 use super::shared_rules::{RulesOwner, TeachKernel};
 use super::signals::Signals;
 use super::subscriptions::Fetching;
-use super::supervise::{Daemon, Tasks};
+use super::supervise::Daemon;
+use super::tasks::Tasks;
 use super::today::{DayLedger, DayMoment};
 use super::{build, list_watcher, network_watcher, notify, origins};
 #[cfg(feature = "web")]

@@ -19,11 +19,11 @@ use super::reload::{ReloadError, WantedConfig, reload};
 use super::reload_history::ReloadCause;
 use super::signals::{SignalMeaning, Signals};
 use super::subscriptions::Fetching;
+use super::tasks::Tasks;
 use super::today::DayMoment;
 use super::{build, notify, seeing};
 use crate::config::Purpose;
 use crate::dns;
-use crate::dns::bootstrap::Bootstrap;
 use crate::exit::{SOFTWARE, UNAVAILABLE};
 use crate::fault::{self, Step};
 use crate::file_stamp::ListFile;
@@ -34,8 +34,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::{error, info, warn};
 
@@ -70,79 +69,6 @@ pub(super) struct Daemon {
     /// Where pins of groups outlive the process, if anywhere.
     pub(super) kept_pins: Option<KeptPins>,
     pub(super) delay_tests: DelayTests,
-}
-
-/// Accept loops, resolver, heartbeat and the like: none of them may end before it is told to.
-pub(super) struct Tasks {
-    /// Tells all of them to stop. Dropped before they are, it tells them too.
-    stop: watch::Sender<bool>,
-    running: JoinSet<Result<(), Error>>,
-    /// The one task that a reload replaces.
-    bootstrap: Option<AbortHandle>,
-    /// Closed when the resolver has ended.
-    resolver: Option<oneshot::Receiver<()>>,
-}
-
-impl Tasks {
-    pub(super) fn new() -> Self {
-        let (stop, _) = watch::channel(false);
-        Tasks { stop, running: JoinSet::new(), bootstrap: None, resolver: None }
-    }
-
-    /// Turns true when a task has to end.
-    pub(super) fn stopped(&self) -> watch::Receiver<bool> {
-        self.stop.subscribe()
-    }
-
-    /// Starts a task that returns true when it was told to stop, and must not end otherwise.
-    pub(super) fn spawn(
-        &mut self,
-        name: &'static str,
-        task: impl Future<Output = bool> + Send + 'static,
-    ) -> AbortHandle {
-        self.spawn_fallible(async move { if task.await { Ok(()) } else { Err(Error::Died(name)) } })
-    }
-
-    /// Starts a task whose failure ends the daemon.
-    pub(super) fn spawn_fallible(
-        &mut self,
-        task: impl Future<Output = Result<(), Error>> + Send + 'static,
-    ) -> AbortHandle {
-        self.running.spawn(task)
-    }
-
-    /// The same as [`spawn`](Self::spawn) for the resolver, whose end a stop waits for.
-    pub(super) fn spawn_resolver(&mut self, task: impl Future<Output = bool> + Send + 'static) {
-        let (answering, ended) = oneshot::channel::<()>();
-        self.resolver = Some(ended);
-        self.spawn("resolver", async move {
-            let _answering = answering;
-            task.await
-        });
-    }
-
-    /// Keeps the addresses of the proxies' servers fresh, instead of those of an earlier
-    /// generation.
-    pub(super) fn keep_fresh(&mut self, bootstrap: Bootstrap) {
-        let keeping = bootstrap.keep_fresh(self.stopped());
-        if let Some(former) = self.bootstrap.take() {
-            former.abort();
-        }
-        self.bootstrap = Some(self.spawn("bootstrap", keeping));
-    }
-
-    /// Waits for a task to end, which is a failure.
-    async fn failure(&mut self) -> Error {
-        while let Some(ended) = self.running.join_next().await {
-            match ended {
-                // The bootstrap of a former generation.
-                Err(error) if error.is_cancelled() => {}
-                Ok(Err(error)) => return error,
-                Ok(Ok(())) | Err(_) => return Error::Died("a task"),
-            }
-        }
-        std::future::pending().await
-    }
 }
 
 impl Daemon {
@@ -406,8 +332,7 @@ impl Daemon {
             firewall.release().await
         };
         fault::pass(Step::Drain);
-        // It fails if every task died; then there is none to tell.
-        let _ = self.tasks.stop.send(true);
+        self.tasks.tell_to_stop();
         let open = inbound.open();
         if open > 0 {
             info!("open connections: {open}; waiting up to {} s for them", DRAIN.as_secs());
@@ -428,9 +353,7 @@ impl Daemon {
         let removed = if stays_closed { Ok(()) } else { firewall.remove().await };
         fault::pass(Step::Removed);
         self.generation.stop_plugins().await;
-        if let Some(ended) = &mut self.tasks.resolver
-            && timeout(LAST_ANSWERS, ended).await.is_err()
-        {
+        if timeout(LAST_ANSWERS, self.tasks.resolver_ended()).await.is_err() {
             warn!("dns.cache-file: the disk takes too long; answers of this run may be lost");
         }
         match parts.purpose {

@@ -9,9 +9,11 @@
 
 mod asking;
 mod attempt;
+mod current;
 mod datagrams;
 mod delay;
 mod delay_url;
+mod error;
 mod first_words;
 mod group;
 mod habit;
@@ -32,14 +34,15 @@ use crate::exempt_programs::ExemptPrograms;
 use crate::proxy::association::Association;
 use crate::proxy::endpoint::Endpoint;
 use crate::proxy::first_payload::FirstPayload;
-use crate::proxy::{self, Link, Progress, Proxy};
+use crate::proxy::{Link, Progress, Proxy};
 use crate::route::{Decision, GroupPlace, Learned, Reason, Route, Rules, ToldName, ToldNames};
 use crate::stats::DecidedBy;
-use crate::sync::{read, write};
 use crate::target::Target;
 use attempt::Over;
+pub use current::Current;
 pub use delay::{DelayError, direct_delay, is_local};
 pub use delay_url::DelayUrl;
+pub use error::Error;
 pub use first_words::FirstWords;
 use group::Errand;
 pub use group::{Group, GroupPolicy, GroupSettings};
@@ -49,9 +52,8 @@ pub use pins::PinError;
 pub use question::MemberQuestions;
 pub use upstream::Upstream;
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
@@ -108,38 +110,6 @@ pub struct Associated {
     pub reason: Reason,
     /// Whether it ends when the proxy is surely dead, so that the next datagram finds another one.
     pub resets: bool,
-}
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A rule says no.
-    #[error("blocked by rule")]
-    Blocked,
-    /// The direct dial failed.
-    #[error("{0}")]
-    Direct(proxy::Error),
-    /// The direct dial took too long.
-    #[error("no answer from {target} within {} s", .after.as_secs())]
-    DirectTimeout {
-        /// Where to.
-        target: String,
-        /// The limit.
-        after: Duration,
-    },
-    /// Every proxy failed; the causes, in the order of the attempts.
-    #[error("no proxy could connect: {}", .0.join("; "))]
-    AllProxiesFailed(Vec<String>),
-    /// The proxies work, and none connects to this target: at least one of them does not allow it;
-    /// the causes, in the order of the attempts.
-    #[error("no proxy connects to it: {}", .0.join("; "))]
-    Refused(Vec<String>),
-    /// No proxy is said to carry UDP.
-    #[error("no proxy carries UDP")]
-    NoDatagrams,
-    /// Every proxy is known to be down and none is due for another attempt.
-    #[error("all proxies are down")]
-    AllProxiesDown,
 }
 
 impl Connected {
@@ -411,34 +381,6 @@ pub async fn connect_direct(direct: &dyn Proxy, target: &Target) -> Result<Conne
         Ok(Ok(link)) => Ok(Connected::new(link, None)),
         Ok(Err(error)) => Err(Error::Direct(error)),
         Err(_) => Err(Error::DirectTimeout { target: target.to_string(), after: DIRECT_TIMEOUT }),
-    }
-}
-
-/// The dispatcher of the present moment; `daemon` swaps it on reload.
-#[derive(Clone)]
-pub struct Current(Arc<RwLock<Arc<Dispatcher>>>);
-
-impl Current {
-    /// Starts with this one.
-    pub fn new(dispatcher: Dispatcher) -> Self {
-        Current(Arc::new(RwLock::new(Arc::new(dispatcher))))
-    }
-
-    /// The one to use for a new connection, to its end.
-    pub fn load(&self) -> Arc<Dispatcher> {
-        Arc::clone(&read(&self.0))
-    }
-
-    /// From now on, this one. Returns the former one.
-    pub fn swap(&self, dispatcher: Arc<Dispatcher>) -> Arc<Dispatcher> {
-        let mut current = write(&self.0);
-        std::mem::replace(&mut *current, dispatcher)
-    }
-}
-
-impl fmt::Debug for Current {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.load().fmt(f)
     }
 }
 

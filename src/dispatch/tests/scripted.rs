@@ -3,6 +3,7 @@
 use super::super::*;
 use crate::mark::Fwmark;
 use crate::net::{Outbound, Refusal};
+use crate::proxy;
 use crate::proxy::HalfClose;
 use crate::proxy::shadowsocks::cipher::master_key::MasterKey;
 use crate::proxy::shadowsocks::cipher::method::Method;

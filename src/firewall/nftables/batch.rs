@@ -2,19 +2,12 @@
 //! (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
 
 use super::expression;
-use super::expression::nfproto;
-use super::message::{
-    Act, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFTA_LIST_ELEM, bracket, request,
-};
+use super::message::{Act, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, bracket, request};
 use super::numbers;
-use super::numbers::NFTA_DATA_VALUE;
-use super::sets::successor;
-use super::table::{BaseHook, Element, NftChain, NftSet, NftTable, SetKey, Shape};
+use super::set_encoding;
+use super::table::{BaseHook, NftChain, NftSet, NftTable, Shape};
 use super::text::line;
-use super::values::octets;
-use crate::family::Family;
 use crate::firewall::netlink::{Attributes, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 // linux/netfilter/nf_tables.h
@@ -35,27 +28,6 @@ const NFTA_CHAIN_TYPE: u16 = 7;
 const NFTA_HOOK_HOOKNUM: u16 = 1;
 const NFTA_HOOK_PRIORITY: u16 = 2;
 const NF_ACCEPT: u32 = 1;
-const NFTA_SET_TABLE: u16 = 1;
-const NFTA_SET_NAME: u16 = 2;
-const NFTA_SET_FLAGS: u16 = 3;
-const NFTA_SET_KEY_TYPE: u16 = 4;
-const NFTA_SET_KEY_LEN: u16 = 5;
-const NFTA_SET_DESC: u16 = 9;
-const NFTA_SET_ID: u16 = 10;
-const NFTA_SET_TIMEOUT: u16 = 11;
-const NFTA_SET_USERDATA: u16 = 13;
-const NFTA_SET_DESC_SIZE: u16 = 1;
-const NFT_SET_INTERVAL: u32 = 0x4;
-const NFT_SET_TIMEOUT: u32 = 0x10;
-/// Packets fill it.
-const NFT_SET_EVAL: u32 = 0x20;
-pub(super) const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
-pub(super) const NFTA_SET_ELEM_LIST_SET: u16 = 2;
-pub(super) const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
-pub(super) const NFTA_SET_ELEM_KEY: u16 = 1;
-const NFTA_SET_ELEM_FLAGS: u16 = 3;
-const NFTA_SET_ELEM_TIMEOUT: u16 = 4;
-const NFT_SET_ELEM_INTERVAL_END: u32 = 1;
 
 /// Elements in a message: a range of IPv6 with a time-out has 76 bytes, and the list of them at
 /// most 65,535.
@@ -181,8 +153,8 @@ impl Batch {
         }
         for set in old.sets.iter().filter(|set| new.sets.iter().all(|new| new.name != set.name)) {
             self.push(Act::DelSet, 0, format!("set {}", set.name), |delete| {
-                delete.text(NFTA_SET_TABLE, name);
-                delete.text(NFTA_SET_NAME, &set.name);
+                delete.text(set_encoding::NFTA_SET_TABLE, name);
+                delete.text(set_encoding::NFTA_SET_NAME, &set.name);
             });
         }
     }
@@ -191,8 +163,8 @@ impl Batch {
     pub(super) fn refill(&mut self, set: &NftSet) {
         let name = self.table;
         self.push(Act::DelElement, 0, format!("the elements of set {}", set.name), |all| {
-            all.text(NFTA_SET_ELEM_LIST_TABLE, name);
-            all.text(NFTA_SET_ELEM_LIST_SET, &set.name);
+            all.text(set_encoding::NFTA_SET_ELEM_LIST_TABLE, name);
+            all.text(set_encoding::NFTA_SET_ELEM_LIST_SET, &set.name);
         });
         self.add(set, None);
     }
@@ -256,32 +228,7 @@ impl Batch {
         self.sets += 1;
         let (name, id) = (self.table, self.sets);
         self.push(Act::NewSet, NLM_F_CREATE, format!("set {}", set.name), |new| {
-            new.text(NFTA_SET_TABLE, name);
-            new.text(NFTA_SET_NAME, &set.name);
-            new.number(NFTA_SET_ID, id);
-            let (kind, length) = key(set.key);
-            new.number(NFTA_SET_KEY_TYPE, kind);
-            new.number(NFTA_SET_KEY_LEN, length);
-            if set.key == SetKey::Interface {
-                new.bytes(NFTA_SET_USERDATA, &in_host_order());
-            }
-            match set.shape {
-                Shape::Intervals => new.number(NFTA_SET_FLAGS, NFT_SET_INTERVAL),
-                Shape::Values | Shape::Latch => {}
-                Shape::Expiring { size } => {
-                    new.number(NFTA_SET_FLAGS, NFT_SET_TIMEOUT);
-                    new.nest(NFTA_SET_DESC, |desc| desc.number(NFTA_SET_DESC_SIZE, size));
-                }
-                Shape::Switch { timeout } => {
-                    new.number(NFTA_SET_FLAGS, NFT_SET_TIMEOUT);
-                    new.millis(NFTA_SET_TIMEOUT, timeout);
-                }
-                Shape::Flows { size, timeout } => {
-                    new.number(NFTA_SET_FLAGS, NFT_SET_TIMEOUT | NFT_SET_EVAL);
-                    new.millis(NFTA_SET_TIMEOUT, timeout);
-                    new.nest(NFTA_SET_DESC, |desc| desc.number(NFTA_SET_DESC_SIZE, size));
-                }
-            }
+            set_encoding::describe(new, name, set, id);
         });
     }
 
@@ -289,7 +236,7 @@ impl Batch {
         let table = self.table;
         for chunk in set.elements.chunks(CHUNK) {
             self.push(act, flags, format!("elements of set {}", set.name), |message| {
-                list(message, table, set, chunk, timeout);
+                set_encoding::list(message, table, set, chunk, timeout);
             });
         }
     }
@@ -373,78 +320,5 @@ impl Batch {
 
     fn next(&self) -> u32 {
         u32::try_from(self.what.len()).unwrap_or(u32::MAX)
-    }
-}
-
-/// Names elements of a set.
-pub(super) fn list(
-    message: &mut Attributes,
-    table: &str,
-    set: &NftSet,
-    elements: &[Element],
-    timeout: Option<Duration>,
-) {
-    message.text(NFTA_SET_ELEM_LIST_TABLE, table);
-    message.text(NFTA_SET_ELEM_LIST_SET, &set.name);
-    message.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |list| {
-        elements.iter().for_each(|element| encode(*element, set.shape, timeout, list));
-    });
-}
-
-/// For nft(8) alone, which without it shows empty names: the keys are in the order of this machine
-/// (libnftnl, NFTNL_UDATA_SET_KEYBYTEORDER; a kind, a length, a number).
-fn in_host_order() -> Vec<u8> {
-    [&[0, 4][..], &1u32.to_ne_bytes()].concat()
-}
-
-/// The type of a port, as nft(8) numbers it.
-const PORT: u32 = 13;
-
-/// The type, as nft(8) numbers them (the kernel only keeps it), and the bytes of a key.
-fn key(of: SetKey) -> (u32, u32) {
-    match of {
-        SetKey::Family => (2, 1),
-        SetKey::Interface => (41, 16),
-        SetKey::Address(Family::V4) => (7, 4),
-        SetKey::Address(Family::V6) => (8, 16),
-        SetKey::Flow(family) => {
-            let (address, width) = key(SetKey::Address(family));
-            // Six bits for each field; 13 is a port, which takes four bytes here.
-            (address << 18 | PORT << 12 | address << 6 | PORT, 2 * (width + 4))
-        }
-    }
-}
-
-/// A range is two elements: its first address, and the one behind its last. A range up to the
-/// last address of all has no end.
-fn encode(element: Element, shape: Shape, timeout: Option<Duration>, list: &mut Attributes) {
-    let mut push = |key: &[u8], flags: u32| {
-        list.nest(NFTA_LIST_ELEM, |element| {
-            element.nest(NFTA_SET_ELEM_KEY, |data| data.bytes(NFTA_DATA_VALUE, key));
-            if flags != 0 {
-                element.number(NFTA_SET_ELEM_FLAGS, flags);
-            }
-            if let Some(timeout) = timeout {
-                element.millis(NFTA_SET_ELEM_TIMEOUT, timeout);
-            }
-        });
-    };
-    match element {
-        Element::Family(family) => push(&[nfproto(family)], 0),
-        Element::Interface(name) => push(&name.0, 0),
-        Element::Flow(from, to) => {
-            let end = |socket: SocketAddr| {
-                [octets(socket.ip()), socket.port().to_be_bytes().into(), vec![0; 2]].concat()
-            };
-            push(&[end(from), end(to)].concat(), 0);
-        }
-        Element::Range(first, last) => {
-            push(&octets(first), 0);
-            if shape == Shape::Intervals
-                && let Some(end) = successor(last)
-            {
-                push(&octets(end), NFT_SET_ELEM_INTERVAL_END);
-            }
-        }
     }
 }

@@ -3,9 +3,10 @@
 //! Answers are there when the request has been sent (see [`netlink::send`]). So nobody waits here,
 //! and what is still in the queue before a request belongs to an earlier one.
 
-use super::batch::{self, SealedBatch};
+use super::batch::SealedBatch;
 use super::error::Error;
 use super::message::{Act, request};
+use super::set_encoding;
 use super::table::NftSet;
 use crate::firewall::netlink;
 use crate::firewall::netlink::{
@@ -120,7 +121,7 @@ impl TableConnection {
         let asked = self.get(
             Act::GetElement,
             |message| {
-                batch::list(message, table, set, &set.elements, None);
+                set_encoding::list(message, table, set, &set.elements, None);
             },
             |_| (),
         )?;

@@ -7,35 +7,20 @@
 //!
 //! The numbers are in [`numbers`](super::numbers). Source: `nft --debug=netlink`.
 
-use super::message::NFTA_LIST_ELEM;
 use super::numbers::*;
+use super::program::Program;
 use super::table::{AddressType, Expression, Is, Protocol, Way};
-use super::values::{LABELS, label_bits, octets};
+use super::values::{LABELS, label_bits, nfproto, octets};
 use crate::family::Family;
 use crate::firewall::netlink::Attributes;
 use crate::mark::Fwmark;
 use ipnet::IpNet;
 use std::net::SocketAddr;
 
-/// enum nf_inet_hooks' neighbour: NFPROTO_IPV4, NFPROTO_IPV6.
-pub(super) fn nfproto(family: Family) -> u8 {
-    match family {
-        Family::V4 => 2,
-        Family::V6 => 10,
-    }
-}
-
 /// The instructions of one rule, as elements of a list.
 pub(super) fn encode(rule: &[Expression], list: &mut Attributes) {
-    let mut program = Program { list, family: None, protocol: None };
+    let mut program = Program::new(list);
     rule.iter().for_each(|expression| program.expression(expression));
-}
-
-struct Program<'a> {
-    list: &'a mut Attributes,
-    /// What earlier matches of this rule made sure of.
-    family: Option<Family>,
-    protocol: Option<Protocol>,
 }
 
 impl Program<'_> {
@@ -225,22 +210,6 @@ impl Program<'_> {
         }
     }
 
-    fn require_family(&mut self, family: Family) {
-        if self.family != Some(family) {
-            self.family = Some(family);
-            self.meta(NFT_META_NFPROTO);
-            self.compare(NFT_CMP_EQ, &[nfproto(family)]);
-        }
-    }
-
-    fn require_protocol(&mut self, protocol: Protocol) {
-        if self.protocol != Some(protocol) {
-            self.protocol = Some(protocol);
-            self.meta(NFT_META_L4PROTO);
-            self.compare(NFT_CMP_EQ, &[protocol as u8]);
-        }
-    }
-
     fn port(&mut self, protocol: Protocol, offset: u32, is: Is, port: u16) {
         self.require_protocol(protocol);
         self.payload(NFT_PAYLOAD_TRANSPORT_HEADER, offset, 2);
@@ -281,27 +250,6 @@ impl Program<'_> {
         self.compare(operation(is), &(address_type as u32).to_ne_bytes());
     }
 
-    fn meta(&mut self, key: u32) {
-        self.push("meta", |meta| {
-            meta.number(NFTA_META_DREG, NFT_REG_1);
-            meta.number(NFTA_META_KEY, key);
-        });
-    }
-
-    /// One of the flags that conntrack keeps.
-    fn conntrack_bit(&mut self, key: u32, bit: u32) {
-        self.conntrack(key);
-        self.mask(&bit.to_ne_bytes());
-        self.compare(NFT_CMP_NEQ, &0u32.to_ne_bytes());
-    }
-
-    fn conntrack(&mut self, key: u32) {
-        self.push("ct", |ct| {
-            ct.number(NFTA_CT_DREG, NFT_REG_1);
-            ct.number(NFTA_CT_KEY, key);
-        });
-    }
-
     /// Loads address and port, address and port, one behind the other; each begins at a multiple
     /// of four bytes.
     fn flow(&mut self, family: Family, way: Way) {
@@ -338,89 +286,6 @@ impl Program<'_> {
             tproxy.number(NFTA_TPROXY_FAMILY, nfproto(family).into());
             tproxy.number(NFTA_TPROXY_REG_ADDR, NFT_REG_1);
             tproxy.number(NFTA_TPROXY_REG_PORT, NFT_REG_2);
-        });
-    }
-
-    fn payload(&mut self, base: u32, offset: u32, length: u32) {
-        self.load(base, offset, length, NFT_REG_1);
-    }
-
-    fn load(&mut self, base: u32, offset: u32, length: u32, register: u32) {
-        self.push("payload", |payload| {
-            payload.number(NFTA_PAYLOAD_DREG, register);
-            payload.number(NFTA_PAYLOAD_BASE, base);
-            payload.number(NFTA_PAYLOAD_OFFSET, offset);
-            payload.number(NFTA_PAYLOAD_LEN, length);
-        });
-    }
-
-    fn mask(&mut self, mask: &[u8]) {
-        self.bits(mask, &[0; 16][..mask.len()]);
-    }
-
-    /// Keeps the bits of the mask, and then turns those of the other over.
-    fn bits(&mut self, mask: &[u8], turned: &[u8]) {
-        self.push("bitwise", |bitwise| {
-            bitwise.number(NFTA_BITWISE_SREG, NFT_REG_1);
-            bitwise.number(NFTA_BITWISE_DREG, NFT_REG_1);
-            // At most 16.
-            bitwise.number(NFTA_BITWISE_LEN, u32::try_from(mask.len()).unwrap_or(u32::MAX));
-            bitwise.nest(NFTA_BITWISE_MASK, |data| data.bytes(NFTA_DATA_VALUE, mask));
-            bitwise.nest(NFTA_BITWISE_XOR, |data| data.bytes(NFTA_DATA_VALUE, turned));
-        });
-    }
-
-    fn compare(&mut self, operation: u32, value: &[u8]) {
-        self.push("cmp", |cmp| {
-            cmp.number(NFTA_CMP_SREG, NFT_REG_1);
-            cmp.number(NFTA_CMP_OP, operation);
-            cmp.nest(NFTA_CMP_DATA, |data| data.bytes(NFTA_DATA_VALUE, value));
-        });
-    }
-
-    fn lookup(&mut self, set: &str, is: Is) {
-        self.push("lookup", |lookup| {
-            lookup.text(NFTA_LOOKUP_SET, set);
-            lookup.number(NFTA_LOOKUP_SREG, NFT_REG_1);
-            if is == Is::NotIn {
-                lookup.number(NFTA_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
-            }
-        });
-    }
-
-    fn immediate(&mut self, register: u32, value: &[u8]) {
-        self.push("immediate", |immediate| {
-            immediate.number(NFTA_IMMEDIATE_DREG, register);
-            immediate.nest(NFTA_IMMEDIATE_DATA, |data| data.bytes(NFTA_DATA_VALUE, value));
-        });
-    }
-
-    fn reject(&mut self, kind: u32, code: u32) {
-        self.push("reject", |reject| {
-            reject.number(NFTA_REJECT_TYPE, kind);
-            let code = u8::try_from(code).unwrap_or(u8::MAX);
-            reject.bytes(NFTA_REJECT_ICMP_CODE, &[code]);
-        });
-    }
-
-    fn verdict(&mut self, code: i32, chain: Option<&str>) {
-        self.push("immediate", |immediate| {
-            immediate.number(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
-            immediate.nest(NFTA_IMMEDIATE_DATA, |data| {
-                data.nest(NFTA_DATA_VERDICT, |verdict| {
-                    verdict.bytes(NFTA_VERDICT_CODE, &code.to_be_bytes());
-                    if let Some(chain) = chain {
-                        verdict.text(NFTA_VERDICT_CHAIN, chain);
-                    }
-                });
-            });
-        });
-    }
-
-    fn push(&mut self, name: &str, fill: impl FnOnce(&mut Attributes)) {
-        self.list.nest(NFTA_LIST_ELEM, |element| {
-            element.text(NFTA_EXPR_NAME, name);
-            element.nest(NFTA_EXPR_DATA, fill);
         });
     }
 }

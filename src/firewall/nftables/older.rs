@@ -2,14 +2,14 @@
 //! the packets, so the kernel alone has it: it is read before another table takes the place of one
 //! that a dead process left, or that another program has damaged.
 
-use super::batch::{
-    NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET,
-    NFTA_SET_ELEM_LIST_TABLE,
-};
 use super::connection::TableConnection;
 use super::error::Error;
 use super::message::{Act, NFTA_LIST_ELEM};
 use super::numbers::NFTA_DATA_VALUE;
+use super::set_encoding::{
+    NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET,
+    NFTA_SET_ELEM_LIST_TABLE,
+};
 use super::sets::set_name;
 use crate::family::Family;
 use crate::firewall::flow::Flow;

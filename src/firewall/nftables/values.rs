@@ -1,5 +1,6 @@
 //! Values as the kernel's registers hold them.
 
+use crate::family::Family;
 use std::net::IpAddr;
 
 /// The bytes of a connection's labels.
@@ -17,5 +18,13 @@ pub(super) fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// NFPROTO_IPV4 or NFPROTO_IPV6 (linux/netfilter.h).
+pub(super) fn nfproto(family: Family) -> u8 {
+    match family {
+        Family::V4 => 2,
+        Family::V6 => 10,
     }
 }

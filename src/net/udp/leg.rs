@@ -3,7 +3,8 @@
 use super::super::Outbound;
 use super::connected::readable;
 use super::options::{BURST, allow_fragments, hold, take_trains};
-use super::train::{self, Sent, TrainInbox, Wanted};
+use super::sending::{self, Sent};
+use super::train::{self, TrainInbox, Wanted};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -77,6 +78,6 @@ impl LegSocket {
     /// # Errors
     /// What the kernel says of the peer or of the way.
     pub fn send(&self, bytes: &[u8], lengths: &[usize]) -> io::Result<Sent> {
-        train::send(self.socket.as_raw_fd(), bytes, lengths, None)
+        sending::send(self.socket.as_raw_fd(), bytes, lengths, None)
     }
 }

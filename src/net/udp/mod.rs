@@ -11,6 +11,7 @@ pub mod leg;
 #[cfg(all(target_env = "musl", target_pointer_width = "64"))]
 mod musl;
 mod options;
+pub mod sending;
 pub mod train;
 pub mod transparent;
 

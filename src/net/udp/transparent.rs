@@ -6,7 +6,8 @@
 
 use super::super::Outbound;
 use super::options::{BURST, allow_fragments, hold, take_trains};
-use super::train::{self, Sent, TrainInbox, Wanted};
+use super::sending::{self, Sent};
+use super::train::{self, TrainInbox, Wanted};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -91,7 +92,7 @@ impl TransparentListener {
     /// # Errors
     /// What the kernel says.
     pub fn answer(&self, bytes: &[u8], client: SocketAddr) -> io::Result<()> {
-        train::send(self.socket.as_raw_fd(), bytes, &[bytes.len()], Some(client)).map(drop)
+        sending::send(self.socket.as_raw_fd(), bytes, &[bytes.len()], Some(client)).map(drop)
     }
 }
 
@@ -123,7 +124,7 @@ impl ReplySocket {
     /// # Errors
     /// What the kernel says, for example EPERM where a firewall drops them.
     pub fn send(&self, bytes: &[u8], lengths: &[usize], client: SocketAddr) -> io::Result<Sent> {
-        train::send(self.0.as_raw_fd(), bytes, lengths, Some(client))
+        sending::send(self.0.as_raw_fd(), bytes, lengths, Some(client))
     }
 }
 
