@@ -183,7 +183,7 @@ for each; do
     echo "booting $version"
     # What the firmware says to a terminal goes.
     boot "$architecture" | sed -u -e 's,\r,,g' -e 's,\x1bc,,g' -e 's,\x1b\[[?0-9;]*[A-Za-z],,g' >"$output" || true
-    if ! grep -q '^done ' "$output"; then
+    if ! grep -q '^end ' "$output"; then
         echo "  it did not come to its end: $output" >&2
         failed=1
     fi

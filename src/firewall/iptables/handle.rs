@@ -4,6 +4,7 @@ use super::adopt;
 use super::direct;
 use super::families::{of_families, warn_unfiltered};
 use super::follow::{RulesFollower, Sets};
+use super::old_nat;
 use super::parts;
 use super::place;
 use super::reconcile::{cleanup, detach, withdraw};
@@ -97,7 +98,7 @@ impl IptablesRules {
             return Err(Error::TooManyInterfaces { count });
         }
         let tools = of_families(&ruleset.policy)?;
-        let ruleset = direct::possible(ruleset, &tools);
+        let ruleset = direct::possible(old_nat::possible(ruleset, &tools), &tools);
         if ruleset.policy.lan.is_some() {
             info!("the LAN side: {}", ruleset.environment.lan.describe());
         }
@@ -291,6 +292,7 @@ impl Installed for IptablesRules {
         let old = lock(&self.now).clone();
         let result = new.succeeding(&old).and_then(|new| {
             let new = new.without_flowtables();
+            let new = old_nat::possible(new, &self.tools);
             let new = parts::possible(new, &self.ipset, &self.tools);
             let new = match old.policy.counts_direct {
                 true => new,

@@ -8,18 +8,56 @@
 
 use crate::family::Family;
 use crate::firewall::netlink::nat_chains;
+use crate::firewall::ruleset::Ruleset;
 use crate::firewall::tools::Iptables;
 use crate::firewall::tools::kernel::is_before;
 
 const NAT_IS_ONE: (u32, u32) = (4, 18);
 
+/// These rules as far as nat can: those of captured UDP of the LAN side have a chain at
+/// POSTROUTING, which beside somebody else's would take its masquerade away.
+pub(super) fn possible(mut ruleset: Ruleset, tools: &[(Family, Iptables)]) -> Ruleset {
+    for (family, tools) in tools {
+        if ruleset.policy.lan.is_some()
+            && ruleset.captures_datagrams(*family)
+            && is_old(tools)
+            && is_elsewhere(*family, tools)
+        {
+            let why = "before Linux 4.18 its rules would pass over the masquerade of another table \
+                       (`nft list ruleset` shows the chain at postrouting)";
+            ruleset.environment.datagrams.without(&[*family], &why);
+        }
+    }
+    ruleset
+}
+
 /// The text of an installation, with what this kernel has to be told beside.
 pub(super) fn completed(text: String, family: Family, tools: &Iptables) -> String {
-    let is_told = is_before(NAT_IS_ONE)
-        && !tools.is_legacy()
-        && !tools.is_nat_of_legacy_there()
-        && !nat_chains::are_elsewhere(family).unwrap_or(false);
-    if is_told { with_chains(&text) } else { text }
+    if wants_chains(family, tools) { with_chains(&text) } else { text }
+}
+
+/// Whether nat lacks a chain that this kernel wants.
+pub(super) fn is_incomplete(saved: &str, family: Family, tools: &Iptables) -> bool {
+    lacks_chains(saved) && wants_chains(family, tools)
+}
+
+fn wants_chains(family: Family, tools: &Iptables) -> bool {
+    is_old(tools) && !is_elsewhere(family, tools)
+}
+
+fn is_old(tools: &Iptables) -> bool {
+    is_before(NAT_IS_ONE) && !tools.is_legacy()
+}
+
+/// Whether another table has nat at POSTROUTING.
+fn is_elsewhere(family: Family, tools: &Iptables) -> bool {
+    tools.is_nat_of_legacy_there() || nat_chains::are_elsewhere(family).unwrap_or(false)
+}
+
+fn lacks_chains(saved: &str) -> bool {
+    let nat = saved.lines().skip_while(|line| *line != "*nat").take_while(|line| *line != "COMMIT");
+    let told = nat.filter(|line| line.starts_with(":INPUT ") || line.starts_with(":POSTROUTING "));
+    told.count() < 2
 }
 
 fn with_chains(text: &str) -> String {
@@ -36,5 +74,8 @@ mod tests {
         let told = "*mangle\n:X - [0:0]\nCOMMIT\n*nat\n:INPUT ACCEPT [0:0]\n\
                     :POSTROUTING ACCEPT [0:0]\n:X - [0:0]\nCOMMIT\n";
         assert_eq!(with_chains(text), told);
+        assert!(lacks_chains(text) && !lacks_chains(told));
+        let one = "*nat\n:INPUT ACCEPT [0:0]\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n";
+        assert!(lacks_chains(one) && lacks_chains(""));
     }
 }

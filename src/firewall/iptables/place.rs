@@ -87,14 +87,20 @@ pub(in crate::firewall) fn repair(
     refuse_foreign(&saved, ruleset, family)?;
     let tables = rules::tables(ruleset, family);
     let (wanted, found) = (residue::of(&tables), residue::find(&saved));
+    let is_damaged = |part: Part, wanted: &Residue| {
+        !is_whole(wanted, &found)
+            || part == Part::Nat && old_nat::is_incomplete(&saved, family, iptables)
+    };
+    let damaged = tables.iter().zip(&wanted);
     let damaged: Vec<_> =
-        tables.iter().zip(&wanted).filter(|(_, wanted)| !is_whole(wanted, &found)).collect();
+        damaged.filter(|(table, wanted)| is_damaged(table.part, wanted)).collect();
     if !damaged.is_empty() {
         // Only these, and each in one commit: what nobody has touched captures all the while.
         for (table, wanted) in &damaged {
             let nothing = Residue { table: wanted.table.clone(), ..Residue::default() };
             let there = found.iter().find(|there| there.table == wanted.table);
-            iptables.restore(&renew::mended(there.unwrap_or(&nothing), table))?;
+            let text = renew::mended(there.unwrap_or(&nothing), table);
+            iptables.restore(&old_nat::completed(text, family, iptables))?;
         }
         let names: Vec<&str> = damaged.iter().map(|(_, wanted)| wanted.table.as_str()).collect();
         return Ok(Some(format!("{family} rules in {} were gone", names.join(", "))));
