@@ -12,14 +12,11 @@ use super::conntrack::{
     CTA_PROTO_NUM, CTA_TUPLE_ORIG, CTA_TUPLE_PROTO, CTA_TUPLE_REPLY, CTA_ZONE, ENTRY, GET, UDP,
     destination, source,
 };
-use super::{Attributes, Message, NFGENMSG, NLM_F_DUMP, NLMSG_DONE, NLMSG_ERROR, attribute};
-use super::{nfgenmsg, route};
+use super::{Attributes, NFGENMSG, attribute, dump, nfgenmsg, route};
 use crate::family::Family;
 use crate::firewall::flow::Flow;
 use crate::firewall::names::ZONE;
-use crate::firewall::netlink;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, SockProtocol};
 use std::io;
 
 const CTA_FILTER: u16 = 25;
@@ -27,9 +24,6 @@ const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 const CTA_FILTER_REPLY_FLAGS: u16 = 2;
 /// 1 << `__CTA_FILTER_CTA_PROTO_NUM` (net/netfilter/nf_internals.h).
 const BY_PROTOCOL: u32 = 1 << 3;
-
-/// A dump comes in pieces of at most 32 KiB (NLMSG_GOODSIZE and netlink_dump).
-const BUFFER: usize = 64 * 1024;
 
 /// Hands the flows of this family to `take`, until it says `false`: as they began, and the way back
 /// of each, as its answers leave from the host that gives them. Those of captured queries are left
@@ -41,10 +35,10 @@ pub(in crate::firewall) fn of(
     family: Family,
     mut take: impl FnMut(Flow) -> bool,
 ) -> io::Result<()> {
-    match dump(family, &by_protocol(), &mut take) {
+    match ask(family, &by_protocol(), &mut take) {
         // A filter that this kernel does not have.
         Err(Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ERANGE) => {
-            Ok(dump(family, &Attributes::default(), &mut take)?)
+            Ok(ask(family, &Attributes::default(), &mut take)?)
         }
         result => Ok(result?),
     }
@@ -62,36 +56,16 @@ fn by_protocol() -> Attributes {
     attributes
 }
 
-fn dump(
+fn ask(
     family: Family,
     filter: &Attributes,
     take: &mut impl FnMut(Flow) -> bool,
 ) -> nix::Result<()> {
-    // One of its own: what is left of a dump that is not read to its end goes with it.
-    let socket = netlink::open(SockProtocol::NetlinkNetFilter, 0)?;
-    let body: [&[u8]; 2] = [&nfgenmsg(route::number(family), 0), filter.as_bytes()];
-    netlink::send(&socket, &netlink::request(GET, NLM_F_DUMP, 0, &body))?;
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let length = netlink::receive(&socket, &mut buffer, MsgFlags::empty())?;
-        for message in Message::all(&buffer[..length]) {
-            match message.kind {
-                NLMSG_DONE | NLMSG_ERROR => {
-                    return match message.errno() {
-                        0 => Ok(()),
-                        number => Err(Errno::from_raw(number)),
-                    };
-                }
-                ENTRY => {
-                    let flows = message.body.get(NFGENMSG..).and_then(read);
-                    if flows.into_iter().flatten().any(|flow| !take(flow)) {
-                        return Ok(());
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
+    let question: [&[u8]; 2] = [&nfgenmsg(route::number(family), 0), filter.as_bytes()];
+    dump(GET, ENTRY, &question, |body| {
+        let flows = body.get(NFGENMSG..).and_then(read);
+        flows.into_iter().flatten().all(&mut *take)
+    })
 }
 
 /// The flow of an entry and its way back; `None` if it is another protocol's, or a captured

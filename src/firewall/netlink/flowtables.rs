@@ -6,7 +6,7 @@
 //!
 //! Source: linux/netfilter/nf_tables.h (enum nft_flowtable_attributes).
 
-use super::{NFGENMSG, attribute, attributes, dump};
+use super::{NFGENMSG, OF_ALL_FAMILIES, attribute, attributes, dump};
 use crate::firewall::names::TABLE;
 use std::io;
 
@@ -36,7 +36,10 @@ pub(in crate::firewall) struct ThirdPartyFlowtable {
 /// What the kernel says, for instance that it has no nf_tables.
 pub(in crate::firewall) fn third_party() -> io::Result<Vec<ThirdPartyFlowtable>> {
     let mut found = Vec::new();
-    dump(GET, FLOWTABLE, |body| found.extend(read(body)))?;
+    dump(GET, FLOWTABLE, &[&OF_ALL_FAMILIES], |body| {
+        found.extend(read(body));
+        true
+    })?;
     Ok(found)
 }
 

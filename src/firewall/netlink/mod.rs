@@ -18,7 +18,6 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto,
     socket,
 };
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 // linux/netlink.h
@@ -97,14 +96,23 @@ pub(super) fn request(kind: u16, flags: u16, sequence: u32, body: &[&[u8]]) -> V
 /// A dump comes in pieces of at most 32 KiB (NLMSG_GOODSIZE and netlink_dump).
 const DUMP: usize = 64 * 1024;
 
-/// Asks nfnetlink for all of a kind, in tables of every family (NFPROTO_UNSPEC), and hands on the
-/// body of each answer.
+/// Of every family (NFPROTO_UNSPEC), the body of a question to nfnetlink.
+const OF_ALL_FAMILIES: [u8; NFGENMSG] = nfgenmsg(0, 0);
+
+/// Asks nfnetlink for all of a kind, and hands the body of each answer to `take`, until it says
+/// `false`.
 ///
 /// # Errors
 /// What the kernel says, for instance that it has no nf_tables.
-pub(super) fn dump(get: u16, answer: u16, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+pub(super) fn dump(
+    get: u16,
+    answer: u16,
+    question: &[&[u8]],
+    mut take: impl FnMut(&[u8]) -> bool,
+) -> nix::Result<()> {
+    // One of its own: what is left of a dump that is not read to its end goes with it.
     let socket = open(SockProtocol::NetlinkNetFilter, 0)?;
-    send(&socket, &request(get, NLM_F_DUMP, 0, &[&nfgenmsg(0, 0)]))?;
+    send(&socket, &request(get, NLM_F_DUMP, 0, question))?;
     let mut buffer = vec![0; DUMP];
     loop {
         let length = receive(&socket, &mut buffer, MsgFlags::empty())?;
@@ -112,9 +120,9 @@ pub(super) fn dump(get: u16, answer: u16, mut take: impl FnMut(&[u8])) -> io::Re
             match message.kind {
                 NLMSG_DONE | NLMSG_ERROR => match message.errno() {
                     0 => return Ok(()),
-                    number => return Err(Errno::from_raw(number).into()),
+                    number => return Err(Errno::from_raw(number)),
                 },
-                kind if kind == answer => take(message.body),
+                kind if kind == answer && !take(message.body) => return Ok(()),
                 _ => {}
             }
         }
@@ -122,7 +130,7 @@ pub(super) fn dump(get: u16, answer: u16, mut take: impl FnMut(&[u8])) -> io::Re
 }
 
 /// struct nfgenmsg.
-pub(super) fn nfgenmsg(family: u8, resource: u16) -> [u8; NFGENMSG] {
+pub(super) const fn nfgenmsg(family: u8, resource: u16) -> [u8; NFGENMSG] {
     let [high, low] = resource.to_be_bytes();
     [family, NFNETLINK_V0, high, low]
 }

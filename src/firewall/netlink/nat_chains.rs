@@ -2,7 +2,7 @@
 //!
 //! Source: linux/netfilter/nf_tables.h (enum nft_chain_attributes).
 
-use super::{NFGENMSG, attribute, dump};
+use super::{NFGENMSG, OF_ALL_FAMILIES, attribute, dump};
 use crate::family::Family;
 use std::io;
 
@@ -27,7 +27,10 @@ const OF_IPTABLES: &[u8] = b"nat\0";
 /// What the kernel says, for instance that it has no nf_tables.
 pub(in crate::firewall) fn are_elsewhere(family: Family) -> io::Result<bool> {
     let mut found = false;
-    dump(GET, CHAIN, |body| found |= is_elsewhere(body, family).unwrap_or(false))?;
+    dump(GET, CHAIN, &[&OF_ALL_FAMILIES], |body| {
+        found = is_elsewhere(body, family).unwrap_or(false);
+        !found
+    })?;
     Ok(found)
 }
 
