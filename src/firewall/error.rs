@@ -187,7 +187,7 @@ const KERNEL_LACKS: [&str; 5] = [
 
 /// The names of matches and targets, the module of the kernel that each is in, and OpenWrt's
 /// package of it (include/netfilter.mk).
-const EXTENSIONS: [(&str, &str, &str); 10] = [
+const EXTENSIONS: [(&str, &str, &str); 12] = [
     ("set", "xt_set", "kmod-ipt-ipset"),
     ("SET", "xt_set", "kmod-ipt-ipset"),
     ("CT", "xt_CT", "kmod-ipt-conntrack"),
@@ -198,6 +198,9 @@ const EXTENSIONS: [(&str, &str, &str); 10] = [
     ("owner", "xt_owner", "kmod-ipt-extra"),
     ("mark", "xt_mark", "kmod-ipt-core"),
     ("MARK", "xt_mark", "kmod-ipt-core"),
+    // Before Linux 4.19 the kernel does not find these by their own names.
+    ("icmp", "ip_tables", "kmod-ipt-core"),
+    ("icmp6", "ip6_tables", "kmod-ip6tables"),
 ];
 
 /// What the operator can do.
@@ -261,6 +264,8 @@ mod tests {
         let said = "Warning: Extension CT revision 0 not supported, missing kernel module?";
         let told = error(said).to_string();
         assert!(told.contains("`modprobe xt_CT`; on OpenWrt: kmod-ipt-conntrack;"), "{told}");
+        let said = "Warning: Extension icmp revision 0 not supported, missing kernel module?";
+        assert!(error(said).to_string().contains("`modprobe ip_tables`"));
         let legacy = error("iptables-restore: No chain/target/match by that name").to_string();
         assert!(legacy.contains("xt_CT") && legacy.contains("kmod-ipt-ipset"), "{legacy}");
         let said = "ipset v7.17: Kernel error received: Invalid argument";

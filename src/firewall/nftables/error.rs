@@ -129,7 +129,7 @@ impl Display for Brought<'_> {
         write!(f, "; try `modprobe -a {modules}`; on OpenWrt: {packages}")?;
         match found.iter().find_map(|piece| piece.since) {
             Some(linux) => write!(f, "; there since Linux {linux}"),
-            None if kernel::is_before(WHOLE_SINCE) => {
+            None if found.is_empty() && kernel::is_before(WHOLE_SINCE) => {
                 let (major, minor) = WHOLE_SINCE;
                 write!(f, "; snet needs Linux {major}.{minor} for nftables")
             }
