@@ -176,6 +176,7 @@ pub(super) fn name_server(text: &str) -> Result<NameServer, String> {
         ("tcp", _) => (None, rest, "tcp://ip"),
         ("tls", _) => (None, rest, "tls://name@ip"),
         ("https", _) => (None, rest, "https://name/path@ip"),
+        _ if cfg!(not(feature = "tls")) => (None, rest, "ip or tcp://ip"),
         _ => (None, rest, "ip, tcp://ip, tls://name@ip or https://name/path@ip"),
     };
     let address = transport.as_ref().map(|known| plain_name_server(address, known.port()));

@@ -243,9 +243,9 @@ impl Upstream {
             || dead_since.is_some_and(|since| !self.datagrams.was_answered_since(since))
     }
 
-    /// A site that has answered a hello of TLS through it.
+    /// A site that has answered a hello of TLS through it, and could be said one.
     pub(super) fn witness(&self) -> Option<SocketAddr> {
-        lock(&self.waiting).witness()
+        lock(&self.waiting).witness().filter(|_| cfg!(feature = "tls"))
     }
 
     /// The network is another one: nothing is known of it any more.

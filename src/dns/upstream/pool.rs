@@ -243,11 +243,16 @@ impl ConnectionPool {
         }
         if is_refused(&error) && !std::mem::replace(&mut self.said.refusal, true) {
             let port = server.address.port();
+            let or = match cfg!(feature = "tls") {
+                true => format!(
+                    ", or name a server over HTTPS, dns.trusted = [\"{}\"]",
+                    known_servers::EXAMPLE
+                ),
+                false => String::new(),
+            };
             warn!(
                 "the proxy does not connect to the name server {server}: allow CONNECT to port \
-                 {port} there (squid: SSL_ports, tinyproxy: ConnectPort), or name a server over \
-                 HTTPS, dns.trusted = [\"{}\"] ({error})",
-                known_servers::EXAMPLE
+                 {port} there (squid: SSL_ports, tinyproxy: ConnectPort){or} ({error})"
             );
         }
         let name = match &server.transport {
