@@ -5,7 +5,7 @@
 #   scripts/static.sh [--small | --tests] [TARGET...]
 #
 # TARGET is a target of Rust (x86_64-unknown-linux-musl by default; aarch64-unknown-linux-musl,
-# armv7-unknown-linux-musleabihf, riscv64gc-unknown-linux-musl; small: mipsel-unknown-linux-musl too).
+# armv7-unknown-linux-musleabihf, riscv64gc-unknown-linux-musl, mipsel-unknown-linux-musl).
 # --small leaves out what a router with little flash can do without (docs/building.md). --tests builds the
 # tests of the library instead, for scripts/emulated.sh. To try something, CARGO_PROFILE_RELEASE_LTO=off
 # in the environment makes a larger executable in less time.
@@ -49,7 +49,7 @@ has_source() { [ -d "$(rustc --print sysroot)/lib/rustlib/src/rust/library/std" 
 in_debian() {
     root=$place/debian
     if [ "$(id -u)" -ne 0 ] || ! command -v debootstrap >/dev/null; then
-        echo "this toolchain has no std for $1: rustup target add $1, or rustup component add rust-src;" >&2
+        echo "this toolchain has no std for $target: rustup target add $target, or rustup component add rust-src;" >&2
         echo "or run this script as root with debootstrap installed" >&2
         exit 69
     fi
@@ -91,6 +91,9 @@ build() {
         [ $profile != small ] || flags="$flags -Zpanic-in-drop=abort"
         export RUSTC_BOOTSTRAP=1
     fi
+    # A weak function that is not there would be the beginning of the program in one that can lie anywhere
+    # (zig 0.15.2), and std asks for some before it starts another program.
+    case $target in mipsel-*) flags="$flags -C relocation-model=static" ;; esac
     export RUSTFLAGS="$flags"
     # shellcheck disable=SC2086 # lists of words
     if [ $what = tests ]; then
