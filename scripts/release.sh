@@ -4,9 +4,9 @@
 #
 #   scripts/release.sh [--draft] [--built] [TARGET...]
 #
-# TARGET is as for scripts/static.sh; x86_64, aarch64, armv7 and riscv64 by default. VERSION is that of Cargo.toml, and
-# CHANGELOG.md has to have a section of it, which becomes the notes. --draft takes the section "Unreleased" instead, and
-# a tree that has changes. --built takes what is in target/static and builds nothing.
+# TARGET is as for scripts/static.sh; x86_64, aarch64, armv7, riscv64 and mipsel by default. VERSION is that of
+# Cargo.toml, and CHANGELOG.md has to have a section of it, which becomes the notes. --draft takes the section
+# "Unreleased" where there is one, and a tree that has changes. --built takes what is in target/static and builds nothing.
 #
 # Nothing is published. Needs what scripts/static.sh and scripts/packages.sh need.
 set -eu
@@ -23,11 +23,11 @@ while :; do
     shift
 done
 [ $# -gt 0 ] || set -- x86_64-unknown-linux-musl aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf \
-    riscv64gc-unknown-linux-musl
+    riscv64gc-unknown-linux-musl mipsel-unknown-linux-musl
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 section=$version
-[ -z "$draft" ] || section=Unreleased
+[ -z "$draft" ] || ! grep -q '^## Unreleased' CHANGELOG.md || section=Unreleased
 if [ -z "$draft" ] && [ -n "$(git status --porcelain)" ]; then
     echo "release.sh: the tree has changes that no commit has (git status); --draft takes them" >&2
     exit 65
@@ -47,7 +47,7 @@ if [ -z "$built" ]; then
     scripts/static.sh --small "$@"
 fi
 scripts/packages/parts.sh
-scripts/packages/all.sh "$folder"
+scripts/packages/all.sh "$folder" "$@"
 for target; do
     for kind in '' -small; do
         executable=target/static/snet-$target$kind

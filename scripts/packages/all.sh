@@ -1,19 +1,22 @@
 #!/bin/sh
 # All packages of the static executables that are there (scripts/static.sh), and their hashes in SHA256SUMS.
 #
-#   scripts/packages/all.sh [FOLDER]
+#   scripts/packages/all.sh [FOLDER [TARGET...]]
 #
-# FOLDER is where they go, target/packages/all by default. Routers get the small executable where there is one.
-# scripts/packages/parts.sh goes first. What has no executable is left out, and said so.
+# FOLDER is where they go, target/packages/all by default; TARGET is as for scripts/static.sh, all by default. Routers
+# get the small executable where there is one. scripts/packages/parts.sh goes first. What has no executable is left out,
+# and said so.
 set -eu
 
 cd -- "$(CDPATH='' dirname -- "$0")/../.."
 folder=${1:-target/packages/all}
+[ $# -eq 0 ] || shift
 mkdir -p "$folder"
 made=0
 
 # KIND=PROCESSOR for each package of a target of Rust.
 while read -r target packages; do
+    case " $* " in '  ' | *" $target "*) ;; *) continue ;; esac
     for package in $packages; do
         executable=target/static/snet-$target
         case $package in openwrt-*) [ ! -f "$executable-small" ] || executable=$executable-small ;; esac

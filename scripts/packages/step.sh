@@ -94,7 +94,7 @@ remove() {
         command -v deb-systemd-invoke >/dev/null || systemctl --quiet disable snet.service || true
         ;;
     openrc)
-        runs && rc-service snet stop
+        ! runs || rc-service snet stop || warn "it could not be stopped"
         rc-update --quiet delete snet 2>/dev/null || true
         ;;
     procd)

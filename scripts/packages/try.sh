@@ -25,6 +25,8 @@ shift
 work=$project/target/packages
 roots=$work/roots
 mkdir -p "$roots" "$work/try"
+# Packages of another executable.
+rm -rf "$work"/try/*/
 
 # A root is made once.
 root() {
