@@ -144,8 +144,8 @@ def cachers(executable):
 def capturers(executable):
     """snet brings its own rules, and has conntrack by them, as the peers by theirs."""
     return peers.present({
-        "snet": lambda: peers.snet_shadowsocks(executable, "aes-256-gcm", UPSTREAM),
-        "snet beside": lambda: peers.snet_shadowsocks(peers.second, "aes-256-gcm", UPSTREAM),
+        "snet": lambda: peers.snet_shadowsocks(executable, "aes-256-gcm", port=UPSTREAM),
+        "snet beside": lambda: peers.snet_shadowsocks(peers.second, "aes-256-gcm", port=UPSTREAM),
         "chinadns-ng": lambda: Captured(chinadns_ng()),
         "dnsmasq": lambda: Captured(dnsmasq()),
         "unbound": lambda: Captured(unbound()),
