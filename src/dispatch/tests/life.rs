@@ -159,6 +159,7 @@ async fn connections_without_an_answer_tell_of_a_dead_member() {
 }
 
 /// One that has answered over TLS is asked when the only name server does not answer.
+#[cfg(feature = "tls")]
 #[tokio::test(start_paused = true)]
 async fn a_name_server_that_nobody_reaches_condemns_no_member() {
     let setup = setup(&[AT_ONCE, Act::RefuseTcp]);
@@ -177,6 +178,26 @@ async fn a_name_server_that_nobody_reaches_condemns_no_member() {
     seconds(10).await;
     assert_eq!(setup.rank("a"), Rank::Good);
     assert!(upstream.knowledge().cause.is_empty());
+}
+
+/// The site could be asked over TLS alone: that it was not is no silence of its own.
+#[cfg(not(feature = "tls"))]
+#[tokio::test(start_paused = true)]
+async fn who_speaks_no_tls_asks_no_site() {
+    let setup = setup(&[AT_ONCE, Act::RefuseTcp]);
+    let _watching = setup.watch();
+    seconds(1).await;
+    setup.does(0, Act::StayMuteForNames);
+    let (site, upstream) = (SocketAddr::from(([203, 0, 113, 1], 443)), setup.upstream("a"));
+    let answered = Arc::<Meter>::default();
+    answered.up.add(500);
+    upstream.awaits(&answered, site);
+    answered.down.add(1);
+    seconds(1).await;
+    upstream.doubt(Instant::now());
+    seconds(10).await;
+    let knowledge = upstream.knowledge();
+    assert!(!knowledge.cause.is_empty() && !knowledge.is_sure, "{}", knowledge.cause);
 }
 
 /// Nothing else can be asked, and nobody else hears from there: it is not called dead, and what

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 mod ahead;
 mod delay;
+// They say what rustls says.
+#[cfg(feature = "tls")]
 mod first_words;
 mod life;
 mod naming;

@@ -39,11 +39,13 @@ pub(super) fn over_https(server: &NameServer, names: ServerNames) -> Option<Name
 mod tests {
     use super::*;
 
+    #[cfg(feature = "tls")]
     fn over_https(text: &str, transport: Transport) -> Option<String> {
         let address = text.parse().unwrap();
         super::over_https(&NameServer { address, transport }, name).map(|it| it.to_string())
     }
 
+    #[cfg(feature = "tls")]
     #[test]
     fn known_servers_over_https() {
         for (server, expected) in [
