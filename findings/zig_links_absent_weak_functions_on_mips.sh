@@ -8,7 +8,7 @@
 # becomes the beginning of the program, and whoever calls it dies by SIGSEGV. Other processors' tables are told of
 # each entry by itself and leave it null, and so does an executable for MIPS at a fixed place.
 #
-# Output seen (ziglang 0.15.2 of PyPI, qemu-user-static 1:7.2+dfsg-7+deb12u18, Debian 12, amd64):
+# Output seen (ziglang 0.15.2 of PyPI, qemu-user-static 1:7.2+dfsg-7+deb12u18+b3, Debian 12, amd64):
 #   mipsel, static PIE: there
 #   mipsel, at a fixed place: null
 #   aarch64, static PIE: null
