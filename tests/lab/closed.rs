@@ -15,6 +15,10 @@ use crate::wait::until;
 use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host, sealed_for};
 use nix::sys::signal::Signal;
 use snet_lab::{in_both_variants, in_every_variant};
+use socket2::SockRef;
+use std::io::Read;
+use std::net::Shutdown;
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -84,6 +88,18 @@ fn visit(site: Host, family: Family, patience: Duration) -> std::io::Result<()> 
     let mut stream = try_connect(site.port(family, service::ECHO))?;
     stream.set_read_timeout(Some(patience))?;
     echo(&mut stream, b"hello")
+}
+
+/// No packet of it leaves any more: both sides have ended, or it was reset.
+fn visit_to_its_end(site: Host, family: Family) {
+    let Ok(mut stream) = try_connect(site.port(family, service::ECHO)) else { return };
+    let _ = stream.set_read_timeout(Some(Duration::from_millis(500)));
+    let ended = echo(&mut stream, b"hello")
+        .and_then(|()| stream.shutdown(Shutdown::Write))
+        .and_then(|()| stream.read(&mut [0]));
+    if ended.is_err() {
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
 }
 
 fn reaches(site: Host, family: Family) -> bool {
@@ -191,6 +207,8 @@ fn killed_at_any_moment(variant: Variant) {
     crate::restored::neighbours(variant);
     let before = snapshot();
     let stop = &AtomicBool::new(false);
+    // What began while the network was open goes on: it is waited for before packets are counted.
+    let foreign = &RwLock::new(());
     let ready = || Snet::ready(snet::snet(variant).arg("-c").arg(&file));
     ready().kill();
     let mut counters = Counters::restart();
@@ -206,7 +224,9 @@ fn killed_at_any_moment(variant: Variant) {
             });
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    reaches(FOREIGN_SITE, family);
+                    let going_on = foreign.read();
+                    visit_to_its_end(FOREIGN_SITE, family);
+                    drop(going_on);
                     thread::sleep(Duration::from_millis(5));
                 }
             });
@@ -222,8 +242,7 @@ fn killed_at_any_moment(variant: Variant) {
                 thread::sleep(Duration::from_millis(moment));
             }
             if daemon.ended().is_none() {
-                daemon.signal(Signal::SIGKILL);
-                daemon.wait();
+                daemon.kill();
             }
             assert_eq!(counters.leaked(), 0, "killed {what}");
             if number % 4 != 3 {
@@ -238,7 +257,9 @@ fn killed_at_any_moment(variant: Variant) {
             next.signal(Signal::SIGTERM);
             thread::sleep(Duration::from_millis(moment / 5));
             next.kill();
-            ready().kill();
+            let closing = ready();
+            drop(foreign.write());
+            closing.kill();
             counters = Counters::restart();
         }
     });

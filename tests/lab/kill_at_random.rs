@@ -82,8 +82,7 @@ fn killed_at_any_moment(variant: Variant) {
                 }
             }
             if daemon.ended().is_none() {
-                daemon.signal(Signal::SIGKILL);
-                daemon.wait();
+                daemon.kill();
             }
             if variant == Variant::Native {
                 lives(&format!("killed {what}"), AT_ONCE);

@@ -23,6 +23,11 @@ const SILENCE: Duration = Duration::from_millis(50);
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(15);
 
+/// One that is killed may sleep in the kernel until it gets `rtnl_lock`, which all network
+/// namespaces share (net/core/rtnetlink.c), and those of other tests are being removed: 11 s have
+/// been seen.
+const DEATH: Duration = Duration::from_secs(60);
+
 /// A configuration file in the making: the lines of each table.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -230,7 +235,7 @@ impl Snet {
     /// SIGKILL.
     pub fn kill(mut self) {
         self.0.signal(Signal::SIGKILL);
-        self.0.wait(STOP);
+        self.0.wait(DEATH);
     }
 
     pub fn signal(&self, signal: Signal) {
