@@ -263,6 +263,7 @@ mod tests {
         let outbound = Outbound::new(Fwmark::SNET, Refusal::Harmless);
         let ours = outbound.tcp(&[there]).await.unwrap();
         let (accepted, client) = listener.accept().await.unwrap();
+        cookie_of_connection(client, there).expect("the kernel says whose socket it is");
         assert_eq!(outbound.returned(&accepted, client, there), Some(Returned::Once));
         let other = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         other.connect(&there.into()).unwrap();

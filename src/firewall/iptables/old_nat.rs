@@ -14,15 +14,21 @@ use crate::firewall::tools::kernel::is_before;
 
 const NAT_IS_ONE: (u32, u32) = (4, 18);
 
-/// These rules as far as nat can: those of captured UDP of the LAN side have a chain at
-/// POSTROUTING, which beside somebody else's would take its masquerade away.
-pub(super) fn possible(mut ruleset: Ruleset, tools: &[(Family, Iptables)]) -> Ruleset {
-    for (family, tools) in tools {
-        if ruleset.policy.lan.is_some()
-            && ruleset.captures_datagrams(*family)
-            && is_old(tools)
-            && is_elsewhere(*family, tools)
-        {
+/// These rules as far as nat can.
+pub(super) fn possible(ruleset: Ruleset, tools: &[(Family, Iptables)]) -> Ruleset {
+    let beside_another = tools
+        .iter()
+        .filter(|(family, tools)| is_old(tools) && is_elsewhere(*family, tools))
+        .map(|(family, _)| *family);
+    let beside_another: Vec<Family> = beside_another.collect();
+    beside_masquerade(ruleset, &beside_another)
+}
+
+/// The rules of captured UDP of the LAN side have a chain at POSTROUTING, which beside somebody
+/// else's would take its masquerade away. Pure.
+fn beside_masquerade(mut ruleset: Ruleset, families: &[Family]) -> Ruleset {
+    for family in families {
+        if ruleset.policy.lan.is_some() && ruleset.captures_datagrams(*family) {
             let why = "before Linux 4.18 its rules would pass over the masquerade of another table \
                        (`nft list ruleset` shows the chain at postrouting)";
             ruleset.environment.datagrams.without(&[*family], &why);
@@ -67,6 +73,22 @@ fn with_chains(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::firewall::policy::Datagrams;
+    use crate::firewall::tests::{router, ruleset};
+
+    #[test]
+    fn no_datagrams_of_a_lan_beside_anothers_masquerade() {
+        let proxied = |ruleset: Ruleset| ruleset.with(|policy| policy.udp = Datagrams::Proxy);
+        let captured =
+            |ruleset: &Ruleset| Family::ALL.map(|family| ruleset.captures_datagrams(family));
+        let [v4, v6] = Family::ALL;
+        let router = || proxied(router());
+        assert_eq!(captured(&beside_masquerade(router(), &[])), [true, true]);
+        assert_eq!(captured(&beside_masquerade(router(), &[v4])), [false, true]);
+        assert_eq!(captured(&beside_masquerade(router(), &[v6])), [true, false]);
+        let desktop = beside_masquerade(proxied(ruleset()), &[v4, v6]);
+        assert_eq!(captured(&desktop), [true, true], "it has no chain there");
+    }
 
     #[test]
     fn only_nat_gets_chains() {

@@ -272,9 +272,33 @@ fn in_ranks(
     ranked.into_iter().flatten().chain(new).collect()
 }
 
-/// Stable, and quick where long runs are in order (`slice::sort_by`).
+/// Takes few comparisons where few stand out of place, whichever sort std has: one that was built
+/// for size does not look for runs. `compare` says of no two that they are equal.
 fn sort(order: &mut [usize], mut compare: impl FnMut(usize, usize) -> Ordering) {
-    order.sort_by(|one, other| compare(*one, *other));
+    let (mut kept, mut moved) = (Vec::with_capacity(order.len()), Vec::new());
+    for place in order.iter().copied() {
+        match kept.last() {
+            // One of the two stands wrong; which, is not known.
+            Some(last) if compare(*last, place).is_gt() => {
+                moved.extend(kept.pop());
+                moved.push(place);
+            }
+            _ => kept.push(place),
+        }
+    }
+    if moved.is_empty() {
+        return;
+    }
+    moved.sort_by(|one, other| compare(*one, *other));
+    let (mut kept, mut moved) = (kept.into_iter().peekable(), moved.into_iter().peekable());
+    for slot in order {
+        let is_moved = match (kept.peek(), moved.peek()) {
+            (Some(kept), Some(moved)) => compare(*moved, *kept).is_lt(),
+            (kept, _) => kept.is_none(),
+        };
+        let next = if is_moved { moved.next() } else { kept.next() };
+        *slot = next.expect("both together are as long as the order");
+    }
 }
 
 #[cfg(test)]

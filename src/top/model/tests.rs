@@ -1,6 +1,7 @@
 use super::super::samples::{flow, snapshot};
 use super::*;
 use crate::view::FlowView;
+use proptest::prelude::*;
 
 fn shown(model: &mut TopModel) -> Vec<String> {
     model.page(100).map(|(line, _)| line.host.clone()).collect()
@@ -223,4 +224,13 @@ fn only_what_is_on_the_screen_is_handed_out() {
     model.act(TopAction::Move(Motion::Last));
     let last = model.page(40).last().map(|(line, is_chosen)| (line.rx, is_chosen));
     assert_eq!(last, Some((0, true)));
+}
+
+proptest! {
+    #[test]
+    fn any_order_is_sorted(order in Just((0..40_usize).collect::<Vec<_>>()).prop_shuffle()) {
+        let mut sorted = order;
+        sort(&mut sorted, |one, other| one.cmp(&other));
+        prop_assert!(sorted.iter().copied().eq(0..40), "{sorted:?}");
+    }
 }
