@@ -158,20 +158,27 @@ async fn connections_without_an_answer_tell_of_a_dead_member() {
     assert!(given_up.is_ok(), "it hangs on a dead proxy");
 }
 
+/// The only name server falls silent, and a site has answered by "a": where that is.
+async fn only_a_site_answers(setup: &Setup) -> SocketAddr {
+    seconds(1).await;
+    setup.does(0, Act::StayMuteForNames);
+    let site = SocketAddr::from(([203, 0, 113, 1], 443));
+    let answered = Arc::<Meter>::default();
+    answered.up.add(500);
+    setup.upstream("a").awaits(&answered, site);
+    answered.down.add(1);
+    seconds(1).await;
+    site
+}
+
 /// One that has answered over TLS is asked when the only name server does not answer.
 #[cfg(feature = "tls")]
 #[tokio::test(start_paused = true)]
 async fn a_name_server_that_nobody_reaches_condemns_no_member() {
     let setup = setup(&[AT_ONCE, Act::RefuseTcp]);
     let _watching = setup.watch();
-    seconds(1).await;
-    setup.does(0, Act::StayMuteForNames);
-    let (site, upstream) = (SocketAddr::from(([203, 0, 113, 1], 443)), setup.upstream("a"));
-    let answered = Arc::<Meter>::default();
-    answered.up.add(500);
-    upstream.awaits(&answered, site);
-    answered.down.add(1);
-    seconds(1).await;
+    let site = only_a_site_answers(&setup).await;
+    let upstream = setup.upstream("a");
     assert_eq!(upstream.witness(), Some(site));
     upstream.doubt(Instant::now());
     assert_eq!(setup.rank("a"), Rank::Doubted);
@@ -186,14 +193,8 @@ async fn a_name_server_that_nobody_reaches_condemns_no_member() {
 async fn who_speaks_no_tls_asks_no_site() {
     let setup = setup(&[AT_ONCE, Act::RefuseTcp]);
     let _watching = setup.watch();
-    seconds(1).await;
-    setup.does(0, Act::StayMuteForNames);
-    let (site, upstream) = (SocketAddr::from(([203, 0, 113, 1], 443)), setup.upstream("a"));
-    let answered = Arc::<Meter>::default();
-    answered.up.add(500);
-    upstream.awaits(&answered, site);
-    answered.down.add(1);
-    seconds(1).await;
+    only_a_site_answers(&setup).await;
+    let upstream = setup.upstream("a");
     upstream.doubt(Instant::now());
     seconds(10).await;
     let knowledge = upstream.knowledge();
