@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 #[cfg(any(test, all(target_env = "musl", feature = "dlmalloc")))]
 mod allocator;
+#[cfg(any(test, target_env = "musl"))]
+mod memcmp;
 
 fn main() -> ExitCode {
     snet::cli::main()
