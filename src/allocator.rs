@@ -3,8 +3,9 @@
 //! and clears all that shall be zero, so what is large comes from musl, which maps it alone: the
 //! kernel gives pages only to what is written to, and has them back at once.
 
-use dlmalloc::GlobalDlmalloc;
+use dlmalloc::Dlmalloc;
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[global_allocator]
 static ALLOCATOR: BySize = BySize;
@@ -13,6 +14,14 @@ static ALLOCATOR: BySize = BySize;
 /// src/malloc/mallocng/meta.h is 128 KiB). More than the largest buffer of a connection, which
 /// comes and goes (`relay::buffer`).
 const LARGE: usize = 144 << 10;
+
+/// Behind the standard library's lock, which takes no memory itself. That of the crate is a
+/// pthread_mutex_t, and musl's was a tenth of the work for a name that is asked for.
+static SMALL: Mutex<Dlmalloc> = Mutex::new(Dlmalloc::new());
+
+fn small() -> MutexGuard<'static, Dlmalloc> {
+    SMALL.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 struct BySize;
 
@@ -28,7 +37,7 @@ unsafe impl GlobalAlloc for BySize {
         if is_large(layout.size()) {
             unsafe { System.alloc(layout) }
         } else {
-            unsafe { GlobalDlmalloc.alloc(layout) }
+            unsafe { small().malloc(layout.size(), layout.align()) }
         }
     }
 
@@ -36,7 +45,7 @@ unsafe impl GlobalAlloc for BySize {
         if is_large(layout.size()) {
             unsafe { System.alloc_zeroed(layout) }
         } else {
-            unsafe { GlobalDlmalloc.alloc_zeroed(layout) }
+            unsafe { small().calloc(layout.size(), layout.align()) }
         }
     }
 
@@ -44,14 +53,16 @@ unsafe impl GlobalAlloc for BySize {
         if is_large(layout.size()) {
             unsafe { System.dealloc(memory, layout) }
         } else {
-            unsafe { GlobalDlmalloc.dealloc(memory, layout) }
+            unsafe { small().free(memory, layout.size(), layout.align()) }
         }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         match (is_large(layout.size()), is_large(size)) {
             (true, true) => unsafe { System.realloc(memory, layout, size) },
-            (false, false) => unsafe { GlobalDlmalloc.realloc(memory, layout, size) },
+            (false, false) => unsafe {
+                small().realloc(memory, layout.size(), layout.align(), size)
+            },
             _ => unsafe {
                 // The caller answers for this size with this alignment.
                 let moved = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
