@@ -223,7 +223,8 @@ def held(twice):
 # The rows.
 
 def plan(bench, options):
-    names = ("cached DNS answer", "captured DNS answer", "judged DNS name", "memory a cached answer")
+    names = ["cached DNS answer", "captured DNS answer", "memory a cached answer",
+             *(f"judged DNS name, {kind}" for kind in ZONES)]
     if not any(bench.wants(name) for name in names):
         return
     if not servers():

@@ -223,6 +223,8 @@ def main():
         sys.exit("the target answers without a proxy: nothing would be measured")
     bench = Bench(options)
     (plan if options.delay is None else long_path.plan)(bench, options)
+    if not bench.rows:
+        sys.exit(f'no row that can be measured here has "{options.only}" in its name')
     try:
         bench.go()
     finally:
