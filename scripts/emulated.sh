@@ -33,6 +33,7 @@ for target; do
         exit 69
     }
 done
+
 # Each test that failed: what the emulator said it lacks (or "-"), and the name.
 failures() {
     awk '
