@@ -206,6 +206,9 @@ china-ip-file = "{china}"
 [firewall]
 backend = "{backend}"
 udp = "proxy"
+
+[log]
+connections = true
 "#
     )
 }
