@@ -64,6 +64,7 @@ APT::Architectures { "$1"; };
 APT::Default-Release "bookworm";
 APT::Install-Recommends "false";
 APT::Sandbox::User "root";
+Acquire::Retries "3";
 EOT
     export APT_CONFIG="$apt/apt.conf"
     [ -e "$apt/fresh" ] || { apt-get -q update && touch "$apt/fresh"; }
