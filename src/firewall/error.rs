@@ -140,7 +140,7 @@ impl Error {
 
     /// Classes the complaint of a tool that failed. The tools have one exit status for nearly
     /// everything (iptables(8): 1, 2, 3, 4), so it is their words that tell; LC_ALL is C.
-    pub(super) fn of_tool(command: String, said: String) -> Self {
+    pub(crate) fn of_tool(command: String, said: String) -> Self {
         let any = |needles: &[&str]| needles.iter().any(|needle| said.contains(needle));
         if any(&[
             "Permission denied",
@@ -227,7 +227,8 @@ fn hint(command: &str, said: &str) -> String {
          xt_addrtype xt_mark`; on OpenWrt: kmod-ipt-ipset kmod-ipt-conntrack kmod-ipt-nat \
          kmod-ipt-extra kmod-ipt-core"
     } else if any(&["Cannot open session to kernel", "Kernel support protocol"])
-        || command.starts_with("ipset list") && any(&["Kernel error received: Invalid argument"])
+        || ["ipset list", "ipset save"].iter().any(|asked| command.starts_with(asked))
+            && any(&["Kernel error received: Invalid argument"])
     {
         "; the kernel lacks a module, try `modprobe -a ip_set ip_set_hash_net ip_set_hash_ip`; on \
          OpenWrt: kmod-ipt-ipset; or firewall.backend = \"nftables\""
@@ -269,8 +270,10 @@ mod tests {
         let legacy = error("iptables-restore: No chain/target/match by that name").to_string();
         assert!(legacy.contains("xt_CT") && legacy.contains("kmod-ipt-ipset"), "{legacy}");
         let said = "ipset v7.17: Kernel error received: Invalid argument";
-        let told = Error::of_tool("ipset list -name".into(), said.into()).to_string();
-        assert!(told.contains("-a ip_set") && told.contains("kmod-ipt-ipset"), "{told}");
+        for asked in ["ipset list -name", "ipset save"] {
+            let told = Error::of_tool(asked.into(), said.into()).to_string();
+            assert!(told.contains("-a ip_set") && told.contains("kmod-ipt-ipset"), "{told}");
+        }
         // A wrong entry is no missing module.
         let told = Error::of_tool("ipset restore".into(), said.into()).to_string();
         assert!(!told.contains("modprobe"), "{told}");

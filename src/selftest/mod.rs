@@ -61,12 +61,10 @@ enum Unable {
     NotSealed,
     #[error("cannot run {tool}: {source}")]
     Tool { tool: &'static str, source: io::Error },
-    #[error("{tool} failed: {said}")]
-    Command { tool: &'static str, said: String },
     #[error("{what}: {source}")]
     Trial { what: &'static str, source: io::Error },
-    #[error("{0}")]
-    Kernel(String),
+    #[error(transparent)]
+    Firewall(#[from] firewall::Error),
 }
 
 /// Runs the selftest; called in plain `main`. Without a backend: with each that can be had here,
@@ -139,7 +137,7 @@ fn play_machine(host_network: &str, backend: Backend) -> Result<ExitCode, Unable
     die_with_parent()?;
     require_sealed(host_network)?;
     if backend == Backend::Nftables {
-        firewall::try_nftables().map_err(|error| Unable::Kernel(error.to_string()))?;
+        firewall::try_nftables()?;
     }
     let progress = TrialProgress::default();
     let watched = progress.clone();

@@ -23,7 +23,7 @@ pub(super) fn track_connections(backend: Backend, has_ipv6: bool) -> Result<(), 
 /// What iptables, ip6tables (where there is IPv6) and ipset hold now, or nf_tables of ours.
 pub(super) fn now(backend: Backend, has_ipv6: bool) -> Result<Vec<String>, Unable> {
     if backend == Backend::Nftables {
-        let there = firewall::has_table().map_err(|error| Unable::Kernel(error.to_string()))?;
+        let there = firewall::has_table()?;
         return Ok(if there { vec!["nftables: table inet snet".into()] } else { Vec::new() });
     }
     let mut holders: Vec<(&'static str, &[&str])> =

@@ -1,7 +1,7 @@
 //! The programs that the trials call.
 
 use super::Unable;
-use crate::firewall::Backend;
+use crate::firewall::{self, Backend};
 use crate::search_path;
 use nix::sys::utsname::uname;
 use std::env;
@@ -43,7 +43,7 @@ pub(super) fn require(backend: Backend) -> Result<(), Unable> {
 /// Runs a tool to its end: text in, text out.
 ///
 /// # Errors
-/// [`Unable::Tool`]: it cannot be run; [`Unable::Command`]: what it complained of.
+/// [`Unable::Tool`]: it cannot be run; [`Unable::Firewall`]: what it complained of.
 pub(super) fn run(tool: &'static str, arguments: &[&str], input: &str) -> Result<String, Unable> {
     let failed = |source| Unable::Tool { tool, source };
     let mut process = Command::new(tool)
@@ -62,7 +62,8 @@ pub(super) fn run(tool: &'static str, arguments: &[&str], input: &str) -> Result
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-    Err(Unable::Command { tool, said })
+    let command = [&[tool], arguments].concat().join(" ");
+    Err(firewall::Error::of_tool(command, said).into())
 }
 
 /// The kernel and the firewall tool, for the last line and for reports:
