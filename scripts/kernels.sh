@@ -49,7 +49,13 @@ prepare_apt() {
     apt=$work/apt-$1
     mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/state"
     : >>"$apt/state/status"
-    for release in bullseye bookworm trixie sid; do
+    # Of the tools, and all that have this architecture.
+    case $1 in
+    mipsel) tools_of=bookworm releases="bullseye bookworm" ;;
+    riscv64) tools_of=trixie releases="trixie sid" ;;
+    *) tools_of=bookworm releases="bullseye bookworm trixie sid" ;;
+    esac
+    for release in $releases; do
         echo "deb $mirror $release main"
     done >"$apt/sources.list"
     cat >"$apt/apt.conf" <<EOT
@@ -61,7 +67,7 @@ Dir::Etc::SourceList "$apt/sources.list";
 Dir::Etc::SourceParts "/nonexistent";
 APT::Architecture "$1";
 APT::Architectures { "$1"; };
-APT::Default-Release "bookworm";
+APT::Default-Release "$tools_of";
 APT::Install-Recommends "false";
 APT::Sandbox::User "root";
 Acquire::Retries "3";
@@ -101,7 +107,11 @@ unpack_tools() {
 unpack_kernel() {
     kernel=$work/kernel-$1-$2
     [ ! -e "$kernel/done" ] || return 0
-    case $2 in armhf) flavour=armmp ;; *) flavour=$2 ;; esac
+    case $2 in
+    armhf) flavour=armmp ;;
+    mipsel) flavour=4kc-malta ;;
+    *) flavour=$2 ;;
+    esac
     rm -rf "$kernel"
     mkdir -p "$kernel/whole"
     # The package of that name only depends on the one of a version, and that, of newer ones, on its parts.
@@ -155,7 +165,8 @@ initramfs() {
 }
 
 boot() {
-    image=$(find "$kernel/whole" -name 'vmlinuz*' -type f | head -n 1)
+    image=$(find "$kernel/whole" -name 'vmlinu[xz]*' -type f | head -n 1)
+    processors=2
     case $1 in
     amd64) machine="qemu-system-x86_64 -machine q35 -cpu max" console=ttyS0 ;;
     arm64)
@@ -164,10 +175,16 @@ boot() {
     armhf)
         machine="qemu-system-arm -machine virt -cpu cortex-a15" console=ttyAMA0
         ;;
+    mipsel)
+        machine="qemu-system-mipsel -machine malta -cpu 24Kf -vga none" console=ttyS0 processors=1
+        ;;
+    riscv64)
+        machine="qemu-system-riscv64 -machine virt" console=ttyS0
+        ;;
     *) echo "no machine for $1" >&2; return 1 ;;
     esac
     # shellcheck disable=SC2086 # lists of words
-    timeout 1800 $machine -smp 2 -m 1024 -nographic -no-reboot -nic none -kernel "$image" \
+    timeout 1800 $machine -smp $processors -m 1024 -nographic -no-reboot -nic none -kernel "$image" \
         -initrd "$work/initramfs" -append "console=$console quiet panic=-1 ${backends:+backends=$backends}" </dev/null
 }
 

@@ -27,25 +27,25 @@ impl Internet {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(failed)?;
-        let pid = process.id();
         let (Some(stdin), Some(stdout)) = (process.stdin.take(), process.stdout.take()) else {
             return Err(failed(io::ErrorKind::BrokenPipe.into()));
         };
         let mut internet = Internet { process, stdin, stdout: BufReader::new(stdout) };
-        internet.wait_for("unshared")?;
-        ip(&world::machine_commands(pid, has_ipv6))?;
+        let namespace = internet.wait_for("unshared ")?;
+        ip(&world::machine_commands(&namespace, has_ipv6))?;
         internet.stdin.write_all(b"plugged\n").map_err(failed)?;
         internet.wait_for("ready")?;
         Ok(internet)
     }
 
-    fn wait_for(&mut self, word: &str) -> Result<(), Unable> {
+    /// What comes behind this word.
+    fn wait_for(&mut self, word: &str) -> Result<String, Unable> {
         let mut line = String::new();
         self.stdout.read_line(&mut line).map_err(failed)?;
-        if line.trim_end() == word {
-            return Ok(());
+        match line.trim_end_matches('\n').strip_prefix(word) {
+            Some(rest) => Ok(rest.into()),
+            None => Err(failed(io::Error::other(format!("it said {line:?} instead of {word:?}")))),
         }
-        Err(failed(io::Error::other(format!("it said {line:?} instead of {word:?}"))))
     }
 }
 

@@ -183,9 +183,10 @@ fn play_internet(host_network: &str) -> Result<(), Unable> {
     die_with_parent()?;
     cell::leave_network()?;
     require_sealed(host_network)?;
-    say("unshared")?;
-    let mut line = String::new();
     let trial = |what| move |source| Unable::Trial { what, source };
+    let namespace = cell::network_path().map_err(trial("its namespace"))?;
+    say(&format!("unshared {namespace}"))?;
+    let mut line = String::new();
     io::stdin().lock().read_line(&mut line).map_err(trial("waiting for the cable"))?;
     let has_ipv6 = has_ipv6();
     hosts::ip(&world::internet_commands(has_ipv6))?;

@@ -144,11 +144,11 @@ pub(super) fn internet() -> Vec<IpAddr> {
     ProxyHost::ALL.map(|proxy| proxy.address().ip()).into_iter().chain(others).collect()
 }
 
-/// `ip -batch` for the machine; `peer` is the process that holds the internet's namespace.
-pub(super) fn machine_commands(peer: u32, has_ipv6: bool) -> String {
+/// `ip -batch` for the machine; `internet` is the path of the internet's namespace.
+pub(super) fn machine_commands(internet: &str, has_ipv6: bool) -> String {
     let mut commands = format!(
         "link set lo up\n\
-         link add uplink type veth peer name downlink netns {peer}\n\
+         link add uplink type veth peer name downlink netns {internet}\n\
          address add {MACHINE}/24 dev uplink\n\
          link set uplink up\n\
          route add default via {ROUTER}\n"
