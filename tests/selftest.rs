@@ -145,6 +145,21 @@ fn with_either_variant_of_iptables() {
     }
 }
 
+/// Newer versions of ip(8) look the number of a process up in /proc, which is the host's: there it is
+/// another process, in the host's network (findings/iproute2_finds_netns_of_a_pid_in_proc.sh).
+#[test]
+fn ip_is_given_no_number_of_a_process() {
+    let folder = Folder::new("ip");
+    let script = "#!/bin/sh\n\
+                  batch=$(cat)\n\
+                  case $batch in *netns\\ [0-9]*) echo \"$batch\" >&2; exit 255 ;; esac\n\
+                  PATH=${PATH#*:}\n\
+                  echo \"$batch\" | ip \"$@\"\n";
+    executable::write(script, &folder.0.join("ip"));
+    let path = format!("{}:{}", folder.0.display(), std::env::var("PATH").unwrap());
+    must_be_well(&with("nftables").env("PATH", path).output().unwrap());
+}
+
 /// Each fault breaks the rows that name it, and some row that has nothing to do with it is well.
 #[test]
 #[cfg(debug_assertions)]
