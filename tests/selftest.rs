@@ -41,6 +41,7 @@ fn must_be_well(output: &Output) {
     assert!(output.status.success(), "{text}");
     assert_eq!(tried(&text, "FAILED"), [""; 0], "{text}");
     assert!(tried(&text, " ok").len() > 30, "{text}");
+    assert!(!text.contains("skipped"), "{text}");
     let last = text.lines().last().unwrap();
     let named = last.contains(", iptables ") || last.ends_with(", nftables");
     assert!(last.starts_with("selftest: ") && named, "{text}");
@@ -164,7 +165,7 @@ fn ip_is_given_no_number_of_a_process() {
 #[test]
 #[cfg(debug_assertions)]
 fn each_fault_is_found() {
-    let faults: [(&str, &[&str], &str); 5] = [
+    let faults: [(&str, &[&str], &str); 6] = [
         (
             "split",
             &[
@@ -178,6 +179,11 @@ fn each_fault_is_found() {
                 "foreign packets past the proxies",
             ],
             "foreign name, forged answers first",
+        ),
+        (
+            "capture",
+            &["domestic QUIC", "domestic QUIC, IPv6", "domestic connections inside the daemon"],
+            "domestic site",
         ),
         (
             "mark",

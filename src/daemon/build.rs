@@ -265,7 +265,7 @@ pub(super) fn ruleset(
         tcp_port: config.listen.tcp_port,
         dns_port: config.listen.dns_port,
         listeners: listening.to_vec(),
-        rules: if fault::is(Fault::Split) { unsplit(rules) } else { Arc::clone(rules) },
+        rules: for_kernel(rules),
         exempt: config.rules.exempt_programs.clone(),
         lan,
         ipv6: config.firewall.ipv6,
@@ -279,10 +279,15 @@ pub(super) fn ruleset(
     Ruleset::survey(policy, servers.map(|address| address.ip()).collect())
 }
 
-/// The rules of a broken split: every address is on the China list.
-fn unsplit(rules: &Rules) -> Arc<Rules> {
-    let prefixes = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|text| text.parse::<IpNet>().ok());
-    Arc::new(Rules { china: Arc::new(prefixes.collect()), ..rules.clone() })
+/// What the kernel is told: the rules, but for a fault.
+fn for_kernel(rules: &Arc<Rules>) -> Arc<Rules> {
+    let china: &[&str] = match () {
+        () if fault::is(Fault::Split) => &["0.0.0.0/0", "::/0"],
+        () if fault::is(Fault::Capture) => &[],
+        () => return Arc::clone(rules),
+    };
+    let prefixes = china.iter().filter_map(|text| text.parse::<IpNet>().ok());
+    Arc::new(Rules { china: Arc::new(prefixes.collect()), ..Rules::clone(rules) })
 }
 
 /// For the log line that says "ready".

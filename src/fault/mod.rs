@@ -13,6 +13,8 @@ use std::sync::OnceLock;
 pub enum Fault {
     /// `split`: the kernel is told that all the world is domestic.
     Split,
+    /// `capture`: the kernel is told that nothing is domestic.
+    Capture,
     /// `mark`: our own sockets carry no mark.
     Mark,
     /// `relay`: a bit of what a program sends is flipped.
@@ -47,6 +49,7 @@ pub fn roots(mut trust: impl FnMut(Vec<u8>)) {
 fn chosen() -> Option<Fault> {
     match std::env::var("SNET_FAULT").ok()?.as_str() {
         "split" => Some(Fault::Split),
+        "capture" => Some(Fault::Capture),
         "mark" => Some(Fault::Mark),
         "relay" => Some(Fault::Relay),
         "half-close" => Some(Fault::HalfClose),
