@@ -1,12 +1,12 @@
 #!/bin/sh
-# The selftest on other kernels: boots Debian's in qemu, each with the tools of Debian 12 in a small
-# initramfs, and runs the selftest with each backend. The last lines are a table.
+# The selftest on other kernels: boots Debian's in qemu, each with the tools of Debian 12 (riscv64: 13) in a
+# small initramfs, and runs the selftest with each backend. The last lines are a table.
 #
 #   scripts/kernels.sh [--without MODULE[,MODULE...]] [--backend BACKEND] SNET [SUITE/ARCHITECTURE...]
 #
 # SNET is an executable of that architecture, best a static one. SUITE is a release of Debian, whose
 # kernel it is (bullseye 5.10, bookworm 6.1, trixie 6.12, sid the newest; all four by default),
-# ARCHITECTURE amd64, arm64 or armhf. Output of each goes to target/kernels/SUITE-ARCHITECTURE.txt.
+# ARCHITECTURE amd64, arm64, armhf, mipsel (bookworm alone) or riscv64 (trixie and sid). Output of each goes to target/kernels/SUITE-ARCHITECTURE.txt.
 # For another kernel than Debian's put boot/vmlinuz and lib/modules into
 # target/kernels/kernel-NAME-ARCHITECTURE/whole, a file `done` beside, and say NAME/ARCHITECTURE.
 #
@@ -14,7 +14,7 @@
 # remains, and to say what is missing. The output is then SUITE-ARCHITECTURE-without-MODULES.txt.
 # --backend runs only this one of nftables, iptables and iptables-legacy.
 #
-# Needs, of Debian: qemu-system-x86 or qemu-system-arm, cpio, kmod, and apt for the packages, which are
+# Needs, of Debian: qemu-system-x86, -arm, -mips or -misc (riscv64), cpio, kmod, and apt for the packages, which are
 # unpacked and not installed, from the mirror that this machine uses. Nothing of the host's network is
 # touched. Everything is emulated.
 set -eu
@@ -51,7 +51,7 @@ prepare_apt() {
     : >>"$apt/state/status"
     # Of the tools, and all that have this architecture.
     case $1 in
-    mipsel) tools_of=bookworm releases="bullseye bookworm" ;;
+    mipsel) tools_of=bookworm releases=bookworm ;;
     riscv64) tools_of=trixie releases="trixie sid" ;;
     *) tools_of=bookworm releases="bullseye bookworm trixie sid" ;;
     esac
@@ -195,8 +195,10 @@ for each; do
     suite=${each%%/*} architecture=${each##*/}
     output=$(output_of "$each")
     prepare_apt "$architecture" >"$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2; exit 69; }
+    trap 'tail -n 5 "$work/apt.log" >&2; echo "no tools or no kernel of $each" >&2' EXIT
     unpack_tools "$architecture" 2>>"$work/apt.log"
     unpack_kernel "$suite" "$architecture" 2>>"$work/apt.log"
+    trap - EXIT
     initramfs "$architecture"
     echo "booting $version"
     # What the firmware says to a terminal goes.

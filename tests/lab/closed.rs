@@ -2,7 +2,7 @@
 //! foreign traffic and names are rejected and domestic traffic flows. Counted by packets.
 //! `SNET_KILLS` sets another number of moments.
 
-use crate::client::{echo, try_connect};
+use crate::client::{ask, echo, try_connect};
 use crate::counters::Counters;
 use crate::peer::{names, service};
 use crate::process::{Place, run};
@@ -16,7 +16,7 @@ use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host, sealed_f
 use nix::sys::signal::Signal;
 use snet_lab::{in_both_variants, in_every_variant};
 use socket2::SockRef;
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -120,13 +120,23 @@ fn is_closed(counters: &Counters, when: &str) {
     });
     for _ in 0..8 {
         for family in FAMILIES {
-            assert!(!reaches(FOREIGN_SITE, family), "{when}: {family:?} is closed");
+            let refused = try_connect(FOREIGN_SITE.port(family, service::ECHO)).map(drop);
+            assert!(is_refused(&refused), "{when}: {family:?} is closed: {refused:?}");
+            for port in [443, service::ECHO] {
+                let refused = ask(FOREIGN_SITE.port(family, port));
+                assert!(is_refused(&refused), "{when}: UDP to {port}, {family:?}: {refused:?}");
+            }
             assert!(reaches(DOMESTIC_SITE, family), "{when}: domestic {family:?} flows");
         }
         assert!(names_are_rejected(), "{when}: names are rejected");
         thread::sleep(Duration::from_secs(1));
     }
     assert_eq!(counters.leaked(), 0, "{when}: nothing foreign leaves");
+}
+
+/// Said at once, by the kernel.
+fn is_refused(tried: &io::Result<()>) -> bool {
+    tried.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// At once, by the kernel.
