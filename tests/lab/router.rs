@@ -146,7 +146,7 @@ fn a_household(variant: Variant) {
         println!("{upstream:?} {family:?}");
         let (_server, proxy) = upstream.start(family);
         let snet = Snet::start(variant, &router(family, proxy));
-        let domestic = counters.domestic();
+        let (domestic, captured) = (counters.domestic(), counters.captured());
         for guest in [LAN, CONTAINER] {
             guest.reaches_everything(&digest, &path, &snet);
             for server in [SYSTEM_NAMES.ip(Family::V4), FOREIGN_SITE.ip(Family::V6)] {
@@ -162,6 +162,8 @@ fn a_household(variant: Variant) {
             }
         }
         assert!(counters.domestic() > domestic, "domestic connections are forwarded");
+        // Of each guest two pages, a file down and one up, over either family.
+        assert_eq!(counters.captured() - captured, 16, "snet has the foreign ones, and no other");
         strangers_find_nobody();
         assert_eq!(counters.leaked(), 0, "foreign packets left the machine");
         assert_eq!(counters.unmarked(), 0, "a socket of snet was not marked");

@@ -11,7 +11,7 @@ use crate::snet::{self, Config, Snet};
 use crate::upstream::Upstream;
 use crate::variant::Variant;
 use crate::wait;
-use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, sealed_for};
+use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, MACHINE, sealed_for};
 use nix::sys::signal::Signal;
 use snet_lab::in_every_variant;
 use std::time::Duration;
@@ -43,7 +43,10 @@ fn foreign_udp_goes_through_the_proxy(variant: Variant) {
     assert_eq!(seen.all().len(), visits + 6, "all of it came there");
     assert!(older.iter().all(|talker| talker.is_answered(b"older")), "flows from before go on");
     for family in FAMILIES {
-        ask(DOMESTIC_SITE.port(family, service::ECHO)).expect("domestic UDP is direct");
+        let domestic = DOMESTIC_SITE.port(family, service::ECHO);
+        ask(domestic).expect("domestic UDP is answered");
+        let from = seen.at(domestic).last().map(|visit| visit.from.ip());
+        assert_eq!(from, Some(MACHINE.ip(family)), "domestic UDP is direct");
         let quic = ask(FOREIGN_SITE.port(family, 443)).expect_err("QUIC is rejected");
         assert_eq!(quic.kind(), std::io::ErrorKind::ConnectionRefused);
     }
