@@ -1,6 +1,8 @@
 //! A machine that stands still for seconds, as a guest of a busy host does, breaks promises that
 //! are made in seconds, whoever made them. A test that fails meanwhile has shown nothing.
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,16 +15,21 @@ const STILL: Duration = Duration::from_secs(1);
 const ATTEMPTS: u32 = 3;
 
 /// What `attempt` returns. It is made again after a failure, but only if the machine stood still
-/// meanwhile, and that is said.
-pub fn unless_still<T, E>(mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+/// meanwhile, and that is said, with the failure: not by a macro, whose words libtest keeps to itself
+/// if the test then passes.
+pub fn unless_still<T, E: Display>(mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     let mut left = ATTEMPTS - 1;
     loop {
         let (result, stood_still) = watched(&mut attempt);
-        if result.is_ok() || stood_still < STILL || left == 0 {
-            return result;
-        }
+        let failure = match result {
+            Err(failure) if stood_still >= STILL && left > 0 => failure,
+            _ => return result,
+        };
         left -= 1;
-        eprintln!("failed, but the machine stood still for {stood_still:?}: once more");
+        let _ = writeln!(
+            io::stderr(),
+            "failed, but the machine stood still for {stood_still:?}: once more; {failure}"
+        );
     }
 }
 
