@@ -53,9 +53,9 @@ pub(super) fn network() -> io::Result<String> {
     Ok(fs::read_link("/proc/self/ns/net")?.to_string_lossy().into_owned())
 }
 
-/// Where others in the cell find this process's network namespace. Not by the number that the process
-/// has in the cell: /proc is still the host's, and newer versions of ip(8) look a number up there, where
-/// it is another process.
+/// Where others in the cell find this process's network namespace. Not by the number that the
+/// process has in the cell: /proc is still the host's, and newer versions of ip(8) look a number
+/// up there, where it is another process.
 pub(super) fn network_path() -> io::Result<String> {
     // A link to the number that the process has on the host (proc(5)).
     Ok(format!("/proc/{}/ns/net", fs::read_link("/proc/self")?.display()))

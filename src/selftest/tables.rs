@@ -1,5 +1,5 @@
-//! The firewall's tables, in a form that can be compared: without counters, comments and built-in
-//! chains that hold nothing.
+//! The firewall's tables and the routing rules, in a form that can be compared: without counters,
+//! comments and built-in chains that hold nothing.
 
 use super::{Unable, tools};
 use crate::firewall::{self, Backend};
@@ -20,24 +20,38 @@ pub(super) fn track_connections(backend: Backend, has_ipv6: bool) -> Result<(), 
     Ok(())
 }
 
-/// What iptables, ip6tables (where there is IPv6) and ipset hold now, or nf_tables of ours.
+/// What iptables, ip6tables (where there is IPv6) and ipset hold now, whether there is a table of ours
+/// in nf_tables, which either backend makes, and the routing rules.
 pub(super) fn now(backend: Backend, has_ipv6: bool) -> Result<Vec<String>, Unable> {
-    if backend == Backend::Nftables {
-        let there = firewall::has_table()?;
-        return Ok(if there { vec!["nftables: table inet snet".into()] } else { Vec::new() });
+    let mut lines = routing_rules();
+    let mut holders: Vec<(&'static str, &[&str])> = Vec::new();
+    if backend == Backend::Iptables {
+        holders.extend([("iptables-save", &[][..]), ("ipset", &["save"])]);
+        if has_ipv6 {
+            holders.push(("ip6tables-save", &[]));
+        }
     }
-    let mut holders: Vec<(&'static str, &[&str])> =
-        vec![("iptables-save", &[]), ("ipset", &["save"])];
-    if has_ipv6 {
-        holders.push(("ip6tables-save", &[]));
-    }
-    let mut lines = Vec::new();
     for (tool, arguments) in holders {
         let text = tools::run(tool, arguments, "")?;
         let state = text.lines().filter(|line| is_state(line));
         lines.extend(state.map(|line| format!("{tool}: {line}")));
     }
+    let is_there = match (backend, firewall::has_table()) {
+        (Backend::Nftables, there) => there?,
+        // It does without, where the kernel has no nf_tables.
+        (Backend::Iptables, there) => there.unwrap_or(false),
+    };
+    if is_there {
+        lines.push("nftables: table inet snet".into());
+    }
     Ok(lines)
+}
+
+/// Those of both families; none where the kernel has no policy routing.
+fn routing_rules() -> Vec<String> {
+    let of = |family: &str| tools::run("ip", &[family, "rule"], "").unwrap_or_default();
+    let (v4, v6) = (of("-4"), of("-6"));
+    v4.lines().chain(v6.lines()).map(|rule| format!("ip rule: {rule}")).collect()
 }
 
 /// Rules, chains that are not built in, policies that are not the default, and sets.
