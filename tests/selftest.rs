@@ -146,8 +146,8 @@ fn with_either_variant_of_iptables() {
     }
 }
 
-/// Newer versions of ip(8) look the number of a process up in /proc, which is the host's: there it is
-/// another process, in the host's network (findings/iproute2_finds_netns_of_a_pid_in_proc.sh).
+/// Newer versions of ip(8) look the number of a process up in /proc, which is the host's: there it
+/// is another process, in the host's network (findings/iproute2_finds_netns_of_a_pid_in_proc.sh).
 #[test]
 fn ip_is_given_no_number_of_a_process() {
     let folder = Folder::new("ip");

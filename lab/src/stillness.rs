@@ -15,8 +15,8 @@ const STILL: Duration = Duration::from_secs(1);
 const ATTEMPTS: u32 = 3;
 
 /// What `attempt` returns. It is made again after a failure, but only if the machine stood still
-/// meanwhile, and that is said, with the failure: not by a macro, whose words libtest keeps to itself
-/// if the test then passes.
+/// meanwhile, and that is said, with the failure: not by a macro, whose words libtest keeps to
+/// itself if the test then passes.
 pub fn unless_still<T, E: Display>(mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     let mut left = ATTEMPTS - 1;
     loop {

@@ -20,8 +20,8 @@ pub(super) fn track_connections(backend: Backend, has_ipv6: bool) -> Result<(), 
     Ok(())
 }
 
-/// What iptables, ip6tables (where there is IPv6) and ipset hold now, whether there is a table of ours
-/// in nf_tables, which either backend makes, and the routing rules.
+/// What iptables, ip6tables (where there is IPv6) and ipset hold now, whether there is a table of
+/// ours in nf_tables, which either backend makes, and the routing rules.
 pub(super) fn now(backend: Backend, has_ipv6: bool) -> Result<Vec<String>, Unable> {
     let mut lines = routing_rules();
     let mut holders: Vec<(&'static str, &[&str])> = Vec::new();
