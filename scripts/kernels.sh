@@ -223,5 +223,8 @@ for each; do
         ! grep -q '^done .* failed' "$output" || failed=1
     fi
     ! grep '^lived ' "$output" | grep -qv "$allowed" || failed=1
+    # A row for each backend, at least for one.
+    rows=$(grep -c '^done ' "$output" || true) lives=$(grep -c '^lived ' "$output" || true)
+    [ "$rows" -gt 0 ] && [ "$rows" -eq "$lives" ] || failed=1
 done
 exit $failed
