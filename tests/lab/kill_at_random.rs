@@ -13,6 +13,7 @@ use crate::wait;
 use crate::world::{DOMESTIC_SITE, FAMILIES, FOREIGN_SITE, Family, Host, sealed_for};
 use nix::sys::signal::Signal;
 use snet_lab::in_every_variant;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -105,7 +106,11 @@ fn lives(what: &str, within: Duration) {
         wait::until(what, within, || reaches(FOREIGN_SITE, family));
     }
     let what = format!("{what}: a name");
-    wait::until(&what, within, || !dig("+short +timeout=1 domestic.example").is_empty());
+    // That nobody answers dig says on standard output, too.
+    let is_address = |line: &str| line.parse::<IpAddr>().is_ok();
+    wait::until(&what, within, || {
+        dig("+short +timeout=1 domestic.example").lines().any(is_address)
+    });
 }
 
 fn reaches(site: Host, family: Family) -> bool {
